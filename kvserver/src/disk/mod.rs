@@ -1,0 +1,66 @@
+//! The disk, injected: everything that is durable goes through [`Disk`], so that a test
+//! can fill it, slow it, break it or take its power away.
+//!
+//! Reads and writes block the caller. They are made on tasks that were started with
+//! [`Disk::spawn`], never on the threads that serve requests.
+
+use std::fmt::Debug;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+
+/// A directory tree of files that survive a crash as far as they were synced.
+pub trait Disk: Debug + Send + Sync + 'static {
+    /// Makes a new, empty file that can be read and written; an error if it exists.
+    fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Opens an existing file for reading and writing.
+    fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>>;
+
+    /// Makes a directory and its parents; fine if it exists.
+    fn create_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// The files and directories in a directory, sorted.
+    fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
+
+    /// Whether there is a file or directory of this name.
+    fn exists(&self, path: &Path) -> io::Result<bool>;
+
+    /// Renames a file or a directory; a file in the way is replaced.
+    fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+
+    /// Removes a file.
+    fn remove(&self, path: &Path) -> io::Result<()>;
+
+    /// Removes a directory with all that is in it; fine if it doesn't exist.
+    fn remove_dir_all(&self, path: &Path) -> io::Result<()>;
+
+    /// Makes the names in a directory durable.
+    fn sync_dir(&self, dir: &Path) -> io::Result<()>;
+
+    /// Runs a task that may block on this disk: a real one gives it a thread of its own,
+    /// a simulated one a task of the simulation. The future ends when the task does.
+    fn spawn(&self, name: &str, task: BoxFuture<'static, ()>);
+}
+
+/// One open file.
+pub trait DiskFile: Debug + Send + Sync + 'static {
+    /// Fills `buffer` from `offset`; `UnexpectedEof` if the file ends before.
+    fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;
+
+    /// Writes all of `bytes` at `offset`; the file grows if need be.
+    fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
+
+    /// The file's length in bytes.
+    fn len(&self) -> io::Result<u64>;
+
+    /// Whether the file has no bytes.
+    fn is_empty(&self) -> io::Result<bool> {
+        self.len().map(|len| len == 0)
+    }
+
+    /// Makes the file's bytes and length durable.
+    fn sync(&self) -> BoxFuture<'_, io::Result<()>>;
+}

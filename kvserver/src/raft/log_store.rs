@@ -1,0 +1,1 @@
+//! openraft's log storage over our log.

@@ -1,0 +1,20 @@
+//! Compiles the .proto files in process, so that no protoc is needed.
+
+use std::path::PathBuf;
+
+use prost::Message as _;
+
+const FILES: [&str; 7] = ["admin", "common", "entry", "error", "kv", "raft", "shard_manager"];
+
+fn main() -> Result<(), Box<dyn std::error::Error>> {
+    let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
+    let out = PathBuf::from(std::env::var("OUT_DIR")?);
+    let files: Vec<PathBuf> = FILES.iter().map(|f| root.join(format!("shardedkv/v1/{f}.proto"))).collect();
+    println!("cargo:rerun-if-changed=shardedkv");
+
+    let descriptors = protox::compile(&files, [&root])?;
+    std::fs::write(out.join("shardedkv.v1.bin"), descriptors.encode_to_vec())?;
+    tonic_prost_build::configure()
+        .bytes(".").compile_fds(descriptors)?;
+    Ok(())
+}

@@ -1,0 +1,117 @@
+//! From a key to its shard.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ShardId;
+
+const FNV_OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
+const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
+
+/// 64-bit FNV-1: multiply, then xor.
+///
+/// Source: <https://datatracker.ietf.org/doc/rfc9923/>. Many libraries named "fnv"
+/// implement [`fnv1a`].
+pub fn fnv1(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(FNV_OFFSET_BASIS, |hash, &byte| hash.wrapping_mul(FNV_PRIME) ^ u64::from(byte))
+}
+
+/// 64-bit FNV-1a: xor, then multiply.
+pub fn fnv1a(bytes: &[u8]) -> u64 {
+    bytes.iter().fold(FNV_OFFSET_BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
+}
+
+/// How keys are mapped to shards. Fixed for the life of a cluster.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Hash {
+    /// [`fnv1`] of the key, mod shards.
+    #[default]
+    Fnv1,
+    /// [`fnv1a`] of the key, mod shards.
+    Fnv1a,
+    /// The key itself, a decimal integer of any length, mod shards (never negative).
+    Integer,
+}
+
+/// A key that the hash can't take.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("the key {key:?} is not a decimal integer, which hash \"integer\" needs")]
+pub struct KeyError {
+    key: String,
+}
+
+impl Hash {
+    /// The shard of a key. `shards` must not be 0.
+    pub fn shard(self, key: &[u8], shards: u32) -> Result<ShardId, KeyError> {
+        let remainder = match self {
+            Hash::Fnv1 => (fnv1(key) % u64::from(shards)) as u32,
+            Hash::Fnv1a => (fnv1a(key) % u64::from(shards)) as u32,
+            Hash::Integer => decimal_remainder(key, shards)
+                .ok_or_else(|| KeyError { key: String::from_utf8_lossy(key).into_owned() })?,
+        };
+        Ok(ShardId(remainder))
+    }
+}
+
+/// The remainder of a decimal integer, `None` for any other text. Digit by digit, so that
+/// no length overflows.
+fn decimal_remainder(key: &[u8], shards: u32) -> Option<u32> {
+    let (negative, digits) = match key {
+        [b'-', rest @ ..] => (true, rest),
+        [b'+', rest @ ..] => (false, rest),
+        _ => (false, key),
+    };
+    if digits.is_empty() {
+        return None;
+    }
+    let shards = u64::from(shards);
+    let mut remainder = 0u64;
+    for &digit in digits {
+        let value = digit.is_ascii_digit().then(|| u64::from(digit - b'0'))?;
+        remainder = (remainder * 10 + value) % shards;
+    }
+    if negative && remainder != 0 {
+        remainder = shards - remainder;
+    }
+    Some(remainder as u32)
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn fnv_matches_the_published_vectors() {
+        assert_eq!(fnv1(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1(b"a"), 0xaf63_bd4c_8601_b7be);
+        assert_eq!(fnv1(b"foobar"), 0x340d_8765_a4dd_a9c2);
+        assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
+        assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
+        assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn integer_refuses_what_is_not_decimal() {
+        for key in ["", "-", "+", "1a", " 1", "1 ", "0x10", "1.0", "--1", "²"] {
+            assert!(Hash::Integer.shard(key.as_bytes(), 7).is_err(), "{key:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn integer_is_the_euclidean_remainder(key: i128, shards in 1u32..) {
+            let expected = key.rem_euclid(i128::from(shards));
+            let shard = Hash::Integer.shard(key.to_string().as_bytes(), shards).unwrap();
+            prop_assert_eq!(i128::from(shard.0), expected);
+        }
+
+        #[test]
+        fn every_hash_stays_below_the_number_of_shards(key: Vec<u8>, shards in 1u32..5000) {
+            for hash in [Hash::Fnv1, Hash::Fnv1a] {
+                prop_assert!(hash.shard(&key, shards).unwrap().0 < shards);
+            }
+        }
+    }
+}

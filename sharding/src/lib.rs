@@ -1,0 +1,14 @@
+//! The pure rules of sharding: how a key finds its shard, and a shard its group.
+//!
+//! No IO, no async, no clock and no random source: what is decided here is decided
+//! alike on every replica, in every clerk and in every test.
+
+mod assign;
+mod hash;
+mod ids;
+mod map;
+
+pub use assign::round_robin;
+pub use hash::{Hash, KeyError, fnv1, fnv1a};
+pub use ids::{ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId, Revision, ShardId};
+pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};

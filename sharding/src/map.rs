@@ -1,0 +1,220 @@
+//! The shard map: who owns what now, and how it is reached.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, KeyError, MapRevision, ReplicaId, ShardId};
+
+/// One member of a group, and where it listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Replica {
+    /// Its identity.
+    pub id: ReplicaId,
+    /// The name of the server (pod) that holds it.
+    pub server: String,
+    /// HOST:PORT of the client listener.
+    pub client_address: String,
+    /// HOST:PORT of the peer listener.
+    pub peer_address: String,
+    /// The pod's uid, or a text that the server chose at random when it started.
+    pub instance: String,
+}
+
+/// One Raft replica set.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Group {
+    /// Its identity.
+    pub uid: GroupUid,
+    /// Raised when the group was revived without its majority.
+    pub incarnation: Incarnation,
+    /// Its members, by the name of their server.
+    pub replicas: Vec<Replica>,
+}
+
+/// The owner of one shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Owner {
+    /// The group that serves the shard.
+    pub group: GroupId,
+    /// Since which handoff.
+    pub epoch: Epoch,
+}
+
+/// What is true now on the way to the newest configuration.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ShardMap {
+    /// The cluster that it describes.
+    pub cluster: ClusterId,
+    /// Counts every write of the map.
+    pub revision: MapRevision,
+    /// The newest configuration's number.
+    pub configuration: u64,
+    /// How keys are mapped to shards.
+    pub hash: Hash,
+    /// The owner of each shard. Empty before the first configuration.
+    pub owners: Vec<Owner>,
+    /// The groups that there are.
+    pub groups: BTreeMap<GroupId, Group>,
+}
+
+/// A complete assignment of shards to groups. Number 0 is empty.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Configuration {
+    /// Counts from 0.
+    pub number: u64,
+    /// The groups that share the shards.
+    pub groups: Vec<GroupId>,
+    /// The group of each shard.
+    pub owners: Vec<GroupId>,
+}
+
+/// A map that can't be.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum MapError {
+    /// A range of shards overlaps another, or leaves a gap before it.
+    #[error("the range of shards from {first} doesn't follow the one before, which ends at {end}")]
+    Gap {
+        /// Where the range begins.
+        first: u32,
+        /// Where the one before ends.
+        end: u32,
+    },
+    /// The ranges don't cover the shards.
+    #[error("{covered} of {shards} shards have an owner")]
+    Incomplete {
+        /// Shards with an owner.
+        covered: u32,
+        /// All shards.
+        shards: u32,
+    },
+    /// A shard's owner isn't among the groups.
+    #[error("shard {shard} belongs to {group}, which the map doesn't know")]
+    UnknownGroup {
+        /// The shard.
+        shard: ShardId,
+        /// Its owner.
+        group: GroupId,
+    },
+}
+
+/// Consecutive shards with the same owner, as they are stored and sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OwnerRange {
+    /// The first shard.
+    pub first: u32,
+    /// How many.
+    pub count: u32,
+    /// Their owner.
+    pub owner: Owner,
+}
+
+impl ShardMap {
+    /// The number of shards.
+    pub fn shards(&self) -> u32 {
+        self.owners.len() as u32
+    }
+
+    /// The shard of a key and its owner; `None` before the first configuration.
+    pub fn locate(&self, key: &[u8]) -> Result<Option<(ShardId, Owner)>, KeyError> {
+        if self.owners.is_empty() {
+            return Ok(None);
+        }
+        let shard = self.hash.shard(key, self.shards())?;
+        Ok(Some((shard, self.owners[shard.0 as usize])))
+    }
+
+    /// The shards of a group, in order.
+    pub fn shards_of(&self, group: GroupId) -> impl Iterator<Item = (ShardId, Epoch)> + '_ {
+        (0..).zip(&self.owners).filter(move |(_, owner)| owner.group == group).map(|(i, owner)| (ShardId(i), owner.epoch))
+    }
+
+    /// The owners as ranges.
+    pub fn ranges(&self) -> Vec<OwnerRange> {
+        let mut ranges: Vec<OwnerRange> = Vec::new();
+        for (shard, &owner) in (0..).zip(&self.owners) {
+            match ranges.last_mut() {
+                Some(last) if last.owner == owner => last.count += 1,
+                _ => ranges.push(OwnerRange { first: shard, count: 1, owner }),
+            }
+        }
+        ranges
+    }
+
+    /// The owners that ranges describe; they must cover `shards` without gap or overlap.
+    pub fn owners_from(ranges: impl IntoIterator<Item = OwnerRange>, shards: u32) -> Result<Vec<Owner>, MapError> {
+        let mut owners = Vec::new();
+        for range in ranges {
+            let end = owners.len() as u32;
+            if range.first != end {
+                return Err(MapError::Gap { first: range.first, end });
+            }
+            if range.count > shards - end {
+                return Err(MapError::Incomplete { covered: end.saturating_add(range.count), shards });
+            }
+            owners.resize((end + range.count) as usize, range.owner);
+        }
+        let covered = owners.len() as u32;
+        if covered != shards {
+            return Err(MapError::Incomplete { covered, shards });
+        }
+        Ok(owners)
+    }
+
+    /// Checks that every owner is a known group.
+    pub fn check(&self) -> Result<(), MapError> {
+        for (shard, owner) in (0..).zip(&self.owners) {
+            if !self.groups.contains_key(&owner.group) {
+                return Err(MapError::UnknownGroup { shard: ShardId(shard), group: owner.group });
+            }
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn map(owners: Vec<Owner>) -> ShardMap {
+        ShardMap {
+            cluster: ClusterId(1),
+            revision: MapRevision(1),
+            configuration: 1,
+            hash: Hash::Fnv1,
+            owners,
+            groups: BTreeMap::new(),
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_say_the_same_as_owners(owners in proptest::collection::vec((0u32..3, 0u64..3), 0..200)) {
+            let owners: Vec<Owner> =
+                owners.into_iter().map(|(g, e)| Owner { group: GroupId(g), epoch: Epoch(e) }).collect();
+            let map = map(owners.clone());
+            prop_assert_eq!(ShardMap::owners_from(map.ranges(), owners.len() as u32), Ok(owners));
+        }
+    }
+
+    #[test]
+    fn broken_ranges_are_refused() {
+        let owner = Owner { group: GroupId(0), epoch: Epoch(1) };
+        let range = |first, count| OwnerRange { first, count, owner };
+        assert_eq!(ShardMap::owners_from([range(1, 1)], 2), Err(MapError::Gap { first: 1, end: 0 }));
+        assert_eq!(ShardMap::owners_from([range(0, 2), range(1, 1)], 3), Err(MapError::Gap { first: 1, end: 2 }));
+        assert_eq!(ShardMap::owners_from([range(0, 2)], 3), Err(MapError::Incomplete { covered: 2, shards: 3 }));
+        assert_eq!(
+            ShardMap::owners_from([range(0, u32::MAX)], 3),
+            Err(MapError::Incomplete { covered: u32::MAX, shards: 3 })
+        );
+        assert!(map(vec![owner]).check().is_err());
+    }
+
+    #[test]
+    fn an_empty_map_locates_nothing() {
+        assert_eq!(map(Vec::new()).locate(b"k"), Ok(None));
+    }
+}
