@@ -4,3 +4,4 @@
 pub mod log_store;
 pub mod runtime;
 pub mod types;
+pub mod wire;
