@@ -1,1 +1,20 @@
-//! TODO
+//! Histories of operations, and what may be true of them.
+//!
+//! A history is a list of [`Event`]s, one for each call of a client. [`judge`] says whether
+//! they are linearizable per key, by a search for an order that explains all answers, and
+//! whether every append's token is there as often as it may be, by counting. Both are
+//! needed: the search understands every operation, and the count names the lost or doubled
+//! token.
+
+mod event;
+mod file;
+mod fingerprint;
+mod judge;
+mod model;
+mod search;
+mod tokens;
+
+pub use event::{Event, Op, Outcome};
+pub use file::{HistoryError, HistoryWriter, read_history};
+pub use judge::{Finding, KeyReport, Options, Verdict, judge};
+pub use tokens::{NotAToken, Token, TokenFault};

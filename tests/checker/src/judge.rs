@@ -1,0 +1,234 @@
+//! The verdict on a whole history: split by key, each key searched and counted.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::time::{Duration, Instant};
+
+use crate::model::{Call, State};
+use crate::search::{Found, Interval, Stuck, search};
+use crate::tokens::{self, TokenFault};
+use crate::{Event, Op, Outcome};
+
+/// How to judge.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// How long the search for an order may take, over all keys. What isn't decided by then
+    /// counts as undecided, which is a failure.
+    pub deadline: Duration,
+    /// Whether no key existed when the history began. Otherwise the first value seen of a
+    /// key is taken for granted.
+    pub starts_empty: bool,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Options { deadline: Duration::from_secs(60), starts_empty: true }
+    }
+}
+
+/// What was found about a history.
+#[derive(Debug)]
+pub struct Verdict {
+    /// How many events there are.
+    pub events: usize,
+    /// How many different keys they name.
+    pub keys: usize,
+    /// The keys whose history isn't proven right.
+    pub faulty: Vec<KeyReport>,
+}
+
+/// What is wrong with one key's history.
+#[derive(Debug)]
+pub struct KeyReport {
+    /// The key.
+    pub key: String,
+    /// What is wrong.
+    pub finding: Finding,
+}
+
+/// What is wrong.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// An event that says less, or more, than an event of its kind can.
+    Malformed(String),
+    /// A token is lost, doubled, invented or out of order.
+    Tokens(Vec<TokenFault>),
+    /// No order of the calls explains all answers; the text tells where every order ends.
+    NotLinearizable(String),
+    /// The deadline passed before the search ended; the text tells how far it came.
+    Undecided(String),
+}
+
+impl Verdict {
+    /// Whether every key's history is proven right.
+    pub fn is_linearizable(&self) -> bool {
+        self.faulty.is_empty()
+    }
+}
+
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Verdict { events, keys, faulty } = self;
+        if faulty.is_empty() {
+            return write!(f, "linearizable: {events} operations on {keys} keys");
+        }
+        write!(f, "NOT proven linearizable: {} of {keys} keys, {events} operations", faulty.len())?;
+        faulty.iter().try_for_each(|report| write!(f, "\n{report}"))
+    }
+}
+
+impl fmt::Display for KeyReport {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "key {:?}: ", self.key)?;
+        match &self.finding {
+            Finding::Malformed(text) => write!(f, "the history is malformed: {text}"),
+            Finding::NotLinearizable(text) => write!(f, "not linearizable\n{text}"),
+            Finding::Undecided(text) => write!(f, "undecided, the deadline passed\n{text}"),
+            Finding::Tokens(faults) => {
+                write!(f, "{} wrong tokens or values", faults.len())?;
+                faults.iter().take(FAULTS_SHOWN).try_for_each(|fault| write!(f, "\n  {fault}"))?;
+                if faults.len() > FAULTS_SHOWN { write!(f, "\n  ...") } else { Ok(()) }
+            }
+        }
+    }
+}
+
+const FAULTS_SHOWN: usize = 10;
+
+/// Judges a history.
+pub fn judge(events: &[Event], options: &Options) -> Verdict {
+    let deadline = Instant::now() + options.deadline;
+    let mut by_key: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
+    for event in events {
+        by_key.entry(&event.key).or_default().push(event);
+    }
+    let keys = by_key.len();
+    let faulty = by_key
+        .into_iter()
+        .filter_map(|(key, events)| {
+            let finding = judge_key(&events, options.starts_empty, deadline)?;
+            Some(KeyReport { key: key.to_owned(), finding })
+        })
+        .collect();
+    Verdict { events: events.len(), keys, faulty }
+}
+
+fn judge_key(events: &[&Event], starts_empty: bool, deadline: Instant) -> Option<Finding> {
+    if let Some(text) = events.iter().find_map(|event| malformed(event)) {
+        return Some(Finding::Malformed(text));
+    }
+    // First the count: it is quick, and it names the token.
+    if starts_empty
+        && let Some(faults) = tokens::count(events)
+        && !faults.is_empty()
+    {
+        return Some(Finding::Tokens(faults));
+    }
+    let mut relevant: Vec<&Event> = events.iter().copied().filter(|event| matters(event)).collect();
+    relevant.sort_by_key(|event| event.call_ns);
+    let intervals: Vec<Interval> = relevant
+        .iter()
+        .map(|event| Interval {
+            call: Call::of(event),
+            called: event.call_ns,
+            returned: event.return_ns.filter(|_| event.outcome == Outcome::Ok),
+        })
+        .collect();
+    match search(&intervals, State::at_start(starts_empty), deadline) {
+        Found::Order => None,
+        Found::NoOrder(stuck) => Some(Finding::NotLinearizable(describe(&stuck, &relevant))),
+        Found::OutOfTime(stuck) => Some(Finding::Undecided(describe(&stuck, &relevant))),
+    }
+}
+
+/// A refused call had no effect, and a read without an answer none that anybody saw.
+fn matters(event: &Event) -> bool {
+    match event.outcome {
+        Outcome::Ok => true,
+        Outcome::Refused => false,
+        Outcome::Unknown => event.op != Op::Get,
+    }
+}
+
+fn malformed(event: &Event) -> Option<String> {
+    let needs_argument = matches!(event.op, Op::Put | Op::Append);
+    let what = if event.return_ns.is_some_and(|returned| returned < event.call_ns) {
+        "returned before it was called"
+    } else if event.outcome != Outcome::Unknown && event.return_ns.is_none() {
+        "has an outcome but never returned"
+    } else if event.value.is_some() != needs_argument {
+        "must have a value if it is a put or an append, and only then"
+    } else if event.op == Op::Get && event.outcome == Outcome::Ok && event.output.is_none() {
+        "was answered without an output"
+    } else {
+        return None;
+    };
+    Some(format!("{} {what}", line(event)))
+}
+
+/// The end of the longest order, and the calls that don't fit behind it.
+fn describe(stuck: &Stuck, events: &[&Event]) -> String {
+    let lines = |indexes: &[usize]| -> String {
+        indexes.iter().map(|&index| format!("\n    {}", line(events[index]))).collect()
+    };
+    let mut text = format!("  after {} operations", stuck.depth);
+    if !stuck.tail.is_empty() {
+        text += &format!(", the last of them{}", lines(&stuck.tail));
+    }
+    if let Some(culprit) = stuck.culprit {
+        text += &format!("\n  no order explains{}", lines(&[culprit]));
+    }
+    if !stuck.misfits.is_empty() {
+        text += &format!("\n  beside{}", lines(&stuck.misfits));
+    }
+    text
+}
+
+/// One event as a person reads it.
+fn line(event: &Event) -> String {
+    let op = match event.op {
+        Op::Get => "get",
+        Op::Put => "put",
+        Op::Append => "append",
+        Op::Delete => "delete",
+    };
+    let mut text = format!("client {} {op}", event.client);
+    if let Some(value) = &event.value {
+        text += &format!(" {}", shortened(value));
+    }
+    if let Some(revision) = event.if_revision {
+        text += &format!(" if revision {revision}");
+    }
+    text += match event.outcome {
+        Outcome::Ok => " ->",
+        Outcome::Refused => " -> refused",
+        Outcome::Unknown => " -> unknown",
+    };
+    if let Some(output) = &event.output {
+        text += &format!(" {}", shortened(output));
+    }
+    for (name, flag) in [("found", event.found), ("success", event.success)] {
+        if let Some(flag) = flag {
+            text += &format!(" {name}={flag}");
+        }
+    }
+    if let Some(revision) = event.revision {
+        text += &format!(" revision {revision}");
+    }
+    let returned = event.return_ns.map_or("never".to_owned(), milliseconds);
+    text + &format!("  [{} .. {returned} ms]", milliseconds(event.call_ns))
+}
+
+fn milliseconds(ns: u64) -> String {
+    format!("{}.{:06}", ns / 1_000_000, ns % 1_000_000)
+}
+
+/// A long value by its end, which is where values differ.
+fn shortened(value: &str) -> String {
+    let length = value.chars().count();
+    if length <= 40 {
+        return format!("{value:?}");
+    }
+    let end: String = value.chars().skip(length - 32).collect();
+    format!("(...{} bytes){end:?}", value.len() - end.len())
+}
