@@ -102,7 +102,9 @@ mod tests {
             Event::put(1, "k", "y", 16).refused(17),
         ];
         let writer = HistoryWriter::create(&path).unwrap();
-        events.iter().for_each(|event| writer.record(event).unwrap());
+        for event in &events {
+            writer.record(event).unwrap();
+        }
         writer.flush().unwrap();
         assert_eq!(read_history(&path).unwrap(), events);
     }

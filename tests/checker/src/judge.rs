@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::model::{Call, State};
-use crate::search::{Found, Interval, Stuck, search};
+use crate::report::{Line, describe};
+use crate::search::{Deadline, Found, Interval, search};
 use crate::tokens::{self, TokenFault};
 use crate::{Event, Op, Outcome};
 
@@ -22,7 +23,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { deadline: Duration::from_secs(60), starts_empty: true }
+        Options { deadline: Duration::from_mins(1), starts_empty: true }
     }
 }
 
@@ -97,7 +98,7 @@ const FAULTS_SHOWN: usize = 10;
 
 /// Judges a history.
 pub fn judge(events: &[Event], options: &Options) -> Verdict {
-    let deadline = Instant::now() + options.deadline;
+    let deadline = Deadline::after(options.deadline);
     let mut by_key: BTreeMap<&str, Vec<&Event>> = BTreeMap::new();
     for event in events {
         by_key.entry(&event.key).or_default().push(event);
@@ -113,7 +114,7 @@ pub fn judge(events: &[Event], options: &Options) -> Verdict {
     Verdict { events: events.len(), keys, faulty }
 }
 
-fn judge_key(events: &[&Event], starts_empty: bool, deadline: Instant) -> Option<Finding> {
+fn judge_key(events: &[&Event], starts_empty: bool, deadline: Deadline) -> Option<Finding> {
     if let Some(text) = events.iter().find_map(|event| malformed(event)) {
         return Some(Finding::Malformed(text));
     }
@@ -163,72 +164,5 @@ fn malformed(event: &Event) -> Option<String> {
     } else {
         return None;
     };
-    Some(format!("{} {what}", line(event)))
-}
-
-/// The end of the longest order, and the calls that don't fit behind it.
-fn describe(stuck: &Stuck, events: &[&Event]) -> String {
-    let lines = |indexes: &[usize]| -> String {
-        indexes.iter().map(|&index| format!("\n    {}", line(events[index]))).collect()
-    };
-    let mut text = format!("  after {} operations", stuck.depth);
-    if !stuck.tail.is_empty() {
-        text += &format!(", the last of them{}", lines(&stuck.tail));
-    }
-    if let Some(culprit) = stuck.culprit {
-        text += &format!("\n  no order explains{}", lines(&[culprit]));
-    }
-    if !stuck.misfits.is_empty() {
-        text += &format!("\n  beside{}", lines(&stuck.misfits));
-    }
-    text
-}
-
-/// One event as a person reads it.
-fn line(event: &Event) -> String {
-    let op = match event.op {
-        Op::Get => "get",
-        Op::Put => "put",
-        Op::Append => "append",
-        Op::Delete => "delete",
-    };
-    let mut text = format!("client {} {op}", event.client);
-    if let Some(value) = &event.value {
-        text += &format!(" {}", shortened(value));
-    }
-    if let Some(revision) = event.if_revision {
-        text += &format!(" if revision {revision}");
-    }
-    text += match event.outcome {
-        Outcome::Ok => " ->",
-        Outcome::Refused => " -> refused",
-        Outcome::Unknown => " -> unknown",
-    };
-    if let Some(output) = &event.output {
-        text += &format!(" {}", shortened(output));
-    }
-    for (name, flag) in [("found", event.found), ("success", event.success)] {
-        if let Some(flag) = flag {
-            text += &format!(" {name}={flag}");
-        }
-    }
-    if let Some(revision) = event.revision {
-        text += &format!(" revision {revision}");
-    }
-    let returned = event.return_ns.map_or("never".to_owned(), milliseconds);
-    text + &format!("  [{} .. {returned} ms]", milliseconds(event.call_ns))
-}
-
-fn milliseconds(ns: u64) -> String {
-    format!("{}.{:06}", ns / 1_000_000, ns % 1_000_000)
-}
-
-/// A long value by its end, which is where values differ.
-fn shortened(value: &str) -> String {
-    let length = value.chars().count();
-    if length <= 40 {
-        return format!("{value:?}");
-    }
-    let end: String = value.chars().skip(length - 32).collect();
-    format!("(...{} bytes){end:?}", value.len() - end.len())
+    Some(format!("{} {what}", Line(event)))
 }

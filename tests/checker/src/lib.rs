@@ -11,6 +11,7 @@ mod file;
 mod fingerprint;
 mod judge;
 mod model;
+mod report;
 mod search;
 mod tokens;
 

@@ -9,7 +9,7 @@
 //! cut off.
 
 use std::collections::HashMap;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use crate::model::{Call, State};
 
@@ -41,6 +41,22 @@ pub(crate) struct Stuck {
     pub(crate) misfits: Vec<usize>,
     /// How many calls the longest order has.
     pub(crate) depth: usize,
+}
+
+/// When the search gives up. It bounds the judge's own work, which no simulation steers, so
+/// it goes by the real clock.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Deadline(Instant);
+
+#[expect(clippy::disallowed_methods, reason = "see the type")]
+impl Deadline {
+    pub(crate) fn after(time: Duration) -> Deadline {
+        Deadline(Instant::now() + time)
+    }
+
+    fn has_passed(self) -> bool {
+        Instant::now() >= self.0
+    }
 }
 
 /// How many calls of the longest order are reported.
@@ -79,7 +95,7 @@ struct Search<'a> {
     stuck: Stuck,
 }
 
-pub(crate) fn search(intervals: &[Interval], start: State, deadline: Instant) -> Found {
+pub(crate) fn search(intervals: &[Interval], start: State, deadline: Deadline) -> Found {
     let unanswered: Vec<usize> = (0..intervals.len()).filter(|&i| intervals[i].returned.is_none()).collect();
     let mut search = Search {
         intervals,
@@ -95,15 +111,15 @@ pub(crate) fn search(intervals: &[Interval], start: State, deadline: Instant) ->
 }
 
 impl Search<'_> {
-    fn run(&mut self, mut state: State, deadline: Instant) -> Found {
+    fn run(&mut self, mut state: State, deadline: Deadline) -> Found {
         let mut cursor = self.first();
         let mut steps = 0u32;
         loop {
-            steps = steps.wrapping_add(1);
-            if steps.is_multiple_of(STEPS_PER_LOOK) && Instant::now() > deadline {
+            if steps.is_multiple_of(STEPS_PER_LOOK) && deadline.has_passed() {
                 self.remember_stuck();
                 return Found::OutOfTime(std::mem::take(&mut self.stuck));
             }
+            steps = steps.wrapping_add(1);
             let Some(blocking) = self.list.first_return() else { return Found::Order };
             if let Some((interval, next_state, next)) = self.candidate(state, cursor, blocking) {
                 self.frames.push(Frame { state, interval, next });
@@ -135,13 +151,13 @@ impl Search<'_> {
         let latest = self.intervals[blocking].returned.unwrap_or(u64::MAX);
         loop {
             let (interval, outcome, next_call) = match cursor {
-                Cursor::Answered(node, outcome) => match self.list.call_at(node) {
-                    Some(interval) => (interval, outcome, Cursor::Answered(self.list.after(node), 0)),
-                    None => {
+                Cursor::Answered(node, outcome) => {
+                    let Some(interval) = self.list.call_at(node) else {
                         cursor = Cursor::Unanswered(0, 0);
                         continue;
-                    }
-                },
+                    };
+                    (interval, outcome, Cursor::Answered(self.list.after(node), 0))
+                }
                 Cursor::Unanswered(index, outcome) => {
                     let &interval = self.unanswered.get(index)?;
                     if self.intervals[interval].called > latest {
