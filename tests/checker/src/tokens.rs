@@ -129,7 +129,7 @@ impl Sight<'_> {
 /// tokens to a key that was absent at first.
 pub(crate) fn count(events: &[&Event]) -> Option<Vec<TokenFault>> {
     let appended = appended_tokens(events)?;
-    let mut sights: Vec<Sight<'_>> = events.iter().filter_map(sight).collect();
+    let mut sights: Vec<Sight<'_>> = events.iter().filter_map(|&event| sight(event)).collect();
     let Some(last) = sights.iter().max_by_key(|sight| sight.length()) else { return Some(Vec::new()) };
     let longest = format!("{}{}", last.text, last.token_text());
     let mut faults = Vec::new();
@@ -157,7 +157,7 @@ fn appended_tokens(events: &[&Event]) -> Option<HashMap<Token, Outcome>> {
     (!appended.is_empty()).then_some(appended)
 }
 
-fn sight<'a>(event: &&'a Event) -> Option<Sight<'a>> {
+fn sight(event: &Event) -> Option<Sight<'_>> {
     if event.outcome != Outcome::Ok {
         return None;
     }
