@@ -4,12 +4,20 @@
 //! Reads and writes block the caller. They are made on tasks that were started with
 //! [`Disk::spawn`], never on the threads that serve requests.
 
+mod memory;
+mod real;
+
 use std::fmt::Debug;
+use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use tokio::sync::oneshot;
+
+pub use memory::MemoryDisk;
+pub use real::RealDisk;
 
 /// A directory tree of files that survive a crash as far as they were synced.
 pub trait Disk: Debug + Send + Sync + 'static {
@@ -63,4 +71,23 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
 
     /// Makes the file's bytes and length durable.
     fn sync(&self) -> BoxFuture<'_, io::Result<()>>;
+}
+
+/// Runs a task that may block on the disk with [`Disk::spawn`], and waits for its result.
+pub async fn run<T: Send + 'static>(
+    disk: &dyn Disk,
+    name: &str,
+    task: impl Future<Output = T> + Send + 'static,
+) -> io::Result<T> {
+    let (done, result) = oneshot::channel();
+    let task = async move {
+        let _ = done.send(task.await);
+    };
+    disk.spawn(name, Box::pin(task));
+    result.await.map_err(|_| io::Error::other(format!("the task {name} ended without a result")))
+}
+
+/// Whether an error says that there is no room: freeing some is all it takes.
+pub fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
