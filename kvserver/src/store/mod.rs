@@ -1,14 +1,24 @@
-//! The replicated state of a group.
+//! The replicated state of a group: who it is, and the shards that it owns with their
+//! keys and sessions.
+//!
+//! Pure: no IO, no clock, no random source. What it holds follows from the entries that
+//! were applied, and from nothing else; so all replicas hold the same.
 
-/// What applying one entry came to.
-#[derive(Debug)]
-pub enum Applied {
-    /// Nothing to say.
-    Nothing,
-}
+mod answer;
+mod buckets;
+mod entry;
+mod facts;
+mod group;
+mod record;
+mod sessions;
+mod shard;
+mod view;
 
-impl std::fmt::Display for Applied {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "applied")
-    }
-}
+pub use answer::{Answer, Applied, Outcome, Rejection};
+pub use entry::{
+    ApplyError, ENTRY_VERSION, encode_batch, encode_found, encode_obey, encode_reset, encode_tick,
+};
+pub use facts::{Facts, Limits, RecordError};
+pub use group::{Stats, Store};
+pub use record::KeyValue;
+pub use view::{Restore, RestoreError, Restored, StoreView};

@@ -1,0 +1,236 @@
+//! A hash table in buckets that are shared with snapshots and copied when they are next
+//! written to: linear hashing (Litwin, 1980), so that it grows one bucket at a time.
+
+use std::sync::Arc;
+
+use hashbrown::HashTable;
+use hashbrown::hash_table::Entry;
+
+/// A bucket is split when there are more items than this for each bucket.
+const SPLIT_ABOVE: usize = 256;
+
+/// Two buckets are merged when there are fewer items than this for each bucket.
+const MERGE_BELOW: usize = 64;
+
+/// Items found by hash. A clone costs one reference per bucket; afterwards each side
+/// copies a bucket before it changes it.
+#[derive(Debug, Clone)]
+pub(super) struct Buckets<T> {
+    buckets: Vec<Arc<HashTable<T>>>,
+    len: usize,
+}
+
+impl<T> Default for Buckets<T> {
+    fn default() -> Self {
+        Self { buckets: vec![Arc::default()], len: 0 }
+    }
+}
+
+impl<T: Clone> Buckets<T> {
+    /// Empty, but with buckets for this many items.
+    pub(super) fn with_capacity(items: usize) -> Self {
+        Self { buckets: vec![Arc::default(); items.div_ceil(SPLIT_ABOVE).max(1)], len: 0 }
+    }
+
+    /// How many items there are.
+    pub(super) fn len(&self) -> usize {
+        self.len
+    }
+
+    /// The item that `eq` recognises.
+    pub(super) fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
+        self.buckets[self.index(hash)].find(hash, eq)
+    }
+
+    /// Like [`Buckets::find`]. A bucket is copied only if it has the item.
+    pub(super) fn find_mut(&mut self, hash: u64, eq: impl Fn(&T) -> bool) -> Option<&mut T> {
+        let index = self.index(hash);
+        let bucket = &mut self.buckets[index];
+        bucket.find(hash, &eq)?;
+        Arc::make_mut(bucket).find_mut(hash, eq)
+    }
+
+    /// Puts `item` in the place of the one that is the `same`, which is returned, or adds it.
+    pub(super) fn insert(
+        &mut self,
+        hash: u64,
+        item: T,
+        same: impl Fn(&T, &T) -> bool,
+        hasher: impl Fn(&T) -> u64,
+    ) -> Option<T> {
+        let index = self.index(hash);
+        match Arc::make_mut(&mut self.buckets[index]).entry(hash, |other| same(other, &item), &hasher) {
+            Entry::Occupied(mut entry) => return Some(std::mem::replace(entry.get_mut(), item)),
+            Entry::Vacant(entry) => entry.insert(item),
+        };
+        self.len += 1;
+        if self.len > SPLIT_ABOVE * self.buckets.len() {
+            self.split(hasher);
+        }
+        None
+    }
+
+    /// Takes out the item that `eq` recognises. A bucket is copied only if it has the item.
+    pub(super) fn remove(
+        &mut self,
+        hash: u64,
+        eq: impl Fn(&T) -> bool,
+        hasher: impl Fn(&T) -> u64,
+    ) -> Option<T> {
+        let index = self.index(hash);
+        let bucket = &mut self.buckets[index];
+        bucket.find(hash, &eq)?;
+        let (item, _) = Arc::make_mut(bucket).find_entry(hash, eq).ok()?.remove();
+        self.len -= 1;
+        if self.buckets.len() > 1 && self.len < MERGE_BELOW * self.buckets.len() {
+            self.merge(hasher);
+        }
+        Some(item)
+    }
+
+    /// All items, in no order. Each bucket is let go of once its items are taken, so that
+    /// the other side needn't copy it any more.
+    pub(super) fn into_items(self) -> impl Iterator<Item = T> {
+        self.buckets.into_iter().flat_map(take)
+    }
+
+    /// The bucket of a hash. The table inside a bucket uses the lowest and the seven
+    /// highest bits, so these are others.
+    fn index(&self, hash: u64) -> usize {
+        let mask = self.buckets.len().next_power_of_two() - 1;
+        let index = (hash >> 32) as usize & mask;
+        if index < self.buckets.len() { index } else { index & (mask >> 1) }
+    }
+
+    /// Adds a bucket, and moves to it what belongs there from the one that it splits.
+    fn split(&mut self, hasher: impl Fn(&T) -> u64) {
+        let new = self.buckets.len();
+        let old = new - (1 << new.ilog2());
+        let items = std::mem::take(&mut self.buckets[old]);
+        self.buckets.push(Arc::default());
+        let mut halves = [HashTable::with_capacity(SPLIT_ABOVE), HashTable::with_capacity(SPLIT_ABOVE)];
+        for item in take(items) {
+            let hash = hasher(&item);
+            halves[usize::from(self.index(hash) == new)].insert_unique(hash, item, &hasher);
+        }
+        [self.buckets[old], self.buckets[new]] = halves.map(Arc::new);
+    }
+
+    /// Undoes the last split.
+    fn merge(&mut self, hasher: impl Fn(&T) -> u64) {
+        let Some(last) = self.buckets.pop() else { return };
+        let old = self.buckets.len() - (1 << self.buckets.len().ilog2());
+        let target = Arc::make_mut(&mut self.buckets[old]);
+        for item in take(last) {
+            target.insert_unique(hasher(&item), item, &hasher);
+        }
+        target.shrink_to_fit(hasher);
+    }
+}
+
+/// A bucket's items: moved if nobody shares the bucket, else cloned.
+fn take<T: Clone>(bucket: Arc<HashTable<T>>) -> impl Iterator<Item = T> {
+    Arc::try_unwrap(bucket).unwrap_or_else(|shared| HashTable::clone(&shared)).into_iter()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::hash::BuildHasher as _;
+
+    use foldhash::quality::FixedState;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    type Pair = (u16, u32);
+
+    fn hash(pair: &Pair) -> u64 {
+        FixedState::with_seed(7).hash_one(pair.0)
+    }
+
+    #[derive(Debug, Clone)]
+    enum Step {
+        Insert(u16, u32),
+        Change(u16, u32),
+        Remove(u16),
+        /// A run of keys, so that buckets split and merge.
+        InsertMany(u16, u16),
+        RemoveMany(u16, u16),
+        View,
+    }
+
+    fn step() -> impl Strategy<Value = Step> {
+        let key = 0u16..3000;
+        prop_oneof![
+            4 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Step::Insert(k, v)),
+            2 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Step::Change(k, v)),
+            2 => key.clone().prop_map(Step::Remove),
+            1 => (key.clone(), 0u16..1500).prop_map(|(k, n)| Step::InsertMany(k, n)),
+            1 => (key, 0u16..1500).prop_map(|(k, n)| Step::RemoveMany(k, n)),
+            1 => Just(Step::View),
+        ]
+    }
+
+    fn contents(table: &Buckets<Pair>) -> BTreeMap<u16, u32> {
+        let contents: BTreeMap<u16, u32> = table.clone().into_items().collect();
+        assert_eq!(contents.len(), table.len());
+        contents
+    }
+
+    fn insert(table: &mut Buckets<Pair>, key: u16, value: u32) -> Option<u32> {
+        table.insert(hash(&(key, 0)), (key, value), |a, b| a.0 == b.0, hash).map(|p| p.1)
+    }
+
+    fn remove(table: &mut Buckets<Pair>, key: u16) -> Option<u32> {
+        table.remove(hash(&(key, 0)), |p| p.0 == key, hash).map(|p| p.1)
+    }
+
+    proptest! {
+        #[test]
+        fn behaves_as_a_map_and_views_never_change(steps in proptest::collection::vec(step(), 1..60)) {
+            let mut table = Buckets::default();
+            let mut model = BTreeMap::new();
+            let mut views = Vec::new();
+            for step in steps {
+                match step {
+                    Step::Insert(k, v) => prop_assert_eq!(insert(&mut table, k, v), model.insert(k, v)),
+                    Step::Change(k, v) => {
+                        let found = table.find_mut(hash(&(k, 0)), |p| p.0 == k).map(|p| p.1 = v);
+                        prop_assert_eq!(found, model.get_mut(&k).map(|old| *old = v));
+                    }
+                    Step::Remove(k) => prop_assert_eq!(remove(&mut table, k), model.remove(&k)),
+                    Step::InsertMany(k, n) => for k in k..k + n {
+                        prop_assert_eq!(insert(&mut table, k, 1), model.insert(k, 1));
+                    },
+                    Step::RemoveMany(k, n) => for k in k..k + n {
+                        prop_assert_eq!(remove(&mut table, k), model.remove(&k));
+                    },
+                    Step::View => views.push((table.clone(), model.clone())),
+                }
+                let buckets = table.buckets.len();
+                prop_assert!(table.len() <= SPLIT_ABOVE * buckets);
+                prop_assert!(buckets == 1 || table.len() + 1 >= MERGE_BELOW * (buckets - 1));
+            }
+            for k in 0..4500 {
+                prop_assert_eq!(table.find(hash(&(k, 0)), |p| p.0 == k).map(|p| p.1), model.get(&k).copied());
+            }
+            views.push((table, model));
+            for (view, model) in views {
+                prop_assert_eq!(contents(&view), model);
+            }
+        }
+    }
+
+    #[test]
+    fn a_write_copies_one_bucket_only() {
+        let mut table = Buckets::with_capacity(10_000);
+        for key in 0..10_000 {
+            insert(&mut table, key, 0);
+        }
+        let view = table.clone();
+        insert(&mut table, 17, 1);
+        let copied = table.buckets.iter().zip(&view.buckets).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+        assert_eq!(copied, 1);
+    }
+}

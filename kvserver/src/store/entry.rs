@@ -1,0 +1,87 @@
+//! The encoding of log entries: the one place that writes and reads them.
+
+use bytes::Bytes;
+use prost::Message as _;
+use skv_proto::v1;
+use skv_proto::v1::entry::Entry;
+use skv_sharding::{ClusterId, Incarnation};
+
+use crate::store::facts::{Facts, Limits, RecordError};
+
+/// The format of the entries that this version writes, and the highest that it reads.
+pub const ENTRY_VERSION: u32 = 1;
+
+/// An entry that can't be applied. The replica must stop: going on without it would
+/// make it differ from the others.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// A newer server wrote the entry.
+    #[error(
+        "the log holds an entry of format {found}, but this server reads formats up to {supported}: start a newer one"
+    )]
+    UnsupportedVersion {
+        /// The entry's format.
+        found: u32,
+        /// The highest format that this server reads.
+        supported: u32,
+    },
+    /// The entry isn't one.
+    #[error("the log holds an entry that can't be read: {0}")]
+    Corrupt(String),
+}
+
+fn encode(time: u64, entry: Entry) -> Bytes {
+    v1::Entry { version: ENTRY_VERSION, time, entry: Some(entry) }.encode_to_vec().into()
+}
+
+/// An entry of commands. `time` is the leader's clock in ms, here and below.
+pub fn encode_batch(time: u64, commands: Vec<v1::Command>) -> Bytes {
+    encode(time, Entry::Batch(v1::CommandBatch { commands }))
+}
+
+/// An entry that founds the group. The limits that the record leaves open are filled in.
+pub fn encode_found(
+    time: u64,
+    cluster: ClusterId,
+    record: v1::BootstrapRecord,
+    manager_version: u64,
+) -> Result<Bytes, RecordError> {
+    let limits = Limits::from(record.limits.unwrap_or_default());
+    let record = v1::BootstrapRecord { limits: Some(limits.into()), ..record };
+    let entry = v1::BootstrapRecordEntry { cluster_id: cluster.0, record: Some(record), manager_version };
+    Facts::founded(&entry)?;
+    Ok(encode(time, Entry::Found(entry)))
+}
+
+/// An entry by which the group obeys a version of the manager.
+pub fn encode_obey(time: u64, manager_version: u64) -> Bytes {
+    encode(time, Entry::Obey(manager_version))
+}
+
+/// An entry that only carries the time.
+pub fn encode_tick(time: u64) -> Bytes {
+    encode(time, Entry::Tick(v1::entry::Tick {}))
+}
+
+/// An entry that revives the group under a new incarnation.
+pub fn encode_reset(time: u64, incarnation: Incarnation) -> Bytes {
+    encode(time, Entry::Reset(incarnation.0))
+}
+
+/// Reads an entry's time and what it says. Keys and values share its buffer.
+pub(super) fn decode(entry: &Bytes) -> Result<(u64, Entry), ApplyError> {
+    let corrupt = |reason: &str| ApplyError::Corrupt(reason.to_owned());
+    let decoded = v1::Entry::decode(entry.clone()).map_err(|e| ApplyError::Corrupt(e.to_string()))?;
+    match decoded.version {
+        1..=ENTRY_VERSION => {}
+        0 => return Err(corrupt("it has no version")),
+        found => return Err(ApplyError::UnsupportedVersion { found, supported: ENTRY_VERSION }),
+    }
+    let payload = decoded.entry.ok_or_else(|| corrupt("it is empty"))?;
+    if let Entry::Batch(batch) = &payload
+        && let Some(command) = batch.commands.iter().find(|c| v1::command::Kind::try_from(c.kind).is_err())
+    {
+        return Err(ApplyError::Corrupt(format!("it has a command of kind {}", command.kind)));
+    }
+    Ok((decoded.time, payload))
+}
