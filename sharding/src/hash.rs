@@ -1,5 +1,8 @@
 //! From a key to its shard.
 
+use std::fmt;
+use std::str::FromStr;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ShardId;
@@ -38,6 +41,34 @@ pub enum Hash {
 #[error("the key {key:?} is not a decimal integer, which hash \"integer\" needs")]
 pub struct KeyError {
     key: String,
+}
+
+/// A text that isn't the name of a hash.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{text:?} is no hash: there are fnv1, fnv1a and integer")]
+pub struct ParseHashError {
+    text: String,
+}
+
+impl fmt::Display for Hash {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Hash::Fnv1 => "fnv1",
+            Hash::Fnv1a => "fnv1a",
+            Hash::Integer => "integer",
+        })
+    }
+}
+
+impl FromStr for Hash {
+    type Err = ParseHashError;
+
+    fn from_str(text: &str) -> Result<Self, ParseHashError> {
+        [Hash::Fnv1, Hash::Fnv1a, Hash::Integer]
+            .into_iter()
+            .find(|hash| hash.to_string() == text)
+            .ok_or_else(|| ParseHashError { text: text.to_owned() })
+    }
 }
 
 impl Hash {
@@ -90,6 +121,15 @@ mod tests {
         assert_eq!(fnv1a(b""), 0xcbf2_9ce4_8422_2325);
         assert_eq!(fnv1a(b"a"), 0xaf63_dc4c_8601_ec8c);
         assert_eq!(fnv1a(b"foobar"), 0x8594_4171_f739_67e8);
+    }
+
+    #[test]
+    fn a_hash_has_one_name_everywhere() {
+        for hash in [Hash::Fnv1, Hash::Fnv1a, Hash::Integer] {
+            assert_eq!(hash.to_string().parse(), Ok(hash));
+            assert_eq!(serde_json::to_value(hash).unwrap(), hash.to_string());
+        }
+        assert!("FNV1".parse::<Hash>().is_err());
     }
 
     #[test]

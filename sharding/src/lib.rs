@@ -10,7 +10,9 @@ mod map;
 mod shard_set;
 
 pub use assign::round_robin;
-pub use hash::{Hash, KeyError, fnv1, fnv1a};
-pub use ids::{ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId, Revision, ShardId};
+pub use hash::{Hash, KeyError, ParseHashError, fnv1, fnv1a};
+pub use ids::{
+    ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId, Revision, ShardId,
+};
 pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
 pub use shard_set::{MAX_SHARDS, ParseShardSetError, ShardSet};

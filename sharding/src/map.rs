@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, KeyError, MapRevision, ReplicaId, ShardId};
+use crate::{
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, KeyError, MapRevision, ReplicaId, ShardId,
+};
 
 /// One member of a group, and where it listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,7 +128,10 @@ impl ShardMap {
 
     /// The shards of a group, in order.
     pub fn shards_of(&self, group: GroupId) -> impl Iterator<Item = (ShardId, Epoch)> + '_ {
-        (0..).zip(&self.owners).filter(move |(_, owner)| owner.group == group).map(|(i, owner)| (ShardId(i), owner.epoch))
+        (0..)
+            .zip(&self.owners)
+            .filter(move |(_, owner)| owner.group == group)
+            .map(|(i, owner)| (ShardId(i), owner.epoch))
     }
 
     /// The owners as ranges.
@@ -142,7 +147,10 @@ impl ShardMap {
     }
 
     /// The owners that ranges describe; they must cover `shards` without gap or overlap.
-    pub fn owners_from(ranges: impl IntoIterator<Item = OwnerRange>, shards: u32) -> Result<Vec<Owner>, MapError> {
+    pub fn owners_from(
+        ranges: impl IntoIterator<Item = OwnerRange>,
+        shards: u32,
+    ) -> Result<Vec<Owner>, MapError> {
         let mut owners = Vec::new();
         for range in ranges {
             let end = owners.len() as u32;
@@ -204,8 +212,14 @@ mod tests {
         let owner = Owner { group: GroupId(0), epoch: Epoch(1) };
         let range = |first, count| OwnerRange { first, count, owner };
         assert_eq!(ShardMap::owners_from([range(1, 1)], 2), Err(MapError::Gap { first: 1, end: 0 }));
-        assert_eq!(ShardMap::owners_from([range(0, 2), range(1, 1)], 3), Err(MapError::Gap { first: 1, end: 2 }));
-        assert_eq!(ShardMap::owners_from([range(0, 2)], 3), Err(MapError::Incomplete { covered: 2, shards: 3 }));
+        assert_eq!(
+            ShardMap::owners_from([range(0, 2), range(1, 1)], 3),
+            Err(MapError::Gap { first: 1, end: 2 })
+        );
+        assert_eq!(
+            ShardMap::owners_from([range(0, 2)], 3),
+            Err(MapError::Incomplete { covered: 2, shards: 3 })
+        );
         assert_eq!(
             ShardMap::owners_from([range(0, u32::MAX)], 3),
             Err(MapError::Incomplete { covered: u32::MAX, shards: 3 })

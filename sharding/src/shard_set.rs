@@ -22,7 +22,9 @@ pub struct ShardSet(Vec<ShardId>);
 
 /// A text that isn't a set of shards.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{part:?} doesn't continue a set of shards, such as \"0-8/2 11\", in ascending order below {MAX_SHARDS}")]
+#[error(
+    "{part:?} doesn't continue a set of shards, such as \"0-8/2 11\", in ascending order below {MAX_SHARDS}"
+)]
 pub struct ParseShardSetError {
     part: String,
 }
