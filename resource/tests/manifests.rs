@@ -1,0 +1,111 @@
+//! Manifests as people write them.
+
+use skv_resource::{ManifestError, Placement, ShardedKvSpec, parse};
+use skv_sharding::Hash;
+
+const HEAD: &str = "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {name: demo}\n";
+
+#[track_caller]
+fn refused(yaml: &str) -> String {
+    parse(yaml).unwrap_err().to_string()
+}
+
+fn with_spec(spec: &str) -> String {
+    format!("{HEAD}spec: {spec}\n")
+}
+
+#[test]
+fn the_quickstart_is_two_groups_of_three() {
+    let resource = parse(include_str!("../../deploy/samples/quickstart.yaml")).unwrap();
+    assert_eq!(resource.metadata.name, "quickstart");
+    assert_eq!((resource.spec.groups, resource.spec.replicas, resource.spec.shards), (2, 3, 240));
+}
+
+#[test]
+fn what_is_left_out_has_its_default() {
+    assert_eq!(parse(HEAD).unwrap().spec, ShardedKvSpec::default());
+    assert_eq!(parse(&with_spec("{}")).unwrap().spec, ShardedKvSpec::default());
+}
+
+#[test]
+fn every_field_can_be_set() {
+    let spec = parse(&with_spec(
+        "{groups: 1, replicas: 5, shards: 7, hash: integer, placement: groups,
+          server: {workerThreads: 4, logOperations: true, logFormat: json},
+          limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
+          tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096},
+          storage: {memoryOnly: true}}",
+    ))
+    .unwrap()
+    .spec;
+    assert_eq!((spec.groups, spec.replicas, spec.shards, spec.hash), (1, 5, 7, Hash::Integer));
+    assert_eq!(spec.placement, Placement::Groups);
+    assert_eq!((spec.server.worker_threads, spec.server.log_operations), (Some(4), true));
+    assert_eq!((spec.limits.max_value_bytes, spec.limits.session_ttl_seconds), (20, 40));
+    assert_eq!((spec.tuning.heartbeat_ms, spec.tuning.snapshot_log_bytes), (100, 4096));
+    assert!(spec.storage.memory_only);
+}
+
+#[test]
+fn an_object_read_back_from_a_cluster_is_accepted() {
+    let yaml = format!(
+        "{}status: {{conditions: []}}\n",
+        HEAD.replace("{name: demo}", "{name: demo, uid: 8d0e, generation: 3, labels: {a: b}}")
+    );
+    assert_eq!(parse(&yaml).unwrap().metadata.labels["a"], "b");
+}
+
+#[test]
+fn a_wrong_field_is_named_with_its_path_and_the_reason() {
+    for (spec, expected) in [
+        ("{replica: 3}", "spec.replica: unknown field `replica`"),
+        ("{replicas: three}", "spec.replicas: invalid type: string \"three\""),
+        ("{replicas: -1}", "spec.replicas: invalid value: integer `-1`"),
+        ("{limits: {maxKeyByte: 1}}", "spec.limits.maxKeyByte: unknown field"),
+        ("{hash: md5}", "spec.hash: unknown variant `md5`"),
+        ("{groups: 9, shards: 4}", "spec.groups: 9 groups can't share 4 shards"),
+        ("{placement: ring}", "spec.placement: ring is not available yet"),
+    ] {
+        let message = refused(&with_spec(spec));
+        assert!(message.starts_with(expected), "{spec}: {message}");
+    }
+}
+
+#[test]
+fn several_problems_are_told_at_once() {
+    let message = refused(&with_spec("{replicas: 4, shards: 0, placement: ring}"));
+    assert_eq!(message.lines().count(), 4, "{message}");
+}
+
+#[test]
+fn missing_parts_are_named() {
+    assert_eq!(
+        refused("apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\n"),
+        "manifest: missing field `metadata`"
+    );
+    assert_eq!(
+        refused("apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {}\n"),
+        "metadata: missing field `name`"
+    );
+    let message = refused(&HEAD.replace("v1alpha1", "v2"));
+    assert_eq!(message, "apiVersion: \"shardedkv.io/v2\" is not shardedkv.io/v1alpha1");
+}
+
+#[test]
+fn the_one_sharded_kv_among_other_documents_is_taken() {
+    let namespace = "apiVersion: v1\nkind: Namespace\nmetadata: {name: n}\n";
+    let yaml = format!("# a comment\n---\n{namespace}---\n{HEAD}---\n");
+    assert_eq!(parse(&yaml).unwrap().metadata.name, "demo");
+    let message = refused(namespace);
+    assert_eq!(message, "no document has kind ShardedKV; there is Namespace");
+    assert!(matches!(parse(&format!("{HEAD}---\n{HEAD}")), Err(ManifestError::Several(2))));
+}
+
+#[test]
+fn what_is_not_yaml_is_refused() {
+    for yaml in ["", "a: [", "\t", "just text", "a: 1\na: 2\n"] {
+        assert!(parse(yaml).is_err(), "{yaml:?}");
+    }
+    let message = refused("spec: [\n");
+    assert!(message.contains("line"), "{message}");
+}
