@@ -102,7 +102,7 @@ impl Check {
         self.problems.push(Problem { path: path.to_owned(), reason });
     }
 
-    fn range<T: PartialOrd + Display>(&mut self, path: &str, value: T, range: RangeInclusive<T>) {
+    fn range<T: Copy + PartialOrd + Display>(&mut self, path: &str, value: T, range: RangeInclusive<T>) {
         if !range.contains(&value) {
             self.fails(path, format!("{value} is out of range: {} to {}", range.start(), range.end()));
         }

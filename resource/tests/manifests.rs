@@ -7,7 +7,7 @@ const HEAD: &str = "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata
 
 #[track_caller]
 fn refused(yaml: &str) -> String {
-    parse(yaml).unwrap_err().to_string()
+    parse(yaml).expect_err("must be refused").to_string()
 }
 
 fn with_spec(spec: &str) -> String {
