@@ -1,1 +1,26 @@
-//! TODO
+//! The [`Clerk`]: a linearizable, exactly-once client of ShardedKV.
+//!
+//! A clerk finds the shard of a key in its copy of the shard map, asks the leader of the
+//! owning group, and heals map and leader from what servers answer. Mutations carry a
+//! session and a sequence number, so that sending them again applies them at most once.
+//!
+//! - `clerk`: the calls; `call`: how one call is sent until it has an answer
+//! - `routing`: the shard map, and the leader of each group
+//! - `session`: sessions, sequence numbers and what is acknowledged
+//! - `transport`: connections, streams, and what a transmission's end says
+
+mod call;
+mod clerk;
+mod error;
+mod forward;
+mod options;
+mod pause;
+mod routing;
+mod session;
+mod transport;
+
+pub use clerk::{AppendAnswer, Clerk, DeleteAnswer, GetAnswer, PutAnswer};
+pub use error::Error;
+pub use forward::Forwarder;
+pub use options::{Options, Target, Transport};
+pub use transport::{ByteStream, Connector, Reply, connector, tcp};

@@ -1,0 +1,311 @@
+//! One call, from its first transmission to an answer, a clear error, or "outcome unknown".
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use skv_proto::v1;
+use skv_proto::v1::operation::Operation;
+use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
+
+use crate::clerk::Inner;
+use crate::error::Error;
+use crate::options::Transport;
+use crate::pause::Backoff;
+use crate::routing::{GroupRoute, Member, Placement, Route};
+use crate::session::{After, Ticket};
+use crate::transport::{Failure, Patience, Peer, Reply, Transmission};
+
+/// What is asked.
+#[derive(Debug, Clone)]
+pub(crate) enum Request {
+    Get { key: Bytes },
+    Put { key: Bytes, value: Bytes, if_revision: Option<u64> },
+    Append { key: Bytes, args: Bytes },
+    Delete { key: Bytes, if_revision: Option<u64> },
+}
+
+/// What the envelope of an operation takes, roughly.
+const ENVELOPE: usize = 64;
+/// Of a pipeline's message limit each operation may use a part: one that is too large must
+/// not end the stream of all others.
+const LARGEST: usize = crate::transport::MESSAGE_LIMIT / 2;
+
+impl Request {
+    fn key(&self) -> &Bytes {
+        match self {
+            Request::Get { key }
+            | Request::Put { key, .. }
+            | Request::Append { key, .. }
+            | Request::Delete { key, .. } => key,
+        }
+    }
+
+    fn is_mutation(&self) -> bool {
+        !matches!(self, Request::Get { .. })
+    }
+
+    fn bytes(&self) -> usize {
+        let value = match self {
+            Request::Put { value, .. } | Request::Append { args: value, .. } => value.len(),
+            Request::Get { .. } | Request::Delete { .. } => 0,
+        };
+        self.key().len() + value + ENVELOPE
+    }
+
+    fn operation(&self, id: Option<v1::RequestId>, direct: bool) -> Operation {
+        match self.clone() {
+            Request::Get { key } => Operation::Get(v1::GetRequest { key, direct }),
+            Request::Put { key, value, if_revision } => {
+                Operation::Put(v1::PutRequest { key, value, if_revision, id, direct })
+            }
+            Request::Append { key, args } => Operation::Append(v1::AppendRequest { key, args, id, direct }),
+            Request::Delete { key, if_revision } => {
+                Operation::Delete(v1::DeleteRequest { key, if_revision, id, direct })
+            }
+        }
+    }
+}
+
+/// One call under way.
+pub(crate) struct Call<'a> {
+    clerk: &'a Inner,
+    request: Request,
+    deadline: Instant,
+    ticket: Option<Ticket>,
+    after: After,
+    attempt_timeout: Duration,
+    backoff: Backoff,
+    /// The last transmission that was refused.
+    refused: Option<skv_proto::Error>,
+    /// The first transmission of which nobody knows whether it arrived.
+    lost: Option<Arc<str>>,
+    /// Why nothing could be sent.
+    unsent: Option<Arc<str>>,
+}
+
+/// What comes after a transmission.
+enum Next {
+    Done(Result<Reply, Error>),
+    /// Send it again at once: leader or owner are newly known (which ends, since terms and
+    /// epochs only rise), or the group itself decides when it is asked again.
+    Again,
+    /// Send it again a little later.
+    Pause,
+}
+
+impl<'a> Call<'a> {
+    pub(crate) fn new(clerk: &'a Inner, request: Request) -> Call<'a> {
+        Call {
+            clerk,
+            request,
+            deadline: Instant::now() + clerk.options.deadline,
+            ticket: None,
+            after: After::default(),
+            attempt_timeout: clerk.options.attempt_timeout,
+            backoff: Backoff::default(),
+            refused: None,
+            lost: None,
+            unsent: None,
+        }
+    }
+
+    pub(crate) async fn run(mut self) -> Result<Reply, Error> {
+        let bytes = self.request.bytes();
+        if bytes > LARGEST {
+            return Err(Error::Invalid(format!(
+                "key and value have {bytes} bytes; a request can carry {LARGEST}"
+            )));
+        }
+        let _permit = self.permit().await?;
+        loop {
+            let invalid = |error: skv_sharding::KeyError| Error::Invalid(error.to_string());
+            let Some(placement) = self.clerk.router.place(self.request.key()).map_err(invalid)? else {
+                if tokio::time::timeout_at(self.deadline, self.clerk.router.placeable()).await.is_err() {
+                    self.unsent.get_or_insert_with(|| {
+                        format!("no shard map from {:?}", self.clerk.options.target).into()
+                    });
+                    return Err(self.give_up());
+                }
+                continue;
+            };
+            if self.request.is_mutation() && self.ticket.is_none() {
+                let ticket = self.clerk.sessions.ticket(placement, self.after, self.deadline).await;
+                self.ticket = Some(ticket?);
+            }
+            match self.step(placement).await {
+                Next::Done(result) => return result,
+                Next::Again => {}
+                Next::Pause => {
+                    let pause = self.backoff.next(self.clerk.router.jitter());
+                    tokio::time::sleep_until(self.deadline.min(Instant::now() + pause)).await;
+                }
+            }
+            if Instant::now() >= self.deadline {
+                return Err(self.give_up());
+            }
+        }
+    }
+
+    async fn permit(&self) -> Result<SemaphorePermit<'a>, Error> {
+        let clerk = self.clerk;
+        if let Ok(permit) = clerk.in_flight.try_acquire() {
+            return Ok(permit);
+        }
+        if let Ok(Ok(permit)) = tokio::time::timeout_at(self.deadline, clerk.in_flight.acquire()).await {
+            return Ok(permit);
+        }
+        let limit = clerk.options.max_in_flight;
+        let text = format!("this clerk has had {limit} other calls in flight until the deadline");
+        Err(Error::Refused(skv_proto::Error::Overloaded(text)))
+    }
+
+    async fn step(&mut self, placement: Placement) -> Next {
+        match self.clerk.router.route(placement) {
+            Route::Member(group, member, _probe) => {
+                let transmission = self.transmit(&member.peer, true).await;
+                self.after_member(&group, &member, transmission)
+            }
+            Route::Forward(peer) => {
+                let transmission = self.transmit(&peer, false).await;
+                match transmission {
+                    Ok(reply) => Next::Done(Ok(reply)),
+                    Err(Failure::Answered(error)) => match self.after_error(*error) {
+                        Next::Again => Next::Pause,
+                        next => next,
+                    },
+                    Err(Failure::NotSent(why)) => {
+                        self.unsent = Some(why);
+                        Next::Again
+                    }
+                    Err(Failure::Lost(why)) => {
+                        self.transmission_lost(why);
+                        Next::Pause
+                    }
+                }
+            }
+            Route::Wait(group, until) => {
+                let until = until.min(self.deadline);
+                let _ = tokio::time::timeout_at(until, group.settled()).await;
+                Next::Again
+            }
+            Route::Nowhere => {
+                self.unsent.get_or_insert_with(|| "no server can be connected to".into());
+                self.clerk.router.refresh();
+                Next::Pause
+            }
+        }
+    }
+
+    async fn transmit(&self, peer: &Peer, direct: bool) -> Transmission {
+        let patience = Patience { attempt: self.attempt_timeout, deadline: self.deadline };
+        let id = self.ticket.as_ref().map(Ticket::request_id);
+        let operation = self.request.operation(id, direct);
+        match self.clerk.options.transport {
+            Transport::Stream if direct => peer.send(operation, self.request.bytes(), patience).await,
+            _ => peer.call(operation, patience).await,
+        }
+    }
+
+    fn after_member(&mut self, group: &GroupRoute, member: &Arc<Member>, transmission: Transmission) -> Next {
+        use skv_proto::Error as E;
+        match transmission {
+            Ok(reply) => {
+                group.worked(member);
+                Next::Done(Ok(reply))
+            }
+            Err(Failure::NotSent(why)) => {
+                group.failed(member);
+                self.unsent = Some(why);
+                Next::Again
+            }
+            Err(Failure::Lost(why)) => {
+                group.failed(member);
+                self.transmission_lost(why);
+                Next::Again
+            }
+            Err(Failure::Answered(error)) => {
+                if matches!(*error, E::NotLeader { .. } | E::Unavailable(_) | E::Internal(_)) {
+                    group.failed(member);
+                }
+                self.after_error(*error)
+            }
+        }
+    }
+
+    fn transmission_lost(&mut self, why: Arc<str>) {
+        self.lost.get_or_insert(why);
+        self.attempt_timeout *= 2;
+    }
+
+    fn after_error(&mut self, error: skv_proto::Error) -> Next {
+        use skv_proto::Error as E;
+        if let E::AlreadyApplied { revision } = error {
+            return Next::Done(Err(Error::AlreadyApplied { revision }));
+        }
+        if !error.is_refusal() {
+            self.lost.get_or_insert_with(|| error.to_string().into());
+            return Next::Pause;
+        }
+        let next = match &error {
+            E::NotLeader { group, leader: Some(leader), term } => {
+                self.clerk.router.learn_leader(*group, leader, *term);
+                Next::Again
+            }
+            E::WrongGroup { owner: Some(owner), .. } | E::ShardMoving { target: Some(owner), .. }
+                if self.clerk.router.learn_owner(owner) =>
+            {
+                Next::Again
+            }
+            E::WrongGroup { .. } | E::ShardMoving { .. } | E::WrongIdentity(_) => {
+                self.clerk.router.refresh();
+                Next::Pause
+            }
+            E::SessionExpired { floor } => return self.session_refused(*floor, error),
+            E::ClockSkew { .. } if self.lost.is_none() => {
+                let _ = self.session_refused(0, error);
+                return Next::Pause;
+            }
+            // The group decides when it is asked again.
+            E::NotLeader { leader: None, .. } | E::Unavailable(_) => Next::Again,
+            E::ClockSkew { .. } | E::Overloaded(_) | E::DiskFull(_) => Next::Pause,
+            E::InvalidArgument(_)
+            | E::StaleSequence { .. }
+            | E::WindowExceeded { .. }
+            | E::UnsupportedVersion(_)
+            | E::Unimplemented(_)
+            | E::OutcomeUnknown(_)
+            | E::AlreadyApplied { .. }
+            | E::Internal(_) => {
+                self.refused = Some(error);
+                return Next::Done(Err(self.give_up()));
+            }
+        };
+        self.refused = Some(error);
+        next
+    }
+
+    /// The session isn't accepted. Under a new one the request is another one: only right if
+    /// none of its transmissions can have been applied (invariant 4).
+    fn session_refused(&mut self, floor: u64, error: skv_proto::Error) -> Next {
+        self.refused = Some(error);
+        if self.lost.is_some() {
+            return Next::Done(Err(self.give_up()));
+        }
+        let refused = self.ticket.take().and_then(|ticket| ticket.request_id().session);
+        self.after = After { refused, floor: self.after.floor.max(floor) };
+        Next::Again
+    }
+
+    /// Says what is known when there is no answer.
+    fn give_up(&mut self) -> Error {
+        let text = |why: Option<Arc<str>>| why.map_or_else(String::new, |why| why.to_string());
+        match (self.lost.take(), self.refused.take()) {
+            (Some(why), _) if self.request.is_mutation() => Error::OutcomeUnknown(why.to_string()),
+            (None, Some(error)) => Error::Refused(error),
+            (Some(why), _) => Error::Deadline(why.to_string()),
+            (None, None) => Error::Unreachable(text(self.unsent.take())),
+        }
+    }
+}

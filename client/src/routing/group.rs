@@ -1,0 +1,194 @@
+//! The members of one group, which of them leads, and how a lost leader is found again.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::Mutex;
+use skv_sharding::{Group, GroupUid, Incarnation, Replica, ReplicaId};
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::pause::Jitter;
+use crate::transport::{Peer, Pool};
+
+/// While a group has no leader its members are asked in turn, one call at a time, with a
+/// pause after each round: the election needs the processor more than we do.
+const SHORTEST_ROUND: Duration = Duration::from_millis(20);
+const LONGEST_ROUND: Duration = Duration::from_millis(50);
+
+/// One replica and the way to it.
+#[derive(Debug)]
+pub(crate) struct Member {
+    id: ReplicaId,
+    pub(crate) peer: Arc<Peer>,
+}
+
+/// One group, as this clerk sees it.
+#[derive(Debug)]
+pub(crate) struct GroupRoute {
+    pub(super) uid: GroupUid,
+    pub(super) incarnation: Incarnation,
+    state: Mutex<State>,
+    settled: Notify,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    members: Vec<Arc<Member>>,
+    leader: Option<Arc<Member>>,
+    /// The highest term heard of.
+    term: u64,
+    /// Whoever was said to lead in `term` and then failed: others may not know yet.
+    barred: Option<ReplicaId>,
+    probing: bool,
+    probes: usize,
+    next_round: Option<Instant>,
+}
+
+/// Whom to ask.
+#[derive(Debug)]
+pub(super) enum Choice {
+    Leader(Arc<Member>),
+    /// Nobody knows the leader: ask this member, and tell what comes of it.
+    Probe(Arc<Member>, Probe),
+    /// Another call is asking, or the round is over.
+    Wait(Instant),
+    /// No member can be connected to.
+    Unreachable,
+}
+
+/// The right to ask while there is no leader.
+#[derive(Debug)]
+pub(crate) struct Probe(Arc<GroupRoute>);
+
+impl Drop for Probe {
+    fn drop(&mut self) {
+        self.0.state.lock().probing = false;
+        self.0.settled.notify_one();
+    }
+}
+
+impl GroupRoute {
+    pub(super) fn new(group: &Group, pool: &Pool) -> GroupRoute {
+        let route = GroupRoute {
+            uid: group.uid,
+            incarnation: group.incarnation,
+            state: Mutex::default(),
+            settled: Notify::new(),
+        };
+        route.set_members(&group.replicas, pool);
+        route
+    }
+
+    /// Takes over addresses and membership; keeps the leader.
+    pub(super) fn set_members(&self, replicas: &[Replica], pool: &Pool) {
+        let mut state = self.state.lock();
+        state.members = replicas
+            .iter()
+            .map(|replica| {
+                let old = state.members.iter().find(|old| old.is(replica));
+                old.map_or_else(|| Arc::new(Member::new(replica, pool)), Arc::clone)
+            })
+            .collect();
+        if let Some(leader) = &state.leader {
+            let moved = state.members.iter().find(|member| member.id == leader.id).cloned();
+            state.leader = moved.or_else(|| state.leader.take());
+        }
+    }
+
+    pub(super) fn has_members(&self) -> bool {
+        !self.state.lock().members.is_empty()
+    }
+
+    /// The members, the leader first.
+    pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
+        let state = self.state.lock();
+        state.leader.iter().chain(&state.members).map(|member| Arc::clone(&member.peer)).collect()
+    }
+
+    pub(super) fn choose(self: &Arc<Self>, now: Instant, jitter: &Jitter) -> Choice {
+        let mut state = self.state.lock();
+        if let Some(leader) = &state.leader {
+            return Choice::Leader(Arc::clone(leader));
+        }
+        if state.members.iter().all(|member| member.peer.is_resting(now)) {
+            return Choice::Unreachable;
+        }
+        if let Some(next_round) = state.next_round.filter(|next| now < *next) {
+            return Choice::Wait(next_round);
+        }
+        if state.probing {
+            return Choice::Wait(now + LONGEST_ROUND);
+        }
+        let count = state.members.len();
+        let round = (0..count).map(|i| &state.members[(state.probes + i) % count]);
+        let Some((skipped, member)) = round.enumerate().find(|(_, member)| !member.peer.is_resting(now))
+        else {
+            return Choice::Unreachable;
+        };
+        let member = Arc::clone(member);
+        state.probes += skipped + 1;
+        if state.probes >= count {
+            state.probes = 0;
+            state.next_round = Some(now + jitter.between(SHORTEST_ROUND, LONGEST_ROUND));
+        }
+        state.probing = true;
+        Choice::Probe(member, Probe(Arc::clone(self)))
+    }
+
+    /// Ends when somebody should look again.
+    pub(crate) async fn settled(&self) {
+        self.settled.notified().await;
+    }
+
+    /// Somebody says who leads in `term`. Answers whether that is news.
+    pub(super) fn hint(&self, leader: &Replica, term: u64, pool: &Pool) -> bool {
+        let mut state = self.state.lock();
+        let news = term > state.term
+            || term == state.term && state.leader.is_none() && state.barred != Some(leader.id);
+        if !news {
+            return false;
+        }
+        if term > state.term {
+            state.barred = None;
+        }
+        state.term = term;
+        let known = state.members.iter().find(|member| member.is(leader)).cloned();
+        let member = known.unwrap_or_else(|| Arc::new(Member::new(leader, pool)));
+        self.found(&mut state, member);
+        true
+    }
+
+    /// This member answered as only a leader does.
+    pub(crate) fn worked(&self, member: &Arc<Member>) {
+        let mut state = self.state.lock();
+        if state.leader.is_none() {
+            self.found(&mut state, Arc::clone(member));
+        }
+    }
+
+    fn found(&self, state: &mut State, leader: Arc<Member>) {
+        state.leader = Some(leader);
+        state.next_round = None;
+        self.settled.notify_waiters();
+    }
+
+    /// This member doesn't lead, or can't be reached.
+    pub(crate) fn failed(&self, member: &Arc<Member>) {
+        let mut state = self.state.lock();
+        if state.leader.as_ref().is_some_and(|leader| leader.id == member.id) {
+            state.leader = None;
+            state.barred = Some(member.id);
+        }
+    }
+}
+
+impl Member {
+    fn new(replica: &Replica, pool: &Pool) -> Member {
+        Member { id: replica.id, peer: pool.peer(&replica.client_address) }
+    }
+
+    fn is(&self, replica: &Replica) -> bool {
+        self.id == replica.id && **self.peer.address() == *replica.client_address
+    }
+}

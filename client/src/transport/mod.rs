@@ -1,0 +1,60 @@
+//! How one transmission of a call reaches a server, and what is known when it ends.
+//!
+//! Nothing here sends a request twice.
+
+mod dial;
+mod peer;
+mod pipe;
+
+use std::sync::Arc;
+
+use skv_proto::v1;
+use skv_proto::v1::answer::Answer;
+
+pub use dial::{ByteStream, Connector, connector, tcp};
+pub(crate) use dial::{Dialer, endpoint};
+pub(crate) use peer::{Patience, Peer, Pool};
+
+/// Bytes that one message may have, in both directions.
+pub(crate) const MESSAGE_LIMIT: usize = 64 << 20;
+
+/// A server's answer to one operation.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Reply {
+    /// To a get.
+    Get(v1::GetResponse),
+    /// To a put.
+    Put(v1::PutResponse),
+    /// To an append.
+    Append(v1::AppendResponse),
+    /// To a delete.
+    Delete(v1::DeleteResponse),
+}
+
+/// Why a transmission has no reply.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+pub(crate) enum Failure {
+    /// It never left.
+    #[error("{0}")]
+    NotSent(Arc<str>),
+    /// The server said why.
+    #[error("{0}")]
+    Answered(Box<skv_proto::Error>),
+    /// Nobody knows whether it arrived.
+    #[error("{0}")]
+    Lost(Arc<str>),
+}
+
+/// What came of one transmission.
+pub(crate) type Transmission = Result<Reply, Failure>;
+
+fn transmission(answer: Option<Answer>) -> Transmission {
+    match answer {
+        Some(Answer::Get(answer)) => Ok(Reply::Get(answer)),
+        Some(Answer::Put(answer)) => Ok(Reply::Put(answer)),
+        Some(Answer::Append(answer)) => Ok(Reply::Append(answer)),
+        Some(Answer::Delete(answer)) => Ok(Reply::Delete(answer)),
+        Some(Answer::Error(error)) => Err(Failure::Answered(Box::new(error.into()))),
+        None => Err(Failure::Lost("the answer is of a kind that this version doesn't know".into())),
+    }
+}

@@ -1,0 +1,298 @@
+//! The connections to one server, opened when they are needed.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use skv_proto::v1;
+use skv_proto::v1::kv_client::KvClient;
+use skv_proto::v1::operation::Operation;
+use tokio::time::Instant;
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status};
+
+use super::dial::root_cause;
+use super::pipe::Pipe;
+use super::{Dialer, Failure, MESSAGE_LIMIT, Reply, Transmission};
+
+/// How many unary calls in flight are worth another connection.
+const CALLS_PER_CONNECTION: usize = 16;
+/// After a failure to connect the next attempt waits at least this long, and
+/// [`REST_FACTOR`] times as long as the failure took, so that callers don't queue up
+/// before an address that nobody answers.
+const SHORTEST_REST: Duration = Duration::from_millis(50);
+const REST_FACTOR: u32 = 3;
+
+/// All servers that a clerk knows, each once.
+#[derive(Debug)]
+pub(crate) struct Pool {
+    dialer: Dialer,
+    streams: usize,
+    connections: usize,
+    peers: Mutex<HashMap<Arc<str>, Arc<Peer>>>,
+}
+
+impl Pool {
+    pub(crate) fn new(dialer: Dialer, streams: usize, connections: usize) -> Pool {
+        Pool { dialer, streams: streams.max(1), connections: connections.max(1), peers: Mutex::default() }
+    }
+
+    /// The server at `HOST:PORT`.
+    pub(crate) fn peer(&self, address: &str) -> Arc<Peer> {
+        let mut peers = self.peers.lock();
+        if let Some(peer) = peers.get(address) {
+            return Arc::clone(peer);
+        }
+        // Addresses come and go with pods: keep those that somebody still speaks of.
+        peers.retain(|_, peer| Arc::strong_count(peer) > 1);
+        let address: Arc<str> = address.into();
+        let peer = Arc::new(Peer {
+            address: Arc::clone(&address),
+            dialer: self.dialer.clone(),
+            pipes: (0..self.streams).map(|_| Slot::default()).collect(),
+            links: (0..self.connections).map(|_| Slot::default()).collect(),
+            turn: AtomicUsize::new(0),
+            unary_calls: AtomicUsize::new(0),
+            rest: Mutex::default(),
+        });
+        peers.insert(address, Arc::clone(&peer));
+        peer
+    }
+}
+
+/// How long a transmission may take, once there is a connection, and when its call ends.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Patience {
+    pub(crate) attempt: Duration,
+    pub(crate) deadline: Instant,
+}
+
+impl Patience {
+    fn expires(self) -> Instant {
+        self.deadline.min(Instant::now() + self.attempt)
+    }
+}
+
+/// One server.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    address: Arc<str>,
+    dialer: Dialer,
+    pipes: Box<[Slot<Pipe>]>,
+    links: Box<[Slot<Link>]>,
+    turn: AtomicUsize,
+    unary_calls: AtomicUsize,
+    rest: Mutex<Option<Rest>>,
+}
+
+/// A connection for unary calls.
+#[derive(Debug)]
+struct Link {
+    channel: Channel,
+    broken: AtomicBool,
+}
+
+/// Where one connection is kept while it works.
+#[derive(Debug)]
+struct Slot<T> {
+    ready: RwLock<Option<Arc<T>>>,
+    /// Held by the one that connects.
+    dialing: tokio::sync::Mutex<()>,
+}
+
+impl<T> Default for Slot<T> {
+    fn default() -> Self {
+        Slot { ready: RwLock::new(None), dialing: tokio::sync::Mutex::new(()) }
+    }
+}
+
+#[derive(Debug)]
+struct Rest {
+    until: Instant,
+    why: Arc<str>,
+}
+
+trait Connection {
+    fn is_open(&self) -> bool;
+}
+
+impl Connection for Pipe {
+    fn is_open(&self) -> bool {
+        Pipe::is_open(self)
+    }
+}
+
+impl Connection for Link {
+    fn is_open(&self) -> bool {
+        !self.broken.load(Ordering::Relaxed)
+    }
+}
+
+impl<T: Connection> Slot<T> {
+    fn get(&self) -> Option<Arc<T>> {
+        self.ready.read().as_ref().filter(|connection| connection.is_open()).cloned()
+    }
+}
+
+impl Peer {
+    pub(crate) fn address(&self) -> &Arc<str> {
+        &self.address
+    }
+
+    /// Whether the last attempt to connect failed so recently that none is made now.
+    pub(crate) fn is_resting(&self, now: Instant) -> bool {
+        self.rest.lock().as_ref().is_some_and(|rest| now < rest.until)
+    }
+
+    /// Sends one operation over a stream.
+    pub(crate) async fn send(&self, operation: Operation, bytes: usize, patience: Patience) -> Transmission {
+        let slot = &self.pipes[self.turn.fetch_add(1, Ordering::Relaxed) % self.pipes.len()];
+        let pipe = match slot.get() {
+            Some(pipe) => pipe,
+            None => self.open(slot, patience, Pipe::open(&self.dialer, &self.address)).await?,
+        };
+        pipe.send(operation, bytes, patience.expires()).await
+    }
+
+    /// Sends one operation as a request of its own.
+    pub(crate) async fn call(&self, operation: Operation, patience: Patience) -> Transmission {
+        match operation {
+            Operation::Get(request) => {
+                let call = |mut client: KvClient<Channel>| async move { client.get(request).await };
+                self.unary(patience, call).await.map(Reply::Get)
+            }
+            Operation::Put(request) => {
+                let call = |mut client: KvClient<Channel>| async move { client.put(request).await };
+                self.unary(patience, call).await.map(Reply::Put)
+            }
+            Operation::Append(request) => {
+                let call = |mut client: KvClient<Channel>| async move { client.append(request).await };
+                self.unary(patience, call).await.map(Reply::Append)
+            }
+            Operation::Delete(request) => {
+                let call = |mut client: KvClient<Channel>| async move { client.delete(request).await };
+                self.unary(patience, call).await.map(Reply::Delete)
+            }
+        }
+    }
+
+    pub(crate) async fn open_session(
+        &self,
+        after: u64,
+        patience: Patience,
+    ) -> Result<v1::OpenSessionResponse, Failure> {
+        let request = v1::OpenSessionRequest { after };
+        self.unary(patience, |mut client| async move { client.open_session(request).await }).await
+    }
+
+    pub(crate) async fn shard_map(&self, patience: Patience) -> Result<v1::ShardMap, Failure> {
+        let request = v1::GetShardMapRequest {};
+        self.unary(patience, |mut client| async move { client.get_shard_map(request).await }).await
+    }
+
+    /// A connection for a service other than Kv.
+    pub(crate) async fn channel(&self, patience: Patience) -> Result<Channel, Failure> {
+        self.link(&self.links[0], patience).await.map(|link| link.channel.clone())
+    }
+
+    async fn unary<T, F>(
+        &self,
+        patience: Patience,
+        call: impl FnOnce(KvClient<Channel>) -> F,
+    ) -> Result<T, Failure>
+    where
+        F: Future<Output = Result<Response<T>, Status>>,
+    {
+        let _counted = Counted::new(&self.unary_calls);
+        let wanted = self.unary_calls.load(Ordering::Relaxed).div_ceil(CALLS_PER_CONNECTION);
+        let connections = wanted.clamp(1, self.links.len());
+        let slot = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % connections];
+        let link = self.link(slot, patience).await?;
+        let client = KvClient::new(link.channel.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT);
+        match tokio::time::timeout_at(patience.expires(), call(client)).await {
+            Ok(Ok(response)) => Ok(response.into_inner()),
+            Ok(Err(status)) => Err(self.failure(&status, &link)),
+            Err(_) => Err(Failure::Lost(format!("{} did not answer in time", self.address).into())),
+        }
+    }
+
+    fn failure(&self, status: &Status, link: &Link) -> Failure {
+        if let Some(error) = skv_proto::Error::from_status(status) {
+            return Failure::Answered(Box::new(error));
+        }
+        if status.code() == Code::Unimplemented {
+            let error = skv_proto::Error::Unimplemented(format!("{}: {}", self.address, status.message()));
+            return Failure::Answered(Box::new(error));
+        }
+        // Not said by a server of ours, so by the connection.
+        link.broken.store(true, Ordering::Relaxed);
+        Failure::Lost(format!("{}: {}", self.address, root_cause(status)).into())
+    }
+
+    async fn link(&self, slot: &Slot<Link>, patience: Patience) -> Result<Arc<Link>, Failure> {
+        if let Some(link) = slot.get() {
+            return Ok(link);
+        }
+        let dial = async {
+            let channel = self.dialer.channel(&self.address).await?;
+            Ok(Link { channel, broken: AtomicBool::new(false) })
+        };
+        self.open(slot, patience, dial).await
+    }
+
+    /// Connects, unless another caller does or just failed to.
+    async fn open<T: Connection>(
+        &self,
+        slot: &Slot<T>,
+        patience: Patience,
+        dial: impl Future<Output = Result<T, Arc<str>>>,
+    ) -> Result<Arc<T>, Failure> {
+        let started = Instant::now();
+        let open = async {
+            let _alone = slot.dialing.lock().await;
+            if let Some(connection) = slot.get() {
+                return Ok(connection);
+            }
+            if let Some(rest) = self.rest.lock().as_ref().filter(|rest| Instant::now() < rest.until) {
+                return Err(Failure::NotSent(Arc::clone(&rest.why)));
+            }
+            let started = Instant::now();
+            let connection = Arc::new(dial.await.map_err(|why| self.rest(started, why))?);
+            *slot.ready.write() = Some(Arc::clone(&connection));
+            *self.rest.lock() = None;
+            Ok(connection)
+        };
+        let opened = tokio::time::timeout_at(patience.deadline, open).await;
+        opened.unwrap_or_else(|_| {
+            Err(self.rest(started, format!("{}: no connection in time", self.address).into()))
+        })
+    }
+
+    fn rest(&self, started: Instant, why: Arc<str>) -> Failure {
+        tracing::debug!(reason = %why, "can't connect");
+        let now = Instant::now();
+        let until = now + SHORTEST_REST.max(REST_FACTOR * (now - started));
+        *self.rest.lock() = Some(Rest { until, why: Arc::clone(&why) });
+        Failure::NotSent(why)
+    }
+}
+
+/// Counts a call for as long as it lasts.
+struct Counted<'a>(&'a AtomicUsize);
+
+impl<'a> Counted<'a> {
+    fn new(counter: &'a AtomicUsize) -> Self {
+        counter.fetch_add(1, Ordering::Relaxed);
+        Counted(counter)
+    }
+}
+
+impl Drop for Counted<'_> {
+    fn drop(&mut self) {
+        self.0.fetch_sub(1, Ordering::Relaxed);
+    }
+}
