@@ -1,3 +1,9 @@
-//! Entry point.
+//! The `shardmanager` process.
 
-fn main() {}
+use clap::Parser as _;
+use shardmanager::{Options, run};
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    Ok(run(Options::parse()).await?)
+}

@@ -1,0 +1,311 @@
+//! The manager: applies the rules to its store, one registration at a time, and shows
+//! everybody the newest map.
+
+use std::collections::BTreeMap;
+use std::fmt::{self, Debug};
+use std::sync::Arc;
+use std::time::Duration;
+
+use skv_proto::{Error, v1};
+use skv_sharding::{GroupId, ShardMap};
+use tokio::sync::{Mutex, watch};
+use tokio::time::Instant;
+use tracing::{error, info, warn};
+
+use crate::metrics::Metrics;
+use crate::record::Record;
+use crate::rules::{self, Decision, Heard, Leader, Plan, Registration, Settings};
+use crate::store::{MapStore, StoreError, Version};
+use crate::wire;
+
+/// How often a write is tried again when rivals write at the same time.
+const ATTEMPTS: u32 = 16;
+
+/// The clock and the random source, injected for the sake of simulations.
+pub struct Environment {
+    /// The time since some fixed moment; never goes back.
+    pub clock: Box<dyn Fn() -> Duration + Send + Sync>,
+    /// Random numbers that aren't 0.
+    pub random_id: Box<dyn Fn() -> u64 + Send + Sync>,
+}
+
+impl Environment {
+    /// Tokio's clock (a simulation's own, within one) and this source of identities.
+    pub fn new(random_id: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
+        let start = Instant::now();
+        Environment { clock: Box::new(move || start.elapsed()), random_id: Box::new(random_id) }
+    }
+}
+
+impl Debug for Environment {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Environment").finish_non_exhaustive()
+    }
+}
+
+/// Why a manager can't start.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The record can't be read.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The record is of another sharding.
+    #[error(
+        "the record is of {recorded}, this shard manager was started with {configured}: both are fixed for the life \
+         of a cluster"
+    )]
+    OtherSharding {
+        /// What the record says.
+        recorded: String,
+        /// What the options say.
+        configured: String,
+    },
+}
+
+/// What is told about the cluster: the record, and who leads.
+#[derive(Debug)]
+pub struct Published {
+    /// The record.
+    pub record: Arc<Record>,
+    /// Who led each group when last heard of.
+    pub leaders: BTreeMap<GroupId, Leader>,
+    /// The record's map.
+    pub map: ShardMap,
+}
+
+/// A handle; clones share one manager.
+#[derive(Debug, Clone)]
+pub struct Manager {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Settings,
+    store: Arc<dyn MapStore>,
+    environment: Environment,
+    state: Mutex<State>,
+    published: watch::Sender<Option<Arc<Published>>>,
+    stopping: watch::Sender<bool>,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct State {
+    /// The record as last seen in the store.
+    record: Option<(Arc<Record>, Version)>,
+    heard: Heard,
+    /// What the last replica that had to wait was told.
+    waiting: String,
+}
+
+impl Manager {
+    /// Reads the record.
+    pub async fn open(
+        settings: Settings,
+        store: Arc<dyn MapStore>,
+        environment: Environment,
+    ) -> Result<Manager, OpenError> {
+        let inner = Inner {
+            settings,
+            store,
+            environment,
+            state: Mutex::new(State { record: None, heard: Heard::default(), waiting: String::new() }),
+            published: watch::Sender::new(None),
+            stopping: watch::Sender::new(false),
+            metrics: Metrics::default(),
+        };
+        inner.reload(&mut *inner.state.lock().await).await?;
+        inner.warn_of_other_limits();
+        Ok(Manager { inner: Arc::new(inner) })
+    }
+
+    /// Takes a registration and answers with a plan.
+    pub async fn register(
+        &self,
+        request: v1::RegisterReplicaRequest,
+    ) -> Result<v1::RegisterReplicaResponse, Error> {
+        let inner = &self.inner;
+        let registration = wire::registration(request).inspect_err(|refusal| inner.refused(refusal))?;
+        let decision = inner.decide(&registration).await?;
+        inner.metrics.registered(Some(&decision.plan));
+        Ok(v1::RegisterReplicaResponse {
+            cluster_id: decision.cluster.map_or(0, |cluster| cluster.0),
+            manager_version: decision.version.0,
+            plan: Some(wire::plan(decision.plan, registration.group, &inner.settings)),
+        })
+    }
+
+    /// What is told about the cluster; `None` before the first configuration.
+    pub fn published(&self) -> Option<Arc<Published>> {
+        self.inner.published.borrow().clone()
+    }
+
+    /// Follows what is told about the cluster.
+    pub fn watch(&self) -> watch::Receiver<Option<Arc<Published>>> {
+        self.inner.published.subscribe()
+    }
+
+    /// Ends all watches, so that connections can be closed.
+    pub fn stop(&self) {
+        self.inner.stopping.send_replace(true);
+    }
+
+    pub(crate) fn stopping(&self) -> watch::Receiver<bool> {
+        self.inner.stopping.subscribe()
+    }
+
+    pub(crate) fn metrics(&self) -> &Metrics {
+        &self.inner.metrics
+    }
+}
+
+impl Inner {
+    /// Decides on what is known, and once more on a record read afresh before a replica is
+    /// sent away or has to wait: somebody else may have written meanwhile.
+    async fn decide(&self, registration: &Registration) -> Result<Decision, Error> {
+        let mut state = self.state.lock().await;
+        let mut fresh = false;
+        for _ in 0..ATTEMPTS {
+            let decided = self.apply_rules(&mut state, registration);
+            match decided {
+                Ok(Decision { change: Some((record, events)), version, cluster, plan }) => {
+                    let expected = state.record.as_ref().map(|(_, version)| version);
+                    match self.store.compare_and_swap(expected, &record).await {
+                        Ok(stored) => {
+                            self.metrics.stored();
+                            for event in events {
+                                info!(revision = version.0, cluster = %record.cluster, %event, "map written");
+                            }
+                            state.record = Some((Arc::new(record), stored));
+                            self.publish(&state);
+                            return Ok(Decision { change: None, version, cluster, plan });
+                        }
+                        Err(StoreError::Conflict) => {}
+                        Err(problem) => return Err(self.store_failed(&problem)),
+                    }
+                }
+                Ok(decision) if fresh || decision.is_settled() => {
+                    self.note_waiting(&mut state, &decision.plan);
+                    self.publish(&state);
+                    return Ok(decision);
+                }
+                Err(refusal) if fresh => {
+                    self.refused(&refusal);
+                    return Err(refusal.into());
+                }
+                Ok(_) | Err(_) => {}
+            }
+            self.reload(&mut state).await.map_err(|problem| self.store_failed(&problem))?;
+            fresh = true;
+        }
+        Err(Error::Overloaded("too many shard managers write at the same time; register again".to_owned()))
+    }
+
+    fn apply_rules(
+        &self,
+        state: &mut State,
+        registration: &Registration,
+    ) -> Result<Decision, rules::Refusal> {
+        let now = (self.environment.clock)();
+        let record = state.record.as_ref().map(|(record, _)| record.as_ref());
+        rules::register(&self.settings, record, &mut state.heard, registration, now, &mut || {
+            (self.environment.random_id)()
+        })
+    }
+
+    async fn reload(&self, state: &mut State) -> Result<(), OpenError> {
+        let loaded = self.store.load().await?;
+        if let Some((record, _)) = &loaded {
+            self.check_sharding(record)?;
+        }
+        self.metrics.store_works(true);
+        if loaded.as_ref().map(|(_, version)| version) != state.record.as_ref().map(|(_, version)| version) {
+            state.record = loaded.map(|(record, version)| (Arc::new(record), version));
+            self.publish(state);
+        }
+        Ok(())
+    }
+
+    fn check_sharding(&self, record: &Record) -> Result<(), OpenError> {
+        let Settings { shards, hash, .. } = &self.settings;
+        if (record.shards(), record.hash) != (*shards, *hash) {
+            return Err(OpenError::OtherSharding {
+                recorded: format!("{} shards by {}", record.shards(), record.hash),
+                configured: format!("{shards} by {hash}"),
+            });
+        }
+        Ok(())
+    }
+
+    fn warn_of_other_limits(&self) {
+        if let Some(published) = self.published.borrow().as_ref()
+            && published.record.limits != self.settings.limits
+        {
+            let (recorded, configured) = (published.record.limits, self.settings.limits);
+            warn!(
+                ?recorded,
+                ?configured,
+                "limits are fixed when a cluster is founded: the recorded ones stay"
+            );
+        }
+    }
+
+    /// Shows the newest map and leaders, if they differ from what was shown.
+    fn publish(&self, state: &State) {
+        let leaders = state.heard.leaders();
+        let newest = state.record.as_ref().map(|(record, _)| record);
+        self.published.send_if_modified(|published| {
+            let shown = published.as_ref().map(|p| &p.record);
+            let same_record = match (shown, newest) {
+                (Some(shown), Some(newest)) => Arc::ptr_eq(shown, newest),
+                (shown, newest) => shown.is_none() && newest.is_none(),
+            };
+            let same_leaders = published.as_ref().is_none_or(|p| p.leaders == *leaders);
+            if same_record && same_leaders {
+                return false;
+            }
+            *published = newest.map(|record| {
+                let (record, leaders) = (Arc::clone(record), leaders.clone());
+                Arc::new(Published { map: record.shard_map(), record, leaders })
+            });
+            self.metrics.published(published.as_deref());
+            true
+        });
+    }
+
+    /// Says what is waited for, once.
+    fn note_waiting(&self, state: &mut State, plan: &Plan) {
+        if let Plan::Wait { reason } = plan
+            && *reason != state.waiting
+        {
+            info!(%reason, "no plan is given out");
+            state.waiting.clone_from(reason);
+        }
+    }
+
+    fn refused(&self, refusal: &rules::Refusal) {
+        warn!(%refusal, "registration refused");
+        self.metrics.registered(None);
+    }
+
+    fn store_failed(&self, problem: &dyn std::error::Error) -> Error {
+        error!(%problem, "the record can't be used");
+        self.metrics.store_works(false);
+        Error::Unavailable(format!("the shard manager can't use its record: {problem}"))
+    }
+}
+
+impl Published {
+    /// The map as it is sent, with the leaders.
+    pub fn wire_map(&self) -> v1::ShardMap {
+        let mut map = v1::ShardMap::from(&self.map);
+        for group in &mut map.groups {
+            if let Some(leader) = self.leaders.get(&GroupId(group.id)) {
+                group.leader = leader.id.0;
+                group.leader_term = leader.term;
+            }
+        }
+        map
+    }
+}

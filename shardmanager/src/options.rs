@@ -1,0 +1,128 @@
+//! How the process is configured.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use skv_sharding::{Hash, MAX_SHARDS};
+
+use crate::record::Limits;
+use crate::rules::Settings;
+
+/// Owns the shard map of one ShardedKV: founds its groups, knows where their replicas are,
+/// and tells clients which group has which shard.
+///
+/// The data is served without it. Its record is one small file; if that is lost, the map
+/// is rebuilt from what the groups report.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "shardmanager", version)]
+pub struct Options {
+    /// Where to serve gRPC.
+    #[arg(long, env = "SHARDMANAGER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7400")]
+    pub listen: SocketAddr,
+
+    /// Where to serve /metrics, /livez and /readyz over HTTP.
+    #[arg(long, env = "SHARDMANAGER_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7401")]
+    pub http_listen: SocketAddr,
+
+    /// Directory of the record; made if need be. One process works on it at a time.
+    #[arg(long, env = "SHARDMANAGER_DATA_DIR", value_name = "DIR")]
+    pub data_dir: PathBuf,
+
+    /// Groups of the first configuration. Groups are numbered from 0.
+    #[arg(long, env = "SHARDMANAGER_GROUPS", value_name = "N", default_value_t = 1,
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
+    pub groups: u32,
+
+    /// Replicas per group.
+    #[arg(long, env = "SHARDMANAGER_REPLICAS", value_name = "R", default_value_t = 3,
+          value_parser = clap::value_parser!(u32).range(1..=15))]
+    pub replicas: u32,
+
+    /// Number of shards. Fixed for the life of the cluster.
+    #[arg(long, env = "SHARDMANAGER_SHARDS", value_name = "S", default_value_t = 240,
+          value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SHARDS)))]
+    pub shards: u32,
+
+    /// How keys are mapped to shards: fnv1, fnv1a or integer (decimal keys, key mod
+    /// shards). Fixed for the life of the cluster.
+    #[arg(long, env = "SHARDMANAGER_HASH", value_name = "HASH", default_value_t = Hash::Fnv1)]
+    pub hash: Hash,
+
+    /// Longest key in bytes. This and the limits below are fixed when the cluster is founded.
+    #[arg(long, env = "SHARDMANAGER_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = 4 << 10,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_key_bytes: u64,
+
+    /// Longest value in bytes, also of one that appends made.
+    #[arg(long, env = "SHARDMANAGER_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = 1 << 20,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_value_bytes: u64,
+
+    /// Sessions that a shard remembers; past it the least recently used is forgotten.
+    #[arg(long, env = "SHARDMANAGER_MAX_SESSIONS_PER_SHARD", value_name = "N", default_value_t = 16_384,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub max_sessions_per_shard: u64,
+
+    /// A session unused for this many milliseconds is forgotten.
+    #[arg(long, env = "SHARDMANAGER_SESSION_TTL_MS", value_name = "MS", default_value_t = 600_000,
+          value_parser = clap::value_parser!(u64).range(1..))]
+    pub session_ttl_ms: u64,
+
+    /// Form of the log on standard error. RUST_LOG chooses what is logged.
+    #[arg(long, env = "SHARDMANAGER_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+}
+
+/// The form of log lines.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object per line.
+    Json,
+}
+
+impl Options {
+    /// How the cluster is meant to be.
+    pub fn settings(&self) -> Settings {
+        Settings {
+            groups: self.groups,
+            replicas: self.replicas,
+            shards: self.shards,
+            hash: self.hash,
+            limits: Limits {
+                max_key_bytes: self.max_key_bytes,
+                max_value_bytes: self.max_value_bytes,
+                max_sessions_per_shard: self.max_sessions_per_shard,
+                session_ttl_ms: self.session_ttl_ms,
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn what_can_not_be_is_refused() {
+        for bad in [
+            ["--groups", "0"],
+            ["--replicas", "0"],
+            ["--shards", "0"],
+            ["--hash", "md5"],
+            ["--listen", "here"],
+        ] {
+            let args = ["shardmanager", "--data-dir", "d"].into_iter().chain(bad);
+            assert!(Options::try_parse_from(args).is_err(), "{bad:?}");
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! The shard manager as a process: options, files, sockets, signals, log.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use rand::Rng as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tonic::transport::server::TcpIncoming;
+use tracing::info;
+use tracing_subscriber::EnvFilter;
+
+use crate::manager::{self, Environment, Manager};
+use crate::options::{LogFormat, Options};
+use crate::serve::{http_routes, serve};
+use crate::store::{self, FileStore};
+
+/// How long open calls may take to finish once the process is asked to stop.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Why the process ends other than by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The data directory can't be used.
+    #[error(transparent)]
+    Directory(#[from] store::OpenError),
+    /// The record can't be used.
+    #[error(transparent)]
+    Manager(#[from] manager::OpenError),
+    /// An address can't be listened on.
+    #[error("can't listen on {address}: {source}; is it another program's?")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+    /// Signals can't be received.
+    #[error("can't receive signals: {0}")]
+    Signals(std::io::Error),
+    /// The gRPC server broke.
+    #[error("the gRPC server failed: {0}")]
+    Grpc(#[from] tonic::transport::Error),
+    /// The HTTP server broke.
+    #[error("the HTTP server failed: {0}")]
+    Http(std::io::Error),
+}
+
+/// Runs a shard manager until it is asked to stop by SIGTERM or SIGINT.
+pub async fn run(options: Options) -> Result<(), Error> {
+    start_log(options.log_format);
+    let stop = stop_signal()?;
+    let store = FileStore::open(&options.data_dir)?;
+    let environment = Environment::new(random_id);
+    let manager = Manager::open(options.settings(), Arc::new(store), environment).await?;
+    let grpc = listen(options.listen).await?;
+    let http = listen(options.http_listen).await?;
+    info!(
+        listen = %bound(&grpc, options.listen),
+        http = %bound(&http, options.http_listen),
+        data_dir = %options.data_dir.display(),
+        revision = manager.published().map_or(0, |p| p.map.revision.0),
+        "shard manager serves"
+    );
+
+    let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
+    let grpc = serve(manager.clone(), incoming, stopped(stop.clone()));
+    let http = axum::serve(http, http_routes(manager)).with_graceful_shutdown(stopped(stop.clone()));
+    let both = async {
+        tokio::try_join!(async { grpc.await.map_err(Error::from) }, async { http.await.map_err(Error::Http) })
+    };
+    tokio::select! {
+        ended = both => { ended?; }
+        () = async { stopped(stop).await; tokio::time::sleep(GRACE).await } => {
+            info!("calls that didn't finish are dropped");
+        }
+    }
+    info!("shard manager stopped");
+    Ok(())
+}
+
+async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
+    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+}
+
+/// The address with the port that was found where 0 was asked for.
+fn bound(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+    listener.local_addr().unwrap_or(asked)
+}
+
+/// Turns true at the first SIGTERM or SIGINT.
+fn stop_signal() -> Result<watch::Receiver<bool>, Error> {
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
+    let (stop, stopping) = watch::channel(false);
+    tokio::spawn(async move {
+        tokio::select! {
+            _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
+            _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
+        }
+        stop.send_replace(true);
+        // Whoever comes late must still see the value.
+        stop.closed().await;
+    });
+    Ok(stopping)
+}
+
+async fn stopped(mut stop: watch::Receiver<bool>) {
+    // Ends early only if the task that waits for signals is gone: then nobody else would stop us.
+    let _ = stop.wait_for(|stop| *stop).await;
+}
+
+fn random_id() -> u64 {
+    loop {
+        let id = rand::rng().next_u64();
+        if id != 0 {
+            return id;
+        }
+    }
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Fails only if somebody set a log up before, which then stays.
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,131 @@
+//! What the shard manager remembers: one record, written whole by compare-and-swap.
+//!
+//! There is no record before the first configuration: until then nothing was given out,
+//! so there is nothing to remember. Leaders and the times of registrations are no part
+//! of it.
+
+mod history;
+mod owners;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use skv_sharding::{
+    ClusterId, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision, Owner, Replica,
+    ReplicaId, ShardMap, ShardSet,
+};
+
+pub use history::History;
+
+/// Everything durable about one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Whose record it is.
+    pub cluster: ClusterId,
+    /// Counts the writes of this record; the version under which plans are given.
+    pub revision: MapRevision,
+    /// How keys are mapped to shards.
+    pub hash: Hash,
+    /// What new groups must agree on.
+    pub limits: Limits,
+    /// The groups that exist.
+    pub groups: BTreeMap<GroupId, GroupRecord>,
+    /// The owner of each shard.
+    #[serde(with = "owners")]
+    pub owners: Vec<Owner>,
+    /// All configurations.
+    pub history: History,
+}
+
+/// One group that was founded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Its identity.
+    pub uid: GroupUid,
+    /// As its leader last confirmed it.
+    pub incarnation: Incarnation,
+    /// Its members, as its leader last confirmed them, with the addresses that they registered.
+    pub members: Vec<Replica>,
+    /// Replicas that wait to be admitted; never members, one per server at most.
+    pub candidates: Vec<Replica>,
+    /// How it was founded; `None` if the map was rebuilt since, which nobody founds again.
+    pub bootstrap: Option<Bootstrap>,
+}
+
+/// The first membership and the first shards of a group: written once, given to every
+/// first member alike (invariant 7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// All first members.
+    pub members: Vec<Replica>,
+    /// The first shards.
+    pub shards: ShardSet,
+    /// The epoch of all of them.
+    pub epoch: Epoch,
+}
+
+/// What all replicas of a group must agree on, since it decides how they apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The longest key, in bytes.
+    pub max_key_bytes: u64,
+    /// The longest value, in bytes.
+    pub max_value_bytes: u64,
+    /// How many sessions a shard remembers.
+    pub max_sessions_per_shard: u64,
+    /// After how much idle time a session may be forgotten, in milliseconds.
+    pub session_ttl_ms: u64,
+}
+
+impl Record {
+    /// The map that clerks and servers get.
+    pub fn shard_map(&self) -> ShardMap {
+        ShardMap {
+            cluster: self.cluster,
+            revision: self.revision,
+            configuration: self.history.newest_number(),
+            hash: self.hash,
+            owners: self.owners.clone(),
+            groups: self
+                .groups
+                .iter()
+                .map(|(&id, g)| {
+                    (id, Group { uid: g.uid, incarnation: g.incarnation, replicas: g.members.clone() })
+                })
+                .collect(),
+        }
+    }
+
+    /// The number of shards.
+    pub fn shards(&self) -> u32 {
+        self.owners.len() as u32
+    }
+
+    /// Checks what the types can't say.
+    pub fn check(&self) -> Result<(), MapError> {
+        self.shard_map().check()
+    }
+}
+
+impl GroupRecord {
+    /// The member with this id.
+    pub fn member(&self, id: ReplicaId) -> Option<&Replica> {
+        self.members.iter().find(|m| m.id == id)
+    }
+
+    /// The founding order for this replica, if it is one of the first members and still one.
+    pub fn bootstrap_for(&self, id: ReplicaId) -> Option<&Bootstrap> {
+        self.member(id)?;
+        self.bootstrap.as_ref().filter(|b| b.members.iter().any(|m| m.id == id))
+    }
+
+    /// Whether a member or candidate lives, or lived, on this server.
+    pub fn knows_server(&self, server: &str) -> bool {
+        self.servers().any(|s| s == server)
+    }
+
+    /// The servers of members and candidates; some may come twice.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().chain(&self.candidates).map(|r| r.server.as_str())
+    }
+}

@@ -1,0 +1,348 @@
+//! The rules of registration: from the record, what was heard lately and one more
+//! registration to the next record and a plan. No IO, no clock, no random source.
+
+mod heard;
+mod rebuild;
+mod registration;
+#[cfg(test)]
+mod tests;
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use skv_sharding::{ClusterId, GroupId, Hash, MapRevision, ReplicaId};
+
+use crate::record::{GroupRecord, Limits, Record};
+pub use heard::{Heard, Leader};
+pub use registration::{Held, Plan, Refusal, Registration, Report};
+
+/// A replica that registered within this time counts as alive. Replicas register every
+/// second or two.
+pub const ALIVE: Duration = Duration::from_secs(6);
+
+/// A source of random numbers that aren't 0.
+pub type Ids<'a> = dyn FnMut() -> u64 + 'a;
+
+/// How the cluster is meant to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// How many groups there are in the first configuration.
+    pub groups: u32,
+    /// How many replicas a group has.
+    pub replicas: u32,
+    /// The number of shards.
+    pub shards: u32,
+    /// How keys are mapped to shards.
+    pub hash: Hash,
+    /// What new groups must agree on.
+    pub limits: Limits,
+}
+
+/// What a registration leads to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The next record with what makes it differ, where something durable changed. It must
+    /// be stored before the plan is given out.
+    pub change: Option<(Record, Vec<Event>)>,
+    /// The version under which the plan is given; 0 without a record.
+    pub version: MapRevision,
+    /// The record's cluster, if there is a record.
+    pub cluster: Option<ClusterId>,
+    /// What to tell the replica.
+    pub plan: Plan,
+}
+
+/// Why a record was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// There was no record.
+    Founded,
+    /// The record was lost, or older than the groups.
+    Rebuilt,
+    /// A replica asks to be admitted in place of one that was lost.
+    Candidate(GroupId, String, ReplicaId),
+    /// A replica has other addresses than before.
+    Address(GroupId, String, ReplicaId),
+    /// The member whose place a candidate wanted is back.
+    Withdrawn(GroupId, String),
+    /// A leader reported other members or another incarnation.
+    Members(GroupId),
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Founded => write!(f, "the first configuration was made"),
+            Event::Rebuilt => write!(f, "the map was rebuilt from the groups"),
+            Event::Candidate(group, server, id) => write!(f, "{server} asks to join {group} as replica {id}"),
+            Event::Address(group, server, id) => {
+                write!(f, "{server} of {group} (replica {id}) has another address")
+            }
+            Event::Withdrawn(group, server) => write!(f, "{server} of {group} needs no replacement any more"),
+            Event::Members(group) => write!(f, "{group} has other members"),
+        }
+    }
+}
+
+/// Decides on one registration.
+///
+/// Deciding again on the same registration, say with a newer record, does no harm.
+pub fn register(
+    settings: &Settings,
+    record: Option<&Record>,
+    heard: &mut Heard,
+    registration: &Registration,
+    now: Duration,
+    ids: &mut Ids<'_>,
+) -> Result<Decision, Refusal> {
+    heard.forget_silent(now);
+    check_origin(settings, record, registration)?;
+    check_name(settings, record, heard, registration)?;
+    heard.note(registration, now);
+
+    let stale = record.and_then(|record| rebuild::evidence_against(record, heard));
+    let mut draft = match record {
+        Some(record) if stale.is_none() => Draft::of(record),
+        _ => match rebuild::rebuild(settings, record, heard, ids) {
+            Ok(rebuilt) => Draft::rebuilt(rebuilt, heard),
+            Err(missing) => {
+                let plan = early_member(heard, registration).unwrap_or_else(|| Plan::Wait {
+                    reason: match stale {
+                        Some(stale) => format!("the map must be rebuilt, since {stale}: {missing}"),
+                        None => format!("there is no map yet: {missing}"),
+                    },
+                });
+                let version = record.map_or(MapRevision(0), |record| record.revision);
+                return Ok(Decision { change: None, version, cluster: record.map(|r| r.cluster), plan });
+            }
+        },
+    };
+    let plan = match &registration.held {
+        Held::Nothing => draft.admit(registration),
+        Held::Data { report, .. } => draft.follow(registration, report, heard),
+    };
+    Ok(draft.decide(plan))
+}
+
+/// Refuses what belongs to another cluster, group or kind of sharding.
+fn check_origin(
+    settings: &Settings,
+    record: Option<&Record>,
+    registration: &Registration,
+) -> Result<(), Refusal> {
+    let Registration { group, replica, held } = registration;
+    let known = record.and_then(|record| record.groups.get(group));
+    if known.is_none() && group.0 >= settings.groups {
+        return Err(Refusal::UnknownGroup { group: *group, groups: settings.groups });
+    }
+    let Held::Data { cluster, report } = held else { return Ok(()) };
+    let server = || replica.server.clone();
+    if let Some(record) = record.filter(|record| record.cluster != *cluster) {
+        return Err(Refusal::ForeignCluster { server: server(), theirs: *cluster, ours: record.cluster });
+    }
+    if let Some(known) = known.filter(|known| known.uid != report.uid) {
+        return Err(Refusal::ForeignGroup {
+            server: server(),
+            group: *group,
+            theirs: report.uid,
+            ours: known.uid,
+        });
+    }
+    if (report.shards, report.hash) != (settings.shards, settings.hash) {
+        return Err(Refusal::OtherSharding {
+            group: *group,
+            their_shards: report.shards,
+            their_hash: report.hash,
+            our_shards: settings.shards,
+            our_hash: settings.hash,
+        });
+    }
+    if let Some((shard, _)) = report.owned.iter().find(|(shard, _)| shard.0 >= settings.shards) {
+        return Err(Refusal::Malformed(format!("{group} can't own shard {shard} of {}", settings.shards)));
+    }
+    Ok(())
+}
+
+/// One living replica per server name, and no more names than the group has replicas.
+fn check_name(
+    settings: &Settings,
+    record: Option<&Record>,
+    heard: &Heard,
+    registration: &Registration,
+) -> Result<(), Refusal> {
+    let Registration { group, replica, .. } = registration;
+    let known = record.and_then(|record| record.groups.get(group));
+    if let Some(holder) = heard.holder(*group, &replica.server)
+        && holder.replica.id != replica.id
+        && right_to_name(known, registration) <= right_to_name(known, holder)
+    {
+        return Err(Refusal::NameHeld {
+            group: *group,
+            server: replica.server.clone(),
+            holder: holder.replica.id,
+            address: holder.replica.peer_address.clone(),
+        });
+    }
+    let mut servers: Vec<&str> = match known {
+        Some(known) => known.servers().collect(),
+        None => heard.servers(*group).collect(),
+    };
+    servers.sort_unstable();
+    servers.dedup();
+    if !servers.contains(&replica.server.as_str()) && servers.len() >= settings.replicas as usize {
+        return Err(Refusal::TooManyServers {
+            group: *group,
+            server: replica.server.clone(),
+            known: servers.into_iter().map(str::to_owned).collect(),
+        });
+    }
+    Ok(())
+}
+
+/// A member with data can't be kept out by whoever came first under its server's name;
+/// among equals the first stays.
+fn right_to_name(group: Option<&GroupRecord>, registration: &Registration) -> u8 {
+    let is_member = group.is_none_or(|group| group.member(registration.replica.id).is_some());
+    u8::from(is_member && registration.held != Held::Nothing)
+}
+
+/// The record was lost while a group was being founded: some members have begun, and can't
+/// elect a leader without this one. It is told the group's identity, which founds nothing.
+fn early_member(heard: &Heard, registration: &Registration) -> Option<Plan> {
+    if registration.held != Held::Nothing {
+        return None;
+    }
+    heard
+        .data()
+        .filter(|data| data.group == registration.group)
+        .find(|data| data.report.members.iter().any(|m| m.id == registration.replica.id))
+        .map(|data| Plan::Join { uid: data.report.uid, incarnation: data.report.incarnation })
+}
+
+/// The record while it is being changed.
+struct Draft<'a> {
+    record: Cow<'a, Record>,
+    events: Vec<Event>,
+    /// The revision was raised already.
+    raised: bool,
+}
+
+impl<'a> Draft<'a> {
+    fn of(record: &'a Record) -> Self {
+        Draft { record: Cow::Borrowed(record), events: Vec::new(), raised: false }
+    }
+
+    fn rebuilt(record: Record, heard: &Heard) -> Self {
+        let event = if heard.data().next().is_some() { Event::Rebuilt } else { Event::Founded };
+        Draft { record: Cow::Owned(record), events: vec![event], raised: true }
+    }
+
+    /// An empty replica: one of the first members, or the replacement of a lost one.
+    fn admit(&mut self, registration: &Registration) -> Plan {
+        let Registration { group: id, replica, .. } = registration;
+        let Some(group) = self.record.groups.get(id) else {
+            return Plan::Wait { reason: format!("{id} isn't part of any configuration yet") };
+        };
+        let uid = group.uid;
+        if let Some(bootstrap) = group.bootstrap_for(replica.id) {
+            return Plan::Bootstrap { uid, bootstrap: bootstrap.clone(), limits: self.record.limits };
+        }
+        let incarnation = group.incarnation;
+        self.register_candidate(registration);
+        Plan::Join { uid, incarnation }
+    }
+
+    /// A replica with data: it says where it is, and as a leader who its members are.
+    fn follow(&mut self, registration: &Registration, report: &Report, heard: &Heard) -> Plan {
+        let Registration { group: id, replica, .. } = registration;
+        let newest_term = heard.leaders().get(id).map_or(0, |leader| leader.term);
+        if report.confirmed && report.term >= newest_term {
+            self.confirm(*id, report, heard);
+        }
+        let Some(group) = self.record.groups.get(id) else {
+            return Plan::Wait { reason: format!("{id} isn't part of any configuration yet") };
+        };
+        if let Some(member) = group.member(replica.id) {
+            let (moved, replaced) =
+                (member != replica, group.candidates.iter().any(|c| c.server == replica.server));
+            if moved {
+                self.move_member(registration);
+            }
+            if replaced {
+                self.withdraw_candidate(registration);
+            }
+        } else {
+            self.register_candidate(registration);
+        }
+        let candidates = self.record.groups.get(id).map_or_else(Vec::new, |group| group.candidates.clone());
+        Plan::Serve { candidates }
+    }
+
+    /// Takes a leader's word on its group.
+    fn confirm(&mut self, id: GroupId, report: &Report, heard: &Heard) {
+        let Some(group) = self.record.groups.get(&id) else { return };
+        if report.incarnation < group.incarnation || report.members.is_empty() {
+            return;
+        }
+        let members = rebuild::with_addresses(&report.members, Some(group), heard, id);
+        if members == group.members && report.incarnation == group.incarnation {
+            return;
+        }
+        self.events.push(Event::Members(id));
+        if let Some(group) = self.group_mut(id) {
+            group.incarnation = report.incarnation;
+            group.candidates.retain(|c| !members.iter().any(|m| m.id == c.id));
+            group.members = members;
+        }
+    }
+
+    fn move_member(&mut self, Registration { group: id, replica, .. }: &Registration) {
+        self.events.push(Event::Address(*id, replica.server.clone(), replica.id));
+        if let Some(group) = self.group_mut(*id) {
+            group.members.iter_mut().filter(|m| m.id == replica.id).for_each(|m| m.clone_from(replica));
+        }
+    }
+
+    fn withdraw_candidate(&mut self, Registration { group: id, replica, .. }: &Registration) {
+        self.events.push(Event::Withdrawn(*id, replica.server.clone()));
+        if let Some(group) = self.group_mut(*id) {
+            group.candidates.retain(|c| c.server != replica.server);
+        }
+    }
+
+    /// A replica that isn't a member waits under its server's name; a newer one replaces
+    /// an older one.
+    fn register_candidate(&mut self, registration: &Registration) {
+        let Registration { group: id, replica, .. } = registration;
+        let Some(group) = self.record.groups.get(id) else { return };
+        if group.member(replica.id).is_some() || group.candidates.contains(replica) {
+            return;
+        }
+        self.events.push(Event::Candidate(*id, replica.server.clone(), replica.id));
+        if let Some(group) = self.group_mut(*id) {
+            group.candidates.retain(|c| c.server != replica.server && c.id != replica.id);
+            group.candidates.push(replica.clone());
+        }
+    }
+
+    fn group_mut(&mut self, id: GroupId) -> Option<&mut GroupRecord> {
+        self.record.to_mut().groups.get_mut(&id)
+    }
+
+    fn decide(mut self, plan: Plan) -> Decision {
+        if !self.events.is_empty() && !self.raised {
+            self.record.to_mut().revision.0 += 1;
+        }
+        let (version, cluster) = (self.record.revision, Some(self.record.cluster));
+        let change = (!self.events.is_empty()).then(|| (self.record.into_owned(), self.events));
+        Decision { change, version, cluster, plan }
+    }
+}
+
+impl Decision {
+    /// Whether the plan holds whatever anybody else has written meanwhile.
+    pub fn is_settled(&self) -> bool {
+        self.change.is_none() && !matches!(self.plan, Plan::Wait { .. })
+    }
+}

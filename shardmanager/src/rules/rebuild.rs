@@ -1,0 +1,237 @@
+//! Making a record out of what the groups say: the first one, one in place of a lost
+//! one, and one in place of a copy that is older than the groups.
+//!
+//! All three are the same: every group speaks through its leader, or is found to be new
+//! because all its replicas are empty. Nothing is made before all groups have spoken
+//! (invariant 7), so a group is founded at most once, and at best in place of one whose
+//! last byte is gone.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skv_sharding::{
+    ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Owner, Replica, ShardId, ShardSet,
+    round_robin,
+};
+
+use super::heard::{Data, Heard};
+use super::registration::Report;
+use super::{Ids, Settings};
+use crate::record::{Bootstrap, GroupRecord, History, Record};
+
+/// A group that has spoken.
+enum Spoken<'a> {
+    /// Through its leader.
+    Exists(&'a Report),
+    /// All its replicas are empty.
+    New(Vec<Replica>),
+}
+
+/// What living replicas know and the record doesn't: proof that the record was put back
+/// from an older copy.
+pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String> {
+    heard.data().filter(|data| data.cluster == record.cluster).find_map(
+        |Data { group, replica, report, .. }| {
+            let server = &replica.server;
+            let Some(known) = record.groups.get(&group) else {
+                return Some(format!("{server} holds data of {group}, which the record doesn't know"));
+            };
+            if known.uid != report.uid {
+                return None;
+            }
+            if report.obeyed > record.revision {
+                let (obeyed, ours) = (report.obeyed, record.revision);
+                return Some(format!("{group} has obeyed version {obeyed}, the record is of version {ours}"));
+            }
+            report.owned.iter().find_map(|&(shard, epoch)| {
+                let ours = record.owners.get(shard.0 as usize)?.epoch;
+                (epoch > ours).then(|| {
+                    format!("{server} knows epoch {epoch} of shard {shard}, the record epoch {ours}")
+                })
+            })
+        },
+    )
+}
+
+/// Makes a record, or says what is missing for it. `old` is the record that was found to
+/// be out of date.
+pub(super) fn rebuild(
+    settings: &Settings,
+    old: Option<&Record>,
+    heard: &Heard,
+    ids: &mut Ids<'_>,
+) -> Result<Record, String> {
+    let cluster = cluster(old, heard)?;
+    let data: Vec<Data<'_>> = heard.data().filter(|data| Some(data.cluster) == cluster).collect();
+    let spoken = all_groups(settings, old, heard, &data)?;
+    let known = owners_by_reports(settings.shards, &spoken)?;
+
+    let unowned: Vec<ShardId> =
+        (0..).map(ShardId).zip(&known).filter(|(_, o)| o.is_none()).map(|(s, _)| s).collect();
+    let new: Vec<GroupId> =
+        spoken.iter().filter(|(_, s)| matches!(s, Spoken::New(_))).map(|(&group, _)| group).collect();
+    if new.is_empty() && !unowned.is_empty() {
+        // Only the groups may say who has a shard: giving it away here could lose it or serve it twice.
+        let unowned: ShardSet = unowned.into_iter().collect();
+        return Err(format!("no group owns the shards {unowned}; is a group missing from --groups?"));
+    }
+    // No claim of the past has an epoch as high, should one turn up.
+    let epoch = Epoch(known.iter().flatten().map(|owner| owner.epoch.0).max().unwrap_or(0) + 1);
+    let given: BTreeMap<ShardId, GroupId> =
+        unowned.iter().copied().zip(round_robin(unowned.len() as u32, &new)).collect();
+    let owners: Vec<Owner> = (0..)
+        .map(ShardId)
+        .zip(known)
+        .filter_map(|(shard, owner)| owner.or_else(|| given.get(&shard).map(|&group| Owner { group, epoch })))
+        .collect();
+
+    let mut history = old.map_or_else(History::default, |record| record.history.clone());
+    let mut groups = history.newest().groups;
+    groups.extend(spoken.keys().filter(|g| !history.newest().groups.contains(g)));
+    history.push(groups, &owners.iter().map(|o| o.group).collect::<Vec<_>>());
+
+    let before = old.map_or(MapRevision(0), |record| record.revision);
+    let seen = data.iter().map(|data| data.report.obeyed).fold(before, MapRevision::max);
+    let groups = spoken
+        .into_iter()
+        .map(|(group, spoken)| {
+            let record = match spoken {
+                Spoken::Exists(report) => {
+                    existing(old.and_then(|r| r.groups.get(&group)), heard, group, report)
+                }
+                Spoken::New(members) => founded(members, &given, group, epoch, ids),
+            };
+            (group, record)
+        })
+        .collect();
+    let record = Record {
+        cluster: cluster.unwrap_or_else(|| ClusterId(ids())),
+        revision: MapRevision(seen.0 + 1),
+        hash: settings.hash,
+        limits: old.map_or(settings.limits, |record| record.limits),
+        groups,
+        owners,
+        history,
+    };
+    evidence_against(&record, heard).map_or(Ok(record), Err)
+}
+
+/// The one cluster of all data; `None` if there is none yet.
+fn cluster(old: Option<&Record>, heard: &Heard) -> Result<Option<ClusterId>, String> {
+    if let Some(old) = old {
+        return Ok(Some(old.cluster));
+    }
+    let mut found: Option<(ClusterId, &str)> = None;
+    for Data { cluster, replica, .. } in heard.data() {
+        match found {
+            Some((first, server)) if first != cluster => {
+                return Err(format!(
+                    "replicas of two clusters register here: {server} of {first}, {} of {cluster}; stop those that \
+                     don't belong",
+                    replica.server
+                ));
+            }
+            _ => found = Some((cluster, &replica.server)),
+        }
+    }
+    Ok(found.map(|(cluster, _)| cluster))
+}
+
+/// What each group says; or who is silent yet.
+fn all_groups<'a>(
+    settings: &Settings,
+    old: Option<&Record>,
+    heard: &'a Heard,
+    data: &[Data<'a>],
+) -> Result<BTreeMap<GroupId, Spoken<'a>>, String> {
+    let mut expected: BTreeSet<GroupId> = data.iter().map(|data| data.group).collect();
+    match old {
+        Some(record) => expected.extend(record.groups.keys()),
+        None => expected.extend((0..settings.groups).map(GroupId)),
+    }
+    let mut spoken = BTreeMap::new();
+    let mut missing = Vec::new();
+    for group in expected {
+        let leader =
+            data.iter().filter(|d| d.group == group && d.report.confirmed).max_by_key(|d| d.report.term);
+        let empty: Vec<&Replica> = heard.empty(group).collect();
+        let may_be_new = old.is_none() && !heard.held_data(group);
+        if let Some(leader) = leader {
+            spoken.insert(group, Spoken::Exists(leader.report));
+        } else if !may_be_new {
+            missing.push(format!("{group} has data, but no leader that reports it"));
+        } else if empty.len() < settings.replicas as usize {
+            missing.push(format!("{group} has {} of {} replicas", empty.len(), settings.replicas));
+        } else {
+            let first = empty.into_iter().take(settings.replicas as usize).cloned().collect();
+            spoken.insert(group, Spoken::New(first));
+        }
+    }
+    if missing.is_empty() { Ok(spoken) } else { Err(missing.join(", ")) }
+}
+
+/// The owner of each shard that some group claims: of two claims the one of the higher epoch.
+fn owners_by_reports(
+    shards: u32,
+    spoken: &BTreeMap<GroupId, Spoken<'_>>,
+) -> Result<Vec<Option<Owner>>, String> {
+    let mut owners: Vec<Option<Owner>> = vec![None; shards as usize];
+    for (&group, spoken) in spoken {
+        let Spoken::Exists(report) = spoken else { continue };
+        for &(shard, epoch) in &report.owned {
+            match &mut owners[shard.0 as usize] {
+                Some(other) if other.epoch == epoch => {
+                    return Err(format!(
+                        "both {} and {group} say that they own shard {shard} since epoch {epoch}",
+                        other.group
+                    ));
+                }
+                Some(other) if other.epoch > epoch => {}
+                owner => *owner = Some(Owner { group, epoch }),
+            }
+        }
+    }
+    Ok(owners)
+}
+
+fn existing(old: Option<&GroupRecord>, heard: &Heard, group: GroupId, report: &Report) -> GroupRecord {
+    let old = old.filter(|old| old.uid == report.uid);
+    GroupRecord {
+        uid: report.uid,
+        incarnation: report.incarnation,
+        members: with_addresses(&report.members, old, heard, group),
+        candidates: Vec::new(),
+        bootstrap: old.and_then(|old| old.bootstrap.clone()),
+    }
+}
+
+fn founded(
+    members: Vec<Replica>,
+    given: &BTreeMap<ShardId, GroupId>,
+    group: GroupId,
+    epoch: Epoch,
+    ids: &mut Ids<'_>,
+) -> GroupRecord {
+    let shards = given.iter().filter(|(_, owner)| **owner == group).map(|(&shard, _)| shard).collect();
+    GroupRecord {
+        uid: GroupUid(ids()),
+        incarnation: Incarnation(0),
+        members: members.clone(),
+        candidates: Vec::new(),
+        bootstrap: Some(Bootstrap { members, shards, epoch }),
+    }
+}
+
+/// Members as they registered lately; else as they were recorded; else as they were reported.
+pub(super) fn with_addresses(
+    members: &[Replica],
+    recorded: Option<&GroupRecord>,
+    heard: &Heard,
+    group: GroupId,
+) -> Vec<Replica> {
+    let find = |member: &Replica| {
+        let registered = heard.registrations(group).map(|r| &r.replica);
+        let recorded = recorded.into_iter().flat_map(|g| g.members.iter().chain(&g.candidates));
+        registered.chain(recorded).find(|known| known.id == member.id).unwrap_or(member).clone()
+    };
+    members.iter().map(find).collect()
+}

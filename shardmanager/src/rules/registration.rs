@@ -1,0 +1,171 @@
+//! What a replica says, and what it is told.
+
+use skv_sharding::{
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
+};
+
+use crate::record::{Bootstrap, Limits};
+
+/// A replica says who it is and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The group that its server was told to host.
+    pub group: GroupId,
+    /// Who and where it is.
+    pub replica: Replica,
+    /// What it holds.
+    pub held: Held,
+}
+
+/// What a replica holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// It is empty and belongs to no group yet.
+    Nothing,
+    /// It is part of a group of this cluster.
+    Data {
+        /// The cluster.
+        cluster: ClusterId,
+        /// What it knows of its group.
+        report: Report,
+    },
+}
+
+/// What a replica with data knows of its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The group's identity.
+    pub uid: GroupUid,
+    /// The group's incarnation.
+    pub incarnation: Incarnation,
+    /// Its members; their addresses may be empty.
+    pub members: Vec<Replica>,
+    /// The shards that the group owns.
+    pub owned: Vec<(ShardId, Epoch)>,
+    /// The highest manager version that the group obeyed.
+    pub obeyed: MapRevision,
+    /// The number of shards of the cluster.
+    pub shards: u32,
+    /// The hash of the cluster.
+    pub hash: Hash,
+    /// The replica is the leader, and confirmed it after it had read the above.
+    pub confirmed: bool,
+    /// The replica's term.
+    pub term: u64,
+    /// The leader that it follows, or itself.
+    pub leader: Option<ReplicaId>,
+}
+
+/// What a replica is told to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Register again later.
+    Wait {
+        /// What is waited for.
+        reason: String,
+    },
+    /// Found the group.
+    Bootstrap {
+        /// The group's identity.
+        uid: GroupUid,
+        /// Its first members and shards.
+        bootstrap: Bootstrap,
+        /// What its members agree on.
+        limits: Limits,
+    },
+    /// Start empty, and wait until the group's leader admits the replica.
+    Join {
+        /// The group's identity.
+        uid: GroupUid,
+        /// Its incarnation.
+        incarnation: Incarnation,
+    },
+    /// Go on.
+    Serve {
+        /// Who waits to be admitted to the group.
+        candidates: Vec<Replica>,
+    },
+}
+
+/// Why a replica is sent away.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The message can't be a registration.
+    #[error("not a registration: {0}")]
+    Malformed(String),
+    /// There is no such group.
+    #[error(
+        "there is no {group}: this cluster has {groups} groups, counted from g0; check the server's --group"
+    )]
+    UnknownGroup {
+        /// The replica's group.
+        group: GroupId,
+        /// How many groups are configured.
+        groups: u32,
+    },
+    /// The replica's data counts shards or hashes keys in another way.
+    #[error(
+        "{group} holds data of {their_shards} shards by {their_hash}, this shard manager was started with \
+         {our_shards} by {our_hash}: start it with the values of the data"
+    )]
+    OtherSharding {
+        /// The replica's group.
+        group: GroupId,
+        /// The shards of its cluster.
+        their_shards: u32,
+        /// The hash of its cluster.
+        their_hash: Hash,
+        /// The shards of ours.
+        our_shards: u32,
+        /// The hash of ours.
+        our_hash: Hash,
+    },
+    /// The replica belongs elsewhere.
+    #[error("{server} holds data of cluster {theirs}, this is the shard manager of cluster {ours}")]
+    ForeignCluster {
+        /// The replica's server.
+        server: String,
+        /// Its cluster.
+        theirs: ClusterId,
+        /// Ours.
+        ours: ClusterId,
+    },
+    /// The replica's group isn't the one of that number.
+    #[error("{server} holds data of a group {theirs}; {group} of this cluster is group {ours}")]
+    ForeignGroup {
+        /// The replica's server.
+        server: String,
+        /// The group's number.
+        group: GroupId,
+        /// The replica's group.
+        theirs: GroupUid,
+        /// The group of that number.
+        ours: GroupUid,
+    },
+    /// Another replica lives under the same server name.
+    #[error(
+        "the name {server} in {group} is held by replica {holder} at {address}, which registered less than \
+         {} s ago: give each server a name of its own, or wait until the other one has stopped",
+        super::ALIVE.as_secs()
+    )]
+    NameHeld {
+        /// The group.
+        group: GroupId,
+        /// The name.
+        server: String,
+        /// Who holds it.
+        holder: ReplicaId,
+        /// Where the holder's peers reach it.
+        address: String,
+    },
+    /// The group has all its servers.
+    #[error("{group} has its servers already: {}; {server} isn't one of them", .known.join(", "))]
+    TooManyServers {
+        /// The group.
+        group: GroupId,
+        /// The server that is one too many.
+        server: String,
+        /// The group's servers.
+        known: Vec<String>,
+    },
+}

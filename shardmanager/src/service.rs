@@ -1,0 +1,189 @@
+//! The gRPC service.
+
+use std::pin::Pin;
+use std::sync::Arc;
+
+use futures::{Stream, stream};
+use skv_proto::v1::shard_manager_server::ShardManager;
+use skv_proto::{Error, v1};
+use skv_sharding::GroupId;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tonic::{Request, Response, Status};
+
+use crate::manager::{Manager, Published};
+use crate::wire;
+
+/// How many watches may be open at once. Each holds the newest map and nothing else.
+const MOST_WATCHES: usize = 4096;
+
+/// Serves a manager.
+#[derive(Debug)]
+pub(crate) struct Service {
+    manager: Manager,
+    watches: Arc<Semaphore>,
+}
+
+impl Service {
+    pub(crate) fn new(manager: Manager) -> Self {
+        Service { manager, watches: Arc::new(Semaphore::new(MOST_WATCHES)) }
+    }
+
+    fn published(&self) -> Result<Arc<Published>, Error> {
+        self.manager.published().ok_or_else(|| {
+            Error::Unavailable("there is no shard map yet: not all replicas have registered".to_owned())
+        })
+    }
+}
+
+#[tonic::async_trait]
+impl ShardManager for Service {
+    async fn get_shard_index(
+        &self,
+        request: Request<v1::GetShardIndexRequest>,
+    ) -> Result<Response<v1::GetShardIndexResponse>, Status> {
+        let published = self.published()?;
+        let located = published
+            .map
+            .locate(&request.get_ref().key)
+            .map_err(|e| Error::InvalidArgument(e.to_string()))?;
+        let (shard, owner) =
+            located.ok_or_else(|| Error::Unavailable("there are no shards yet".to_owned()))?;
+        let addresses = leader_first(&published, owner.group);
+        Ok(Response::new(v1::GetShardIndexResponse {
+            shard: shard.0,
+            group: owner.group.0,
+            port: addresses.iter().find_map(|address| wire::port(address)).map_or(0, u32::from),
+            addresses,
+        }))
+    }
+
+    async fn get_shard_map(
+        &self,
+        _: Request<v1::GetShardMapRequest>,
+    ) -> Result<Response<v1::ShardMap>, Status> {
+        Ok(Response::new(self.published()?.wire_map()))
+    }
+
+    type WatchShardMapStream = Pin<Box<dyn Stream<Item = Result<v1::ShardMap, Status>> + Send>>;
+
+    async fn watch_shard_map(
+        &self,
+        request: Request<v1::WatchShardMapRequest>,
+    ) -> Result<Response<Self::WatchShardMapStream>, Status> {
+        let permit = Arc::clone(&self.watches)
+            .try_acquire_owned()
+            .map_err(|_| Error::Overloaded(format!("{MOST_WATCHES} watches are open")))?;
+        let watch = Watch {
+            maps: self.manager.watch(),
+            stopping: self.manager.stopping(),
+            skip: Some(request.get_ref().after_revision),
+            open: Open {
+                manager: self.manager.clone(),
+                watches: Arc::clone(&self.watches),
+                permit: Some(permit),
+            },
+        };
+        watch.open.count();
+        let maps = stream::unfold(watch, |mut watch| async move {
+            let map = watch.next().await?;
+            Some((Ok(map), watch))
+        });
+        Ok(Response::new(Box::pin(maps)))
+    }
+
+    async fn register_replica(
+        &self,
+        request: Request<v1::RegisterReplicaRequest>,
+    ) -> Result<Response<v1::RegisterReplicaResponse>, Status> {
+        Ok(Response::new(self.manager.register(request.into_inner()).await?))
+    }
+
+    async fn query(&self, request: Request<v1::QueryRequest>) -> Result<Response<v1::Configuration>, Status> {
+        let published = self.published()?;
+        let history = &published.record.history;
+        let number = request.get_ref().number.unwrap_or(history.newest_number());
+        let configuration = history.get(number).ok_or_else(|| {
+            let newest = history.newest_number();
+            Error::InvalidArgument(format!("there is no configuration {number} yet; the newest is {newest}"))
+        })?;
+        Ok(Response::new((&configuration).into()))
+    }
+
+    async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        Err(not_offered("Join"))
+    }
+
+    async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        Err(not_offered("Leave"))
+    }
+
+    async fn r#move(&self, _: Request<v1::MoveRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        Err(not_offered("Move"))
+    }
+
+    async fn unpin(&self, _: Request<v1::UnpinRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        Err(not_offered("Unpin"))
+    }
+}
+
+fn not_offered(verb: &str) -> Status {
+    Error::Unimplemented(format!("{verb}: shards stay with the groups of the first configuration")).into()
+}
+
+/// The client addresses of a group's members, that of the leader first where it is known.
+fn leader_first(published: &Published, group: GroupId) -> Vec<String> {
+    let leader = published.leaders.get(&group).map(|leader| leader.id);
+    let members = published.map.groups.get(&group).map_or(&[][..], |group| &group.replicas);
+    let (first, rest): (Vec<_>, Vec<_>) = members.iter().partition(|member| Some(member.id) == leader);
+    first.into_iter().chain(rest).map(|member| member.client_address.clone()).collect()
+}
+
+/// One client that follows the map.
+struct Watch {
+    maps: watch::Receiver<Option<Arc<Published>>>,
+    stopping: watch::Receiver<bool>,
+    /// The revision that the client has, until the first map.
+    skip: Option<u64>,
+    open: Open,
+}
+
+impl Watch {
+    /// The next map that the client doesn't have; `None` when the manager stops. A client
+    /// that is slow gets only the newest.
+    async fn next(&mut self) -> Option<v1::ShardMap> {
+        loop {
+            let published = self.maps.borrow_and_update().clone();
+            // Another revision rather than a higher one: after the record was lost the
+            // client may know a revision that the rebuilt map hasn't reached.
+            if let Some(published) = published
+                && self.skip.take() != Some(published.map.revision.0)
+            {
+                return Some(published.wire_map());
+            }
+            tokio::select! {
+                changed = self.maps.changed() => changed.ok()?,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            }
+        }
+    }
+}
+
+/// Counts a watch for as long as it is open.
+struct Open {
+    manager: Manager,
+    watches: Arc<Semaphore>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Open {
+    fn count(&self) {
+        self.manager.metrics().watches(MOST_WATCHES - self.watches.available_permits());
+    }
+}
+
+impl Drop for Open {
+    fn drop(&mut self) {
+        drop(self.permit.take());
+        self.count();
+    }
+}

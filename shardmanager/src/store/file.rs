@@ -1,0 +1,249 @@
+//! The record in a file of a directory that one process holds at a time.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use super::format::{self, Problem};
+use super::{MapStore, StoreError, Version};
+use crate::record::Record;
+
+const RECORD_FILE: &str = "shard-map";
+const TEMPORARY_FILE: &str = "shard-map.new";
+const LOCK_FILE: &str = "LOCK";
+
+/// Why the directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Another process works with it.
+    #[error(
+        "another process holds {lock}: is a shard manager running on this directory already? Stop it first"
+    )]
+    Locked {
+        /// The lock file.
+        lock: PathBuf,
+    },
+    /// The directory or its lock can't be made or opened.
+    #[error("can't {action} {path}: {source}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        path: PathBuf,
+        /// What the operating system says.
+        source: io::Error,
+    },
+}
+
+/// A store in a directory. The directory stays locked until this is dropped.
+#[derive(Debug)]
+pub struct FileStore(Arc<Directory>);
+
+#[derive(Debug)]
+struct Directory {
+    path: PathBuf,
+    /// Keeps the directory locked; and makes reading and swapping one step.
+    lock: Mutex<File>,
+}
+
+impl FileStore {
+    /// Makes the directory if need be, and locks it.
+    pub fn open(path: &Path) -> Result<FileStore, OpenError> {
+        let io = |action, path: &Path| {
+            let path = path.to_owned();
+            move |source| OpenError::Io { action, path, source }
+        };
+        fs::create_dir_all(path).map_err(io("make directory", path))?;
+        let lock_path = path.join(LOCK_FILE);
+        let lock = File::options()
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .open(&lock_path)
+            .map_err(io("open", &lock_path))?;
+        match lock.try_lock() {
+            Ok(()) => Ok(FileStore(Arc::new(Directory { path: path.to_owned(), lock: Mutex::new(lock) }))),
+            Err(TryLockError::WouldBlock) => Err(OpenError::Locked { lock: lock_path }),
+            Err(TryLockError::Error(source)) => Err(io("lock", &lock_path)(source)),
+        }
+    }
+}
+
+impl Directory {
+    fn read(&self) -> Result<Option<(Record, Version)>, StoreError> {
+        let file = self.path.join(RECORD_FILE);
+        let bytes = match fs::read(&file) {
+            Ok(bytes) => bytes,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            Err(source) => return Err(StoreError::Io { action: "read", file, source }),
+        };
+        let record = format::decode(&bytes).map_err(|problem| match problem {
+            Problem::Damaged(reason) => StoreError::Damaged { file, reason },
+            Problem::UnsupportedVersion(found) => {
+                StoreError::UnsupportedVersion { file, found, supported: format::VERSION }
+            }
+        })?;
+        let version = version_of(&record, &bytes);
+        Ok(Some((record, version)))
+    }
+
+    fn swap(&self, expected: Option<&Version>, record: &Record) -> Result<Version, StoreError> {
+        let _one_at_a_time = self.lock.lock();
+        if self.read()?.map(|(_, version)| version).as_ref() != expected {
+            return Err(StoreError::Conflict);
+        }
+        let (temporary, file) = (self.path.join(TEMPORARY_FILE), self.path.join(RECORD_FILE));
+        let io = |action, file: &Path| {
+            let file = file.to_owned();
+            move |source| StoreError::Io { action, file, source }
+        };
+        let bytes = format::encode(record).map_err(io::Error::from).map_err(io("encode", &file))?;
+        let mut new = File::create(&temporary).map_err(io("create", &temporary))?;
+        new.write_all(&bytes).map_err(io("write", &temporary))?;
+        new.sync_all().map_err(io("sync", &temporary))?;
+        fs::rename(&temporary, &file).map_err(io("rename into place", &temporary))?;
+        File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(io("sync directory", &self.path))?;
+        Ok(version_of(record, &bytes))
+    }
+}
+
+/// Equal content is the same state, so the content can name it.
+fn version_of(record: &Record, bytes: &[u8]) -> Version {
+    Version(format!("{}-{:08x}", record.revision, crc32c::crc32c(bytes)))
+}
+
+impl MapStore for FileStore {
+    fn load(&self) -> BoxFuture<'_, Result<Option<(Record, Version)>, StoreError>> {
+        let directory = Arc::clone(&self.0);
+        Box::pin(blocking(self.0.path.clone(), move || directory.read()))
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        expected: Option<&'a Version>,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        let (directory, expected, record) = (Arc::clone(&self.0), expected.cloned(), record.clone());
+        Box::pin(blocking(self.0.path.clone(), move || directory.swap(expected.as_ref(), &record)))
+    }
+}
+
+/// Runs what blocks on the disk apart from the threads that serve requests.
+async fn blocking<T: Send + 'static>(
+    file: PathBuf,
+    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
+) -> Result<T, StoreError> {
+    match tokio::task::spawn_blocking(work).await {
+        Ok(result) => result,
+        Err(error) => Err(StoreError::Io { action: "work on", file, source: io::Error::other(error) }),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_sharding::MapRevision;
+
+    use super::*;
+    use crate::testing::sample_record;
+
+    fn revision(n: u64) -> Record {
+        Record { revision: MapRevision(n), ..sample_record() }
+    }
+
+    #[tokio::test]
+    async fn a_record_outlives_the_process() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open(dir.path()).unwrap();
+        assert!(store.load().await.unwrap().is_none());
+        let first = store.compare_and_swap(None, &revision(1)).await.unwrap();
+        let second = store.compare_and_swap(Some(&first), &revision(2)).await.unwrap();
+        drop(store);
+        let store = FileStore::open(dir.path()).unwrap();
+        assert_eq!(store.load().await.unwrap(), Some((revision(2), second)));
+    }
+
+    #[tokio::test]
+    async fn only_who_knows_the_newest_record_replaces_it() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open(dir.path()).unwrap();
+        let first = store.compare_and_swap(None, &revision(1)).await.unwrap();
+        store.compare_and_swap(Some(&first), &revision(2)).await.unwrap();
+        for stale in [None, Some(&first)] {
+            let refused = store.compare_and_swap(stale, &revision(3)).await;
+            assert!(matches!(refused, Err(StoreError::Conflict)), "{refused:?}");
+        }
+        assert_eq!(store.load().await.unwrap().unwrap().0, revision(2));
+    }
+
+    #[tokio::test]
+    async fn a_record_that_was_lost_or_put_back_meanwhile_is_not_overwritten() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(RECORD_FILE);
+        let store = FileStore::open(dir.path()).unwrap();
+        let first = store.compare_and_swap(None, &revision(1)).await.unwrap();
+        let old = fs::read(&file).unwrap();
+        let second = store.compare_and_swap(Some(&first), &revision(2)).await.unwrap();
+
+        fs::write(&file, old).unwrap();
+        assert!(matches!(
+            store.compare_and_swap(Some(&second), &revision(3)).await,
+            Err(StoreError::Conflict)
+        ));
+        fs::remove_file(&file).unwrap();
+        assert!(matches!(
+            store.compare_and_swap(Some(&second), &revision(3)).await,
+            Err(StoreError::Conflict)
+        ));
+        assert!(store.load().await.unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_write_that_fails_leaves_the_old_record() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open(dir.path()).unwrap();
+        let first = store.compare_and_swap(None, &revision(1)).await.unwrap();
+        // A directory in the way: the temporary file can't be made.
+        fs::create_dir(dir.path().join(TEMPORARY_FILE)).unwrap();
+        let error = store.compare_and_swap(Some(&first), &revision(2)).await.unwrap_err();
+        assert!(error.to_string().contains(TEMPORARY_FILE), "{error}");
+        assert_eq!(store.load().await.unwrap(), Some((revision(1), first)));
+    }
+
+    #[tokio::test]
+    async fn a_half_written_temporary_file_is_nothing() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join(TEMPORARY_FILE), "half a rec").unwrap();
+        let store = FileStore::open(dir.path()).unwrap();
+        assert!(store.load().await.unwrap().is_none());
+        store.compare_and_swap(None, &revision(1)).await.unwrap();
+        assert_eq!(store.load().await.unwrap().unwrap().0, revision(1));
+    }
+
+    #[tokio::test]
+    async fn a_damaged_file_is_refused_by_name_and_reason() {
+        let dir = tempfile::tempdir().unwrap();
+        let file = dir.path().join(RECORD_FILE);
+        let store = FileStore::open(dir.path()).unwrap();
+        store.compare_and_swap(None, &revision(1)).await.unwrap();
+        let mut bytes = fs::read(&file).unwrap();
+        bytes[100] ^= 1;
+        fs::write(&file, bytes).unwrap();
+        let error = store.load().await.unwrap_err();
+        assert!(matches!(error, StoreError::Damaged { .. }));
+        assert!(error.to_string().contains(file.to_str().unwrap()) && error.to_string().contains("checksum"));
+    }
+
+    #[test]
+    fn a_directory_is_held_by_one_at_a_time() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = FileStore::open(dir.path()).unwrap();
+        let second = FileStore::open(dir.path()).unwrap_err();
+        assert!(second.to_string().contains("another process holds"), "{second}");
+        drop(store);
+        FileStore::open(dir.path()).unwrap();
+    }
+}

@@ -1,0 +1,81 @@
+//! Where the record lives. The manager keeps no state of its own beyond it, so a store
+//! is all that another kind of deployment needs.
+
+mod file;
+mod format;
+mod memory;
+
+use std::fmt::{self, Debug};
+use std::path::PathBuf;
+
+use futures::future::BoxFuture;
+
+use crate::record::Record;
+
+pub use file::{FileStore, OpenError};
+pub use memory::MemoryStore;
+
+/// Names one written state of the record: what a compare-and-swap compares. Opaque to
+/// everybody but the store (a Kubernetes `resourceVersion` fits).
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Version(String);
+
+impl fmt::Display for Version {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// Why a record couldn't be read or written.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// Somebody else wrote since; nothing was written now.
+    #[error("the record was changed by somebody else")]
+    Conflict,
+    /// The record was tampered with, or the disk lost bytes.
+    #[error(
+        "{file} is damaged: {reason}; put a good copy back, or remove it: the map is then rebuilt from the groups"
+    )]
+    Damaged {
+        /// Which file.
+        file: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// A newer program wrote it.
+    #[error(
+        "{file} has format version {found}, this program reads version {supported}: run the program that wrote it, or a newer one"
+    )]
+    UnsupportedVersion {
+        /// Which file.
+        file: PathBuf,
+        /// Its format version.
+        found: u32,
+        /// The format version that this program reads and writes.
+        supported: u32,
+    },
+    /// Reading or writing failed. After a write the state is unknown until the next load.
+    #[error("can't {action} {file}: {source}")]
+    Io {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        file: PathBuf,
+        /// What the operating system says.
+        source: std::io::Error,
+    },
+}
+
+/// A place for one record.
+pub trait MapStore: Debug + Send + Sync + 'static {
+    /// The record as it is now; `None` if none was ever written (or it was lost).
+    fn load(&self) -> BoxFuture<'_, Result<Option<(Record, Version)>, StoreError>>;
+
+    /// Replaces the record if it is still the one of `expected` (`None`: if there is none).
+    /// When this returns the new version, the record is durable.
+    fn compare_and_swap<'a>(
+        &'a self,
+        expected: Option<&'a Version>,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Version, StoreError>>;
+}

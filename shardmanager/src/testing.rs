@@ -1,0 +1,60 @@
+//! What more than one test module needs.
+
+use std::collections::BTreeMap;
+
+use skv_sharding::{
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Owner, Replica, ReplicaId,
+    round_robin,
+};
+
+use crate::record::{Bootstrap, GroupRecord, History, Limits, Record};
+
+pub(crate) const LIMITS: Limits = Limits {
+    max_key_bytes: 4096,
+    max_value_bytes: 1 << 20,
+    max_sessions_per_shard: 100,
+    session_ttl_ms: 1000,
+};
+
+pub(crate) fn replica(id: u64, server: &str) -> Replica {
+    Replica {
+        id: ReplicaId(id),
+        server: server.to_owned(),
+        client_address: format!("{server}:1"),
+        peer_address: format!("{server}:2"),
+        instance: id.to_string(),
+    }
+}
+
+/// Two groups of one replica each that share four shards.
+pub(crate) fn sample_record() -> Record {
+    let groups = [GroupId(0), GroupId(1)];
+    let owners = round_robin(4, &groups);
+    let mut history = History::default();
+    history.push(groups.to_vec(), &owners);
+    let group = |id: GroupId| {
+        let members = vec![replica(10 + u64::from(id.0), &format!("kv-{id}-0"))];
+        let shards = (0..)
+            .map(skv_sharding::ShardId)
+            .zip(&owners)
+            .filter(|(_, o)| **o == id)
+            .map(|(s, _)| s)
+            .collect();
+        GroupRecord {
+            uid: GroupUid(100 + u64::from(id.0)),
+            incarnation: Incarnation(0),
+            members: members.clone(),
+            candidates: Vec::new(),
+            bootstrap: Some(Bootstrap { members, shards, epoch: Epoch(1) }),
+        }
+    };
+    Record {
+        cluster: ClusterId(7),
+        revision: MapRevision(1),
+        hash: Hash::Fnv1,
+        limits: LIMITS,
+        groups: groups.iter().map(|&id| (id, group(id))).collect::<BTreeMap<_, _>>(),
+        owners: owners.into_iter().map(|group| Owner { group, epoch: Epoch(1) }).collect(),
+        history,
+    }
+}

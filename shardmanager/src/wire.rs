@@ -1,0 +1,131 @@
+//! Between the wire types and those of the rules: what comes in is parsed here, once.
+
+use skv_proto::{Error, v1};
+use skv_sharding::{
+    ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
+};
+
+use crate::record::{Bootstrap, Limits};
+use crate::rules::{Held, Plan, Refusal, Registration, Report, Settings};
+
+/// No name or address is longer (a DNS name has at most 253 bytes).
+const LONGEST_NAME: usize = 300;
+/// No group has more members, learners included.
+const MOST_MEMBERS: usize = 64;
+
+/// Reads a registration.
+pub(crate) fn registration(request: v1::RegisterReplicaRequest) -> Result<Registration, Refusal> {
+    let replica: Replica = request.replica.ok_or_else(|| malformed("it names no replica"))?.into();
+    if replica.id == ReplicaId(0) {
+        return Err(malformed("the replica has no id"));
+    }
+    if replica.server.is_empty() {
+        return Err(malformed("the replica's server has no name"));
+    }
+    check_lengths(&replica)?;
+    for address in [&replica.client_address, &replica.peer_address] {
+        if port(address).is_none() {
+            return Err(malformed(&format!("{address:?} is not an address of the form HOST:PORT")));
+        }
+    }
+    let held = match request.report {
+        None => Held::Nothing,
+        Some(_) if request.cluster_id == 0 => return Err(malformed("a replica with data names no cluster")),
+        Some(report) => Held::Data { cluster: ClusterId(request.cluster_id), report: self::report(report)? },
+    };
+    Ok(Registration { group: GroupId(request.group), replica, held })
+}
+
+fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
+    if wire.group_uid == 0 {
+        return Err(malformed("a replica with data names no group uid"));
+    }
+    if wire.members.len() > MOST_MEMBERS {
+        return Err(malformed(&format!("{} members are more than a group can have", wire.members.len())));
+    }
+    let hash = wire.hash().try_into().map_err(|e: skv_proto::ConvertError| malformed(&e.to_string()))?;
+    let members: Vec<Replica> = wire.members.into_iter().map(Into::into).collect();
+    members.iter().try_for_each(check_lengths)?;
+    Ok(Report {
+        uid: GroupUid(wire.group_uid),
+        incarnation: Incarnation(wire.incarnation),
+        members,
+        owned: wire.shards_owned.into_iter().map(|s| (ShardId(s.shard), Epoch(s.epoch))).collect(),
+        obeyed: MapRevision(wire.obeyed_version),
+        shards: wire.shards,
+        hash,
+        confirmed: wire.confirmed,
+        term: wire.term,
+        leader: Some(ReplicaId(wire.leader)).filter(|id| id.0 != 0),
+    })
+}
+
+fn check_lengths(replica: &Replica) -> Result<(), Refusal> {
+    let texts = [&replica.server, &replica.client_address, &replica.peer_address, &replica.instance];
+    match texts.iter().find(|text| text.len() > LONGEST_NAME) {
+        Some(text) => Err(malformed(&format!("a name or address has {} bytes", text.len()))),
+        None => Ok(()),
+    }
+}
+
+fn malformed(reason: &str) -> Refusal {
+    Refusal::Malformed(reason.to_owned())
+}
+
+/// The port of HOST:PORT.
+pub(crate) fn port(address: &str) -> Option<u16> {
+    let (host, port) = address.rsplit_once(':')?;
+    port.parse().ok().filter(|&port| port != 0 && !host.is_empty())
+}
+
+/// Writes a plan.
+pub(crate) fn plan(plan: Plan, group: GroupId, settings: &Settings) -> v1::register_replica_response::Plan {
+    use v1::register_replica_response::{Plan as Wire, Serve, Wait};
+    match plan {
+        Plan::Wait { reason } => Wire::Wait(Wait { reason }),
+        Plan::Bootstrap { uid, bootstrap: Bootstrap { members, shards, epoch }, limits } => {
+            Wire::Bootstrap(v1::BootstrapRecord {
+                group: group.0,
+                group_uid: uid.0,
+                members: members.into_iter().map(Into::into).collect(),
+                shards_owned: shards.iter().map(|s| v1::ShardEpoch { shard: s.0, epoch: epoch.0 }).collect(),
+                shards: settings.shards,
+                hash: v1::Hash::from(settings.hash) as i32,
+                limits: Some(limits.into()),
+            })
+        }
+        Plan::Join { uid, incarnation } => {
+            Wire::Join(v1::JoinGroup { group_uid: uid.0, incarnation: incarnation.0 })
+        }
+        Plan::Serve { candidates } => {
+            Wire::Serve(Serve { candidates: candidates.into_iter().map(Into::into).collect() })
+        }
+    }
+}
+
+impl From<Limits> for v1::Limits {
+    fn from(limits: Limits) -> Self {
+        v1::Limits {
+            max_key_bytes: limits.max_key_bytes,
+            max_value_bytes: limits.max_value_bytes,
+            max_sessions_per_shard: limits.max_sessions_per_shard,
+            session_ttl_ms: limits.session_ttl_ms,
+            ..v1::Limits::default()
+        }
+    }
+}
+
+impl From<Refusal> for Error {
+    fn from(refusal: Refusal) -> Self {
+        let text = refusal.to_string();
+        match refusal {
+            Refusal::Malformed(_) | Refusal::UnknownGroup { .. } | Refusal::OtherSharding { .. } => {
+                Error::InvalidArgument(text)
+            }
+            Refusal::ForeignCluster { .. }
+            | Refusal::ForeignGroup { .. }
+            | Refusal::NameHeld { .. }
+            | Refusal::TooManyServers { .. } => Error::WrongIdentity(text),
+        }
+    }
+}
