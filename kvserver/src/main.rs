@@ -1,3 +1,7 @@
-//! Entry point.
+//! A server of ShardedKV.
 
-fn main() {}
+use clap::Parser as _;
+
+fn main() -> anyhow::Result<()> {
+    kvserver::process::run(kvserver::options::Options::parse())
+}

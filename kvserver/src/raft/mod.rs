@@ -1,7 +1,11 @@
 //! Everything that knows openraft: its type configuration, and how our log, store,
 //! snapshots and network are plugged into it.
 
+pub mod append;
+pub mod header;
 pub mod log_store;
+pub mod network;
 pub mod runtime;
+pub mod state_machine;
 pub mod types;
 pub mod wire;

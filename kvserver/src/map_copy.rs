@@ -1,0 +1,162 @@
+//! This server's copy of the shard map: it names other groups' addresses in answers, also
+//! while the shard manager is away and after a restart. What this server's own groups own
+//! is never taken from it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use skv_proto::{ShardOwner, v1};
+use skv_sharding::{GroupId, Replica, ReplicaId, ShardMap};
+use tokio::sync::oneshot;
+
+use crate::addresses::Addresses;
+use crate::checked_file;
+use crate::disk::Disk;
+use crate::manager::Manager;
+
+const FORMAT: &str = "skv-map-copy/1";
+/// Between attempts to watch the manager.
+const RETRY: Duration = Duration::from_millis(500);
+
+/// The newest map that was seen.
+#[derive(Debug)]
+pub struct MapCopy {
+    disk: Arc<dyn Disk>,
+    file: PathBuf,
+    addresses: Arc<Addresses>,
+    current: RwLock<Option<Arc<Seen>>>,
+}
+
+/// A map, and who led when it was sent.
+#[derive(Debug)]
+struct Seen {
+    map: ShardMap,
+    leaders: Vec<(GroupId, ReplicaId)>,
+}
+
+impl MapCopy {
+    /// The copy that the disk holds, if it holds one; it can be had again from the manager.
+    pub fn open(disk: Arc<dyn Disk>, file: PathBuf, addresses: Arc<Addresses>) -> Arc<Self> {
+        let kept = match checked_file::read::<ShardMap>(&*disk, &file, FORMAT) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::warn!(%error, "the copy of the shard map is left aside; the manager has the map");
+                None
+            }
+        };
+        if let Some(map) = &kept {
+            addresses.learn(map);
+        }
+        let current = kept.map(|map| Arc::new(Seen { map, leaders: Vec::new() }));
+        Arc::new(MapCopy { disk, file, addresses, current: RwLock::new(current) })
+    }
+
+    /// Follows the manager for as long as the server runs.
+    pub async fn follow(self: Arc<Self>, manager: Manager) {
+        loop {
+            let after = self.current.read().as_ref().map_or(0, |seen| seen.map.revision.0);
+            match manager.watch(after).await {
+                Ok(mut maps) => loop {
+                    match maps.message().await {
+                        Ok(Some(map)) => self.take(&map).await,
+                        Ok(None) => break,
+                        Err(status) => {
+                            tracing::debug!(status = status.message(), "the watch of the shard map ended");
+                            break;
+                        }
+                    }
+                },
+                Err(status) => tracing::debug!(status = status.message(), "the shard map can't be watched"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    async fn take(&self, wire: &v1::ShardMap) {
+        let map = match ShardMap::try_from(wire) {
+            Ok(map) => map,
+            Err(error) => {
+                tracing::warn!(%error, "the manager sent a shard map that can't be; it is ignored");
+                return;
+            }
+        };
+        if let Some(seen) = &*self.current.read() {
+            if seen.map.cluster != map.cluster {
+                tracing::error!(ours = %seen.map.cluster, theirs = %map.cluster, "the manager is of another cluster; its map is ignored");
+                return;
+            }
+            if seen.map.revision > map.revision {
+                return;
+            }
+        }
+        self.addresses.learn(&map);
+        let leaders = wire
+            .groups
+            .iter()
+            .filter(|group| group.leader != 0)
+            .map(|group| (GroupId(group.id), ReplicaId(group.leader)))
+            .collect();
+        let seen = Arc::new(Seen { map, leaders });
+        let durable = self.current.write().replace(seen.clone()).is_some_and(|before| before.map == seen.map);
+        if !durable {
+            self.save(seen).await;
+        }
+    }
+
+    async fn save(&self, seen: Arc<Seen>) {
+        let (disk, file) = (self.disk.clone(), self.file.clone());
+        let (done, saved) = oneshot::channel();
+        let write = async move {
+            let _ = done.send(checked_file::write(&*disk, &file, FORMAT, &seen.map).await);
+        };
+        self.disk.spawn("map-copy", Box::pin(write));
+        if let Ok(Err(error)) = saved.await {
+            tracing::warn!(%error, file = %self.file.display(), "the copy of the shard map can't be kept");
+        }
+    }
+
+    /// The owner of a key's shard by this copy, the leader's replica first.
+    pub fn owner_of(&self, key: &[u8]) -> Option<ShardOwner> {
+        let seen = self.current.read().clone()?;
+        let (shard, owner) = seen.map.locate(key).ok()??;
+        let uid = seen.map.groups.get(&owner.group)?.uid;
+        let replicas = seen.members(owner.group);
+        Some(ShardOwner { shard, group: owner.group, uid, epoch: owner.epoch, replicas })
+    }
+
+    /// The map with what is known of leaders, as a message.
+    pub fn to_wire(&self) -> Option<v1::ShardMap> {
+        let seen = self.current.read().clone()?;
+        let mut wire = v1::ShardMap::from(&seen.map);
+        for group in &mut wire.groups {
+            let leader = seen.leaders.iter().find(|(g, _)| g.0 == group.id);
+            group.leader = leader.map_or(0, |(_, leader)| leader.0);
+        }
+        Some(wire)
+    }
+
+    /// Where a group's members serve users, the leader first.
+    pub fn client_addresses(&self, group: GroupId) -> Vec<String> {
+        let Some(seen) = self.current.read().clone() else { return Vec::new() };
+        seen.members(group).into_iter().map(|replica| replica.client_address).collect()
+    }
+
+    /// What a replica said of itself when it started.
+    pub fn instance(&self, group: GroupId, id: ReplicaId) -> Option<String> {
+        let seen = self.current.read().clone()?;
+        let replica = seen.map.groups.get(&group)?.replicas.iter().find(|replica| replica.id == id)?;
+        Some(replica.instance.clone())
+    }
+}
+
+impl Seen {
+    /// A group's members, the leader first.
+    fn members(&self, group: GroupId) -> Vec<Replica> {
+        let leader = self.leaders.iter().find(|(g, _)| *g == group).map(|(_, leader)| *leader);
+        let mut members = self.map.groups.get(&group).map_or(Vec::new(), |group| group.replicas.clone());
+        members.sort_by_key(|replica| Some(replica.id) != leader);
+        members
+    }
+}

@@ -1,0 +1,172 @@
+//! What Prometheus may know.
+
+use std::fmt;
+use std::sync::Arc;
+
+use parking_lot::Mutex;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+use skv_proto::v1;
+use skv_proto::v1::answer::Answer;
+use tokio::time::Instant;
+
+use crate::replica::Replicas;
+
+/// A kind of operation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
+enum Kind {
+    Get,
+    Put,
+    Append,
+    Delete,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct OperationLabels {
+    operation: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ReasonLabels {
+    reason: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct GroupLabels {
+    group: String,
+}
+
+/// The counters of a server.
+pub struct Metrics {
+    registry: Mutex<Registry>,
+    answered: [Counter; 4],
+    failed: Family<ReasonLabels, Counter>,
+    duration: Histogram,
+    replicas: ReplicaGauges,
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Metrics").finish_non_exhaustive()
+    }
+}
+
+/// One value per replica, set when somebody asks.
+#[derive(Default)]
+struct ReplicaGauges(Vec<(Family<GroupLabels, Gauge>, fn(&v1::ReplicaStatus) -> i64)>);
+
+impl ReplicaGauges {
+    fn register(registry: &mut Registry) -> Self {
+        let gauges: [(&str, &str, fn(&v1::ReplicaStatus) -> i64); 14] = [
+            ("replica_ready", "1: a voter that has caught up and hears a leader", |s| i64::from(s.ready)),
+            ("replica_leader", "1: leads its group", |s| i64::from(s.state() == v1::ReplicaState::Leader)),
+            ("replica_term", "Raft term", |s| s.term as i64),
+            ("replica_last_log_index", "Last log index", |s| log_index(s.last_log.as_ref())),
+            ("replica_committed_index", "Last committed log index", |s| log_index(s.committed.as_ref())),
+            ("replica_applied_index", "Last applied log index", |s| log_index(s.applied.as_ref())),
+            ("replica_snapshot_index", "Log index of the newest snapshot", |s| log_index(s.snapshot.as_ref())),
+            ("replica_log_bytes", "Bytes applied since the newest snapshot", |s| s.log_bytes as i64),
+            ("replica_disk_full", "1: no room for the next log segment", |s| i64::from(s.disk_full)),
+            ("replica_quorum_lost_milliseconds", "For how long no quorum was heard; 0: it is there", |s| {
+                s.quorum_lost_ms.min(i64::MAX as u64) as i64
+            }),
+            ("shards_owned", "Shards that the group owns", |s| i64::from(s.shards_owned)),
+            ("keys", "Keys", |s| s.keys as i64),
+            ("stored_bytes", "Bytes of keys and values", |s| s.bytes as i64),
+            ("sessions", "Sessions of clerks, summed over shards", |s| s.sessions as i64),
+        ];
+        let register = |(name, help, value): (&str, &str, fn(&v1::ReplicaStatus) -> i64)| {
+            let family = Family::<GroupLabels, Gauge>::default();
+            registry.register(name, help, family.clone());
+            (family, value)
+        };
+        ReplicaGauges(gauges.into_iter().map(register).collect())
+    }
+
+    fn set(&self, replicas: &Replicas) {
+        for replica in replicas.iter() {
+            let status = replica.status();
+            let labels = GroupLabels { group: replica.group.to_string() };
+            for (family, value) in &self.0 {
+                family.get_or_create(&labels).set(value(&status));
+            }
+        }
+    }
+}
+
+fn log_index(id: Option<&v1::LogId>) -> i64 {
+    id.map_or(0, |id| id.index as i64)
+}
+
+impl Metrics {
+    /// All counters at zero.
+    pub fn new() -> Arc<Self> {
+        let mut registry = Registry::with_prefix("skv");
+        let operations = Family::<OperationLabels, Counter>::default();
+        registry.register("operations", "Operations that were answered", operations.clone());
+        let failed = Family::default();
+        registry.register("operations_failed", "Operations that got no answer, by reason", failed.clone());
+        // 50 us to 26 s.
+        let duration = Histogram::new(exponential_buckets(50e-6, 2.0, 20));
+        registry.register("operation_duration_seconds", "From the frame's arrival to its answers", duration.clone());
+        let answered = [Kind::Get, Kind::Put, Kind::Append, Kind::Delete]
+            .map(|operation| operations.get_or_create(&OperationLabels { operation }).clone());
+        let replicas = ReplicaGauges::register(&mut registry);
+        Arc::new(Metrics { registry: Mutex::new(registry), answered, failed, duration, replicas })
+    }
+
+    /// Counts answers.
+    pub fn count(&self, answers: &[v1::Answer]) {
+        let mut counts = [0; 4];
+        for answer in answers {
+            match &answer.answer {
+                Some(Answer::Get(_)) => counts[0] += 1,
+                Some(Answer::Put(_)) => counts[1] += 1,
+                Some(Answer::Append(_)) => counts[2] += 1,
+                Some(Answer::Delete(_)) => counts[3] += 1,
+                Some(Answer::Error(error)) => {
+                    let reason = error.reason().as_str_name().trim_start_matches("REASON_").to_owned();
+                    self.failed.get_or_create(&ReasonLabels { reason }).inc();
+                }
+                None => {}
+            }
+        }
+        for (counter, count) in self.answered.iter().zip(counts) {
+            if count > 0 {
+                counter.inc_by(count);
+            }
+        }
+    }
+
+    /// Starts to measure a part of a frame.
+    pub fn timer(self: &Arc<Self>) -> Timer {
+        Timer { metrics: self.clone(), started: Instant::now() }
+    }
+
+    /// Everything in the text format.
+    pub fn encode(&self, replicas: &Replicas) -> Result<String, fmt::Error> {
+        self.replicas.set(replicas);
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &self.registry.lock())?;
+        Ok(text)
+    }
+}
+
+/// Measures until [`finish`](Self::finish).
+#[derive(Debug)]
+pub struct Timer {
+    metrics: Arc<Metrics>,
+    started: Instant,
+}
+
+impl Timer {
+    /// Counts the answers and the time that they took.
+    pub fn finish(&self, answers: &[v1::Answer]) {
+        self.metrics.count(answers);
+        self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
+    }
+}

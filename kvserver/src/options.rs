@@ -1,0 +1,134 @@
+//! How a server is configured: flags, or environment variables of the same name.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, ValueEnum};
+use skv_sharding::GroupId;
+
+use crate::addresses::NamedServer;
+
+/// A server of ShardedKV: hosts replicas of Raft groups that hold shards.
+#[derive(Debug, Clone, Parser)]
+#[command(name = "kvserver", version)]
+pub struct Options {
+    /// The name of this server: the pod's name; unique in the cluster and kept over restarts.
+    #[arg(long, env = "SKV_SERVER")]
+    pub server: String,
+    /// A group to host a replica of; may be repeated.
+    #[arg(long = "group", env = "SKV_GROUPS", value_delimiter = ',', required = true)]
+    pub groups: Vec<GroupId>,
+    /// Where the replicas keep their logs and snapshots.
+    #[arg(long, env = "SKV_DATA_DIR", required_unless_present = "memory_only")]
+    pub data_dir: Option<PathBuf>,
+    /// Keep everything in memory only: the replicas are new ones after every restart, and
+    /// acknowledged writes survive as long as a majority of the group stays up.
+    #[arg(long, env = "SKV_MEMORY_ONLY", conflicts_with = "data_dir")]
+    pub memory_only: bool,
+
+    /// Listens here for users.
+    #[arg(long, env = "SKV_CLIENT_LISTEN", default_value = "0.0.0.0:7000")]
+    pub client_listen: SocketAddr,
+    /// Listens here for other servers, and for `skv` commands that manage servers.
+    #[arg(long, env = "SKV_PEER_LISTEN", default_value = "0.0.0.0:7001")]
+    pub peer_listen: SocketAddr,
+    /// Listens here for /metrics, /livez and /readyz.
+    #[arg(long, env = "SKV_HTTP_LISTEN", default_value = "0.0.0.0:7002")]
+    pub http_listen: SocketAddr,
+    /// The address under which users reach --client-listen [default: the listener's own].
+    #[arg(long, env = "SKV_CLIENT_ADVERTISE")]
+    pub client_advertise: Option<String>,
+    /// The address under which servers reach --peer-listen [default: the listener's own].
+    #[arg(long, env = "SKV_PEER_ADVERTISE")]
+    pub peer_advertise: Option<String>,
+
+    /// Addresses of the shard manager.
+    #[arg(long, env = "SKV_MANAGER", value_delimiter = ',', required = true)]
+    pub shard_manager: Vec<String>,
+    /// The other servers, each NAME=CLIENT_HOST:PORT/PEER_HOST:PORT.
+    #[arg(long, env = "SKV_PEERS", value_delimiter = ',', conflicts_with = "peers_srv")]
+    pub peers: Vec<NamedServer>,
+    /// Find the other servers by the SRV records `_client._tcp` and `_peer._tcp` of this domain.
+    #[arg(long, env = "SKV_PEERS_SRV")]
+    pub peers_srv: Option<String>,
+    /// What tells this run of the server from others under the same name, such as the
+    /// pod's uid [default: random].
+    #[arg(long, env = "SKV_INSTANCE")]
+    pub instance: Option<String>,
+
+    /// Threads that serve requests [default: one per processor].
+    #[arg(long, env = "SKV_WORKER_THREADS", value_parser = clap::value_parser!(u16).range(1..))]
+    pub worker_threads: Option<u16>,
+    /// Print the input and the result of every operation.
+    #[arg(long, env = "SKV_LOG_OPERATIONS")]
+    pub log_operations: bool,
+    /// The form of the log.
+    #[arg(long, env = "SKV_LOG_FORMAT", value_enum, default_value_t = LogFormat::Text)]
+    pub log_format: LogFormat,
+
+    /// Times and sizes.
+    #[command(flatten)]
+    pub tuning: Tuning,
+}
+
+/// The form of the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// A JSON object per line.
+    Json,
+}
+
+/// Times and sizes that trade one good thing for another.
+#[derive(Debug, Clone, Copy, clap::Args)]
+pub struct Tuning {
+    /// How often a leader shows that it is alive, in ms.
+    #[arg(long, env = "SKV_HEARTBEAT_MS", default_value_t = 50)]
+    pub heartbeat_ms: u64,
+    /// After at least this long without its leader a replica stands for election, in ms;
+    /// at most twice as long.
+    #[arg(long, env = "SKV_ELECTION_TIMEOUT_MS", default_value_t = 250)]
+    pub election_timeout_ms: u64,
+    /// Write a snapshot after this many bytes of log.
+    #[arg(long, env = "SKV_SNAPSHOT_LOG_BYTES", default_value_t = 64 << 20)]
+    pub snapshot_log_bytes: u64,
+    /// The size of one file of the log.
+    #[arg(long, env = "SKV_LOG_SEGMENT_BYTES", default_value_t = 16 << 20)]
+    pub log_segment_bytes: u64,
+    /// A replica is replaced by an empty one of the same server when it has been silent
+    /// for this long, in ms.
+    #[arg(long, env = "SKV_REPLACE_AFTER_MS", default_value_t = 30_000)]
+    pub replace_after_ms: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning {
+            heartbeat_ms: 50,
+            election_timeout_ms: 250,
+            snapshot_log_bytes: 64 << 20,
+            log_segment_bytes: 16 << 20,
+            replace_after_ms: 30_000,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Options::command().debug_assert();
+    }
+
+    #[test]
+    fn defaults_in_code_are_those_of_the_command_line() {
+        let flags = ["kvserver", "--server=a", "--group=g0", "--memory-only", "--shard-manager=h:1"];
+        let options = Options::parse_from(flags);
+        assert_eq!(format!("{:?}", options.tuning), format!("{:?}", Tuning::default()));
+    }
+}

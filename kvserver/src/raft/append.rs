@@ -1,0 +1,64 @@
+//! Append requests and their results as messages.
+
+use openraft::EntryPayload;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
+use skv_proto::v1;
+use skv_proto::v1::append_entries_request::Append;
+use skv_proto::v1::append_entries_response::{Matched, Result as Outcome};
+
+use super::types::{LogEntry, LogId, TypeConfig, Vote};
+use super::wire::{Wire, WireError};
+
+/// Bytes that an entry takes in the log beside its payload, at most; a membership is small.
+const ENTRY_OVERHEAD: usize = 1024;
+
+/// An append request as a message.
+pub fn to_wire(request: AppendEntriesRequest<TypeConfig>) -> Append {
+    Append {
+        vote: Some(request.vote.to_wire()),
+        prev: request.prev_log_id.as_ref().map(Wire::to_wire),
+        entries: request.entries.iter().map(Wire::to_wire).collect(),
+        leader_commit: request.leader_commit.as_ref().map(Wire::to_wire),
+    }
+}
+
+/// The append request of a message.
+pub fn from_wire(append: Append) -> Result<AppendEntriesRequest<TypeConfig>, WireError> {
+    let missing = WireError::Missing { message: "append request", field: "vote" };
+    Ok(AppendEntriesRequest {
+        vote: Vote::from_wire(append.vote.ok_or(missing)?)?,
+        prev_log_id: append.prev.map(LogId::from_wire).transpose()?,
+        entries: append.entries.into_iter().map(LogEntry::from_wire).collect::<Result<_, _>>()?,
+        leader_commit: append.leader_commit.map(LogId::from_wire).transpose()?,
+    })
+}
+
+/// The result of one append request as a message.
+pub fn result_to_wire(result: &StreamAppendResult<TypeConfig>) -> Outcome {
+    match result {
+        Ok(matched) => Outcome::Matched(Matched { log_id: matched.as_ref().map(Wire::to_wire) }),
+        Err(StreamAppendError::Conflict(prev)) => Outcome::Conflict(prev.to_wire()),
+        Err(StreamAppendError::HigherVote(vote)) => Outcome::HigherVote(vote.to_wire()),
+    }
+}
+
+/// The result that a message carries.
+pub fn result_from_wire(message: v1::AppendEntriesResponse) -> Result<StreamAppendResult<TypeConfig>, WireError> {
+    match message.result {
+        Some(Outcome::Matched(matched)) => Ok(Ok(matched.log_id.map(LogId::from_wire).transpose()?)),
+        Some(Outcome::Conflict(prev)) => Ok(Err(StreamAppendError::Conflict(LogId::from_wire(prev)?))),
+        Some(Outcome::HigherVote(vote)) => Ok(Err(StreamAppendError::HigherVote(Vote::from_wire(vote)?))),
+        Some(Outcome::Accepted(_)) | None => {
+            Err(WireError::Missing { message: "append response", field: "result" })
+        }
+    }
+}
+
+/// Bytes that entries take in the log, at most.
+pub fn log_bytes(entries: &[LogEntry]) -> usize {
+    let payload = |entry: &LogEntry| match &entry.payload {
+        EntryPayload::Normal(entry) => entry.0.len(),
+        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
+    };
+    entries.iter().map(|entry| payload(entry) + ENTRY_OVERHEAD).sum()
+}

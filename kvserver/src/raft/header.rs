@@ -1,0 +1,115 @@
+//! Who a message between servers is from and for. Checked before anything else is read:
+//! an address may by now belong to somebody else.
+
+use skv_proto::{Error, v1};
+use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
+
+/// The versions of the messages between servers that this program reads and writes.
+pub const VERSIONS: v1::VersionRange = v1::VersionRange { min: 1, max: 1 };
+/// What this program can do beyond version 1 of everything. A group uses a level only
+/// when all its voters announce it.
+pub const FEATURE_LEVEL: u32 = 1;
+
+/// A group, and one replica's place in it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Place {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The group's number.
+    pub group: GroupId,
+    /// The group.
+    pub uid: GroupUid,
+    /// Which life of the group.
+    pub incarnation: Incarnation,
+    /// The replica.
+    pub replica: ReplicaId,
+}
+
+impl Place {
+    /// The header of a message from here to another replica of the group.
+    pub fn header_to(&self, to: ReplicaId) -> v1::PeerHeader {
+        v1::PeerHeader {
+            cluster_id: self.cluster.0,
+            group: self.group.0,
+            group_uid: self.uid.0,
+            incarnation: self.incarnation.0,
+            from: self.replica.0,
+            to: to.0,
+            versions: Some(VERSIONS),
+            feature_level: FEATURE_LEVEL,
+        }
+    }
+
+    /// Refuses a message that isn't for this replica of this group; answers the version to speak.
+    pub fn check(&self, header: Option<&v1::PeerHeader>) -> Result<u32, Error> {
+        let Some(header) = header else {
+            return Err(Error::WrongIdentity("the message carries no header".into()));
+        };
+        let wrong = |what: &str, theirs: String, ours: String| {
+            Err(Error::WrongIdentity(format!("the sender means {what} {theirs}; this is {ours}")))
+        };
+        if header.cluster_id != self.cluster.0 {
+            return wrong("cluster", ClusterId(header.cluster_id).to_string(), self.cluster.to_string());
+        }
+        if header.group_uid != self.uid.0 {
+            return wrong("group uid", GroupUid(header.group_uid).to_string(), self.uid.to_string());
+        }
+        if header.incarnation != self.incarnation.0 {
+            return wrong("incarnation", header.incarnation.to_string(), self.incarnation.to_string());
+        }
+        if header.to != self.replica.0 {
+            return wrong("replica", ReplicaId(header.to).to_string(), self.replica.to_string());
+        }
+        let theirs = header.versions.unwrap_or_default();
+        let version = theirs.max.min(VERSIONS.max);
+        if version < theirs.min.max(VERSIONS.min) {
+            return Err(Error::UnsupportedVersion(format!(
+                "the sender speaks {} to {}, this server {} to {}",
+                theirs.min, theirs.max, VERSIONS.min, VERSIONS.max
+            )));
+        }
+        Ok(version)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn place(replica: u64) -> Place {
+        Place {
+            cluster: ClusterId(1),
+            group: GroupId(0),
+            uid: GroupUid(2),
+            incarnation: Incarnation(3),
+            replica: ReplicaId(replica),
+        }
+    }
+
+    #[test]
+    fn a_message_for_this_replica_is_accepted() {
+        assert_eq!(place(8).check(Some(&place(7).header_to(ReplicaId(8)))), Ok(1));
+    }
+
+    #[test]
+    fn every_wrong_name_is_refused() {
+        let good = place(7).header_to(ReplicaId(8));
+        let wrong: [fn(&mut v1::PeerHeader); 4] =
+            [|h| h.cluster_id += 1, |h| h.group_uid += 1, |h| h.incarnation += 1, |h| h.to += 1];
+        for change in wrong {
+            let mut header = good;
+            change(&mut header);
+            assert!(matches!(place(8).check(Some(&header)), Err(Error::WrongIdentity(_))), "{header:?}");
+        }
+        assert!(matches!(place(8).check(None), Err(Error::WrongIdentity(_))));
+    }
+
+    #[test]
+    fn versions_that_do_not_overlap_are_refused() {
+        let mut header = place(7).header_to(ReplicaId(8));
+        header.versions = Some(v1::VersionRange { min: 2, max: 3 });
+        assert!(matches!(place(8).check(Some(&header)), Err(Error::UnsupportedVersion(_))));
+        header.versions = None;
+        assert!(matches!(place(8).check(Some(&header)), Err(Error::UnsupportedVersion(_))));
+    }
+}

@@ -1,0 +1,270 @@
+//! A replica's directory: who it is, its log and its snapshots.
+//!
+//! It is made in one step, under another name first, so that a part that is missing later
+//! was lost and the replica must not go on as if it had never known anything (invariant 6).
+//!
+//! ```text
+//! DATA/g0/identity         who this replica is
+//! DATA/g0/log/             the write-ahead log and the vote
+//! DATA/g0/snapshots/       the newest snapshot
+//! DATA/quarantine/g0-ID/   a damaged directory, kept until a successor is a voter
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use openraft::storage::RaftLogStorage as _;
+use serde::{Deserialize, Serialize};
+use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
+
+use crate::checked_file::{self, ReadError};
+use crate::disk::Disk;
+use crate::entropy;
+use crate::log::{self, Log};
+use crate::raft::header::Place;
+use crate::raft::log_store::LogStore;
+use crate::raft::state_machine::StateMachine;
+use crate::raft::types::{SnapshotMeta, Vote};
+use crate::snapshot;
+use crate::store::{Store, StoreView};
+
+const IDENTITY_FORMAT: &str = "skv-identity/1";
+
+/// Who a replica is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Made with the directory, never changed.
+    pub replica: ReplicaId,
+    /// The group that the directory was made for.
+    pub group: GroupId,
+    /// The group that it belongs to; `None` until the manager has said so.
+    pub belongs: Option<Belongs>,
+}
+
+/// The group that a replica belongs to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Belongs {
+    /// The cluster.
+    pub cluster: ClusterId,
+    /// The group.
+    pub uid: GroupUid,
+    /// Which life of the group.
+    pub incarnation: Incarnation,
+}
+
+impl Identity {
+    /// Its place, once it belongs to a group.
+    pub fn place(&self) -> Option<Place> {
+        self.belongs.map(|Belongs { cluster, uid, incarnation }| Place {
+            cluster,
+            group: self.group,
+            uid,
+            incarnation,
+            replica: self.replica,
+        })
+    }
+}
+
+/// Why a directory can't be used.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Some of its bytes aren't those that were written: it must never be used again.
+    #[error("{file} is damaged at byte {offset}: {reason}")]
+    Damaged {
+        /// The file.
+        file: String,
+        /// Where.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another version wrote it; nothing is wrong with it.
+    #[error("{0}")]
+    UnsupportedVersion(String),
+    /// The disk failed.
+    #[error("{0}")]
+    Io(String),
+}
+
+/// The directories of one server's replicas.
+#[derive(Debug, Clone)]
+pub struct DataDir {
+    disk: Arc<dyn Disk>,
+    root: PathBuf,
+    log_options: log::Options,
+}
+
+/// Everything that a replica's directory holds, opened.
+pub struct Opened {
+    /// Who it is.
+    pub identity: Identity,
+    /// Its log.
+    pub log: Log,
+    /// Its state, as of its newest snapshot.
+    pub state: StateMachine,
+}
+
+impl DataDir {
+    /// The directories below `root`.
+    pub fn new(disk: Arc<dyn Disk>, root: PathBuf, log_options: log::Options) -> Self {
+        DataDir { disk, root, log_options }
+    }
+
+    fn replica_dir(&self, group: GroupId) -> PathBuf {
+        self.root.join(group.to_string())
+    }
+
+    /// Opens a group's replica, making it first if there is none.
+    pub async fn open(&self, group: GroupId, store: Arc<Store>) -> Result<Opened, OpenError> {
+        let dir = self.replica_dir(group);
+        if !self.disk.exists(&dir).map_err(io_error(&dir))? {
+            let reborn = self.reborn_dir(group);
+            if self.disk.exists(&reborn.join("identity")).map_err(io_error(&reborn))? {
+                self.disk.rename(&reborn, &dir).map_err(io_error(&dir))?;
+            } else {
+                self.format(group).await.map_err(io_error(&dir))?;
+            }
+        }
+        let file = dir.join("identity");
+        let identity: Identity =
+            checked_file::read(&*self.disk, &file, IDENTITY_FORMAT)?.ok_or_else(|| OpenError::Damaged {
+                file: file.display().to_string(),
+                offset: 0,
+                reason: "the file is missing".into(),
+            })?;
+        let (log, recovered) =
+            Log::open(self.disk.clone(), dir.join("log"), identity.replica, self.log_options.clone()).await?;
+        let state = StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await?;
+        // What was purged must lie in a snapshot, or it is gone.
+        let covered = state.covered();
+        if let Some(purged) = recovered.purged.filter(|purged| covered.is_none_or(|covered| covered < purged.index)) {
+            return Err(OpenError::Damaged {
+                file: dir.join("snapshots").display().to_string(),
+                offset: 0,
+                reason: format!("the log begins after entry {}, which no snapshot covers", purged.index),
+            });
+        }
+        Ok(Opened { identity, log, state })
+    }
+
+    /// Makes a new, empty replica with an identity of its own.
+    async fn format(&self, group: GroupId) -> io::Result<()> {
+        let identity = Identity { replica: ReplicaId(entropy::random_id()), group, belongs: None };
+        let new = self.root.join(format!("{group}.new"));
+        self.prepare(&new, &identity).await?;
+        checked_file::write(&*self.disk, &new.join("identity"), IDENTITY_FORMAT, &identity).await?;
+        self.disk.sync_dir(&new)?;
+        self.disk.rename(&new, &self.replica_dir(group))?;
+        self.disk.sync_dir(&self.root)
+    }
+
+    /// A directory with all parts but the identity.
+    async fn prepare(&self, new: &Path, identity: &Identity) -> io::Result<()> {
+        self.disk.remove_dir_all(new)?;
+        self.disk.create_dir_all(&new.join("snapshots"))?;
+        Log::format(self.disk.clone(), new.join("log"), identity.replica, self.log_options.clone()).await
+    }
+
+    /// Replaces a group's replica by a new one that begins with a snapshot and a vote. The
+    /// old directory goes to the quarantine. The identity is written last, so that
+    /// [`open`](Self::open) can finish a replacement that was interrupted.
+    pub async fn rebirth(
+        &self,
+        identity: Identity,
+        vote: Vote,
+        meta: SnapshotMeta,
+        view: StoreView,
+    ) -> io::Result<()> {
+        let reborn = self.reborn_dir(identity.group);
+        self.prepare(&reborn, &identity).await?;
+        let opened =
+            Log::open(self.disk.clone(), reborn.join("log"), identity.replica, self.log_options.clone()).await;
+        let (log, _) = opened.map_err(io::Error::other)?;
+        LogStore::new(log).save_vote(&vote).await?;
+        snapshot::write(&self.disk, &reborn.join("snapshots"), &meta, view).await?;
+        checked_file::write(&*self.disk, &reborn.join("identity"), IDENTITY_FORMAT, &identity).await?;
+        self.disk.sync_dir(&reborn)?;
+        self.disk.sync_dir(&self.root)?;
+        self.quarantine(identity.group)?;
+        self.disk.rename(&reborn, &self.replica_dir(identity.group))?;
+        self.disk.sync_dir(&self.root)
+    }
+
+    fn reborn_dir(&self, group: GroupId) -> PathBuf {
+        self.root.join(format!("{group}.reborn"))
+    }
+
+    /// Records who the replica is, durably.
+    pub async fn save_identity(&self, identity: &Identity) -> io::Result<()> {
+        let file = self.replica_dir(identity.group).join("identity");
+        checked_file::write(&*self.disk, &file, IDENTITY_FORMAT, identity).await
+    }
+
+    /// Puts a directory aside, so that the next [`open`](Self::open) makes a new replica.
+    pub fn quarantine(&self, group: GroupId) -> io::Result<PathBuf> {
+        let quarantine = self.root.join("quarantine");
+        self.disk.create_dir_all(&quarantine)?;
+        let kept = quarantine.join(format!("{group}-{:016x}", entropy::random_id()));
+        self.disk.rename(&self.replica_dir(group), &kept)?;
+        self.disk.sync_dir(&quarantine)?;
+        self.disk.sync_dir(&self.root)?;
+        Ok(kept)
+    }
+
+    /// Removes what was put aside for a group: a successor is a voter.
+    pub fn clear_quarantine(&self, group: GroupId) -> io::Result<()> {
+        let quarantine = self.root.join("quarantine");
+        if !self.disk.exists(&quarantine)? {
+            return Ok(());
+        }
+        let prefix = format!("{group}-");
+        for dir in self.disk.list(&quarantine)? {
+            if dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
+                tracing::info!(%group, dir = %dir.display(), "a successor is a voter: removing the damaged files");
+                self.disk.remove_dir_all(&dir)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
+    move |error| OpenError::Io(format!("{}: {error}", path.display()))
+}
+
+impl From<ReadError> for OpenError {
+    fn from(error: ReadError) -> Self {
+        match error {
+            ReadError::Damaged { file, offset, reason } => {
+                OpenError::Damaged { file: file.display().to_string(), offset, reason }
+            }
+            ReadError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
+            ReadError::Io { .. } => OpenError::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<log::OpenError> for OpenError {
+    fn from(error: log::OpenError) -> Self {
+        match error {
+            log::OpenError::Damaged { file, offset, reason } => {
+                OpenError::Damaged { file: file.display().to_string(), offset, reason: reason.to_string() }
+            }
+            log::OpenError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
+            log::OpenError::Io { .. } => OpenError::Io(error.to_string()),
+        }
+    }
+}
+
+impl From<snapshot::OpenError> for OpenError {
+    fn from(error: snapshot::OpenError) -> Self {
+        match error {
+            snapshot::OpenError::Damaged { file, offset, reason } => {
+                OpenError::Damaged { file: file.display().to_string(), offset, reason: reason.to_string() }
+            }
+            snapshot::OpenError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
+            snapshot::OpenError::Io { .. } => OpenError::Io(error.to_string()),
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! From an empty directory to a running replica, and round again when its files were
+//! damaged or its group has moved on without it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::storage::RaftLogStorage as _;
+use parking_lot::Mutex;
+use skv_sharding::{Replica as Member, ReplicaId};
+use tokio::sync::{oneshot, watch};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::admission::Orders;
+use super::config::raft_config;
+use super::data_dir::{DataDir, OpenError, Opened};
+use super::propose::ProposerParts;
+use super::{
+    Belongs, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running, State, registration,
+};
+use crate::addresses::{Addresses, Listener};
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::entropy;
+use crate::manager::Manager;
+use crate::map_copy::MapCopy;
+use crate::net::Dial;
+use crate::options::Tuning;
+use crate::raft::header::Place;
+use crate::raft::log_store::LogStore;
+use crate::raft::network::NetworkFactory;
+use crate::store::Store;
+
+/// How long a stopping replica waits for its Raft to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// What all replicas of a server share.
+#[derive(Clone)]
+pub struct Environment {
+    /// The server's name.
+    pub server: String,
+    /// What tells this run of the server from others.
+    pub instance: String,
+    /// Where users reach it.
+    pub client_address: String,
+    /// Where servers reach it.
+    pub peer_address: String,
+    /// Times and sizes.
+    pub tuning: Tuning,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The replicas' directories.
+    pub data: DataDir,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where servers are.
+    pub addresses: Arc<Addresses>,
+    /// How they are reached.
+    pub dial: Dial,
+    /// The shard manager.
+    pub manager: Manager,
+    /// The copy of the shard map.
+    pub map: Arc<MapCopy>,
+}
+
+impl Environment {
+    /// This server's replica of some group, as others see it.
+    pub(super) fn replica(&self, id: ReplicaId) -> Member {
+        Member {
+            id,
+            server: self.server.clone(),
+            client_address: self.client_address.clone(),
+            peer_address: self.peer_address.clone(),
+            instance: self.instance.clone(),
+        }
+    }
+
+    /// A member of one of our groups, as far as it is known here.
+    pub(super) fn member(&self, id: ReplicaId, server: String) -> Member {
+        if server == self.server {
+            return self.replica(id);
+        }
+        let known = |listener| self.addresses.known(&server, listener).unwrap_or_default();
+        let (client_address, peer_address) = (known(Listener::Client), known(Listener::Peer));
+        Member { id, server, client_address, peer_address, instance: String::new() }
+    }
+}
+
+/// A replica can't go on, and the server with it.
+#[derive(Debug, thiserror::Error)]
+#[error("the replica of {group} can't go on: {reason}")]
+pub struct Failed {
+    group: skv_sharding::GroupId,
+    reason: String,
+}
+
+/// How one life of a replica ended.
+enum End {
+    /// The server stops.
+    Stopped,
+    /// The files are damaged: they are put aside and a new replica begins.
+    Damaged(String),
+    /// The files are of another version: only a person can help.
+    Unusable(String),
+    /// The disk failed, or openraft did.
+    Failed(String),
+    /// The replica goes on under a new identity, which is on disk already.
+    Reborn,
+}
+
+/// Runs a replica until the server stops.
+pub async fn run(env: Arc<Environment>, replica: Arc<Replica>, stop: CancellationToken) -> Result<(), Failed> {
+    let group = replica.group;
+    loop {
+        let end = live(&env, &replica, &stop).await;
+        match end {
+            End::Stopped => {
+                replica.set(State::Stopped);
+                return Ok(());
+            }
+            End::Reborn => waiting(&replica, None, "starting again"),
+            End::Damaged(reason) => {
+                tracing::error!(%group, reason, "the replica's files can't be trusted; a new replica takes its place");
+                waiting(&replica, None, &reason);
+                let data = env.data.clone();
+                let kept = on_disk(&env.disk, "quarantine", async move { data.quarantine(group) }).await;
+                match kept {
+                    Ok(kept) => tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter"),
+                    Err(error) => return Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
+                }
+            }
+            End::Unusable(reason) => {
+                tracing::error!(%group, reason, "the replica doesn't start");
+                replica.set(State::Broken(reason));
+                stop.cancelled().await;
+            }
+            End::Failed(reason) => {
+                replica.set(State::Broken(reason.clone()));
+                return Err(Failed { group, reason });
+            }
+        }
+    }
+}
+
+fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
+    replica.set(State::Waiting { replica: id, reason: reason.to_owned() });
+}
+
+/// Runs a future that blocks on the disk where that does no harm.
+pub(super) async fn on_disk<T: Send + 'static>(
+    disk: &Arc<dyn Disk>,
+    name: &str,
+    work: impl Future<Output = T> + Send + 'static,
+) -> T {
+    let (done, result) = oneshot::channel();
+    disk.spawn(name, Box::pin(async move { drop(done.send(work.await)) }));
+    match result.await {
+        Ok(result) => result,
+        // The task can only vanish together with the runtime that would poll this one.
+        Err(_) => std::future::pending().await,
+    }
+}
+
+async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToken) -> End {
+    let group = replica.group;
+    let store = Arc::new(Store::new(entropy::random_id()));
+    let opened = {
+        let (data, store) = (env.data.clone(), store.clone());
+        on_disk(&env.disk, "open", async move { data.open(group, store).await }).await
+    };
+    let Opened { mut identity, log, state } = match opened {
+        Ok(opened) => opened,
+        Err(error @ OpenError::Damaged { .. }) => return End::Damaged(error.to_string()),
+        Err(error @ OpenError::UnsupportedVersion(_)) => return End::Unusable(error.to_string()),
+        Err(error @ OpenError::Io(_)) => return End::Failed(error.to_string()),
+    };
+    let place = match identity.place() {
+        Some(place) => place,
+        None => {
+            waiting(replica, Some(identity.replica), "for the shard manager's plan");
+            let waits = |reason: String| waiting(replica, Some(identity.replica), &reason);
+            let belongs = tokio::select! {
+                belongs = registration::await_place(env, &identity, waits) => belongs,
+                () = stop.cancelled() => return End::Stopped,
+            };
+            match join(env, &mut identity, belongs).await {
+                Ok(place) => place,
+                Err(error) => return End::Failed(format!("its identity can't be saved: {error}")),
+            }
+        }
+    };
+
+    let config = match raft_config(&env.tuning) {
+        Ok(config) => Arc::new(config),
+        Err(error) => return End::Failed(format!("the tuning can't be: {error}")),
+    };
+    let space = log.space();
+    let (snapshots, applied_bytes) = (state.snapshots(), state.applied_bytes());
+    let network = NetworkFactory::new(place, env.addresses.clone(), env.dial.clone());
+    let mut log_store = LogStore::new(log);
+    let reader = log_store.get_log_reader().await;
+    let raft = match Raft::new(place.replica, config, network, log_store, state).await {
+        Ok(raft) => raft,
+        Err(fatal) => return End::Failed(fatal.to_string()),
+    };
+    tracing::info!(%group, uid = %place.uid, replica = %place.replica, "the replica runs");
+
+    let hints = LeaderHints::new(group, place.replica, raft.metrics(), env.addresses.clone());
+    let (hold, held) = watch::channel(false);
+    let proposer = Proposer::start(ProposerParts {
+        raft: raft.clone(),
+        hints: hints.clone(),
+        space: space.clone(),
+        clock: env.clock.clone(),
+        hold: held,
+    });
+    let running = Arc::new(Running {
+        place,
+        server: env.server.clone(),
+        barrier: ReadBarrier::start(raft.clone(), hints.clone()),
+        raft,
+        store,
+        snapshots,
+        space,
+        proposer,
+        hints,
+        readiness: Readiness::default(),
+        map: env.map.clone(),
+        log: tokio::sync::Mutex::new(reader),
+        orders: Mutex::new(Orders::default()),
+        hold,
+        applied_bytes,
+        rebirth: CancellationToken::new(),
+    });
+    replica.set(State::Running(running.clone()));
+    let end = serve(env, &running, stop).await;
+    if !matches!(end, End::Stopped) {
+        waiting(replica, None, "its Raft ends");
+    }
+    if tokio::time::timeout(SHUTDOWN, running.raft.shutdown()).await.is_err() {
+        tracing::warn!(%group, "openraft didn't stop within {SHUTDOWN:?}");
+    }
+    end
+}
+
+/// Gives the replica its place in a group, durably, before it takes part in anything.
+async fn join(env: &Environment, identity: &mut Identity, belongs: Belongs) -> std::io::Result<Place> {
+    identity.belongs = Some(belongs);
+    let (data, saved) = (env.data.clone(), *identity);
+    on_disk(&env.disk, "identity", async move { data.save_identity(&saved).await }).await?;
+    let Belongs { cluster, uid, incarnation } = belongs;
+    Ok(Place { cluster, group: identity.group, uid, incarnation, replica: identity.replica })
+}
+
+/// Does what a running replica does beside answering, until it ends.
+async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &CancellationToken) -> End {
+    let mut tasks = JoinSet::new();
+    let replace_after = Duration::from_millis(env.tuning.replace_after_ms);
+    let snapshot_bytes = env.tuning.snapshot_log_bytes;
+    {
+        let (running, clock) = (running.clone(), env.clock.clone());
+        tasks.spawn(async move { running.lead(clock, replace_after).await });
+    }
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.snapshot_by_size(snapshot_bytes).await });
+    }
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.readiness.await_catch_up(&running.raft).await });
+    }
+    {
+        let (running, env) = (running.clone(), env.clone());
+        tasks.spawn(async move { running.clear_quarantine(&env).await });
+    }
+    tokio::select! {
+        superseded = running.register(env) => End::Damaged(superseded.reason),
+        reason = fatal(running) => End::Failed(reason),
+        () = running.rebirth.cancelled() => End::Reborn,
+        () = stop.cancelled() => {
+            if running.hints.is_leader() {
+                match running.hand_over(None).await {
+                    Ok(leader) => tracing::info!(group = %running.place.group, %leader, "the leadership was handed over"),
+                    Err(error) => tracing::info!(group = %running.place.group, %error, "stopping as the leader"),
+                }
+            }
+            End::Stopped
+        }
+    }
+}
+
+/// Waits until openraft has stopped by itself.
+async fn fatal(running: &Running) -> String {
+    let mut metrics = running.raft.metrics();
+    loop {
+        if let Err(fatal) = &metrics.borrow_watched().running_state {
+            return fatal.to_string();
+        }
+        if metrics.changed().await.is_err() {
+            return "openraft has ended".into();
+        }
+    }
+}
+
+impl Running {
+    /// Removes the damaged files of a predecessor once this replica is a voter.
+    async fn clear_quarantine(&self, env: &Environment) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let voter = {
+                let metrics = metrics.borrow_watched();
+                let membership = metrics.committed_membership_config.clone();
+                membership.membership().voter_ids().any(|id| id == self.place.replica)
+            };
+            if voter {
+                break;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+        let (data, group) = (env.data.clone(), self.place.group);
+        let cleared = on_disk(&env.disk, "quarantine", async move { data.clear_quarantine(group) }).await;
+        if let Err(error) = cleared {
+            tracing::warn!(%group, %error, "damaged files of a predecessor can't be removed");
+        }
+    }
+}

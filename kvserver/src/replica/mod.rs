@@ -1,0 +1,161 @@
+//! One replica of a group: its life from an empty directory to a voter, and the ways of
+//! reads and writes above Raft.
+
+mod admission;
+mod config;
+mod data_dir;
+mod handover;
+mod leader;
+mod lifecycle;
+mod propose;
+mod read;
+mod readiness;
+mod registration;
+mod reset;
+mod snapshots;
+mod status;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::{Mutex, RwLock};
+use skv_proto::Error;
+use skv_sharding::{GroupId, ReplicaId};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use admission::Orders;
+pub use data_dir::{Belongs, DataDir, Identity};
+pub use handover::HandoverError;
+pub use leader::LeaderHints;
+pub use lifecycle::{Environment, Failed, run};
+pub use propose::{Answer, Proposer};
+pub use read::ReadBarrier;
+pub use readiness::Readiness;
+
+use crate::log::Space;
+use crate::map_copy::MapCopy;
+use crate::raft::header::Place;
+use crate::raft::log_store::LogReader;
+use crate::raft::state_machine::StateMachine;
+pub use crate::raft::types::TypeConfig;
+use crate::snapshot::SnapshotDir;
+use crate::store::Store;
+
+/// A group as openraft runs it.
+pub type Raft = openraft::Raft<TypeConfig, StateMachine>;
+
+/// The replicas of one server, by group. Their number is fixed when the server starts.
+#[derive(Debug, Default)]
+pub struct Replicas(BTreeMap<GroupId, Arc<Replica>>);
+
+impl Replicas {
+    /// Replicas that have yet to be run.
+    pub fn new(groups: impl IntoIterator<Item = GroupId>) -> Self {
+        Replicas(groups.into_iter().map(|group| (group, Arc::new(Replica::new(group)))).collect())
+    }
+
+    /// The replica of a group.
+    pub fn get(&self, group: GroupId) -> Result<&Arc<Replica>, Error> {
+        self.0.get(&group).ok_or_else(|| Error::WrongIdentity(format!("this server has no replica of {group}")))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Replica>> {
+        self.0.values()
+    }
+}
+
+/// One replica, in whichever state of its life.
+#[derive(Debug)]
+pub struct Replica {
+    /// Its group.
+    pub group: GroupId,
+    state: RwLock<State>,
+}
+
+/// Where in its life a replica is.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// It opens its files, or waits for the manager's plan.
+    Waiting {
+        /// Its identity, once its files are open.
+        replica: Option<ReplicaId>,
+        /// For people.
+        reason: String,
+    },
+    /// Its files can't be used, and nobody but a person can change that.
+    Broken(String),
+    /// Its Raft runs.
+    Running(Arc<Running>),
+    /// The server is stopping.
+    Stopped,
+}
+
+impl Replica {
+    fn new(group: GroupId) -> Self {
+        let waiting = State::Waiting { replica: None, reason: "starting".into() };
+        Replica { group, state: RwLock::new(waiting) }
+    }
+
+    /// Its state now.
+    pub fn state(&self) -> State {
+        self.state.read().clone()
+    }
+
+    /// Its running parts, or why there are none.
+    pub fn running(&self) -> Result<Arc<Running>, Error> {
+        match &*self.state.read() {
+            State::Running(running) => Ok(running.clone()),
+            State::Waiting { reason, .. } => Err(Error::Unavailable(format!("the replica of {} waits: {reason}", self.group))),
+            State::Broken(problem) => Err(Error::Unavailable(problem.clone())),
+            State::Stopped => Err(Error::Unavailable("the server is stopping".into())),
+        }
+    }
+
+    fn set(&self, state: State) {
+        *self.state.write() = state;
+    }
+}
+
+/// A replica whose Raft runs.
+pub struct Running {
+    /// Who it is.
+    pub place: Place,
+    /// The name of its server.
+    pub server: String,
+    /// Its Raft.
+    pub raft: Raft,
+    /// Its state.
+    pub store: Arc<Store>,
+    /// Where snapshots from the leader are spooled.
+    pub snapshots: Arc<SnapshotDir>,
+    /// Room in its log.
+    pub space: Space,
+    /// Where mutations go.
+    pub proposer: Proposer,
+    /// Where reads wait.
+    pub barrier: ReadBarrier,
+    /// Who leads.
+    pub hints: LeaderHints,
+    /// Whether it is ready.
+    pub readiness: Readiness,
+    /// What this server knows of the other groups.
+    pub map: Arc<MapCopy>,
+    /// Its log, to read what openraft hasn't applied.
+    log: tokio::sync::Mutex<LogReader>,
+    /// What the manager has ordered.
+    orders: Mutex<Orders>,
+    /// While true, proposals wait: the leadership is being handed over.
+    hold: watch::Sender<bool>,
+    /// Ends this life of the replica: its directory was made anew.
+    rebirth: CancellationToken,
+    /// Bytes applied since the last snapshot.
+    applied_bytes: Arc<std::sync::atomic::AtomicU64>,
+}
+
+impl std::fmt::Debug for Running {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Running").field("place", &self.place).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,73 @@
+//! Linearizable reads: one ReadIndex round serves every read that arrived before it
+//! started, and none that arrived later.
+
+use std::time::Duration;
+
+use openraft::ReadPolicy;
+use openraft::errors::{LinearizableReadError, RaftError};
+use skv_proto::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use super::Raft;
+use super::leader::LeaderHints;
+
+/// Reads that may wait for a round.
+const QUEUE: usize = 16 * 1024;
+/// A leader that can't confirm its leadership in this time has no quorum.
+const ROUND_TIMEOUT: Duration = Duration::from_secs(2);
+
+type Waiter = oneshot::Sender<Result<(), Error>>;
+
+/// Where reads wait until what they will see is at least as new as their arrival.
+#[derive(Debug, Clone)]
+pub struct ReadBarrier {
+    queue: mpsc::Sender<Waiter>,
+}
+
+impl ReadBarrier {
+    /// Starts the rounds; they end when the barrier is dropped.
+    pub fn start(raft: Raft, hints: LeaderHints) -> Self {
+        let (queue, waiters) = mpsc::channel(QUEUE);
+        tokio::spawn(run(raft, hints, waiters));
+        ReadBarrier { queue }
+    }
+
+    /// Returns once this replica was the leader, and has applied all that was committed,
+    /// at some moment after the call.
+    pub async fn pass(&self) -> Result<(), Error> {
+        let (waiter, passed) = oneshot::channel();
+        self.queue.try_send(waiter).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => Error::Overloaded(format!("{QUEUE} reads are waiting already")),
+            mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the replica is stopping".into()),
+        })?;
+        passed.await.unwrap_or_else(|_| Err(Error::Unavailable("the replica is stopping".into())))
+    }
+}
+
+async fn run(raft: Raft, hints: LeaderHints, mut waiters: mpsc::Receiver<Waiter>) {
+    let mut applied = raft.watch_apply_progress();
+    let mut round = Vec::new();
+    while waiters.recv_many(&mut round, QUEUE).await > 0 {
+        let confirm = async {
+            let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|e| refusal(&hints, e))?;
+            let read_index = linearizer.read_log_id().index();
+            let reached = applied.wait_until(|applied| applied.as_ref().is_some_and(|id| id.index >= read_index));
+            reached.await.map_err(|_| Error::Unavailable("the replica is stopping".into()))?;
+            Ok(())
+        };
+        let result = tokio::time::timeout(ROUND_TIMEOUT, confirm)
+            .await
+            .unwrap_or_else(|_| Err(Error::Unavailable("the group's majority doesn't answer its leader".into())));
+        for waiter in round.drain(..) {
+            let _ = waiter.send(result.clone());
+        }
+    }
+}
+
+fn refusal(hints: &LeaderHints, error: RaftError<super::TypeConfig, LinearizableReadError<super::TypeConfig>>) -> Error {
+    match error {
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => hints.not_leader(forward.leader_id),
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)) => Error::Unavailable(error.to_string()),
+        RaftError::Fatal(error) => Error::Unavailable(error.to_string()),
+    }
+}

@@ -1,0 +1,53 @@
+//! When to write a snapshot, and how much of the log to keep behind it.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+
+use super::Running;
+use crate::raft::types::LogId;
+
+/// How often the log is measured.
+const INTERVAL: Duration = Duration::from_millis(500);
+/// How long a snapshot may take.
+const TIMEOUT: Duration = Duration::from_secs(600);
+
+impl Running {
+    /// Writes a snapshot whenever `log_bytes` were applied since the last one. The log is
+    /// kept back to the snapshot before, so that a follower that is a little behind needs
+    /// only entries.
+    pub(super) async fn snapshot_by_size(&self, log_bytes: u64) {
+        let mut tick = tokio::time::interval(INTERVAL);
+        loop {
+            tick.tick().await;
+            if self.applied_bytes.load(Ordering::Relaxed) < log_bytes {
+                continue;
+            }
+            let before = self.raft.metrics().borrow_watched().snapshot;
+            if self.snapshot().await.is_some()
+                && let Some(before) = before
+                && let Err(error) = self.raft.trigger().purge_log(before.index).await
+            {
+                tracing::warn!(group = %self.place.group, %error, "the log can't be purged");
+            }
+        }
+    }
+
+    /// Writes a snapshot of what is applied now; `None` if that didn't work.
+    pub async fn snapshot(&self) -> Option<LogId> {
+        let applied = self.raft.metrics().borrow_watched().last_applied?;
+        self.raft.trigger().snapshot().await.ok()?;
+        self.await_metrics(TIMEOUT, |metrics| metrics.snapshot.filter(|id| id.index >= applied.index)).await
+    }
+
+    /// Drops the log that the newest snapshot covers.
+    pub async fn purge(&self) {
+        let covered = self.raft.metrics().borrow_watched().snapshot;
+        if let Some(covered) = covered
+            && let Err(error) = self.raft.trigger().purge_log(covered.index).await
+        {
+            tracing::warn!(group = %self.place.group, %error, "the log can't be purged");
+        }
+    }
+}

@@ -1,0 +1,99 @@
+//! A replica's state for people and operators.
+
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use skv_proto::v1;
+use skv_sharding::ReplicaId;
+
+use super::{Replica, Running, State};
+use crate::raft::types::LogId;
+use crate::raft::wire::Wire as _;
+
+impl Replica {
+    /// Everything that there is to say.
+    pub fn status(&self) -> v1::ReplicaStatus {
+        let base = |state: v1::ReplicaState, id: Option<ReplicaId>, problem: String| v1::ReplicaStatus {
+            group: self.group.0,
+            replica: id.map_or(0, |id| id.0),
+            state: state as i32,
+            problem,
+            ..v1::ReplicaStatus::default()
+        };
+        match self.state() {
+            State::Waiting { replica, reason } => base(v1::ReplicaState::Waiting, replica, reason),
+            State::Broken(problem) => base(v1::ReplicaState::Quarantined, None, problem),
+            State::Stopped => base(v1::ReplicaState::Stopped, None, "the server is stopping".into()),
+            State::Running(running) => running.status(),
+        }
+    }
+
+    /// `Err` says what keeps it from being ready.
+    pub fn ready(&self) -> Result<(), String> {
+        self.running().map_err(|e| e.to_string())?.ready()
+    }
+}
+
+impl Running {
+    /// `Err` says what keeps the replica from being ready.
+    pub fn ready(&self) -> Result<(), String> {
+        if self.store.facts().is_none() {
+            return Err("its group is not founded yet".into());
+        }
+        self.readiness.check(&self.raft.metrics().borrow_watched())
+    }
+
+    fn status(&self) -> v1::ReplicaStatus {
+        let ready = self.ready();
+        let stats = self.store.stats();
+        let metrics = self.raft.metrics().borrow_watched().clone();
+        let wire = |id: Option<LogId>| id.map(|id| id.to_wire());
+        let voter = metrics.membership_config.membership().voter_ids().any(|id| id == metrics.id);
+        let state = match metrics.state {
+            ServerState::Leader => v1::ReplicaState::Leader,
+            ServerState::Candidate => v1::ReplicaState::Candidate,
+            ServerState::Follower if voter => v1::ReplicaState::Follower,
+            ServerState::Follower | ServerState::Learner => v1::ReplicaState::Learner,
+            ServerState::Shutdown => v1::ReplicaState::Stopped,
+        };
+        let millis = |silence: Duration| silence.as_millis() as u64;
+        let peers = metrics.replication.iter().flatten().map(|(id, matched)| {
+            let heard = metrics.heartbeat.as_ref().and_then(|h| h.get(id).copied().flatten());
+            let server = metrics.membership_config.membership().get_node(id);
+            v1::PeerProgress {
+                replica: id.0,
+                server: server.map_or(String::new(), |name| name.0.clone()),
+                matched: wire(*matched),
+                silent_ms: heard.map_or(u64::MAX, |at| millis(at.elapsed())),
+            }
+        });
+        v1::ReplicaStatus {
+            group: self.place.group.0,
+            group_uid: self.place.uid.0,
+            incarnation: self.place.incarnation.0,
+            cluster_id: self.place.cluster.0,
+            replica: self.place.replica.0,
+            state: state as i32,
+            ready: ready.is_ok(),
+            problem: ready.err().unwrap_or_default(),
+            term: metrics.current_term,
+            leader: metrics.current_leader.map_or(0, |id| id.0),
+            last_log: metrics.last_log_index.map(|index| v1::LogId { term: 0, replica: 0, index }),
+            committed: wire(metrics.cluster_committed),
+            applied: wire(metrics.last_applied),
+            snapshot: wire(metrics.snapshot),
+            purged: wire(metrics.purged),
+            membership: Some(metrics.membership_config.to_wire()),
+            shards_owned: stats.owned as u32,
+            keys: stats.keys,
+            bytes: stats.bytes,
+            sessions: stats.sessions,
+            disk_full: self.space.is_full(),
+            quorum_lost_ms: self.readiness.quorum_lost(&metrics).map_or(0, millis),
+            peers: peers.collect(),
+            obeyed_version: self.store.obeyed_version().0,
+            log_bytes: self.applied_bytes.load(std::sync::atomic::Ordering::Relaxed),
+        }
+    }
+}

@@ -1,0 +1,213 @@
+//! A whole server: its replicas and its three listeners. Listeners and disk are given, so
+//! that a simulation can bring its own.
+
+use std::io;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::Stream;
+use skv_client::{Connector, Forwarder};
+use skv_proto::v1::admin_server::AdminServer;
+use skv_proto::v1::kv_server::KvServer;
+use skv_proto::v1::raft_server::RaftServer;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpListener;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::Connected;
+
+use crate::addresses::Addresses;
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::manager::Manager;
+use crate::map_copy::MapCopy;
+use crate::metrics::Metrics;
+use crate::net::{self, MESSAGE_LIMIT};
+use crate::options::Tuning;
+use crate::replica::{self, DataDir, Environment, Replicas};
+use crate::services::admin::AdminService;
+use crate::services::http;
+use crate::services::kv::KvService;
+use crate::services::operations::Operations;
+use crate::services::raft::RaftService;
+use crate::{entropy, log};
+
+/// How long a forwarded request may take.
+const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long open connections may drain when the server stops.
+const DRAIN: Duration = Duration::from_secs(5);
+
+/// What makes this server different from others.
+pub struct Config {
+    /// Its name.
+    pub server: String,
+    /// What tells this run of it from others.
+    pub instance: String,
+    /// The groups that it hosts replicas of.
+    pub groups: Vec<skv_sharding::GroupId>,
+    /// Where users reach it.
+    pub client_address: String,
+    /// Where servers reach it.
+    pub peer_address: String,
+    /// The shard manager's addresses.
+    pub managers: Vec<String>,
+    /// Where other servers are.
+    pub addresses: Addresses,
+    /// Times and sizes.
+    pub tuning: Tuning,
+    /// Whether to print operations.
+    pub log_operations: bool,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// Where on the disk.
+    pub data_dir: PathBuf,
+    /// The wall clock.
+    pub clock: Clock,
+    /// How others are reached.
+    pub connector: Connector,
+}
+
+/// Why a server ended.
+#[derive(Debug, thiserror::Error)]
+pub enum ServerError {
+    /// A replica can't go on.
+    #[error(transparent)]
+    Replica(#[from] replica::Failed),
+    /// A listener failed.
+    #[error("the {0} listener failed: {1}")]
+    Listener(&'static str, String),
+    /// The data directory can't be used.
+    #[error("the data directory {}: {source}", path.display())]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+/// Runs a server until `stop`: then it hands leaderships over, drains and returns.
+pub async fn run<Io>(
+    config: Config,
+    client_incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
+    peer_incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
+    http_listener: Option<TcpListener>,
+    stop: CancellationToken,
+) -> Result<(), ServerError>
+where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let Config { disk, data_dir, .. } = &config;
+    disk.create_dir_all(data_dir)
+        .map_err(|source| ServerError::DataDir { path: data_dir.clone(), source })?;
+    let addresses = Arc::new(config.addresses);
+    let dial = net::dial(config.connector.clone());
+    let map = MapCopy::open(config.disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
+    let log_options = log::Options { segment_bytes: config.tuning.log_segment_bytes, ..log::Options::default() };
+    let env = Arc::new(Environment {
+        server: config.server,
+        instance: config.instance,
+        client_address: config.client_address,
+        peer_address: config.peer_address,
+        tuning: config.tuning,
+        disk: config.disk.clone(),
+        data: DataDir::new(config.disk, config.data_dir, log_options),
+        clock: config.clock.clone(),
+        addresses,
+        dial: dial.clone(),
+        manager: Manager::new(config.managers, dial),
+        map: map.clone(),
+    });
+    let replicas = Arc::new(Replicas::new(config.groups));
+    let metrics = Metrics::new();
+
+    let operations = Operations::new(replicas.clone(), map.clone(), metrics.clone(), config.log_operations);
+    let forwarder = Arc::new(Forwarder::new(config.connector, FORWARD_TIMEOUT));
+    let kv = KvService::new(operations, replicas.clone(), map.clone(), forwarder, config.clock);
+    let kv = KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+    let raft = RaftServer::new(RaftService::new(replicas.clone()))
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let admin = AdminServer::new(AdminService::new(replicas.clone(), env.clone()));
+    let (health_reporter, health) = tonic_health::server::health_reporter();
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(skv_proto::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+            .build_v1()
+            .map_err(|e| ServerError::Listener("client", e.to_string()))
+    };
+
+    // Listeners outlive the replicas: while leaderships are handed over, requests are answered.
+    let closed = CancellationToken::new();
+    let mut listeners = JoinSet::new();
+    let client = net::server().add_service(kv).add_service(health).add_service(reflection()?);
+    let client = client.serve_with_incoming_shutdown(client_incoming, closed.clone().cancelled_owned());
+    listeners.spawn(async move { client.await.map_err(|e| ServerError::Listener("client", e.to_string())) });
+    let peer = net::server().add_service(raft).add_service(admin).add_service(reflection()?);
+    let peer = peer.serve_with_incoming_shutdown(peer_incoming, closed.clone().cancelled_owned());
+    listeners.spawn(async move { peer.await.map_err(|e| ServerError::Listener("peer", e.to_string())) });
+    if let Some(listener) = http_listener {
+        let pages = http::router(replicas.clone(), metrics);
+        let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());
+        listeners.spawn(async move { pages.await.map_err(|e| ServerError::Listener("HTTP", e.to_string())) });
+    }
+    let mut background = JoinSet::new();
+    background.spawn(map.follow(env.manager.clone()));
+    background.spawn(report_health(replicas.clone(), health_reporter));
+
+    let mut lives = JoinSet::new();
+    for replica in replicas.iter() {
+        lives.spawn(replica::run(env.clone(), replica.clone(), stop.clone()));
+    }
+    let result = tokio::select! {
+        result = all(&mut lives) => result,
+        result = all(&mut listeners) => result,
+    };
+    closed.cancel();
+    if result.is_ok() && tokio::time::timeout(DRAIN, all(&mut listeners)).await.is_err() {
+        tracing::warn!("connections were still open after {DRAIN:?}");
+    }
+    result
+}
+
+/// Waits for all tasks, or for the first that fails.
+async fn all<E>(tasks: &mut JoinSet<Result<(), E>>) -> Result<(), ServerError>
+where
+    ServerError: From<E>,
+    E: 'static,
+{
+    while let Some(result) = tasks.join_next().await {
+        match result {
+            Ok(result) => result?,
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+    Ok(())
+}
+
+/// Keeps the standard health service in step with readiness.
+async fn report_health(replicas: Arc<Replicas>, reporter: tonic_health::server::HealthReporter) {
+    type Kv = KvServer<KvService>;
+    let mut tick = tokio::time::interval(Duration::from_millis(500));
+    loop {
+        tick.tick().await;
+        if replicas.iter().all(|replica| replica.ready().is_ok()) {
+            reporter.set_serving::<Kv>().await;
+        } else {
+            reporter.set_not_serving::<Kv>().await;
+        }
+    }
+}
+
+/// An instance name, when none is given.
+pub fn random_instance() -> String {
+    format!("{:016x}", entropy::random_id())
+}
+
+/// The address to tell others for a listener that may be bound to all interfaces.
+pub fn advertised(given: Option<String>, bound: SocketAddr) -> String {
+    given.unwrap_or_else(|| bound.to_string())
+}

@@ -1,0 +1,84 @@
+//! The Admin service: what operators of a server ask of it.
+
+use std::sync::Arc;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use skv_proto::v1::admin_server;
+use skv_proto::{Error, v1};
+use skv_sharding::{GroupId, ReplicaId};
+use tonic::{Request, Response, Status};
+
+use crate::raft::wire::Wire as _;
+use crate::replica::{Environment, HandoverError, Replicas};
+
+/// Serves operators.
+#[derive(Clone)]
+pub struct AdminService {
+    replicas: Arc<Replicas>,
+    env: Arc<Environment>,
+}
+
+impl AdminService {
+    /// Serves for these replicas.
+    pub fn new(replicas: Arc<Replicas>, env: Arc<Environment>) -> Self {
+        AdminService { replicas, env }
+    }
+}
+
+#[tonic::async_trait]
+impl admin_server::Admin for AdminService {
+    async fn status(
+        &self,
+        _request: Request<v1::StatusRequest>,
+    ) -> Result<Response<v1::StatusResponse>, Status> {
+        Ok(Response::new(v1::StatusResponse {
+            server: self.env.server.clone(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            replicas: self.replicas.iter().map(|replica| replica.status()).collect(),
+        }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        let request = request.into_inner();
+        let running = self.replicas.get(GroupId(request.group))?.running()?;
+        let to = (request.to != 0).then_some(ReplicaId(request.to));
+        let leader = running.hand_over(to).await.map_err(|error| match error {
+            HandoverError::NotLeader => running.hints.not_leader(None),
+            HandoverError::NotAVoter(_) => Error::InvalidArgument(error.to_string()),
+            HandoverError::NoTarget | HandoverError::NobodyCaughtUp | HandoverError::NotTaken => {
+                Error::Unavailable(error.to_string())
+            }
+        })?;
+        Ok(Response::new(v1::TransferLeaderResponse { leader: leader.0 }))
+    }
+
+    async fn snapshot(
+        &self,
+        request: Request<v1::SnapshotRequest>,
+    ) -> Result<Response<v1::SnapshotResponse>, Status> {
+        let running = self.replicas.get(GroupId(request.into_inner().group))?.running()?;
+        let snapshot = running.snapshot().await;
+        let snapshot = snapshot.ok_or_else(|| Error::Unavailable("no snapshot could be written; see the log".into()))?;
+        running.purge().await;
+        Ok(Response::new(v1::SnapshotResponse { snapshot: Some(snapshot.to_wire()) }))
+    }
+
+    async fn reset(
+        &self,
+        request: Request<v1::ResetRequest>,
+    ) -> Result<Response<v1::ResetResponse>, Status> {
+        let request = request.into_inner();
+        if !request.accept_data_loss {
+            let error = Error::InvalidArgument(
+                "a reset loses what this replica hasn't seen: it must be accepted explicitly".into(),
+            );
+            return Err(error.into());
+        }
+        let running = self.replicas.get(GroupId(request.group))?.running()?;
+        let (incarnation, last) = running.reset(&self.env).await?;
+        Ok(Response::new(v1::ResetResponse { incarnation: incarnation.0, last_log: Some(last.to_wire()) }))
+    }
+}

@@ -1,0 +1,55 @@
+//! The HTTP listener: /metrics, /livez and /readyz.
+
+use std::fmt::Write as _;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::State;
+use axum::http::StatusCode;
+use axum::http::header::CONTENT_TYPE;
+use axum::response::IntoResponse;
+use axum::routing::get;
+
+use crate::metrics::Metrics;
+use crate::replica::Replicas;
+
+/// What the pages show.
+#[derive(Clone)]
+struct Shown {
+    replicas: Arc<Replicas>,
+    metrics: Arc<Metrics>,
+}
+
+/// The pages.
+pub fn router(replicas: Arc<Replicas>, metrics: Arc<Metrics>) -> Router {
+    Router::new()
+        .route("/livez", get(|| async { "ok\n" }))
+        .route("/readyz", get(readyz))
+        .route("/metrics", get(metrics_page))
+        .with_state(Shown { replicas, metrics })
+}
+
+/// Ready when every replica of the server is.
+async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
+    let mut text = String::new();
+    let mut code = StatusCode::OK;
+    for replica in shown.replicas.iter() {
+        let line = match replica.ready() {
+            Ok(()) => "ready".to_owned(),
+            Err(reason) => {
+                code = StatusCode::SERVICE_UNAVAILABLE;
+                reason
+            }
+        };
+        let _ = writeln!(text, "{}: {line}", replica.group);
+    }
+    (code, text)
+}
+
+async fn metrics_page(State(shown): State<Shown>) -> impl IntoResponse {
+    let content_type = [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+    match shown.metrics.encode(&shown.replicas) {
+        Ok(text) => (StatusCode::OK, content_type, text),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, error.to_string()),
+    }
+}

@@ -1,0 +1,174 @@
+//! The Kv service: unary calls that are forwarded where need be, and the pipeline.
+
+use std::sync::Arc;
+
+use futures::stream::BoxStream;
+use skv_client::{Forwarder, Reply};
+use skv_proto::v1::answer::Answer;
+use skv_proto::v1::kv_server;
+use skv_proto::v1::operation::Operation;
+use skv_proto::{Error, v1};
+use tonic::{Request, Response, Status, Streaming};
+
+use super::operations::Operations;
+use super::pipeline;
+use crate::clock::Clock;
+use crate::entropy;
+use crate::map_copy::MapCopy;
+use crate::replica::Replicas;
+
+/// Serves users.
+#[derive(Debug, Clone)]
+pub struct KvService {
+    operations: Operations,
+    replicas: Arc<Replicas>,
+    map: Arc<MapCopy>,
+    forwarder: Arc<Forwarder>,
+    clock: Clock,
+}
+
+impl KvService {
+    /// Serves by these replicas, and by those that the map names.
+    pub fn new(
+        operations: Operations,
+        replicas: Arc<Replicas>,
+        map: Arc<MapCopy>,
+        forwarder: Arc<Forwarder>,
+        clock: Clock,
+    ) -> Self {
+        KvService { operations, replicas, map, forwarder, clock }
+    }
+
+    /// Carries an operation out here, or passes it on to who can, once.
+    async fn answer(&self, operation: Operation, direct: bool) -> Result<Answer, Status> {
+        if direct {
+            return fail(self.operations.one(operation).await);
+        }
+        let answer = self.operations.one(operation.clone()).await;
+        let Answer::Error(error) = answer else { return Ok(answer) };
+        let error = Error::from(error);
+        let addresses = match &error {
+            Error::NotLeader { group, leader, .. } => {
+                let leader = leader.iter().map(|leader| leader.client_address.clone());
+                let others = self.map.client_addresses(*group);
+                let mut addresses: Vec<String> = leader.collect();
+                addresses.extend(others.into_iter().filter(|a| !addresses.contains(a)).collect::<Vec<_>>());
+                addresses
+            }
+            Error::WrongGroup { owner: Some(owner), .. } => {
+                owner.replicas.iter().map(|replica| replica.client_address.clone()).collect()
+            }
+            _ => return Err(error.into()),
+        };
+        if addresses.is_empty() {
+            return Err(error.into());
+        }
+        let direct = marked_direct(operation);
+        let reply = self.forwarder.forward(addresses.iter().map(String::as_str), &direct).await?;
+        Ok(match reply {
+            Reply::Get(get) => Answer::Get(get),
+            Reply::Put(put) => Answer::Put(put),
+            Reply::Append(append) => Answer::Append(append),
+            Reply::Delete(delete) => Answer::Delete(delete),
+        })
+    }
+}
+
+fn fail(answer: Answer) -> Result<Answer, Status> {
+    match answer {
+        Answer::Error(error) => Err(Error::from(error).into()),
+        answer => Ok(answer),
+    }
+}
+
+/// One hop: the next server must not forward again.
+fn marked_direct(mut operation: Operation) -> Operation {
+    match &mut operation {
+        Operation::Get(v1::GetRequest { direct, .. })
+        | Operation::Put(v1::PutRequest { direct, .. })
+        | Operation::Append(v1::AppendRequest { direct, .. })
+        | Operation::Delete(v1::DeleteRequest { direct, .. }) => *direct = true,
+    }
+    operation
+}
+
+fn mismatch() -> Status {
+    Error::Internal("the answer is of another kind than the request".into()).into()
+}
+
+#[tonic::async_trait]
+impl kv_server::Kv for KvService {
+    async fn get(&self, request: Request<v1::GetRequest>) -> Result<Response<v1::GetResponse>, Status> {
+        let get = request.into_inner();
+        let direct = get.direct;
+        match self.answer(Operation::Get(get), direct).await? {
+            Answer::Get(response) => Ok(Response::new(response)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn put(&self, request: Request<v1::PutRequest>) -> Result<Response<v1::PutResponse>, Status> {
+        let put = request.into_inner();
+        let direct = put.direct;
+        match self.answer(Operation::Put(put), direct).await? {
+            Answer::Put(response) => Ok(Response::new(response)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn append(
+        &self,
+        request: Request<v1::AppendRequest>,
+    ) -> Result<Response<v1::AppendResponse>, Status> {
+        let append = request.into_inner();
+        let direct = append.direct;
+        match self.answer(Operation::Append(append), direct).await? {
+            Answer::Append(response) => Ok(Response::new(response)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    async fn delete(
+        &self,
+        request: Request<v1::DeleteRequest>,
+    ) -> Result<Response<v1::DeleteResponse>, Status> {
+        let delete = request.into_inner();
+        let direct = delete.direct;
+        match self.answer(Operation::Delete(delete), direct).await? {
+            Answer::Delete(response) => Ok(Response::new(response)),
+            _ => Err(mismatch()),
+        }
+    }
+
+    /// Any server may give a session out: its time only has to lie near that of the shards.
+    async fn open_session(
+        &self,
+        request: Request<v1::OpenSessionRequest>,
+    ) -> Result<Response<v1::OpenSessionResponse>, Status> {
+        let after = request.into_inner().after;
+        let facts = self.replicas.iter().find_map(|replica| replica.running().ok()?.store.facts());
+        let facts = facts.ok_or_else(|| Error::Unavailable("no group is founded here yet".into()))?;
+        let opened_at = self.clock.now_ms().max(after.saturating_add(1));
+        let session = v1::SessionId { opened_at, random: entropy::random_id() };
+        let ttl_ms = facts.limits.session_ttl_ms;
+        Ok(Response::new(v1::OpenSessionResponse { session: Some(session), ttl_ms }))
+    }
+
+    async fn get_shard_map(
+        &self,
+        _request: Request<v1::GetShardMapRequest>,
+    ) -> Result<Response<v1::ShardMap>, Status> {
+        let map = self.map.to_wire();
+        let map = map.ok_or_else(|| Error::Unavailable("this server has no shard map yet".into()))?;
+        Ok(Response::new(map))
+    }
+
+    type PipelineStream = BoxStream<'static, Result<v1::PipelineResponse, Status>>;
+
+    async fn pipeline(
+        &self,
+        request: Request<Streaming<v1::PipelineRequest>>,
+    ) -> Result<Response<Self::PipelineStream>, Status> {
+        Ok(Response::new(pipeline::serve(self.operations.clone(), request.into_inner())))
+    }
+}

@@ -1,0 +1,8 @@
+//! What a server offers: to users, to other servers, and to who watches it.
+
+pub mod admin;
+pub mod http;
+pub mod kv;
+pub mod operations;
+mod pipeline;
+pub mod raft;

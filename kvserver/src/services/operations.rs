@@ -1,0 +1,288 @@
+//! Operations, however they came in: checked, sent down the write or the read path of the
+//! replica that owns the key, and answered.
+
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use skv_proto::v1::answer::Answer;
+use skv_proto::v1::command::Kind;
+use skv_proto::v1::operation::Operation;
+use skv_proto::{Error, v1};
+use skv_sharding::ShardId;
+
+use crate::map_copy::MapCopy;
+use crate::metrics::Metrics;
+use crate::replica::{Replicas, Running};
+use crate::store::Rejection;
+
+/// Answers with the ids of their operations.
+pub type Answers = Vec<v1::Answer>;
+
+/// Carries operations out on this server's replicas.
+#[derive(Debug, Clone)]
+pub struct Operations {
+    replicas: Arc<Replicas>,
+    map: Arc<MapCopy>,
+    metrics: Arc<Metrics>,
+    log: bool,
+}
+
+/// What one replica has to do of a batch.
+struct Share {
+    running: Arc<Running>,
+    commands: Vec<v1::Command>,
+    command_ids: Vec<u64>,
+    reads: Vec<(u64, Bytes)>,
+}
+
+impl Operations {
+    /// Operations on these replicas; with `log` each one's input and result is printed.
+    pub fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
+        Operations { replicas, map, metrics, log }
+    }
+
+    /// Carries one operation out.
+    pub async fn one(&self, operation: Operation) -> Answer {
+        let operation = v1::Operation { id: 0, operation: Some(operation) };
+        let (mut answers, pending) = self.many(vec![operation]);
+        for more in pending {
+            answers.extend(more.await);
+        }
+        let answer = answers.pop().and_then(|answer| answer.answer);
+        answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
+    }
+
+    /// Carries operations out: the answers that are known at once, and futures of the
+    /// others, so that reads don't wait for writes.
+    pub fn many(&self, operations: Vec<v1::Operation>) -> (Answers, Vec<BoxFuture<'static, Answers>>) {
+        let mut shares: Vec<Share> = Vec::new();
+        let mut answers = Vec::new();
+        let mut logged = self.log.then(|| Logged::new(&operations));
+        for v1::Operation { id, operation } in operations {
+            if let Err(problem) = self.add(&mut shares, id, operation) {
+                answers.push(v1::Answer { id, answer: Some(error(problem)) });
+            }
+        }
+        if let Some(logged) = &logged {
+            logged.print(&answers);
+        }
+        let mut pending: Vec<BoxFuture<'static, Answers>> = Vec::with_capacity(2);
+        for Share { running, commands, command_ids, reads } in shares {
+            if !commands.is_empty() {
+                let write = write(running.clone(), self.map.clone(), commands, command_ids);
+                pending.push(write.boxed());
+            }
+            if !reads.is_empty() {
+                pending.push(read(running, self.map.clone(), reads).boxed());
+            }
+        }
+        let metrics = self.metrics.clone();
+        if let Some(logged) = logged.take() {
+            let logged = Arc::new(logged);
+            let print = |future: BoxFuture<'static, Answers>| {
+                let logged = logged.clone();
+                future.inspect(move |answers| logged.print(answers)).boxed()
+            };
+            pending = pending.into_iter().map(print).collect();
+        }
+        metrics.count(&answers);
+        let count = |future: BoxFuture<'static, Answers>| {
+            let timer = metrics.timer();
+            future.inspect(move |answers| timer.finish(answers)).boxed()
+        };
+        (answers, pending.into_iter().map(count).collect())
+    }
+
+    fn add(&self, shares: &mut Vec<Share>, id: u64, operation: Option<Operation>) -> Result<(), Error> {
+        let operation =
+            operation.ok_or_else(|| Error::InvalidArgument("the operation is of an unknown kind".into()))?;
+        let (running, shard) = self.place(key_of(&operation))?;
+        check_size(&running, &operation)?;
+        let share = match shares.iter_mut().position(|share| Arc::ptr_eq(&share.running, &running)) {
+            Some(index) => &mut shares[index],
+            None => {
+                shares.push(Share { running, commands: Vec::new(), command_ids: Vec::new(), reads: Vec::new() });
+                let last = shares.len() - 1;
+                &mut shares[last]
+            }
+        };
+        match command(shard, operation) {
+            Ok(command) => {
+                share.commands.push(command);
+                share.command_ids.push(id);
+            }
+            Err(get) => share.reads.push((id, get.key)),
+        }
+        Ok(())
+    }
+
+    /// The replica on this server that owns the key's shard. Only a first look: ownership is
+    /// checked again when the operation takes effect.
+    fn place(&self, key: &[u8]) -> Result<(Arc<Running>, ShardId), Error> {
+        if key.is_empty() {
+            return Err(Error::InvalidArgument("the key is empty".into()));
+        }
+        let mut reason = None;
+        for replica in self.replicas.iter() {
+            match replica.running() {
+                Ok(running) => match running.store.shard_of(key) {
+                    Ok(shard) if running.store.owns(shard).is_some() => return Ok((running, shard)),
+                    Ok(_) => reason = Some(Error::WrongGroup { group: replica.group, owner: self.map.owner_of(key) }),
+                    Err(rejection) => reason = reason.or(Some(rejection.into_error(replica.group))),
+                },
+                Err(unavailable) => reason = reason.or(Some(unavailable)),
+            }
+        }
+        Err(reason.unwrap_or_else(|| Error::Unavailable("this server has no replica".into())))
+    }
+}
+
+fn error(problem: Error) -> Answer {
+    Answer::Error(problem.into())
+}
+
+fn rejected(rejection: Rejection, running: &Running, map: &MapCopy, key: &[u8]) -> Answer {
+    let problem = match rejection.into_error(running.place.group) {
+        Error::WrongGroup { group, owner: None } => Error::WrongGroup { group, owner: map.owner_of(key) },
+        other => other,
+    };
+    error(problem)
+}
+
+async fn write(
+    running: Arc<Running>,
+    map: Arc<MapCopy>,
+    commands: Vec<v1::Command>,
+    ids: Vec<u64>,
+) -> Answers {
+    let keys: Vec<Bytes> = commands.iter().map(|command| command.key.clone()).collect();
+    match running.proposer.submit(commands).await {
+        Ok(outcomes) => ids
+            .into_iter()
+            .zip(keys)
+            .zip(outcomes)
+            .map(|((id, key), outcome)| {
+                let answer = outcome.map_or_else(|rejection| rejected(rejection, &running, &map, &key), Answer::from);
+                v1::Answer { id, answer: Some(answer) }
+            })
+            .collect(),
+        Err(problem) => {
+            let problem = v1::Error::from(problem);
+            ids.into_iter().map(|id| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) }).collect()
+        }
+    }
+}
+
+async fn read(running: Arc<Running>, map: Arc<MapCopy>, reads: Vec<(u64, Bytes)>) -> Answers {
+    if let Err(problem) = running.barrier.pass().await {
+        let problem = v1::Error::from(problem);
+        let refuse = |(id, _)| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) };
+        return reads.into_iter().map(refuse).collect();
+    }
+    let get = |(id, key): (u64, Bytes)| {
+        let answer = match running.store.get(&key) {
+            Ok(Some((value, revision))) => {
+                Answer::Get(v1::GetResponse { value, found: true, revision: revision.0 })
+            }
+            Ok(None) => Answer::Get(v1::GetResponse::default()),
+            Err(rejection) => rejected(rejection, &running, &map, &key),
+        };
+        v1::Answer { id, answer: Some(answer) }
+    };
+    reads.into_iter().map(get).collect()
+}
+
+fn key_of(operation: &Operation) -> &Bytes {
+    match operation {
+        Operation::Get(v1::GetRequest { key, .. })
+        | Operation::Put(v1::PutRequest { key, .. })
+        | Operation::Append(v1::AppendRequest { key, .. })
+        | Operation::Delete(v1::DeleteRequest { key, .. }) => key,
+    }
+}
+
+fn check_size(running: &Running, operation: &Operation) -> Result<(), Error> {
+    let Some(facts) = running.store.facts() else { return Ok(()) };
+    let key = key_of(operation).len() as u64;
+    let value = match operation {
+        Operation::Put(put) => put.value.len() as u64,
+        Operation::Append(append) => append.args.len() as u64,
+        Operation::Get(_) | Operation::Delete(_) => 0,
+    };
+    if key > facts.limits.max_key_bytes {
+        let limit = facts.limits.max_key_bytes;
+        return Err(Error::InvalidArgument(format!("the key has {key} bytes, the limit is {limit}")));
+    }
+    if value > facts.limits.max_value_bytes {
+        let limit = facts.limits.max_value_bytes;
+        return Err(Error::InvalidArgument(format!("the value has {value} bytes, the limit is {limit}")));
+    }
+    Ok(())
+}
+
+/// A mutation as it goes into the log; a Get comes back as it is.
+fn command(shard: ShardId, operation: Operation) -> Result<v1::Command, v1::GetRequest> {
+    let (kind, key, value, if_revision, id) = match operation {
+        Operation::Get(get) => return Err(get),
+        Operation::Put(put) => (Kind::Put, put.key, put.value, put.if_revision, put.id),
+        Operation::Append(append) => (Kind::Append, append.key, append.args, None, append.id),
+        Operation::Delete(delete) => (Kind::Delete, delete.key, Bytes::new(), delete.if_revision, delete.id),
+    };
+    Ok(v1::Command { kind: kind as i32, shard: shard.0, key, value, if_revision, id })
+}
+
+/// The inputs of operations, kept to be printed with their results.
+struct Logged(std::collections::HashMap<u64, String>);
+
+impl Logged {
+    fn new(operations: &[v1::Operation]) -> Self {
+        let describe = |o: &v1::Operation| o.operation.as_ref().map(|input| (o.id, Input(input).to_string()));
+        Logged(operations.iter().filter_map(describe).collect())
+    }
+
+    fn print(&self, answers: &[v1::Answer]) {
+        for v1::Answer { id, answer } in answers {
+            if let (Some(input), Some(answer)) = (self.0.get(id), answer) {
+                tracing::info!(target: "operation", "{input} -> {}", Output(answer));
+            }
+        }
+    }
+}
+
+struct Input<'a>(&'a Operation);
+
+impl fmt::Display for Input<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let key = String::from_utf8_lossy(key_of(self.0));
+        match self.0 {
+            Operation::Get(_) => write!(f, "Get({key:?})"),
+            Operation::Put(put) => write!(f, "Put({key:?}, {:?})", String::from_utf8_lossy(&put.value)),
+            Operation::Append(append) => {
+                write!(f, "Append({key:?}, {:?})", String::from_utf8_lossy(&append.args))
+            }
+            Operation::Delete(_) => write!(f, "Delete({key:?})"),
+        }
+    }
+}
+
+struct Output<'a>(&'a Answer);
+
+impl fmt::Display for Output<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Answer::Get(get) if get.found => {
+                write!(f, "{:?}, revision {}", String::from_utf8_lossy(&get.value), get.revision)
+            }
+            Answer::Get(_) => write!(f, "no such key"),
+            Answer::Put(v1::PutResponse { success, revision }) => write!(f, "success {success}, revision {revision}"),
+            Answer::Append(append) => {
+                write!(f, "old value {:?}, revision {}", String::from_utf8_lossy(&append.old_value), append.revision)
+            }
+            Answer::Delete(delete) => write!(f, "success {}, found {}", delete.success, delete.found),
+            Answer::Error(error) => write!(f, "{}: {}", error.reason().as_str_name(), error.message),
+        }
+    }
+}

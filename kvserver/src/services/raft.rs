@@ -1,0 +1,220 @@
+//! The Raft service: what the other replicas of our groups tell us.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
+use openraft::raft::AppendEntriesRequest;
+use openraft::storage::Snapshot;
+use parking_lot::Mutex;
+use skv_proto::v1::append_entries_request::{Append, Message};
+use skv_proto::v1::append_entries_response::{Accepted, Result as Outcome};
+use skv_proto::v1::install_snapshot_request;
+use skv_proto::v1::raft_server;
+use skv_proto::{Error, v1};
+use skv_sharding::GroupId;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::log::{DiskFull, Reservation, Space};
+use crate::raft::header::FEATURE_LEVEL;
+use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use crate::raft::append;
+use crate::raft::wire::{Wire as _, WireError};
+use crate::replica::{Replicas, Running};
+
+/// Hands each message to the replica that it is for.
+#[derive(Debug, Clone)]
+pub struct RaftService {
+    replicas: Arc<Replicas>,
+}
+
+impl RaftService {
+    /// Serves the replicas of this server.
+    pub fn new(replicas: Arc<Replicas>) -> Self {
+        RaftService { replicas }
+    }
+
+    /// The replica that the header names, if it is really meant; and the version to speak.
+    fn receiver(&self, header: Option<&v1::PeerHeader>) -> Result<(Arc<Running>, u32), Error> {
+        let Some(named) = header else {
+            return Err(Error::WrongIdentity("the message carries no header".into()));
+        };
+        let running = self.replicas.get(GroupId(named.group))?.running()?;
+        let version = running.place.check(header)?;
+        Ok((running, version))
+    }
+}
+
+#[tonic::async_trait]
+impl raft_server::Raft for RaftService {
+    type AppendEntriesStream = BoxStream<'static, Result<v1::AppendEntriesResponse, Status>>;
+
+    async fn append_entries(
+        &self,
+        request: Request<Streaming<v1::AppendEntriesRequest>>,
+    ) -> Result<Response<Self::AppendEntriesStream>, Status> {
+        let mut requests = request.into_inner();
+        let Some(Message::Hello(hello)) = requests.message().await?.and_then(|m| m.message) else {
+            return Err(Error::InvalidArgument("the first message of the stream must be a hello".into()).into());
+        };
+        let (running, version) = self.receiver(Some(&hello))?;
+        tracing::debug!(from = hello.from, group = %running.place.group, version, "append stream opened");
+        let accepted = Outcome::Accepted(Accepted { version, feature_level: FEATURE_LEVEL });
+        let results = append_results(running, requests);
+        let responses = stream::once(async { Ok(accepted) })
+            .chain(results)
+            .map(|result| result.map(|result| v1::AppendEntriesResponse { result: Some(result) }));
+        Ok(Response::new(responses.boxed()))
+    }
+
+    async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.receiver(request.header.as_ref())?;
+        let rpc = openraft::raft::VoteRequest {
+            vote: vote(request.vote)?,
+            last_log_id: request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
+            leadership_transfer: request.leadership_transfer,
+        };
+        let answer =
+            if request.pre_vote { running.raft.pre_vote(rpc).await } else { running.raft.vote(rpc).await };
+        let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(Response::new(v1::VoteResponse {
+            vote: Some(answer.vote.to_wire()),
+            granted: answer.vote_granted,
+            last_log_id: answer.last_log_id.as_ref().map(|id| id.to_wire()),
+        }))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.receiver(request.header.as_ref())?;
+        let rpc = openraft::raft::TransferLeaderRequest::new(
+            vote(request.from_leader)?,
+            skv_sharding::ReplicaId(request.to),
+            request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
+        );
+        let answer = running.raft.handle_transfer_leader(rpc).await;
+        let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(Response::new(v1::TransferLeadershipResponse {
+            accepted: answer.is_ok(),
+            reason: answer.err().map_or(String::new(), |e| e.to_string()),
+        }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<v1::InstallSnapshotRequest>>,
+    ) -> Result<Response<v1::InstallSnapshotResponse>, Status> {
+        let mut messages = request.into_inner();
+        let Some(install_snapshot_request::Message::Start(start)) =
+            messages.message().await?.and_then(|m| m.message)
+        else {
+            return Err(Error::InvalidArgument("the first message must be the snapshot's start".into()).into());
+        };
+        let (running, _) = self.receiver(start.header.as_ref())?;
+        let leader_vote = vote(start.vote)?;
+        let membership = start.membership.ok_or_else(|| missing("membership")).map_err(invalid)?;
+        let membership = StoredMembership::from_wire(membership).map_err(invalid)?;
+        let meta = SnapshotMeta {
+            last_log_id: start.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
+            last_membership: membership,
+        };
+        tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
+
+        let mut spool = running.snapshots.spool(start.length).await.map_err(snapshot_failed)?;
+        while let Some(message) = messages.message().await? {
+            let Some(install_snapshot_request::Message::Chunk(chunk)) = message.message else {
+                return Err(Error::InvalidArgument("expected a chunk of the snapshot".into()).into());
+            };
+            spool.write(chunk).await.map_err(snapshot_failed)?;
+        }
+        let snapshot = spool.finish(&meta).await.map_err(snapshot_failed)?;
+        let answer = running.raft.install_full_snapshot(leader_vote, Snapshot { meta, snapshot }).await;
+        let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(Response::new(v1::InstallSnapshotResponse { vote: Some(answer.vote.to_wire()) }))
+    }
+}
+
+fn missing(field: &'static str) -> WireError {
+    WireError::Missing { message: "request", field }
+}
+
+fn vote(vote: Option<v1::RaftVote>) -> Result<Vote, Error> {
+    Vote::from_wire(vote.ok_or_else(|| invalid(missing("vote")))?).map_err(invalid)
+}
+
+fn invalid(reason: impl std::fmt::Display) -> Error {
+    Error::InvalidArgument(reason.to_string())
+}
+
+fn snapshot_failed(error: impl std::fmt::Display) -> Error {
+    Error::Unavailable(format!("the snapshot can't be taken: {error}"))
+}
+
+/// Feeds the entries to openraft, pipelined, and answers in their order.
+///
+/// A follower without room for the entries ends the stream instead: an error from the log
+/// itself would be fatal to openraft. Heartbeats carry no entries and still pass.
+fn append_results(
+    running: Arc<Running>,
+    requests: Streaming<v1::AppendEntriesRequest>,
+) -> impl Stream<Item = Result<Outcome, Status>> + Send + 'static {
+    let reservations: Arc<Mutex<VecDeque<Option<Reservation>>>> = Arc::default();
+    let refused: Arc<Mutex<Option<Status>>> = Arc::default();
+
+    let incoming = {
+        let (reservations, refused, space) = (reservations.clone(), refused.clone(), running.space.clone());
+        stream::unfold(requests, move |mut requests| {
+            let (reservations, refused, space) = (reservations.clone(), refused.clone(), space.clone());
+            async move {
+                let next = match requests.message().await {
+                    Ok(None) => return None,
+                    Ok(Some(v1::AppendEntriesRequest { message: Some(Message::Append(append)) })) => {
+                        admit(append, &space).await
+                    }
+                    Ok(Some(_)) => Err(invalid("expected an append").into()),
+                    Err(status) => Err(status),
+                };
+                match next {
+                    Ok((request, reservation)) => {
+                        reservations.lock().push_back(reservation);
+                        Some((request, requests))
+                    }
+                    Err(status) => {
+                        *refused.lock() = Some(status);
+                        None
+                    }
+                }
+            }
+        })
+    };
+
+    let results = running.raft.stream_append(incoming).map(move |result| {
+        // The entries are durable, or will never be: either way their room is accounted for.
+        drop(reservations.lock().pop_front());
+        match result {
+            Ok(result) => Ok(append::result_to_wire(&result)),
+            Err(fatal) => Err(Error::Internal(fatal.to_string()).into()),
+        }
+    });
+    results.chain(stream::once(async move { refused.lock().take() }).filter_map(|r| async { r.map(Err) }))
+}
+
+async fn admit(
+    append: Append,
+    space: &Space,
+) -> Result<(AppendEntriesRequest<TypeConfig>, Option<Reservation>), Status> {
+    let request = append::from_wire(append).map_err(invalid)?;
+    if request.entries.is_empty() {
+        return Ok((request, None));
+    }
+    let bytes = append::log_bytes(&request.entries);
+    let reservation = space.reserve(bytes).await.map_err(|DiskFull| {
+        Error::DiskFull("this replica has no room for its next log segment".into())
+    })?;
+    Ok((request, Some(reservation)))
+}
