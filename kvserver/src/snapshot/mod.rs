@@ -1,1 +1,13 @@
-//! Snapshot files.
+//! Snapshot files: a group's state at one log position, written and read as a stream,
+//! with a checksum over every byte.
+//!
+//! Knows neither the store nor Raft: a header and items go in, the same come out.
+
+mod dir;
+mod file;
+mod format;
+mod spool;
+
+pub use dir::SnapshotDir;
+pub use file::{OpenError, SnapshotFile};
+pub use spool::{Spool, SpoolError};

@@ -1,0 +1,208 @@
+//! The directory of one replica's snapshots. It holds the newest one, and files that are
+//! being written.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use parking_lot::Mutex;
+use skv_proto::v1;
+
+use crate::disk::{self, Disk};
+use crate::snapshot::file::{OpenError, SnapshotFile};
+use crate::snapshot::format::Encoder;
+use crate::snapshot::spool::Spool;
+
+const EXTENSION: &str = "snap";
+
+/// Files of this kind are incomplete, or not yet wanted.
+const TEMPORARY_EXTENSION: &str = "tmp";
+
+/// Where a replica's snapshots are.
+#[derive(Debug)]
+pub struct SnapshotDir {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    temporaries: AtomicU64,
+    current: Mutex<Current>,
+}
+
+#[derive(Debug)]
+enum Current {
+    /// The newest snapshot, if there was ever one.
+    Open(Option<SnapshotFile>),
+    /// The replica has stopped, and somebody else may use the directory.
+    Closed,
+}
+
+impl SnapshotDir {
+    /// Opens the newest snapshot of a directory that exists, and removes what a crash left
+    /// behind. The snapshot's items are checked when they are read. Blocks.
+    pub fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<Self, OpenError> {
+        let io = |file: &Path| {
+            let file = file.to_owned();
+            move |source| OpenError::Io { file, source }
+        };
+        let mut snapshots = Vec::new();
+        for file in disk.list(&path).map_err(io(&path))? {
+            if let Some(position) = position_of(&file) {
+                snapshots.push((position, file));
+            } else if file.extension().is_some_and(|e| e == TEMPORARY_EXTENSION) {
+                disk.remove(&file).map_err(io(&file))?;
+            }
+        }
+        snapshots.sort();
+        let current = match snapshots.pop() {
+            None => None,
+            Some((position, file)) => {
+                let snapshot = SnapshotFile::open(&disk, &file)?;
+                if position_in(snapshot.header()) != position {
+                    let reason = "its name and its header disagree".to_owned();
+                    return Err(OpenError::Damaged { file, offset: 0, reason });
+                }
+                Some(snapshot)
+            }
+        };
+        // Only once the newest is known to be there.
+        for (_, file) in snapshots {
+            disk.remove(&file).map_err(io(&file))?;
+        }
+        let current = Mutex::new(Current::Open(current));
+        Ok(Self { disk, path, temporaries: AtomicU64::new(0), current })
+    }
+
+    /// The newest snapshot; `None` if there was never one.
+    pub fn current(&self) -> Option<SnapshotFile> {
+        match &*self.current.lock() {
+            Current::Open(snapshot) => snapshot.clone(),
+            Current::Closed => None,
+        }
+    }
+
+    /// Writes a snapshot to a temporary file, on a task of the disk.
+    pub async fn write(
+        &self,
+        header: v1::SnapshotHeader,
+        items: impl Iterator<Item = v1::SnapshotItem> + Send + 'static,
+    ) -> io::Result<SnapshotFile> {
+        let (disk, path) = (Arc::clone(&self.disk), self.temporary());
+        disk::run(&*self.disk, "snapshot-write", async move {
+            let written = write(&*disk, &path, &header, items).await;
+            if written.is_err() {
+                let _ = disk.remove(&path);
+            }
+            written?;
+            let snapshot = SnapshotFile::open(&disk, &path).map_err(io::Error::other)?;
+            snapshot.set_temporary();
+            Ok(snapshot)
+        })
+        .await?
+    }
+
+    /// Starts to receive a snapshot of `length` bytes.
+    pub fn spool(&self, length: u64) -> Spool {
+        Spool::start(&self.disk, self.temporary(), length)
+    }
+
+    /// Makes a snapshot the current one, durably, and removes the one before; unless there
+    /// is a newer one. Returns the current one. A file from elsewhere is copied.
+    pub async fn keep(self: &Arc<Self>, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
+        let this = Arc::clone(self);
+        disk::run(&*self.disk, "snapshot-keep", async move {
+            let position = position_in(snapshot.header());
+            let snapshot = this.own(snapshot).await?;
+            let mut current = this.current.lock();
+            let before = match &*current {
+                Current::Closed => return Err(io::Error::other("the replica has stopped")),
+                Current::Open(before) => before.clone(),
+            };
+            if let Some(before) = &before
+                && position_in(before.header()) >= position
+            {
+                return Ok(before.clone());
+            }
+            let path = this.path.join(name(position));
+            this.disk.rename(snapshot.path(), &path)?;
+            snapshot.set_permanent();
+            this.disk.sync_dir(&this.path)?;
+            let kept = SnapshotFile::open(&this.disk, &path).map_err(io::Error::other)?;
+            if let Some(before) = before {
+                this.disk.remove(before.path())?;
+            }
+            *current = Current::Open(Some(kept.clone()));
+            Ok(kept)
+        })
+        .await?
+    }
+
+    /// From now on nothing is kept: the directory may get another user.
+    pub fn close(&self) {
+        *self.current.lock() = Current::Closed;
+    }
+
+    /// A snapshot as a file of this directory.
+    async fn own(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
+        if snapshot.path().parent() == Some(&self.path) {
+            return Ok(snapshot);
+        }
+        let path = self.temporary();
+        let file = self.disk.create(&path)?;
+        let mut offset = 0;
+        while offset < snapshot.length() {
+            let piece = snapshot.piece(offset)?;
+            file.write_all_at(&piece, offset)?;
+            offset += piece.len() as u64;
+        }
+        file.sync().await?;
+        let copy = SnapshotFile::open(&self.disk, &path).map_err(io::Error::other)?;
+        copy.set_temporary();
+        Ok(copy)
+    }
+
+    fn temporary(&self) -> PathBuf {
+        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        self.path.join(format!("{number}.{TEMPORARY_EXTENSION}"))
+    }
+}
+
+async fn write(
+    disk: &dyn Disk,
+    path: &Path,
+    header: &v1::SnapshotHeader,
+    items: impl Iterator<Item = v1::SnapshotItem>,
+) -> io::Result<()> {
+    let file = disk.create(path)?;
+    let (mut encoder, mut piece) = Encoder::new(header);
+    let mut offset = 0;
+    for item in items {
+        if let Some(next) = encoder.add(&item) {
+            let piece = std::mem::replace(&mut piece, next);
+            file.write_all_at(&piece, offset)?;
+            offset += piece.len() as u64;
+            // A simulated disk, or one in memory, shares its threads with others.
+            tokio::task::yield_now().await;
+        }
+    }
+    file.write_all_at(&piece, offset)?;
+    file.write_all_at(&encoder.finish(), offset + piece.len() as u64)?;
+    file.sync().await
+}
+
+/// The index and term of the last entry that a snapshot covers. Of two snapshots of a
+/// group the greater one is newer.
+type Position = (u64, u64);
+
+fn position_in(header: &v1::SnapshotHeader) -> Position {
+    header.last_log_id.as_ref().map_or((0, 0), |id| (id.index, id.term))
+}
+
+fn name((index, term): Position) -> String {
+    format!("{term}-{index}.{EXTENSION}")
+}
+
+fn position_of(file: &Path) -> Option<Position> {
+    let (term, index) = file.file_stem()?.to_str()?.split_once('-')?;
+    let position = (index.parse().ok()?, term.parse().ok()?);
+    (file.file_name()?.to_str()? == name(position)).then_some(position)
+}

@@ -1,0 +1,110 @@
+//! A snapshot on its way in from the leader.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::disk::Disk;
+use crate::snapshot::file::{OpenError, SnapshotFile};
+
+/// Chunks that wait to be written.
+const CHUNKS_AHEAD: usize = 2;
+
+/// A snapshot that couldn't be received. The one before is still there.
+#[derive(Debug, thiserror::Error)]
+pub enum SpoolError {
+    /// The disk failed, or is full.
+    #[error("the received snapshot can't be written: {0}")]
+    Io(#[from] io::Error),
+    /// What arrived isn't what was announced.
+    #[error("{announced} bytes of a snapshot were announced, but {received} came")]
+    Length {
+        /// As announced.
+        announced: u64,
+        /// As received so far.
+        received: u64,
+    },
+    /// What arrived can't be read.
+    #[error("the received snapshot is wrong: {0}")]
+    Wrong(#[from] OpenError),
+}
+
+/// Takes the bytes of a snapshot and writes them to a temporary file, on a task of the
+/// disk. What isn't finished is removed.
+#[derive(Debug)]
+pub struct Spool {
+    chunks: mpsc::Sender<Bytes>,
+    result: oneshot::Receiver<Result<SnapshotFile, SpoolError>>,
+}
+
+impl Spool {
+    pub(super) fn start(disk: &Arc<dyn Disk>, path: PathBuf, announced: u64) -> Self {
+        let (chunks, mut received) = mpsc::channel(CHUNKS_AHEAD);
+        let (done, result) = oneshot::channel();
+        let task = {
+            let disk = Arc::clone(disk);
+            async move {
+                let written = write(&disk, &path, announced, &mut received).await;
+                if written.is_err() {
+                    let _ = disk.remove(&path);
+                }
+                received.close();
+                let _ = done.send(written);
+            }
+        };
+        disk.spawn("snapshot-receive", Box::pin(task));
+        Self { chunks, result }
+    }
+
+    /// Adds bytes; waits while the disk is behind.
+    pub async fn write(&mut self, chunk: Bytes) -> Result<(), SpoolError> {
+        if self.chunks.send(chunk).await.is_ok() {
+            return Ok(());
+        }
+        match (&mut self.result).await {
+            Ok(Err(error)) => Err(error),
+            Ok(Ok(_)) | Err(_) => Err(ended().into()),
+        }
+    }
+
+    /// The received snapshot, after every byte of it was checked. It goes away with its
+    /// last handle unless [`SnapshotDir::keep`](super::SnapshotDir::keep) keeps it.
+    pub async fn finish(self) -> Result<SnapshotFile, SpoolError> {
+        drop(self.chunks);
+        self.result.await.unwrap_or_else(|_| Err(ended().into()))
+    }
+}
+
+fn ended() -> io::Error {
+    io::Error::other("the task that writes the snapshot ended")
+}
+
+async fn write(
+    disk: &Arc<dyn Disk>,
+    path: &std::path::Path,
+    announced: u64,
+    chunks: &mut mpsc::Receiver<Bytes>,
+) -> Result<SnapshotFile, SpoolError> {
+    let file = disk.create(path)?;
+    let mut received = 0;
+    while let Some(chunk) = chunks.recv().await {
+        let offset = received;
+        received += chunk.len() as u64;
+        if received > announced {
+            return Err(SpoolError::Length { announced, received });
+        }
+        file.write_all_at(&chunk, offset)?;
+    }
+    if received != announced {
+        return Err(SpoolError::Length { announced, received });
+    }
+    file.sync().await?;
+    drop(file);
+    let snapshot = SnapshotFile::open(disk, path)?;
+    snapshot.set_temporary();
+    snapshot.read(|_| Ok(()))?;
+    Ok(snapshot)
+}
