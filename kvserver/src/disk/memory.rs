@@ -185,7 +185,7 @@ impl Tree {
     fn after_crash(&self, survives: &mut impl FnMut() -> bool, state: &Arc<State>) -> Tree {
         let mut tree = Tree { directories: Vec::new() };
         tree.directories.resize_with(self.directories.len(), Directory::default);
-        let mut files: Vec<(Arc<MemoryFile>, Arc<MemoryFile>)> = Vec::new();
+        let mut files: BTreeMap<*const MemoryFile, Arc<MemoryFile>> = BTreeMap::new();
         let mut reached = BTreeSet::from([0]);
         let mut waiting = vec![0];
         while let Some(at) = waiting.pop() {
@@ -194,22 +194,19 @@ impl Tree {
             for name in all {
                 let (now, before) = (names.get(name), synced.get(name));
                 let kept = if same(now, before) || survives() { now } else { before };
+                let Some(kept) = kept else { continue };
                 let node = match kept {
-                    None => continue,
-                    Some(Node::Directory(next)) if reached.insert(*next) => {
+                    Node::Directory(next) => {
+                        // A moved directory whose two names both survived keeps one of them.
+                        if !reached.insert(*next) {
+                            continue;
+                        }
                         waiting.push(*next);
                         Node::Directory(*next)
                     }
-                    // A moved directory whose two names both survived has one of them.
-                    Some(Node::Directory(_)) => continue,
-                    Some(Node::File(file)) => {
-                        let known = files.iter().find(|(old, _)| Arc::ptr_eq(old, file));
-                        let copy = known.map(|(_, new)| new.clone()).unwrap_or_else(|| {
-                            let new = Arc::new(file.after_crash(survives, state));
-                            files.push((file.clone(), new.clone()));
-                            new
-                        });
-                        Node::File(copy)
+                    Node::File(file) => {
+                        let copy = || Arc::new(file.after_crash(survives, state));
+                        Node::File(files.entry(Arc::as_ptr(file)).or_insert_with(copy).clone())
                     }
                 };
                 let directory = &mut tree.directories[at];

@@ -1,0 +1,36 @@
+//! What the log stores: entries whose payload it doesn't look into, and the vote.
+
+use bytes::Bytes;
+
+/// A position in the log, and the leader that filled it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct LogId {
+    /// The leader's term.
+    pub term: u64,
+    /// The leader.
+    pub leader: u64,
+    /// Counts the entries, without gaps.
+    pub index: u64,
+}
+
+/// One entry of the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its position.
+    pub id: LogId,
+    /// What the payload is: the writer's own number.
+    pub kind: u8,
+    /// The payload.
+    pub payload: Bytes,
+}
+
+/// For whom this replica voted last.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Vote {
+    /// The term of the election.
+    pub term: u64,
+    /// The candidate.
+    pub candidate: u64,
+    /// Whether a majority voted alike.
+    pub committed: bool,
+}

@@ -1,0 +1,181 @@
+//! Opening a log: all of it is read and checked before anything of it is believed.
+
+use std::collections::VecDeque;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::Disk;
+use crate::log::entry::{LogId, Vote};
+use crate::log::error::{Damage, OpenError};
+use crate::log::index::Index;
+use crate::log::record::{Position, Record};
+use crate::log::scan::{Scanned, scan};
+use crate::log::sector::SECTOR;
+use crate::log::segment::{Place, Segment, write_zeros};
+use crate::log::vote::VoteFile;
+
+/// A log that has been read.
+#[derive(Debug)]
+pub(super) struct Recovery {
+    pub(super) vote_file: VoteFile,
+    pub(super) vote: Option<Vote>,
+    pub(super) index: Index,
+    pub(super) committed: Option<LogId>,
+    /// All segments up to the active one, each with the highest index that it ever held.
+    pub(super) segments: VecDeque<(Arc<Segment>, Option<u64>)>,
+    /// Where the active segment continues.
+    pub(super) next_sector: u32,
+    pub(super) next_batch: u32,
+    /// The segment that was prepared to follow.
+    pub(super) prepared: Option<Segment>,
+    pub(super) torn: Option<TornBatch>,
+}
+
+/// A batch that was being written when the power went: nothing in it was acknowledged.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TornBatch {
+    /// The segment.
+    pub file: PathBuf,
+    /// Where it began.
+    pub offset: u64,
+}
+
+/// Reads the log in a directory, and erases what a torn batch left.
+pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> Result<Recovery, OpenError> {
+    let numbers = list(disk, dir)?;
+    let (vote_file, replica, vote) = VoteFile::open(disk, dir)?;
+
+    let mut replay = Replay { index: Index::new(cache_limit), purged: None, committed: None };
+    let mut segments: VecDeque<(Arc<Segment>, Option<u64>)> = VecDeque::new();
+    let mut active: Option<Scanned> = None;
+    let mut prepared = None;
+    let mut bytes = Vec::new();
+    for number in numbers {
+        let path = Segment::path(dir, number);
+        if !disk.exists(&path).map_err(OpenError::io(&path))? {
+            return Err(Damage::new(&path, 0, "the segment is missing").into());
+        }
+        let segment = Segment::open(disk, &path, number, &mut bytes)?;
+        if segment.replica != replica {
+            return Err(segment.damage(0, "it belongs to another replica").into());
+        }
+        if active.as_ref().is_some_and(|a| a.sealed.is_none()) {
+            check_unused(&segment, &bytes)?;
+            if prepared.replace(segment).is_some() {
+                return Err(Damage::new(&path, 0, "the segment before it was never used").into());
+            }
+            continue;
+        }
+
+        if active.as_ref().is_some_and(|a| a.sealed != Some(segment.salt)) {
+            return Err(segment.damage(0, "it isn't the segment that followed the one before").into());
+        }
+        let mut highest = None;
+        let is_first = segments.is_empty();
+        let scanned = scan(&segment, &bytes, |record, place| {
+            if let Record::Entry { id, .. } = record {
+                highest = highest.max(Some(id.index));
+            }
+            replay.apply(record, place, is_first)
+        })?;
+        if is_first && scanned.next_batch == 1 {
+            return Err(segment.damage(1, "the log's first batch is missing").into());
+        }
+        segments.push_back((Arc::new(segment), highest));
+        active = Some(scanned);
+    }
+
+    let (Some(active), Some((segment, _))) = (active, segments.back()) else {
+        return Err(Damage::new(&Segment::path(dir, 1), 0, "the log has no segments").into());
+    };
+    if active.sealed.is_some() {
+        let next = Segment::path(dir, segment.number + 1);
+        return Err(Damage::new(&next, 0, "the segment is missing").into());
+    }
+    if !replay.index.confirm_purged(replay.purged) {
+        let first = &segments[0].0;
+        return Err(first.damage(0, "entries from before this segment are missing").into());
+    }
+
+    let mut torn = None;
+    if let Some(sectors) = active.torn {
+        // Left alone, they would pass for damage behind the next batch.
+        let byte = |sector: u32| u64::from(sector) * SECTOR as u64;
+        let erased = write_zeros(&*segment.file, byte(sectors.start), byte(sectors.end)).await;
+        erased.map_err(OpenError::io(&segment.path))?;
+        torn = Some(TornBatch { file: segment.path.clone(), offset: byte(active.next_sector) });
+    }
+    Ok(Recovery {
+        vote_file,
+        vote,
+        index: replay.index,
+        committed: replay.committed,
+        next_sector: active.next_sector,
+        next_batch: active.next_batch,
+        segments,
+        prepared,
+        torn,
+    })
+}
+
+/// The numbers of the segments, from the first to the last. Removes what preparing one left.
+fn list(disk: &dyn Disk, dir: &Path) -> Result<std::ops::Range<u32>, OpenError> {
+    let mut numbers: Option<(u32, u32)> = None;
+    for path in disk.list(dir).map_err(OpenError::io(dir))? {
+        if path.extension().is_some_and(|e| e == "tmp") {
+            disk.remove(&path).map_err(OpenError::io(&path))?;
+        } else if let Some(n) = Segment::number_of(&path) {
+            numbers = Some(numbers.map_or((n, n), |(first, last)| (first.min(n), last.max(n))));
+        }
+    }
+    Ok(numbers.map_or(0..0, |(first, last)| first..last + 1))
+}
+
+fn check_unused(segment: &Segment, bytes: &[u8]) -> Result<(), Damage> {
+    match bytes[SECTOR..].iter().position(|&b| b != 0) {
+        None => Ok(()),
+        Some(at) => {
+            let sector = 1 + at / SECTOR;
+            Err(segment.damage(sector as u32, "it is in use though the segment before it hasn't ended"))
+        }
+    }
+}
+
+/// The records so far. What precedes the first segment counts as purged until the end.
+struct Replay {
+    index: Index,
+    purged: Option<LogId>,
+    committed: Option<LogId>,
+}
+
+impl Replay {
+    fn apply(&mut self, record: &Record, place: Place, is_first: bool) -> Result<(), String> {
+        match *record {
+            Record::Entry { id, kind, len } => {
+                self.index.found(id, kind, len, place).map_err(|gap| gap.to_string())?;
+            }
+            Record::TruncateFrom(index) => self.index.truncate_from(index),
+            Record::Purge(id) => {
+                self.purged = Some(id);
+                self.index.purge(id);
+            }
+            Record::Committed(id) => self.committed = Some(id),
+            Record::Position(position) if is_first => {
+                self.index.start_after(position.last);
+                self.purged = position.purged;
+                self.committed = position.committed;
+            }
+            Record::Position(position) => {
+                let last = self.index.last().map(|id| id.index);
+                let here = Position { purged: self.purged, last: position.last, committed: self.committed };
+                if position != here || position.last.map(|id| id.index) != last {
+                    return Err(format!(
+                        "the segment continues {position:?}, the one before ended at {here:?}"
+                    ));
+                }
+            }
+            Record::Seal { .. } => {}
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,163 @@
+//! The segment: a file of fixed length, filled with zeros and durable before it is used,
+//! so that writing a batch changes neither its length nor where its blocks lie.
+//!
+//! Sector 0 is the header; its magic, version and checksum stay where they are in every
+//! version of the format.
+//! ```text
+//! 0..8     magic                 20..24   number of the segment
+//! 8..12    version               24..32   salt, random
+//! 12..20   replica id            32..36   sectors
+//! 508..512 CRC-32C over 0..508
+//! ```
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::disk::{Disk, DiskFile};
+use crate::entropy;
+use crate::log::error::{Damage, OpenError};
+use crate::log::sector::SECTOR;
+
+const MAGIC: [u8; 8] = *b"SKVLOG\r\n";
+/// The version of the format of segments and vote.
+pub(super) const VERSION: u32 = 1;
+/// Fewer can't hold a position, an entry and a seal.
+pub(super) const FEWEST_SECTORS: u32 = 16;
+
+const ZEROS_AT_ONCE: usize = 1 << 20;
+
+/// One segment, open.
+#[derive(Debug)]
+pub(super) struct Segment {
+    pub(super) path: PathBuf,
+    pub(super) file: Arc<dyn DiskFile>,
+    pub(super) replica: u64,
+    pub(super) number: u32,
+    pub(super) salt: u64,
+    pub(super) sectors: u32,
+}
+
+/// Where a record lies: a segment, and the offset in the payloads of all its sectors.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) segment: u32,
+    pub(super) offset: u32,
+}
+
+impl Segment {
+    pub(super) fn path(dir: &Path, number: u32) -> PathBuf {
+        dir.join(format!("{number:08}.seg"))
+    }
+
+    /// The number in a segment's name.
+    pub(super) fn number_of(path: &Path) -> Option<u32> {
+        let name = path.file_name()?.to_str()?;
+        let number = name.strip_suffix(".seg")?.parse().ok()?;
+        (format!("{number:08}.seg") == name).then_some(number)
+    }
+
+    /// Makes a segment that is durable under its name before this returns. If it fails,
+    /// nothing stays behind that the next attempt doesn't remove.
+    pub(super) async fn create(
+        disk: &dyn Disk,
+        dir: &Path,
+        replica: u64,
+        number: u32,
+        sectors: u32,
+    ) -> io::Result<Segment> {
+        let path = Self::path(dir, number);
+        let temporary = path.with_extension("tmp");
+        let result = async {
+            let salt = entropy::random_id();
+            let file = disk.create(&temporary)?;
+            write_zeros(&*file, 0, u64::from(sectors) * SECTOR as u64).await?;
+            let segment = Segment { path: path.clone(), file, replica, number, salt, sectors };
+            segment.file.write_all_at(&segment.header(), 0)?;
+            segment.file.sync().await?;
+            disk.rename(&temporary, &path)?;
+            disk.sync_dir(dir)?;
+            Ok(segment)
+        };
+        let result = result.await;
+        if result.is_err() {
+            for path in [&temporary, &path] {
+                let _ = disk.remove(path);
+            }
+        }
+        result
+    }
+
+    /// Opens a segment, and returns the bytes of the whole file in `bytes`.
+    pub(super) fn open(
+        disk: &dyn Disk,
+        path: &Path,
+        number: u32,
+        bytes: &mut Vec<u8>,
+    ) -> Result<Segment, OpenError> {
+        let damage = |offset: usize, reason: &str| Err(Damage::new(path, offset as u64, reason).into());
+        let file = disk.open(path).map_err(OpenError::io(path))?;
+        bytes.resize(file.len().map_err(OpenError::io(path))? as usize, 0);
+        file.read_exact_at(bytes, 0).map_err(OpenError::io(path))?;
+
+        let Some(header) = bytes.first_chunk::<SECTOR>() else {
+            return damage(bytes.len(), "the file ends within its header");
+        };
+        let number_at =
+            |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
+        let long_at = |at: usize| u64::from(number_at(at)) | u64::from(number_at(at + 4)) << 32;
+        if header[..8] != MAGIC || number_at(508) != crc32c::crc32c(&header[..508]) {
+            return damage(0, "the header doesn't match its checksum");
+        }
+        if number_at(8) != VERSION {
+            return Err(OpenError::UnsupportedVersion {
+                file: path.to_owned(),
+                found: number_at(8),
+                supported: VERSION,
+            });
+        }
+        if number_at(20) != number {
+            return damage(0, "this is another segment of the log");
+        }
+        let sectors = number_at(32);
+        if bytes.len() != sectors as usize * SECTOR {
+            let offset = bytes.len().min(sectors as usize * SECTOR);
+            return damage(
+                offset,
+                &format!("the file has {} bytes instead of {sectors} sectors", bytes.len()),
+            );
+        }
+        let (replica, salt) = (long_at(12), long_at(24));
+        Ok(Segment { path: path.to_owned(), file, replica, number, salt, sectors })
+    }
+
+    fn header(&self) -> [u8; SECTOR] {
+        let mut header = [0; SECTOR];
+        header[..8].copy_from_slice(&MAGIC);
+        header[8..12].copy_from_slice(&VERSION.to_le_bytes());
+        header[12..20].copy_from_slice(&self.replica.to_le_bytes());
+        header[20..24].copy_from_slice(&self.number.to_le_bytes());
+        header[24..32].copy_from_slice(&self.salt.to_le_bytes());
+        header[32..36].copy_from_slice(&self.sectors.to_le_bytes());
+        let sum = crc32c::crc32c(&header[..508]);
+        header[508..].copy_from_slice(&sum.to_le_bytes());
+        header
+    }
+
+    pub(super) fn damage(&self, sector: u32, reason: impl Into<String>) -> Damage {
+        Damage::new(&self.path, u64::from(sector) * SECTOR as u64, reason)
+    }
+}
+
+/// Writes zeros, synced piece by piece so that no other sync waits for all of them.
+pub(super) async fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
+    let zeros = vec![0; ZEROS_AT_ONCE.min((to - from) as usize)];
+    let mut at = from;
+    while at < to {
+        let piece = &zeros[..zeros.len().min((to - at) as usize)];
+        file.write_all_at(piece, at)?;
+        file.sync().await?;
+        at += piece.len() as u64;
+    }
+    Ok(())
+}
