@@ -1,0 +1,143 @@
+//! A store's data directory: one `skv up` at a time uses it.
+
+use std::fs::{self, File, TryLockError};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context as _, bail};
+
+use super::record::Record;
+
+const RECORD: &str = "cluster.json";
+const LOCK: &str = "lock";
+const MANAGER: &str = "manager";
+
+/// A data directory that nobody else uses.
+#[derive(Debug)]
+pub(super) struct DataDir {
+    path: PathBuf,
+    _lock: File,
+}
+
+impl DataDir {
+    /// Makes the directory if need be, and locks it.
+    pub(super) fn open(path: &Path) -> anyhow::Result<DataDir> {
+        fs::create_dir_all(path.join("logs"))
+            .with_context(|| format!("can't make the data directory {}", path.display()))?;
+        let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
+        let lock = lock_file(&path)?;
+        match lock.try_lock() {
+            Ok(()) => Ok(DataDir { path, _lock: lock }),
+            Err(TryLockError::WouldBlock) => {
+                let by = read_record(&path).ok().flatten().and_then(|record| record.supervisor);
+                let by = by.map_or(String::new(), |process| format!(" by process {}", process.pid));
+                bail!(
+                    "{} is in use{by}: stop it with `skv down --data-dir {0}`, or name another directory",
+                    path.display()
+                );
+            }
+            Err(TryLockError::Error(error)) => {
+                Err(error).with_context(|| format!("can't lock {}", path.display()))
+            }
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What the directory remembers; `None` if it is new.
+    pub(super) fn load(&self) -> anyhow::Result<Option<Record>> {
+        read_record(&self.path)
+    }
+
+    /// Replaces what the directory remembers, in one step.
+    pub(super) fn save(&self, record: &Record) -> anyhow::Result<()> {
+        let file = self.path.join(RECORD);
+        let write = || -> io::Result<()> {
+            let new = file.with_extension("new");
+            let mut out = File::create(&new)?;
+            out.write_all(&serde_json::to_vec_pretty(record)?)?;
+            out.sync_all()?;
+            fs::rename(&new, &file)?;
+            File::open(&self.path)?.sync_all()
+        };
+        write().with_context(|| format!("can't write {}", file.display()))
+    }
+
+    /// Removes the shard manager's data.
+    pub(super) fn forget_manager(&self) -> anyhow::Result<()> {
+        let manager = self.path.join(MANAGER);
+        match fs::remove_dir_all(&manager) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                Err(error).with_context(|| format!("can't remove {}", manager.display()))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What a directory remembers, without locking it.
+pub(super) fn read_record(path: &Path) -> anyhow::Result<Option<Record>> {
+    let file = path.join(RECORD);
+    match fs::read(&file) {
+        Ok(bytes) => {
+            let record = serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is damaged; it only holds ports: remove it", file.display()))?;
+            Ok(Some(record))
+        }
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(error).with_context(|| format!("can't read {}", file.display())),
+    }
+}
+
+/// Whether somebody uses the directory.
+pub(super) fn is_locked(path: &Path) -> anyhow::Result<bool> {
+    Ok(matches!(lock_file(path)?.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Where a member keeps its data.
+pub(super) fn member_dir(path: &Path, member: &super::record::Member) -> PathBuf {
+    if member.group().is_none() { path.join(MANAGER) } else { path.join(&member.name) }
+}
+
+/// Where a process writes its log.
+pub(super) fn log_file(path: &Path, name: &str) -> PathBuf {
+    path.join("logs").join(format!("{name}.log"))
+}
+
+fn lock_file(path: &Path) -> anyhow::Result<File> {
+    let lock = path.join(LOCK);
+    File::options()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(&lock)
+        .with_context(|| format!("can't open {}", lock.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_in_use_is_refused_and_free_again_afterwards() {
+        let temporary = tempfile::tempdir().unwrap();
+        let first = DataDir::open(temporary.path()).unwrap();
+        let message = DataDir::open(temporary.path()).unwrap_err().to_string();
+        assert!(message.contains("is in use"), "{message}");
+        assert!(is_locked(temporary.path()).unwrap());
+        drop(first);
+        DataDir::open(temporary.path()).unwrap();
+    }
+
+    #[test]
+    fn a_damaged_record_says_what_to_do() {
+        let temporary = tempfile::tempdir().unwrap();
+        let dir = DataDir::open(temporary.path()).unwrap();
+        assert_eq!(dir.load().unwrap(), None);
+        fs::write(temporary.path().join(RECORD), "{").unwrap();
+        let message = dir.load().unwrap_err().to_string();
+        assert!(message.contains("cluster.json is damaged"), "{message}");
+    }
+}

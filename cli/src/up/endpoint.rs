@@ -1,0 +1,34 @@
+//! How other commands find the store that was started last.
+
+use std::path::PathBuf;
+
+use super::{data_dir, home};
+
+/// A store that `skv up` runs on this machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Endpoint {
+    /// Its name.
+    pub(crate) name: String,
+    /// Its data directory.
+    pub(crate) data_dir: PathBuf,
+    /// The address of its shard manager, `HOST:PORT`.
+    pub(crate) manager: String,
+}
+
+/// The store of the last `skv up`. An error says what to do if there is none that runs.
+pub(crate) fn find() -> anyhow::Result<Endpoint> {
+    let Some(current) = home::current()? else {
+        anyhow::bail!(
+            "no store is known: start one with `skv up -f FILE`, or name its shard manager with --manager HOST:PORT"
+        );
+    };
+    let home::Current { name, data_dir } = current;
+    let record = data_dir::read_record(&data_dir)?.filter(super::record::Record::is_running);
+    match record.and_then(|record| record.manager_address()) {
+        Some(manager) => Ok(Endpoint { name, data_dir, manager }),
+        None => anyhow::bail!(
+            "{name} in {} isn't running: start it with `skv up`, or name a shard manager with --manager HOST:PORT",
+            data_dir.display()
+        ),
+    }
+}

@@ -1,0 +1,202 @@
+//! How each process is called. Pure: from the manifest and the record to command lines.
+
+use std::path::{Path, PathBuf};
+
+use skv_resource::{LogFormat, ShardedKv};
+
+use super::binaries::Binaries;
+use super::data_dir::{log_file, member_dir};
+use super::record::{Member, Record, Role, loopback};
+
+/// A process to start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Launch {
+    pub(super) program: PathBuf,
+    pub(super) arguments: Vec<String>,
+    pub(super) log: PathBuf,
+}
+
+/// How to start one member.
+pub(super) fn launch(
+    resource: &ShardedKv,
+    record: &Record,
+    member: &Member,
+    dir: &Path,
+    binaries: &Binaries,
+) -> Launch {
+    let mut line = CommandLine::default();
+    let log_format = match resource.spec.server.log_format {
+        LogFormat::Text => "text",
+        LogFormat::Json => "json",
+    };
+    line.option("--log-format", log_format);
+    line.option("--http-listen", member.http_address());
+    let data_dir = member_dir(dir, member);
+    let program = match &member.role {
+        Role::Manager => {
+            manager_arguments(&mut line, resource, member, &data_dir);
+            &binaries.manager
+        }
+        Role::Server { peer_port, .. } => {
+            line.option("--peer-listen", loopback(*peer_port));
+            server_arguments(&mut line, resource, record, member, &data_dir);
+            &binaries.server
+        }
+    };
+    Launch { program: program.clone(), arguments: line.0, log: log_file(dir, &member.name) }
+}
+
+fn manager_arguments(line: &mut CommandLine, resource: &ShardedKv, member: &Member, data_dir: &Path) {
+    let spec = &resource.spec;
+    line.option("--listen", member.client_address());
+    line.option("--data-dir", data_dir.display());
+    line.option("--groups", spec.groups);
+    line.option("--replicas", spec.replicas);
+    line.option("--shards", spec.shards);
+    line.option("--hash", spec.hash);
+    line.option("--max-key-bytes", spec.limits.max_key_bytes);
+    line.option("--max-value-bytes", spec.limits.max_value_bytes);
+    line.option("--max-sessions-per-shard", spec.limits.max_sessions_per_shard);
+    line.option("--session-ttl-ms", spec.limits.session_ttl_seconds * 1000);
+}
+
+fn server_arguments(
+    line: &mut CommandLine,
+    resource: &ShardedKv,
+    record: &Record,
+    member: &Member,
+    data_dir: &Path,
+) {
+    let spec = &resource.spec;
+    line.option("--server", &member.name);
+    if let Some(group) = member.group() {
+        line.option("--group", group);
+    }
+    line.option("--client-listen", member.client_address());
+    if let Some(manager) = record.manager_address() {
+        line.option("--shard-manager", manager);
+    }
+    line.option("--peers", peers(record, member));
+    if let Some(threads) = spec.server.worker_threads {
+        line.option("--worker-threads", threads);
+    }
+    if spec.server.log_operations {
+        line.flag("--log-operations");
+    }
+    line.option("--heartbeat-ms", spec.tuning.heartbeat_ms);
+    line.option("--election-timeout-ms", spec.tuning.election_timeout_ms);
+    line.option("--snapshot-log-bytes", spec.tuning.snapshot_log_bytes);
+    if spec.storage.memory_only {
+        line.flag("--memory-only");
+    } else {
+        line.option("--data-dir", data_dir.display());
+    }
+}
+
+/// All members of the same group, each `NAME=CLIENT/PEER`.
+fn peers(record: &Record, member: &Member) -> String {
+    let of_group = record.members.iter().filter(|other| other.group() == member.group());
+    let peers = of_group.filter_map(|other| match other.role {
+        Role::Manager => None,
+        Role::Server { peer_port, .. } => {
+            Some(format!("{}={}/{}", other.name, other.client_address(), loopback(peer_port)))
+        }
+    });
+    peers.collect::<Vec<_>>().join(",")
+}
+
+#[derive(Default)]
+struct CommandLine(Vec<String>);
+
+impl CommandLine {
+    fn option(&mut self, name: &str, value: impl std::fmt::Display) {
+        self.0.push(format!("{name}={value}"));
+    }
+
+    fn flag(&mut self, name: &str) {
+        self.0.push(name.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::up::record::Shape;
+
+    fn arguments(spec: &str, name: &str) -> Vec<String> {
+        let yaml = format!(
+            "{{apiVersion: shardedkv.io/v1alpha1, kind: ShardedKV, metadata: {{name: demo}}, spec: {spec}}}"
+        );
+        let resource = skv_resource::parse(&yaml).unwrap();
+        let mut record = Record::new(Shape::of(&resource));
+        for (port, place) in (1..).zip(record.members.iter_mut().flat_map(|member| member.ports_mut())) {
+            *place = port;
+        }
+        let binaries = Binaries { manager: "/bin/shardmanager".into(), server: "/bin/kvserver".into() };
+        let member = record.members.iter().find(|member| member.name == name).unwrap();
+        let launch = launch(&resource, &record, member, Path::new("/data"), &binaries);
+        assert_eq!(launch.log, Path::new("/data/logs").join(format!("{name}.log")));
+        launch.arguments
+    }
+
+    #[test]
+    fn the_manager_knows_the_shape_and_the_limits() {
+        assert_eq!(
+            arguments("{groups: 1, hash: fnv1a}", "demo-manager"),
+            [
+                "--log-format=text",
+                "--http-listen=127.0.0.1:2",
+                "--listen=127.0.0.1:1",
+                "--data-dir=/data/manager",
+                "--groups=1",
+                "--replicas=3",
+                "--shards=240",
+                "--hash=fnv1a",
+                "--max-key-bytes=4096",
+                "--max-value-bytes=1048576",
+                "--max-sessions-per-shard=16384",
+                "--session-ttl-ms=600000",
+            ]
+        );
+    }
+
+    #[test]
+    fn a_server_knows_its_group_and_where_all_others_are() {
+        assert_eq!(
+            arguments("{replicas: 1}", "demo-g1-0"),
+            [
+                "--log-format=text",
+                "--http-listen=127.0.0.1:7",
+                "--peer-listen=127.0.0.1:8",
+                "--server=demo-g1-0",
+                "--group=g1",
+                "--client-listen=127.0.0.1:6",
+                "--shard-manager=127.0.0.1:1",
+                "--peers=demo-g1-0=127.0.0.1:6/127.0.0.1:8",
+                "--heartbeat-ms=50",
+                "--election-timeout-ms=250",
+                "--snapshot-log-bytes=67108864",
+                "--data-dir=/data/demo-g1-0",
+            ]
+        );
+        let of_three = arguments("{}", "demo-g0-1");
+        assert!(
+            of_three.contains(
+                &"--peers=demo-g0-0=127.0.0.1:3/127.0.0.1:5,demo-g0-1=127.0.0.1:6/127.0.0.1:8,demo-g0-2=127.0.0.1:9/127.0.0.1:11"
+                    .to_owned()
+            ),
+            "{of_three:?}"
+        );
+    }
+
+    #[test]
+    fn settings_of_the_server_become_flags() {
+        let spec =
+            "{server: {workerThreads: 2, logOperations: true, logFormat: json}, storage: {memoryOnly: true}}";
+        let arguments = arguments(spec, "demo-g0-0");
+        for expected in ["--worker-threads=2", "--log-operations", "--log-format=json", "--memory-only"] {
+            assert!(arguments.iter().any(|argument| argument == expected), "{expected}: {arguments:?}");
+        }
+        assert!(!arguments.iter().any(|argument| argument.starts_with("--data-dir")), "{arguments:?}");
+    }
+}
