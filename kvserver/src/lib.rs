@@ -7,20 +7,20 @@
 //! `replica::read`, `store`.
 
 pub mod addresses;
-mod checked_file;
+pub mod checked_file;
 pub mod clock;
 pub mod disk;
 pub mod entropy;
 pub mod log;
-mod manager;
-mod map_copy;
+pub mod manager;
+pub mod map_copy;
 pub mod metrics;
-mod net;
+pub mod net;
 pub mod options;
 pub mod process;
 pub mod raft;
 pub mod replica;
 pub mod server;
-mod services;
+pub mod services;
 pub mod snapshot;
 pub mod store;

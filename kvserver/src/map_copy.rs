@@ -9,11 +9,10 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use skv_proto::{ShardOwner, v1};
 use skv_sharding::{GroupId, Replica, ReplicaId, ShardMap};
-use tokio::sync::oneshot;
 
 use crate::addresses::Addresses;
 use crate::checked_file;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::manager::Manager;
 
 const FORMAT: &str = "skv-map-copy/1";
@@ -107,12 +106,8 @@ impl MapCopy {
 
     async fn save(&self, seen: Arc<Seen>) {
         let (disk, file) = (self.disk.clone(), self.file.clone());
-        let (done, saved) = oneshot::channel();
-        let write = async move {
-            let _ = done.send(checked_file::write(&*disk, &file, FORMAT, &seen.map).await);
-        };
-        self.disk.spawn("map-copy", Box::pin(write));
-        if let Ok(Err(error)) = saved.await {
+        let write = async move { checked_file::write(&*disk, &file, FORMAT, &seen.map).await };
+        if let Err(error) = disk::run(&*self.disk, "map-copy", write).await.flatten() {
             tracing::warn!(%error, file = %self.file.display(), "the copy of the shard map can't be kept");
         }
     }

@@ -95,7 +95,7 @@ pub struct Tuning {
     pub snapshot_log_bytes: u64,
     /// The size of one file of the log.
     #[arg(long, env = "SKV_LOG_SEGMENT_BYTES", default_value_t = 16 << 20)]
-    pub log_segment_bytes: u64,
+    pub log_segment_bytes: u32,
     /// A replica is replaced by an empty one of the same server when it has been silent
     /// for this long, in ms.
     #[arg(long, env = "SKV_REPLACE_AFTER_MS", default_value_t = 30_000)]

@@ -9,8 +9,9 @@ use skv_proto::v1::append_entries_response::{Matched, Result as Outcome};
 use super::types::{LogEntry, LogId, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
 
-/// Bytes that an entry takes in the log beside its payload, at most; a membership is small.
-const ENTRY_OVERHEAD: usize = 1024;
+/// Bytes that an entry takes in the log beside its payload, at most. Memberships have a
+/// reserve of their own there.
+const ENTRY_OVERHEAD: usize = 64;
 
 /// An append request as a message.
 pub fn to_wire(request: AppendEntriesRequest<TypeConfig>) -> Append {

@@ -4,7 +4,7 @@
 pub mod append;
 pub mod header;
 pub mod log_store;
-// pub mod network;
+pub mod network;
 pub mod runtime;
 pub mod state_machine;
 pub mod types;

@@ -162,8 +162,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
-        if let Some(heartbeats) = &self.heartbeats {
-            return async move { Ok(input.then(|request| heartbeats.send(request)).boxed()) }.boxed();
+        if let Some(heartbeats) = self.heartbeats.clone() {
+            let answers = input.then(move |request| {
+                let heartbeats = heartbeats.clone();
+                async move { heartbeats.send(request).await }
+            });
+            return async move { Ok(answers.boxed()) }.boxed();
         }
         async move {
             let sent = Arc::new(AtomicU64::new(0));
@@ -339,6 +343,7 @@ async fn deadline<T>(
 
 /// A lasting stream for heartbeats: openraft asks for a new one for each, which would cost
 /// every ReadIndex round the opening of a stream.
+#[derive(Clone)]
 struct HeartbeatStream {
     queue: mpsc::Sender<Heartbeat>,
 }

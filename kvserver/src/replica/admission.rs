@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{ChangeMembers, RaftMetrics};
 use skv_proto::v1;
@@ -32,7 +33,7 @@ pub(super) struct Orders {
     /// Under which version.
     pub(super) version: MapRevision,
     /// The group's founding record, until the group is founded.
-    pub(super) founding: Option<v1::BootstrapRecordEntry>,
+    pub(super) founding: Option<v1::BootstrapRecord>,
     /// Empty replicas that wait to be admitted.
     pub(super) candidates: Vec<Replica>,
 }
@@ -54,7 +55,10 @@ impl Running {
             if self.store.facts().is_none() {
                 if let Some(founding) = orders.founding {
                     tracing::info!(group = %self.place.group, uid = %self.place.uid, "founding the group");
-                    self.propose_control(encode_found(clock.now_ms(), founding)).await;
+                    match encode_found(clock.now_ms(), self.place.cluster, founding, orders.version.0) {
+                        Ok(entry) => drop(self.propose_control(entry).await),
+                        Err(error) => tracing::error!(group = %self.place.group, %error, "the manager's record can't be"),
+                    }
                 }
                 continue;
             }
@@ -102,7 +106,7 @@ impl Running {
         let Change { joins, server, leaves, voters } = change;
         // A manager that was restored from an old copy must not undo what a newer one did.
         match self.propose_control(encode_obey(clock.now_ms(), version.0)).await {
-            Some(Applied::Obeyed(true)) => {}
+            Some(Applied::Obeyed { accepted: true, .. }) => {}
             Some(_) => {
                 tracing::warn!(group = %self.place.group, %version, "the manager's word is older than the group's; not obeyed");
                 return;

@@ -5,7 +5,7 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 use crate::options::Tuning;
 
 /// The configuration of every group.
-pub fn raft_config(tuning: &Tuning) -> Result<Config, ConfigError> {
+pub(super) fn raft_config(tuning: &Tuning) -> Result<Config, ConfigError> {
     let election_max = tuning.election_timeout_ms * 2;
     Config {
         heartbeat_interval: tuning.heartbeat_ms,

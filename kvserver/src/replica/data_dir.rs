@@ -16,6 +16,7 @@ use std::sync::Arc;
 
 use openraft::storage::RaftLogStorage as _;
 use serde::{Deserialize, Serialize};
+use skv_proto::v1;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
 
 use crate::checked_file::{self, ReadError};
@@ -26,7 +27,8 @@ use crate::raft::header::Place;
 use crate::raft::log_store::LogStore;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::{SnapshotMeta, Vote};
-use crate::snapshot;
+use crate::raft::wire::Wire as _;
+use crate::snapshot::{self, SnapshotDir};
 use crate::store::{Store, StoreView};
 
 const IDENTITY_FORMAT: &str = "skv-identity/1";
@@ -133,12 +135,18 @@ impl DataDir {
                 offset: 0,
                 reason: "the file is missing".into(),
             })?;
-        let (log, recovered) =
-            Log::open(self.disk.clone(), dir.join("log"), identity.replica, self.log_options.clone()).await?;
+        let (log, recovered) = Log::open(self.disk.clone(), &dir.join("log"), &self.log_options).await?;
+        if recovered.replica != identity.replica.0 {
+            return Err(OpenError::Damaged {
+                file: dir.join("log").display().to_string(),
+                offset: 0,
+                reason: format!("it is the log of replica {}", ReplicaId(recovered.replica)),
+            });
+        }
         let state = StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await?;
         // What was purged must lie in a snapshot, or it is gone.
         let covered = state.covered();
-        if let Some(purged) = recovered.purged.filter(|purged| covered.is_none_or(|covered| covered < purged.index)) {
+        if let Some(purged) = log.purged().filter(|purged| covered.is_none_or(|covered| covered < purged.index)) {
             return Err(OpenError::Damaged {
                 file: dir.join("snapshots").display().to_string(),
                 offset: 0,
@@ -163,7 +171,7 @@ impl DataDir {
     async fn prepare(&self, new: &Path, identity: &Identity) -> io::Result<()> {
         self.disk.remove_dir_all(new)?;
         self.disk.create_dir_all(&new.join("snapshots"))?;
-        Log::format(self.disk.clone(), new.join("log"), identity.replica, self.log_options.clone()).await
+        Log::format(&self.disk, &new.join("log"), identity.replica.0, &self.log_options).await
     }
 
     /// Replaces a group's replica by a new one that begins with a snapshot and a vote. The
@@ -178,11 +186,22 @@ impl DataDir {
     ) -> io::Result<()> {
         let reborn = self.reborn_dir(identity.group);
         self.prepare(&reborn, &identity).await?;
-        let opened =
-            Log::open(self.disk.clone(), reborn.join("log"), identity.replica, self.log_options.clone()).await;
+        let opened = Log::open(self.disk.clone(), &reborn.join("log"), &self.log_options).await;
         let (log, _) = opened.map_err(io::Error::other)?;
+        let finished = log.finished();
         LogStore::new(log).save_vote(&vote).await?;
-        snapshot::write(&self.disk, &reborn.join("snapshots"), &meta, view).await?;
+        finished.wait().await;
+        let snapshots = SnapshotDir::open(self.disk.clone(), reborn.join("snapshots")).map_err(io::Error::other)?;
+        let snapshots = Arc::new(snapshots);
+        let (cluster_id, group_uid) = view.identity();
+        let header = v1::SnapshotHeader {
+            last_log_id: meta.last_log_id.as_ref().map(|id| id.to_wire()),
+            membership: Some(meta.last_membership.to_wire()),
+            cluster_id,
+            group_uid,
+        };
+        let snapshot = snapshots.write(header, view.into_items()).await?;
+        snapshots.keep(snapshot).await?;
         checked_file::write(&*self.disk, &reborn.join("identity"), IDENTITY_FORMAT, &identity).await?;
         self.disk.sync_dir(&reborn)?;
         self.disk.sync_dir(&self.root)?;
@@ -248,8 +267,8 @@ impl From<ReadError> for OpenError {
 impl From<log::OpenError> for OpenError {
     fn from(error: log::OpenError) -> Self {
         match error {
-            log::OpenError::Damaged { file, offset, reason } => {
-                OpenError::Damaged { file: file.display().to_string(), offset, reason: reason.to_string() }
+            log::OpenError::Damaged(log::Damage { file, offset, reason }) => {
+                OpenError::Damaged { file: file.display().to_string(), offset, reason }
             }
             log::OpenError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
             log::OpenError::Io { .. } => OpenError::Io(error.to_string()),
@@ -261,7 +280,7 @@ impl From<snapshot::OpenError> for OpenError {
     fn from(error: snapshot::OpenError) -> Self {
         match error {
             snapshot::OpenError::Damaged { file, offset, reason } => {
-                OpenError::Damaged { file: file.display().to_string(), offset, reason: reason.to_string() }
+                OpenError::Damaged { file: file.display().to_string(), offset, reason }
             }
             snapshot::OpenError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
             snapshot::OpenError::Io { .. } => OpenError::Io(error.to_string()),

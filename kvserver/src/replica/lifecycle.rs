@@ -1,15 +1,15 @@
 //! From an empty directory to a running replica, and round again when its files were
 //! damaged or its group has moved on without it.
 
-use std::future::Future;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::storage::RaftLogStorage as _;
 use parking_lot::Mutex;
 use skv_sharding::{Replica as Member, ReplicaId};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -22,7 +22,7 @@ use super::{
 };
 use crate::addresses::{Addresses, Listener};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::entropy;
 use crate::manager::Manager;
 use crate::map_copy::MapCopy;
@@ -125,7 +125,7 @@ pub async fn run(env: Arc<Environment>, replica: Arc<Replica>, stop: Cancellatio
                 tracing::error!(%group, reason, "the replica's files can't be trusted; a new replica takes its place");
                 waiting(&replica, None, &reason);
                 let data = env.data.clone();
-                let kept = on_disk(&env.disk, "quarantine", async move { data.quarantine(group) }).await;
+                let kept = disk::run(&*env.disk, "quarantine", async move { data.quarantine(group) }).await.flatten();
                 match kept {
                     Ok(kept) => tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter"),
                     Err(error) => return Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
@@ -148,27 +148,13 @@ fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
     replica.set(State::Waiting { replica: id, reason: reason.to_owned() });
 }
 
-/// Runs a future that blocks on the disk where that does no harm.
-pub(super) async fn on_disk<T: Send + 'static>(
-    disk: &Arc<dyn Disk>,
-    name: &str,
-    work: impl Future<Output = T> + Send + 'static,
-) -> T {
-    let (done, result) = oneshot::channel();
-    disk.spawn(name, Box::pin(async move { drop(done.send(work.await)) }));
-    match result.await {
-        Ok(result) => result,
-        // The task can only vanish together with the runtime that would poll this one.
-        Err(_) => std::future::pending().await,
-    }
-}
-
 async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToken) -> End {
     let group = replica.group;
     let store = Arc::new(Store::new(entropy::random_id()));
     let opened = {
         let (data, store) = (env.data.clone(), store.clone());
-        on_disk(&env.disk, "open", async move { data.open(group, store).await }).await
+        let open = async move { data.open(group, store).await };
+        disk::run(&*env.disk, "open", open).await.unwrap_or_else(|e| Err(OpenError::Io(e.to_string())))
     };
     let Opened { mut identity, log, state } = match opened {
         Ok(opened) => opened,
@@ -196,7 +182,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         Ok(config) => Arc::new(config),
         Err(error) => return End::Failed(format!("the tuning can't be: {error}")),
     };
-    let space = log.space();
+    let (space, log_finished) = (log.space(), log.finished());
     let (snapshots, applied_bytes) = (state.snapshots(), state.applied_bytes());
     let network = NetworkFactory::new(place, env.addresses.clone(), env.dial.clone());
     let mut log_store = LogStore::new(log);
@@ -232,15 +218,22 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         orders: Mutex::new(Orders::default()),
         hold,
         applied_bytes,
+        resetting: AtomicBool::new(false),
         rebirth: CancellationToken::new(),
     });
     replica.set(State::Running(running.clone()));
     let end = serve(env, &running, stop).await;
-    if !matches!(end, End::Stopped) {
-        waiting(replica, None, "its Raft ends");
+    match end {
+        End::Stopped => replica.set(State::Stopped),
+        _ => waiting(replica, None, "its Raft ends"),
     }
-    if tokio::time::timeout(SHUTDOWN, running.raft.shutdown()).await.is_err() {
-        tracing::warn!(%group, "openraft didn't stop within {SHUTDOWN:?}");
+    let ended = async {
+        let _ = running.raft.shutdown().await;
+        drop(running);
+        log_finished.wait().await;
+    };
+    if tokio::time::timeout(SHUTDOWN, ended).await.is_err() {
+        tracing::warn!(%group, "the replica's tasks didn't end within {SHUTDOWN:?}");
     }
     end
 }
@@ -249,7 +242,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
 async fn join(env: &Environment, identity: &mut Identity, belongs: Belongs) -> std::io::Result<Place> {
     identity.belongs = Some(belongs);
     let (data, saved) = (env.data.clone(), *identity);
-    on_disk(&env.disk, "identity", async move { data.save_identity(&saved).await }).await?;
+    disk::run(&*env.disk, "identity", async move { data.save_identity(&saved).await }).await??;
     let Belongs { cluster, uid, incarnation } = belongs;
     Ok(Place { cluster, group: identity.group, uid, incarnation, replica: identity.replica })
 }
@@ -295,11 +288,14 @@ async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &Cancellati
 async fn fatal(running: &Running) -> String {
     let mut metrics = running.raft.metrics();
     loop {
-        if let Err(fatal) = &metrics.borrow_watched().running_state {
-            return fatal.to_string();
-        }
-        if metrics.changed().await.is_err() {
-            return "openraft has ended".into();
+        let stopped = metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string);
+        let ended = stopped.is_none() && metrics.changed().await.is_err();
+        let reason = stopped.or_else(|| ended.then(|| "openraft has ended".to_owned()));
+        if let Some(reason) = reason {
+            if running.resetting.load(Ordering::Relaxed) {
+                std::future::pending::<()>().await;
+            }
+            return reason;
         }
     }
 }
@@ -322,7 +318,7 @@ impl Running {
             }
         }
         let (data, group) = (env.data.clone(), self.place.group);
-        let cleared = on_disk(&env.disk, "quarantine", async move { data.clear_quarantine(group) }).await;
+        let cleared = disk::run(&*env.disk, "quarantine", async move { data.clear_quarantine(group) }).await.flatten();
         if let Err(error) = cleared {
             tracing::warn!(%group, %error, "damaged files of a predecessor can't be removed");
         }

@@ -17,6 +17,7 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use parking_lot::{Mutex, RwLock};
 use skv_proto::Error;
@@ -33,10 +34,10 @@ pub use propose::{Answer, Proposer};
 pub use read::ReadBarrier;
 pub use readiness::Readiness;
 
-use crate::log::Space;
+use crate::log::{Space, SpaceError};
 use crate::map_copy::MapCopy;
 use crate::raft::header::Place;
-use crate::raft::log_store::LogReader;
+use crate::raft::log_store::LogStoreReader;
 use crate::raft::state_machine::StateMachine;
 pub use crate::raft::types::TypeConfig;
 use crate::snapshot::SnapshotDir;
@@ -143,19 +144,31 @@ pub struct Running {
     /// What this server knows of the other groups.
     pub map: Arc<MapCopy>,
     /// Its log, to read what openraft hasn't applied.
-    log: tokio::sync::Mutex<LogReader>,
+    log: tokio::sync::Mutex<LogStoreReader>,
     /// What the manager has ordered.
     orders: Mutex<Orders>,
     /// While true, proposals wait: the leadership is being handed over.
     hold: watch::Sender<bool>,
+    /// openraft was stopped on purpose, to begin a new life.
+    resetting: AtomicBool,
     /// Ends this life of the replica: its directory was made anew.
     rebirth: CancellationToken,
     /// Bytes applied since the last snapshot.
-    applied_bytes: Arc<std::sync::atomic::AtomicU64>,
+    applied_bytes: Arc<AtomicU64>,
 }
 
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Running").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl From<SpaceError> for Error {
+    fn from(error: SpaceError) -> Self {
+        match error {
+            SpaceError::DiskFull => Error::DiskFull(error.to_string()),
+            SpaceError::TooLarge { .. } => Error::InvalidArgument(error.to_string()),
+            SpaceError::Stopped(_) => Error::Unavailable(error.to_string()),
+        }
     }
 }

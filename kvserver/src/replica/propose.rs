@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::leader::LeaderHints;
 use super::{Raft, TypeConfig};
 use crate::clock::Clock;
-use crate::log::{DiskFull, Reservation, Space};
+use crate::log::{Reservation, Space};
 use crate::raft::types::EncodedEntry;
 use crate::store::{Applied, Outcome, encode_batch};
 
@@ -152,9 +152,8 @@ async fn propose_one(
     }
     let reservation = match parts.space.reserve(bytes).await {
         Ok(reservation) => reservation,
-        Err(DiskFull) => {
-            let error = Error::DiskFull("the leader has no room for its next log segment".into());
-            refuse(batch, &error);
+        Err(error) => {
+            refuse(batch, &error.into());
             return None;
         }
     };

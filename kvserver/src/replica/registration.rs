@@ -106,7 +106,7 @@ impl Running {
     async fn take_plan(&self, response: v1::RegisterReplicaResponse) -> Option<Superseded> {
         let version = MapRevision(response.manager_version);
         match response.plan? {
-            Plan::Bootstrap(record) => self.found(response.cluster_id, version, record).await,
+            Plan::Bootstrap(record) => self.found(version, record).await,
             Plan::Join(join) => {
                 if join.incarnation > self.place.incarnation.0 {
                     let reason = format!(
@@ -127,7 +127,7 @@ impl Running {
 
     /// Starts the group's Raft with exactly the record's members. All of them may do so; the
     /// log is empty in each, and the record is written once.
-    async fn found(&self, cluster_id: u64, version: MapRevision, record: v1::BootstrapRecord) {
+    async fn found(&self, version: MapRevision, record: v1::BootstrapRecord) {
         if record.group_uid != self.place.uid.0 || !record.members.iter().any(|m| m.id == self.place.replica.0) {
             return;
         }
@@ -138,9 +138,7 @@ impl Running {
                 tracing::debug!(group = %self.place.group, %error, "another member was faster");
             }
         }
-        let founding =
-            v1::BootstrapRecordEntry { cluster_id, record: Some(record), manager_version: version.0 };
-        *self.orders.lock() = Orders { version, founding: Some(founding), candidates: Vec::new() };
+        *self.orders.lock() = Orders { version, founding: Some(record), candidates: Vec::new() };
     }
 
     /// What this replica knows of its group; `None` before it is founded.
@@ -175,7 +173,7 @@ impl Running {
                 .into_iter()
                 .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })
                 .collect(),
-            obeyed_version: obeyed_version.0,
+            obeyed_version,
             shards: facts.shards,
             hash: v1::Hash::from(facts.hash) as i32,
             confirmed,

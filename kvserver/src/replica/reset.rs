@@ -2,16 +2,20 @@
 //! of the group's next incarnation. What it hasn't seen is lost, which is why a person
 //! has to ask for it. The old identity ends with the old incarnation (invariant 6).
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::{EntryPayload, Membership, RaftLogReader as _};
+use openraft::storage::RaftLogReader as _;
+use openraft::vote::RaftLeaderId as _;
+use openraft::{EntryPayload, Membership};
 use skv_proto::Error;
 use skv_sharding::{Incarnation, ReplicaId};
 
-use super::lifecycle::{Environment, on_disk};
+use super::lifecycle::Environment;
 use super::{Belongs, Identity, Running};
-use crate::entropy;
+use crate::{disk, entropy};
 use crate::raft::types::{LeaderId, LogId, ServerName, SnapshotMeta, StoredMembership, Vote};
 use crate::store::encode_reset;
 
@@ -28,29 +32,33 @@ impl Running {
         if self.store.facts().is_none() {
             return Err(Error::InvalidArgument(format!("this replica of {group} holds no state to go on from")));
         }
-        let internal = |what: &str, error: String| Error::Internal(format!("{what}: {error}"));
-
         tracing::warn!(%group, replica = %self.place.replica, "reviving the group from this replica alone");
-        self.raft.shutdown().await.map_err(|e| internal("stopping openraft", e.to_string()))?;
-        let last = self.apply_rest().await.map_err(|e| internal("applying the rest of the log", e))?;
+        self.resetting.store(true, Ordering::Relaxed);
+        let result = self.succeed_alone(env).await;
+        // Whatever came of it: the replica opens its directory again.
+        self.rebirth.cancel();
+        result.map_err(|error| Error::Internal(format!("the reset failed: {error}")))
+    }
+
+    async fn succeed_alone(&self, env: &Arc<Environment>) -> Result<(Incarnation, LogId), String> {
+        let group = self.place.group;
+        self.raft.shutdown().await.map_err(|e| e.to_string())?;
+        let last = self.apply_rest().await?;
         let incarnation = Incarnation(self.place.incarnation.0 + 1);
-        let entry = encode_reset(env.clock.now_ms(), incarnation);
-        self.store.apply(&entry).map_err(|e| internal("raising the incarnation", e.to_string()))?;
+        self.store.apply(&encode_reset(env.clock.now_ms(), incarnation)).map_err(|e| e.to_string())?;
 
         let replica = ReplicaId(entropy::random_id());
         let belongs = Belongs { cluster: self.place.cluster, uid: self.place.uid, incarnation };
         let identity = Identity { replica, group, belongs: Some(belongs) };
-        let only = Membership::new(vec![[replica].into()], [(replica, ServerName(self.server.clone()))].into_iter().collect::<std::collections::BTreeMap<_, _>>())
-            .map_err(|e| internal("the new membership", e.to_string()))?;
+        let members = BTreeMap::from([(replica, ServerName(self.server.clone()))]);
+        let only = Membership::new(vec![[replica].into()], members).map_err(|e| e.to_string())?;
         let meta = SnapshotMeta { last_log_id: Some(last), last_membership: StoredMembership::new(Some(last), only) };
         // The next term must be above every one in the log.
         let vote = Vote { leader_id: LeaderId::new(last.leader_id.term + 1, replica), committed: false };
 
         let (data, view) = (env.data.clone(), self.store.view());
-        on_disk(&env.disk, "reset", async move { data.rebirth(identity, vote, meta, view).await })
-            .await
-            .map_err(|e| internal("writing the new replica", e.to_string()))?;
-        self.rebirth.cancel();
+        let rebirth = async move { data.rebirth(identity, vote, meta, view).await };
+        disk::run(&*env.disk, "reset", rebirth).await.flatten().map_err(|e| e.to_string())?;
         Ok((incarnation, last))
     }
 

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use openraft::ServerState;
+use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_proto::v1;
 use skv_sharding::ReplicaId;
@@ -92,7 +93,7 @@ impl Running {
             disk_full: self.space.is_full(),
             quorum_lost_ms: self.readiness.quorum_lost(&metrics).map_or(0, millis),
             peers: peers.collect(),
-            obeyed_version: self.store.obeyed_version().0,
+            obeyed_version: self.store.obeyed_version(),
             log_bytes: self.applied_bytes.load(std::sync::atomic::Ordering::Relaxed),
         }
     }

@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_proto::v1::admin_server;
 use skv_proto::{Error, v1};
 use skv_sharding::{GroupId, ReplicaId};

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
-use openraft::raft::AppendEntriesRequest;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError};
 use openraft::storage::Snapshot;
 use parking_lot::Mutex;
 use skv_proto::v1::append_entries_request::{Append, Message};
@@ -16,7 +16,7 @@ use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::log::{DiskFull, Reservation, Space};
+use crate::log::{Reservation, Space};
 use crate::raft::header::FEATURE_LEVEL;
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::raft::append;
@@ -62,7 +62,7 @@ impl raft_server::Raft for RaftService {
         tracing::debug!(from = hello.from, group = %running.place.group, version, "append stream opened");
         let accepted = Outcome::Accepted(Accepted { version, feature_level: FEATURE_LEVEL });
         let results = append_results(running, requests);
-        let responses = stream::once(async { Ok(accepted) })
+        let responses = stream::once(async move { Ok(accepted) })
             .chain(results)
             .map(|result| result.map(|result| v1::AppendEntriesResponse { result: Some(result) }));
         Ok(Response::new(responses.boxed()))
@@ -125,14 +125,14 @@ impl raft_server::Raft for RaftService {
         };
         tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
 
-        let mut spool = running.snapshots.spool(start.length).await.map_err(snapshot_failed)?;
+        let mut spool = running.snapshots.spool(start.length);
         while let Some(message) = messages.message().await? {
             let Some(install_snapshot_request::Message::Chunk(chunk)) = message.message else {
                 return Err(Error::InvalidArgument("expected a chunk of the snapshot".into()).into());
             };
             spool.write(chunk).await.map_err(snapshot_failed)?;
         }
-        let snapshot = spool.finish(&meta).await.map_err(snapshot_failed)?;
+        let snapshot = spool.finish().await.map_err(snapshot_failed)?;
         let answer = running.raft.install_full_snapshot(leader_vote, Snapshot { meta, snapshot }).await;
         let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
         Ok(Response::new(v1::InstallSnapshotResponse { vote: Some(answer.vote.to_wire()) }))
@@ -193,11 +193,17 @@ fn append_results(
         })
     };
 
-    let results = running.raft.stream_append(incoming).map(move |result| {
+    let (raft, readiness) = (running.raft.clone(), running.readiness.clone());
+    let results = stream::once(async move { raft.stream_append(incoming).boxed() }).flatten().map(move |result| {
         // The entries are durable, or will never be: either way their room is accounted for.
         drop(reservations.lock().pop_front());
         match result {
-            Ok(result) => Ok(append::result_to_wire(&result)),
+            Ok(result) => {
+                if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+                    readiness.heard_leader();
+                }
+                Ok(append::result_to_wire(&result))
+            }
             Err(fatal) => Err(Error::Internal(fatal.to_string()).into()),
         }
     });
@@ -213,8 +219,6 @@ async fn admit(
         return Ok((request, None));
     }
     let bytes = append::log_bytes(&request.entries);
-    let reservation = space.reserve(bytes).await.map_err(|DiskFull| {
-        Error::DiskFull("this replica has no room for its next log segment".into())
-    })?;
+    let reservation = space.reserve(bytes).await.map_err(Error::from)?;
     Ok((request, Some(reservation)))
 }
