@@ -16,6 +16,7 @@ mod scan;
 mod sector;
 mod segment;
 mod space;
+mod start;
 mod vote;
 mod writer;
 
@@ -26,19 +27,18 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio_util::sync::{CancellationToken, DropGuard};
+use tokio_util::sync::DropGuard;
 
 use crate::disk::{self, Disk};
 use crate::log::batch::Batch;
 use crate::log::error::Failure;
-use crate::log::housekeeper::{Chore, Housekeeper};
 use crate::log::index::Index;
 use crate::log::record::{Position, Record};
-use crate::log::recovery::{Recovery, recover};
+use crate::log::recovery::recover;
 use crate::log::sector::SECTOR;
 use crate::log::segment::{FEWEST_SECTORS, Segment};
 use crate::log::vote::VoteFile;
-use crate::log::writer::{Op, Writer};
+use crate::log::writer::Op;
 
 pub use entry::{Entry, LogId, Vote};
 pub use error::{Damage, OpenError};
@@ -105,7 +105,7 @@ impl Shared {
     }
 }
 
-/// Tells when all tasks of a log have ended and nothing writes its files any more.
+/// Tells when the tasks that write a log's files have ended.
 #[derive(Debug, Clone)]
 pub struct Finished(Arc<watch::Sender<()>>);
 
@@ -155,7 +155,7 @@ impl Log {
             async move {
                 match recover(&*disk, &dir, cache_bytes).await {
                     Err(error) => drop(opened.send(Err(error))),
-                    Ok(recovery) => start(disk, &dir, recovery, opened).await,
+                    Ok(recovery) => start::start(disk, &dir, recovery, opened).await,
                 }
             }
         };
@@ -173,7 +173,7 @@ impl Log {
         self.shared().space.clone()
     }
 
-    /// Tells when the log's tasks have ended.
+    /// Tells when the log's files are at rest.
     pub fn finished(&self) -> Finished {
         self.finished.clone()
     }
@@ -264,84 +264,4 @@ impl Log {
 
 fn closed() -> io::Error {
     io::Error::other("the log's task has ended")
-}
-
-/// Hands out the log and writes it until its last handle is gone.
-async fn start(
-    disk: Arc<dyn Disk>,
-    dir: &Path,
-    recovery: Recovery,
-    opened: oneshot::Sender<Result<(Log, Recovered), OpenError>>,
-) {
-    let Recovery { segments, index, vote, committed, prepared, .. } = recovery;
-    let Some((active, _)) = segments.back().cloned() else { return };
-    let (replica, sectors) = (active.replica, active.sectors);
-    let failure = Failure::default();
-    let close = CancellationToken::new();
-    let (finished, running) = watch::channel(());
-
-    let (chores, chores_todo) = mpsc::unbounded_channel();
-    if prepared.is_none() {
-        let _ = chores.send(Chore::Prepare(active.number + 1));
-    }
-    let space = Space::new(sectors, prepared.map(Arc::new), failure.clone(), close.clone());
-    let position = Position { purged: index.purged(), last: index.last(), committed };
-    let state = State {
-        index,
-        segments: segments.iter().map(|(s, _)| (s.number, s.clone())).collect(),
-        vote,
-        committed,
-    };
-    let shared =
-        Arc::new(Shared { state: Mutex::new(state), space: space.clone(), failure: failure.clone() });
-
-    let housekeeper = Housekeeper {
-        disk: disk.clone(),
-        dir: dir.to_owned(),
-        replica,
-        sectors,
-        space,
-        failure,
-        chores: chores_todo,
-    };
-    let (requests, requests_todo) = mpsc::unbounded_channel();
-    let (keeping, reading) = (running.clone(), running.clone());
-    disk.spawn(
-        "log-housekeeper",
-        Box::pin(async move {
-            housekeeper.run().await;
-            drop(keeping);
-        }),
-    );
-    disk.spawn(
-        "log-read",
-        Box::pin(async move {
-            reader::serve(requests_todo).await;
-            drop(reading);
-        }),
-    );
-
-    let (ops, ops_todo) = mpsc::unbounded_channel();
-    let writer = Writer {
-        shared: shared.clone(),
-        vote_file: recovery.vote_file,
-        segments,
-        next_sector: recovery.next_sector,
-        next_batch: recovery.next_batch,
-        position,
-        chores,
-        batch: Batch::new(),
-        placed: Vec::new(),
-        waiting: Vec::new(),
-    };
-    let log = Log {
-        ops,
-        reader: LogReader { shared, requests },
-        finished: Finished(Arc::new(finished)),
-        _close: Arc::new(close.drop_guard()),
-    };
-    if opened.send(Ok((log, Recovered { replica, torn: recovery.torn }))).is_ok() {
-        writer.run(ops_todo).await;
-    }
-    drop(running);
 }

@@ -11,7 +11,7 @@ use crate::log::index::Index;
 use crate::log::record::{Position, Record};
 use crate::log::scan::{Scanned, scan};
 use crate::log::sector::SECTOR;
-use crate::log::segment::{Place, Segment, write_zeros};
+use crate::log::segment::{Active, Older, Place, Segment, write_zeros};
 use crate::log::vote::VoteFile;
 
 /// A log that has been read.
@@ -21,11 +21,9 @@ pub(super) struct Recovery {
     pub(super) vote: Option<Vote>,
     pub(super) index: Index,
     pub(super) committed: Option<LogId>,
-    /// All segments up to the active one, each with the highest index that it ever held.
-    pub(super) segments: VecDeque<(Arc<Segment>, Option<u64>)>,
-    /// Where the active segment continues.
-    pub(super) next_sector: u32,
-    pub(super) next_batch: u32,
+    /// All segments before the active one.
+    pub(super) segments: VecDeque<Older>,
+    pub(super) active: Active,
     /// The segment that was prepared to follow.
     pub(super) prepared: Option<Segment>,
     pub(super) torn: Option<TornBatch>,
@@ -46,8 +44,8 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
     let (vote_file, replica, vote) = VoteFile::open(disk, dir)?;
 
     let mut replay = Replay { index: Index::new(cache_limit), purged: None, committed: None };
-    let mut segments: VecDeque<(Arc<Segment>, Option<u64>)> = VecDeque::new();
-    let mut active: Option<Scanned> = None;
+    let mut segments = VecDeque::new();
+    let mut active: Option<(Active, Scanned)> = None;
     let mut prepared = None;
     let mut bytes = Vec::new();
     for number in numbers {
@@ -59,19 +57,23 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
         if segment.replica != replica {
             return Err(segment.damage(0, "it belongs to another replica").into());
         }
-        if active.as_ref().is_some_and(|a| a.sealed.is_none()) {
-            check_unused(&segment, &bytes)?;
-            if prepared.replace(segment).is_some() {
-                return Err(Damage::new(&path, 0, "the segment before it was never used").into());
+        match active.as_ref().map(|(_, scanned)| scanned.sealed) {
+            // The one before hasn't ended: this one was only prepared.
+            Some(None) => {
+                check_unused(&segment, &bytes)?;
+                if prepared.replace(segment).is_some() {
+                    return Err(Damage::new(&path, 0, "the segment before it was never used").into());
+                }
+                continue;
             }
-            continue;
+            Some(Some(salt)) if salt != segment.salt => {
+                return Err(segment.damage(0, "it isn't the segment that followed the one before").into());
+            }
+            _ => {}
         }
 
-        if active.as_ref().is_some_and(|a| a.sealed != Some(segment.salt)) {
-            return Err(segment.damage(0, "it isn't the segment that followed the one before").into());
-        }
+        let is_first = active.is_none();
         let mut highest = None;
-        let is_first = segments.is_empty();
         let scanned = scan(&segment, &bytes, |record, place| {
             if let Record::Entry { id, .. } = record {
                 highest = highest.max(Some(id.index));
@@ -81,41 +83,36 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
         if is_first && scanned.next_batch == 1 {
             return Err(segment.damage(1, "the log's first batch is missing").into());
         }
-        segments.push_back((Arc::new(segment), highest));
-        active = Some(scanned);
+        let Scanned { next_sector, next_batch, .. } = scanned;
+        let now = Active { segment: Arc::new(segment), highest, next_sector, next_batch };
+        if let Some((Active { segment, highest, .. }, _)) = active.replace((now, scanned)) {
+            segments.push_back(Older { segment, highest });
+        }
     }
 
-    let (Some(active), Some((segment, _))) = (active, segments.back()) else {
+    let Some((active, Scanned { sealed, torn, .. })) = active else {
         return Err(Damage::new(&Segment::path(dir, 1), 0, "the log has no segments").into());
     };
-    if active.sealed.is_some() {
+    let segment = &active.segment;
+    if sealed.is_some() {
         let next = Segment::path(dir, segment.number + 1);
         return Err(Damage::new(&next, 0, "the segment is missing").into());
     }
     if !replay.index.confirm_purged(replay.purged) {
-        let first = &segments[0].0;
+        let first = segments.front().map_or(segment, |older: &Older| &older.segment);
         return Err(first.damage(0, "entries from before this segment are missing").into());
     }
 
-    let mut torn = None;
-    if let Some(sectors) = active.torn {
+    let mut dropped = None;
+    if let Some(sectors) = torn {
         // Left alone, they would pass for damage behind the next batch.
         let byte = |sector: u32| u64::from(sector) * SECTOR as u64;
         let erased = write_zeros(&*segment.file, byte(sectors.start), byte(sectors.end)).await;
         erased.map_err(OpenError::io(&segment.path))?;
-        torn = Some(TornBatch { file: segment.path.clone(), offset: byte(active.next_sector) });
+        dropped = Some(TornBatch { file: segment.path.clone(), offset: byte(active.next_sector) });
     }
-    Ok(Recovery {
-        vote_file,
-        vote,
-        index: replay.index,
-        committed: replay.committed,
-        next_sector: active.next_sector,
-        next_batch: active.next_batch,
-        segments,
-        prepared,
-        torn,
-    })
+    let Replay { index, committed, .. } = replay;
+    Ok(Recovery { vote_file, vote, index, committed, segments, active, prepared, torn: dropped })
 }
 
 /// The numbers of the segments, from the first to the last. Removes what preparing one left.

@@ -45,6 +45,31 @@ pub(super) struct Place {
     pub(super) offset: u32,
 }
 
+/// A segment that has ended.
+#[derive(Debug)]
+pub(super) struct Older {
+    pub(super) segment: Arc<Segment>,
+    /// The highest index that it ever held.
+    pub(super) highest: Option<u64>,
+}
+
+/// The segment that is being written.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) segment: Arc<Segment>,
+    /// The highest index that it ever held.
+    pub(super) highest: Option<u64>,
+    pub(super) next_sector: u32,
+    pub(super) next_batch: u32,
+}
+
+impl Active {
+    /// The sectors that are left for batches: all but the last one, which is the seal's.
+    pub(super) fn room(&self) -> u32 {
+        self.segment.sectors - self.next_sector - 1
+    }
+}
+
 impl Segment {
     pub(super) fn path(dir: &Path, number: u32) -> PathBuf {
         dir.join(format!("{number:08}.seg"))

@@ -88,15 +88,16 @@ fn usable(sectors: u32) -> u32 {
 
 impl Space {
     pub(super) fn new(
+        active: u32,
         segment_sectors: u32,
-        prepared: Option<Arc<Segment>>,
+        prepared: Option<Segment>,
         failure: Failure,
         closed: CancellationToken,
     ) -> Self {
         let reserve = ((MOST_RESERVE_BYTES / SECTOR) as u32).min(segment_sectors / 4);
         let largest = (usable(segment_sectors) - reserve) as usize * PAYLOAD;
         Space(Arc::new(Inner {
-            room: Mutex::new(Room { active: 0, prepared, promised: 0 }),
+            room: Mutex::new(Room { active, prepared: prepared.map(Arc::new), promised: 0 }),
             changed: Notify::new(),
             full: watch::Sender::new(false),
             reserve,

@@ -13,7 +13,7 @@ use crate::log::entry::{Entry, LogId, Vote};
 use crate::log::housekeeper::Chore;
 use crate::log::record::{COMMITTED_LEN, ENTRY_HEADER, LONGEST, Position, Record};
 use crate::log::sector::{PAYLOAD, SECTOR};
-use crate::log::segment::{Place, Segment};
+use crate::log::segment::{Active, Older, Place};
 use crate::log::vote::VoteFile;
 
 /// Called when something is durable, or can't be made so.
@@ -49,10 +49,9 @@ pub(super) enum Op {
 pub(super) struct Writer {
     pub(super) shared: Arc<Shared>,
     pub(super) vote_file: VoteFile,
-    /// All segments, the active one last, each with the highest index that it ever held.
-    pub(super) segments: VecDeque<(Arc<Segment>, Option<u64>)>,
-    pub(super) next_sector: u32,
-    pub(super) next_batch: u32,
+    /// The segments before the active one, oldest first.
+    pub(super) older: VecDeque<Older>,
+    pub(super) active: Active,
     pub(super) position: Position,
     pub(super) chores: mpsc::UnboundedSender<Chore>,
     pub(super) batch: Batch,
@@ -152,8 +151,8 @@ impl Writer {
             if !self.batch.is_empty() && self.batch.len() > BATCH_BYTES {
                 self.flush().await?;
             }
-            let opening = if self.next_batch == 1 { LONGEST } else { 0 };
-            if sectors_for(self.batch.len() + opening + bytes) <= self.room() {
+            let opening = if self.active.next_batch == 1 { LONGEST } else { 0 };
+            if sectors_for(self.batch.len() + opening + bytes) <= self.active.room() {
                 self.open_batch();
                 return Ok(());
             }
@@ -167,18 +166,9 @@ impl Writer {
 
     /// A segment's first batch begins with where the log stands, so that reading may begin there.
     fn open_batch(&mut self) {
-        if self.next_batch == 1 && self.batch.is_empty() {
+        if self.active.next_batch == 1 && self.batch.is_empty() {
             self.batch.push(&Record::Position(self.position));
         }
-    }
-
-    /// The sectors that are left, but for the one of the seal.
-    fn room(&self) -> u32 {
-        self.active().sectors - self.next_sector - 1
-    }
-
-    fn active(&self) -> &Arc<Segment> {
-        &self.segments[self.segments.len() - 1].0
     }
 
     /// Ends the active segment. The next one is durable before, so a missing one is noticed.
@@ -190,8 +180,9 @@ impl Writer {
 
         let _ = self.chores.send(Chore::Prepare(next.number + 1));
         self.shared.state.lock().segments.insert(next.number, next.clone());
-        self.segments.push_back((next, None));
-        (self.next_sector, self.next_batch) = (1, 1);
+        let next = Active { segment: next, highest: None, next_sector: 1, next_batch: 1 };
+        let Active { segment, highest, .. } = std::mem::replace(&mut self.active, next);
+        self.older.push_back(Older { segment, highest });
         Ok(())
     }
 
@@ -200,7 +191,7 @@ impl Writer {
         if !self.batch.is_empty() {
             self.add_committed();
             self.write_batch().await?;
-            self.shared.space.set_active(self.room());
+            self.shared.space.set_active(self.active.room());
             self.settle();
         }
         // Newest first: whoever sees the newest knows of all before it, and needs no second look.
@@ -211,15 +202,15 @@ impl Writer {
     }
 
     async fn write_batch(&mut self) -> io::Result<()> {
-        let (segment, _) = &self.segments[self.segments.len() - 1];
-        let bytes = self.batch.seal(segment.salt, self.next_sector, self.next_batch);
-        let offset = u64::from(self.next_sector) * SECTOR as u64;
+        let segment = &self.active.segment;
+        let bytes = self.batch.seal(segment.salt, self.active.next_sector, self.active.next_batch);
+        let offset = u64::from(self.active.next_sector) * SECTOR as u64;
         segment.file.write_all_at(bytes, offset)?;
         segment.file.sync().await?;
 
-        let start = self.next_sector * PAYLOAD as u32;
-        self.next_sector += sectors_for(self.batch.len());
-        self.next_batch += 1;
+        let start = self.active.next_sector * PAYLOAD as u32;
+        self.active.next_sector += sectors_for(self.batch.len());
+        self.active.next_batch += 1;
         self.batch.clear();
         if !self.placed.is_empty() {
             let segment = segment.number;
@@ -229,9 +220,8 @@ impl Writer {
             }
             state.index.trim_cache();
         }
-        let last = self.segments.len() - 1;
-        let highest = &mut self.segments[last].1;
-        *highest = self.placed.drain(..).map(|(index, ..)| Some(index)).fold(*highest, Option::max);
+        let highest = self.placed.drain(..).map(|(index, ..)| index).max();
+        self.active.highest = self.active.highest.max(highest);
         Ok(())
     }
 
@@ -239,11 +229,9 @@ impl Writer {
     /// segment tells where it begins.
     fn settle(&mut self) {
         let purged = self.position.purged.map(|id| id.index);
-        while self.segments.len() > 1 && self.segments[0].1 <= purged {
-            if let Some((segment, _)) = self.segments.pop_front() {
-                self.shared.state.lock().segments.remove(&segment.number);
-                let _ = self.chores.send(Chore::Remove(segment.path.clone()));
-            }
+        while let Some(Older { segment, .. }) = self.older.pop_front_if(|older| older.highest <= purged) {
+            self.shared.state.lock().segments.remove(&segment.number);
+            let _ = self.chores.send(Chore::Remove(segment.path.clone()));
         }
     }
 
@@ -266,7 +254,7 @@ impl Writer {
     }
 
     async fn write_committed(&mut self) -> io::Result<()> {
-        if self.new_commit().is_some() && self.room() > 0 {
+        if self.new_commit().is_some() && self.active.room() > 0 {
             self.open_batch();
             self.add_committed();
             self.write_batch().await?;
