@@ -143,7 +143,7 @@ impl SnapshotDir {
 
     /// A snapshot as a file of this directory.
     async fn own(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
-        if snapshot.path().parent() == Some(&self.path) {
+        if snapshot.is_in(&self.disk, &self.path) {
             return Ok(snapshot);
         }
         let path = self.temporary();

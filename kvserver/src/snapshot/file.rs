@@ -106,6 +106,11 @@ impl SnapshotFile {
         *self.0.temporary.lock() = false;
     }
 
+    /// Whether it is a file of this directory of this disk.
+    pub(super) fn is_in(&self, disk: &Arc<dyn Disk>, dir: &Path) -> bool {
+        Arc::ptr_eq(&self.0.disk, disk) && self.0.path.parent() == Some(dir)
+    }
+
     /// What it covers.
     pub fn header(&self) -> &v1::SnapshotHeader {
         &self.0.header
