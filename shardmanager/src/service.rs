@@ -73,8 +73,10 @@ impl ShardManager for Service {
         let permit = Arc::clone(&self.watches)
             .try_acquire_owned()
             .map_err(|_| Error::Overloaded(format!("{MOST_WATCHES} watches are open")))?;
+        let mut maps = self.manager.watch();
+        maps.mark_changed();
         let watch = Watch {
-            maps: self.manager.watch(),
+            maps,
             stopping: self.manager.stopping(),
             skip: Some(request.get_ref().after_revision),
             open: Open {
@@ -152,6 +154,10 @@ impl Watch {
     /// that is slow gets only the newest.
     async fn next(&mut self) -> Option<v1::ShardMap> {
         loop {
+            tokio::select! {
+                changed = self.maps.changed() => changed.ok()?,
+                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
+            }
             let published = self.maps.borrow_and_update().clone();
             // Another revision rather than a higher one: after the record was lost the
             // client may know a revision that the rebuilt map hasn't reached.
@@ -159,10 +165,6 @@ impl Watch {
                 && self.skip.take() != Some(published.map.revision.0)
             {
                 return Some(published.wire_map());
-            }
-            tokio::select! {
-                changed = self.maps.changed() => changed.ok()?,
-                _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             }
         }
     }
