@@ -1,3 +1,34 @@
-//! Entry point.
+//! Every chore of the project is `cargo xtask NAME`.
 
-fn main() {}
+mod build;
+mod check;
+mod skv;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// The chores of this project.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Chore {
+    Skv(skv::Args),
+    Test(test::Args),
+    Check(check::Args),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Chore::parse() {
+        Chore::Skv(args) => skv::run(&args),
+        Chore::Test(args) => test::run(&args),
+        Chore::Check(args) => check::run(&args),
+    };
+    outcome.map_or_else(
+        |error| {
+            eprintln!("error: {error:#}");
+            ExitCode::FAILURE
+        },
+        |()| ExitCode::SUCCESS,
+    )
+}

@@ -1,0 +1,50 @@
+//! Calls of cargo.
+
+use std::env;
+use std::io::{BufRead as _, BufReader};
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use anyhow::{Context as _, ensure};
+
+/// The programs that a store consists of, and the one that talks to it.
+const PROGRAMS: [&str; 3] = ["kvserver", "shardmanager", "skv"];
+
+pub(crate) fn cargo() -> Command {
+    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+}
+
+/// Builds all programs for release, and says nothing if there was nothing to do. Answers
+/// the directory that they are in.
+pub(crate) fn release_programs() -> anyhow::Result<PathBuf> {
+    let mut build = cargo().arg("build").arg("--release").args(packages()).stderr(Stdio::piped()).spawn()?;
+    for line in build.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
+        let line = line?;
+        if !line.trim_start().starts_with("Finished") {
+            eprintln!("{line}");
+        }
+    }
+    ensure!(build.wait()?.success(), "the build failed");
+    let this = env::current_exe()?;
+    let target = this.ancestors().nth(2).context("this program isn't in a target directory")?;
+    Ok(target.join("release"))
+}
+
+/// Builds all programs as the tests use them.
+pub(crate) fn test_programs() -> anyhow::Result<()> {
+    run(cargo().arg("build").args(packages()))
+}
+
+fn packages() -> impl Iterator<Item = String> {
+    PROGRAMS.iter().map(|program| format!("--package={program}"))
+}
+
+/// Shows a command, and runs it.
+pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
+    let arguments: Vec<_> = command.get_args().map(|argument| argument.to_string_lossy()).collect();
+    let line = format!("cargo {}", arguments.join(" "));
+    eprintln!("\n== {line}");
+    let status = command.status().with_context(|| format!("can't run {line}"))?;
+    ensure!(status.success(), "{line} failed ({status})");
+    Ok(())
+}
