@@ -1,5 +1,7 @@
 //! What commands and the other entries do to a store.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod store_support;
 
 use bytes::Bytes;
@@ -245,11 +247,11 @@ fn the_integer_hash_refuses_other_keys() {
 fn stats_count_what_is_there() {
     let store = store();
     let keys = keys_of(0, 3);
-    apply(&store, 0, put(&keys[0], "12345"));
-    apply(&store, 0, put(&keys[0], "123"));
-    apply(&store, 0, by((1, 1), 1, 1, append(&keys[1], "45")));
-    apply(&store, 0, put(&keys[2], "gone"));
-    apply(&store, 0, delete(&keys[2]));
+    apply(&store, 0, put(&keys[0], "12345")).unwrap();
+    apply(&store, 0, put(&keys[0], "123")).unwrap();
+    apply(&store, 0, by((1, 1), 1, 1, append(&keys[1], "45"))).unwrap();
+    apply(&store, 0, put(&keys[2], "gone")).unwrap();
+    apply(&store, 0, delete(&keys[2])).unwrap();
     let bytes = (keys[0].len() + 3 + keys[1].len() + 2) as u64;
     let expected = Stats { keys: 2, bytes, sessions: 1, owned: 3 };
     assert_eq!(store.stats(), expected);
@@ -260,15 +262,15 @@ fn stats_count_what_is_there() {
 fn a_view_shows_the_state_between_two_entries() {
     let store = store();
     for i in 0..2000 {
-        apply(&store, 0, put(&format!("key{i}"), "before"));
+        apply_all(&store, 0, vec![put(&format!("key{i}"), "before")]);
     }
     let before = dump(&store);
     let view = store.view();
     let mut items = view.into_items();
     let mut seen: Vec<_> = items.by_ref().take(500).collect();
     for i in 0..2000 {
-        apply(&store, 0, put(&format!("key{i}"), "after"));
-        apply(&store, 0, delete(&format!("key{}", i / 2)));
+        let delete = delete(&format!("key{}", i / 2));
+        apply_all(&store, 0, vec![put(&format!("key{i}"), "after"), delete]);
     }
     seen.extend(items);
     let count = |items: &[v1::SnapshotItem]| {

@@ -1,6 +1,8 @@
 //! What keys and sessions cost, measured on this process. One test, so that nothing else
 //! allocates meanwhile.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod store_support;
 
 use kvserver::store::{Store, encode_batch, encode_tick};

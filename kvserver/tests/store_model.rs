@@ -1,6 +1,8 @@
 //! The store against a small model of the rules, over random traffic: commands sent,
 //! sent again and reordered, time passing, snapshots taken and restored on the way.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod store_support;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -84,7 +86,9 @@ impl Model {
         self.time = self.time.max(time);
         let due: Vec<_> =
             self.sessions.iter().filter(|(_, s)| s.used.1 + TTL <= self.time).map(|(id, _)| *id).collect();
-        due.into_iter().for_each(|id| self.forget(id));
+        for id in due {
+            self.forget(id);
+        }
     }
 
     fn execute(&mut self, command: &v1::Command) -> Expected {

@@ -1,8 +1,10 @@
 //! Sessions: at most once, whatever is sent again, late or out of order (invariants 3 and 4).
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod store_support;
 
-use kvserver::store::{Answer, Applied, Outcome, Rejection, Store, encode_tick};
+use kvserver::store::{Answer, Applied, Rejection, Store, encode_tick};
 use skv_proto::v1;
 use skv_sharding::Revision;
 use store_support::*;
@@ -19,8 +21,8 @@ fn key() -> String {
     keys_of(0, 1).remove(0)
 }
 
-fn written(revision: u64) -> Outcome {
-    Ok(Answer::Put { success: true, revision: Revision(revision) })
+fn written(revision: u64) -> Answer {
+    Answer::Put { success: true, revision: Revision(revision) }
 }
 
 /// Applies a command that must be rejected, and checks that nothing changed.
@@ -59,23 +61,23 @@ fn a_request_rejected_for_any_reason_can_be_sent_again() {
     let store = founded(1, v1::Limits { max_value_bytes: 2, ..limits() });
     let long = by(A, 1, 1, put(&key(), "long"));
     assert_eq!(rejected(&store, 150, long), Rejection::ValueTooLarge { limit: 2 });
-    assert_eq!(apply(&store, 150, by(A, 1, 1, put(&key(), "ok"))), written(1));
+    assert_eq!(apply(&store, 150, by(A, 1, 1, put(&key(), "ok"))), Ok(written(1)));
 }
 
 #[test]
 fn requests_may_come_out_of_order_within_the_window() {
     let store = founded(1, limits());
-    assert_eq!(apply(&store, 150, by(A, 1024, 1, put(&key(), "x"))), written(1));
+    assert_eq!(apply(&store, 150, by(A, 1024, 1, put(&key(), "x"))), Ok(written(1)));
     let beyond = by(A, 1025, 1, put(&key(), "x"));
     assert_eq!(
         rejected(&store, 150, beyond.clone()),
         Rejection::WindowExceeded { seq: 1025, acked_below: 1 }
     );
     for seq in (1..1024).rev() {
-        assert_eq!(apply(&store, 150, by(A, seq, 1, put(&key(), "x"))), written(1025 - seq));
+        assert_eq!(apply(&store, 150, by(A, seq, 1, put(&key(), "x"))), Ok(written(1025 - seq)));
     }
     // Acknowledging moves the window.
-    assert_eq!(apply(&store, 150, by(A, 1025, 2, put(&key(), "x"))), written(1025));
+    assert_eq!(apply(&store, 150, by(A, 1025, 2, put(&key(), "x"))), Ok(written(1025)));
     assert_eq!(
         rejected(&store, 150, by(A, 1, 1, put(&key(), "x"))),
         Rejection::StaleSequence { seq: 1, acked_below: 2 }
@@ -124,9 +126,9 @@ fn ownership_is_checked_before_the_session() {
 fn the_session_is_checked_before_the_condition() {
     let store = founded(1, limits());
     let request = by(A, 1, 1, if_revision(0, put(&key(), "x")));
-    assert_eq!(apply(&store, 150, request.clone()), written(1));
+    assert_eq!(apply(&store, 150, request.clone()), Ok(written(1)));
     // The condition no longer holds, but the answer is what it was.
-    assert_eq!(apply(&store, 150, request), written(1));
+    assert_eq!(apply(&store, 150, request), Ok(written(1)));
 }
 
 #[test]
@@ -192,15 +194,15 @@ fn a_session_from_the_future_is_refused() {
     let future = (60_151, 1);
     let request = by(future, 1, 1, put(&key(), "x"));
     assert_eq!(rejected(&store, 150, request.clone()), Rejection::ClockSkew { time: 150 });
-    assert_eq!(apply(&store, 151, request), written(1));
+    assert_eq!(apply(&store, 151, request), Ok(written(1)));
 }
 
 #[test]
 fn sessions_count_for_each_shard() {
     let store = founded(1, limits());
     let other = &keys_of(1, 1)[0];
-    assert_eq!(apply(&store, 150, by(A, 1, 1, put(&key(), "x"))), written(1));
-    assert_eq!(apply(&store, 150, by(A, 1, 1, put(other, "x"))), written(1));
+    assert_eq!(apply(&store, 150, by(A, 1, 1, put(&key(), "x"))), Ok(written(1)));
+    assert_eq!(apply(&store, 150, by(A, 1, 1, put(other, "x"))), Ok(written(1)));
     assert_eq!(store.stats().sessions, 2);
 }
 

@@ -1,5 +1,7 @@
 //! Snapshot files: nothing damaged is taken for whole, and what was kept survives.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod store_support;
 
 use std::io;
@@ -208,7 +210,7 @@ async fn a_kept_snapshot_survives_the_loss_of_power() {
 
         let disk: Arc<dyn Disk> = Arc::new(memory.crash(|| unsynced_survives));
         drop(unfinished);
-        assert_eq!(dump(&*restore(&disk).await.unwrap()), dump(&store));
+        assert_eq!(dump(&restore(&disk).await.unwrap()), dump(&store));
         assert_eq!(open_dir(&disk).current().unwrap().header(), &header(1, 2));
     }
 }

@@ -1,5 +1,7 @@
 //! The state machine as openraft drives it: applying, building and installing snapshots.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod store_support;
 
 use std::io;

@@ -31,18 +31,14 @@ pub struct StateMachine {
 
 impl StateMachine {
     /// Opens a replica's snapshots and restores the newest one into the store, which must be
-    /// empty. Blocks, so it belongs on a task of the disk.
+    /// empty. Reads every byte of it, on a task of the disk.
     pub async fn open(disk: Arc<dyn Disk>, dir: PathBuf, store: Arc<Store>) -> Result<Self, OpenError> {
-        let snapshots = Arc::new(SnapshotDir::open(Arc::clone(&disk), dir)?);
-        let mut meta = SnapshotMeta::default();
-        if let Some(snapshot) = snapshots.current() {
-            meta = meta_of(&snapshot).map_err(|e| OpenError::Damaged {
-                file: snapshot.path().to_owned(),
-                offset: 0,
-                reason: e.to_string(),
-            })?;
-            store.restore(read(&snapshot, &store)?);
-        }
+        let opening = {
+            let (disk, dir, store) = (Arc::clone(&disk), dir.clone(), Arc::clone(&store));
+            async move { restore(disk, dir, &store) }
+        };
+        let opened = disk::run(&*disk, "snapshot-open", opening).await;
+        let (snapshots, meta) = opened.map_err(|source| OpenError::Io { file: dir, source })??;
         Ok(Self {
             store,
             snapshots,
@@ -86,6 +82,23 @@ impl Drop for StateMachine {
     fn drop(&mut self) {
         self.snapshots.close();
     }
+}
+
+/// Opens the snapshots and restores the newest one. Blocks.
+fn restore(
+    disk: Arc<dyn Disk>,
+    dir: PathBuf,
+    store: &Store,
+) -> Result<(Arc<SnapshotDir>, SnapshotMeta), OpenError> {
+    let snapshots = Arc::new(SnapshotDir::open(disk, dir)?);
+    let Some(snapshot) = snapshots.current() else { return Ok((snapshots, SnapshotMeta::default())) };
+    let meta = meta_of(&snapshot).map_err(|e| OpenError::Damaged {
+        file: snapshot.path().to_owned(),
+        offset: 0,
+        reason: e.to_string(),
+    })?;
+    store.restore(read(&snapshot, store)?);
+    Ok((snapshots, meta))
 }
 
 /// What a snapshot covers, as its file says.

@@ -137,7 +137,7 @@ impl SnapshotFile {
         while let Some((offset, mut chunk)) = reader.chunk()? {
             while chunk.has_remaining() {
                 let item = v1::SnapshotItem::decode_length_delimited(&mut chunk)
-                    .map_err(|e| reader.damaged(offset, e))?;
+                    .map_err(|e| reader.damaged(offset, e.to_string()))?;
                 reader.seen.items += 1;
                 each(item).map_err(|reason| reader.damaged(offset, reason))?;
             }
@@ -188,8 +188,8 @@ impl<'a> Reader<'a> {
         Ok(Self { path, file, length, seen: Totals::default() })
     }
 
-    fn damaged(&self, offset: u64, reason: impl ToString) -> OpenError {
-        OpenError::Damaged { file: self.path.to_owned(), offset, reason: reason.to_string() }
+    fn damaged(&self, offset: u64, reason: impl Into<String>) -> OpenError {
+        OpenError::Damaged { file: self.path.to_owned(), offset, reason: reason.into() }
     }
 
     /// The next bytes of the file.
@@ -221,7 +221,7 @@ impl<'a> Reader<'a> {
         if kind != Kind::Header {
             return Err(self.damaged(offset, "there is no header"));
         }
-        v1::SnapshotHeader::decode(header).map_err(|e| self.damaged(offset, e))
+        v1::SnapshotHeader::decode(header).map_err(|e| self.damaged(offset, e.to_string()))
     }
 
     /// The next chunk and its offset; `None` after the footer, when all was found right.

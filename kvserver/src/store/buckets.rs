@@ -143,7 +143,7 @@ mod tests {
 
     use super::*;
 
-    type Pair = (u16, u32);
+    type Pair = (u16, u64);
 
     fn hash(pair: &Pair) -> u64 {
         FixedState::with_seed(7).hash_one(pair.0)
@@ -151,8 +151,8 @@ mod tests {
 
     #[derive(Debug, Clone)]
     enum Step {
-        Insert(u16, u32),
-        Change(u16, u32),
+        Insert(u16, u64),
+        Change(u16, u64),
         Remove(u16),
         /// A run of keys, so that buckets split and merge.
         InsertMany(u16, u16),
@@ -163,8 +163,8 @@ mod tests {
     fn step() -> impl Strategy<Value = Step> {
         let key = 0u16..3000;
         prop_oneof![
-            4 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Step::Insert(k, v)),
-            2 => (key.clone(), any::<u32>()).prop_map(|(k, v)| Step::Change(k, v)),
+            4 => (key.clone(), any::<u64>()).prop_map(|(k, v)| Step::Insert(k, v)),
+            2 => (key.clone(), any::<u64>()).prop_map(|(k, v)| Step::Change(k, v)),
             2 => key.clone().prop_map(Step::Remove),
             1 => (key.clone(), 0u16..1500).prop_map(|(k, n)| Step::InsertMany(k, n)),
             1 => (key, 0u16..1500).prop_map(|(k, n)| Step::RemoveMany(k, n)),
@@ -172,17 +172,17 @@ mod tests {
         ]
     }
 
-    fn contents(table: &Buckets<Pair>) -> BTreeMap<u16, u32> {
-        let contents: BTreeMap<u16, u32> = table.clone().into_items().collect();
+    fn contents(table: &Buckets<Pair>) -> BTreeMap<u16, u64> {
+        let contents: BTreeMap<u16, u64> = table.clone().into_items().collect();
         assert_eq!(contents.len(), table.len());
         contents
     }
 
-    fn insert(table: &mut Buckets<Pair>, key: u16, value: u32) -> Option<u32> {
+    fn insert(table: &mut Buckets<Pair>, key: u16, value: u64) -> Option<u64> {
         table.insert(hash(&(key, 0)), (key, value), |a, b| a.0 == b.0, hash).map(|p| p.1)
     }
 
-    fn remove(table: &mut Buckets<Pair>, key: u16) -> Option<u32> {
+    fn remove(table: &mut Buckets<Pair>, key: u16) -> Option<u64> {
         table.remove(hash(&(key, 0)), |p| p.0 == key, hash).map(|p| p.1)
     }
 

@@ -238,7 +238,9 @@ impl Store {
                 None => run.iter().for_each(|_| each(Err(Rejection::WrongGroup))),
                 Some(shard) => {
                     shard.sessions.forget_due(time, limits, &self.hasher);
-                    run.iter().for_each(|command| each(shard.execute(command, &mut context)));
+                    for command in run {
+                        each(shard.execute(command, &mut context));
+                    }
                 }
             }
         }

@@ -35,7 +35,7 @@ impl StoreView {
         let shards = founded.map_or(Vec::new(), |founded| {
             (0..)
                 .zip(&founded.shards)
-                .filter_map(|(id, shard)| ShardView::new(id, shard.read().as_ref()?))
+                .filter_map(|(id, shard)| Some(ShardView::new(id, shard.read().as_ref()?)))
                 .collect()
         });
         let founded = founded.map(|founded| founded.facts.as_ref().into());
@@ -61,8 +61,8 @@ impl StoreView {
 }
 
 impl ShardView {
-    fn new(id: u32, shard: &Shard) -> Option<Self> {
-        Some(Self {
+    fn new(id: u32, shard: &Shard) -> Self {
+        Self {
             state: v1::ShardState {
                 shard: id,
                 epoch: shard.epoch.0,
@@ -73,7 +73,7 @@ impl ShardView {
             },
             keys: shard.keys.clone(),
             sessions: shard.sessions.view(),
-        })
+        }
     }
 }
 
