@@ -1,7 +1,15 @@
 //! A server of ShardedKV.
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 
-fn main() -> anyhow::Result<()> {
-    kvserver::process::run(kvserver::options::Options::parse())
+fn main() -> ExitCode {
+    match kvserver::process::run(kvserver::options::Options::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("kvserver: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -57,30 +58,38 @@ impl fmt::Debug for Metrics {
 
 /// One value per replica, set when somebody asks.
 #[derive(Default)]
-struct ReplicaGauges(Vec<(Family<GroupLabels, Gauge>, fn(&v1::ReplicaStatus) -> i64)>);
+struct ReplicaGauges(Vec<(PerGroup, Measure)>);
+
+type PerGroup = Family<GroupLabels, Gauge<u64, AtomicU64>>;
+/// What a gauge shows of a replica.
+type Measure = fn(&v1::ReplicaStatus) -> u64;
+/// A gauge's name, help and value.
+type Described = (&'static str, &'static str, Measure);
 
 impl ReplicaGauges {
     fn register(registry: &mut Registry) -> Self {
-        let gauges: [(&str, &str, fn(&v1::ReplicaStatus) -> i64); 14] = [
-            ("replica_ready", "1: a voter that has caught up and hears a leader", |s| i64::from(s.ready)),
-            ("replica_leader", "1: leads its group", |s| i64::from(s.state() == v1::ReplicaState::Leader)),
-            ("replica_term", "Raft term", |s| s.term as i64),
+        let gauges: [Described; 14] = [
+            ("replica_ready", "1: a voter that has caught up and hears a leader", |s| u64::from(s.ready)),
+            ("replica_leader", "1: leads its group", |s| u64::from(s.state() == v1::ReplicaState::Leader)),
+            ("replica_term", "Raft term", |s| s.term),
             ("replica_last_log_index", "Last log index", |s| log_index(s.last_log.as_ref())),
             ("replica_committed_index", "Last committed log index", |s| log_index(s.committed.as_ref())),
             ("replica_applied_index", "Last applied log index", |s| log_index(s.applied.as_ref())),
-            ("replica_snapshot_index", "Log index of the newest snapshot", |s| log_index(s.snapshot.as_ref())),
-            ("replica_log_bytes", "Bytes applied since the newest snapshot", |s| s.log_bytes as i64),
-            ("replica_disk_full", "1: no room for the next log segment", |s| i64::from(s.disk_full)),
-            ("replica_quorum_lost_milliseconds", "For how long no quorum was heard; 0: it is there", |s| {
-                s.quorum_lost_ms.min(i64::MAX as u64) as i64
+            ("replica_snapshot_index", "Log index of the newest snapshot", |s| {
+                log_index(s.snapshot.as_ref())
             }),
-            ("shards_owned", "Shards that the group owns", |s| i64::from(s.shards_owned)),
-            ("keys", "Keys", |s| s.keys as i64),
-            ("stored_bytes", "Bytes of keys and values", |s| s.bytes as i64),
-            ("sessions", "Sessions of clerks, summed over shards", |s| s.sessions as i64),
+            ("replica_log_bytes", "Bytes applied since the newest snapshot", |s| s.log_bytes),
+            ("replica_disk_full", "1: no room for the next log segment", |s| u64::from(s.disk_full)),
+            ("replica_quorum_lost_milliseconds", "For how long no quorum was heard; 0: it is there", |s| {
+                s.quorum_lost_ms
+            }),
+            ("shards_owned", "Shards that the group owns", |s| u64::from(s.shards_owned)),
+            ("keys", "Keys", |s| s.keys),
+            ("stored_bytes", "Bytes of keys and values", |s| s.bytes),
+            ("sessions", "Sessions of clerks, summed over shards", |s| s.sessions),
         ];
-        let register = |(name, help, value): (&str, &str, fn(&v1::ReplicaStatus) -> i64)| {
-            let family = Family::<GroupLabels, Gauge>::default();
+        let register = |(name, help, value): Described| {
+            let family = PerGroup::default();
             registry.register(name, help, family.clone());
             (family, value)
         };
@@ -98,8 +107,8 @@ impl ReplicaGauges {
     }
 }
 
-fn log_index(id: Option<&v1::LogId>) -> i64 {
-    id.map_or(0, |id| id.index as i64)
+fn log_index(id: Option<&v1::LogId>) -> u64 {
+    id.map_or(0, |id| id.index)
 }
 
 impl Metrics {
@@ -112,7 +121,11 @@ impl Metrics {
         registry.register("operations_failed", "Operations that got no answer, by reason", failed.clone());
         // 50 us to 26 s.
         let duration = Histogram::new(exponential_buckets(50e-6, 2.0, 20));
-        registry.register("operation_duration_seconds", "From the frame's arrival to its answers", duration.clone());
+        registry.register(
+            "operation_duration_seconds",
+            "From the frame's arrival to its answers",
+            duration.clone(),
+        );
         let answered = [Kind::Get, Kind::Put, Kind::Append, Kind::Delete]
             .map(|operation| operations.get_or_create(&OperationLabels { operation }).clone());
         let replicas = ReplicaGauges::register(&mut registry);

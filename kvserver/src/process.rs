@@ -29,8 +29,7 @@ pub fn run(options: Options) -> anyhow::Result<()> {
 }
 
 fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env()
-        .unwrap_or_else(|_| EnvFilter::new("info,openraft=warn,h2=warn,hyper=warn"));
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=off"));
     let log = tracing_subscriber::fmt().with_env_filter(filter);
     match format {
         LogFormat::Text => log.with_ansi(false).init(),
@@ -101,7 +100,9 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
         Err(std::fs::TryLockError::WouldBlock) => {
             bail!("{} is in use by another server; stop that one first", data_dir.display())
         }
-        Err(std::fs::TryLockError::Error(error)) => Err(error).with_context(|| format!("locking {}", path.display())),
+        Err(std::fs::TryLockError::Error(error)) => {
+            Err(error).with_context(|| format!("locking {}", path.display()))
+        }
     }
 }
 

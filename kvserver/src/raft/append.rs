@@ -14,7 +14,7 @@ use super::wire::{Wire, WireError};
 const ENTRY_OVERHEAD: usize = 64;
 
 /// An append request as a message.
-pub fn to_wire(request: AppendEntriesRequest<TypeConfig>) -> Append {
+pub fn to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Append {
     Append {
         vote: Some(request.vote.to_wire()),
         prev: request.prev_log_id.as_ref().map(Wire::to_wire),
@@ -44,7 +44,9 @@ pub fn result_to_wire(result: &StreamAppendResult<TypeConfig>) -> Outcome {
 }
 
 /// The result that a message carries.
-pub fn result_from_wire(message: v1::AppendEntriesResponse) -> Result<StreamAppendResult<TypeConfig>, WireError> {
+pub fn result_from_wire(
+    message: v1::AppendEntriesResponse,
+) -> Result<StreamAppendResult<TypeConfig>, WireError> {
     match message.result {
         Some(Outcome::Matched(matched)) => Ok(Ok(matched.log_id.map(LogId::from_wire).transpose()?)),
         Some(Outcome::Conflict(prev)) => Ok(Err(StreamAppendError::Conflict(LogId::from_wire(prev)?))),

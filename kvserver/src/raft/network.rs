@@ -12,26 +12,27 @@ use std::time::Duration;
 use futures::future::BoxFuture;
 use futures::stream::{self, BoxStream};
 use futures::{FutureExt as _, Stream, StreamExt as _};
+use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use openraft::OptionalSend;
 use skv_proto::v1;
 use skv_proto::v1::append_entries_request::Message as Outgoing;
 use skv_proto::v1::append_entries_response::Result as Incoming;
+use skv_proto::v1::install_snapshot_request::Message as Part;
 use skv_proto::v1::raft_client::RaftClient;
 use skv_sharding::ReplicaId;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 use tonic::transport::Channel;
 
+use super::append;
 use super::header::Place;
 use super::types::{LogId, ServerName, TypeConfig, Vote};
-use super::append;
-use super::wire::{Wire as _, WireError};
+use super::wire::{Wire, WireError};
 use crate::addresses::{Addresses, Listener};
 use crate::net::{Dial, MESSAGE_LIMIT};
 use crate::snapshot::SnapshotFile;
@@ -154,11 +155,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
         responses.next().await.ok_or_else(closed)?.map(Into::into)
     }
 
-    fn stream_append<'s, S>(
-        &'s mut self,
+    fn stream_append<S>(
+        &mut self,
         input: S,
         _option: RPCOption,
-    ) -> BoxFuture<'s, Result<BoxStream<'s, StreamItem>, RPCError<TypeConfig>>>
+    ) -> BoxFuture<'_, Result<BoxStream<'_, StreamItem>, RPCError<TypeConfig>>>
     where
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
@@ -174,7 +175,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let counter = sent.clone();
             let requests = input.map(move |request| {
                 counter.fetch_add(1, Ordering::Relaxed);
-                append::to_wire(request)
+                append::to_wire(&request)
             });
             let responses = self.peer.open(requests).await?;
             Ok(stream::unfold(Some((responses, 0)), move |state| next_response(state, sent.clone())).boxed())
@@ -207,7 +208,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             header: Some(self.peer.header()),
             from_leader: Some(req.from_leader().to_wire()),
             to: req.to_node_id().0,
-            last_log_id: req.last_log_id().map(|id| id.to_wire()),
+            last_log_id: req.last_log_id().map(Wire::to_wire),
         };
         let mut client = self.peer.client().await?;
         let answer = deadline(VOTE_TIMEOUT, client.transfer_leadership(request)).await?;
@@ -234,7 +235,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
         let start = v1::install_snapshot_request::Start {
             header: Some(self.peer.header()),
             vote: Some(vote.to_wire()),
-            last_log_id: snapshot.meta.last_log_id.as_ref().map(|id| id.to_wire()),
+            last_log_id: snapshot.meta.last_log_id.as_ref().map(Wire::to_wire),
             membership: Some(snapshot.meta.last_membership.to_wire()),
             length: snapshot.snapshot.length(),
         };
@@ -251,9 +252,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 .ok();
             async move { chunk }
         });
-        use v1::install_snapshot_request::Message;
-        let messages = stream::once(async { Message::Start(start) })
-            .chain(chunks.map(Message::Chunk))
+        let messages = stream::once(async { Part::Start(start) })
+            .chain(chunks.map(Part::Chunk))
             .map(|message| v1::InstallSnapshotRequest { message: Some(message) });
         let send = tokio::time::timeout(option.hard_ttl(), client.install_snapshot(messages));
         tokio::select! {
@@ -280,7 +280,7 @@ impl Network {
         let request = v1::VoteRequest {
             header: Some(self.peer.header()),
             vote: Some(rpc.vote.to_wire()),
-            last_log_id: rpc.last_log_id.as_ref().map(|id| id.to_wire()),
+            last_log_id: rpc.last_log_id.as_ref().map(Wire::to_wire),
             leadership_transfer: rpc.leadership_transfer,
             pre_vote,
         };
@@ -396,7 +396,7 @@ async fn serve_heartbeats(
     let mut next = Some(first);
     loop {
         if let Some(Heartbeat { request, answer }) = next.take() {
-            if requests.send(append::to_wire(request)).await.is_err() {
+            if requests.send(append::to_wire(&request)).await.is_err() {
                 return;
             }
             waiting.push_back(answer);

@@ -23,7 +23,7 @@ use crate::store::{Applied, encode_found, encode_obey, encode_tick};
 /// How often the leader looks around.
 const INTERVAL: Duration = Duration::from_millis(250);
 /// How long a learner may take to catch up before it is tried again.
-const CATCH_UP: Duration = Duration::from_secs(120);
+const CATCH_UP: Duration = Duration::from_mins(2);
 /// Silence that is enough when the server itself says that it was started anew.
 const RESTARTED_SILENCE: Duration = Duration::from_secs(1);
 
@@ -57,7 +57,9 @@ impl Running {
                     tracing::info!(group = %self.place.group, uid = %self.place.uid, "founding the group");
                     match encode_found(clock.now_ms(), self.place.cluster, founding, orders.version.0) {
                         Ok(entry) => drop(self.propose_control(entry).await),
-                        Err(error) => tracing::error!(group = %self.place.group, %error, "the manager's record can't be"),
+                        Err(error) => {
+                            tracing::error!(group = %self.place.group, %error, "the manager's record can't be")
+                        }
                     }
                 }
                 continue;
@@ -71,7 +73,8 @@ impl Running {
                 continue;
             }
             let situation = Situation { metrics: &metrics, office, replace_after };
-            let change = situation.next_change(&orders.candidates, |id| self.map.instance(self.place.group, id));
+            let change =
+                situation.next_change(&orders.candidates, |id| self.map.instance(self.place.group, id));
             if let Some(change) = change {
                 self.admit(change, orders.version, &clock).await;
             }
@@ -97,7 +100,8 @@ impl Running {
             return;
         }
         tracing::info!(group = %self.place.group, ?target, "finishing a change of members");
-        if let Err(error) = self.raft.change_membership(ChangeMembers::ReplaceAllVoters(target), false).await {
+        if let Err(error) = self.raft.change_membership(ChangeMembers::ReplaceAllVoters(target), false).await
+        {
             tracing::warn!(group = %self.place.group, %error, "the change of members isn't finished yet");
         }
     }
@@ -114,7 +118,8 @@ impl Running {
             None => return,
         }
         tracing::info!(group = %self.place.group, %joins, ?leaves, server, "admitting a replica");
-        let added = tokio::time::timeout(CATCH_UP, self.raft.add_learner(joins, ServerName(server), true)).await;
+        let added =
+            tokio::time::timeout(CATCH_UP, self.raft.add_learner(joins, ServerName(server), true)).await;
         match added {
             Ok(Ok(_)) => {}
             Ok(Err(error)) => {
@@ -179,7 +184,8 @@ impl Situation<'_> {
         let membership = self.metrics.membership_config.membership();
         let voters: BTreeSet<ReplicaId> = membership.voter_ids().collect();
         candidates.iter().filter(|candidate| !voters.contains(&candidate.id)).find_map(|candidate| {
-            let holds = |(id, name): &(&ReplicaId, &ServerName)| voters.contains(id) && name.0 == candidate.server;
+            let holds =
+                |(id, name): &(&ReplicaId, &ServerName)| voters.contains(id) && name.0 == candidate.server;
             let leaves = membership.nodes().find(holds).map(|(id, _)| *id);
             if let Some(old) = leaves {
                 let restarted = instance(old).is_some_and(|instance| instance != candidate.instance);
@@ -190,7 +196,8 @@ impl Situation<'_> {
             }
             let mut voters: BTreeSet<ReplicaId> =
                 voters.iter().copied().filter(|id| Some(*id) != leaves).collect();
-            let needed = (voters.len() + usize::from(leaves.is_some())) / 2 + 1;
+            let before = voters.len() + usize::from(leaves.is_some());
+            let needed = before / 2 + 1;
             if voters.iter().filter(|id| self.alive(**id)).count() < needed {
                 return None;
             }

@@ -27,7 +27,7 @@ use crate::raft::header::Place;
 use crate::raft::log_store::LogStore;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::{SnapshotMeta, Vote};
-use crate::raft::wire::Wire as _;
+use crate::raft::wire::Wire;
 use crate::snapshot::{self, SnapshotDir};
 use crate::store::{Store, StoreView};
 
@@ -146,7 +146,9 @@ impl DataDir {
         let state = StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await?;
         // What was purged must lie in a snapshot, or it is gone.
         let covered = state.covered();
-        if let Some(purged) = log.purged().filter(|purged| covered.is_none_or(|covered| covered < purged.index)) {
+        if let Some(purged) =
+            log.purged().filter(|purged| covered.is_none_or(|covered| covered < purged.index))
+        {
             return Err(OpenError::Damaged {
                 file: dir.join("snapshots").display().to_string(),
                 offset: 0,
@@ -191,11 +193,12 @@ impl DataDir {
         let finished = log.finished();
         LogStore::new(log).save_vote(&vote).await?;
         finished.wait().await;
-        let snapshots = SnapshotDir::open(self.disk.clone(), reborn.join("snapshots")).map_err(io::Error::other)?;
+        let snapshots =
+            SnapshotDir::open(self.disk.clone(), reborn.join("snapshots")).map_err(io::Error::other)?;
         let snapshots = Arc::new(snapshots);
         let (cluster_id, group_uid) = view.identity();
         let header = v1::SnapshotHeader {
-            last_log_id: meta.last_log_id.as_ref().map(|id| id.to_wire()),
+            last_log_id: meta.last_log_id.as_ref().map(Wire::to_wire),
             membership: Some(meta.last_membership.to_wire()),
             cluster_id,
             group_uid,
@@ -282,7 +285,9 @@ impl From<snapshot::OpenError> for OpenError {
             snapshot::OpenError::Damaged { file, offset, reason } => {
                 OpenError::Damaged { file: file.display().to_string(), offset, reason }
             }
-            snapshot::OpenError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
+            snapshot::OpenError::UnsupportedVersion { .. } => {
+                OpenError::UnsupportedVersion(error.to_string())
+            }
             snapshot::OpenError::Io { .. } => OpenError::Io(error.to_string()),
         }
     }

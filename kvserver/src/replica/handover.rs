@@ -71,7 +71,8 @@ impl Running {
 
         tracing::info!(group = %self.place.group, %target, "handing the leadership over");
         self.raft.trigger().transfer_leader(target).await.map_err(|_| HandoverError::NotLeader)?;
-        let taken = |metrics: &RaftMetrics<TypeConfig>| metrics.current_leader.filter(|leader| *leader != own);
+        let taken =
+            |metrics: &RaftMetrics<TypeConfig>| metrics.current_leader.filter(|leader| *leader != own);
         self.await_metrics(ELECTION, taken).await.ok_or(HandoverError::NotTaken)
     }
 

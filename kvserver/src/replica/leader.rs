@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
+use openraft::RaftMetrics;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::type_config::alias::WatchReceiverOf;
-use openraft::RaftMetrics;
 use skv_proto::Error;
 use skv_sharding::{GroupId, Replica, ReplicaId};
 

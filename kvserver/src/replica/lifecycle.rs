@@ -18,7 +18,8 @@ use super::config::raft_config;
 use super::data_dir::{DataDir, OpenError, Opened};
 use super::propose::ProposerParts;
 use super::{
-    Belongs, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running, State, registration,
+    Belongs, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running, State,
+    registration,
 };
 use crate::addresses::{Addresses, Listener};
 use crate::clock::Clock;
@@ -111,7 +112,11 @@ enum End {
 }
 
 /// Runs a replica until the server stops.
-pub async fn run(env: Arc<Environment>, replica: Arc<Replica>, stop: CancellationToken) -> Result<(), Failed> {
+pub async fn run(
+    env: Arc<Environment>,
+    replica: Arc<Replica>,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
     let group = replica.group;
     loop {
         let end = live(&env, &replica, &stop).await;
@@ -125,10 +130,19 @@ pub async fn run(env: Arc<Environment>, replica: Arc<Replica>, stop: Cancellatio
                 tracing::error!(%group, reason, "the replica's files can't be trusted; a new replica takes its place");
                 waiting(&replica, None, &reason);
                 let data = env.data.clone();
-                let kept = disk::run(&*env.disk, "quarantine", async move { data.quarantine(group) }).await.flatten();
+                let kept = disk::run(&*env.disk, "quarantine", async move { data.quarantine(group) })
+                    .await
+                    .flatten();
                 match kept {
-                    Ok(kept) => tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter"),
-                    Err(error) => return Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
+                    Ok(kept) => {
+                        tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter")
+                    }
+                    Err(error) => {
+                        return Err(Failed {
+                            group,
+                            reason: format!("{reason}; and it can't be put aside: {error}"),
+                        });
+                    }
                 }
             }
             End::Unusable(reason) => {
@@ -162,19 +176,18 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         Err(error @ OpenError::UnsupportedVersion(_)) => return End::Unusable(error.to_string()),
         Err(error @ OpenError::Io(_)) => return End::Failed(error.to_string()),
     };
-    let place = match identity.place() {
-        Some(place) => place,
-        None => {
-            waiting(replica, Some(identity.replica), "for the shard manager's plan");
-            let waits = |reason: String| waiting(replica, Some(identity.replica), &reason);
-            let belongs = tokio::select! {
-                belongs = registration::await_place(env, &identity, waits) => belongs,
-                () = stop.cancelled() => return End::Stopped,
-            };
-            match join(env, &mut identity, belongs).await {
-                Ok(place) => place,
-                Err(error) => return End::Failed(format!("its identity can't be saved: {error}")),
-            }
+    let place = if let Some(place) = identity.place() {
+        place
+    } else {
+        waiting(replica, Some(identity.replica), "for the shard manager's plan");
+        let waits = |reason: String| waiting(replica, Some(identity.replica), &reason);
+        let belongs = tokio::select! {
+            belongs = registration::await_place(env, &identity, waits) => belongs,
+            () = stop.cancelled() => return End::Stopped,
+        };
+        match join(env, &mut identity, belongs).await {
+            Ok(place) => place,
+            Err(error) => return End::Failed(format!("its identity can't be saved: {error}")),
         }
     };
 
@@ -268,6 +281,10 @@ async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &Cancellati
         let (running, env) = (running.clone(), env.clone());
         tasks.spawn(async move { running.clear_quarantine(&env).await });
     }
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.log_leaders().await });
+    }
     tokio::select! {
         superseded = running.register(env) => End::Damaged(superseded.reason),
         reason = fatal(running) => End::Failed(reason),
@@ -301,6 +318,33 @@ async fn fatal(running: &Running) -> String {
 }
 
 impl Running {
+    /// Says who leads, whenever that changes.
+    async fn log_leaders(&self) {
+        let mut metrics = self.raft.metrics();
+        let mut before = None;
+        loop {
+            let (leader, term) = {
+                let metrics = metrics.borrow_watched();
+                (metrics.current_leader, metrics.current_term)
+            };
+            if leader != before {
+                match leader {
+                    Some(leader) if leader == self.place.replica => {
+                        tracing::info!(group = %self.place.group, term, "this replica leads");
+                    }
+                    Some(leader) => {
+                        tracing::info!(group = %self.place.group, term, %leader, "following a leader")
+                    }
+                    None => tracing::info!(group = %self.place.group, term, "no leader"),
+                }
+                before = leader;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
     /// Removes the damaged files of a predecessor once this replica is a voter.
     async fn clear_quarantine(&self, env: &Environment) {
         let mut metrics = self.raft.metrics();
@@ -318,7 +362,8 @@ impl Running {
             }
         }
         let (data, group) = (env.data.clone(), self.place.group);
-        let cleared = disk::run(&*env.disk, "quarantine", async move { data.clear_quarantine(group) }).await.flatten();
+        let cleared =
+            disk::run(&*env.disk, "quarantine", async move { data.clear_quarantine(group) }).await.flatten();
         if let Err(error) = cleared {
             tracing::warn!(%group, %error, "damaged files of a predecessor can't be removed");
         }

@@ -58,7 +58,9 @@ impl Replicas {
 
     /// The replica of a group.
     pub fn get(&self, group: GroupId) -> Result<&Arc<Replica>, Error> {
-        self.0.get(&group).ok_or_else(|| Error::WrongIdentity(format!("this server has no replica of {group}")))
+        self.0
+            .get(&group)
+            .ok_or_else(|| Error::WrongIdentity(format!("this server has no replica of {group}")))
     }
 
     /// All of them.
@@ -108,7 +110,9 @@ impl Replica {
     pub fn running(&self) -> Result<Arc<Running>, Error> {
         match &*self.state.read() {
             State::Running(running) => Ok(running.clone()),
-            State::Waiting { reason, .. } => Err(Error::Unavailable(format!("the replica of {} waits: {reason}", self.group))),
+            State::Waiting { reason, .. } => {
+                Err(Error::Unavailable(format!("the replica of {} waits: {reason}", self.group)))
+            }
             State::Broken(problem) => Err(Error::Unavailable(problem.clone())),
             State::Stopped => Err(Error::Unavailable("the server is stopping".into())),
         }

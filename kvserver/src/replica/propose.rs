@@ -168,7 +168,9 @@ async fn propose_one(
     if let Err(fatal) = parts.raft.client_write_ff(entry, Some(responder)).await {
         // It may have reached the core before that stopped.
         let error = Error::OutcomeUnknown(fatal.to_string());
-        submissions.into_iter().for_each(|(_, answer, _)| drop(answer.send(Err(error.clone()))));
+        for (_, answer, _) in submissions {
+            let _ = answer.send(Err(error.clone()));
+        }
         return None;
     }
     Some(Proposed { result, deadline: Instant::now() + DEADLINE, submissions, reservation, slot })
@@ -186,7 +188,9 @@ async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
         let outcome = match tokio::time::timeout_at(deadline, result).await {
             Ok(Ok(result)) => applied(result, &hints),
             Ok(Err(_)) => Err(Error::OutcomeUnknown("the replica stopped meanwhile".into())),
-            Err(_) => Err(Error::OutcomeUnknown(format!("not applied within {DEADLINE:?}: no majority answers"))),
+            Err(_) => {
+                Err(Error::OutcomeUnknown(format!("not applied within {DEADLINE:?}: no majority answers")))
+            }
         };
         drop((reservation, slot));
         match outcome {

@@ -37,7 +37,9 @@ impl ReadBarrier {
     pub async fn pass(&self) -> Result<(), Error> {
         let (waiter, passed) = oneshot::channel();
         self.queue.try_send(waiter).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => Error::Overloaded(format!("{QUEUE} reads are waiting already")),
+            mpsc::error::TrySendError::Full(_) => {
+                Error::Overloaded(format!("{QUEUE} reads are waiting already"))
+            }
             mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the replica is stopping".into()),
         })?;
         passed.await.unwrap_or_else(|_| Err(Error::Unavailable("the replica is stopping".into())))
@@ -49,25 +51,34 @@ async fn run(raft: Raft, hints: LeaderHints, mut waiters: mpsc::Receiver<Waiter>
     let mut round = Vec::new();
     while waiters.recv_many(&mut round, QUEUE).await > 0 {
         let confirm = async {
-            let linearizer = raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|e| refusal(&hints, e))?;
+            let linearizer =
+                raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|e| refusal(&hints, e))?;
             let read_index = linearizer.read_log_id().index();
-            let reached = applied.wait_until(|applied| applied.as_ref().is_some_and(|id| id.index >= read_index));
+            let reached =
+                applied.wait_until(|applied| applied.as_ref().is_some_and(|id| id.index >= read_index));
             reached.await.map_err(|_| Error::Unavailable("the replica is stopping".into()))?;
             Ok(())
         };
-        let result = tokio::time::timeout(ROUND_TIMEOUT, confirm)
-            .await
-            .unwrap_or_else(|_| Err(Error::Unavailable("the group's majority doesn't answer its leader".into())));
+        let result = tokio::time::timeout(ROUND_TIMEOUT, confirm).await.unwrap_or_else(|_| {
+            Err(Error::Unavailable("the group's majority doesn't answer its leader".into()))
+        });
         for waiter in round.drain(..) {
             let _ = waiter.send(result.clone());
         }
     }
 }
 
-fn refusal(hints: &LeaderHints, error: RaftError<super::TypeConfig, LinearizableReadError<super::TypeConfig>>) -> Error {
+fn refusal(
+    hints: &LeaderHints,
+    error: RaftError<super::TypeConfig, LinearizableReadError<super::TypeConfig>>,
+) -> Error {
     match error {
-        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => hints.not_leader(forward.leader_id),
-        RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)) => Error::Unavailable(error.to_string()),
+        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
+            hints.not_leader(forward.leader_id)
+        }
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)) => {
+            Error::Unavailable(error.to_string())
+        }
         RaftError::Fatal(error) => Error::Unavailable(error.to_string()),
     }
 }

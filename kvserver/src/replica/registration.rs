@@ -46,7 +46,9 @@ pub(super) async fn await_place(env: &Environment, identity: &Identity, waits: i
                         };
                     }
                     Some(Plan::Wait(wait)) => waits(wait.reason),
-                    Some(Plan::Serve(_)) | None => waits("the shard manager has no plan for an empty replica".into()),
+                    Some(Plan::Serve(_)) | None => {
+                        waits("the shard manager has no plan for an empty replica".into())
+                    }
                 }
             }
             Err(status) => waits(format!("the shard manager: {}", status.message())),
@@ -128,7 +130,9 @@ impl Running {
     /// Starts the group's Raft with exactly the record's members. All of them may do so; the
     /// log is empty in each, and the record is written once.
     async fn found(&self, version: MapRevision, record: v1::BootstrapRecord) {
-        if record.group_uid != self.place.uid.0 || !record.members.iter().any(|m| m.id == self.place.replica.0) {
+        if record.group_uid != self.place.uid.0
+            || !record.members.iter().any(|m| m.id == self.place.replica.0)
+        {
             return;
         }
         if !matches!(self.raft.is_initialized().await, Ok(true)) {
@@ -165,10 +169,7 @@ impl Running {
         Some(v1::GroupReport {
             group_uid: facts.uid.0,
             incarnation: facts.incarnation.0,
-            members: members
-                .into_iter()
-                .map(|(id, server)| env.member(id, server).into())
-                .collect(),
+            members: members.into_iter().map(|(id, server)| env.member(id, server).into()).collect(),
             shards_owned: shards_owned
                 .into_iter()
                 .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })

@@ -15,9 +15,9 @@ use skv_sharding::{Incarnation, ReplicaId};
 
 use super::lifecycle::Environment;
 use super::{Belongs, Identity, Running};
-use crate::{disk, entropy};
 use crate::raft::types::{LeaderId, LogId, ServerName, SnapshotMeta, StoredMembership, Vote};
 use crate::store::encode_reset;
+use crate::{disk, entropy};
 
 impl Running {
     /// Makes this replica the whole group. Returns the new incarnation and the last log id
@@ -30,7 +30,9 @@ impl Running {
             )));
         }
         if self.store.facts().is_none() {
-            return Err(Error::InvalidArgument(format!("this replica of {group} holds no state to go on from")));
+            return Err(Error::InvalidArgument(format!(
+                "this replica of {group} holds no state to go on from"
+            )));
         }
         tracing::warn!(%group, replica = %self.place.replica, "reviving the group from this replica alone");
         self.resetting.store(true, Ordering::Relaxed);
@@ -52,7 +54,10 @@ impl Running {
         let identity = Identity { replica, group, belongs: Some(belongs) };
         let members = BTreeMap::from([(replica, ServerName(self.server.clone()))]);
         let only = Membership::new(vec![[replica].into()], members).map_err(|e| e.to_string())?;
-        let meta = SnapshotMeta { last_log_id: Some(last), last_membership: StoredMembership::new(Some(last), only) };
+        let meta = SnapshotMeta {
+            last_log_id: Some(last),
+            last_membership: StoredMembership::new(Some(last), only),
+        };
         // The next term must be above every one in the log.
         let vote = Vote { leader_id: LeaderId::new(last.leader_id.term + 1, replica), committed: false };
 

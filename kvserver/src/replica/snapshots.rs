@@ -11,7 +11,7 @@ use crate::raft::types::LogId;
 /// How often the log is measured.
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long a snapshot may take.
-const TIMEOUT: Duration = Duration::from_secs(600);
+const TIMEOUT: Duration = Duration::from_mins(10);
 
 impl Running {
     /// Writes a snapshot whenever `log_bytes` were applied since the last one. The log is

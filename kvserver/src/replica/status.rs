@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use openraft::ServerState;
 use openraft::Instant as _;
+use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_proto::v1;
 use skv_sharding::ReplicaId;
@@ -86,7 +86,7 @@ impl Running {
             snapshot: wire(metrics.snapshot),
             purged: wire(metrics.purged),
             membership: Some(metrics.membership_config.to_wire()),
-            shards_owned: stats.owned as u32,
+            shards_owned: stats.owned,
             keys: stats.keys,
             bytes: stats.bytes,
             sessions: stats.sessions,

@@ -60,15 +60,13 @@ impl admin_server::Admin for AdminService {
     ) -> Result<Response<v1::SnapshotResponse>, Status> {
         let running = self.replicas.get(GroupId(request.into_inner().group))?.running()?;
         let snapshot = running.snapshot().await;
-        let snapshot = snapshot.ok_or_else(|| Error::Unavailable("no snapshot could be written; see the log".into()))?;
+        let snapshot =
+            snapshot.ok_or_else(|| Error::Unavailable("no snapshot could be written; see the log".into()))?;
         running.purge().await;
         Ok(Response::new(v1::SnapshotResponse { snapshot: Some(snapshot.to_wire()) }))
     }
 
-    async fn reset(
-        &self,
-        request: Request<v1::ResetRequest>,
-    ) -> Result<Response<v1::ResetResponse>, Status> {
+    async fn reset(&self, request: Request<v1::ResetRequest>) -> Result<Response<v1::ResetResponse>, Status> {
         let request = request.into_inner();
         if !request.accept_data_loss {
             let error = Error::InvalidArgument(

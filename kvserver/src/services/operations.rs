@@ -38,6 +38,12 @@ struct Share {
     reads: Vec<(u64, Bytes)>,
 }
 
+impl Share {
+    fn of(running: Arc<Running>) -> Self {
+        Share { running, commands: Vec::new(), command_ids: Vec::new(), reads: Vec::new() }
+    }
+}
+
 impl Operations {
     /// Operations on these replicas; with `log` each one's input and result is printed.
     pub fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
@@ -101,13 +107,9 @@ impl Operations {
             operation.ok_or_else(|| Error::InvalidArgument("the operation is of an unknown kind".into()))?;
         let (running, shard) = self.place(key_of(&operation))?;
         check_size(&running, &operation)?;
-        let share = match shares.iter_mut().position(|share| Arc::ptr_eq(&share.running, &running)) {
+        let share = match shares.iter().position(|share| Arc::ptr_eq(&share.running, &running)) {
             Some(index) => &mut shares[index],
-            None => {
-                shares.push(Share { running, commands: Vec::new(), command_ids: Vec::new(), reads: Vec::new() });
-                let last = shares.len() - 1;
-                &mut shares[last]
-            }
+            None => shares.push_mut(Share::of(running)),
         };
         match command(shard, operation) {
             Ok(command) => {
@@ -130,7 +132,10 @@ impl Operations {
             match replica.running() {
                 Ok(running) => match running.store.shard_of(key) {
                     Ok(shard) if running.store.owns(shard).is_some() => return Ok((running, shard)),
-                    Ok(_) => reason = Some(Error::WrongGroup { group: replica.group, owner: self.map.owner_of(key) }),
+                    Ok(_) => {
+                        reason =
+                            Some(Error::WrongGroup { group: replica.group, owner: self.map.owner_of(key) })
+                    }
                     Err(rejection) => reason = reason.or(Some(rejection.into_error(replica.group))),
                 },
                 Err(unavailable) => reason = reason.or(Some(unavailable)),
@@ -165,13 +170,16 @@ async fn write(
             .zip(keys)
             .zip(outcomes)
             .map(|((id, key), outcome)| {
-                let answer = outcome.map_or_else(|rejection| rejected(rejection, &running, &map, &key), Answer::from);
+                let answer =
+                    outcome.map_or_else(|rejection| rejected(rejection, &running, &map, &key), Answer::from);
                 v1::Answer { id, answer: Some(answer) }
             })
             .collect(),
         Err(problem) => {
             let problem = v1::Error::from(problem);
-            ids.into_iter().map(|id| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) }).collect()
+            ids.into_iter()
+                .map(|id| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) })
+                .collect()
         }
     }
 }
@@ -277,9 +285,16 @@ impl fmt::Display for Output<'_> {
                 write!(f, "{:?}, revision {}", String::from_utf8_lossy(&get.value), get.revision)
             }
             Answer::Get(_) => write!(f, "no such key"),
-            Answer::Put(v1::PutResponse { success, revision }) => write!(f, "success {success}, revision {revision}"),
+            Answer::Put(v1::PutResponse { success, revision }) => {
+                write!(f, "success {success}, revision {revision}")
+            }
             Answer::Append(append) => {
-                write!(f, "old value {:?}, revision {}", String::from_utf8_lossy(&append.old_value), append.revision)
+                write!(
+                    f,
+                    "old value {:?}, revision {}",
+                    String::from_utf8_lossy(&append.old_value),
+                    append.revision
+                )
             }
             Answer::Delete(delete) => write!(f, "success {}, found {}", delete.success, delete.found),
             Answer::Error(error) => write!(f, "{}: {}", error.reason().as_str_name(), error.message),

@@ -17,10 +17,10 @@ use skv_sharding::GroupId;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::log::{Reservation, Space};
+use crate::raft::append;
 use crate::raft::header::FEATURE_LEVEL;
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
-use crate::raft::append;
-use crate::raft::wire::{Wire as _, WireError};
+use crate::raft::wire::{Wire, WireError};
 use crate::replica::{Replicas, Running};
 
 /// Hands each message to the replica that it is for.
@@ -56,12 +56,14 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<Self::AppendEntriesStream>, Status> {
         let mut requests = request.into_inner();
         let Some(Message::Hello(hello)) = requests.message().await?.and_then(|m| m.message) else {
-            return Err(Error::InvalidArgument("the first message of the stream must be a hello".into()).into());
+            return Err(
+                Error::InvalidArgument("the first message of the stream must be a hello".into()).into()
+            );
         };
         let (running, version) = self.receiver(Some(&hello))?;
         tracing::debug!(from = hello.from, group = %running.place.group, version, "append stream opened");
         let accepted = Outcome::Accepted(Accepted { version, feature_level: FEATURE_LEVEL });
-        let results = append_results(running, requests);
+        let results = append_results(&running, requests);
         let responses = stream::once(async move { Ok(accepted) })
             .chain(results)
             .map(|result| result.map(|result| v1::AppendEntriesResponse { result: Some(result) }));
@@ -82,7 +84,7 @@ impl raft_server::Raft for RaftService {
         Ok(Response::new(v1::VoteResponse {
             vote: Some(answer.vote.to_wire()),
             granted: answer.vote_granted,
-            last_log_id: answer.last_log_id.as_ref().map(|id| id.to_wire()),
+            last_log_id: answer.last_log_id.as_ref().map(Wire::to_wire),
         }))
     }
 
@@ -113,7 +115,9 @@ impl raft_server::Raft for RaftService {
         let Some(install_snapshot_request::Message::Start(start)) =
             messages.message().await?.and_then(|m| m.message)
         else {
-            return Err(Error::InvalidArgument("the first message must be the snapshot's start".into()).into());
+            return Err(
+                Error::InvalidArgument("the first message must be the snapshot's start".into()).into()
+            );
         };
         let (running, _) = self.receiver(start.header.as_ref())?;
         let leader_vote = vote(start.vote)?;
@@ -160,9 +164,9 @@ fn snapshot_failed(error: impl std::fmt::Display) -> Error {
 /// A follower without room for the entries ends the stream instead: an error from the log
 /// itself would be fatal to openraft. Heartbeats carry no entries and still pass.
 fn append_results(
-    running: Arc<Running>,
+    running: &Running,
     requests: Streaming<v1::AppendEntriesRequest>,
-) -> impl Stream<Item = Result<Outcome, Status>> + Send + 'static {
+) -> impl Stream<Item = Result<Outcome, Status>> + Send + use<> {
     let reservations: Arc<Mutex<VecDeque<Option<Reservation>>>> = Arc::default();
     let refused: Arc<Mutex<Option<Status>>> = Arc::default();
 
@@ -194,19 +198,20 @@ fn append_results(
     };
 
     let (raft, readiness) = (running.raft.clone(), running.readiness.clone());
-    let results = stream::once(async move { raft.stream_append(incoming).boxed() }).flatten().map(move |result| {
-        // The entries are durable, or will never be: either way their room is accounted for.
-        drop(reservations.lock().pop_front());
-        match result {
-            Ok(result) => {
-                if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
-                    readiness.heard_leader();
+    let results =
+        stream::once(async move { raft.stream_append(incoming).boxed() }).flatten().map(move |result| {
+            // The entries are durable, or will never be: either way their room is accounted for.
+            drop(reservations.lock().pop_front());
+            match result {
+                Ok(result) => {
+                    if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+                        readiness.heard_leader();
+                    }
+                    Ok(append::result_to_wire(&result))
                 }
-                Ok(append::result_to_wire(&result))
+                Err(fatal) => Err(Error::Internal(fatal.to_string()).into()),
             }
-            Err(fatal) => Err(Error::Internal(fatal.to_string()).into()),
-        }
-    });
+        });
     results.chain(stream::once(async move { refused.lock().take() }).filter_map(|r| async { r.map(Err) }))
 }
 
