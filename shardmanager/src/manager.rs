@@ -177,6 +177,7 @@ impl Inner {
                             for event in events {
                                 info!(revision = version.0, cluster = %record.cluster, %event, "map written");
                             }
+                            state.heard.saw(&record);
                             state.record = Some((Arc::new(record), stored));
                             self.publish(&state);
                             return Ok(Decision { change: None, version, cluster, plan });
@@ -218,6 +219,7 @@ impl Inner {
         let loaded = self.store.load().await?;
         if let Some((record, _)) = &loaded {
             self.check_sharding(record)?;
+            state.heard.saw(record);
         }
         self.metrics.store_works(true);
         if loaded.as_ref().map(|(_, version)| version) != state.record.as_ref().map(|(_, version)| version) {

@@ -20,8 +20,8 @@ pub(crate) fn replica(id: u64, server: &str) -> Replica {
     Replica {
         id: ReplicaId(id),
         server: server.to_owned(),
-        client_address: format!("{server}:1"),
-        peer_address: format!("{server}:2"),
+        client_address: format!("{server}:{}", 1000 + id),
+        peer_address: format!("{server}:{}", 2000 + id),
         instance: id.to_string(),
     }
 }

@@ -29,7 +29,8 @@ pub(crate) fn registration(request: v1::RegisterReplicaRequest) -> Result<Regist
         }
     }
     let held = match request.report {
-        None => Held::Nothing,
+        None if request.cluster_id == 0 => Held::Nothing,
+        None => Held::Place { cluster: ClusterId(request.cluster_id) },
         Some(_) if request.cluster_id == 0 => return Err(malformed("a replica with data names no cluster")),
         Some(report) => Held::Data { cluster: ClusterId(request.cluster_id), report: self::report(report)? },
     };
@@ -39,6 +40,9 @@ pub(crate) fn registration(request: v1::RegisterReplicaRequest) -> Result<Regist
 fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
     if wire.group_uid == 0 {
         return Err(malformed("a replica with data names no group uid"));
+    }
+    if wire.confirmed && wire.members.is_empty() {
+        return Err(malformed("a leader reports no members"));
     }
     if wire.members.len() > MOST_MEMBERS {
         return Err(malformed(&format!("{} members are more than a group can have", wire.members.len())));

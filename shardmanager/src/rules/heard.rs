@@ -3,10 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skv_sharding::{ClusterId, GroupId, Replica, ReplicaId};
+use skv_sharding::{GroupId, ReplicaId};
 
 use super::ALIVE;
 use super::registration::{Held, Registration, Report};
+use crate::record::Record;
 
 /// The registrations of the last [`ALIVE`], the newest of each server.
 ///
@@ -14,8 +15,8 @@ use super::registration::{Held, Registration, Report};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     alive: BTreeMap<GroupId, BTreeMap<String, Heartbeat>>,
-    /// The groups that anybody ever claimed to have data of.
-    held_data: BTreeSet<GroupId>,
+    /// The groups that were in a record, or that anybody claimed to belong to.
+    existing: BTreeSet<GroupId>,
     leaders: BTreeMap<GroupId, Leader>,
 }
 
@@ -35,6 +36,12 @@ pub struct Leader {
 }
 
 impl Heard {
+    /// To be called with every record that was read or written: its groups exist, even if it
+    /// is lost later, and replicas that were empty lately have been told to found them.
+    pub fn saw(&mut self, record: &Record) {
+        self.existing.extend(record.groups.keys());
+    }
+
     /// Whoever was silent for too long is no longer alive.
     pub(super) fn forget_silent(&mut self, now: Duration) {
         for servers in self.alive.values_mut() {
@@ -44,13 +51,13 @@ impl Heard {
 
     /// Takes a registration in.
     pub(super) fn note(&mut self, registration: &Registration, now: Duration) {
-        if let Held::Data { report, .. } = &registration.held {
-            self.held_data.insert(registration.group);
-            if let Some(id) = report.leader
-                && self.leaders.get(&registration.group).is_none_or(|l| l.term < report.term)
-            {
-                self.leaders.insert(registration.group, Leader { id, term: report.term });
-            }
+        if registration.held != Held::Nothing {
+            self.existing.insert(registration.group);
+        }
+        if let Some(&Report { term, leader: Some(id), .. }) = registration.held.report()
+            && self.leaders.get(&registration.group).is_none_or(|leader| leader.term < term)
+        {
+            self.leaders.insert(registration.group, Leader { id, term });
         }
         let heartbeat = Heartbeat { registration: registration.clone(), at: now };
         self.alive
@@ -69,45 +76,23 @@ impl Heard {
         self.alive.get(&group).into_iter().flat_map(BTreeMap::keys).map(String::as_str)
     }
 
+    /// The newest registrations of all living replicas.
+    pub(super) fn all(&self) -> impl Iterator<Item = &Registration> {
+        self.alive.values().flat_map(BTreeMap::values).map(|heartbeat| &heartbeat.registration)
+    }
+
     /// The newest registrations of a group's living replicas.
-    pub(super) fn registrations(&self, group: GroupId) -> impl Iterator<Item = &Registration> {
+    pub(super) fn group(&self, group: GroupId) -> impl Iterator<Item = &Registration> {
         self.alive.get(&group).into_iter().flat_map(BTreeMap::values).map(|heartbeat| &heartbeat.registration)
     }
 
-    /// Who is alive and has data.
-    pub(super) fn data(&self) -> impl Iterator<Item = Data<'_>> {
-        self.alive.values().flat_map(BTreeMap::values).filter_map(|heartbeat| {
-            let Registration { group, replica, held } = &heartbeat.registration;
-            match held {
-                Held::Data { cluster, report } => {
-                    Some(Data { group: *group, replica, cluster: *cluster, report })
-                }
-                Held::Nothing => None,
-            }
-        })
-    }
-
-    /// The living empty replicas of a group.
-    pub(super) fn empty(&self, group: GroupId) -> impl Iterator<Item = &Replica> {
-        self.registrations(group).filter(|r| r.held == Held::Nothing).map(|r| &r.replica)
-    }
-
-    /// Whether anybody ever claimed to have data of this group.
-    pub(super) fn held_data(&self, group: GroupId) -> bool {
-        self.held_data.contains(&group)
+    /// Whether this group must not be founded again.
+    pub(super) fn exists(&self, group: GroupId) -> bool {
+        self.existing.contains(&group)
     }
 
     /// Who led each group when last heard of.
     pub fn leaders(&self) -> &BTreeMap<GroupId, Leader> {
         &self.leaders
     }
-}
-
-/// A living replica with data.
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Data<'a> {
-    pub(super) group: GroupId,
-    pub(super) replica: &'a Replica,
-    pub(super) cluster: ClusterId,
-    pub(super) report: &'a Report,
 }

@@ -107,20 +107,22 @@ pub fn register(
         _ => match rebuild::rebuild(settings, record, heard, ids) {
             Ok(rebuilt) => Draft::rebuilt(rebuilt, heard),
             Err(missing) => {
-                let plan = early_member(heard, registration).unwrap_or_else(|| Plan::Wait {
-                    reason: match stale {
-                        Some(stale) => format!("the map must be rebuilt, since {stale}: {missing}"),
-                        None => format!("there is no map yet: {missing}"),
-                    },
-                });
+                let reason = match stale {
+                    Some(stale) => format!("the map must be rebuilt, since {stale}: {missing}"),
+                    None => format!("there is no map yet: {missing}"),
+                };
+                let (cluster, plan) = match counted_on(heard, registration) {
+                    Some((cluster, plan)) => (Some(cluster), plan),
+                    None => (record.map(|record| record.cluster), Plan::Wait { reason }),
+                };
                 let version = record.map_or(MapRevision(0), |record| record.revision);
-                return Ok(Decision { change: None, version, cluster: record.map(|r| r.cluster), plan });
+                return Ok(Decision { change: None, version, cluster, plan });
             }
         },
     };
-    let plan = match &registration.held {
-        Held::Nothing => draft.admit(registration),
-        Held::Data { report, .. } => draft.follow(registration, report, heard),
+    let plan = match registration.held.report() {
+        None => draft.admit(registration),
+        Some(report) => draft.follow(registration, report, heard),
     };
     Ok(draft.decide(plan))
 }
@@ -136,11 +138,13 @@ fn check_origin(
     if known.is_none() && group.0 >= settings.groups {
         return Err(Refusal::UnknownGroup { group: *group, groups: settings.groups });
     }
-    let Held::Data { cluster, report } = held else { return Ok(()) };
     let server = || replica.server.clone();
-    if let Some(record) = record.filter(|record| record.cluster != *cluster) {
-        return Err(Refusal::ForeignCluster { server: server(), theirs: *cluster, ours: record.cluster });
+    if let (Some(theirs), Some(ours)) = (held.cluster(), record.map(|record| record.cluster))
+        && theirs != ours
+    {
+        return Err(Refusal::ForeignCluster { server: server(), theirs, ours });
     }
+    let Some(report) = held.report() else { return Ok(()) };
     if let Some(known) = known.filter(|known| known.uid != report.uid) {
         return Err(Refusal::ForeignGroup {
             server: server(),
@@ -175,6 +179,8 @@ fn check_name(
     let known = record.and_then(|record| record.groups.get(group));
     if let Some(holder) = heard.holder(*group, &replica.server)
         && holder.replica.id != replica.id
+        // Nobody else can listen where a living replica does.
+        && holder.replica.peer_address != replica.peer_address
         && right_to_name(known, registration) <= right_to_name(known, holder)
     {
         return Err(Refusal::NameHeld {
@@ -200,24 +206,25 @@ fn check_name(
     Ok(())
 }
 
-/// A member with data can't be kept out by whoever came first under its server's name;
+/// A member that isn't empty can't be kept out by whoever came first under its server's name;
 /// among equals the first stays.
 fn right_to_name(group: Option<&GroupRecord>, registration: &Registration) -> u8 {
     let is_member = group.is_none_or(|group| group.member(registration.replica.id).is_some());
     u8::from(is_member && registration.held != Held::Nothing)
 }
 
-/// The record was lost while a group was being founded: some members have begun, and can't
-/// elect a leader without this one. It is told the group's identity, which founds nothing.
-fn early_member(heard: &Heard, registration: &Registration) -> Option<Plan> {
+/// A first member that has not begun while the record was lost: its group may need it to
+/// elect the leader that the rebuilding waits for. It is told where it belongs, which
+/// founds nothing.
+fn counted_on(heard: &Heard, registration: &Registration) -> Option<(ClusterId, Plan)> {
     if registration.held != Held::Nothing {
         return None;
     }
-    heard
-        .data()
-        .filter(|data| data.group == registration.group)
-        .find(|data| data.report.members.iter().any(|m| m.id == registration.replica.id))
-        .map(|data| Plan::Join { uid: data.report.uid, incarnation: data.report.incarnation })
+    heard.group(registration.group).find_map(|other| {
+        let (cluster, report) = (other.held.cluster()?, other.held.report()?);
+        let is_member = report.members.iter().any(|m| m.id == registration.replica.id);
+        is_member.then_some((cluster, Plan::Join { uid: report.uid, incarnation: report.incarnation }))
+    })
 }
 
 /// The record while it is being changed.
@@ -234,11 +241,12 @@ impl<'a> Draft<'a> {
     }
 
     fn rebuilt(record: Record, heard: &Heard) -> Self {
-        let event = if heard.data().next().is_some() { Event::Rebuilt } else { Event::Founded };
+        let exists = heard.all().any(|registration| registration.held != Held::Nothing);
+        let event = if exists { Event::Rebuilt } else { Event::Founded };
         Draft { record: Cow::Owned(record), events: vec![event], raised: true }
     }
 
-    /// An empty replica: one of the first members, or the replacement of a lost one.
+    /// A replica without data: one of the first members, or the replacement of a lost one.
     fn admit(&mut self, registration: &Registration) -> Plan {
         let Registration { group: id, replica, .. } = registration;
         let Some(group) = self.record.groups.get(id) else {
@@ -256,6 +264,12 @@ impl<'a> Draft<'a> {
     /// A replica with data: it says where it is, and as a leader who its members are.
     fn follow(&mut self, registration: &Registration, report: &Report, heard: &Heard) -> Plan {
         let Registration { group: id, replica, .. } = registration;
+        if let Some(group) = self.record.groups.get(id)
+            && report.incarnation < group.incarnation
+        {
+            // The group was revived without it: it has to start again, as a new replica.
+            return Plan::Join { uid: group.uid, incarnation: group.incarnation };
+        }
         let newest_term = heard.leaders().get(id).map_or(0, |leader| leader.term);
         if report.confirmed && report.term >= newest_term {
             self.confirm(*id, report, heard);
@@ -282,9 +296,6 @@ impl<'a> Draft<'a> {
     /// Takes a leader's word on its group.
     fn confirm(&mut self, id: GroupId, report: &Report, heard: &Heard) {
         let Some(group) = self.record.groups.get(&id) else { return };
-        if report.incarnation < group.incarnation || report.members.is_empty() {
-            return;
-        }
         let members = rebuild::with_addresses(&report.members, Some(group), heard, id);
         if members == group.members && report.incarnation == group.incarnation {
             return;

@@ -13,8 +13,8 @@ use skv_sharding::{
     round_robin,
 };
 
-use super::heard::{Data, Heard};
-use super::registration::Report;
+use super::heard::Heard;
+use super::registration::{Held, Registration, Report};
 use super::{Ids, Settings};
 use crate::record::{Bootstrap, GroupRecord, History, Record};
 
@@ -29,27 +29,22 @@ enum Spoken<'a> {
 /// What living replicas know and the record doesn't: proof that the record was put back
 /// from an older copy.
 pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String> {
-    heard.data().filter(|data| data.cluster == record.cluster).find_map(
-        |Data { group, replica, report, .. }| {
-            let server = &replica.server;
-            let Some(known) = record.groups.get(&group) else {
-                return Some(format!("{server} holds data of {group}, which the record doesn't know"));
-            };
-            if known.uid != report.uid {
-                return None;
-            }
-            if report.obeyed > record.revision {
-                let (obeyed, ours) = (report.obeyed, record.revision);
-                return Some(format!("{group} has obeyed version {obeyed}, the record is of version {ours}"));
-            }
-            report.owned.iter().find_map(|&(shard, epoch)| {
-                let ours = record.owners.get(shard.0 as usize)?.epoch;
-                (epoch > ours).then(|| {
-                    format!("{server} knows epoch {epoch} of shard {shard}, the record epoch {ours}")
-                })
-            })
-        },
-    )
+    heard.all().filter(|r| r.held.cluster() == Some(record.cluster)).find_map(|registration| {
+        let Registration { group, replica: Replica { server, .. }, held } = registration;
+        let Some(known) = record.groups.get(group) else {
+            return Some(format!("{server} belongs to {group}, which the record doesn't know"));
+        };
+        let report = held.report().filter(|report| report.uid == known.uid)?;
+        if report.obeyed > record.revision {
+            let (obeyed, ours) = (report.obeyed, record.revision);
+            return Some(format!("{group} has obeyed version {obeyed}, the record is of version {ours}"));
+        }
+        report.owned.iter().find_map(|&(shard, epoch)| {
+            let ours = record.owners.get(shard.0 as usize)?.epoch;
+            (epoch > ours)
+                .then(|| format!("{server} knows epoch {epoch} of shard {shard}, the record epoch {ours}"))
+        })
+    })
 }
 
 /// Makes a record, or says what is missing for it. `old` is the record that was found to
@@ -61,8 +56,9 @@ pub(super) fn rebuild(
     ids: &mut Ids<'_>,
 ) -> Result<Record, String> {
     let cluster = cluster(old, heard)?;
-    let data: Vec<Data<'_>> = heard.data().filter(|data| Some(data.cluster) == cluster).collect();
-    let spoken = all_groups(settings, old, heard, &data)?;
+    let ours: Vec<&Registration> =
+        heard.all().filter(|r| cluster.is_some() && r.held.cluster() == cluster).collect();
+    let spoken = all_groups(settings, old, heard, &ours)?;
     let known = owners_by_reports(settings.shards, &spoken)?;
 
     let unowned: Vec<ShardId> =
@@ -90,7 +86,8 @@ pub(super) fn rebuild(
     history.push(groups, &owners.iter().map(|o| o.group).collect::<Vec<_>>());
 
     let before = old.map_or(MapRevision(0), |record| record.revision);
-    let seen = data.iter().map(|data| data.report.obeyed).fold(before, MapRevision::max);
+    let obeyed = ours.iter().filter_map(|r| r.held.report()).map(|report| report.obeyed);
+    let seen = obeyed.fold(before, MapRevision::max);
     let groups = spoken
         .into_iter()
         .map(|(group, spoken)| {
@@ -115,25 +112,20 @@ pub(super) fn rebuild(
     evidence_against(&record, heard).map_or(Ok(record), Err)
 }
 
-/// The one cluster of all data; `None` if there is none yet.
+/// The one cluster that all belong to; `None` if all are empty.
 fn cluster(old: Option<&Record>, heard: &Heard) -> Result<Option<ClusterId>, String> {
     if let Some(old) = old {
         return Ok(Some(old.cluster));
     }
-    let mut found: Option<(ClusterId, &str)> = None;
-    for Data { cluster, replica, .. } in heard.data() {
-        match found {
-            Some((first, server)) if first != cluster => {
-                return Err(format!(
-                    "replicas of two clusters register here: {server} of {first}, {} of {cluster}; stop those that \
-                     don't belong",
-                    replica.server
-                ));
-            }
-            _ => found = Some((cluster, &replica.server)),
-        }
+    let mut belonging = heard.all().filter_map(|r| Some((r.held.cluster()?, &r.replica.server)));
+    let Some((first, server)) = belonging.next() else { return Ok(None) };
+    match belonging.find(|(cluster, _)| *cluster != first) {
+        None => Ok(Some(first)),
+        Some((other, stray)) => Err(format!(
+            "replicas of two clusters register here: {server} of {first}, {stray} of {other}; stop those that don't \
+             belong"
+        )),
     }
-    Ok(found.map(|(cluster, _)| cluster))
 }
 
 /// What each group says; or who is silent yet.
@@ -141,9 +133,9 @@ fn all_groups<'a>(
     settings: &Settings,
     old: Option<&Record>,
     heard: &'a Heard,
-    data: &[Data<'a>],
+    ours: &[&'a Registration],
 ) -> Result<BTreeMap<GroupId, Spoken<'a>>, String> {
-    let mut expected: BTreeSet<GroupId> = data.iter().map(|data| data.group).collect();
+    let mut expected: BTreeSet<GroupId> = ours.iter().map(|r| r.group).collect();
     match old {
         Some(record) => expected.extend(record.groups.keys()),
         None => expected.extend((0..settings.groups).map(GroupId)),
@@ -151,19 +143,17 @@ fn all_groups<'a>(
     let mut spoken = BTreeMap::new();
     let mut missing = Vec::new();
     for group in expected {
-        let leader =
-            data.iter().filter(|d| d.group == group && d.report.confirmed).max_by_key(|d| d.report.term);
-        let empty: Vec<&Replica> = heard.empty(group).collect();
-        let may_be_new = old.is_none() && !heard.held_data(group);
-        if let Some(leader) = leader {
-            spoken.insert(group, Spoken::Exists(leader.report));
-        } else if !may_be_new {
-            missing.push(format!("{group} has data, but no leader that reports it"));
-        } else if empty.len() < settings.replicas as usize {
-            missing.push(format!("{group} has {} of {} replicas", empty.len(), settings.replicas));
+        let reports = ours.iter().filter(|r| r.group == group).filter_map(|r| r.held.report());
+        let leader = reports.filter(|report| report.confirmed).max_by_key(|report| report.term);
+        let empty = || heard.group(group).filter(|r| r.held == Held::Nothing).map(|r| &r.replica);
+        if let Some(report) = leader {
+            spoken.insert(group, Spoken::Exists(report));
+        } else if old.is_some() || heard.exists(group) {
+            missing.push(format!("{group} exists, but no leader of it reports what it has"));
+        } else if empty().count() < settings.replicas as usize {
+            missing.push(format!("{group} has {} of {} replicas", empty().count(), settings.replicas));
         } else {
-            let first = empty.into_iter().take(settings.replicas as usize).cloned().collect();
-            spoken.insert(group, Spoken::New(first));
+            spoken.insert(group, Spoken::New(empty().take(settings.replicas as usize).cloned().collect()));
         }
     }
     if missing.is_empty() { Ok(spoken) } else { Err(missing.join(", ")) }
@@ -229,7 +219,7 @@ pub(super) fn with_addresses(
     group: GroupId,
 ) -> Vec<Replica> {
     let find = |member: &Replica| {
-        let registered = heard.registrations(group).map(|r| &r.replica);
+        let registered = heard.group(group).map(|r| &r.replica);
         let recorded = recorded.into_iter().flat_map(|g| g.members.iter().chain(&g.candidates));
         registered.chain(recorded).find(|known| known.id == member.id).unwrap_or(member).clone()
     };

@@ -22,6 +22,12 @@ pub struct Registration {
 pub enum Held {
     /// It is empty and belongs to no group yet.
     Nothing,
+    /// It belongs to a group, of which it can't say anything: it waits to be admitted, or
+    /// has just started and not yet applied what it has.
+    Place {
+        /// The group's cluster.
+        cluster: ClusterId,
+    },
     /// It is part of a group of this cluster.
     Data {
         /// The cluster.
@@ -29,6 +35,24 @@ pub enum Held {
         /// What it knows of its group.
         report: Report,
     },
+}
+
+impl Held {
+    /// The cluster that the replica belongs to.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        match self {
+            Held::Nothing => None,
+            Held::Place { cluster } | Held::Data { cluster, .. } => Some(*cluster),
+        }
+    }
+
+    /// What the replica knows of its group.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Held::Data { report, .. } => Some(report),
+            Held::Nothing | Held::Place { .. } => None,
+        }
+    }
 }
 
 /// What a replica with data knows of its group.
@@ -121,7 +145,7 @@ pub enum Refusal {
         our_hash: Hash,
     },
     /// The replica belongs elsewhere.
-    #[error("{server} holds data of cluster {theirs}, this is the shard manager of cluster {ours}")]
+    #[error("{server} belongs to cluster {theirs}, this is the shard manager of cluster {ours}")]
     ForeignCluster {
         /// The replica's server.
         server: String,

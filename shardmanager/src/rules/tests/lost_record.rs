@@ -47,7 +47,8 @@ fn an_emptied_replica_does_not_found_a_second_cluster() {
     let (mut bench, truth) = lost();
     let groups = speaker(&truth);
     // All others of its group are empty too, but for one that speaks last.
-    for registration in [replacement(0, 0, 70), replacement(0, 1, 71), empty(1, 0), empty(1, 1), empty(1, 2)] {
+    for registration in [replacement(0, 0, 70), replacement(0, 1, 71), empty(1, 0), empty(1, 1), empty(1, 2)]
+    {
         assert!(waits(&bench.say(&registration)));
     }
     assert!(waits(&bench.say(&groups.data(0, 2))));
@@ -80,7 +81,10 @@ fn a_group_all_of_whose_replicas_are_empty_gets_what_no_other_owns() {
     assert_eq!(bench.record().cluster, truth.cluster);
     assert_ne!(bench.group(1).uid, truth.groups[&GroupId(1)].uid);
     let plan = bench.say(&replacement(1, 0, 500));
-    assert!(matches!(&plan, Plan::Bootstrap { bootstrap, .. } if bootstrap.shards.to_string() == "1 4-5"), "{plan:?}");
+    assert!(
+        matches!(&plan, Plan::Bootstrap { bootstrap, .. } if bootstrap.shards.to_string() == "1 4-5"),
+        "{plan:?}"
+    );
 }
 
 #[test]
@@ -120,13 +124,27 @@ fn replicas_of_two_clusters_stop_everything() {
 }
 
 #[test]
-fn members_that_were_being_founded_still_find_each_other() {
+fn replicas_that_have_just_started_do_not_count_as_empty() {
+    let (mut bench, truth) = lost();
+    let place = |group, n| Registration { held: Held::Place { cluster: truth.cluster }, ..empty(group, n) };
+    for (group, n) in [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (1, 2), (0, 0)] {
+        assert!(waits(&bench.say(&place(group, n))));
+    }
+    let groups = speaker(&truth);
+    bench.say(&groups.leader(0, 0));
+    assert!(serves(&bench.say(&groups.leader(1, 0))));
+    assert_eq!(bench.record().cluster, truth.cluster);
+}
+
+#[test]
+fn a_member_that_has_not_begun_is_not_kept_from_its_group() {
     let (mut bench, truth) = lost();
     let groups = speaker(&truth);
-    // One has begun, and can't elect a leader alone.
+    // The other member is gone: without this one there is no leader that could report.
     assert!(waits(&bench.say(&groups.data(0, 0))));
+    let decision = bench.decide(&empty(0, 1)).unwrap();
     let joins = Plan::Join { uid: truth.groups[&GroupId(0)].uid, incarnation: Incarnation(0) };
-    assert_eq!(bench.say(&empty(0, 1)), joins);
+    assert_eq!((decision.plan, decision.cluster), (joins, Some(truth.cluster)));
     bench.silence();
     bench.say(&groups.data(0, 0));
     assert!(waits(&bench.say(&replacement(0, 1, 77))), "only with its own id");

@@ -45,6 +45,7 @@ impl Bench {
         let mut decision = register(&self.settings, record, heard, registration, self.now, &mut ids)?;
         if let Some((record, events)) = decision.change.take() {
             assert_eq!(record.revision, decision.version);
+            self.heard.saw(&record);
             self.record = Some(record);
             self.writes.extend(events);
         }
@@ -85,7 +86,11 @@ impl Bench {
         let report = Report {
             uid: known.uid,
             incarnation: known.incarnation,
-            members: known.members.iter().map(|m| Replica { client_address: String::new(), ..m.clone() }).collect(),
+            members: known
+                .members
+                .iter()
+                .map(|m| Replica { client_address: String::new(), ..m.clone() })
+                .collect(),
             owned: record.shard_map().shards_of(GroupId(group)).collect(),
             obeyed: record.revision,
             shards: record.shards(),

@@ -139,7 +139,11 @@ fn a_new_address_is_recorded() {
     assert_eq!(bench.group(1).members[1].client_address, "elsewhere:5");
     assert_eq!(bench.record().revision, MapRevision(2));
     bench.say(&bench.leader(1, 0));
-    assert_eq!(bench.group(1).members[1].client_address, "elsewhere:5", "a leader's report doesn't take it back");
+    assert_eq!(
+        bench.group(1).members[1].client_address,
+        "elsewhere:5",
+        "a leader's report doesn't take it back"
+    );
 }
 
 #[test]
@@ -156,7 +160,10 @@ fn who_belongs_elsewhere_is_sent_away() {
     let foreign = with(bench.data(0, 0), |report| report.uid = GroupUid(666));
     assert!(matches!(bench.refuse(&foreign), Refusal::ForeignGroup { theirs: GroupUid(666), .. }));
     let other_shards = with(bench.data(0, 0), |report| report.shards = 7);
-    assert!(matches!(bench.refuse(&other_shards), Refusal::OtherSharding { their_shards: 7, our_shards: 6, .. }));
+    assert!(matches!(
+        bench.refuse(&other_shards),
+        Refusal::OtherSharding { their_shards: 7, our_shards: 6, .. }
+    ));
     let impossible = with(bench.data(0, 0), |report| report.owned.push((ShardId(6), Epoch(1))));
     assert!(matches!(bench.refuse(&impossible), Refusal::Malformed(_)));
     assert!(matches!(bench.refuse(&empty(2, 0)), Refusal::UnknownGroup { groups: 2, .. }));
@@ -185,6 +192,37 @@ fn two_living_replicas_never_share_a_name() {
 }
 
 #[test]
+fn a_successor_at_the_same_address_need_not_wait() {
+    let mut bench = Bench::new();
+    bench.found();
+    bench.say(&bench.data(0, 2));
+    let mut successor = replacement(0, 2, 77);
+    successor.replica.peer_address = member(0, 2).peer_address;
+    assert!(matches!(bench.say(&successor), Plan::Join { .. }));
+}
+
+#[test]
+fn a_replica_that_has_a_place_but_no_data_yet_is_told_the_same_again() {
+    let mut bench = Bench::new();
+    bench.found();
+    let place = |registration: &Registration, cluster| Registration {
+        held: Held::Place { cluster },
+        ..registration.clone()
+    };
+    let cluster = bench.record().cluster;
+    let order = bench.say(&empty(0, 0));
+    assert_eq!(bench.say(&place(&empty(0, 0), cluster)), order);
+    let foreign = bench.refuse(&place(&empty(0, 0), ClusterId(666)));
+    assert!(matches!(foreign, Refusal::ForeignCluster { .. }));
+    bench.silence();
+    let new = replacement(0, 1, 77);
+    let joins = bench.say(&new);
+    let before = bench.record.clone();
+    assert_eq!(bench.say(&place(&new, cluster)), joins);
+    assert_eq!(bench.record, before);
+}
+
+#[test]
 fn a_deposed_leader_is_not_believed() {
     let mut bench = Bench::new();
     bench.found();
@@ -204,13 +242,14 @@ fn a_deposed_leader_is_not_believed() {
 fn an_incarnation_only_rises() {
     let mut bench = Bench::new();
     bench.found();
-    let with_incarnation = |bench: &Bench, n| with(bench.leader(0, 0), |report| report.incarnation = Incarnation(n));
+    let with_incarnation =
+        |bench: &Bench, n| with(bench.leader(0, 0), |report| report.incarnation = Incarnation(n));
     bench.say(&with_incarnation(&bench, 1));
     assert_eq!(bench.group(0).incarnation, Incarnation(1));
-    bench.say(&with_incarnation(&bench, 0));
-    assert_eq!(bench.group(0).incarnation, Incarnation(1));
-    bench.silence();
     let joins = Plan::Join { uid: bench.group(0).uid, incarnation: Incarnation(1) };
+    assert_eq!(bench.say(&with_incarnation(&bench, 0)), joins, "who is left of the old one starts again");
+    assert_eq!((bench.group(0).incarnation, &bench.group(0).candidates), (Incarnation(1), &Vec::new()));
+    bench.silence();
     assert_eq!(bench.say(&replacement(0, 1, 77)), joins);
 }
 
