@@ -189,8 +189,9 @@ impl Keeper {
         command.args(&self.launch.arguments).process_group(0).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         for (name, _) in std::env::vars_os() {
-            // Settings for this program; the servers would take them for theirs.
-            if name.to_string_lossy().starts_with("SKV_") {
+            // Settings of this program, or of servers that somebody runs elsewhere.
+            let text = name.to_string_lossy();
+            if text.starts_with("SKV_") || text.starts_with("SHARDMANAGER_") {
                 command.env_remove(name);
             }
         }

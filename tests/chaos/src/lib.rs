@@ -1,1 +1,23 @@
-//! TODO
+//! Process tests: a real shard manager, real servers, real files and real signals.
+//!
+//! A test starts a [`Cluster`], lets clients work on it with a [`Load`], breaks something,
+//! waits for conditions, and has the history judged. Nothing here waits for a time to pass;
+//! the limits in [`eventually`] are there to end a test that would otherwise never end.
+
+mod admin;
+mod cluster;
+mod damage;
+mod load;
+mod ports;
+mod process;
+mod programs;
+mod wait;
+
+pub use admin::{call_admin, status};
+pub use cluster::{Cluster, Server, Settings};
+pub use damage::{biggest_file, cut_file, files_under, flip_bit};
+pub use load::{Client, Load, Recorder, assert_linearizable};
+pub use ports::free_port;
+pub use process::Process;
+pub use programs::{Programs, programs};
+pub use wait::eventually;

@@ -1,0 +1,22 @@
+//! What a server says of itself.
+
+use std::time::Duration;
+
+use skv_proto::v1::admin_client::AdminClient;
+use skv_proto::v1::{StatusRequest, StatusResponse};
+use tonic::transport::{Channel, Endpoint};
+
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
+/// A connection to the admin service at this address; `None` if nobody answers.
+pub async fn call_admin(peer_address: &str) -> Option<AdminClient<Channel>> {
+    let endpoint = Endpoint::from_shared(format!("http://{peer_address}")).ok()?;
+    let channel = endpoint.connect_timeout(ANSWER_WITHIN).timeout(ANSWER_WITHIN).connect().await.ok()?;
+    Some(AdminClient::new(channel))
+}
+
+/// The status of the server whose peer listener has this address; `None` if it doesn't answer.
+pub async fn status(peer_address: &str) -> Option<StatusResponse> {
+    let answer = call_admin(peer_address).await?.status(StatusRequest {}).await;
+    Some(answer.ok()?.into_inner())
+}

@@ -1,0 +1,259 @@
+//! A cluster of processes on loopback.
+
+use std::path::{Path, PathBuf};
+
+use skv_client::{Clerk, Options};
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_proto::v1::{GetShardMapRequest, ReplicaState, ReplicaStatus, ShardMap};
+use tempfile::TempDir;
+
+use crate::{Process, eventually, free_port, programs, status};
+
+/// The shape of a cluster. Small files and quick decisions, so that tests see many of them.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// How many groups.
+    pub groups: u32,
+    /// How many replicas each.
+    pub replicas: u32,
+    /// How many shards.
+    pub shards: u32,
+    /// More flags for the shard manager.
+    pub manager_flags: Vec<String>,
+    /// More flags for every server; the last of equal ones counts.
+    pub server_flags: Vec<String>,
+    /// Whether servers keep everything in memory only.
+    pub memory_only: bool,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Settings {
+            groups: 1,
+            replicas: 3,
+            shards: 12,
+            manager_flags: Vec::new(),
+            server_flags: vec!["--log-segment-bytes=4194304".to_owned()],
+            memory_only: false,
+        }
+    }
+}
+
+impl Settings {
+    /// The same with one more flag for every server.
+    #[must_use]
+    pub fn server_flag(mut self, name: &str, value: impl std::fmt::Display) -> Settings {
+        self.server_flags.retain(|flag| !flag.starts_with(&format!("{name}=")));
+        self.server_flags.push(format!("{name}={value}"));
+        self
+    }
+}
+
+/// One server of a cluster.
+#[derive(Debug)]
+pub struct Server {
+    /// Its name, such as g0-2.
+    pub name: String,
+    /// Its group.
+    pub group: u32,
+    /// Where it serves users.
+    pub client_address: String,
+    /// Where it serves servers.
+    pub peer_address: String,
+    /// Where its pages are.
+    pub http_address: String,
+    /// Where its data is.
+    pub data_dir: PathBuf,
+    /// The process.
+    pub process: Process,
+}
+
+impl Server {
+    /// What the server says of its replica; `None` if it doesn't answer.
+    pub async fn replica(&self) -> Option<ReplicaStatus> {
+        status(&self.peer_address).await?.replicas.into_iter().next()
+    }
+
+    /// Waits until its replica is ready to serve.
+    pub async fn ready(&self) -> ReplicaStatus {
+        let what = format!("{} is ready", self.name);
+        eventually(&what, || async { self.replica().await.filter(|replica| replica.ready) }).await
+    }
+
+    /// Removes all its files, as if its disk had been replaced. It must not run.
+    pub fn wipe(&mut self) {
+        assert!(!self.process.is_running(), "{} runs", self.name);
+        std::fs::remove_dir_all(&self.data_dir).expect("a directory can be removed");
+    }
+}
+
+/// A shard manager and its servers.
+#[derive(Debug)]
+pub struct Cluster {
+    /// The shard manager's process.
+    pub manager: Process,
+    /// Where the shard manager serves.
+    pub manager_address: String,
+    /// The shard manager's data.
+    pub manager_dir: PathBuf,
+    /// The servers, group by group.
+    pub servers: Vec<Server>,
+    directory: TempDir,
+}
+
+fn loopback() -> String {
+    format!("127.0.0.1:{}", free_port())
+}
+
+impl Cluster {
+    /// Starts a cluster, and waits until every server is ready.
+    pub async fn start(settings: Settings) -> Cluster {
+        let mut cluster = Cluster::new(&settings);
+        cluster.manager.start();
+        for server in &mut cluster.servers {
+            server.process.start();
+        }
+        cluster.ready().await;
+        cluster
+    }
+
+    /// Lays a cluster out; nothing is started.
+    pub fn new(settings: &Settings) -> Cluster {
+        let programs = programs();
+        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let path = directory.path();
+        let manager_address = loopback();
+        let manager_dir = path.join("manager");
+        let mut manager_arguments = vec![
+            format!("--listen={manager_address}"),
+            format!("--http-listen={}", loopback()),
+            format!("--data-dir={}", manager_dir.display()),
+            format!("--groups={}", settings.groups),
+            format!("--replicas={}", settings.replicas),
+            format!("--shards={}", settings.shards),
+        ];
+        manager_arguments.extend(settings.manager_flags.iter().cloned());
+        let mut servers: Vec<Server> = (0..settings.groups)
+            .flat_map(|group| (0..settings.replicas).map(move |index| (group, index)))
+            .map(|(group, index)| Server {
+                name: format!("g{group}-{index}"),
+                group,
+                client_address: loopback(),
+                peer_address: loopback(),
+                http_address: loopback(),
+                data_dir: path.join(format!("g{group}-{index}")),
+                process: Process::new(
+                    &programs.kvserver,
+                    Vec::new(),
+                    path.join(format!("g{group}-{index}.log")),
+                ),
+            })
+            .collect();
+        let arguments: Vec<Vec<String>> = servers
+            .iter()
+            .map(|server| server_arguments(settings, &servers, server, &manager_address))
+            .collect();
+        for (server, arguments) in servers.iter_mut().zip(arguments) {
+            server.process.set_arguments(|old| *old = arguments);
+        }
+        let manager = Process::new(&programs.shardmanager, manager_arguments, path.join("manager.log"));
+        Cluster { manager, manager_address, manager_dir, servers, directory }
+    }
+
+    /// A directory of the test's own, removed with the cluster.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Waits until every server is ready.
+    pub async fn ready(&self) {
+        for server in &self.servers {
+            server.ready().await;
+        }
+    }
+
+    /// Starts every server that doesn't run.
+    pub fn start_servers(&mut self) {
+        for server in &mut self.servers {
+            if !server.process.is_running() {
+                server.process.kill();
+                server.process.start();
+            }
+        }
+    }
+
+    /// kill -9 of all servers, and of the manager.
+    pub fn kill_all(&mut self) {
+        self.servers.iter_mut().for_each(|server| server.process.kill());
+        self.manager.kill();
+    }
+
+    /// The index of the server that leads a group, as the group's majority sees it.
+    pub async fn leader(&self, group: u32) -> usize {
+        let what = format!("group g{group} has a leader");
+        eventually(&what, || async {
+            let mut leader: Option<(u64, usize)> = None;
+            for (index, server) in self.servers.iter().enumerate().filter(|(_, server)| server.group == group)
+            {
+                let Some(replica) = server.replica().await else { continue };
+                let leads = replica.state() == ReplicaState::Leader && replica.quorum_lost_ms == 0;
+                if leads && leader.is_none_or(|(term, _)| term < replica.term) {
+                    leader = Some((replica.term, index));
+                }
+            }
+            leader.map(|(_, index)| index)
+        })
+        .await
+    }
+
+    /// The voters of a group, as its leader's committed membership has them.
+    pub async fn voters(&self, group: u32) -> Vec<u64> {
+        let leader = self.leader(group).await;
+        let membership = self.servers[leader].replica().await.and_then(|replica| replica.membership);
+        let configs = membership.and_then(|stored| stored.membership).unwrap_or_default().configs;
+        configs.into_iter().flat_map(|config| config.replicas).collect()
+    }
+
+    /// A clerk that finds the servers by the shard manager.
+    pub fn clerk(&self) -> Clerk {
+        Clerk::connect(self.clerk_options()).expect("the options are right")
+    }
+
+    /// The options of such a clerk.
+    pub fn clerk_options(&self) -> Options {
+        Options::manager([self.manager_address.clone()])
+    }
+
+    /// The shard map as the manager has it; `None` while there is none.
+    pub async fn shard_map(&self) -> Option<ShardMap> {
+        let mut manager =
+            ShardManagerClient::connect(format!("http://{}", self.manager_address)).await.ok()?;
+        Some(manager.get_shard_map(GetShardMapRequest {}).await.ok()?.into_inner())
+    }
+}
+
+fn server_arguments(settings: &Settings, servers: &[Server], server: &Server, manager: &str) -> Vec<String> {
+    let peers: Vec<String> = servers
+        .iter()
+        .filter(|other| other.group == server.group)
+        .map(|other| format!("{}={}/{}", other.name, other.client_address, other.peer_address))
+        .collect();
+    let mut arguments = vec![
+        format!("--server={}", server.name),
+        format!("--group=g{}", server.group),
+        format!("--client-listen={}", server.client_address),
+        format!("--peer-listen={}", server.peer_address),
+        format!("--http-listen={}", server.http_address),
+        format!("--shard-manager={manager}"),
+        format!("--peers={}", peers.join(",")),
+        // Two processors are shared by all servers of all tests that run.
+        "--worker-threads=1".to_owned(),
+    ];
+    arguments.push(if settings.memory_only {
+        "--memory-only".to_owned()
+    } else {
+        format!("--data-dir={}", server.data_dir.display())
+    });
+    arguments.extend(settings.server_flags.iter().cloned());
+    arguments
+}

@@ -1,0 +1,222 @@
+//! Clients that work on a cluster and write down what they see.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::rngs::StdRng;
+use rand::{RngExt as _, SeedableRng as _};
+use skv_checker::{Event, Op, Outcome, Token, judge};
+use skv_client::{Clerk, Error};
+use skv_sharding::Revision;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep};
+
+use crate::{Cluster, eventually};
+
+/// The pause of a client between two calls: a history of seconds stays readable.
+const THINK: Duration = Duration::from_millis(2);
+
+/// Collects the history of one test.
+#[derive(Debug)]
+pub struct Recorder {
+    start: Instant,
+    events: Mutex<Vec<Event>>,
+    acknowledged: AtomicU64,
+}
+
+impl Recorder {
+    /// An empty history that begins now.
+    pub fn new() -> Arc<Recorder> {
+        Arc::new(Recorder {
+            start: Instant::now(),
+            events: Mutex::default(),
+            acknowledged: AtomicU64::new(0),
+        })
+    }
+
+    fn now(&self) -> u64 {
+        self.start.elapsed().as_nanos() as u64
+    }
+
+    fn add(&self, event: Event) {
+        if event.outcome == Outcome::Ok && event.op != Op::Get {
+            self.acknowledged.fetch_add(1, Ordering::Relaxed);
+        }
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
+    }
+
+    /// What has been recorded so far.
+    pub fn events(&self) -> Vec<Event> {
+        self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// How many mutations have been acknowledged.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+
+    /// Waits until this many more mutations are acknowledged.
+    pub async fn more_acknowledged(&self, more: u64) {
+        let goal = self.acknowledged() + more;
+        let what = format!("{more} more acknowledged writes");
+        eventually(&what, || async { (self.acknowledged() >= goal).then_some(()) }).await;
+    }
+}
+
+/// One client: each of its calls stands in the history, however it ends.
+#[derive(Debug)]
+pub struct Client {
+    id: u64,
+    clerk: Clerk,
+    recorder: Arc<Recorder>,
+    tokens: u64,
+}
+
+impl Client {
+    /// A client of this number, which must be its own.
+    pub fn new(id: u64, clerk: Clerk, recorder: &Arc<Recorder>) -> Client {
+        Client { id, clerk, recorder: Arc::clone(recorder), tokens: 0 }
+    }
+
+    fn record<T>(
+        &self,
+        call: Event,
+        answer: Result<T, Error>,
+        answered: impl FnOnce(Event, T, u64) -> Event,
+    ) -> Outcome {
+        let now = self.recorder.now();
+        let event = match answer {
+            Ok(answer) => answered(call, answer, now),
+            Err(Error::AlreadyApplied { revision }) => call.already_applied(revision.0, now),
+            Err(Error::Refused(_) | Error::Invalid(_) | Error::Unreachable(_)) => call.refused(now),
+            Err(Error::OutcomeUnknown(_) | Error::Deadline(_)) => call.unknown(now),
+        };
+        let outcome = event.outcome;
+        self.recorder.add(event);
+        outcome
+    }
+
+    /// Reads a key.
+    pub async fn get(&self, key: &str) -> Outcome {
+        let call = Event::get(self.id, key, self.recorder.now());
+        let answer = self.clerk.get(key.to_owned()).await;
+        self.record(call, answer, |call, answer, now| call.got(text(&answer.value), answer.revision.0, now))
+    }
+
+    /// Appends this client's next token to a key.
+    pub async fn append_token(&mut self, key: &str) -> Outcome {
+        let token = Token { client: self.id, number: self.tokens }.to_string();
+        self.tokens += 1;
+        let call = Event::append(self.id, key, &token, self.recorder.now());
+        let answer = self.clerk.append(key.to_owned(), token).await;
+        self.record(call, answer, |call, answer, now| {
+            call.appended(text(&answer.old_value), answer.found, answer.revision.0, now)
+        })
+    }
+
+    /// Replaces the value of a key, under a condition if there is one.
+    pub async fn put(&self, key: &str, value: &str, if_revision: Option<u64>) -> Outcome {
+        let call = Event::put(self.id, key, value, self.recorder.now());
+        let (call, answer) = match if_revision {
+            None => (call, self.clerk.put(key.to_owned(), value.to_owned()).await),
+            Some(revision) => (
+                call.if_revision(revision),
+                self.clerk.put_if(key.to_owned(), value.to_owned(), Revision(revision)).await,
+            ),
+        };
+        self.record(call, answer, |call, answer, now| call.stored(answer.success, answer.revision.0, now))
+    }
+
+    /// Removes a key.
+    pub async fn delete(&self, key: &str) -> Outcome {
+        let call = Event::delete(self.id, key, self.recorder.now());
+        let answer = self.clerk.delete(key.to_owned()).await;
+        self.record(call, answer, |call, answer, now| {
+            call.deleted(answer.success, answer.found, answer.revision.0, now)
+        })
+    }
+
+    /// One call of a random kind: tokens are appended to some keys; others are put,
+    /// conditionally put and deleted.
+    async fn random_call(&mut self, rng: &mut StdRng, keys: u32) {
+        let index = rng.random_range(0..keys);
+        if rng.random_bool(0.5) {
+            let key = format!("tokens-{index}");
+            match rng.random_range(0..3) {
+                0 => self.get(&key).await,
+                _ => self.append_token(&key).await,
+            };
+            return;
+        }
+        let key = format!("values-{index}");
+        let value = format!("{}-{}", self.id, rng.random::<u32>());
+        match rng.random_range(0..6) {
+            0 | 1 => self.get(&key).await,
+            2 | 3 => self.put(&key, &value, None).await,
+            4 => self.put(&key, &value, Some(rng.random_range(0..20))).await,
+            _ => self.delete(&key).await,
+        };
+    }
+}
+
+fn text(bytes: &Bytes) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+/// Clients that call at random until they are told to stop.
+#[derive(Debug)]
+pub struct Load {
+    /// The history so far.
+    pub recorder: Arc<Recorder>,
+    keys: u32,
+    stop: watch::Sender<bool>,
+    clients: JoinSet<()>,
+}
+
+impl Load {
+    /// Lets this many clients, each with a clerk of its own, work on twice this many keys.
+    pub fn start(cluster: &Cluster, clients: u64, keys: u32) -> Load {
+        let recorder = Recorder::new();
+        let (stop, stopped) = watch::channel(false);
+        let mut tasks = JoinSet::new();
+        for id in 0..clients {
+            let mut client = Client::new(id, cluster.clerk(), &recorder);
+            let stopped = stopped.clone();
+            tasks.spawn(async move {
+                let mut rng = StdRng::seed_from_u64(id);
+                while !*stopped.borrow() {
+                    client.random_call(&mut rng, keys).await;
+                    sleep(THINK).await;
+                }
+            });
+        }
+        Load { recorder, keys, stop, clients: tasks }
+    }
+
+    /// Lets the clients finish their calls, reads every key once more, and answers the
+    /// history.
+    pub async fn finish(self, cluster: &Cluster) -> Vec<Event> {
+        self.stop.send_replace(true);
+        let mut clients = self.clients;
+        while let Some(client) = clients.join_next().await {
+            client.expect("a client doesn't panic");
+        }
+        let reader = Client::new(u64::MAX, cluster.clerk(), &self.recorder);
+        for index in 0..self.keys {
+            for key in [format!("tokens-{index}"), format!("values-{index}")] {
+                assert_eq!(reader.get(&key).await, Outcome::Ok, "{key} can be read at the end");
+            }
+        }
+        self.recorder.events()
+    }
+}
+
+/// Panics with the judge's findings if the history isn't proven right.
+#[track_caller]
+pub fn assert_linearizable(events: &[Event]) {
+    let verdict = judge(events, &skv_checker::Options::default());
+    assert!(verdict.is_linearizable(), "{verdict}");
+}

@@ -1,0 +1,113 @@
+//! One process, and what may befall it.
+
+use std::fs::OpenOptions;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::eventually;
+
+/// A process that can be started again under the same arguments. Killed when dropped.
+#[derive(Debug)]
+pub struct Process {
+    program: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// A process that isn't started yet; its output is added to `log`.
+    pub fn new(program: &Path, arguments: Vec<String>, log: PathBuf) -> Process {
+        Process { program: program.to_owned(), arguments, log, child: None }
+    }
+
+    /// Starts it.
+    pub fn start(&mut self) {
+        assert!(self.child.is_none(), "{} runs already", self.program.display());
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log can be written");
+        let child = Command::new(&self.program)
+            .args(&self.arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone().expect("a log can be shared"))
+            .stderr(log)
+            .spawn()
+            .unwrap_or_else(|error| panic!("{} can't be started: {error}", self.program.display()));
+        self.child = Some(child);
+    }
+
+    /// Changes how it is called from its next start on.
+    pub fn set_arguments(&mut self, change: impl FnOnce(&mut Vec<String>)) {
+        change(&mut self.arguments);
+    }
+
+    /// kill -9, and waits until it is gone.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            child.kill().expect("a child can be killed");
+            child.wait().expect("a child can be waited for");
+        }
+    }
+
+    /// Asks it to stop, and waits until it has.
+    pub async fn stop(&mut self) -> ExitStatus {
+        self.signal(Signal::TERM);
+        self.wait().await
+    }
+
+    /// Waits until it ends by itself.
+    pub async fn wait(&mut self) -> ExitStatus {
+        let mut child = self.child.take().expect("the process runs");
+        let what = format!("the end of {}", self.program.display());
+        let status = eventually(&what, || {
+            let status = child.try_wait().expect("a child can be waited for");
+            async move { status }
+        });
+        status.await
+    }
+
+    /// Stops the clock for it: it keeps its connections, but does nothing.
+    pub fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Lets it go on after a pause.
+    pub fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
+    fn signal(&self, signal: Signal) {
+        let id = self.child.as_ref().expect("the process runs").id();
+        let pid = Pid::from_raw(i32::try_from(id).expect("a pid fits")).expect("a pid isn't 0");
+        kill_process(pid, signal).expect("a child can be signalled");
+    }
+
+    /// Whether it has been started and hasn't ended.
+    pub fn is_running(&mut self) -> bool {
+        let child = self.child.as_mut();
+        child.is_some_and(|child| child.try_wait().expect("a child can be waited for").is_none())
+    }
+
+    /// All that it has said since its first start.
+    pub fn log(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            eprintln!("--- the end of {}", self.log.display());
+            for line in &lines[lines.len().saturating_sub(20)..] {
+                eprintln!("{line}");
+            }
+        }
+        if let Some(mut child) = self.child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}

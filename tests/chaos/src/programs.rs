@@ -1,0 +1,42 @@
+//! The programs under test, built when the first test needs them.
+
+use std::path::PathBuf;
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// Where the programs are.
+#[derive(Debug, Clone)]
+pub struct Programs {
+    /// The data plane's server.
+    pub kvserver: PathBuf,
+    /// The shard manager.
+    pub shardmanager: PathBuf,
+    /// The command line.
+    pub skv: PathBuf,
+}
+
+/// The programs, in the profile that the tests were built with.
+///
+/// Built here, once per test process, so that plain `cargo test` works: cargo itself only
+/// builds the programs of the package under test. Cargo's own lock keeps test processes
+/// apart, and what is up to date costs a moment.
+pub fn programs() -> &'static Programs {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(|| {
+        let mut build = Command::new(env!("CARGO"));
+        build.args(["build", "--quiet", "--package=kvserver", "--package=shardmanager", "--package=skv"]);
+        build.current_dir(env!("CARGO_MANIFEST_DIR"));
+        if !cfg!(debug_assertions) {
+            build.arg("--release");
+        }
+        assert!(build.status().expect("cargo can be run").success(), "the programs can't be built");
+        let test = std::env::current_exe().expect("a test knows where it is");
+        // TARGET/PROFILE/deps/TEST
+        let directory = test.ancestors().nth(2).expect("a test lies in a target directory").to_owned();
+        Programs {
+            kvserver: directory.join("kvserver"),
+            shardmanager: directory.join("shardmanager"),
+            skv: directory.join("skv"),
+        }
+    })
+}

@@ -1,0 +1,35 @@
+//! Waiting for a condition.
+
+use std::time::Duration;
+
+use tokio::time::{sleep, timeout};
+
+const POLL: Duration = Duration::from_millis(50);
+/// Far more than anything takes: only a test that has failed gets here.
+const NEVER: Duration = Duration::from_secs(90);
+
+/// Asks again and again until there is an answer. Panics, naming what was waited for, when
+/// there is none for far longer than it can take.
+#[track_caller]
+pub fn eventually<T, F: Future<Output = Option<T>>>(
+    what: &str,
+    mut ask: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    let what = what.to_owned();
+    let location = std::panic::Location::caller();
+    async move {
+        let asking = async {
+            loop {
+                // One question may hang, on a paused server for instance.
+                if let Ok(Some(answer)) = timeout(NEVER / 10, ask()).await {
+                    return answer;
+                }
+                sleep(POLL).await;
+            }
+        };
+        match timeout(NEVER, asking).await {
+            Ok(answer) => answer,
+            Err(_) => panic!("{location}: it never came to this: {what}"),
+        }
+    }
+}
