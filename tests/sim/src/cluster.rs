@@ -1,0 +1,175 @@
+//! A shard manager and one group of three servers on a simulated network, and the faults
+//! that befall them.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::bail;
+use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
+use kvserver::clock::Clock;
+use kvserver::disk::MemoryDisk;
+use kvserver::options::Tuning;
+use kvserver::server::{self, Config};
+use rand::RngExt as _;
+use rand::rngs::SmallRng;
+use shardmanager::record::Limits;
+use shardmanager::rules::Settings;
+use shardmanager::store::MemoryStore;
+use skv_sharding::{GroupId, Hash};
+use tokio_util::sync::CancellationToken;
+
+use crate::net;
+
+const SERVERS: usize = 3;
+const CLIENT_PORT: u16 = 7000;
+const PEER_PORT: u16 = 7001;
+const MANAGER_PORT: u16 = 7100;
+/// The shard manager's address.
+pub(crate) const MANAGER: &str = "manager:7100";
+/// The simulated time begins here, in ms since 1970.
+const EPOCH_MS: u64 = 1_700_000_000_000;
+/// Small, so that segments and snapshots come and go while the simulation runs.
+const SEGMENT_BYTES: u32 = 1 << 20;
+const SNAPSHOT_BYTES: u64 = 16 << 10;
+
+const LIMITS: Limits = Limits {
+    max_key_bytes: 4 << 10,
+    max_value_bytes: 1 << 20,
+    max_sessions_per_shard: 1000,
+    session_ttl_ms: 600_000,
+};
+
+/// A disk that outlives its host.
+#[derive(Debug, Clone, Default)]
+struct DiskSlot(Arc<Mutex<MemoryDisk>>);
+
+impl DiskSlot {
+    fn get(&self) -> MemoryDisk {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// What wasn't synced is gone, or half of it.
+    fn lose_power(&self, survives: impl FnMut() -> bool) {
+        let mut disk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let after = disk.crash(survives);
+        *disk = after;
+    }
+}
+
+/// A cluster in a simulation.
+pub(crate) struct Cluster {
+    /// The simulation, for clients to be added.
+    pub(crate) sim: turmoil::Sim<'static>,
+    disks: Vec<DiskSlot>,
+    rng: SmallRng,
+}
+
+fn server_name(index: usize) -> String {
+    format!("kv-g0-{index}")
+}
+
+impl Cluster {
+    /// All hosts, ready to run.
+    pub(crate) fn start(seed: u64, rng: SmallRng) -> Self {
+        let mut sim = turmoil::Builder::new()
+            .rng_seed(seed)
+            .simulation_duration(Duration::from_hours(1))
+            .tick_duration(Duration::from_millis(1))
+            .min_message_latency(Duration::from_micros(100))
+            .max_message_latency(Duration::from_millis(5))
+            .tcp_capacity(4096)
+            .build();
+        let store = MemoryStore::default();
+        sim.host("manager", move || run_manager(store.clone()));
+        let disks: Vec<DiskSlot> = (0..SERVERS).map(|_| DiskSlot::default()).collect();
+        for (index, disk) in disks.iter().cloned().enumerate() {
+            sim.host(server_name(index), move || run_server(index, disk.get()));
+        }
+        Cluster { sim, disks, rng }
+    }
+
+    /// Steps until `done`; meanwhile servers lose their power, one at a time, and come back.
+    pub(crate) fn run_with_faults(
+        &mut self,
+        mut done: impl FnMut() -> bool,
+        limit: Duration,
+    ) -> anyhow::Result<()> {
+        let mut next_fault = self.sim.elapsed() + Duration::from_millis(self.rng.random_range(3000..6000));
+        let mut down: Option<(usize, Duration)> = None;
+        while !done() {
+            if self.sim.elapsed() > limit {
+                bail!("the clients didn't finish within {limit:?} of simulated time");
+            }
+            self.sim.step().map_err(|e| anyhow::anyhow!("the simulation failed: {e}"))?;
+            let now = self.sim.elapsed();
+            match down {
+                Some((index, until)) if now >= until => {
+                    eprintln!("{now:?}: {} comes back", server_name(index));
+                    self.sim.bounce(server_name(index));
+                    down = None;
+                    next_fault = now + Duration::from_millis(self.rng.random_range(2000..5000));
+                }
+                None if now >= next_fault => {
+                    let index = self.rng.random_range(0..SERVERS);
+                    eprintln!("{now:?}: {} loses its power", server_name(index));
+                    self.sim.crash(server_name(index));
+                    let rng = &mut self.rng;
+                    self.disks[index].lose_power(|| rng.random_bool(0.5));
+                    down = Some((index, now + Duration::from_millis(self.rng.random_range(100..3000))));
+                }
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+async fn run_manager(store: MemoryStore) -> turmoil::Result {
+    let settings = Settings {
+        groups: 1,
+        replicas: SERVERS as u32,
+        shards: 16,
+        hash: Hash::Fnv1,
+        limits: LIMITS,
+    };
+    let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
+    let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await?;
+    let incoming = net::listen(MANAGER_PORT).await?;
+    shardmanager::serve(manager, incoming, std::future::pending()).await?;
+    Ok(())
+}
+
+async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
+    let name = server_name(index);
+    let address = |host: &str, port: u16| format!("{host}:{port}");
+    let peers = (0..SERVERS).map(server_name).map(|name| NamedServer {
+        addresses: ServerAddresses {
+            client: address(&name, CLIENT_PORT),
+            peer: address(&name, PEER_PORT),
+        },
+        name,
+    });
+    let config = Config {
+        client_address: address(&name, CLIENT_PORT),
+        peer_address: address(&name, PEER_PORT),
+        instance: server::random_instance(),
+        server: name,
+        groups: vec![GroupId(0)],
+        managers: vec![MANAGER.to_owned()],
+        addresses: Addresses::fixed(peers),
+        tuning: Tuning {
+            log_segment_bytes: SEGMENT_BYTES,
+            snapshot_log_bytes: SNAPSHOT_BYTES,
+            ..Tuning::default()
+        },
+        log_operations: false,
+        disk: Arc::new(disk),
+        data_dir: PathBuf::from("/data"),
+        clock: Clock::from_fn(|| EPOCH_MS + turmoil::elapsed().as_millis() as u64),
+        connector: net::connector(),
+    };
+    let (clients, peers) = (net::listen(CLIENT_PORT).await?, net::listen(PEER_PORT).await?);
+    server::run(config, clients, peers, None, CancellationToken::new()).await?;
+    Ok(())
+}
