@@ -123,9 +123,7 @@ impl<'a> Call<'a> {
             let invalid = |error: skv_sharding::KeyError| Error::Invalid(error.to_string());
             let Some(placement) = self.clerk.router.place(self.request.key()).map_err(invalid)? else {
                 if tokio::time::timeout_at(self.deadline, self.clerk.router.placeable()).await.is_err() {
-                    self.unsent.get_or_insert_with(|| {
-                        format!("no shard map from {:?}", self.clerk.options.target).into()
-                    });
+                    self.unsent = Some(self.clerk.router.why_unknown());
                     return Err(self.give_up());
                 }
                 continue;
@@ -142,9 +140,20 @@ impl<'a> Call<'a> {
                     tokio::time::sleep_until(self.deadline.min(Instant::now() + pause)).await;
                 }
             }
-            if Instant::now() >= self.deadline {
+            if Instant::now() + self.last_chance() >= self.deadline {
                 return Err(self.give_up());
             }
+        }
+    }
+
+    /// How much time must be left for another transmission. A mutation that was surely not
+    /// applied stays so if there is hardly time for an answer.
+    fn last_chance(&self) -> Duration {
+        let surely_not_applied = self.refused.is_some() && self.lost.is_none();
+        if surely_not_applied && self.request.is_mutation() {
+            self.attempt_timeout.min(self.clerk.options.deadline / 2)
+        } else {
+            Duration::ZERO
         }
     }
 
@@ -186,6 +195,7 @@ impl<'a> Call<'a> {
                 }
             }
             Route::Wait(group, until) => {
+                self.unsent.get_or_insert_with(|| "the leader of the key's group isn't known".into());
                 let until = until.min(self.deadline);
                 let _ = tokio::time::timeout_at(until, group.settled()).await;
                 Next::Again
@@ -204,7 +214,8 @@ impl<'a> Call<'a> {
         let operation = self.request.operation(id, direct);
         match self.clerk.options.transport {
             Transport::Stream if direct => peer.send(operation, self.request.bytes(), patience).await,
-            _ => peer.call(operation, patience).await,
+            // Boxed: its many layers would make every call's future large.
+            _ => Box::pin(peer.call(operation, patience)).await,
         }
     }
 
@@ -263,10 +274,7 @@ impl<'a> Call<'a> {
                 Next::Pause
             }
             E::SessionExpired { floor } => return self.session_refused(*floor, error),
-            E::ClockSkew { .. } if self.lost.is_none() => {
-                let _ = self.session_refused(0, error);
-                return Next::Pause;
-            }
+            E::ClockSkew { .. } if self.lost.is_none() => return self.session_refused(0, error),
             // The group decides when it is asked again.
             E::NotLeader { leader: None, .. } | E::Unavailable(_) => Next::Again,
             E::ClockSkew { .. } | E::Overloaded(_) | E::DiskFull(_) => Next::Pause,
@@ -294,8 +302,9 @@ impl<'a> Call<'a> {
             return Next::Done(Err(self.give_up()));
         }
         let refused = self.ticket.take().and_then(|ticket| ticket.request_id().session);
+        let is_first = self.after.refused.is_none();
         self.after = After { refused, floor: self.after.floor.max(floor) };
-        Next::Again
+        if is_first { Next::Again } else { Next::Pause }
     }
 
     /// Says what is known when there is no answer.

@@ -1,5 +1,6 @@
 //! The clerk: the handle that applications call.
 
+use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -62,12 +63,17 @@ pub struct DeleteAnswer {
 ///
 /// A call ends in an answer, a clear error, or [`Error::OutcomeUnknown`]. Dropping its
 /// future gives it up: a mutation may then have been applied, or not, at most once.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct Clerk {
     inner: Arc<Inner>,
 }
 
-#[derive(Debug)]
+impl fmt::Debug for Clerk {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Clerk").field(&self.inner.options).finish()
+    }
+}
+
 pub(crate) struct Inner {
     pub(crate) options: Options,
     pub(crate) router: Arc<Router>,
@@ -195,8 +201,7 @@ fn check_addresses(addresses: &[String]) -> Result<(), Error> {
         return Err(Error::Invalid("the clerk was given no address to ask".to_owned()));
     }
     for address in addresses {
-        let port = address.rsplit_once(':').and_then(|(_, port)| port.parse::<u16>().ok());
-        if port.is_none() || transport::endpoint(address).is_err() {
+        if transport::origin(address).is_none() {
             return Err(Error::Invalid(format!("{address:?} is not an address of the form HOST:PORT")));
         }
     }

@@ -11,10 +11,13 @@ use tokio::time::Instant;
 use crate::pause::Jitter;
 use crate::transport::{Peer, Pool};
 
-/// While a group has no leader its members are asked in turn, one call at a time, with a
-/// pause after each round: the election needs the processor more than we do.
+/// While a group has no leader its members are asked in turn, with a pause after each round:
+/// the election needs the processor more than we do.
 const SHORTEST_ROUND: Duration = Duration::from_millis(20);
 const LONGEST_ROUND: Duration = Duration::from_millis(50);
+/// One call asks, the others wait; but not longer than this, since that call itself may be
+/// one that takes long.
+const PROBE_ALONE: Duration = Duration::from_millis(50);
 
 /// One replica and the way to it.
 #[derive(Debug)]
@@ -40,7 +43,9 @@ struct State {
     term: u64,
     /// Whoever was said to lead in `term` and then failed: others may not know yet.
     barred: Option<ReplicaId>,
-    probing: bool,
+    /// Until when another call is trusted to find the leader.
+    probing: Option<Instant>,
+    /// Members asked in this round.
     probes: usize,
     next_round: Option<Instant>,
 }
@@ -59,12 +64,18 @@ pub(super) enum Choice {
 
 /// The right to ask while there is no leader.
 #[derive(Debug)]
-pub(crate) struct Probe(Arc<GroupRoute>);
+pub(crate) struct Probe {
+    group: Arc<GroupRoute>,
+    until: Instant,
+}
 
 impl Drop for Probe {
     fn drop(&mut self) {
-        self.0.state.lock().probing = false;
-        self.0.settled.notify_one();
+        let mut state = self.group.state.lock();
+        if state.probing == Some(self.until) {
+            state.probing = None;
+            self.group.settled.notify_one();
+        }
     }
 }
 
@@ -117,8 +128,8 @@ impl GroupRoute {
         if let Some(next_round) = state.next_round.filter(|next| now < *next) {
             return Choice::Wait(next_round);
         }
-        if state.probing {
-            return Choice::Wait(now + LONGEST_ROUND);
+        if let Some(until) = state.probing.filter(|until| now < *until) {
+            return Choice::Wait(until);
         }
         let count = state.members.len();
         let round = (0..count).map(|i| &state.members[(state.probes + i) % count]);
@@ -132,8 +143,9 @@ impl GroupRoute {
             state.probes = 0;
             state.next_round = Some(now + jitter.between(SHORTEST_ROUND, LONGEST_ROUND));
         }
-        state.probing = true;
-        Choice::Probe(member, Probe(Arc::clone(self)))
+        let until = now + PROBE_ALONE;
+        state.probing = Some(until);
+        Choice::Probe(member, Probe { group: Arc::clone(self), until })
     }
 
     /// Ends when somebody should look again.

@@ -5,13 +5,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skv_proto::v1;
-use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use tokio::time::Instant;
 use tonic::Status;
 
 use super::{Router, Source};
 use crate::pause::Backoff;
-use crate::transport::{Failure, MESSAGE_LIMIT, Patience, Peer};
+use crate::transport::{Failure, Patience, Peer};
 
 /// Between two rounds of asking all servers.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
@@ -38,8 +37,8 @@ impl Router {
         backoff: &mut Backoff,
     ) -> Result<(), String> {
         let patience = Patience { attempt: patience, deadline: Instant::now() + patience };
-        let channel = manager.channel(patience).await.map_err(|failure| failure.to_string())?;
-        let mut client = ShardManagerClient::new(channel).max_decoding_message_size(MESSAGE_LIMIT);
+        let connection = manager.connection(patience).await.map_err(|failure| failure.to_string())?;
+        let mut client = connection.shard_manager();
         let text = |status: Status| format!("{}: {}", manager.address(), status.message());
         let opened = client.watch_shard_map(v1::WatchShardMapRequest::default());
         let opened = tokio::time::timeout_at(patience.deadline, opened).await;

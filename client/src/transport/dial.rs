@@ -4,14 +4,24 @@ use std::fmt;
 use std::future::Future;
 use std::io;
 use std::sync::Arc;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
-use hyper_util::rt::TokioIo;
+use hyper::Uri;
+use hyper::body::Incoming;
+use hyper::client::conn::http2::{self, SendRequest};
+use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use skv_proto::v1::kv_client::KvClient;
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
-use tonic::transport::{Channel, Endpoint};
+use tonic::Status;
+use tonic::body::Body;
+use tower::Service;
+
+use super::MESSAGE_LIMIT;
 
 /// Bytes that go both ways.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
@@ -64,34 +74,118 @@ impl fmt::Debug for Dialer {
 
 impl Dialer {
     /// A connection that is open when this returns: an error means that nothing was sent.
-    pub(crate) async fn channel(&self, address: &str) -> Result<Channel, Arc<str>> {
-        let endpoint = endpoint(address).map_err(|e| format!("{address} is not HOST:PORT: {e}"))?;
-        let open = Arc::clone(&self.connector);
-        let to = address.to_owned();
-        let connector = tower::service_fn(move |_| {
-            let stream = open(to.clone());
-            Box::pin(async move { stream.await.map(TokioIo::new) })
-        });
-        match tokio::time::timeout(self.timeout, endpoint.connect_with_connector(connector)).await {
-            Ok(Ok(channel)) => Ok(channel),
-            Ok(Err(error)) => Err(format!("{address}: {}", root_cause(&error)).into()),
+    pub(crate) async fn dial(&self, address: &str) -> Result<Link, Arc<str>> {
+        let origin = origin(address).ok_or_else(|| format!("{address} is not HOST:PORT"))?;
+        match tokio::time::timeout(self.timeout, self.open(address.to_owned(), origin)).await {
+            Ok(Ok(link)) => Ok(link),
+            Ok(Err(error)) => Err(format!("{address}: {}", root_cause(&*error)).into()),
             Err(_) => Err(format!("{address}: no connection within {:?}", self.timeout).into()),
         }
     }
+
+    async fn open(
+        &self,
+        address: String,
+        origin: Uri,
+    ) -> Result<Link, Box<dyn std::error::Error + Send + Sync>> {
+        let stream = (self.connector)(address).await?;
+        let (requests, connection) = http2::Builder::new(TokioExecutor::new())
+            .timer(TokioTimer::new())
+            .keep_alive_interval(PING_EVERY)
+            .keep_alive_timeout(PING_TIMEOUT)
+            .initial_stream_window_size(STREAM_WINDOW)
+            .initial_connection_window_size(CONNECTION_WINDOW)
+            .max_frame_size(FRAME)
+            .handshake(TokioIo::new(stream))
+            .await?;
+        tokio::spawn(async move {
+            if let Err(error) = connection.await {
+                tracing::debug!(%error, "a connection ended");
+            }
+        });
+        Ok(Link { requests, origin })
+    }
 }
 
-pub(crate) fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
-        .tcp_nodelay(true)
-        .http2_keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT)
-        .initial_stream_window_size(STREAM_WINDOW)
-        .initial_connection_window_size(CONNECTION_WINDOW)
-        .max_frame_size(FRAME))
+/// What stands before the path of every request to `HOST:PORT`.
+pub(crate) fn origin(address: &str) -> Option<Uri> {
+    let uri: Uri = format!("http://{address}").parse().ok()?;
+    let is_address = uri.authority().is_some_and(|a| a.port_u16().is_some() && a.as_str() == address);
+    is_address.then_some(uri)
+}
+
+/// An open HTTP/2 connection. Unlike tonic's channel it doesn't connect again by itself, and
+/// it tells requests that never left from those that may have arrived.
+#[derive(Debug, Clone)]
+pub(crate) struct Link {
+    requests: SendRequest<Body>,
+    origin: Uri,
+}
+
+/// Why a request has no response.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LinkError {
+    /// It never left.
+    #[error("not sent: {0}")]
+    NotSent(hyper::Error),
+    /// It may have arrived.
+    #[error(transparent)]
+    Lost(hyper::Error),
+}
+
+impl Link {
+    pub(crate) fn is_open(&self) -> bool {
+        !self.requests.is_closed()
+    }
+
+    pub(crate) fn kv(&self) -> KvClient<Link> {
+        KvClient::with_origin(self.clone(), self.origin.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+            .max_encoding_message_size(MESSAGE_LIMIT)
+    }
+
+    pub(crate) fn shard_manager(&self) -> ShardManagerClient<Link> {
+        ShardManagerClient::with_origin(self.clone(), self.origin.clone())
+            .max_decoding_message_size(MESSAGE_LIMIT)
+    }
+}
+
+impl Service<hyper::Request<Body>> for Link {
+    type Response = hyper::Response<Incoming>;
+    type Error = LinkError;
+    type Future = BoxFuture<'static, Result<Self::Response, LinkError>>;
+
+    /// Always ready, so that it is the request that learns of a closed connection: only its
+    /// error says that it was not sent.
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: hyper::Request<Body>) -> Self::Future {
+        let response = self.requests.try_send_request(request);
+        Box::pin(async move {
+            response.await.map_err(|error| match error.message() {
+                Some(_) => LinkError::NotSent(error.into_error()),
+                None => LinkError::Lost(error.into_error()),
+            })
+        })
+    }
+}
+
+/// Whether a status says that its request never left.
+pub(crate) fn was_not_sent(status: &Status) -> bool {
+    let mut error: Option<&(dyn std::error::Error + 'static)> = Some(status);
+    while let Some(inner) = error {
+        if let Some(LinkError::NotSent(_)) = inner.downcast_ref() {
+            return true;
+        }
+        error = inner.source();
+    }
+    false
 }
 
 /// The innermost error: "connection refused" rather than "transport error".
-pub(crate) fn root_cause(error: &dyn std::error::Error) -> String {
+pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {
         inner = source;

@@ -12,7 +12,7 @@ use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
 
 pub use dial::{ByteStream, Connector, connector, tcp};
-pub(crate) use dial::{Dialer, endpoint};
+pub(crate) use dial::{Dialer, origin};
 pub(crate) use peer::{Patience, Peer, Pool};
 
 /// Bytes that one message may have, in both directions.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::{Mutex, RwLock};
@@ -10,12 +10,11 @@ use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::operation::Operation;
 use tokio::time::Instant;
-use tonic::transport::Channel;
 use tonic::{Code, Response, Status};
 
-use super::dial::root_cause;
+use super::dial::{Link, root_cause, was_not_sent};
 use super::pipe::Pipe;
-use super::{Dialer, Failure, MESSAGE_LIMIT, Reply, Transmission};
+use super::{Dialer, Failure, Reply, Transmission};
 
 /// How many unary calls in flight are worth another connection.
 const CALLS_PER_CONNECTION: usize = 16;
@@ -87,13 +86,6 @@ pub(crate) struct Peer {
     rest: Mutex<Option<Rest>>,
 }
 
-/// A connection for unary calls.
-#[derive(Debug)]
-struct Link {
-    channel: Channel,
-    broken: AtomicBool,
-}
-
 /// Where one connection is kept while it works.
 #[derive(Debug)]
 struct Slot<T> {
@@ -126,7 +118,7 @@ impl Connection for Pipe {
 
 impl Connection for Link {
     fn is_open(&self) -> bool {
-        !self.broken.load(Ordering::Relaxed)
+        Link::is_open(self)
     }
 }
 
@@ -160,19 +152,19 @@ impl Peer {
     pub(crate) async fn call(&self, operation: Operation, patience: Patience) -> Transmission {
         match operation {
             Operation::Get(request) => {
-                let call = |mut client: KvClient<Channel>| async move { client.get(request).await };
+                let call = |mut client: KvClient<Link>| async move { client.get(request).await };
                 self.unary(patience, call).await.map(Reply::Get)
             }
             Operation::Put(request) => {
-                let call = |mut client: KvClient<Channel>| async move { client.put(request).await };
+                let call = |mut client: KvClient<Link>| async move { client.put(request).await };
                 self.unary(patience, call).await.map(Reply::Put)
             }
             Operation::Append(request) => {
-                let call = |mut client: KvClient<Channel>| async move { client.append(request).await };
+                let call = |mut client: KvClient<Link>| async move { client.append(request).await };
                 self.unary(patience, call).await.map(Reply::Append)
             }
             Operation::Delete(request) => {
-                let call = |mut client: KvClient<Channel>| async move { client.delete(request).await };
+                let call = |mut client: KvClient<Link>| async move { client.delete(request).await };
                 self.unary(patience, call).await.map(Reply::Delete)
             }
         }
@@ -192,15 +184,15 @@ impl Peer {
         self.unary(patience, |mut client| async move { client.get_shard_map(request).await }).await
     }
 
-    /// A connection for a service other than Kv.
-    pub(crate) async fn channel(&self, patience: Patience) -> Result<Channel, Failure> {
-        self.link(&self.links[0], patience).await.map(|link| link.channel.clone())
+    /// A connection to use for other services than Kv.
+    pub(crate) async fn connection(&self, patience: Patience) -> Result<Arc<Link>, Failure> {
+        self.link(&self.links[0], patience).await
     }
 
     async fn unary<T, F>(
         &self,
         patience: Patience,
-        call: impl FnOnce(KvClient<Channel>) -> F,
+        call: impl FnOnce(KvClient<Link>) -> F,
     ) -> Result<T, Failure>
     where
         F: Future<Output = Result<Response<T>, Status>>,
@@ -210,17 +202,14 @@ impl Peer {
         let connections = wanted.clamp(1, self.links.len());
         let slot = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % connections];
         let link = self.link(slot, patience).await?;
-        let client = KvClient::new(link.channel.clone())
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
-        match tokio::time::timeout_at(patience.expires(), call(client)).await {
+        match tokio::time::timeout_at(patience.expires(), call(link.kv())).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(self.failure(&status, &link)),
+            Ok(Err(status)) => Err(self.failure(&status)),
             Err(_) => Err(Failure::Lost(format!("{} did not answer in time", self.address).into())),
         }
     }
 
-    fn failure(&self, status: &Status, link: &Link) -> Failure {
+    fn failure(&self, status: &Status) -> Failure {
         if let Some(error) = skv_proto::Error::from_status(status) {
             return Failure::Answered(Box::new(error));
         }
@@ -229,19 +218,15 @@ impl Peer {
             return Failure::Answered(Box::new(error));
         }
         // Not said by a server of ours, so by the connection.
-        link.broken.store(true, Ordering::Relaxed);
-        Failure::Lost(format!("{}: {}", self.address, root_cause(status)).into())
+        let why = format!("{}: {}", self.address, root_cause(status)).into();
+        if was_not_sent(status) { Failure::NotSent(why) } else { Failure::Lost(why) }
     }
 
     async fn link(&self, slot: &Slot<Link>, patience: Patience) -> Result<Arc<Link>, Failure> {
         if let Some(link) = slot.get() {
             return Ok(link);
         }
-        let dial = async {
-            let channel = self.dialer.channel(&self.address).await?;
-            Ok(Link { channel, broken: AtomicBool::new(false) })
-        };
-        self.open(slot, patience, dial).await
+        self.open(slot, patience, self.dialer.dial(&self.address)).await
     }
 
     /// Connects, unless another caller does or just failed to.

@@ -15,13 +15,12 @@ use foldhash::fast::FixedState;
 use futures::Stream;
 use parking_lot::Mutex;
 use skv_proto::v1;
-use skv_proto::v1::kv_client::KvClient;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, MissedTickBehavior};
 use tonic::Streaming;
 
 use super::dial::root_cause;
-use super::{Dialer, Failure, MESSAGE_LIMIT, Transmission, transmission};
+use super::{Dialer, Failure, Transmission, transmission};
 
 /// What one message carries at most; a larger operation goes alone.
 const MESSAGE_OPERATIONS: usize = 256;
@@ -65,10 +64,7 @@ struct Queued {
 
 impl Pipe {
     pub(super) async fn open(dialer: &Dialer, address: &str) -> Result<Pipe, Arc<str>> {
-        let channel = dialer.channel(address).await?;
-        let mut client = KvClient::new(channel)
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT);
+        let mut client = dialer.dial(address).await?.kv();
         let pipe = Pipe { shared: Arc::default() };
         let outgoing = Outgoing(Arc::clone(&pipe.shared));
         match tokio::time::timeout(dialer.timeout, client.pipeline(outgoing)).await {

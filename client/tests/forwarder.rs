@@ -1,0 +1,63 @@
+//! Forwarding one request between servers.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod fake;
+
+use std::time::Duration;
+
+use fake::{Fake, Fate};
+use skv_client::{Forwarder, Reply, tcp};
+use skv_proto::v1::operation::Operation;
+use skv_proto::{Error, v1};
+
+fn forwarder() -> Forwarder {
+    Forwarder::new(tcp(), Duration::from_mins(1))
+}
+
+fn append() -> Operation {
+    Operation::Append(v1::AppendRequest { key: "k".into(), args: "x".into(), id: None, direct: true })
+}
+
+#[tokio::test]
+async fn the_leader_is_found_among_the_addresses() {
+    let mut fake = Fake::group(3, 4);
+    let not_leader = fake.not_leader(None, 0);
+    fake.rule(move |seen| if seen.server == 2 { Fate::Serve } else { not_leader.clone() });
+    fake.kill_server(0);
+    let addresses: Vec<String> = (0..3).map(|index| fake.server(index)).collect();
+    let reply = forwarder().forward(addresses.iter().map(String::as_str), &append()).await.unwrap();
+    assert!(matches!(reply, Reply::Append(_)));
+    assert_eq!(fake.value(b"k"), b"x");
+}
+
+#[tokio::test]
+async fn what_may_have_been_executed_is_never_sent_again() {
+    let fake = Fake::group(2, 4);
+    fake.rule(|_| Fate::Break);
+    let addresses = [fake.server(0), fake.server(1)];
+    let error = forwarder().forward(addresses.iter().map(String::as_str), &append()).await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
+    assert_eq!(fake.seen().len(), 1);
+}
+
+#[tokio::test]
+async fn a_read_is_asked_for_elsewhere() {
+    let fake = Fake::group(2, 4);
+    fake.rule(|seen| if seen.server == 0 { Fate::Break } else { Fate::Serve });
+    let addresses = [fake.server(0), fake.server(1)];
+    let get = Operation::Get(v1::GetRequest { key: "k".into(), direct: true });
+    forwarder().forward(addresses.iter().map(String::as_str), &get).await.unwrap();
+    assert_eq!(fake.seen().len(), 2);
+}
+
+#[tokio::test]
+async fn other_errors_are_passed_on() {
+    let fake = Fake::group(2, 4);
+    fake.rule(|_| Fate::Refuse(Error::DiskFull("log".into())));
+    let addresses = [fake.server(0), fake.server(1)];
+    let error = forwarder().forward(addresses.iter().map(String::as_str), &append()).await.unwrap_err();
+    assert_eq!(error, Error::DiskFull("log".into()));
+    let error = forwarder().forward([], &append()).await.unwrap_err();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+}
