@@ -69,9 +69,13 @@ pub fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path, format: &str) -> 
     let mut bytes = vec![0; file.len().map_err(io)? as usize];
     file.read_exact_at(&mut bytes, 0).map_err(io)?;
 
-    let damaged =
-        |offset: usize, reason: String| ReadError::Damaged { file: path.to_owned(), offset: offset as u64, reason };
-    let newline = bytes.iter().position(|&b| b == b'\n').ok_or_else(|| damaged(0, "no header line".into()))?;
+    let damaged = |offset: usize, reason: String| ReadError::Damaged {
+        file: path.to_owned(),
+        offset: offset as u64,
+        reason,
+    };
+    let newline =
+        bytes.iter().position(|&b| b == b'\n').ok_or_else(|| damaged(0, "no header line".into()))?;
     let (line, body) = (&bytes[..=newline], &bytes[newline + 1..]);
     if line != header(format, body).as_bytes() {
         // A foreign version is only believed when the rest of the line proves that it was written so.

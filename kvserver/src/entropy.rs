@@ -18,7 +18,8 @@ pub fn seed(seed: u64) {
 /// A random number that isn't 0, good as an identity.
 pub fn random_id() -> u64 {
     loop {
-        let id = SEEDED.with_borrow_mut(|rng| rng.as_mut().map_or_else(|| rand::rng().next_u64(), SmallRng::next_u64));
+        let id = SEEDED
+            .with_borrow_mut(|rng| rng.as_mut().map_or_else(|| rand::rng().next_u64(), SmallRng::next_u64));
         if id != 0 {
             return id;
         }

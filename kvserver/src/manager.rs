@@ -49,7 +49,9 @@ impl Manager {
                 // Another manager would say the same.
                 Ok(Err(status)) if status.code() != tonic::Code::Unavailable => return Err(status),
                 Ok(Err(status)) => last = status,
-                Err(_) => last = Status::deadline_exceeded(format!("{address} didn't answer within {TIMEOUT:?}")),
+                Err(_) => {
+                    last = Status::deadline_exceeded(format!("{address} didn't answer within {TIMEOUT:?}"))
+                }
             }
         }
         Err(last)
@@ -64,7 +66,9 @@ impl Manager {
             match tokio::time::timeout(TIMEOUT, client.watch_shard_map(request)).await {
                 Ok(Ok(response)) => return Ok(response.into_inner()),
                 Ok(Err(status)) => last = status,
-                Err(_) => last = Status::deadline_exceeded(format!("{address} didn't answer within {TIMEOUT:?}")),
+                Err(_) => {
+                    last = Status::deadline_exceeded(format!("{address} didn't answer within {TIMEOUT:?}"))
+                }
             }
         }
         Err(last)

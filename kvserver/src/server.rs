@@ -105,7 +105,8 @@ where
     let addresses = Arc::new(config.addresses);
     let dial = net::dial(config.connector.clone());
     let map = MapCopy::open(config.disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
-    let log_options = log::Options { segment_bytes: config.tuning.log_segment_bytes, ..log::Options::default() };
+    let log_options =
+        log::Options { segment_bytes: config.tuning.log_segment_bytes, ..log::Options::default() };
     let env = Arc::new(Environment {
         server: config.server,
         instance: config.instance,
@@ -126,7 +127,8 @@ where
     let operations = Operations::new(replicas.clone(), map.clone(), metrics.clone(), config.log_operations);
     let forwarder = Arc::new(Forwarder::new(config.connector, FORWARD_TIMEOUT));
     let kv = KvService::new(operations, replicas.clone(), map.clone(), forwarder, config.clock);
-    let kv = KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+    let kv =
+        KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
     let raft = RaftServer::new(RaftService::new(replicas.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
