@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::Semaphore;
 
 use crate::disk::{Disk, DiskFile};
 
@@ -40,6 +41,7 @@ struct Faults {
     capacity: Option<u64>,
     sync_error: Option<io::ErrorKind>,
     sync_delay: Duration,
+    sync_gate: Option<Arc<Semaphore>>,
 }
 
 impl MemoryDisk {
@@ -68,14 +70,26 @@ impl MemoryDisk {
         self.state.faults.lock().sync_delay = delay;
     }
 
+    /// Makes every sync of a file wait until [`MemoryDisk::let_sync`] lets it go on.
+    pub fn hold_syncs(&self) {
+        self.state.faults.lock().sync_gate = Some(Arc::new(Semaphore::new(0)));
+    }
+
+    /// Lets so many of the syncs go on that wait, or will.
+    pub fn let_sync(&self, count: usize) {
+        if let Some(gate) = &self.state.faults.lock().sync_gate {
+            gate.add_permits(count);
+        }
+    }
+
     /// Takes the power away: every later operation on this disk fails. Returns the disk as
     /// it is found afterwards. What was synced is there; of everything else, each sector
     /// and each name, `survives` decides.
     #[must_use]
     pub fn crash(&self, mut survives: impl FnMut() -> bool) -> MemoryDisk {
         self.state.off.store(true, Ordering::SeqCst);
-        let state =
-            Arc::new(State { faults: Mutex::new(self.state.faults.lock().clone()), ..State::default() });
+        let faults = Faults { sync_gate: None, ..self.state.faults.lock().clone() };
+        let state = Arc::new(State { faults: Mutex::new(faults), ..State::default() });
         let tree = self.tree.lock().after_crash(&mut survives, &state);
         MemoryDisk { tree: Arc::new(Mutex::new(tree)), state }
     }
@@ -422,9 +436,12 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async {
-            let delay = self.state.faults.lock().sync_delay;
-            if !delay.is_zero() {
-                tokio::time::sleep(delay).await;
+            let Faults { sync_delay, sync_gate, .. } = self.state.faults.lock().clone();
+            if !sync_delay.is_zero() {
+                tokio::time::sleep(sync_delay).await;
+            }
+            if let Some(gate) = sync_gate {
+                gate.acquire().await.map_err(io::Error::other)?.forget();
             }
             self.state.check_sync()?;
             let content = &mut *self.content.lock();

@@ -10,7 +10,7 @@ use crate::log::error::{Damage, OpenError};
 use crate::log::index::Index;
 use crate::log::record::{Position, Record};
 use crate::log::scan::{Scanned, scan};
-use crate::log::sector::SECTOR;
+use crate::log::sector::{self, SECTOR, Sector};
 use crate::log::segment::{Active, Older, Place, Segment, write_zeros};
 use crate::log::vote::VoteFile;
 
@@ -57,16 +57,15 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
         if segment.replica != replica {
             return Err(segment.damage(0, "it belongs to another replica").into());
         }
-        match active.as_ref().map(|(_, scanned)| scanned.sealed) {
-            // The one before hasn't ended: this one was only prepared.
-            Some(None) => {
-                check_unused(&segment, &bytes)?;
+        match active.as_ref().map(|(before, scanned)| (before, scanned.sealed)) {
+            Some((before, None)) => {
+                check_unused(&segment, &bytes, before)?;
                 if prepared.replace(segment).is_some() {
                     return Err(Damage::new(&path, 0, "the segment before it was never used").into());
                 }
                 continue;
             }
-            Some(Some(salt)) if salt != segment.salt => {
+            Some((_, Some(salt))) if salt != segment.salt => {
                 return Err(segment.damage(0, "it isn't the segment that followed the one before").into());
             }
             _ => {}
@@ -128,14 +127,18 @@ fn list(disk: &dyn Disk, dir: &Path) -> Result<std::ops::Range<u32>, OpenError> 
     Ok(numbers.map_or(0..0, |(first, last)| first..last + 1))
 }
 
-fn check_unused(segment: &Segment, bytes: &[u8]) -> Result<(), Damage> {
-    match bytes[SECTOR..].iter().position(|&b| b != 0) {
-        None => Ok(()),
-        Some(at) => {
-            let sector = 1 + at / SECTOR;
-            Err(segment.damage(sector as u32, "it is in use though the segment before it hasn't ended"))
-        }
+/// A segment behind one that hasn't ended was only prepared. If it was written, the end
+/// of the one before is lost.
+fn check_unused(segment: &Segment, bytes: &[u8], before: &Active) -> Result<(), Damage> {
+    let mut sectors = bytes.chunks_exact(SECTOR).zip(0..).skip(1);
+    let Some((bytes, number)) = sectors.find(|(bytes, _)| bytes.iter().any(|&b| b != 0)) else {
+        return Ok(());
+    };
+    if sector::read(bytes, segment.salt, number) == Sector::Damaged {
+        return Err(segment.damage(number, "a sector doesn't match its checksum"));
     }
+    let reason = format!("its end is missing, though segment {} is in use", segment.number);
+    Err(before.segment.damage(before.next_sector, reason))
 }
 
 /// The records so far. What precedes the first segment counts as purged until the end.

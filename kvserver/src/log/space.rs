@@ -86,6 +86,10 @@ fn usable(sectors: u32) -> u32 {
     sectors - 2
 }
 
+fn closed() -> io::Error {
+    io::Error::other("the log is closed")
+}
+
 impl Space {
     pub(super) fn new(
         active: u32,
@@ -132,7 +136,10 @@ impl Space {
         let sectors = sectors_for(BATCH_HEADER + ENTRY_HEADER + bytes);
         loop {
             let changed = self.0.changed.notified();
-            self.check().map_err(SpaceError::Stopped)?;
+            self.0.failure.check().map_err(SpaceError::Stopped)?;
+            if self.0.closed.is_cancelled() {
+                return Err(SpaceError::Stopped(closed()));
+            }
             {
                 let mut room = self.0.room.lock();
                 let capacity = room.prepared.as_ref().map_or(room.active, |s| usable(s.sectors));
@@ -148,19 +155,12 @@ impl Space {
         }
     }
 
+    /// Waits for a change that matters: of the room, or that the log is closed.
     async fn wait(&self, changed: impl Future<Output = ()>) {
         tokio::select! {
             () = changed => {}
-            () = self.0.closed.cancelled() => {}
+            () = self.0.closed.cancelled(), if !self.0.closed.is_cancelled() => {}
         }
-    }
-
-    fn check(&self) -> io::Result<()> {
-        self.0.failure.check()?;
-        if self.0.closed.is_cancelled() {
-            return Err(io::Error::other("the log is closed"));
-        }
-        Ok(())
     }
 
     /// How many sectors are left in the active segment.
@@ -179,17 +179,21 @@ impl Space {
         self.0.changed.notify_waiters();
     }
 
-    /// Waits for the next segment and makes it the active one.
+    /// Waits for the next segment and makes it the active one. A log that is being closed
+    /// doesn't wait for a full disk.
     pub(super) async fn take_prepared(&self) -> io::Result<Arc<Segment>> {
         loop {
             let changed = self.0.changed.notified();
-            self.check()?;
+            self.0.failure.check()?;
             {
                 let mut room = self.0.room.lock();
                 if let Some(segment) = room.prepared.take() {
                     room.active = usable(segment.sectors);
                     return Ok(segment);
                 }
+            }
+            if self.is_full() && self.0.closed.is_cancelled() {
+                return Err(closed());
             }
             self.wait(changed).await;
         }

@@ -1,0 +1,10 @@
+//! What the write-ahead log promises, seen from outside: durable when it says so, damage
+//! noticed, a full disk waited for.
+
+#![allow(missing_docs)]
+
+mod damage;
+mod failure;
+mod model;
+mod space;
+mod support;
