@@ -14,12 +14,14 @@ use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::record::Record;
-use crate::rules::{self, Decision, Heard, Leader, Plan, Registration, Settings};
+use crate::rules::{self, Decision, Heard, Leader, Plan, Refusal, Registration, Settings};
 use crate::store::{MapStore, StoreError, Version};
 use crate::wire;
 
 /// How often a write is tried again when rivals write at the same time.
 const ATTEMPTS: u32 = 16;
+/// Of how many servers it is remembered that their refusal was logged.
+const MOST_REMEMBERED: usize = 1000;
 
 /// The clock and the random source, injected for the sake of simulations.
 pub struct Environment {
@@ -95,8 +97,16 @@ struct State {
     /// The record as last seen in the store.
     record: Option<(Arc<Record>, Version)>,
     heard: Heard,
-    /// What the last replica that had to wait was told.
+    told: Told,
+}
+
+/// What was logged already: replicas ask several times a second.
+#[derive(Debug, Default)]
+struct Told {
+    /// Why the last replica that had to wait did so.
     waiting: String,
+    /// Why servers were sent away.
+    refused: BTreeMap<(GroupId, String), Refusal>,
 }
 
 impl Manager {
@@ -110,7 +120,7 @@ impl Manager {
             settings,
             store,
             environment,
-            state: Mutex::new(State { record: None, heard: Heard::default(), waiting: String::new() }),
+            state: Mutex::new(State { record: None, heard: Heard::default(), told: Told::default() }),
             published: watch::Sender::new(None),
             stopping: watch::Sender::new(false),
             metrics: Metrics::default(),
@@ -125,15 +135,9 @@ impl Manager {
         &self,
         request: v1::RegisterReplicaRequest,
     ) -> Result<v1::RegisterReplicaResponse, Error> {
-        let inner = &self.inner;
-        let registration = wire::registration(request).inspect_err(|refusal| inner.refused(refusal))?;
-        let decision = inner.decide(&registration).await?;
-        inner.metrics.registered(Some(&decision.plan));
-        Ok(v1::RegisterReplicaResponse {
-            cluster_id: decision.cluster.map_or(0, |cluster| cluster.0),
-            manager_version: decision.version.0,
-            plan: Some(wire::plan(decision.plan, registration.group, &inner.settings)),
-        })
+        let answer = self.inner.answer(request).await;
+        self.inner.metrics.registered(answer.as_ref().ok().and_then(|response| response.plan.as_ref()));
+        answer
     }
 
     /// What is told about the cluster; `None` before the first configuration.
@@ -161,6 +165,20 @@ impl Manager {
 }
 
 impl Inner {
+    async fn answer(
+        &self,
+        request: v1::RegisterReplicaRequest,
+    ) -> Result<v1::RegisterReplicaResponse, Error> {
+        let registration =
+            wire::registration(request).inspect_err(|refusal| warn!(%refusal, "registration refused"))?;
+        let Decision { plan, version, cluster, .. } = self.decide(&registration).await?;
+        Ok(v1::RegisterReplicaResponse {
+            cluster_id: cluster.map_or(0, |cluster| cluster.0),
+            manager_version: version.0,
+            plan: Some(wire::plan(plan, registration.group, &self.settings)),
+        })
+    }
+
     /// Decides on what is known, and once more on a record read afresh before a replica is
     /// sent away or has to wait: somebody else may have written meanwhile.
     async fn decide(&self, registration: &Registration) -> Result<Decision, Error> {
@@ -187,12 +205,12 @@ impl Inner {
                     }
                 }
                 Ok(decision) if fresh || decision.is_settled() => {
-                    self.note_waiting(&mut state, &decision.plan);
+                    state.told.planned(registration, &decision.plan);
                     self.publish(&state);
                     return Ok(decision);
                 }
                 Err(refusal) if fresh => {
-                    self.refused(&refusal);
+                    state.told.refused(registration, &refusal);
                     return Err(refusal.into());
                 }
                 Ok(_) | Err(_) => {}
@@ -203,11 +221,7 @@ impl Inner {
         Err(Error::Overloaded("too many shard managers write at the same time; register again".to_owned()))
     }
 
-    fn apply_rules(
-        &self,
-        state: &mut State,
-        registration: &Registration,
-    ) -> Result<Decision, rules::Refusal> {
+    fn apply_rules(&self, state: &mut State, registration: &Registration) -> Result<Decision, Refusal> {
         let now = (self.environment.clock)();
         let record = state.record.as_ref().map(|(record, _)| record.as_ref());
         rules::register(&self.settings, record, &mut state.heard, registration, now, &mut || {
@@ -276,25 +290,32 @@ impl Inner {
         });
     }
 
-    /// Says what is waited for, once.
-    fn note_waiting(&self, state: &mut State, plan: &Plan) {
-        if let Plan::Wait { reason } = plan
-            && *reason != state.waiting
-        {
-            info!(%reason, "no plan is given out");
-            state.waiting.clone_from(reason);
-        }
-    }
-
-    fn refused(&self, refusal: &rules::Refusal) {
-        warn!(%refusal, "registration refused");
-        self.metrics.registered(None);
-    }
-
     fn store_failed(&self, problem: &dyn std::error::Error) -> Error {
         error!(%problem, "the record can't be used");
         self.metrics.store_works(false);
         Error::Unavailable(format!("the shard manager can't use its record: {problem}"))
+    }
+}
+
+impl Told {
+    fn planned(&mut self, registration: &Registration, plan: &Plan) {
+        self.refused.remove(&(registration.group, registration.replica.server.clone()));
+        if let Plan::Wait { reason } = plan
+            && *reason != self.waiting
+        {
+            info!(%reason, "no plan is given out");
+            self.waiting.clone_from(reason);
+        }
+    }
+
+    fn refused(&mut self, Registration { group, replica, .. }: &Registration, refusal: &Refusal) {
+        if self.refused.len() == MOST_REMEMBERED {
+            self.refused.clear();
+        }
+        let before = self.refused.insert((*group, replica.server.clone()), refusal.clone());
+        if before.as_ref() != Some(refusal) {
+            warn!(%group, server = replica.server, replica = %replica.id, %refusal, "registration refused");
+        }
     }
 }
 

@@ -8,9 +8,9 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::registry::{Metric, Registry};
+use skv_proto::v1::register_replica_response::Plan;
 
 use crate::manager::Published;
-use crate::rules::Plan;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Answer {
@@ -27,9 +27,9 @@ pub(crate) struct Metrics {
     store_up: Gauge,
     revision: Gauge<u64, AtomicU64>,
     configuration: Gauge<u64, AtomicU64>,
-    groups: Gauge,
-    candidates: Gauge,
-    watches: Gauge,
+    groups: Gauge<u64, AtomicU64>,
+    candidates: Gauge<u64, AtomicU64>,
+    watches: Gauge<u64, AtomicU64>,
 }
 
 impl Default for Metrics {
@@ -61,10 +61,10 @@ impl Metrics {
     /// Counts a registration that was answered with this plan; `None`: refused.
     pub(crate) fn registered(&self, plan: Option<&Plan>) {
         let answer = match plan {
-            Some(Plan::Wait { .. }) => "wait",
-            Some(Plan::Bootstrap { .. }) => "bootstrap",
-            Some(Plan::Join { .. }) => "join",
-            Some(Plan::Serve { .. }) => "serve",
+            Some(Plan::Wait(_)) => "wait",
+            Some(Plan::Bootstrap(_)) => "bootstrap",
+            Some(Plan::Join(_)) => "join",
+            Some(Plan::Serve(_)) => "serve",
             None => "refused",
         };
         self.registrations.get_or_create(&Answer { answer }).inc();
@@ -89,12 +89,12 @@ impl Metrics {
         let candidates = |p: &Published| p.record.groups.values().map(|g| g.candidates.len()).sum::<usize>();
         self.revision.set(published.map_or(0, |p| p.map.revision.0));
         self.configuration.set(published.map_or(0, |p| p.map.configuration));
-        self.groups.set(published.map_or(0, |p| p.map.groups.len() as i64));
-        self.candidates.set(published.map_or(0, |p| candidates(p) as i64));
+        self.groups.set(published.map_or(0, |p| p.map.groups.len() as u64));
+        self.candidates.set(published.map_or(0, |p| candidates(p) as u64));
     }
 
     pub(crate) fn watches(&self, open: usize) {
-        self.watches.set(open as i64);
+        self.watches.set(open as u64);
     }
 
     /// The metrics as text.

@@ -252,13 +252,17 @@ impl<'a> Draft<'a> {
         let Some(group) = self.record.groups.get(id) else {
             return Plan::Wait { reason: format!("{id} isn't part of any configuration yet") };
         };
-        let uid = group.uid;
-        if let Some(bootstrap) = group.bootstrap_for(replica.id) {
-            return Plan::Bootstrap { uid, bootstrap: bootstrap.clone(), limits: self.record.limits };
+        let GroupRecord { uid, incarnation, .. } = *group;
+        let plan = match group.bootstrap_for(replica.id).cloned() {
+            Some(bootstrap) => Plan::Bootstrap { uid, bootstrap, limits: self.record.limits },
+            None => Plan::Join { uid, incarnation },
+        };
+        match group.member(replica.id) {
+            Some(member) if member == replica => {}
+            Some(_) => self.move_member(registration),
+            None => self.register_candidate(registration),
         }
-        let incarnation = group.incarnation;
-        self.register_candidate(registration);
-        Plan::Join { uid, incarnation }
+        plan
     }
 
     /// A replica with data: it says where it is, and as a leader who its members are.
@@ -327,7 +331,7 @@ impl<'a> Draft<'a> {
     fn register_candidate(&mut self, registration: &Registration) {
         let Registration { group: id, replica, .. } = registration;
         let Some(group) = self.record.groups.get(id) else { return };
-        if group.member(replica.id).is_some() || group.candidates.contains(replica) {
+        if group.candidates.contains(replica) {
             return;
         }
         self.events.push(Event::Candidate(*id, replica.server.clone(), replica.id));

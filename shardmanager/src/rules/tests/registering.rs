@@ -120,11 +120,15 @@ fn a_steady_state_writes_nothing() {
     let mut bench = Bench::new();
     bench.found();
     let all = [bench.leader(0, 0), bench.data(0, 1), bench.data(0, 2), bench.leader(1, 2), bench.data(1, 0)];
-    all.iter().for_each(|registration| assert!(serves(&bench.say(registration))));
+    for registration in &all {
+        assert!(serves(&bench.say(registration)));
+    }
     let (record, writes) = (bench.record.clone(), bench.writes.len());
     for _ in 0..10 {
         bench.now += Duration::from_secs(2);
-        all.iter().for_each(|registration| assert!(serves(&bench.say(registration))));
+        for registration in &all {
+            assert!(serves(&bench.say(registration)));
+        }
     }
     assert_eq!((bench.record.clone(), bench.writes.len()), (record, writes));
 }

@@ -127,7 +127,6 @@ impl World {
     fn obey(&mut self, server: usize, leads: bool, decision: Decision) {
         let (group, id) = (group_of(server), ReplicaId(self.disks[server].id));
         match decision.plan {
-            Plan::Wait { .. } => {}
             Plan::Bootstrap { uid, bootstrap, .. } => {
                 let cluster = decision.cluster.expect("a plan names the cluster");
                 let truth = self.groups.entry(group).or_insert_with(|| Truth {
@@ -153,9 +152,11 @@ impl World {
                 }
             }
             Plan::Serve { candidates } if leads => {
-                candidates.iter().for_each(|candidate| self.admit(group, candidate, decision.version));
+                for candidate in &candidates {
+                    self.admit(group, candidate, decision.version);
+                }
             }
-            Plan::Serve { .. } => {}
+            Plan::Serve { .. } | Plan::Wait { .. } => {}
         }
     }
 

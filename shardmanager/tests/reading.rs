@@ -1,0 +1,202 @@
+//! What clerks and people ask: where a key lives, the map, its history; and how the
+//! process is watched.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use shardmanager::http_routes;
+use shardmanager::rules::Settings;
+use shardmanager::store::MemoryStore;
+use skv_proto::{Error, v1};
+use skv_sharding::Hash;
+use support::{Server, found, map, owners, settings};
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tonic::transport::Endpoint;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_client::HealthClient;
+use tonic_reflection::pb::v1::ServerReflectionRequest;
+use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
+use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
+use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
+
+fn key(key: &str) -> v1::GetShardIndexRequest {
+    v1::GetShardIndexRequest { key: key.as_bytes().to_vec().into() }
+}
+
+#[tokio::test]
+async fn every_hash_finds_the_shard_of_a_key() {
+    // foobar: fnv1 340d8765a4dda9c2 and fnv1a 85944171f73967e8, mod 12.
+    for (hash, text, shard) in [
+        (Hash::Fnv1, "foobar", 0x340d_8765_a4dd_a9c2_u64 % 12),
+        (Hash::Fnv1a, "foobar", 0x8594_4171_f739_67e8_u64 % 12),
+        (Hash::Integer, "-1", 11),
+        (Hash::Integer, "123456789012345678901234567890", 6),
+    ] {
+        let server = Server::start(Settings { hash, ..settings() }, MemoryStore::default()).await;
+        let mut client = server.client().await;
+        let early = client.get_shard_index(key(text)).await.unwrap_err();
+        assert!(matches!(Error::from_status(&early), Some(Error::Unavailable(_))), "{early}");
+        found(&mut client).await;
+        let found = client.get_shard_index(key(text)).await.unwrap().into_inner();
+        assert_eq!((u64::from(found.shard), found.group), (shard, (shard % 2) as u32), "{hash} of {text}");
+        let port = 5000 + found.group * 100;
+        let members = [port, port + 1, port + 2].map(|port| format!("127.0.0.1:{port}"));
+        assert_eq!((found.port, &found.addresses[..]), (port, &members[..]));
+        let bad = client.get_shard_index(key("x")).await;
+        match hash {
+            Hash::Integer => {
+                let error = Error::from_status(&bad.unwrap_err());
+                assert!(matches!(&error, Some(Error::InvalidArgument(_))), "{error:?}");
+            }
+            _ => assert!(bad.is_ok()),
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_answer_leads_to_the_newest_leader() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let mut client = server.client().await;
+    let mut replicas = found(&mut client).await;
+    replicas[1].lead(5);
+    replicas[1].obey(&mut client).await;
+    // A deposed one speaks after it.
+    replicas[0].lead(4);
+    replicas[0].obey(&mut client).await;
+    let keys = (0..100).map(|n| n.to_string());
+    let mut answers = Vec::new();
+    for text in keys {
+        answers.push(client.get_shard_index(key(&text)).await.unwrap().into_inner());
+    }
+    let answer = answers.iter().find(|answer| answer.group == 0).unwrap();
+    assert_eq!(answer.port, 5001);
+    assert_eq!(answer.addresses, ["127.0.0.1:5001", "127.0.0.1:5000", "127.0.0.1:5002"]);
+    let group = &map(&mut client).await.groups[0];
+    assert_eq!((group.leader, group.leader_term), (5001, 5));
+}
+
+#[tokio::test]
+async fn a_watch_sends_the_map_now_and_after_every_change_and_can_be_resumed() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let mut client = server.client().await;
+    let watch = |after_revision| v1::WatchShardMapRequest { after_revision };
+    let mut early = client.watch_shard_map(watch(0)).await.unwrap().into_inner();
+    let mut replicas = found(&mut client).await;
+    let first = early.message().await.unwrap().unwrap();
+    assert_eq!(first.revision, 1);
+
+    let mut resumed = client.watch_shard_map(watch(1)).await.unwrap().into_inner();
+    let mut ahead = client.watch_shard_map(watch(70)).await.unwrap().into_inner();
+    assert_eq!(ahead.message().await.unwrap().unwrap().revision, 1, "known from a record that was lost");
+    replicas[4].port = 6000;
+    replicas[4].obey(&mut client).await;
+    let next = resumed.message().await.unwrap().unwrap();
+    assert_eq!((next.revision, &*next.groups[1].replicas[1].client_address), (2, "127.0.0.1:6000"));
+    // A new leader is told too.
+    replicas[2].lead(7);
+    replicas[2].obey(&mut client).await;
+    let next = resumed.message().await.unwrap().unwrap();
+    assert_eq!((next.revision, next.groups[0].leader, next.groups[0].leader_term), (2, replicas[2].id, 7));
+    // One that doesn't read gets the newest map only, and watches end when the manager stops.
+    let (mut left, mut last) = (0, None);
+    server.stop().await;
+    while let Some(map) = early.message().await.unwrap() {
+        (left, last) = (left + 1, Some(map));
+    }
+    assert!(left <= 16 && last.is_none_or(|map| map == next));
+    assert!(resumed.message().await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn every_configuration_can_be_queried() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let mut client = server.client().await;
+    let early = client.query(v1::QueryRequest { number: Some(0) }).await.unwrap_err();
+    assert!(matches!(Error::from_status(&early), Some(Error::Unavailable(_))), "{early}");
+    found(&mut client).await;
+    let none = client.query(v1::QueryRequest { number: Some(0) }).await.unwrap().into_inner();
+    assert_eq!(none, v1::Configuration::default());
+    let first = client.query(v1::QueryRequest { number: Some(1) }).await.unwrap().into_inner();
+    assert_eq!((first.number, &first.groups[..]), (1, &[0, 1][..]));
+    assert_eq!(owners(&first.ranges), owners(&map(&mut client).await.ranges));
+    assert_eq!(client.query(v1::QueryRequest { number: None }).await.unwrap().into_inner(), first);
+    let later = client.query(v1::QueryRequest { number: Some(2) }).await.unwrap_err();
+    assert!(matches!(Error::from_status(&later), Some(Error::InvalidArgument(_))), "{later}");
+}
+
+#[tokio::test]
+async fn verbs_that_move_shards_are_not_offered() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let mut client = server.client().await;
+    let refused = [
+        client.join(v1::JoinRequest::default()).await.unwrap_err(),
+        client.leave(v1::LeaveRequest::default()).await.unwrap_err(),
+        client.r#move(v1::MoveRequest::default()).await.unwrap_err(),
+        client.unpin(v1::UnpinRequest::default()).await.unwrap_err(),
+    ];
+    for status in refused {
+        assert_eq!(status.code(), tonic::Code::Unimplemented);
+        assert!(matches!(Error::from_status(&status), Some(Error::Unimplemented(_))), "{status}");
+    }
+}
+
+#[tokio::test]
+async fn health_and_reflection_are_on() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let channel =
+        Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
+    let mut health = HealthClient::new(channel.clone());
+    for service in ["", "shardedkv.v1.ShardManager"] {
+        let request = HealthCheckRequest { service: service.to_owned() };
+        assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service:?}");
+    }
+    let mut reflection = ServerReflectionClient::new(channel);
+    let list = ServerReflectionRequest {
+        message_request: Some(MessageRequest::ListServices(String::new())),
+        ..ServerReflectionRequest::default()
+    };
+    let mut answers =
+        reflection.server_reflection_info(tokio_stream::iter([list])).await.unwrap().into_inner();
+    let Some(MessageResponse::ListServicesResponse(list)) =
+        answers.message().await.unwrap().unwrap().message_response
+    else {
+        panic!("no list of services")
+    };
+    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
+    assert!(names.contains(&"shardedkv.v1.ShardManager".to_owned()), "{names:?}");
+}
+
+async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
+    let mut stream = tokio::net::TcpStream::connect(address).await.unwrap();
+    let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+    stream.write_all(request.as_bytes()).await.unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await.unwrap();
+    answer
+}
+
+#[tokio::test]
+async fn the_http_side_tells_how_it_is() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let routes = http_routes(server.manager.clone());
+    tokio::spawn(async move { axum::serve(listener, routes).await.unwrap() });
+
+    assert!(http_get(address, "/livez").await.starts_with("HTTP/1.1 200"));
+    assert!(http_get(address, "/readyz").await.starts_with("HTTP/1.1 200"), "ready for registrations");
+    found(&mut server.client().await).await;
+    let metrics = http_get(address, "/metrics").await;
+    for line in [
+        "shardmanager_map_revision 1\n",
+        "shardmanager_configuration 1\n",
+        "shardmanager_groups 2\n",
+        "shardmanager_store_up 1\n",
+        "shardmanager_store_writes_total 1\n",
+        "shardmanager_registrations_total{answer=\"wait\"} 5\n",
+    ] {
+        assert!(metrics.contains(line), "{line} in {metrics}");
+    }
+    server.manager.stop();
+    assert!(http_get(address, "/readyz").await.starts_with("HTTP/1.1 503"), "stopping");
+}
