@@ -1,3 +1,23 @@
-//! Entry point.
+//! `skv`: the command line of ShardedKV. Each command has a file of its own.
 
-fn main() {}
+mod admin;
+mod append;
+mod bench;
+mod cli;
+mod completions;
+mod delete;
+mod duration;
+mod get;
+mod group;
+mod map;
+mod output;
+mod put;
+mod status;
+mod target;
+mod up;
+mod value;
+mod workload;
+
+fn main() -> std::process::ExitCode {
+    cli::run(std::env::args_os())
+}

@@ -1,0 +1,218 @@
+//! The clients.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use bytes::Bytes;
+use futures::stream::{self, StreamExt as _, TryStreamExt as _};
+use indicatif::{ProgressBar, ProgressStyle};
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use skv_client::{Clerk, Error};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use super::meter::Meter;
+use super::plan::{Args, Mix, key};
+
+/// How many keys are written at once before the measurement.
+const FILL_AT_ONCE: usize = 256;
+/// In an open loop the meter is divided, so that requests don't queue for it.
+const METERS: usize = 16;
+/// How exactly requests start in an open loop.
+const PACE: Duration = Duration::from_micros(100);
+
+/// Writes every key, so that there is something to read.
+pub(super) async fn fill(clerk: &Clerk, args: &Args) -> anyhow::Result<()> {
+    let value = Bytes::from(vec![b'v'; args.value_size]);
+    let bar = ProgressBar::new(u64::from(args.keys));
+    bar.set_style(ProgressStyle::with_template("writing keys  {wide_bar} {pos}/{len}")?);
+    let puts = stream::iter(0..args.keys).map(Ok).try_for_each_concurrent(FILL_AT_ONCE, |index| {
+        let (clerk, value, bar) = (clerk.clone(), value.clone(), bar.clone());
+        async move {
+            clerk.put(key(index), value).await?;
+            bar.inc(1);
+            Ok::<(), Error>(())
+        }
+    });
+    let outcome = puts.await.context("can't write the keys to read");
+    bar.finish_and_clear();
+    outcome
+}
+
+/// What every client needs.
+#[derive(Clone)]
+struct Work {
+    clerk: Clerk,
+    mix: Mix,
+    keys: Arc<[Bytes]>,
+    value: Bytes,
+    window: Window,
+    /// Requests that have ended, for the progress bar.
+    ended: Arc<AtomicU64>,
+}
+
+/// When is measured.
+#[derive(Debug, Clone, Copy)]
+struct Window {
+    from: Instant,
+    to: Instant,
+}
+
+/// Sends requests until the time is over.
+pub(super) async fn run(clerk: &Clerk, args: &Args) -> anyhow::Result<Meter> {
+    let from = Instant::now() + args.warmup;
+    let work = Work {
+        clerk: clerk.clone(),
+        mix: args.mix,
+        keys: (0..args.keys).map(|index| Bytes::from(key(index))).collect(),
+        value: Bytes::from(vec![b'v'; args.value_size]),
+        window: Window { from, to: from + args.duration },
+        ended: Arc::default(),
+    };
+    let progress = tokio::spawn(show_progress(work.window, args.warmup, Arc::clone(&work.ended)));
+    let meter = match args.rate {
+        Some(rate) => open_loop(&work, rate).await,
+        None => closed_loop(&work, args.clients).await,
+    };
+    progress.abort();
+    // Its bar is gone before anything else is printed.
+    let _ = progress.await;
+    meter
+}
+
+async fn closed_loop(work: &Work, clients: u32) -> anyhow::Result<Meter> {
+    let mut running = JoinSet::new();
+    for _ in 0..clients {
+        let work = work.clone();
+        running.spawn(async move {
+            let mut meter = Meter::new()?;
+            let mut random = SmallRng::seed_from_u64(rand::random());
+            loop {
+                let start = Instant::now();
+                if start >= work.window.to {
+                    return Ok(meter);
+                }
+                let outcome = work.request(&mut random).await;
+                work.record(&mut meter, outcome, start);
+            }
+        });
+    }
+    let mut sum = Meter::new()?;
+    while let Some(meter) = running.join_next().await {
+        let meter: anyhow::Result<Meter> = meter.context("a client failed")?;
+        sum.add(&meter?)?;
+    }
+    Ok(sum)
+}
+
+async fn open_loop(work: &Work, rate: u32) -> anyhow::Result<Meter> {
+    let meters = (0..METERS).map(|_| Meter::new().map(Mutex::new)).collect::<Result<Arc<[_]>, _>>()?;
+    let pacer = {
+        let (work, meters) = (work.clone(), Arc::clone(&meters));
+        let runtime = tokio::runtime::Handle::current();
+        // A thread of its own: tokio's timers are only exact to a millisecond.
+        tokio::task::spawn_blocking(move || pace(&work, rate, &meters, &runtime))
+    };
+    let mut running = pacer.await.context("the pacing thread failed")?;
+    while let Some(ended) = running.join_next().await {
+        ended.context("a request failed")?;
+    }
+    let mut sum = Meter::new()?;
+    for meter in meters.iter() {
+        sum.add(&meter.lock().unwrap_or_else(PoisonError::into_inner))?;
+    }
+    Ok(sum)
+}
+
+/// Starts each request at its time, or as soon as possible after it.
+fn pace(
+    work: &Work,
+    rate: u32,
+    meters: &Arc<[Mutex<Meter>]>,
+    runtime: &tokio::runtime::Handle,
+) -> JoinSet<()> {
+    let mut running = JoinSet::new();
+    let (first, mut random) = (Instant::now(), SmallRng::seed_from_u64(rand::random()));
+    for number in 0_u64.. {
+        let start = first + Duration::from_secs_f64(number as f64 / f64::from(rate));
+        if start >= work.window.to {
+            break;
+        }
+        while let Some(early) = start.checked_duration_since(Instant::now()).filter(|early| !early.is_zero())
+        {
+            std::thread::sleep(early.max(PACE));
+        }
+        let (work, meters) = (work.clone(), Arc::clone(meters));
+        let mut random = SmallRng::seed_from_u64(random.random());
+        running.spawn_on(
+            async move {
+                let outcome = work.request(&mut random).await;
+                let mut meter =
+                    meters[number as usize % METERS].lock().unwrap_or_else(PoisonError::into_inner);
+                work.record(&mut meter, outcome, start);
+            },
+            runtime,
+        );
+        while running.try_join_next().is_some() {}
+    }
+    running
+}
+
+impl Work {
+    async fn request(&self, random: &mut SmallRng) -> Result<(), Error> {
+        let key = self.keys[random.random_range(0..self.keys.len())].clone();
+        let reads = match self.mix {
+            Mix::Get => true,
+            Mix::Put => false,
+            Mix::Mixed => random.random(),
+        };
+        if reads {
+            self.clerk.get(key).await.map(drop)
+        } else {
+            self.clerk.put(key, self.value.clone()).await.map(drop)
+        }
+    }
+
+    /// Counts a request that should have started at `start` and ends now. An answer after
+    /// the end is not part of what was done until then; but a failure is told.
+    fn record(&self, meter: &mut Meter, outcome: Result<(), Error>, start: Instant) {
+        self.ended.fetch_add(1, Ordering::Relaxed);
+        let now = Instant::now();
+        if start >= self.window.from && (now <= self.window.to || outcome.is_err()) {
+            meter.record(outcome, now - start);
+        }
+    }
+}
+
+async fn show_progress(window: Window, warmup: Duration, ended: Arc<AtomicU64>) {
+    let started = window.from - warmup;
+    let total = window.to - started;
+    let bar = Cleared(ProgressBar::new(total.as_millis() as u64));
+    if let Ok(style) = ProgressStyle::with_template("{msg:32} {wide_bar:.cyan} {elapsed}/{prefix}") {
+        bar.0.set_style(style);
+    }
+    bar.0.set_prefix(format!("{}s", total.as_secs()));
+    let mut tick = tokio::time::interval(Duration::from_millis(250));
+    let (mut before, mut then) = (0, Instant::now());
+    loop {
+        let now = tick.tick().await;
+        let count = ended.load(Ordering::Relaxed);
+        let rate = (count - before) as f64 / (now - then).as_secs_f64().max(0.001);
+        (before, then) = (count, now);
+        let phase = if now < window.from { "warming up" } else { "measuring" };
+        bar.0.set_message(format!("{phase} {rate:>12.0}/s"));
+        bar.0.set_position((now - started).as_millis() as u64);
+    }
+}
+
+/// A bar that leaves nothing behind.
+struct Cleared(ProgressBar);
+
+impl Drop for Cleared {
+    fn drop(&mut self) {
+        self.0.finish_and_clear();
+    }
+}

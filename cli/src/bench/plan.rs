@@ -1,0 +1,96 @@
+//! What is measured.
+
+use std::time::Duration;
+
+use clap::ValueEnum;
+use serde::Serialize;
+
+use crate::duration;
+use crate::output::Output;
+
+/// Measure throughput and latency.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Without --rate each client sends its next request when it has the answer to the last
+(closed loop). With --rate requests start at fixed times, however long others take, and
+latency counts from the time at which a request should have started (open loop).
+
+Examples:
+  skv bench put
+  skv bench get --clients 256 --transport unary --duration 20s
+  skv bench mixed --rate 5000 -o json
+")]
+pub(crate) struct Args {
+    /// What the clients do.
+    pub(super) mix: Mix,
+    /// How many requests are outstanding at most; with --rate there is no limit.
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) clients: u32,
+    /// Start this many requests per second.
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) rate: Option<u32>,
+    /// How requests travel.
+    #[arg(long, value_enum, default_value_t)]
+    pub(super) transport: Transport,
+    /// Connections to each server [default: 1 with streams, up to 16 with unary calls].
+    #[arg(long, value_name = "N")]
+    pub(super) connections: Option<usize>,
+    /// How many keys there are.
+    #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(super) keys: u32,
+    /// The size of each value in bytes.
+    #[arg(long, value_name = "BYTES", default_value_t = 64)]
+    pub(super) value_size: usize,
+    /// How long is measured.
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    pub(super) duration: Duration,
+    /// How long requests are sent before that.
+    #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
+    pub(super) warmup: Duration,
+    #[command(flatten)]
+    pub(super) output: Output,
+}
+
+/// What the clients do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Mix {
+    /// Only puts.
+    Put,
+    /// Only gets.
+    Get,
+    /// As many gets as puts.
+    Mixed,
+}
+
+/// How requests travel.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub(super) enum Transport {
+    /// Many in a message of one stream.
+    #[default]
+    Stream,
+    /// Each for itself.
+    Unary,
+}
+
+impl From<Transport> for skv_client::Transport {
+    fn from(transport: Transport) -> Self {
+        match transport {
+            Transport::Stream => skv_client::Transport::Stream,
+            Transport::Unary => skv_client::Transport::Unary,
+        }
+    }
+}
+
+impl Args {
+    /// Whether keys are read.
+    pub(super) fn reads(&self) -> bool {
+        self.mix != Mix::Put
+    }
+}
+
+/// The name of one of the keys.
+pub(super) fn key(index: u32) -> String {
+    format!("bench-{index:08}")
+}

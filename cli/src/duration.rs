@@ -1,0 +1,32 @@
+//! Durations as people write them.
+
+use std::time::Duration;
+
+/// Reads `500ms`, `10s`, `2m` and `1h`.
+pub(crate) fn parse(text: &str) -> Result<Duration, String> {
+    let digits = text.trim_end_matches(|c: char| c.is_ascii_alphabetic());
+    let millis = match &text[digits.len()..] {
+        "ms" => 1,
+        "s" => 1000,
+        "m" => 60_000,
+        "h" => 3_600_000,
+        _ => return Err("write a number and ms, s, m or h, such as 10s".to_owned()),
+    };
+    let number: u64 = digits.parse().map_err(|_| format!("{digits:?} is not a whole number"))?;
+    number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_need_a_unit() {
+        assert_eq!(parse("500ms"), Ok(Duration::from_millis(500)));
+        assert_eq!(parse("10s"), Ok(Duration::from_secs(10)));
+        assert_eq!(parse("2m"), Ok(Duration::from_mins(2)));
+        for text in ["", "10", "s", "1.5s", "-1s", "10 s", "1d", "99999999999999999h"] {
+            assert!(parse(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! `skv group`: what people do to a whole group.
+
+use anyhow::{Context as _, bail};
+use skv_proto::v1;
+use skv_sharding::{GroupId, Incarnation, ReplicaId};
+
+use crate::admin::{self, Member, is_leader};
+use crate::cli::Outcome;
+use crate::output;
+use crate::target::{Target, explain};
+
+/// Hand over or revive a group.
+#[derive(Debug, clap::Subcommand)]
+pub(crate) enum Command {
+    /// Hand the leadership of a group to another replica.
+    TransferLeader {
+        /// The group, such as g0.
+        group: GroupId,
+        /// The server or replica id that should lead [default: the voter that is furthest].
+        #[arg(long, value_name = "REPLICA")]
+        to: Option<String>,
+    },
+    /// Revive a group that has lost its majority for good, from one replica alone.
+    ///
+    /// Acknowledged writes that this replica hasn't seen are lost.
+    Reset {
+        /// The group, such as g0.
+        group: GroupId,
+        /// The server or replica id to revive it from [default: the one with the longest log].
+        #[arg(long, value_name = "REPLICA")]
+        from: Option<String>,
+        /// Say that writes may be lost.
+        #[arg(long)]
+        accept_data_loss: bool,
+    },
+}
+
+pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Outcome> {
+    match command {
+        Command::TransferLeader { group, to } => transfer_leader(target, group, to.as_deref()).await,
+        Command::Reset { group, from, accept_data_loss } => {
+            reset(target, group, from.as_deref(), accept_data_loss).await
+        }
+    }
+}
+
+async fn members(target: &Target, group: GroupId) -> anyhow::Result<Vec<Member>> {
+    let mut map = target.shard_map().await?;
+    map.groups.retain(|g| g.id == group.0);
+    if map.groups.is_empty() {
+        bail!("there is no group {group}: `skv map` shows which there are");
+    }
+    Ok(admin::members(target, &map).await)
+}
+
+fn named<'a>(members: &'a [Member], name: &str) -> anyhow::Result<&'a Member> {
+    let is_named =
+        |member: &&Member| member.replica.server == name || ReplicaId(member.replica.id).to_string() == name;
+    members.iter().find(is_named).with_context(|| {
+        let names: Vec<&str> = members.iter().map(|member| member.replica.server.as_str()).collect();
+        format!("the group has no replica {name}; it has {}", names.join(", "))
+    })
+}
+
+async fn transfer_leader(target: &Target, group: GroupId, to: Option<&str>) -> anyhow::Result<Outcome> {
+    let members = members(target, group).await?;
+    let to = to.map(|name| named(&members, name)).transpose()?.map_or(0, |member| member.replica.id);
+    let leader = members.iter().find(|member| member.leads_a_quorum());
+    let leader = leader.with_context(|| format!("{group} has no leader now: see `skv status`"))?;
+    let address = &leader.replica.peer_address;
+    let request = v1::TransferLeaderRequest { group: group.0, to };
+    let answer = admin::connect(target, address).await?.transfer_leader(request).await;
+    let new = answer.map_err(|status| explain(&status, address))?.into_inner().leader;
+    let new = members
+        .iter()
+        .find(|member| member.replica.id == new)
+        .map_or_else(|| ReplicaId(new).to_string(), |member| member.replica.server.clone());
+    output::say(format_args!("{group} is led by {new}; before by {}", leader.replica.server))?;
+    Ok(Outcome::Done)
+}
+
+async fn reset(
+    target: &Target,
+    group: GroupId,
+    from: Option<&str>,
+    accept_data_loss: bool,
+) -> anyhow::Result<Outcome> {
+    let members = members(target, group).await?;
+    if let Some(leader) = members.iter().find(|member| member.leads_a_quorum()) {
+        bail!("{group} needs no reset: {} leads it and reaches a majority", leader.replica.server);
+    }
+    let chosen = match from {
+        Some(name) => named(&members, name)?,
+        None => members.iter().max_by_key(|member| progress(member)).context("the group has no replica")?,
+    };
+    let status =
+        chosen.status.as_ref().map_err(|error| anyhow::anyhow!("{}: {error:#}", chosen.replica.server))?;
+    let (name, index) = (&chosen.replica.server, status.last_log.map_or(0, |log_id| log_id.index));
+    if !accept_data_loss {
+        bail!(
+            "{group} would be revived from {name} alone, whose log ends at {index}; what only other replicas \
+             have is lost. If they are gone for good, say --accept-data-loss"
+        );
+    }
+    let address = &chosen.replica.peer_address;
+    let request = v1::ResetRequest { group: group.0, accept_data_loss };
+    let answer = admin::connect(target, address).await?.reset(request).await;
+    let answer = answer.map_err(|status| explain(&status, address))?.into_inner();
+    output::say(format_args!(
+        "{group} was revived from {name} as incarnation {}, with its log up to {index}",
+        Incarnation(answer.incarnation)
+    ))?;
+    Ok(Outcome::Done)
+}
+
+/// How far a replica's log reaches; unreachable ones come first.
+fn progress(member: &Member) -> Option<(u64, u64, bool)> {
+    let status = member.status.as_ref().ok()?;
+    let last = status.last_log.unwrap_or_default();
+    Some((last.term, last.index, is_leader(status)))
+}

@@ -1,0 +1,186 @@
+//! `skv map`.
+
+use comfy_table::{Cell, Color};
+use serde::Serialize;
+use skv_proto::v1;
+use skv_sharding::{ClusterId, GroupId, GroupUid, ReplicaId};
+
+use crate::cli::Outcome;
+use crate::output::{self, Format, Output};
+use crate::target::Target;
+
+/// Show which group owns which shards.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Map {
+    cluster: ClusterId,
+    revision: u64,
+    configuration: u64,
+    hash: &'static str,
+    shards: u32,
+    groups: Vec<Group>,
+    ranges: Vec<Range>,
+}
+
+#[derive(Serialize)]
+struct Group {
+    id: GroupId,
+    uid: GroupUid,
+    incarnation: u32,
+    shards: u32,
+    /// The name of the server that led when last heard of.
+    leader: Option<String>,
+    replicas: Vec<Replica>,
+}
+
+#[derive(Serialize)]
+struct Replica {
+    id: ReplicaId,
+    server: String,
+    client_address: String,
+    peer_address: String,
+}
+
+#[derive(Serialize)]
+struct Range {
+    first: u32,
+    count: u32,
+    group: GroupId,
+    epoch: u64,
+}
+
+/// One colour for each group, over and over.
+const COLOURS: [(Color, u8); 6] = [
+    (Color::Cyan, 36),
+    (Color::Yellow, 33),
+    (Color::Green, 32),
+    (Color::Magenta, 35),
+    (Color::Blue, 34),
+    (Color::Red, 31),
+];
+/// Shards in one line of the picture.
+const WIDTH: usize = 60;
+/// Ranges of one group that are listed.
+const RANGES: usize = 8;
+
+pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
+    let map = Map::new(&target.shard_map().await?);
+    match args.output.format {
+        Format::Json => output::print_json(&map)?,
+        Format::Text => map.print()?,
+    }
+    Ok(Outcome::Done)
+}
+
+impl Map {
+    fn new(wire: &v1::ShardMap) -> Map {
+        let shards_of = |group: u32| wire.ranges.iter().filter(|r| r.group == group).map(|r| r.count).sum();
+        Map {
+            cluster: ClusterId(wire.cluster_id),
+            revision: wire.revision,
+            configuration: wire.configuration,
+            hash: match wire.hash() {
+                v1::Hash::Unspecified => "unknown",
+                v1::Hash::Fnv1 => "fnv1",
+                v1::Hash::Fnv1a => "fnv1a",
+                v1::Hash::Integer => "integer",
+            },
+            shards: wire.shards,
+            groups: wire.groups.iter().map(|group| Group::new(group, shards_of(group.id))).collect(),
+            ranges: wire
+                .ranges
+                .iter()
+                .map(|r| Range { first: r.first, count: r.count, group: GroupId(r.group), epoch: r.epoch })
+                .collect(),
+        }
+    }
+
+    fn print(&self) -> anyhow::Result<()> {
+        output::say(format_args!(
+            "cluster {}  map revision {}  configuration {}  {} shards by {}",
+            self.cluster, self.revision, self.configuration, self.shards, self.hash
+        ))?;
+        let mut table = output::table(["GROUP", "SHARDS", "EPOCHS", "LEADER", "SERVERS", "OWNS"]);
+        for (group, (colour, _)) in self.groups.iter().zip(COLOURS.iter().cycle()) {
+            let servers: Vec<&str> = group.replicas.iter().map(|replica| replica.server.as_str()).collect();
+            table.add_row([
+                Cell::new(group.id).fg(*colour),
+                Cell::new(group.shards),
+                Cell::new(self.epochs(group.id)),
+                Cell::new(group.leader.as_deref().unwrap_or("unknown")),
+                Cell::new(servers.join(" ")),
+                Cell::new(self.owned(group.id)).fg(*colour),
+            ]);
+        }
+        output::print_table(&table)?;
+        if output::is_coloured() {
+            self.print_picture()?;
+        }
+        Ok(())
+    }
+
+    fn epochs(&self, group: GroupId) -> String {
+        let epochs = || self.ranges.iter().filter(|range| range.group == group).map(|range| range.epoch);
+        match (epochs().min(), epochs().max()) {
+            (Some(lowest), Some(highest)) if lowest == highest => lowest.to_string(),
+            (Some(lowest), Some(highest)) => format!("{lowest}-{highest}"),
+            _ => String::new(),
+        }
+    }
+
+    fn owned(&self, group: GroupId) -> String {
+        let mut ranges =
+            self.ranges.iter().filter(|range| range.group == group).map(|range| match range.count {
+                1 => range.first.to_string(),
+                count => format!("{}-{}", range.first, range.first + count - 1),
+            });
+        let listed: Vec<String> = ranges.by_ref().take(RANGES).collect();
+        let more = ranges.count();
+        if more == 0 { listed.join(" ") } else { format!("{} and {more} more", listed.join(" ")) }
+    }
+
+    /// One block for each shard, in the colour of its group.
+    fn print_picture(&self) -> anyhow::Result<()> {
+        let colour_of = |group: GroupId| {
+            let index = self.groups.iter().position(|g| g.id == group).unwrap_or_default();
+            COLOURS[index % COLOURS.len()].1
+        };
+        let blocks = self.ranges.iter().flat_map(|range| {
+            let block = format!("\x1b[{}m■\x1b[0m", colour_of(range.group));
+            std::iter::repeat_n(block, range.count as usize)
+        });
+        let blocks: Vec<String> = blocks.collect();
+        for (line, first) in blocks.chunks(WIDTH).zip((0..).step_by(WIDTH)) {
+            output::say(format_args!("{first:>5} {}", line.concat()))?;
+        }
+        Ok(())
+    }
+}
+
+impl Group {
+    fn new(wire: &v1::Group, shards: u32) -> Group {
+        let leader = wire.replicas.iter().find(|replica| wire.leader != 0 && replica.id == wire.leader);
+        Group {
+            id: GroupId(wire.id),
+            uid: GroupUid(wire.uid),
+            incarnation: wire.incarnation,
+            shards,
+            leader: leader.map(|replica| replica.server.clone()),
+            replicas: wire
+                .replicas
+                .iter()
+                .map(|replica| Replica {
+                    id: ReplicaId(replica.id),
+                    server: replica.server.clone(),
+                    client_address: replica.client_address.clone(),
+                    peer_address: replica.peer_address.clone(),
+                })
+                .collect(),
+        }
+    }
+}

@@ -1,0 +1,116 @@
+//! Which store a command talks to.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use skv_client::{Clerk, Options};
+use skv_proto::v1;
+use skv_proto::v1::kv_client::KvClient;
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use tonic::Status;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::{duration, up};
+
+/// Where the store is.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Store")]
+pub(crate) struct Target {
+    /// The shard manager; several addresses are tried in turn.
+    #[arg(long, global = true, env = "SKV_MANAGER", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    manager: Vec<String>,
+    /// A server to ask instead of a shard manager.
+    #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    server: Vec<String>,
+    /// How long an operation may take.
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    timeout: Duration,
+}
+
+/// Addresses to ask, of one kind.
+enum Addresses {
+    Servers(Vec<String>),
+    Managers(Vec<String>),
+}
+
+impl Target {
+    fn addresses(&self) -> anyhow::Result<Addresses> {
+        if !self.server.is_empty() {
+            return Ok(Addresses::Servers(self.server.clone()));
+        }
+        if !self.manager.is_empty() {
+            return Ok(Addresses::Managers(self.manager.clone()));
+        }
+        Ok(Addresses::Managers(vec![up::endpoint::find()?.manager]))
+    }
+
+    /// Settings for a clerk of this store.
+    pub(crate) fn options(&self) -> anyhow::Result<Options> {
+        let mut options = match self.addresses()? {
+            Addresses::Servers(servers) => Options::seeds(servers),
+            Addresses::Managers(managers) => Options::manager(managers),
+        };
+        options.deadline = self.timeout;
+        Ok(options)
+    }
+
+    /// A clerk of this store.
+    pub(crate) fn clerk(&self) -> anyhow::Result<Clerk> {
+        Ok(Clerk::connect(self.options()?)?)
+    }
+
+    /// The shard map, as the manager or a server knows it.
+    pub(crate) async fn shard_map(&self) -> anyhow::Result<v1::ShardMap> {
+        let mut last = None;
+        match self.addresses()? {
+            Addresses::Servers(servers) => {
+                for server in servers {
+                    match self.map_of_server(&server).await {
+                        Ok(map) => return Ok(map),
+                        Err(error) => last = Some(error),
+                    }
+                }
+            }
+            Addresses::Managers(managers) => {
+                for manager in managers {
+                    match self.map_of_manager(&manager).await {
+                        Ok(map) => return Ok(map),
+                        Err(error) => last = Some(error),
+                    }
+                }
+            }
+        }
+        match last {
+            Some(error) => Err(error),
+            None => bail!("no address was given"),
+        }
+    }
+
+    async fn map_of_server(&self, address: &str) -> anyhow::Result<v1::ShardMap> {
+        let mut client = KvClient::new(self.dial(address).await?);
+        let answer = client.get_shard_map(v1::GetShardMapRequest {}).await;
+        Ok(answer.map_err(|status| explain(&status, address))?.into_inner())
+    }
+
+    async fn map_of_manager(&self, address: &str) -> anyhow::Result<v1::ShardMap> {
+        let mut client = ShardManagerClient::new(self.dial(address).await?);
+        let answer = client.get_shard_map(v1::GetShardMapRequest {}).await;
+        Ok(answer.map_err(|status| explain(&status, address))?.into_inner())
+    }
+
+    /// A connection to one of the store's listeners.
+    pub(crate) async fn dial(&self, address: &str) -> anyhow::Result<Channel> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .with_context(|| format!("{address:?} is not an address of the form HOST:PORT"))?;
+        let endpoint = endpoint.connect_timeout(self.timeout).timeout(self.timeout);
+        endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
+    }
+}
+
+/// What a server's status says, for people.
+pub(crate) fn explain(status: &Status, address: &str) -> anyhow::Error {
+    match skv_proto::Error::from_status(status) {
+        Some(error) => anyhow::anyhow!("{address}: {error}"),
+        None => anyhow::anyhow!("{address}: {}", status.message()),
+    }
+}
