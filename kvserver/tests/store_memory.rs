@@ -3,11 +3,12 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod store_support;
+#[path = "store/support.rs"]
+mod support;
 
 use kvserver::store::{Store, encode_batch, encode_tick};
 use skv_proto::v1;
-use store_support::*;
+use support::*;
 
 /// Bytes of this process that are in memory.
 fn resident() -> u64 {

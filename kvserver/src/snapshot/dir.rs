@@ -16,6 +16,9 @@ use crate::snapshot::spool::Spool;
 
 const EXTENSION: &str = "snap";
 
+/// The name of a snapshot of nothing.
+const EMPTY: &str = "empty";
+
 /// Files of this kind are incomplete, or not yet wanted.
 const TEMPORARY_EXTENSION: &str = "tmp";
 
@@ -190,19 +193,23 @@ async fn write(
 }
 
 /// The index and term of the last entry that a snapshot covers. Of two snapshots of a
-/// group the greater one is newer.
-type Position = (u64, u64);
+/// group the greater one is newer; one of nothing is the oldest.
+type Position = Option<(u64, u64)>;
 
 fn position_in(header: &v1::SnapshotHeader) -> Position {
-    header.last_log_id.as_ref().map_or((0, 0), |id| (id.index, id.term))
+    header.last_log_id.as_ref().map(|id| (id.index, id.term))
 }
 
-fn name((index, term): Position) -> String {
-    format!("{term}-{index}.{EXTENSION}")
+fn name(position: Position) -> String {
+    position.map_or(format!("{EMPTY}.{EXTENSION}"), |(index, term)| format!("{term}-{index}.{EXTENSION}"))
 }
 
+/// `None`: the file isn't a snapshot.
 fn position_of(file: &Path) -> Option<Position> {
-    let (term, index) = file.file_stem()?.to_str()?.split_once('-')?;
-    let position = (index.parse().ok()?, term.parse().ok()?);
+    let stem = file.file_stem()?.to_str()?;
+    let position = match stem.split_once('-') {
+        Some((term, index)) => Some((index.parse().ok()?, term.parse().ok()?)),
+        None => None,
+    };
     (file.file_name()?.to_str()? == name(position)).then_some(position)
 }

@@ -1,9 +1,5 @@
 //! The state machine as openraft drives it: applying, building and installing snapshots.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod store_support;
-
 use std::io;
 use std::path::Path;
 use std::sync::Arc;
@@ -23,7 +19,8 @@ use openraft::{EntryPayload, RaftSnapshotBuilder as _};
 use prost::Message as _;
 use skv_proto::v1;
 use skv_sharding::{ClusterId, ReplicaId};
-use store_support::*;
+
+use crate::support::*;
 
 struct Replica {
     memory: Arc<MemoryDisk>,
@@ -152,6 +149,9 @@ async fn a_full_disk_leaves_the_snapshot_before() {
     replica.memory.set_capacity(Some(150));
     assert_eq!(replica.snapshot().await, None);
     replica.memory.set_capacity(None);
+    let mut replica = open(Arc::new(replica.memory.crash(|| false))).await;
+    assert_eq!(replica.machine.covered(), None);
+    replica.found().await;
     assert_eq!(replica.snapshot().await, Some(1));
 
     replica.put("k", "1").await;

@@ -1,7 +1,6 @@
 //! What the tests of the store share: founding, commands, and the whole state as items
 //! that can be compared.
-#![allow(dead_code, reason = "each test file uses its part")]
-#![allow(clippy::unwrap_used, reason = "this is a part of tests")]
+#![allow(dead_code, reason = "the test of memory uses a part of it")]
 
 use bytes::Bytes;
 use kvserver::store::{Applied, Outcome, Restore, Store, encode_batch, encode_found};

@@ -1,17 +1,14 @@
 //! The store against a small model of the rules, over random traffic: commands sent,
 //! sent again and reordered, time passing, snapshots taken and restored on the way.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod store_support;
-
 use std::collections::{BTreeMap, BTreeSet};
 
 use kvserver::store::{Answer, Outcome, Rejection, Store, encode_batch, encode_tick};
 use proptest::prelude::*;
 use skv_proto::v1;
 use skv_proto::v1::command::Kind;
-use store_support::*;
+
+use crate::support::*;
 
 const TTL: u64 = 1000;
 const MAX_SESSIONS: usize = 3;

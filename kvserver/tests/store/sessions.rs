@@ -1,13 +1,10 @@
 //! Sessions: at most once, whatever is sent again, late or out of order (invariants 3 and 4).
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod store_support;
-
 use kvserver::store::{Answer, Applied, Rejection, Store, encode_tick};
 use skv_proto::v1;
 use skv_sharding::Revision;
-use store_support::*;
+
+use crate::support::*;
 
 const A: (u64, u64) = (100, 1);
 const B: (u64, u64) = (200, 2);

@@ -1,9 +1,5 @@
 //! What commands and the other entries do to a store.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod store_support;
-
 use bytes::Bytes;
 use kvserver::store::{
     Answer, Applied, ApplyError, KeyValue, Limits, RecordError, Rejection, Stats, Store, encode_batch,
@@ -12,7 +8,8 @@ use kvserver::store::{
 use prost::Message as _;
 use skv_proto::{Error, v1};
 use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, Revision, ShardId};
-use store_support::*;
+
+use crate::support::*;
 
 fn store() -> Store {
     founded(1, v1::Limits::default())

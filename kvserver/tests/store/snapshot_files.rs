@@ -1,9 +1,5 @@
 //! Snapshot files: nothing damaged is taken for whole, and what was kept survives.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
-
-mod store_support;
-
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -15,7 +11,8 @@ use kvserver::raft::state_machine::StateMachine;
 use kvserver::snapshot::{OpenError, SnapshotDir, SnapshotFile, SpoolError};
 use kvserver::store::Store;
 use skv_proto::v1;
-use store_support::*;
+
+use crate::support::*;
 
 const DIR: &str = "/snapshots";
 
