@@ -4,6 +4,7 @@
 //! Reads and writes block the caller. They are made on tasks that were started with
 //! [`Disk::spawn`], never on the threads that serve requests.
 
+mod faults;
 mod memory;
 mod real;
 
@@ -16,6 +17,7 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use tokio::sync::oneshot;
 
+pub use faults::FaultyDisk;
 pub use memory::MemoryDisk;
 pub use real::RealDisk;
 

@@ -90,3 +90,42 @@ impl DiskFile for RealFile {
         Box::pin(async { self.0.sync_data() })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk;
+
+    #[tokio::test]
+    async fn files_are_made_once_and_found_again() {
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("a/b");
+        RealDisk.create_dir_all(&dir).unwrap();
+        let (old, new) = (dir.join("old"), dir.join("new"));
+        let file = RealDisk.create(&old).unwrap();
+        assert_eq!(RealDisk.create(&old).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        file.write_all_at(b"12345", 3).unwrap();
+        file.sync().await.unwrap();
+        RealDisk.rename(&old, &new).unwrap();
+        RealDisk.sync_dir(&dir).unwrap();
+        assert_eq!(RealDisk.list(&dir).unwrap(), [new.clone()]);
+
+        let file = RealDisk.open(&new).unwrap();
+        let mut bytes = [9; 8];
+        file.read_exact_at(&mut bytes, 0).unwrap();
+        assert_eq!((file.len().unwrap(), &bytes), (8, b"\0\0\x0012345"));
+        assert_eq!(file.read_exact_at(&mut bytes, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
+
+        RealDisk.remove(&new).unwrap();
+        assert!(!RealDisk.exists(&new).unwrap());
+        for _ in 0..2 {
+            RealDisk.remove_dir_all(&root.path().join("a")).unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn a_task_runs_on_a_thread_of_its_own() {
+        let name = async { std::thread::current().name().map(str::to_owned) };
+        assert_eq!(disk::run(&RealDisk, "a-task", name).await.unwrap().as_deref(), Some("a-task"));
+    }
+}

@@ -138,6 +138,12 @@ impl Index {
         }
     }
 
+    /// Whether the log holds just this entry, durably.
+    pub(super) fn is_durable(&self, id: LogId) -> bool {
+        let at = id.index.wrapping_sub(self.first) as usize;
+        self.slots.get(at).is_some_and(|slot| slot.place.is_some()) && self.id(at) == id
+    }
+
     /// Forgets the oldest payloads that are durable, down to the limit.
     pub(super) fn trim_cache(&mut self) {
         while self.cached_bytes > self.cache_limit {

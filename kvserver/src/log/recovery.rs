@@ -166,12 +166,15 @@ impl Replay {
                 self.committed = position.committed;
             }
             Record::Position(position) => {
-                let last = self.index.last().map(|id| id.index);
-                let here = Position { purged: self.purged, last: position.last, committed: self.committed };
-                if position != here || position.last.map(|id| id.index) != last {
-                    return Err(format!(
-                        "the segment continues {position:?}, the one before ended at {here:?}"
-                    ));
+                let here =
+                    Position { purged: self.purged, last: self.index.last(), committed: self.committed };
+                // Of an entry from before the first segment only the index is known.
+                let last = match position.last {
+                    None => self.index.range().is_empty(),
+                    Some(last) => here.last.is_some_and(|here| here.index == last.index),
+                };
+                if !last || position.purged != here.purged || position.committed != here.committed {
+                    return Err(format!("it continues {position:?}, the segment before ended at {here:?}"));
                 }
             }
             Record::Seal { .. } => {}

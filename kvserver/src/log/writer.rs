@@ -246,11 +246,12 @@ impl Writer {
         }
     }
 
-    /// The last commit if it isn't noted yet. The log must hold the entry as far as it is written.
+    /// The last commit if it isn't noted yet. A commit may be known before its entry is
+    /// written, or while another entry still lies in its place.
     fn new_commit(&self) -> Option<LogId> {
-        let committed = self.shared.state.lock().committed?;
-        let written = self.position.last.is_some_and(|last| committed.index <= last.index);
-        (written && self.position.committed != Some(committed)).then_some(committed)
+        let state = self.shared.state.lock();
+        let new = state.committed.filter(|_| state.committed != self.position.committed)?;
+        state.index.is_durable(new).then_some(new)
     }
 
     async fn write_committed(&mut self) -> io::Result<()> {

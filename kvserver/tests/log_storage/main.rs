@@ -6,5 +6,6 @@
 mod damage;
 mod failure;
 mod model;
+mod real;
 mod space;
 mod support;
