@@ -3,7 +3,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -100,7 +100,7 @@ where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
     let Config { disk, data_dir, .. } = &config;
-    disk.create_dir_all(data_dir)
+    make_durable(&**disk, data_dir)
         .map_err(|source| ServerError::DataDir { path: data_dir.clone(), source })?;
     let addresses = Arc::new(config.addresses);
     let dial = net::dial(config.connector.clone());
@@ -173,6 +173,23 @@ where
         tracing::warn!("connections were still open after {DRAIN:?}");
     }
     result
+}
+
+/// Makes a directory whose name survives a power loss: else everything in it goes with the name.
+fn make_durable(disk: &dyn Disk, dir: &Path) -> io::Result<()> {
+    let mut missing = Vec::new();
+    for ancestor in dir.ancestors().filter(|ancestor| !ancestor.as_os_str().is_empty()) {
+        if disk.exists(ancestor)? {
+            break;
+        }
+        missing.push(ancestor);
+    }
+    disk.create_dir_all(dir)?;
+    for made in missing {
+        let parent = made.parent().filter(|parent| !parent.as_os_str().is_empty());
+        disk.sync_dir(parent.unwrap_or(Path::new(".")))?;
+    }
+    Ok(())
 }
 
 /// Waits for all tasks, or for the first that fails.

@@ -157,7 +157,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
 
     fn stream_append<S>(
         &mut self,
-        input: S,
+        mut input: S,
         _option: RPCOption,
     ) -> BoxFuture<'_, Result<BoxStream<'_, StreamItem>, RPCError<TypeConfig>>>
     where
@@ -171,9 +171,14 @@ impl RaftNetworkV2<TypeConfig> for Network {
             return async move { Ok(answers.boxed()) }.boxed();
         }
         async move {
+            // openraft's pause after an error lies in front of the first request: dialling
+            // before it would mean dialling a dead peer without end.
+            let Some(first) = input.next().await else {
+                return Ok(stream::empty().boxed());
+            };
             let sent = Arc::new(AtomicU64::new(0));
             let counter = sent.clone();
-            let requests = input.map(move |request| {
+            let requests = stream::iter([first]).chain(input).map(move |request| {
                 counter.fetch_add(1, Ordering::Relaxed);
                 append::to_wire(&request)
             });

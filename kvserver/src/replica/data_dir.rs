@@ -227,6 +227,7 @@ impl DataDir {
     pub fn quarantine(&self, group: GroupId) -> io::Result<PathBuf> {
         let quarantine = self.root.join("quarantine");
         self.disk.create_dir_all(&quarantine)?;
+        self.disk.sync_dir(&self.root)?;
         let kept = quarantine.join(format!("{group}-{:016x}", entropy::random_id()));
         self.disk.rename(&self.replica_dir(group), &kept)?;
         self.disk.sync_dir(&quarantine)?;

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use anyhow::bail;
+use anyhow::{anyhow, bail};
 use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
 use kvserver::clock::Clock;
 use kvserver::disk::MemoryDisk;
@@ -89,50 +89,103 @@ impl Cluster {
         Cluster { sim, disks, rng }
     }
 
-    /// Steps until `done`; meanwhile servers lose their power, one at a time, and come back.
+    /// Steps until `done`; meanwhile one fault after the other strikes and passes.
     pub(crate) fn run_with_faults(
         &mut self,
         mut done: impl FnMut() -> bool,
         limit: Duration,
     ) -> anyhow::Result<()> {
-        let mut next_fault = self.sim.elapsed() + Duration::from_millis(self.rng.random_range(3000..6000));
-        let mut down: Option<(usize, Duration)> = None;
+        let mut change_at = self.sim.elapsed() + self.pause(3000..6000);
+        let mut fault: Option<Fault> = None;
         while !done() {
-            if self.sim.elapsed() > limit {
+            let now = self.sim.elapsed();
+            if now > limit {
                 bail!("the clients didn't finish within {limit:?} of simulated time");
             }
-            self.sim.step().map_err(|e| anyhow::anyhow!("the simulation failed: {e}"))?;
-            let now = self.sim.elapsed();
-            match down {
-                Some((index, until)) if now >= until => {
-                    eprintln!("{now:?}: {} comes back", server_name(index));
-                    self.sim.bounce(server_name(index));
-                    down = None;
-                    next_fault = now + Duration::from_millis(self.rng.random_range(2000..5000));
+            if now >= change_at {
+                if let Some(passing) = fault.take() {
+                    eprintln!("{now:?}: passes: {passing:?}");
+                    self.heal(&passing);
+                    change_at = now + self.pause(2000..6000);
+                } else {
+                    let striking = self.draw_fault();
+                    eprintln!("{now:?}: strikes: {striking:?}");
+                    self.strike(&striking);
+                    fault = Some(striking);
+                    change_at = now + self.pause(100..4000);
                 }
-                None if now >= next_fault => {
-                    let index = self.rng.random_range(0..SERVERS);
-                    eprintln!("{now:?}: {} loses its power", server_name(index));
-                    self.sim.crash(server_name(index));
-                    let rng = &mut self.rng;
-                    self.disks[index].lose_power(|| rng.random_bool(0.5));
-                    down = Some((index, now + Duration::from_millis(self.rng.random_range(100..3000))));
-                }
-                _ => {}
             }
+            self.sim.step().map_err(|e| anyhow!("the simulation failed: {e}"))?;
         }
         Ok(())
     }
+
+    fn pause(&mut self, ms: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.rng.random_range(ms))
+    }
+
+    fn draw_fault(&mut self) -> Fault {
+        let server = self.rng.random_range(0..SERVERS);
+        match self.rng.random_range(0..8) {
+            0..3 => Fault::PowerLoss(vec![server]),
+            3 => Fault::PowerLoss((0..SERVERS).collect()),
+            4..6 => Fault::Isolated(server),
+            6 => Fault::ManagerDown,
+            _ => Fault::SlowDisk(server),
+        }
+    }
+
+    fn strike(&mut self, fault: &Fault) {
+        match fault {
+            Fault::PowerLoss(servers) => {
+                for &index in servers {
+                    self.sim.crash(server_name(index));
+                    let rng = &mut self.rng;
+                    self.disks[index].lose_power(|| rng.random_bool(0.5));
+                }
+            }
+            Fault::Isolated(index) => {
+                for other in (0..SERVERS).filter(|other| other != index) {
+                    self.sim.partition(server_name(*index), server_name(other));
+                }
+            }
+            Fault::ManagerDown => self.sim.crash("manager"),
+            Fault::SlowDisk(index) => self.disks[*index].get().set_sync_delay(Duration::from_millis(30)),
+        }
+    }
+
+    fn heal(&mut self, fault: &Fault) {
+        match fault {
+            Fault::PowerLoss(servers) => {
+                servers.iter().for_each(|index| self.sim.bounce(server_name(*index)))
+            }
+            Fault::Isolated(index) => {
+                for other in (0..SERVERS).filter(|other| other != index) {
+                    self.sim.repair(server_name(*index), server_name(other));
+                }
+            }
+            Fault::ManagerDown => self.sim.bounce("manager"),
+            Fault::SlowDisk(index) => self.disks[*index].get().set_sync_delay(Duration::ZERO),
+        }
+    }
+}
+
+/// What may befall a cluster.
+#[derive(Debug)]
+enum Fault {
+    /// These servers stop at once; what wasn't synced is lost in part.
+    PowerLoss(Vec<usize>),
+    /// This server can't reach the others, nor they it; clients reach all of them.
+    Isolated(usize),
+    /// There is no shard manager.
+    ManagerDown,
+    /// Every sync takes long.
+    SlowDisk(usize),
 }
 
 async fn run_manager(store: MemoryStore) -> turmoil::Result {
-    let settings = Settings {
-        groups: 1,
-        replicas: SERVERS as u32,
-        shards: 16,
-        hash: Hash::Fnv1,
-        limits: LIMITS,
-    };
+    let settings =
+        Settings { groups: 1, replicas: SERVERS as u32, shards: 16, hash: Hash::Fnv1, limits: LIMITS };
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await?;
     let incoming = net::listen(MANAGER_PORT).await?;
@@ -144,10 +197,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
     let name = server_name(index);
     let address = |host: &str, port: u16| format!("{host}:{port}");
     let peers = (0..SERVERS).map(server_name).map(|name| NamedServer {
-        addresses: ServerAddresses {
-            client: address(&name, CLIENT_PORT),
-            peer: address(&name, PEER_PORT),
-        },
+        addresses: ServerAddresses { client: address(&name, CLIENT_PORT), peer: address(&name, PEER_PORT) },
         name,
     });
     let config = Config {

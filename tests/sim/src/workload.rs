@@ -100,6 +100,8 @@ fn failed(event: Event, error: &Error) -> Event {
     match error {
         Error::AlreadyApplied { revision } => event.already_applied(revision.0, now()),
         Error::OutcomeUnknown(_) => event.unknown(now()),
-        Error::Invalid(_) | Error::Refused(_) | Error::Unreachable(_) | Error::Deadline(_) => event.refused(now()),
+        Error::Invalid(_) | Error::Refused(_) | Error::Unreachable(_) | Error::Deadline(_) => {
+            event.refused(now())
+        }
     }
 }
