@@ -35,6 +35,13 @@ pub(crate) fn test_programs() -> anyhow::Result<()> {
     run(cargo().arg("build").args(packages()))
 }
 
+/// Builds the simulation; answers the program.
+pub(crate) fn simulation() -> anyhow::Result<PathBuf> {
+    run(cargo().args(["build", "--package=skv-sim"]))?;
+    let this = env::current_exe()?;
+    Ok(this.parent().context("this program is in no directory")?.join("skv-sim"))
+}
+
 fn packages() -> impl Iterator<Item = String> {
     PROGRAMS.iter().map(|program| format!("--package={program}"))
 }

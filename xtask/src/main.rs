@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod sim;
 mod skv;
 mod test;
 
@@ -16,6 +17,7 @@ enum Chore {
     Skv(skv::Args),
     Test(test::Args),
     Check(check::Args),
+    Sim(sim::Args),
 }
 
 fn main() -> ExitCode {
@@ -23,6 +25,7 @@ fn main() -> ExitCode {
         Chore::Skv(args) => skv::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Check(args) => check::run(&args),
+        Chore::Sim(args) => sim::run(&args),
     };
     outcome.map_or_else(
         |error| {
