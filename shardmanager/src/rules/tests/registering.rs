@@ -67,6 +67,20 @@ fn a_first_member_that_dies_before_it_began_blocks_nobody() {
 }
 
 #[test]
+fn a_first_member_that_was_replaced_before_it_began_founds_nothing() {
+    let mut bench = Bench::new();
+    bench.found();
+    let replaced = with(bench.leader(0, 0), |report| report.members[2] = replacement(0, 2, 77).replica);
+    bench.say(&replaced);
+    bench.silence();
+    assert!(matches!(bench.say(&empty(0, 2)), Plan::Join { .. }));
+    assert!(
+        matches!(bench.say(&empty(0, 1)), Plan::Bootstrap { .. }),
+        "who is still a member begins as it was told"
+    );
+}
+
+#[test]
 fn a_replacement_waits_for_the_name_then_for_the_leader_and_becomes_a_member() {
     let mut bench = Bench::new();
     bench.found();
