@@ -142,12 +142,4 @@ mod tests {
     fn the_arguments_are_consistent() {
         Cli::command().debug_assert();
     }
-
-    #[test]
-    fn bad_arguments_are_not_taken_for_a_missing_key() {
-        let code = |arguments: &[&str]| format!("{:?}", run(arguments.iter().map(OsString::from)));
-        assert_eq!(code(&["skv", "get"]), format!("{:?}", ExitCode::FAILURE));
-        assert_eq!(code(&["skv", "--help"]), format!("{:?}", ExitCode::SUCCESS));
-        assert_ne!(format!("{:?}", ExitCode::from(Outcome::NoSuchKey)), code(&["skv", "fly"]));
-    }
 }

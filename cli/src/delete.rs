@@ -5,6 +5,7 @@ use skv_sharding::Revision;
 
 use crate::cli::Outcome;
 use crate::output::{self, Format, Output};
+use crate::put::not_changed;
 use crate::target::Target;
 
 /// Remove a key.
@@ -37,9 +38,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
     let (success, found, revision) = (answer.success, answer.found, answer.revision.0);
     match args.output.format {
         Format::Json => output::print_json(&Deleted { success, found, revision })?,
-        Format::Text if !success => {
-            output::say(format_args!("not changed: the key has revision {revision}"))?
-        }
+        Format::Text if !success => output::say(not_changed(answer.revision))?,
         Format::Text if found => output::say("deleted")?,
         Format::Text => output::say("no such key")?,
     }

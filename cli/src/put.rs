@@ -46,7 +46,15 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
     match args.output.format {
         Format::Json => output::print_json(&Put { success: answer.success, revision: answer.revision.0 })?,
         Format::Text if answer.success => output::say(format_args!("revision {}", answer.revision))?,
-        Format::Text => output::say(format_args!("not changed: the key has revision {}", answer.revision))?,
+        Format::Text => output::say(not_changed(answer.revision))?,
     }
     Ok(if answer.success { Outcome::Done } else { Outcome::ConditionFailed })
+}
+
+/// What a failed condition tells of the key.
+pub(crate) fn not_changed(revision: Revision) -> String {
+    match revision {
+        Revision(0) => "not changed: there is no such key".to_owned(),
+        revision => format!("not changed: the key has revision {revision}"),
+    }
 }

@@ -63,7 +63,7 @@ impl Options {
             connect_timeout: Duration::from_secs(1),
             max_in_flight: 4096,
             streams: 1,
-            connections: 16,
+            connections: 4,
             connector: None,
             seed: None,
         }

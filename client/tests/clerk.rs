@@ -2,15 +2,13 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod fake;
-
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use fake::{Fake, Fate, Seen};
 use futures::future::join_all;
 use skv_client::{Clerk, Error, Options, Transport};
+use skv_fake::{Fake, Fate, Seen};
 use skv_sharding::{GroupId, Hash, Revision, ShardId};
 use tokio::sync::watch;
 

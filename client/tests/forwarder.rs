@@ -2,12 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-mod fake;
-
 use std::time::Duration;
 
-use fake::{Fake, Fate};
 use skv_client::{Forwarder, Reply, tcp};
+use skv_fake::{Fake, Fate};
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
 

@@ -32,7 +32,7 @@ pub(crate) struct Args {
     /// How requests travel.
     #[arg(long, value_enum, default_value_t)]
     pub(super) transport: Transport,
-    /// Connections to each server [default: 1 with streams, up to 16 with unary calls].
+    /// Connections to each server [default: 1 with streams, up to 4 with unary calls].
     #[arg(long, value_name = "N")]
     pub(super) connections: Option<usize>,
     /// How many keys there are.

@@ -1,0 +1,70 @@
+//! The Admin service of one server, on the same listener as Kv.
+
+use skv_proto::v1;
+use skv_proto::v1::admin_server::Admin;
+use tonic::{Request, Response, Status};
+
+use crate::kv::FakeServer;
+
+/// What was asked of a server's operator service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminCall {
+    /// To hand the leadership to this replica; 0 = to any.
+    TransferLeader {
+        /// The server that was asked.
+        server: usize,
+        /// The replica to hand it to.
+        to: u64,
+    },
+    /// To revive a group from this server alone.
+    Reset {
+        /// The server that was asked.
+        server: usize,
+    },
+}
+
+/// The replica of server `index`, of a group that the server `leader` leads.
+pub(crate) fn healthy(group: u32, index: usize, leader: usize) -> v1::ReplicaStatus {
+    let state = if index == leader { v1::ReplicaState::Leader } else { v1::ReplicaState::Follower };
+    let log_id = Some(v1::LogId { term: 1, replica: leader as u64 + 1, index: 10 });
+    v1::ReplicaStatus {
+        group,
+        replica: index as u64 + 1,
+        state: state as i32,
+        ready: true,
+        term: 1,
+        leader: leader as u64 + 1,
+        last_log: log_id,
+        applied: log_id,
+        ..v1::ReplicaStatus::default()
+    }
+}
+
+#[tonic::async_trait]
+impl Admin for FakeServer {
+    async fn status(&self, _: Request<v1::StatusRequest>) -> Result<Response<v1::StatusResponse>, Status> {
+        let replicas = vec![self.shared.statuses.lock()[self.index].clone()];
+        Ok(Response::new(v1::StatusResponse { replicas, ..v1::StatusResponse::default() }))
+    }
+
+    async fn transfer_leader(
+        &self,
+        request: Request<v1::TransferLeaderRequest>,
+    ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
+        let to = request.into_inner().to;
+        self.shared.admin.lock().push(AdminCall::TransferLeader { server: self.index, to });
+        Ok(Response::new(v1::TransferLeaderResponse { leader: to }))
+    }
+
+    async fn snapshot(
+        &self,
+        _: Request<v1::SnapshotRequest>,
+    ) -> Result<Response<v1::SnapshotResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn reset(&self, _: Request<v1::ResetRequest>) -> Result<Response<v1::ResetResponse>, Status> {
+        self.shared.admin.lock().push(AdminCall::Reset { server: self.index });
+        Ok(Response::new(v1::ResetResponse { incarnation: 1, last_log: None }))
+    }
+}

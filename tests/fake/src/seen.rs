@@ -1,0 +1,82 @@
+//! One transmission, and what becomes of it.
+
+use skv_proto::v1::operation::Operation;
+use skv_proto::{Error, v1};
+use tokio::sync::watch;
+
+/// What becomes of one transmission.
+#[derive(Debug, Clone)]
+pub enum Fate {
+    /// It is applied and answered.
+    Serve,
+    /// It is answered with this error, and not applied.
+    Refuse(Error),
+    /// It is neither applied nor answered.
+    Lose,
+    /// It is applied and not answered.
+    Mute,
+    /// It is applied, and then the stream breaks, or the call ends with a status of nobody's.
+    Break,
+    /// It is served when this becomes true.
+    Hold(watch::Receiver<bool>),
+}
+
+/// One transmission, as a server saw it.
+#[derive(Debug, Clone)]
+pub struct Seen {
+    /// Which server.
+    pub server: usize,
+    /// How many transmissions of this operation's kind came before, at all servers.
+    pub nth: usize,
+    /// Whether it came over a stream.
+    pub streamed: bool,
+    /// What was asked.
+    pub operation: Operation,
+}
+
+impl Seen {
+    /// Its id; `None` for reads.
+    pub fn id(&self) -> Option<v1::RequestId> {
+        match &self.operation {
+            Operation::Get(_) => None,
+            Operation::Put(r) => r.id,
+            Operation::Append(r) => r.id,
+            Operation::Delete(r) => r.id,
+        }
+    }
+
+    /// Its sequence number. Panics for reads.
+    pub fn seq(&self) -> u64 {
+        self.id().unwrap().seq
+    }
+
+    /// Its session. Panics for reads.
+    pub fn session(&self) -> v1::SessionId {
+        self.id().unwrap().session.unwrap()
+    }
+
+    /// Its key.
+    pub fn key(&self) -> &[u8] {
+        match &self.operation {
+            Operation::Get(r) => &r.key,
+            Operation::Put(r) => &r.key,
+            Operation::Append(r) => &r.key,
+            Operation::Delete(r) => &r.key,
+        }
+    }
+
+    /// Whether it must not be forwarded.
+    pub fn is_direct(&self) -> bool {
+        match &self.operation {
+            Operation::Get(r) => r.direct,
+            Operation::Put(r) => r.direct,
+            Operation::Append(r) => r.direct,
+            Operation::Delete(r) => r.direct,
+        }
+    }
+
+    /// Whether it isn't a read.
+    pub fn is_mutation(&self) -> bool {
+        !matches!(self.operation, Operation::Get(_))
+    }
+}

@@ -1,0 +1,29 @@
+//! What all servers and the manager of a fake share.
+
+use std::sync::atomic::AtomicU64;
+
+use parking_lot::Mutex;
+use skv_proto::v1;
+use tokio::sync::watch;
+
+use crate::admin::AdminCall;
+use crate::seen::{Fate, Seen};
+use crate::store::Store;
+
+pub(crate) type Rule = Box<dyn FnMut(&Seen) -> Fate + Send>;
+
+/// What all servers share.
+pub(crate) struct Shared {
+    pub(crate) store: Mutex<Store>,
+    pub(crate) rule: Mutex<Rule>,
+    pub(crate) seen: Mutex<Vec<Seen>>,
+    pub(crate) map: watch::Sender<Option<v1::ShardMap>>,
+    /// Whether servers have a copy of the map.
+    pub(crate) copies: Mutex<bool>,
+    pub(crate) sessions: AtomicU64,
+    pub(crate) ttl_ms: AtomicU64,
+    /// What each server says of its replica.
+    pub(crate) statuses: Mutex<Vec<v1::ReplicaStatus>>,
+    /// What was asked of the Admin services.
+    pub(crate) admin: Mutex<Vec<AdminCall>>,
+}
