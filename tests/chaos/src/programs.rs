@@ -15,7 +15,7 @@ pub struct Programs {
     pub skv: PathBuf,
 }
 
-/// The programs, in the profile that the tests were built with.
+/// The programs: those in `$SKV_PROGRAMS`, else freshly built, in the profile of the tests.
 ///
 /// Built here, once per test process, so that plain `cargo test` works: cargo itself only
 /// builds the programs of the package under test. Cargo's own lock keeps test processes
@@ -23,20 +23,24 @@ pub struct Programs {
 pub fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS.get_or_init(|| {
-        let mut build = Command::new(env!("CARGO"));
-        build.args(["build", "--quiet", "--package=kvserver", "--package=shardmanager", "--package=skv"]);
-        build.current_dir(env!("CARGO_MANIFEST_DIR"));
-        if !cfg!(debug_assertions) {
-            build.arg("--release");
-        }
-        assert!(build.status().expect("cargo can be run").success(), "the programs can't be built");
-        let test = std::env::current_exe().expect("a test knows where it is");
-        // TARGET/PROFILE/deps/TEST
-        let directory = test.ancestors().nth(2).expect("a test lies in a target directory").to_owned();
+        let directory = std::env::var_os("SKV_PROGRAMS").map_or_else(build, PathBuf::from);
         Programs {
             kvserver: directory.join("kvserver"),
             shardmanager: directory.join("shardmanager"),
             skv: directory.join("skv"),
         }
     })
+}
+
+fn build() -> PathBuf {
+    let mut build = Command::new(env!("CARGO"));
+    build.args(["build", "--quiet", "--package=kvserver", "--package=shardmanager", "--package=skv"]);
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().expect("cargo can be run").success(), "the programs can't be built");
+    let test = std::env::current_exe().expect("a test knows where it is");
+    // TARGET/PROFILE/deps/TEST
+    test.ancestors().nth(2).expect("a test lies in a target directory").to_owned()
 }

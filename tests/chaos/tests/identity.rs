@@ -1,0 +1,99 @@
+//! Addresses and ports that now belong to somebody else: whoever listens there is refused
+//! before it can count.
+
+use skv_chaos::{Client, Cluster, Load, Recorder, Settings, assert_linearizable, eventually};
+use skv_checker::Outcome;
+
+fn replace_flag(arguments: &mut [String], flag: &str, value: &str) {
+    let argument =
+        arguments.iter_mut().find(|argument| argument.starts_with(flag)).expect("the flag is there");
+    *argument = format!("{flag}={value}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_of_another_cluster_on_a_members_address_does_not_count() {
+    let mut ours = Cluster::start(Settings::default()).await;
+    let mut theirs = Cluster::start(Settings::default()).await;
+    let load = Load::start(&ours, 4, 4);
+    load.recorder.more_acknowledged(50).await;
+
+    // One of their servers moves to the address of one of ours.
+    ours.servers[2].process.kill();
+    theirs.servers[2].process.kill();
+    let (client, peer) = (ours.servers[2].client_address.clone(), ours.servers[2].peer_address.clone());
+    theirs.servers[2].process.set_arguments(|arguments| {
+        replace_flag(arguments, "--client-listen", &client);
+        replace_flag(arguments, "--peer-listen", &peer);
+    });
+    theirs.servers[2].process.start();
+    load.recorder.more_acknowledged(100).await;
+    assert_linearizable(&load.finish(&ours).await);
+
+    // With one more of ours gone, the intruder would be the second of a majority.
+    ours.servers[1].process.kill();
+    eventually("our last server misses its quorum", || async {
+        ours.servers[0].replica().await.filter(|replica| replica.quorum_lost_ms > 0)
+    })
+    .await;
+    let recorder = Recorder::new();
+    let client = Client::new(1, ours.clerk(), &recorder);
+    assert_ne!(client.put("k", "v", None).await, Outcome::Ok, "nothing can be committed");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_of_another_cluster_is_refused_by_the_manager() {
+    let ours = Cluster::start(Settings::default()).await;
+    let mut theirs = Cluster::start(Settings::default()).await;
+    let before = ours.shard_map().await.expect("there is a map");
+    let stranger = theirs.servers[2].ready().await.replica;
+    theirs.servers[2].process.kill();
+    let manager = ours.manager_address.clone();
+    theirs.servers[2].process.set_arguments(|arguments| {
+        replace_flag(arguments, "--shard-manager", &manager);
+        arguments.push("--server=stranger".to_owned());
+        arguments.retain(|argument| !argument.starts_with("--server=g"));
+    });
+    theirs.servers[2].process.start();
+    eventually("our manager refuses the stranger", || async {
+        ours.manager.log().contains("cluster").then_some(())
+    })
+    .await;
+    let after = ours.shard_map().await.expect("there is a map");
+    assert_eq!(after.groups, before.groups);
+    assert!(!after.groups[0].replicas.iter().any(|replica| replica.id == stranger));
+}
+
+/// Starts two members on each other's addresses. Everybody's list of peers is wrong then.
+async fn swap_addresses(cluster: &mut Cluster) {
+    let of = |cluster: &Cluster, index: usize| {
+        let server = &cluster.servers[index];
+        (server.client_address.clone(), server.peer_address.clone())
+    };
+    let addresses = [of(cluster, 2), of(cluster, 1)];
+    cluster.servers[1].process.kill();
+    cluster.servers[2].process.kill();
+    for (index, (client, peer)) in (1..).zip(addresses) {
+        let server = &mut cluster.servers[index];
+        server.process.set_arguments(|arguments| {
+            replace_flag(arguments, "--client-listen", &client);
+            replace_flag(arguments, "--peer-listen", &peer);
+        });
+        (server.client_address, server.peer_address) = (client, peer);
+        server.process.start();
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn members_that_listen_on_each_others_addresses_do_not_count_as_each_other() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let load = Load::start(&cluster, 4, 4);
+    load.recorder.more_acknowledged(50).await;
+    swap_addresses(&mut cluster).await;
+    // One of the two leads the third, whom it finds. Whom it finds under the other's
+    // address is itself, which must not make a majority of one.
+    load.recorder.more_acknowledged(50).await;
+    swap_addresses(&mut cluster).await;
+    cluster.ready().await;
+    load.recorder.more_acknowledged(50).await;
+    assert_linearizable(&load.finish(&cluster).await);
+}

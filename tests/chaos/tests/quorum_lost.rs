@@ -1,0 +1,66 @@
+//! A group that lost its majority for good says so, and a person can revive it.
+
+use skv_chaos::{Client, Cluster, Recorder, Settings, call_admin, eventually};
+use skv_checker::Outcome;
+use skv_proto::v1::{ReplicaStatus, ResetRequest};
+
+/// Kills all servers but the first, and waits until that one says that it has no quorum.
+async fn lose_the_majority(cluster: &mut Cluster) -> ReplicaStatus {
+    for server in &mut cluster.servers[1..] {
+        server.process.kill();
+    }
+    eventually("the last replica says that its quorum is lost", || async {
+        cluster.servers[0].replica().await.filter(|replica| replica.quorum_lost_ms > 0)
+    })
+    .await
+}
+
+async fn reset(cluster: &Cluster, accept_data_loss: bool) -> Result<u32, tonic::Status> {
+    let mut admin = call_admin(&cluster.servers[0].peer_address).await.expect("the server answers");
+    let answer = admin.reset(ResetRequest { group: 0, accept_data_loss }).await?;
+    Ok(answer.into_inner().incarnation)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_is_only_revived_when_it_has_no_quorum_and_the_loss_is_accepted() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let refused = reset(&cluster, true).await.expect_err("there is a quorum");
+    assert!(refused.message().contains("quorum"), "{refused}");
+    lose_the_majority(&mut cluster).await;
+    let refused = reset(&cluster, false).await.expect_err("the loss isn't accepted");
+    assert!(refused.message().contains("accepted"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revived_group_serves_again_and_its_old_members_never_count() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let recorder = Recorder::new();
+    let mut client = Client::new(1, cluster.clerk(), &recorder);
+    assert_eq!(client.append_token("k").await, Outcome::Ok);
+    let old: Vec<u64> = cluster.voters(0).await;
+    // Everything acknowledged is on the survivor too, before the others go.
+    eventually("the survivor has applied everything", || async {
+        cluster.servers[0].replica().await.filter(|replica| replica.keys == 1)
+    })
+    .await;
+    let lost = lose_the_majority(&mut cluster).await;
+
+    let incarnation =
+        eventually("the group can be revived", || async { reset(&cluster, true).await.ok() }).await;
+    assert_eq!(incarnation, lost.incarnation + 1);
+    let revived = cluster.servers[0].ready().await;
+    assert_eq!((revived.incarnation, revived.group_uid), (incarnation, lost.group_uid));
+    assert_eq!(client.append_token("k").await, Outcome::Ok);
+
+    // One old member comes back with its data, the other one empty. Neither may be what
+    // it was: both join the new incarnation as new replicas.
+    cluster.servers[2].wipe();
+    cluster.servers[1].process.start();
+    cluster.servers[2].process.start();
+    cluster.ready().await;
+    let new = cluster.voters(0).await;
+    assert_eq!(new.len(), 3);
+    assert!(new.iter().all(|id| !old.contains(id)), "{old:?} {new:?}");
+    assert_eq!(client.get("k").await, Outcome::Ok);
+    skv_chaos::assert_linearizable(&recorder.events());
+}
