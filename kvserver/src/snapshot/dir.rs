@@ -27,7 +27,6 @@ const TEMPORARY_EXTENSION: &str = "tmp";
 pub struct SnapshotDir {
     disk: Arc<dyn Disk>,
     path: PathBuf,
-    temporaries: AtomicU64,
     current: Mutex<Current>,
 }
 
@@ -72,7 +71,7 @@ impl SnapshotDir {
             disk.remove(&file).map_err(io(&file))?;
         }
         let current = Mutex::new(Current::Open(current));
-        Ok(Self { disk, path, temporaries: AtomicU64::new(0), current })
+        Ok(Self { disk, path, current })
     }
 
     /// The newest snapshot; `None` if there was never one.
@@ -130,10 +129,10 @@ impl SnapshotDir {
             snapshot.set_permanent();
             this.disk.sync_dir(&this.path)?;
             let kept = SnapshotFile::open(&this.disk, &path).map_err(io::Error::other)?;
+            *current = Current::Open(Some(kept.clone()));
             if let Some(before) = before {
                 this.disk.remove(before.path())?;
             }
-            *current = Current::Open(Some(kept.clone()));
             Ok(kept)
         })
         .await?
@@ -163,8 +162,11 @@ impl SnapshotDir {
         Ok(copy)
     }
 
+    /// A name that nobody else has, not even a closed directory in the same place whose
+    /// last files are still being dropped.
     fn temporary(&self) -> PathBuf {
-        let number = self.temporaries.fetch_add(1, Ordering::Relaxed);
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         self.path.join(format!("{number}.{TEMPORARY_EXTENSION}"))
     }
 }

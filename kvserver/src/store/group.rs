@@ -1,5 +1,6 @@
 //! The store of one group: one applier writes it, many threads read it.
 
+use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -21,7 +22,6 @@ use crate::store::{Applied, Outcome, Rejection};
 const KEPT_SCRATCH: usize = 64 << 10;
 
 /// The replicated state of a group.
-#[derive(Debug)]
 pub struct Store {
     hasher: FixedState,
     /// In ms: the greatest that any applied entry carried.
@@ -32,8 +32,15 @@ pub struct Store {
     applying: Mutex<Scratch>,
 }
 
+/// Who it is; what it holds may be gigabytes.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("facts", &self.facts()).finish_non_exhaustive()
+    }
+}
+
 /// Where the applier puts records together.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Scratch(Vec<u8>);
 
 /// A group that knows who it is.
