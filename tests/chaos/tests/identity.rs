@@ -89,9 +89,14 @@ async fn members_that_listen_on_each_others_addresses_do_not_count_as_each_other
     let load = Load::start(&cluster, 4, 4);
     load.recorder.more_acknowledged(50).await;
     swap_addresses(&mut cluster).await;
-    // One of the two leads the third, whom it finds. Whom it finds under the other's
-    // address is itself, which must not make a majority of one.
-    load.recorder.more_acknowledged(50).await;
+    // The third finds the wrong one of the two under each address, and each of the two
+    // finds itself in place of the other: there must be no majority among these.
+    for server in &cluster.servers[1..] {
+        eventually("the moved member runs", || async {
+            server.replica().await.filter(|replica| replica.term > 0)
+        })
+        .await;
+    }
     swap_addresses(&mut cluster).await;
     cluster.ready().await;
     load.recorder.more_acknowledged(50).await;
