@@ -125,7 +125,7 @@ impl Clerk {
     pub async fn get(&self, key: impl Into<Bytes>) -> Result<GetAnswer, Error> {
         match self.call(Request::Get { key: key.into() }).await? {
             Reply::Get(answer) => Ok(GetAnswer {
-                value: answer.value,
+                value: detached(answer.value),
                 found: answer.found,
                 revision: Revision(answer.revision),
             }),
@@ -153,7 +153,7 @@ impl Clerk {
     pub async fn append(&self, key: impl Into<Bytes>, args: impl Into<Bytes>) -> Result<AppendAnswer, Error> {
         match self.call(Request::Append { key: key.into(), args: args.into() }).await? {
             Reply::Append(answer) => Ok(AppendAnswer {
-                old_value: answer.old_value,
+                old_value: detached(answer.old_value),
                 found: answer.found,
                 revision: Revision(answer.revision),
             }),
@@ -206,6 +206,14 @@ fn check_addresses(addresses: &[String]) -> Result<(), Error> {
         }
     }
     Ok(())
+}
+
+/// Values up to this size are copied out of the message that they came in.
+const SMALL: usize = 4096;
+
+/// A small value must not keep alive a large message for as long as its owner keeps it.
+fn detached(value: Bytes) -> Bytes {
+    if value.len() <= SMALL { Bytes::copy_from_slice(&value) } else { value }
 }
 
 /// A defect of the server; what it did is not known.

@@ -179,12 +179,25 @@ impl Router {
             self.refresh();
         }
         let Some(group) = self.owner(placement) else { return self.forwarder(now) };
-        match group.choose(now, &self.jitter) {
-            Choice::Leader(member) => Route::Member(group, member, None),
-            Choice::Probe(member, probe) => Route::Member(group, member, Some(probe)),
-            Choice::Wait(until) => Route::Wait(group, until),
-            Choice::Unreachable => self.forwarder(now),
+        let (member, probe) = match group.choose(now, &self.jitter) {
+            Choice::Leader(member) => (member, None),
+            Choice::Probe(member, probe) => (member, Some(probe)),
+            Choice::Wait(until) => return Route::Wait(group, until),
+            Choice::Unreachable => {
+                self.refresh();
+                return self.forwarder(now);
+            }
+        };
+        // A seed that is connected already need not wait for an address that perhaps nobody
+        // answers, as behind a port-forward.
+        if self.seeds_are_servers
+            && !member.peer.is_open()
+            && let Some(seed) = self.seeds.iter().find(|seed| seed.is_open())
+        {
+            member.peer.connect_in_background();
+            return Route::Forward(Arc::clone(seed));
         }
+        Route::Member(group, member, probe)
     }
 
     fn owner(&self, placement: Placement) -> Option<Arc<GroupRoute>> {

@@ -14,6 +14,8 @@ use crate::transport::{Failure, Patience, Peer};
 
 /// Between two rounds of asking all servers.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
+/// The same if the last round told nothing new.
+const PAUSE: Duration = Duration::from_millis(250);
 /// The same while no server has a map, which is no emergency: calls are forwarded.
 const BLIND_PAUSE: Duration = Duration::from_secs(1);
 
@@ -58,46 +60,48 @@ impl Router {
         loop {
             self.wanted.notified().await;
             let pause = match self.ask_all(attempt).await {
-                Answer::Blind => {
+                Round::News => SHORTEST_PAUSE,
+                Round::NoNews if self.known.read().is_none() => SHORTEST_PAUSE,
+                Round::NoNews => PAUSE,
+                Round::NoMap => {
                     self.go_blind();
                     BLIND_PAUSE
                 }
-                Answer::Map | Answer::Nothing => SHORTEST_PAUSE,
             };
             tokio::time::sleep(pause).await;
         }
     }
 
-    async fn ask_all(&self, attempt: Duration) -> Answer {
-        let before = self.known.read().as_ref().map(|known| known.revision);
-        let mut answer = Answer::Nothing;
+    async fn ask_all(&self, attempt: Duration) -> Round {
+        let revision = || self.known.read().as_ref().map(|known| known.revision);
+        let before = revision();
+        let mut round = Round::NoNews;
         for peer in self.servers(None) {
             match peer.shard_map(Patience { attempt, deadline: Instant::now() + attempt }).await {
-                Ok(map) if self.learn_map(&map, Source::Server) => {
-                    if self.known.read().as_ref().map(|known| known.revision) > before {
-                        return Answer::Map;
+                Ok(map) => {
+                    self.learn_map(&map, Source::Server);
+                    if revision() > before {
+                        return Round::News;
                     }
-                    answer = Answer::Map;
                 }
-                Ok(_) => {}
                 Err(failure) => {
-                    // It works, and has no map.
-                    let works = matches!(failure, Failure::Answered(_));
-                    if works && before.is_none() && answer == Answer::Nothing {
-                        answer = Answer::Blind;
+                    if before.is_none() && matches!(failure, Failure::Answered(_)) {
+                        round = Round::NoMap;
                     }
                     *self.trouble.lock() = Some(failure.to_string());
                 }
             }
         }
-        answer
+        round
     }
 }
 
+/// What came of asking all servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Answer {
-    Map,
-    /// Servers answered, but none has a map.
-    Blind,
-    Nothing,
+enum Round {
+    /// There was a newer map.
+    News,
+    NoNews,
+    /// Servers work, but have no map, and we have none.
+    NoMap,
 }

@@ -18,11 +18,9 @@ use super::{Dialer, Failure, Reply, Transmission};
 
 /// How many unary calls in flight are worth another connection.
 const CALLS_PER_CONNECTION: usize = 128;
-/// After a failure to connect the next attempt waits at least this long, and
-/// [`REST_FACTOR`] times as long as the failure took, so that callers don't queue up
-/// before an address that nobody answers.
+/// After a failure to connect the next attempt waits at least this long, and as long as the
+/// failure took, so that callers don't queue up before an address that nobody answers.
 const SHORTEST_REST: Duration = Duration::from_millis(50);
-const REST_FACTOR: u32 = 3;
 
 /// All servers that a clerk knows, each once.
 #[derive(Debug)]
@@ -136,6 +134,25 @@ impl Peer {
     /// Whether the last attempt to connect failed so recently that none is made now.
     pub(crate) fn is_resting(&self, now: Instant) -> bool {
         self.rest.lock().as_ref().is_some_and(|rest| now < rest.until)
+    }
+
+    /// Whether there is a connection.
+    pub(crate) fn is_open(&self) -> bool {
+        self.pipes.iter().any(|slot| slot.get().is_some())
+            || self.links.iter().any(|slot| slot.get().is_some())
+    }
+
+    /// Connects, while nobody waits for it.
+    pub(crate) fn connect_in_background(self: &Arc<Self>) {
+        let is_dialing = self.links[0].dialing.try_lock().is_err();
+        if is_dialing || self.is_resting(Instant::now()) {
+            return;
+        }
+        let peer = Arc::clone(self);
+        let patience =
+            Patience { attempt: peer.dialer.timeout, deadline: Instant::now() + 2 * peer.dialer.timeout };
+        // A failure is noted: the peer rests.
+        tokio::spawn(async move { peer.connection(patience).await.is_ok() });
     }
 
     /// Sends one operation over a stream.
@@ -260,7 +277,7 @@ impl Peer {
     fn rest(&self, started: Instant, why: Arc<str>) -> Failure {
         tracing::debug!(reason = %why, "can't connect");
         let now = Instant::now();
-        let until = now + SHORTEST_REST.max(REST_FACTOR * (now - started));
+        let until = now + SHORTEST_REST.max(now - started);
         *self.rest.lock() = Some(Rest { until, why: Arc::clone(&why) });
         Failure::NotSent(why)
     }
