@@ -7,6 +7,7 @@
 mod admin;
 mod cluster;
 mod damage;
+mod http;
 mod load;
 mod ports;
 mod process;
@@ -16,6 +17,7 @@ mod wait;
 pub use admin::{call_admin, status};
 pub use cluster::{Cluster, Server, Settings};
 pub use damage::{biggest_file, cut_file, files_under, flip_bit};
+pub use http::http_get;
 pub use load::{Client, Load, Recorder, assert_linearizable};
 pub use ports::free_port;
 pub use process::Process;

@@ -1,0 +1,153 @@
+//! Much data and many sessions: nothing hits a message limit, nothing grows without bound.
+
+use std::collections::HashMap;
+
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use skv_chaos::{Cluster, Settings, eventually};
+use skv_client::Clerk;
+use skv_proto::Error;
+use skv_proto::v1::kv_client::KvClient;
+use skv_proto::v1::operation::Operation as Op;
+use skv_proto::v1::{
+    AppendRequest, AppendResponse, GetRequest, OpenSessionRequest, Operation, PipelineRequest, PutRequest,
+    RequestId, SessionId, answer,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::transport::Channel;
+
+const MIB: usize = 1 << 20;
+
+/// A value of 1 MiB that differs from key to key.
+fn big_value(key: usize) -> Vec<u8> {
+    (0..MIB).map(|byte| (byte * 31 + key * 7919) as u8).collect()
+}
+
+async fn all_big_values_are_there(clerk: &Clerk, keys: usize) {
+    for key in 0..keys {
+        let got = clerk.get(format!("big-{key}")).await.expect("it can be read");
+        assert!(got.value == big_value(key), "big-{key} has another value");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sixty_four_values_of_a_mebibyte_in_one_shard() {
+    const KEYS: usize = 64;
+    let settings = Settings { shards: 1, server_flags: Vec::new(), ..Settings::default() };
+    let mut cluster = Cluster::start(settings.server_flag("--snapshot-log-bytes", 16 * MIB)).await;
+    let clerk = cluster.clerk();
+    stream::iter(0..KEYS)
+        .map(|key| {
+            let clerk = clerk.clone();
+            async move { clerk.put(format!("big-{key}"), big_value(key)).await }
+        })
+        .buffer_unordered(8)
+        .try_collect::<Vec<_>>()
+        .await
+        .expect("every put is answered");
+    all_big_values_are_there(&clerk, KEYS).await;
+
+    // A new replica gets all of it as a snapshot, and can lead with it.
+    let old = cluster.servers[0].ready().await.replica;
+    cluster.servers[0].process.kill();
+    cluster.servers[0].wipe();
+    cluster.servers[0].process.start();
+    let new = cluster.servers[0].ready().await;
+    assert!(new.replica != old && new.snapshot.is_some(), "{new:?}");
+    assert_eq!(new.keys, KEYS as u64);
+    cluster.servers[1].process.kill();
+    all_big_values_are_there(&clerk, KEYS).await;
+
+    // So does one that starts from its own files.
+    cluster.kill_all();
+    cluster.manager.start();
+    cluster.start_servers();
+    cluster.ready().await;
+    all_big_values_are_there(&clerk, KEYS).await;
+}
+
+/// Milliseconds since 1970, as sessions are dated.
+#[expect(clippy::disallowed_methods, reason = "session ids are dated by the real clock of real servers")]
+fn now_ms() -> u64 {
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
+    now.expect("it is after 1970").as_millis() as u64
+}
+
+fn first_request_of(session: SessionId) -> Option<RequestId> {
+    Some(RequestId { session: Some(session), seq: 1, acked_below: 1 })
+}
+
+async fn append(kv: &mut KvClient<Channel>, session: SessionId) -> Result<AppendResponse, tonic::Status> {
+    let request = AppendRequest {
+        key: b"once".to_vec().into(),
+        args: b"x".to_vec().into(),
+        id: first_request_of(session),
+        direct: false,
+    };
+    Ok(kv.append(request).await?.into_inner())
+}
+
+/// Lets each of these sessions make one put; answers how many were refused.
+async fn puts_of_sessions(kv: &mut KvClient<Channel>, sessions: u64) -> u64 {
+    const PER_MESSAGE: u64 = 64;
+    let (requests, receiver) = mpsc::channel(4);
+    let mut answers = kv.pipeline(ReceiverStream::new(receiver)).await.expect("a stream").into_inner();
+    tokio::spawn(async move {
+        for first in (0..sessions).step_by(PER_MESSAGE as usize) {
+            let operations = (first..(first + PER_MESSAGE).min(sessions)).map(|number| Operation {
+                id: number,
+                operation: Some(Op::Put(PutRequest {
+                    key: format!("k{}", number % 100).into_bytes().into(),
+                    value: b"v".to_vec().into(),
+                    id: first_request_of(SessionId { opened_at: now_ms(), random: number + 1 }),
+                    ..PutRequest::default()
+                })),
+            });
+            let message = PipelineRequest { operations: operations.collect() };
+            requests.send(message).await.expect("the stream takes requests");
+        }
+    });
+    let (mut seen, mut refused) = (HashMap::new(), 0);
+    while (seen.len() as u64) < sessions {
+        for answer in answers.message().await.expect("the stream lives").expect("it goes on").answers {
+            let is_error = matches!(answer.answer, Some(answer::Answer::Error(_)));
+            refused += u64::from(is_error);
+            assert!(seen.insert(answer.id, is_error).is_none(), "{} is answered twice", answer.id);
+        }
+    }
+    refused
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hundred_thousand_sessions_stay_within_the_bound() {
+    const SESSIONS: u64 = 100_000;
+    const BOUND: u64 = 16_384;
+    let cluster = Cluster::start(Settings { shards: 1, ..Settings::default() }).await;
+    let leader = cluster.leader(0).await;
+    let address = format!("http://{}", cluster.servers[leader].client_address);
+    let mut kv = KvClient::connect(address).await.expect("the server listens");
+    let open = kv.open_session(OpenSessionRequest { after: 0 }).await.expect("a session").into_inner();
+    let first = open.session.expect("it has an id");
+    append(&mut kv, first).await.expect("it is appended");
+
+    let refused = puts_of_sessions(&mut kv, SESSIONS).await;
+    assert!(refused < SESSIONS / 10, "{refused} sessions were refused");
+    let after = OpenSessionRequest { after: now_ms() };
+    let last = kv.open_session(after).await.expect("a session").into_inner().session.expect("it has an id");
+    let answer = append(&mut kv, last).await.expect("it is appended");
+    assert_eq!(append(&mut kv, last).await.expect("it was appended"), answer, "a duplicate isn't applied");
+
+    // The first session is long forgotten. Its late duplicate must not be applied again.
+    let late = append(&mut kv, first).await.expect_err("the session has expired");
+    assert!(matches!(Error::from_status(&late), Some(Error::SessionExpired { .. })), "{late:?}");
+    let get = GetRequest { key: b"once".to_vec().into(), direct: false };
+    assert_eq!(kv.get(get).await.expect("it is read").into_inner().value, "xx");
+    for server in &cluster.servers {
+        let what = format!("{} has applied everything", server.name);
+        let replica = eventually(&what, || async {
+            server.replica().await.filter(|replica| replica.ready && replica.keys == 101)
+        })
+        .await;
+        assert!(replica.sessions <= BOUND, "{} holds {} sessions", server.name, replica.sessions);
+    }
+}
