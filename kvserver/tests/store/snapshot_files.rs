@@ -148,6 +148,10 @@ async fn a_missing_chunk_in_a_large_file_is_detected() {
     let without_second = [&bytes[..second], &bytes[second + frame(second)..]].concat();
     let found = restore(&disk_with("3-9.snap", &without_second)).await;
     assert!(matches!(found, Err(OpenError::Damaged { .. })), "{found:?}");
+    // Also by those who don't look at what the chunks hold.
+    let dir = open_dir(&new_disk());
+    let found = spooled(&dir, without_second.len() as u64, &without_second).await;
+    assert!(matches!(found, Err(SpoolError::Wrong(OpenError::Damaged { .. }))), "{found:?}");
 }
 
 #[tokio::test]
