@@ -238,6 +238,7 @@ async fn streams_and_votes_of_strangers_are_refused() {
 #[tokio::test(flavor = "multi_thread")]
 async fn health_reflection_and_pages_are_there() {
     use tonic_health::pb::HealthCheckRequest;
+    use tonic_health::pb::health_check_response::ServingStatus;
     use tonic_health::pb::health_client::HealthClient;
     use tonic_reflection::pb::v1::ServerReflectionRequest;
     use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
@@ -247,11 +248,16 @@ async fn health_reflection_and_pages_are_there() {
     let address = format!("http://{}", cluster.servers[0].client_address);
     let endpoint = Channel::from_shared(address).expect("it is an address");
     let channel = endpoint.connect().await.expect("it listens");
-    let mut health = HealthClient::new(channel.clone());
+    let health = HealthClient::new(channel.clone());
     for service in ["", "shardedkv.v1.Kv"] {
-        let request = HealthCheckRequest { service: service.to_owned() };
-        let answer = health.check(request).await.expect("it is known").into_inner();
-        assert_eq!(answer.status().as_str_name(), "SERVING", "{service:?}");
+        eventually("the service is healthy", || {
+            let (mut health, service) = (health.clone(), service.to_owned());
+            async move {
+                let answer = health.check(HealthCheckRequest { service }).await.ok()?.into_inner();
+                (answer.status() == ServingStatus::Serving).then_some(())
+            }
+        })
+        .await;
     }
     let mut reflection = ServerReflectionClient::new(channel);
     let request = ServerReflectionRequest {
