@@ -7,5 +7,4 @@ mod model;
 mod sessions;
 mod snapshot_files;
 mod state_machine;
-mod suite;
 mod support;
