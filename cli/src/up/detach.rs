@@ -87,7 +87,7 @@ async fn wait_for_end(child: &mut Child, log: &Path, log_from: u64) -> anyhow::E
         file.read_to_string(&mut said)
     });
     match read {
-        Ok(_) => anyhow::anyhow!("{}", said.trim().trim_start_matches("Error: ")),
+        Ok(_) => anyhow::anyhow!("{}", said.trim().trim_start_matches("error: ")),
         Err(error) => error.into(),
     }
 }

@@ -27,9 +27,7 @@ pub fn eventually<T, F: Future<Output = Option<T>>>(
                 sleep(POLL).await;
             }
         };
-        match timeout(NEVER, asking).await {
-            Ok(answer) => answer,
-            Err(_) => panic!("{location}: it never came to this: {what}"),
-        }
+        let answer = timeout(NEVER, asking).await;
+        answer.unwrap_or_else(|_| panic!("{location}: it never came to this: {what}"))
     }
 }

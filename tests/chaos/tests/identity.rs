@@ -78,7 +78,7 @@ async fn a_replica_of_another_cluster_is_refused_by_the_manager() {
 }
 
 /// Starts two members on each other's addresses. Everybody's list of peers is wrong then.
-async fn swap_addresses(cluster: &mut Cluster) {
+fn swap_addresses(cluster: &mut Cluster) {
     let of = |cluster: &Cluster, index: usize| {
         let server = &cluster.servers[index];
         (server.client_address.clone(), server.peer_address.clone())
@@ -102,7 +102,7 @@ async fn members_that_listen_on_each_others_addresses_do_not_count_as_each_other
     let mut cluster = Cluster::start(Settings::default()).await;
     let load = Load::start(&cluster, 4, 4);
     load.recorder.more_acknowledged(50).await;
-    swap_addresses(&mut cluster).await;
+    swap_addresses(&mut cluster);
     // The third finds the wrong one of the two under each address, and each of the two
     // finds itself in place of the other: there must be no majority among these.
     for server in &cluster.servers[1..] {
@@ -111,7 +111,7 @@ async fn members_that_listen_on_each_others_addresses_do_not_count_as_each_other
         })
         .await;
     }
-    swap_addresses(&mut cluster).await;
+    swap_addresses(&mut cluster);
     cluster.ready().await;
     load.recorder.more_acknowledged(50).await;
     assert_linearizable(&load.finish(&cluster).await);

@@ -179,7 +179,7 @@ async fn garbage_on_any_port_hurts_nobody() {
         for garbage in [
             &b"GET / HTTP/1.1\r\n\r\n"[..],
             &[0; 4096],
-            &[0xff; 70_000],
+            &vec![0xff; 70_000],
             b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\nrubbish",
         ] {
             let mut stream = TcpStream::connect(address).await.expect("it listens");

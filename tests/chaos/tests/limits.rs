@@ -73,15 +73,15 @@ fn now_ms() -> u64 {
     now.expect("it is after 1970").as_millis() as u64
 }
 
-fn first_request_of(session: SessionId) -> Option<RequestId> {
-    Some(RequestId { session: Some(session), seq: 1, acked_below: 1 })
+fn first_request_of(session: SessionId) -> RequestId {
+    RequestId { session: Some(session), seq: 1, acked_below: 1 }
 }
 
 async fn append(kv: &mut KvClient<Channel>, session: SessionId) -> Result<AppendResponse, tonic::Status> {
     let request = AppendRequest {
         key: b"once".to_vec().into(),
         args: b"x".to_vec().into(),
-        id: first_request_of(session),
+        id: Some(first_request_of(session)),
         direct: false,
     };
     Ok(kv.append(request).await?.into_inner())
@@ -99,7 +99,7 @@ async fn puts_of_sessions(kv: &mut KvClient<Channel>, sessions: u64) -> u64 {
                 operation: Some(Op::Put(PutRequest {
                     key: format!("k{}", number % 100).into_bytes().into(),
                     value: b"v".to_vec().into(),
-                    id: first_request_of(SessionId { opened_at: now_ms(), random: number + 1 }),
+                    id: Some(first_request_of(SessionId { opened_at: now_ms(), random: number + 1 })),
                     ..PutRequest::default()
                 })),
             });
