@@ -1,6 +1,7 @@
 //! The clerk's exactly-once identity: sessions, opened when the first mutation needs one,
 //! and the sequence numbers of their mutations.
 
+mod age;
 mod window;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use crate::error::Error;
 use crate::pause::Backoff;
 use crate::routing::{Layout, Placement, Router};
 use crate::transport::{Failure, Patience};
+use age::Age;
 use window::Window;
 
 /// One session. Its sequence numbers count per lane: a lane is a shard or, while the shards
@@ -69,6 +71,10 @@ impl Session {
             layout,
             lanes: (0..layout.lanes()).map(|_| Lane::default()).collect(),
         }
+    }
+
+    fn age(&self, now: Instant) -> Age {
+        Age::of(now.saturating_duration_since(self.opened), self.ttl)
     }
 
     async fn ticket(self: Arc<Self>, lane: usize, deadline: Instant) -> Result<Ticket, Error> {
@@ -129,7 +135,7 @@ impl Sessions {
             Some(session) => session,
             None => self.open(placement, after, deadline).await?,
         };
-        if now.saturating_duration_since(session.opened) > session.ttl / 2 {
+        if session.age(now) > Age::Young {
             self.renew(placement, session.id);
         }
         session.ticket(placement.lane(), deadline).await
@@ -142,7 +148,7 @@ impl Sessions {
         let fits = session.layout == layout
             && Some(session.id) != after.refused
             && session.id.opened_at > after.floor
-            && now.saturating_duration_since(session.opened) <= session.ttl;
+            && session.age(now) < Age::Over;
         fits.then(|| Arc::clone(session))
     }
 
