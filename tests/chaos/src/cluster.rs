@@ -1,11 +1,13 @@
 //! A cluster of processes on loopback.
 
 use std::path::{Path, PathBuf};
+use std::process::{Output, Stdio};
 
 use skv_client::{Clerk, Options};
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::{GetShardMapRequest, ReplicaState, ReplicaStatus, ShardMap};
 use tempfile::TempDir;
+use tokio::process::Command;
 
 use crate::{Process, eventually, free_port, programs, status};
 
@@ -222,6 +224,13 @@ impl Cluster {
     /// The options of such a clerk.
     pub fn clerk_options(&self) -> Options {
         Options::manager([self.manager_address.clone()])
+    }
+
+    /// Runs a command of `skv` on this cluster.
+    pub async fn skv(&self, arguments: &[&str]) -> Output {
+        let mut skv = Command::new(&programs().skv);
+        skv.args(["--manager", &self.manager_address]).args(arguments).stdin(Stdio::null());
+        skv.output().await.expect("skv can be run")
     }
 
     /// The shard map as the manager has it; `None` while there is none.

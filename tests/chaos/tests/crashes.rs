@@ -93,6 +93,24 @@ async fn a_server_that_is_told_to_stop_hands_its_leadership_over() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn leadership_is_handed_over_under_load_when_a_person_asks() {
+    let cluster = Cluster::start(Settings::default()).await;
+    let load = Load::start(&cluster, 8, 6);
+    for _ in 0..5 {
+        load.recorder.more_acknowledged(100).await;
+        let leader = cluster.leader(0).await;
+        let to = cluster.servers[(leader + 1) % 3].name.clone();
+        let done = cluster.skv(&["group", "transfer-leader", "g0", "--to", &to]).await;
+        assert!(done.status.success(), "{done:?}");
+        let said = String::from_utf8_lossy(&done.stdout).into_owned();
+        assert!(said.contains(&format!("g0 is led by {to}")), "{said}");
+    }
+    let events = load.finish(&cluster).await;
+    assert_no_call_failed(&events);
+    assert_linearizable(&events);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn data_is_served_while_the_manager_is_down() {
     let mut cluster = Cluster::start(Settings { groups: 2, ..Settings::default() }).await;
     let load = Load::start(&cluster, 4, 4);

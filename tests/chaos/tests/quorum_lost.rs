@@ -45,9 +45,14 @@ async fn a_revived_group_serves_again_and_its_old_members_never_count() {
     .await;
     let lost = lose_the_majority(&mut cluster).await;
 
-    let incarnation =
-        eventually("the group can be revived", || async { reset(&cluster, true).await.ok() }).await;
-    assert_eq!(incarnation, lost.incarnation + 1);
+    let refused = cluster.skv(&["group", "reset", "g0"]).await;
+    assert_eq!(refused.status.code(), Some(1), "{refused:?}");
+    eventually("the group can be revived", || async {
+        let done = cluster.skv(&["group", "reset", "g0", "--accept-data-loss"]).await;
+        done.status.success().then_some(())
+    })
+    .await;
+    let incarnation = lost.incarnation + 1;
     let revived = cluster.servers[0].ready().await;
     assert_eq!((revived.incarnation, revived.group_uid), (incarnation, lost.group_uid));
     assert_eq!(client.append_token("k").await, Outcome::Ok);
