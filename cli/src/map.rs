@@ -56,12 +56,12 @@ struct Range {
 
 /// One colour for each group, over and over.
 const COLOURS: [(Color, u8); 6] = [
-    (Color::Cyan, 36),
-    (Color::Yellow, 33),
-    (Color::Green, 32),
-    (Color::Magenta, 35),
-    (Color::Blue, 34),
-    (Color::Red, 31),
+    (Color::Cyan, 96),
+    (Color::Yellow, 93),
+    (Color::Green, 92),
+    (Color::Magenta, 95),
+    (Color::Blue, 94),
+    (Color::Red, 91),
 ];
 /// Shards in one line of the picture.
 const WIDTH: usize = 60;
@@ -117,7 +117,7 @@ impl Map {
                 Cell::new(self.owned(group.id)).fg(*colour),
             ]);
         }
-        output::print_table(&table)?;
+        output::print_table(table)?;
         if output::is_coloured() {
             self.print_picture()?;
         }
@@ -150,13 +150,16 @@ impl Map {
             let index = self.groups.iter().position(|g| g.id == group).unwrap_or_default();
             COLOURS[index % COLOURS.len()].1
         };
-        let blocks = self.ranges.iter().flat_map(|range| {
-            let block = format!("\x1b[{}m■\x1b[0m", colour_of(range.group));
-            std::iter::repeat_n(block, range.count as usize)
-        });
-        let blocks: Vec<String> = blocks.collect();
+        let blocks = self
+            .ranges
+            .iter()
+            .flat_map(|range| std::iter::repeat_n(colour_of(range.group), range.count as usize));
+        let blocks: Vec<u8> = blocks.collect();
         for (line, first) in blocks.chunks(WIDTH).zip((0..).step_by(WIDTH)) {
-            output::say(format_args!("{first:>5} {}", line.concat()))?;
+            let line = line
+                .chunk_by(|a, b| a == b)
+                .map(|same| format!("\x1b[{}m{}", same[0], "■".repeat(same.len())));
+            output::say(format_args!("{first:>5} {}\x1b[0m", line.collect::<String>()))?;
         }
         Ok(())
     }

@@ -39,11 +39,13 @@ pub(crate) fn table<const N: usize>(header: [&str; N]) -> Table {
     table
 }
 
-/// Prints a table without the blanks at the ends of its lines.
-pub(crate) fn print_table(table: &Table) -> anyhow::Result<()> {
+/// Prints a table without blanks at either end of its lines.
+pub(crate) fn print_table(mut table: Table) -> anyhow::Result<()> {
+    if let Some(first) = table.column_mut(0) {
+        first.set_padding((0, 1));
+    }
     let mut out = io::stdout().lock();
     for line in table.lines() {
-        let line = line.strip_prefix(' ').unwrap_or(&line);
         writeln!(out, "{}", line.trim_end())?;
     }
     Ok(())

@@ -171,5 +171,5 @@ fn print(status: &Status) -> anyhow::Result<()> {
             ]);
         }
     }
-    output::print_table(&table)
+    output::print_table(table)
 }

@@ -21,7 +21,8 @@ use crate::target::Target;
 #[command(after_help = "\
 Examples:
   skv workload                                   5 clients, 20 requests each
-  skv workload --ops 1000 --history run.jsonl    for `cargo xtask check run.jsonl`
+  skv workload --ops 1000 --history run.jsonl    for `cargo xtask check`; with --earlier-data
+                                                 if the keys had values before
   skv workload --key K1 --server 127.0.0.1:4000  one key, one server, no shard manager
 ")]
 pub(crate) struct Args {

@@ -81,7 +81,7 @@ fn print(report: &Report) -> anyhow::Result<()> {
         milliseconds(latency.max as f64),
     ];
     table.add_row(cells.map(|text| Cell::new(text).set_alignment(CellAlignment::Right)));
-    output::print_table(&table)?;
+    output::print_table(table)?;
     if let Some(failure) = &report.first_failure {
         output::say(format_args!("the first failure: {failure}"))?;
     }

@@ -17,7 +17,7 @@ use super::pipe::Pipe;
 use super::{Dialer, Failure, Reply, Transmission};
 
 /// How many unary calls in flight are worth another connection.
-const CALLS_PER_CONNECTION: usize = 128;
+const CALLS_PER_CONNECTION: usize = 256;
 /// After a failure to connect the next attempt waits at least this long, and as long as the
 /// failure took, so that callers don't queue up before an address that nobody answers.
 const SHORTEST_REST: Duration = Duration::from_millis(50);
