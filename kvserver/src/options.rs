@@ -93,8 +93,8 @@ pub struct Tuning {
     /// Write a snapshot after this many bytes of log.
     #[arg(long, env = "SKV_SNAPSHOT_LOG_BYTES", default_value_t = 64 << 20)]
     pub snapshot_log_bytes: u64,
-    /// The size of one file of the log.
-    #[arg(long, env = "SKV_LOG_SEGMENT_BYTES", default_value_t = 16 << 20)]
+    /// The size of one file of the log: at least 4 MiB, so that it holds a batch of the largest values.
+    #[arg(long, env = "SKV_LOG_SEGMENT_BYTES", default_value_t = 16 << 20, value_parser = clap::value_parser!(u32).range(4 << 20..))]
     pub log_segment_bytes: u32,
     /// A replica is replaced by an empty one of the same server when it has been silent
     /// for this long, in ms.

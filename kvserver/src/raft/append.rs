@@ -9,10 +9,6 @@ use skv_proto::v1::append_entries_response::{Matched, Result as Outcome};
 use super::types::{LogEntry, LogId, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
 
-/// Bytes that an entry takes in the log beside its payload, at most. Memberships have a
-/// reserve of their own there.
-const ENTRY_OVERHEAD: usize = 64;
-
 /// An append request as a message.
 pub fn to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Append {
     Append {
@@ -57,11 +53,12 @@ pub fn result_from_wire(
     }
 }
 
-/// Bytes that entries take in the log, at most.
+/// Bytes for which entries need room in the log. What elections and changes of members
+/// write has a reserve of its own there, or no leader could begin while disks are full.
 pub fn log_bytes(entries: &[LogEntry]) -> usize {
     let payload = |entry: &LogEntry| match &entry.payload {
         EntryPayload::Normal(entry) => entry.0.len(),
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
     };
-    entries.iter().map(|entry| payload(entry) + ENTRY_OVERHEAD).sum()
+    entries.iter().map(payload).sum()
 }

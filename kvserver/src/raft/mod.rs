@@ -2,6 +2,7 @@
 //! snapshots and network are plugged into it.
 
 pub mod append;
+pub mod full_peers;
 pub mod header;
 pub mod log_store;
 pub mod network;

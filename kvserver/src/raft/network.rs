@@ -4,9 +4,9 @@
 //! also carry the ReadIndex rounds, have a stream and a connection of their own, so that
 //! they never wait behind entries or a snapshot.
 
+use std::collections::VecDeque;
 use std::future::Future;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -19,17 +19,19 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use skv_proto::v1;
+use parking_lot::Mutex;
 use skv_proto::v1::append_entries_request::Message as Outgoing;
 use skv_proto::v1::append_entries_response::Result as Incoming;
 use skv_proto::v1::install_snapshot_request::Message as Part;
 use skv_proto::v1::raft_client::RaftClient;
+use skv_proto::{Error, v1};
 use skv_sharding::ReplicaId;
 use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
 use tonic::transport::Channel;
 
 use super::append;
+use super::full_peers::FullPeers;
 use super::header::Place;
 use super::types::{LogId, ServerName, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
@@ -55,12 +57,13 @@ pub struct NetworkFactory {
     place: Place,
     addresses: Arc<Addresses>,
     dial: Dial,
+    full_peers: FullPeers,
 }
 
 impl NetworkFactory {
     /// Connections from the replica at `place`.
-    pub fn new(place: Place, addresses: Arc<Addresses>, dial: Dial) -> Self {
-        NetworkFactory { place, addresses, dial }
+    pub fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
+        NetworkFactory { place, addresses, dial, full_peers }
     }
 
     fn peer(&self, target: ReplicaId, node: &ServerName) -> Peer {
@@ -72,6 +75,8 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     type Network = Network;
 
     async fn new_client(&mut self, target: ReplicaId, node: &ServerName) -> Network {
+        // What an earlier term of this leader knew of the follower's disk is forgotten.
+        self.full_peers.has_space(target);
         Network { peer: self.peer(target, node), heartbeats: None }
     }
 
@@ -176,14 +181,20 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
-            let sent = Arc::new(AtomicU64::new(0));
-            let counter = sent.clone();
+            let in_flight = InFlight::default();
+            let sent = in_flight.clone();
             let requests = stream::iter([first]).chain(input).map(move |request| {
-                counter.fetch_add(1, Ordering::Relaxed);
+                sent.lock().push_back(!request.entries.is_empty());
                 append::to_wire(&request)
             });
             let responses = self.peer.open(requests).await?;
-            Ok(stream::unfold(Some((responses, 0)), move |state| next_response(state, sent.clone())).boxed())
+            let session = Session {
+                responses,
+                in_flight,
+                peer: self.peer.target,
+                full_peers: self.peer.factory.full_peers.clone(),
+            };
+            Ok(stream::unfold(Some(session), Session::next).boxed())
         }
         .boxed()
     }
@@ -301,28 +312,49 @@ fn answered_vote(vote: Option<v1::RaftVote>) -> Result<Vote, WireError> {
     Vote::from_wire(vote.ok_or(WireError::Missing { message: "answer", field: "vote" })?)
 }
 
-/// The next answer of an append stream; the stream ends after an error.
-async fn next_response(
-    state: Option<(tonic::Streaming<v1::AppendEntriesResponse>, u64)>,
-    sent: Arc<AtomicU64>,
-) -> Option<(StreamItem, Option<(tonic::Streaming<v1::AppendEntriesResponse>, u64)>)> {
-    let (mut responses, received) = state?;
-    loop {
-        let Ok(message) = tokio::time::timeout(STALL, responses.message()).await else {
-            if sent.load(Ordering::Relaxed) == received {
-                continue;
-            }
-            let stalled = NetworkError::from_string(format!("no answer for {STALL:?}"));
-            return Some((Err(stalled.into()), None));
-        };
-        return match message {
-            Ok(Some(response)) => match append::result_from_wire(response) {
-                Ok(result) => Some((Ok(result), Some((responses, received + 1)))),
-                Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
-            },
-            Ok(None) => None,
-            Err(status) => Some((Err(rpc_error(&status)), None)),
-        };
+/// The requests of an append stream that have no answer yet: whether each carries entries.
+type InFlight = Arc<Mutex<VecDeque<bool>>>;
+
+/// The answering side of an append stream.
+struct Session {
+    responses: tonic::Streaming<v1::AppendEntriesResponse>,
+    in_flight: InFlight,
+    peer: ReplicaId,
+    full_peers: FullPeers,
+}
+
+impl Session {
+    /// The next answer; the stream ends after an error.
+    async fn next(session: Option<Self>) -> Option<(StreamItem, Option<Self>)> {
+        let mut session = session?;
+        loop {
+            let Ok(message) = tokio::time::timeout(STALL, session.responses.message()).await else {
+                if session.in_flight.lock().is_empty() {
+                    continue;
+                }
+                let stalled = NetworkError::from_string(format!("no answer for {STALL:?}"));
+                return Some((Err(stalled.into()), None));
+            };
+            return match message {
+                Ok(Some(response)) => match append::result_from_wire(response) {
+                    Ok(result) => {
+                        let carried_entries = session.in_flight.lock().pop_front() == Some(true);
+                        if carried_entries && result.is_ok() {
+                            session.full_peers.has_space(session.peer);
+                        }
+                        Some((Ok(result), Some(session)))
+                    }
+                    Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
+                },
+                Ok(None) => None,
+                Err(status) => {
+                    if let Some(Error::DiskFull(_)) = Error::from_status(&status) {
+                        session.full_peers.is_full(session.peer);
+                    }
+                    Some((Err(rpc_error(&status)), None))
+                }
+            };
+        }
     }
 }
 
@@ -397,7 +429,7 @@ async fn serve_heartbeats(
     requests: mpsc::Sender<v1::append_entries_request::Append>,
     mut responses: tonic::Streaming<v1::AppendEntriesResponse>,
 ) {
-    let mut waiting = std::collections::VecDeque::new();
+    let mut waiting = VecDeque::new();
     let mut next = Some(first);
     loop {
         if let Some(Heartbeat { request, answer }) = next.take() {

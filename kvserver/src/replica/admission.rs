@@ -24,6 +24,8 @@ use crate::store::{Applied, encode_found, encode_obey, encode_tick};
 const INTERVAL: Duration = Duration::from_millis(250);
 /// How long a learner may take to catch up before it is tried again.
 const CATCH_UP: Duration = Duration::from_mins(2);
+/// A leader without disk space lets others try, at most this often: they may have none either.
+const MAKE_WAY: Duration = Duration::from_secs(10);
 /// Silence that is enough when the server itself says that it was started anew.
 const RESTARTED_SILENCE: Duration = Duration::from_secs(1);
 
@@ -44,6 +46,7 @@ impl Running {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leads_since = None;
+        let mut made_way: Option<Instant> = None;
         loop {
             tick.tick().await;
             if !self.hints.is_leader() || *self.hold.borrow() {
@@ -51,6 +54,16 @@ impl Running {
                 continue;
             }
             let office = leads_since.get_or_insert_with(Instant::now).elapsed();
+            if self.space.is_full() && made_way.is_none_or(|at| at.elapsed() > MAKE_WAY) {
+                made_way = Some(Instant::now());
+                match self.hand_over(None).await {
+                    Ok(leader) => {
+                        tracing::warn!(group = %self.place.group, %leader, "the disk is full: another replica leads")
+                    }
+                    Err(error) => tracing::warn!(group = %self.place.group, %error, "the disk is full"),
+                }
+                continue;
+            }
             let orders = self.orders.lock().clone();
             if self.store.facts().is_none() {
                 if let Some(founding) = orders.founding {

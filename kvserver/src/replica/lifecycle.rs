@@ -29,6 +29,7 @@ use crate::manager::Manager;
 use crate::map_copy::MapCopy;
 use crate::net::Dial;
 use crate::options::Tuning;
+use crate::raft::full_peers::FullPeers;
 use crate::raft::header::Place;
 use crate::raft::log_store::LogStore;
 use crate::raft::network::NetworkFactory;
@@ -197,7 +198,8 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     };
     let (space, log_finished) = (log.space(), log.finished());
     let (snapshots, applied_bytes) = (state.snapshots(), state.applied_bytes());
-    let network = NetworkFactory::new(place, env.addresses.clone(), env.dial.clone());
+    let full_peers = FullPeers::default();
+    let network = NetworkFactory::new(place, env.addresses.clone(), env.dial.clone(), full_peers.clone());
     let mut log_store = LogStore::new(log);
     let reader = log_store.get_log_reader().await;
     let raft = match Raft::new(place.replica, config, network, log_store, state).await {
@@ -212,6 +214,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         raft: raft.clone(),
         hints: hints.clone(),
         space: space.clone(),
+        full_peers,
         clock: env.clock.clone(),
         hold: held,
     });

@@ -19,6 +19,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
+use openraft::storage::RaftLogReader as _;
 use parking_lot::{Mutex, RwLock};
 use skv_proto::Error;
 use skv_sharding::{GroupId, ReplicaId};
@@ -36,9 +37,11 @@ pub use readiness::Readiness;
 
 use crate::log::{Space, SpaceError};
 use crate::map_copy::MapCopy;
+use crate::raft::append;
 use crate::raft::header::Place;
 use crate::raft::log_store::LogStoreReader;
 use crate::raft::state_machine::StateMachine;
+use crate::raft::types::LogEntry;
 pub use crate::raft::types::TypeConfig;
 use crate::snapshot::SnapshotDir;
 use crate::store::Store;
@@ -164,6 +167,20 @@ pub struct Running {
 impl std::fmt::Debug for Running {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Running").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// How many of these entries, from the first on, need no room in the log: because they
+    /// are in it already, or because they have a reserve there.
+    pub async fn entries_without_need(&self, entries: &[LogEntry]) -> usize {
+        let Some((first, last)) = entries.first().zip(entries.last()) else { return 0 };
+        let range = first.log_id.index..=last.log_id.index;
+        let held = self.log.lock().await.try_get_log_entries(range).await.unwrap_or_default();
+        let is_held = |entry: &LogEntry| held.iter().any(|held| held.log_id == entry.log_id);
+        let needs_none =
+            |entry: &&LogEntry| append::log_bytes(std::slice::from_ref(entry)) == 0 || is_held(entry);
+        entries.iter().take_while(needs_none).count()
     }
 }
 

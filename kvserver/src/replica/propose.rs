@@ -17,6 +17,7 @@ use super::leader::LeaderHints;
 use super::{Raft, TypeConfig};
 use crate::clock::Clock;
 use crate::log::{Reservation, Space};
+use crate::raft::full_peers::FullPeers;
 use crate::raft::types::EncodedEntry;
 use crate::store::{Applied, Outcome, encode_batch};
 
@@ -61,6 +62,8 @@ pub struct ProposerParts {
     pub hints: LeaderHints,
     /// Room in the log.
     pub space: Space,
+    /// Followers without room in theirs.
+    pub full_peers: FullPeers,
     /// Gives entries their time.
     pub clock: Clock,
     /// While true, nothing is proposed: the leadership is being handed over.
@@ -148,6 +151,11 @@ async fn propose_one(
 ) -> Option<Proposed> {
     if !parts.hints.is_leader() {
         refuse(batch, &parts.hints.not_leader(None));
+        return None;
+    }
+    if parts.full_peers.prevent_quorum(parts.raft.voter_ids()) {
+        let error = Error::DiskFull("a majority of the group has no room for its next log segment".into());
+        refuse(batch, &error);
         return None;
     }
     let reservation = match parts.space.reserve(bytes).await {

@@ -16,7 +16,7 @@ use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
 use tonic::{Request, Response, Status, Streaming};
 
-use crate::log::{Reservation, Space};
+use crate::log::Reservation;
 use crate::raft::append;
 use crate::raft::header::FEATURE_LEVEL;
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
@@ -164,35 +164,35 @@ fn snapshot_failed(error: impl std::fmt::Display) -> Error {
 /// A follower without room for the entries ends the stream instead: an error from the log
 /// itself would be fatal to openraft. Heartbeats carry no entries and still pass.
 fn append_results(
-    running: &Running,
+    running: &Arc<Running>,
     requests: Streaming<v1::AppendEntriesRequest>,
 ) -> impl Stream<Item = Result<Outcome, Status>> + Send + use<> {
     let reservations: Arc<Mutex<VecDeque<Option<Reservation>>>> = Arc::default();
     let refused: Arc<Mutex<Option<Status>>> = Arc::default();
 
     let incoming = {
-        let (reservations, refused, space) = (reservations.clone(), refused.clone(), running.space.clone());
-        stream::unfold(requests, move |mut requests| {
-            let (reservations, refused, space) = (reservations.clone(), refused.clone(), space.clone());
+        let (reservations, refused, running) = (reservations.clone(), refused.clone(), running.clone());
+        stream::unfold(Some(requests), move |requests| {
+            let (reservations, refused, running) = (reservations.clone(), refused.clone(), running.clone());
             async move {
-                let next = match requests.message().await {
+                let mut requests = requests?;
+                let admitted = match requests.message().await {
                     Ok(None) => return None,
                     Ok(Some(v1::AppendEntriesRequest { message: Some(Message::Append(append)) })) => {
-                        admit(append, &space).await
+                        match append::from_wire(append) {
+                            Ok(request) => admit(request, &running).await,
+                            Err(error) => Admitted::refusing(invalid(error).into()),
+                        }
                     }
-                    Ok(Some(_)) => Err(invalid("expected an append").into()),
-                    Err(status) => Err(status),
+                    Ok(Some(_)) => Admitted::refusing(invalid("expected an append").into()),
+                    Err(status) => Admitted::refusing(status),
                 };
-                match next {
-                    Ok((request, reservation)) => {
-                        reservations.lock().push_back(reservation);
-                        Some((request, requests))
-                    }
-                    Err(status) => {
-                        *refused.lock() = Some(status);
-                        None
-                    }
-                }
+                let Admitted { request, reservation, refusal } = admitted;
+                let ends = refusal.is_some();
+                *refused.lock() = refusal;
+                let request = request?;
+                reservations.lock().push_back(reservation);
+                Some((request, (!ends).then_some(requests)))
             }
         })
     };
@@ -215,15 +215,37 @@ fn append_results(
     results.chain(stream::once(async move { refused.lock().take() }).filter_map(|r| async { r.map(Err) }))
 }
 
-async fn admit(
-    append: Append,
-    space: &Space,
-) -> Result<(AppendEntriesRequest<TypeConfig>, Option<Reservation>), Status> {
-    let request = append::from_wire(append).map_err(invalid)?;
-    if request.entries.is_empty() {
-        return Ok((request, None));
+/// What of a request may be appended.
+struct Admitted {
+    request: Option<AppendEntriesRequest<TypeConfig>>,
+    reservation: Option<Reservation>,
+    /// Ends the stream after the request.
+    refusal: Option<Status>,
+}
+
+impl Admitted {
+    fn refusing(refusal: Status) -> Self {
+        Admitted { request: None, reservation: None, refusal: Some(refusal) }
     }
+}
+
+/// Reserves room for the entries of a request. Without room only those are admitted that
+/// need none: the entry by which a new leader begins mustn't wait behind a full disk.
+async fn admit(mut request: AppendEntriesRequest<TypeConfig>, running: &Running) -> Admitted {
     let bytes = append::log_bytes(&request.entries);
-    let reservation = space.reserve(bytes).await.map_err(Error::from)?;
-    Ok((request, Some(reservation)))
+    if bytes == 0 {
+        return Admitted { request: Some(request), reservation: None, refusal: None };
+    }
+    match running.space.reserve(bytes).await {
+        Ok(reservation) => Admitted { request: Some(request), reservation: Some(reservation), refusal: None },
+        Err(error) => {
+            let fitting = running.entries_without_need(&request.entries).await;
+            if fitting == request.entries.len() {
+                return Admitted { request: Some(request), reservation: None, refusal: None };
+            }
+            request.entries.truncate(fitting);
+            let request = (fitting > 0).then_some(request);
+            Admitted { request, reservation: None, refusal: Some(Error::from(error).into()) }
+        }
+    }
 }

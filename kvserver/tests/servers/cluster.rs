@@ -1,0 +1,194 @@
+//! A shard manager and one group of three servers in this process: real sockets on
+//! loopback, disks in memory.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
+use kvserver::clock::Clock;
+use kvserver::disk::MemoryDisk;
+use kvserver::options::Tuning;
+use kvserver::server::{self, Config, ServerError};
+use shardmanager::record::Limits;
+use shardmanager::rules::Settings;
+use shardmanager::store::MemoryStore;
+use skv_client::{Clerk, Options};
+use skv_proto::v1;
+use skv_proto::v1::admin_client::AdminClient;
+use skv_sharding::{GroupId, Hash};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::server::TcpIncoming;
+use tracing_subscriber::EnvFilter;
+
+/// How long a condition may take to come true on a busy machine.
+const PATIENCE: Duration = Duration::from_secs(60);
+/// As small as the server allows, so that a disk is soon full.
+const SEGMENT_BYTES: u32 = 4 << 20;
+
+/// One server.
+pub(crate) struct Server {
+    pub(crate) disk: MemoryDisk,
+    peer_address: String,
+    stop: CancellationToken,
+    task: JoinHandle<Result<(), ServerError>>,
+}
+
+/// The cluster. Everything ends when it is dropped.
+pub(crate) struct Cluster {
+    pub(crate) servers: Vec<Server>,
+    manager: String,
+    manager_task: JoinHandle<()>,
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        self.manager_task.abort();
+        for server in &self.servers {
+            server.stop.cancel();
+            server.task.abort();
+        }
+    }
+}
+
+async fn listener() -> (TcpListener, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+impl Cluster {
+    /// Three servers, ready.
+    pub(crate) async fn start() -> Self {
+        // RUST_LOG shows what the servers do.
+        let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
+        let (listener, manager) = listener().await;
+        let manager_task = tokio::spawn(run_manager(listener));
+        let mut listeners = Vec::new();
+        for index in 0..3 {
+            let (client, peer) = (self::listener().await, self::listener().await);
+            listeners.push((format!("kv-g0-{index}"), client, peer));
+        }
+        let peers: Vec<NamedServer> = listeners
+            .iter()
+            .map(|(name, client, peer)| NamedServer {
+                name: name.clone(),
+                addresses: ServerAddresses { client: client.1.clone(), peer: peer.1.clone() },
+            })
+            .collect();
+        let servers = listeners
+            .into_iter()
+            .map(|(name, client, peer)| Server::start(name, client, peer, &manager, peers.clone()))
+            .collect();
+        let cluster = Cluster { servers, manager, manager_task };
+        for index in 0..3 {
+            cluster.await_status(index, "is ready", |status| status.ready).await;
+        }
+        cluster
+    }
+
+    /// A clerk that gives up soon: for calls that are expected to be refused.
+    pub(crate) fn clerk(&self, deadline: Duration) -> Clerk {
+        let mut options = Options::manager([self.manager.clone()]);
+        options.deadline = deadline;
+        Clerk::connect(options).unwrap()
+    }
+
+    pub(crate) async fn status(&self, index: usize) -> Option<v1::ReplicaStatus> {
+        let address = format!("http://{}", self.servers[index].peer_address);
+        let mut admin = AdminClient::connect(address).await.ok()?;
+        let status = admin.status(v1::StatusRequest {}).await.ok()?;
+        status.into_inner().replicas.pop()
+    }
+
+    pub(crate) async fn await_status(
+        &self,
+        index: usize,
+        what: &str,
+        condition: impl Fn(&v1::ReplicaStatus) -> bool,
+    ) {
+        until(&format!("server {index} {what}"), || async {
+            self.status(index).await.is_some_and(|status| condition(&status))
+        })
+        .await;
+    }
+
+    /// The server that leads, once there is one.
+    pub(crate) async fn leader(&self) -> usize {
+        for attempt in 0.. {
+            let index = attempt % 3;
+            let leads =
+                |s: &v1::ReplicaStatus| s.state() == v1::ReplicaState::Leader && s.quorum_lost_ms == 0;
+            if self.status(index).await.as_ref().is_some_and(leads) {
+                return index;
+            }
+            assert!(attempt < 3000, "nobody leads");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        unreachable!()
+    }
+
+    /// Whether a server has ended by itself.
+    pub(crate) fn has_ended(&self, index: usize) -> bool {
+        self.servers[index].task.is_finished()
+    }
+}
+
+impl Server {
+    fn start(
+        name: String,
+        client: (TcpListener, String),
+        peer: (TcpListener, String),
+        manager: &str,
+        peers: Vec<NamedServer>,
+    ) -> Self {
+        let disk = MemoryDisk::new();
+        let peer_address = peer.1.clone();
+        let config = Config {
+            server: name,
+            instance: server::random_instance(),
+            groups: vec![GroupId(0)],
+            client_address: client.1,
+            peer_address: peer.1,
+            managers: vec![manager.to_owned()],
+            addresses: Addresses::fixed(peers),
+            tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
+            log_operations: false,
+            disk: Arc::new(disk.clone()),
+            data_dir: PathBuf::from("/data"),
+            clock: Clock::system(),
+            connector: skv_client::tcp(),
+        };
+        let stop = CancellationToken::new();
+        let run =
+            server::run(config, TcpIncoming::from(client.0), TcpIncoming::from(peer.0), None, stop.clone());
+        Server { disk, peer_address, stop, task: tokio::spawn(run) }
+    }
+}
+
+async fn run_manager(listener: TcpListener) {
+    let limits = Limits {
+        max_key_bytes: 4 << 10,
+        max_value_bytes: 1 << 20,
+        max_sessions_per_shard: 1000,
+        session_ttl_ms: 600_000,
+    };
+    let settings = Settings { groups: 1, replicas: 3, shards: 8, hash: Hash::Fnv1, limits };
+    let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
+    let manager =
+        shardmanager::Manager::open(settings, Arc::new(MemoryStore::default()), environment).await.unwrap();
+    shardmanager::serve(manager, TcpIncoming::from(listener), std::future::pending()).await.unwrap();
+}
+
+/// Waits for a condition.
+pub(crate) async fn until<F: Future<Output = bool>>(what: &str, mut condition: impl FnMut() -> F) {
+    let wait = async {
+        while !condition().await {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    assert!(tokio::time::timeout(PATIENCE, wait).await.is_ok(), "it never came true that {what}");
+}

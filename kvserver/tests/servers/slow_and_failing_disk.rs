@@ -1,0 +1,36 @@
+//! Disks that sync slowly, or not at all.
+
+use std::io::ErrorKind;
+use std::time::Duration;
+
+use crate::cluster::{Cluster, until};
+
+const LONG: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_whose_disk_fails_ends_and_the_others_go_on() {
+    let cluster = Cluster::start().await;
+    let clerk = cluster.clerk(LONG);
+    clerk.put("before", "x").await.unwrap();
+    let leader = cluster.leader().await;
+    cluster.servers[leader].disk.set_sync_error(Some(ErrorKind::Other));
+    for count in 0..10 {
+        clerk.append("key", format!("{count};")).await.unwrap();
+    }
+    until("the server has ended", || async { cluster.has_ended(leader) }).await;
+    assert_eq!(clerk.get("key").await.unwrap().value, "0;1;2;3;4;5;6;7;8;9;");
+    assert_eq!(clerk.get("before").await.unwrap().value, "x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn slow_disks_slow_writes_and_break_nothing() {
+    let cluster = Cluster::start().await;
+    let clerk = cluster.clerk(LONG);
+    for server in &cluster.servers {
+        server.disk.set_sync_delay(Duration::from_millis(100));
+    }
+    for count in 0..10 {
+        clerk.append("key", format!("{count};")).await.unwrap();
+    }
+    assert_eq!(clerk.get("key").await.unwrap().value, "0;1;2;3;4;5;6;7;8;9;");
+}
