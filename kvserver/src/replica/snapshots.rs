@@ -10,8 +10,8 @@ use crate::raft::types::LogId;
 
 /// How often the log is measured.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// How long a snapshot may take.
-const TIMEOUT: Duration = Duration::from_mins(10);
+/// How long a snapshot is waited for, before it is asked for again.
+const TIMEOUT: Duration = Duration::from_mins(1);
 
 impl Running {
     /// Writes a snapshot whenever `log_bytes` were applied since the last one. The log is

@@ -8,7 +8,7 @@ use futures::{Stream, StreamExt as _};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError};
 use openraft::storage::Snapshot;
 use parking_lot::Mutex;
-use skv_proto::v1::append_entries_request::{Append, Message};
+use skv_proto::v1::append_entries_request::Message;
 use skv_proto::v1::append_entries_response::{Accepted, Result as Outcome};
 use skv_proto::v1::install_snapshot_request;
 use skv_proto::v1::raft_server;
