@@ -11,6 +11,7 @@ mod file;
 mod fingerprint;
 mod judge;
 mod model;
+mod remaining;
 mod report;
 mod search;
 mod tokens;

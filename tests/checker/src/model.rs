@@ -46,11 +46,43 @@ impl Call {
             revision: event.revision,
         }
     }
+
+    /// The key's revision during or after the call, if the call tells it and there is a key.
+    pub(crate) fn seen_revision(&self) -> Option<u64> {
+        self.revision.filter(|&revision| revision != 0)
+    }
+
+    /// Whether the call replaces the value and tells nothing of what was there.
+    pub(crate) fn is_blind(&self) -> bool {
+        matches!(self.op, Op::Put | Op::Delete) && self.condition.is_none() && self.found.is_none()
+    }
 }
 
 impl State {
     pub(crate) fn at_start(empty: bool) -> State {
         State { value: if empty { Value::Absent } else { Value::Unseen }, revision: 0, exact: false }
+    }
+
+    /// What tells this state from others, apart from how low a bound on the revision is: of
+    /// two states that are equal here, the one with the lower [`bound`](Self::bound) allows
+    /// all that the other one does.
+    pub(crate) fn kind(self) -> (Value, Option<u64>) {
+        (self.value, self.is_exact().then_some(self.revision))
+    }
+
+    /// The revision below which the key's can't lie; 0 if that is known exactly.
+    pub(crate) fn bound(self) -> u64 {
+        if self.is_exact() { 0 } else { self.revision }
+    }
+
+    /// No later call can see a lower revision than this.
+    pub(crate) fn least_revision(self) -> u64 {
+        self.revision
+    }
+
+    /// Whether `revision` is the key's own; without a key it only bounds the next one's.
+    fn is_exact(self) -> bool {
+        self.exact && self.value != Value::Absent
     }
 
     /// The states that the key may be in after the call; none if the call's answer is
@@ -117,7 +149,7 @@ impl State {
             Value::Absent => (revision == 0).then_some(self),
             Value::Unseen if revision == 0 => Some(State { value: Value::Absent, ..self }),
             Value::Text(_) if revision == 0 => None,
-            _ if self.exact => (revision == self.revision).then_some(self),
+            _ if self.is_exact() => (revision == self.revision).then_some(self),
             _ => (revision >= self.revision).then_some(exact),
         }
     }
@@ -131,7 +163,7 @@ impl State {
             None => {
                 let surely = match self.value {
                     Value::Absent => revision == 0,
-                    _ => self.exact && self.revision == revision,
+                    _ => self.is_exact() && self.revision == revision,
                 };
                 (!surely).then_some(self)
             }

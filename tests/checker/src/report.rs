@@ -20,6 +20,7 @@ pub(crate) fn describe(stuck: &Stuck, events: &[&Event]) -> String {
     section(", the last of them", &stuck.tail);
     section("\n  no order explains", stuck.culprit.as_slice());
     section("\n  beside", &stuck.misfits);
+    section("\n  although a later call saw a lower revision", stuck.left_behind.as_slice());
     text
 }
 

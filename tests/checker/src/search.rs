@@ -3,15 +3,18 @@
 //! After Wing and Gong (1993), with Lowe's memo (2017): depth first, always taking a call
 //! that began before the first call still open had ended. Three things keep it fast here.
 //! A set of finished calls is one number (a Zobrist hash, kept up to date by xor), so the
-//! memo costs the same for a history of any length. Writes without an answer are tried only
-//! when no answered call fits. And of two equal states that differ only in which of those
-//! writes were used, the one that used fewer can do all that the other can, so the other is
-//! cut off.
+//! memo costs the same for a history of any length. Of two equal states that differ only in
+//! which unanswered writes were used, the one that used fewer can do all that the other can,
+//! so the other is cut off. A call that saw a revision lower than the key's can't follow any
+//! more: what leaves one behind is cut off at once. And an unanswered write is tried only when no answered call
+//! fits, and only in front of a call that can tell: overwritten at once it may as well never
+//! have happened.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::model::{Call, State};
+use crate::model::{Call, State, Value};
+use crate::remaining::{ByRevision, ByTime};
 
 /// One call and its interval. `returned` is `None` for a write that may take effect at any
 /// later time.
@@ -39,6 +42,8 @@ pub(crate) struct Stuck {
     pub(crate) culprit: Option<usize>,
     /// The calls that could have come next, but whose answers don't fit.
     pub(crate) misfits: Vec<usize>,
+    /// A call that saw a lower revision than those would make, and could never follow.
+    pub(crate) left_behind: Option<usize>,
     /// How many calls the longest order has.
     pub(crate) depth: usize,
 }
@@ -80,18 +85,24 @@ struct Frame {
     next: Cursor,
 }
 
+/// A set of finished calls, and a kind of state.
+type Reached = (u128, (Value, Option<u64>));
+
 struct Search<'a> {
     intervals: &'a [Interval],
-    list: List,
+    by_time: ByTime,
+    by_revision: ByRevision,
     unanswered: Vec<usize>,
     /// Which unanswered writes stand in the order; indexed as `unanswered`.
     used: Bits,
     /// The answered calls that stand in the order, as a Zobrist hash.
     finished: u128,
     frames: Vec<Frame>,
-    /// For each set of finished calls and state: the smallest sets of unanswered writes that
-    /// it was reached with.
-    seen: HashMap<(u128, State), Vec<Bits>>,
+    /// For each set of finished calls and kind of state: the lowest bounds and smallest sets
+    /// of unanswered writes that it was reached with.
+    seen: HashMap<Reached, Vec<(u64, Bits)>>,
+    /// The call for whose sake the last candidate was cut off.
+    left_behind: Option<usize>,
     stuck: Stuck,
 }
 
@@ -99,12 +110,14 @@ pub(crate) fn search(intervals: &[Interval], start: State, deadline: Deadline) -
     let unanswered: Vec<usize> = (0..intervals.len()).filter(|&i| intervals[i].returned.is_none()).collect();
     let mut search = Search {
         intervals,
-        list: List::of(intervals),
+        by_time: ByTime::of(intervals),
+        by_revision: ByRevision::of(intervals),
         used: Bits::none(unanswered.len()),
         unanswered,
         finished: 0,
         frames: Vec::new(),
         seen: HashMap::new(),
+        left_behind: None,
         stuck: Stuck::default(),
     };
     search.run(start, deadline)
@@ -120,9 +133,10 @@ impl Search<'_> {
                 return Found::OutOfTime(std::mem::take(&mut self.stuck));
             }
             steps = steps.wrapping_add(1);
-            let Some(blocking) = self.list.first_return() else { return Found::Order };
+            let Some(blocking) = self.by_time.first_return() else { return Found::Order };
             if let Some((interval, next_state, next)) = self.candidate(state, cursor, blocking) {
                 self.frames.push(Frame { state, interval, next });
+                self.left_behind = None;
                 state = next_state;
                 cursor = self.first();
                 continue;
@@ -138,7 +152,7 @@ impl Search<'_> {
     }
 
     fn first(&self) -> Cursor {
-        Cursor::Answered(self.list.first(), 0)
+        Cursor::Answered(self.by_time.first(), 0)
     }
 
     /// Finds the next call that may follow, and takes it out of the list.
@@ -152,11 +166,11 @@ impl Search<'_> {
         loop {
             let (interval, outcome, next_call) = match cursor {
                 Cursor::Answered(node, outcome) => {
-                    let Some(interval) = self.list.call_at(node) else {
+                    let Some(interval) = self.by_time.call_at(node) else {
                         cursor = Cursor::Unanswered(0, 0);
                         continue;
                     };
-                    (interval, outcome, Cursor::Answered(self.list.after(node), 0))
+                    (interval, outcome, Cursor::Answered(self.by_time.after(node), 0))
                 }
                 Cursor::Unanswered(index, outcome) => {
                     let &interval = self.unanswered.get(index)?;
@@ -170,7 +184,9 @@ impl Search<'_> {
                     (interval, outcome, Cursor::Unanswered(index + 1, 0))
                 }
             };
-            let outcomes = state.step(&self.intervals[interval].call);
+            let call = &self.intervals[interval].call;
+            let useless = call.is_blind() && self.last_is_unanswered();
+            let outcomes = if useless { [None, None] } else { state.step(call) };
             let next_outcome = match cursor {
                 _ if outcome + 1 == outcomes.len() => next_call,
                 Cursor::Answered(node, _) => Cursor::Answered(node, outcome + 1),
@@ -178,7 +194,7 @@ impl Search<'_> {
             };
             if let Some(next_state) = outcomes[outcome] {
                 self.take(interval);
-                if self.is_new(next_state) {
+                if self.is_worthwhile(next_state) {
                     return Some((interval, next_state, next_outcome));
                 }
                 self.put_back(interval);
@@ -190,14 +206,16 @@ impl Search<'_> {
     fn take(&mut self, interval: usize) {
         self.mark(interval);
         if self.intervals[interval].returned.is_some() {
-            self.list.lift(interval);
+            self.by_time.lift(interval);
+            self.by_revision.lift(interval);
         }
     }
 
     fn put_back(&mut self, interval: usize) {
         self.mark(interval);
         if self.intervals[interval].returned.is_some() {
-            self.list.unlift(interval);
+            self.by_revision.unlift(interval);
+            self.by_time.unlift(interval);
         }
     }
 
@@ -209,13 +227,23 @@ impl Search<'_> {
         }
     }
 
-    fn is_new(&mut self, state: State) -> bool {
-        let reached = self.seen.entry((self.finished, state)).or_default();
-        if reached.iter().any(|earlier| earlier.is_within(&self.used)) {
+    fn last_is_unanswered(&self) -> bool {
+        self.frames.last().is_some_and(|frame| self.intervals[frame.interval].returned.is_none())
+    }
+
+    /// Whether the search hasn't been here before, and can go on from here.
+    fn is_worthwhile(&mut self, state: State) -> bool {
+        if let Some(left_behind) = self.by_revision.first_below(state.least_revision()) {
+            self.left_behind = Some(left_behind);
             return false;
         }
-        reached.retain(|earlier| !self.used.is_within(earlier));
-        reached.push(self.used.clone());
+        let (bound, used) = (state.bound(), &self.used);
+        let reached = self.seen.entry((self.finished, state.kind())).or_default();
+        if reached.iter().any(|(lower, fewer)| *lower <= bound && fewer.is_within(used)) {
+            return false;
+        }
+        reached.retain(|(higher, more)| *higher < bound || !used.is_within(more));
+        reached.push((bound, used.clone()));
         true
     }
 
@@ -224,11 +252,12 @@ impl Search<'_> {
             return;
         }
         let tail = self.frames.len().saturating_sub(TAIL);
-        let culprit = self.list.first_return();
+        let culprit = self.by_time.first_return();
         self.stuck = Stuck {
             tail: self.frames[tail..].iter().map(|frame| frame.interval).collect(),
             culprit,
-            misfits: self.list.calls_before_return().filter(|&call| Some(call) != culprit).collect(),
+            misfits: self.by_time.calls_before_return().filter(|&call| Some(call) != culprit).collect(),
+            left_behind: self.left_behind,
             depth: self.frames.len(),
         };
     }
@@ -265,101 +294,5 @@ impl Bits {
 
     fn is_within(&self, other: &Bits) -> bool {
         self.0.iter().zip(&other.0).all(|(mine, theirs)| mine & !theirs == 0)
-    }
-}
-
-/// The calls and returns that aren't in the order yet, by time: a doubly linked list in
-/// which an element is put back in the place where it was.
-struct List {
-    nodes: Vec<Node>,
-    /// The nodes of each interval's call and return; unused for unanswered ones.
-    places: Vec<(usize, usize)>,
-}
-
-#[derive(Debug, Clone, Copy)]
-struct Node {
-    interval: usize,
-    is_call: bool,
-    before: usize,
-    after: usize,
-}
-
-impl List {
-    /// The sentinel at both ends.
-    const END: usize = 0;
-
-    fn of(intervals: &[Interval]) -> List {
-        let mut moments = Vec::with_capacity(2 * intervals.len());
-        for (index, interval) in intervals.iter().enumerate() {
-            if let Some(returned) = interval.returned {
-                // At the same moment calls come before returns: what touches, overlaps.
-                moments.push((interval.called, false, index));
-                moments.push((returned, true, index));
-            }
-        }
-        moments.sort_unstable();
-        let length = moments.len() + 1;
-        let mut places = vec![(Self::END, Self::END); intervals.len()];
-        let mut nodes =
-            vec![Node { interval: usize::MAX, is_call: false, before: length - 1, after: 1 % length }];
-        for (position, (_, is_return, interval)) in (1..).zip(moments) {
-            nodes.push(Node {
-                interval,
-                is_call: !is_return,
-                before: position - 1,
-                after: (position + 1) % length,
-            });
-            if is_return {
-                places[interval].1 = position;
-            } else {
-                places[interval].0 = position;
-            }
-        }
-        List { nodes, places }
-    }
-
-    fn first(&self) -> usize {
-        self.nodes[Self::END].after
-    }
-
-    fn after(&self, node: usize) -> usize {
-        self.nodes[node].after
-    }
-
-    /// The call that stands here; `None` at a return and at the end.
-    fn call_at(&self, node: usize) -> Option<usize> {
-        self.nodes[node].is_call.then_some(self.nodes[node].interval)
-    }
-
-    fn calls_before_return(&self) -> impl Iterator<Item = usize> {
-        std::iter::successors(Some(self.first()), |&node| Some(self.after(node)))
-            .map_while(|node| self.call_at(node))
-    }
-
-    /// The call that ends first; `None` if the list is empty.
-    fn first_return(&self) -> Option<usize> {
-        let mut node = self.first();
-        while self.nodes[node].is_call {
-            node = self.after(node);
-        }
-        (node != Self::END).then_some(self.nodes[node].interval)
-    }
-
-    fn lift(&mut self, interval: usize) {
-        let (call, end) = self.places[interval];
-        for node in [call, end] {
-            let Node { before, after, .. } = self.nodes[node];
-            self.nodes[before].after = after;
-            self.nodes[after].before = before;
-        }
-    }
-
-    fn unlift(&mut self, interval: usize) {
-        let (call, end) = self.places[interval];
-        for node in [end, call] {
-            let Node { before, after, .. } = self.nodes[node];
-            self.nodes[before].after = node;
-            self.nodes[after].before = node;
-        }
     }
 }

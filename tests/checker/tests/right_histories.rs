@@ -160,6 +160,70 @@ fn one_busy_key_without_help_from_tokens() {
     assert_right(&events);
 }
 
+/// Puts, deletes and conditional puts on one key, of which many get no answer, and of those
+/// one third is applied late and one third never. With or without revisions in the answers.
+fn history_of_lost_answers(operations: u64, with_revisions: bool) -> Vec<Event> {
+    const SPAN: u64 = 20;
+    let moment = |n: u64| 1000 * (n + SPAN);
+    let mut late: Vec<(u64, String)> = Vec::new();
+    let (mut value, mut revision, mut counter) = (String::new(), 0, 0);
+    let mut events = Vec::new();
+    for n in 0..operations {
+        while let Some(index) = late.iter().position(|(due, _)| *due <= n) {
+            counter += 1;
+            (revision, value) = (counter, late.remove(index).1);
+        }
+        let spread = n * 7919 % SPAN;
+        let (called, returned) = (moment(n) - 400 * spread, moment(n) + 400 * (n * 31 % SPAN));
+        let new = format!("v{n}");
+        let mut event = match n % 5 {
+            0 | 3 => Event::get(n, "k", called).got(value.clone(), revision, returned),
+            1 => {
+                counter += 1;
+                (revision, value) = (counter, new.clone());
+                Event::put(n, "k", new, called).stored(true, revision, returned)
+            }
+            2 => {
+                match n % 3 {
+                    0 => late.push((n + n % 50, new.clone())),
+                    1 => {
+                        counter += 1;
+                        (revision, value) = (counter, new.clone());
+                    }
+                    _ => {}
+                }
+                Event::put(n, "k", new, called).unknown(returned)
+            }
+            _ => {
+                counter += 1;
+                let wanted = if n % 2 == 0 { revision } else { revision + 1 };
+                let success = wanted == revision;
+                if success {
+                    (revision, value) = (counter, new.clone());
+                }
+                Event::put(n, "k", new, called).if_revision(wanted).stored(success, revision, returned)
+            }
+        };
+        if !with_revisions && event.if_revision.is_none() {
+            event.revision = None;
+        }
+        events.push(event);
+    }
+    events
+}
+
+#[test]
+fn hundreds_of_unanswered_puts_of_one_key() {
+    assert_right(&history_of_lost_answers(3000, true));
+    let mut unconditional = history_of_lost_answers(3000, false);
+    unconditional.retain(|event| event.if_revision.is_none());
+    // Those who saw the value of a conditional put have gone with it.
+    let written: Vec<String> = unconditional.iter().filter_map(|event| event.value.clone()).collect();
+    unconditional
+        .retain(|event| event.output.as_ref().is_none_or(|seen| seen.is_empty() || written.contains(seen)));
+    assert_right(&unconditional);
+}
+
 #[test]
 fn a_search_that_has_no_time_left_is_no_proof() {
     let options = Options { deadline: Duration::ZERO, ..Options::default() };
