@@ -59,7 +59,7 @@ pub async fn write<T: Serialize>(disk: &dyn Disk, path: &Path, format: &str, val
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
 }
 
-/// Reads what [`write`] wrote; `None` if there is no such file.
+/// Reads what [`write()`] wrote; `None` if there is no such file.
 pub fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path, format: &str) -> Result<Option<T>, ReadError> {
     let io = |source| ReadError::Io { file: path.to_owned(), source };
     if !disk.exists(path).map_err(io)? {

@@ -1,6 +1,7 @@
 //! openraft's own tests of storage, on our log and our state machine.
 
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::path::Path;
 use std::sync::Arc;

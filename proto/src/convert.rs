@@ -1,8 +1,8 @@
 //! Between the wire types and those of the sharding rules.
 
 use skv_sharding::{
-    ClusterId, Configuration, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision, Owner,
-    OwnerRange, Replica, ReplicaId, ShardId, ShardMap,
+    ClusterId, Configuration, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision,
+    Owner, OwnerRange, Replica, ReplicaId, ShardId, ShardMap,
 };
 
 use crate::{ShardOwner, v1};

@@ -93,7 +93,10 @@ pub enum Error {
         acked_below: u64,
     },
     /// The sequence number lies too far ahead.
-    #[error("sequence number {seq} is {} or more above {acked_below}, the lowest unacknowledged one", Error::WINDOW)]
+    #[error(
+        "sequence number {seq} is {} or more above {acked_below}, the lowest unacknowledged one",
+        Error::WINDOW
+    )]
     WindowExceeded {
         /// The request's sequence number.
         seq: u64,
@@ -128,7 +131,9 @@ fn display_leader(leader: Option<&Replica>) -> String {
 }
 
 fn display_owner(owner: Option<&ShardOwner>) -> String {
-    owner.map_or(String::new(), |o| format!("; shard {} belongs to {} since epoch {}", o.shard, o.group, o.epoch))
+    owner.map_or(String::new(), |o| {
+        format!("; shard {} belongs to {} since epoch {}", o.shard, o.group, o.epoch)
+    })
 }
 
 impl Error {
@@ -245,9 +250,7 @@ impl From<v1::Error> for Error {
             v1::Reason::Overloaded => Error::Overloaded(wire.message),
             v1::Reason::DiskFull => Error::DiskFull(wire.message),
             v1::Reason::Unavailable => Error::Unavailable(wire.message),
-            v1::Reason::StaleSequence => {
-                Error::StaleSequence { seq: wire.revision, acked_below: wire.floor }
-            }
+            v1::Reason::StaleSequence => Error::StaleSequence { seq: wire.revision, acked_below: wire.floor },
             v1::Reason::WindowExceeded => {
                 Error::WindowExceeded { seq: wire.revision, acked_below: wire.floor }
             }

@@ -45,5 +45,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
             eprintln!("{seed} of {} seeds", args.seeds);
         }
     }
-    if failed.is_empty() { Ok(()) } else { bail!("{} of {} seeds fail: {failed:?}", failed.len(), args.seeds) }
+    if failed.is_empty() {
+        Ok(())
+    } else {
+        bail!("{} of {} seeds fail: {failed:?}", failed.len(), args.seeds)
+    }
 }

@@ -82,16 +82,30 @@ impl MemoryDisk {
         }
     }
 
+    /// Ends the process that uses the disk: every later operation on this one fails.
+    /// Returns the disk as the next process finds it: with all that was written, synced
+    /// or not, and unsynced still.
+    #[must_use]
+    pub fn kill(&self) -> MemoryDisk {
+        let state = self.switch_off();
+        let tree = self.tree.lock().after_kill(&state);
+        MemoryDisk { tree: Arc::new(Mutex::new(tree)), state }
+    }
+
     /// Takes the power away: every later operation on this disk fails. Returns the disk as
     /// it is found afterwards. What was synced is there; of everything else, each sector
     /// and each name, `survives` decides.
     #[must_use]
     pub fn crash(&self, mut survives: impl FnMut() -> bool) -> MemoryDisk {
-        self.state.off.store(true, Ordering::SeqCst);
-        let faults = Faults { sync_gate: None, ..self.state.faults.lock().clone() };
-        let state = Arc::new(State { faults: Mutex::new(faults), ..State::default() });
+        let state = self.switch_off();
         let tree = self.tree.lock().after_crash(&mut survives, &state);
         MemoryDisk { tree: Arc::new(Mutex::new(tree)), state }
+    }
+
+    fn switch_off(&self) -> Arc<State> {
+        self.state.off.store(true, Ordering::SeqCst);
+        let faults = Faults { sync_gate: None, ..self.state.faults.lock().clone() };
+        Arc::new(State { faults: Mutex::new(faults), ..State::default() })
     }
 }
 
@@ -194,6 +208,25 @@ impl Tree {
                 *directory = Directory::default();
             }
         }
+    }
+
+    fn after_kill(&self, state: &Arc<State>) -> Tree {
+        let mut files: BTreeMap<*const MemoryFile, Arc<MemoryFile>> = BTreeMap::new();
+        let mut copy = |names: &BTreeMap<OsString, Node>| {
+            let copy = |(name, node): (&OsString, &Node)| {
+                let node = match node {
+                    Node::Directory(at) => Node::Directory(*at),
+                    Node::File(file) => {
+                        let copy = || Arc::new(file.after_kill(state));
+                        Node::File(files.entry(Arc::as_ptr(file)).or_insert_with(copy).clone())
+                    }
+                };
+                (name.clone(), node)
+            };
+            names.iter().map(copy).collect()
+        };
+        let copy = |d: &Directory| Directory { names: copy(&d.names), synced: copy(&d.synced) };
+        Tree { directories: self.directories.iter().map(copy).collect() }
     }
 
     fn after_crash(&self, survives: &mut impl FnMut() -> bool, state: &Arc<State>) -> Tree {
@@ -356,7 +389,7 @@ struct MemoryFile {
     state: Arc<State>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Content {
     bytes: Vec<u8>,
     synced_len: usize,
@@ -365,6 +398,12 @@ struct Content {
 }
 
 impl MemoryFile {
+    fn after_kill(&self, state: &Arc<State>) -> MemoryFile {
+        let content = self.content.lock().clone();
+        state.used.fetch_add(content.bytes.len() as u64, Ordering::Relaxed);
+        MemoryFile { content: Mutex::new(content), state: state.clone() }
+    }
+
     fn after_crash(&self, survives: &mut impl FnMut() -> bool, state: &Arc<State>) -> MemoryFile {
         let content = self.content.lock();
         let mut bytes = content.bytes.clone();
@@ -485,6 +524,26 @@ mod tests {
         assert_eq!(after.used(), 1200);
         assert!(file.write_all_at(&[0], 0).is_err(), "the old disk has no power");
         assert!(disk.list(Path::new("/")).is_err());
+    }
+
+    #[tokio::test]
+    async fn what_a_killed_process_did_not_sync_is_seen_and_not_durable() {
+        let disk = MemoryDisk::new();
+        let file = write(&disk, "/a", b"a");
+        file.sync().await.unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        file.write_all_at(b"b", 0).unwrap();
+        write(&disk, "/c", b"c");
+
+        let next = disk.kill();
+        assert!(file.write_all_at(b"x", 0).is_err());
+        assert_eq!(
+            (contents(&next, "/a"), contents(&next, "/c")),
+            (Some(b"b".to_vec()), Some(b"c".to_vec()))
+        );
+        assert_eq!(next.used(), 2);
+        let after = next.crash(|| false);
+        assert_eq!((contents(&after, "/a"), contents(&after, "/c")), (Some(b"a".to_vec()), None));
     }
 
     #[tokio::test]

@@ -108,7 +108,7 @@ mod tests {
         file.sync().await.unwrap();
         RealDisk.rename(&old, &new).unwrap();
         RealDisk.sync_dir(&dir).unwrap();
-        assert_eq!(RealDisk.list(&dir).unwrap(), [new.clone()]);
+        assert_eq!(RealDisk.list(&dir).unwrap(), std::slice::from_ref(&new));
 
         let file = RealDisk.open(&new).unwrap();
         let mut bytes = [9; 8];

@@ -1,11 +1,13 @@
 //! Opening a log: all of it is read and checked before anything of it is believed.
 
 use std::collections::VecDeque;
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::disk::Disk;
-use crate::log::entry::{LogId, Vote};
+use crate::log::entry::LogId;
 use crate::log::error::{Damage, OpenError};
 use crate::log::index::Index;
 use crate::log::record::{Position, Record};
@@ -18,7 +20,6 @@ use crate::log::vote::VoteFile;
 #[derive(Debug)]
 pub(super) struct Recovery {
     pub(super) vote_file: VoteFile,
-    pub(super) vote: Option<Vote>,
     pub(super) index: Index,
     pub(super) committed: Option<LogId>,
     /// All segments before the active one.
@@ -41,12 +42,13 @@ pub struct TornBatch {
 /// Reads the log in a directory, and erases what a torn batch left.
 pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> Result<Recovery, OpenError> {
     let numbers = list(disk, dir)?;
-    let (vote_file, replica, vote) = VoteFile::open(disk, dir)?;
+    let vote_file = VoteFile::open(disk, dir)?;
 
     let mut replay = Replay { index: Index::new(cache_limit), purged: None, committed: None };
     let mut segments = VecDeque::new();
     let mut active: Option<(Active, Scanned)> = None;
     let mut prepared = None;
+    let mut last = None;
     let mut bytes = Vec::new();
     for number in numbers {
         let path = Segment::path(dir, number);
@@ -54,7 +56,7 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
             return Err(Damage::new(&path, 0, "the segment is missing").into());
         }
         let segment = Segment::open(disk, &path, number, &mut bytes)?;
-        if segment.replica != replica {
+        if segment.replica != vote_file.replica() {
             return Err(segment.damage(0, "it belongs to another replica").into());
         }
         match active.as_ref().map(|(before, scanned)| (before, scanned.sealed)) {
@@ -71,6 +73,7 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
             _ => {}
         }
 
+        let segment = Arc::new(segment);
         let is_first = active.is_none();
         let mut highest = None;
         let scanned = scan(&segment, &bytes, |record, place| {
@@ -82,8 +85,11 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
         if is_first && scanned.next_batch == 1 {
             return Err(segment.damage(1, "the log's first batch is missing").into());
         }
-        let Scanned { next_sector, next_batch, .. } = scanned;
-        let now = Active { segment: Arc::new(segment), highest, next_sector, next_batch };
+        let Scanned { next_sector, next_batch, last_batch, .. } = scanned;
+        if next_batch > 1 {
+            last = Some((Arc::clone(&segment), last_batch..next_sector));
+        }
+        let now = Active { segment, highest, next_sector, next_batch };
         if let Some((Active { segment, highest, .. }, _)) = active.replace((now, scanned)) {
             segments.push_back(Older { segment, highest });
         }
@@ -102,20 +108,41 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
         return Err(first.damage(0, "entries from before this segment are missing").into());
     }
 
-    let mut dropped = None;
-    if let Some(sectors) = torn {
-        // Left alone, they would pass for damage behind the next batch.
-        let byte = |sector: u32| u64::from(sector) * SECTOR as u64;
-        let erased = write_zeros(&*segment.file, byte(sectors.start), byte(sectors.end)).await;
-        erased.map_err(OpenError::io(&segment.path))?;
-        dropped = Some(TornBatch { file: segment.path.clone(), offset: byte(active.next_sector) });
-    }
+    let io = OpenError::io(dir);
+    let torn = settle(disk, dir, &vote_file, last, &active, torn).await.map_err(io)?;
     let Replay { index, committed, .. } = replay;
-    Ok(Recovery { vote_file, vote, index, committed, segments, active, prepared, torn: dropped })
+    Ok(Recovery { vote_file, index, committed, segments, active, prepared, torn })
+}
+
+/// Makes durable what was read, and erases what a torn batch left.
+///
+/// The process that wrote the log may have ended, or its sync may have failed, with the
+/// last batch, vote or name in the system's memory only. All before that was synced.
+async fn settle(
+    disk: &dyn Disk,
+    dir: &Path,
+    vote_file: &VoteFile,
+    last_batch: Option<(Arc<Segment>, Range<u32>)>,
+    active: &Active,
+    torn: Option<Range<u32>>,
+) -> io::Result<Option<TornBatch>> {
+    let byte = |sector: u32| u64::from(sector) * SECTOR as u64;
+    disk.sync_dir(dir)?;
+    vote_file.save_again().await?;
+    if let Some((segment, sectors)) = last_batch {
+        let mut bytes = vec![0; sectors.len() * SECTOR];
+        segment.file.read_exact_at(&mut bytes, byte(sectors.start))?;
+        segment.file.write_all_at(&bytes, byte(sectors.start))?;
+        segment.file.sync().await?;
+    }
+    let Some(sectors) = torn else { return Ok(None) };
+    // Left alone, they would pass for damage behind the next batch.
+    write_zeros(&*active.segment.file, byte(sectors.start), byte(sectors.end)).await?;
+    Ok(Some(TornBatch { file: active.segment.path.clone(), offset: byte(active.next_sector) }))
 }
 
 /// The numbers of the segments, from the first to the last. Removes what preparing one left.
-fn list(disk: &dyn Disk, dir: &Path) -> Result<std::ops::Range<u32>, OpenError> {
+fn list(disk: &dyn Disk, dir: &Path) -> Result<Range<u32>, OpenError> {
     let mut numbers: Option<(u32, u32)> = None;
     for path in disk.list(dir).map_err(OpenError::io(dir))? {
         if path.extension().is_some_and(|e| e == "tmp") {

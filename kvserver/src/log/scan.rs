@@ -21,6 +21,8 @@ pub(super) struct Scanned {
     pub(super) next_sector: u32,
     /// Its number.
     pub(super) next_batch: u32,
+    /// Where the last whole batch begins.
+    pub(super) last_batch: u32,
     /// The salt of the next segment, if this one has ended.
     pub(super) sealed: Option<u64>,
     /// The sectors of a torn batch.
@@ -36,12 +38,13 @@ pub(super) fn scan(
 ) -> Result<Scanned, Damage> {
     let scanner = Scanner { segment, bytes };
     let mut payload = Vec::new();
-    let mut scanned = Scanned { next_sector: 1, next_batch: 1, sealed: None, torn: None };
+    let mut scanned = Scanned { next_sector: 1, next_batch: 1, last_batch: 1, sealed: None, torn: None };
     while scanned.next_sector < segment.sectors && scanned.sealed.is_none() {
         let Scanned { next_sector: at, next_batch: number, .. } = scanned;
         let Some(records) = scanner.batch(at, number, &mut payload)? else {
             break;
         };
+        scanned.last_batch = at;
         scanned.next_sector += batch::sectors_for(payload.len());
         scanned.next_batch += 1;
 
@@ -146,5 +149,73 @@ impl Scanner<'_> {
             }
         }
         Ok(torn)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+    use crate::disk::{Disk as _, MemoryDisk};
+    use crate::log::batch::Batch;
+    use crate::log::record::Position;
+
+    const SECTORS: u32 = 16;
+
+    fn segment() -> Segment {
+        let path = Path::new("/1.seg");
+        let file = MemoryDisk::new().create(path).unwrap();
+        Segment { path: path.to_owned(), file, replica: 1, number: 1, salt: 9, sectors: SECTORS }
+    }
+
+    /// A segment of batches with these numbers of sectors.
+    fn written(lengths: &[u32]) -> Vec<u8> {
+        let mut bytes = vec![0; SECTORS as usize * SECTOR];
+        let mut at = 1;
+        let mut batch = Batch::new();
+        for (&length, number) in lengths.iter().zip(1..) {
+            batch.clear();
+            if number == 1 {
+                batch.push(&Record::Position(Position::default()));
+            }
+            while batch::sectors_for(batch.len()) < length {
+                batch.push(&Record::TruncateFrom(0));
+            }
+            let sealed = batch.seal(9, at, number);
+            bytes[at as usize * SECTOR..][..sealed.len()].copy_from_slice(sealed);
+            at += length;
+        }
+        bytes
+    }
+
+    fn scanned(bytes: &[u8]) -> Result<Scanned, Damage> {
+        scan(&segment(), bytes, |_, _| Ok(()))
+    }
+
+    #[test]
+    fn a_batch_may_lack_sectors_only_if_no_later_one_has_any() {
+        let batches = [0, 1, 1, 2, 3, 3, 3, 4, 4];
+        let whole = written(&[1, 2, 1, 3, 2]);
+        for lost in 1..1_u32 << batches.len() {
+            let is_lost = |at: &usize| lost & (1 << at) != 0;
+            let mut bytes = whole.clone();
+            for at in (0..batches.len()).filter(is_lost) {
+                bytes[(1 + at) * SECTOR..][..SECTOR].fill(0);
+            }
+            let first_lost = (0..batches.len()).find(is_lost).map(|at| batches[at]);
+            let last_left = (0..batches.len()).rfind(|at| !is_lost(at)).map(|at| batches[at]);
+            let scanned = scanned(&bytes);
+            assert_eq!(scanned.is_ok(), last_left <= first_lost, "{lost:#b} lost: {scanned:?}");
+        }
+    }
+
+    #[test]
+    fn a_torn_batch_ends_where_its_header_says() {
+        let mut bytes = written(&[1, 2]);
+        bytes[3 * SECTOR..4 * SECTOR].fill(0);
+        assert_eq!(scanned(&bytes).unwrap().torn, Some(2..3));
+        sector::seal(&mut bytes[4 * SECTOR..5 * SECTOR], 9, 4, 2, false);
+        assert_eq!(scanned(&bytes).unwrap_err().offset, 4 * SECTOR as u64);
     }
 }

@@ -25,7 +25,7 @@ pub(super) async fn start(
     recovery: Recovery,
     opened: oneshot::Sender<Result<(Log, Recovered), OpenError>>,
 ) {
-    let Recovery { vote_file, vote, index, committed, segments, active, prepared, torn } = recovery;
+    let Recovery { vote_file, index, committed, segments, active, prepared, torn } = recovery;
     let (replica, sectors) = (active.segment.replica, active.segment.sectors);
     let failure = Failure::default();
     let close = CancellationToken::new();
@@ -37,7 +37,7 @@ pub(super) async fn start(
     let position = Position { purged: index.purged(), last: index.last(), committed };
     let files = segments.iter().map(|s| &s.segment).chain([&active.segment]);
     let segments_by_number = files.map(|s| (s.number, s.clone())).collect();
-    let state = Mutex::new(State { index, segments: segments_by_number, vote, committed });
+    let state = Mutex::new(State { index, segments: segments_by_number, vote: vote_file.vote(), committed });
     let shared = Arc::new(Shared { state, space: space.clone(), failure: failure.clone() });
 
     let (finished, running) = watch::channel(());

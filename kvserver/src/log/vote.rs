@@ -29,8 +29,8 @@ const SLOT: usize = 4096;
 #[derive(Debug)]
 pub(super) struct VoteFile {
     file: Arc<dyn DiskFile>,
-    replica: u64,
-    counter: u64,
+    /// The last vote.
+    newest: Slot,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -56,7 +56,7 @@ impl VoteFile {
         file.sync().await
     }
 
-    pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<(VoteFile, u64, Option<Vote>), OpenError> {
+    pub(super) fn open(disk: &dyn Disk, dir: &Path) -> Result<VoteFile, OpenError> {
         let path = Self::path(dir);
         let damage = |offset: usize, reason: &str| Damage::new(&path, offset as u64, reason);
         if !disk.exists(&path).map_err(OpenError::io(&path))? {
@@ -89,16 +89,34 @@ impl VoteFile {
             return Err(damage(0, "the two votes don't follow one another").into());
         }
         let newer = if a.counter > b.counter { a } else { b };
-        Ok((VoteFile { file, replica: a.replica, counter: newer.counter }, a.replica, newer.vote))
+        Ok(VoteFile { file, newest: newer })
+    }
+
+    pub(super) fn replica(&self) -> u64 {
+        self.newest.replica
+    }
+
+    pub(super) fn vote(&self) -> Option<Vote> {
+        self.newest.vote
     }
 
     /// Saves a vote, durably, over the one before the last.
     pub(super) async fn save(&mut self, vote: Vote) -> io::Result<()> {
-        let slot = Slot { replica: self.replica, counter: self.counter + 1, vote: Some(vote) };
-        self.file.write_all_at(&slot.encode(), slot.offset())?;
-        self.file.sync().await?;
-        self.counter = slot.counter;
+        let slot = Slot { counter: self.newest.counter + 1, vote: Some(vote), ..self.newest };
+        self.write(slot).await?;
+        self.newest = slot;
         Ok(())
+    }
+
+    /// Writes the last vote once more: the process that wrote it may have ended before it
+    /// was durable.
+    pub(super) async fn save_again(&self) -> io::Result<()> {
+        self.write(self.newest).await
+    }
+
+    async fn write(&self, slot: Slot) -> io::Result<()> {
+        self.file.write_all_at(&slot.encode(), slot.offset())?;
+        self.file.sync().await
     }
 }
 

@@ -1,7 +1,7 @@
 //! Damage is never taken for an unfinished write: every wrong byte, every cut, every
 //! missing or misplaced file is found, and named.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use kvserver::disk::{Disk as _, MemoryDisk};
 use kvserver::log::{Damage, OpenError, Vote};
@@ -127,6 +127,18 @@ async fn every_missing_file_is_found_but_the_one_that_was_only_prepared() {
         }
     }
     damage_of(&disk_with(&[]), "an empty directory").await;
+}
+
+#[tokio::test]
+async fn a_log_whose_last_segments_are_missing_is_found() {
+    let mut files = small_log().await;
+    let vote = files.pop().unwrap();
+    files.truncate(files.len() - 2);
+    let next = Path::new("/log/00000003.seg");
+    assert_eq!(files.last().unwrap().0, Path::new("/log/00000002.seg"));
+    files.push(vote);
+    let damage = damage_of(&disk_with(&files), "only an ended segment").await;
+    assert_eq!((damage.file.as_path(), damage.offset), (next, 0));
 }
 
 #[tokio::test]

@@ -2,6 +2,7 @@
 //! noticed, a full disk waited for.
 
 #![allow(missing_docs)]
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod damage;
 mod failure;

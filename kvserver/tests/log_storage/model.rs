@@ -30,6 +30,8 @@ enum Step {
     Sync(usize),
     /// Close and open.
     Restart,
+    /// Kill the process and open again; what wasn't synced is there, and must not vanish later.
+    Kill,
     /// Take the power away; what wasn't synced survives by chance.
     Crash(u64),
 }
@@ -44,6 +46,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => Just(Step::Commit),
         6 => (1..8_usize).prop_map(Step::Sync),
         1 => Just(Step::Restart),
+        2 => Just(Step::Kill),
         3 => any::<u64>().prop_map(Step::Crash),
     ]
 }
@@ -152,11 +155,7 @@ impl Run {
                 next.vote = Some(vote);
                 let saving = self.log().clone();
                 let saved = tokio::spawn(async move { saving.save_vote(vote).await });
-                while !saved.is_finished() {
-                    self.disk.let_sync(1);
-                    settle().await;
-                }
-                saved.await.unwrap().unwrap();
+                self.finish(saved).await.unwrap();
                 self.states.push(next);
                 self.acknowledged.store(self.states.len() - 1, Ordering::Relaxed);
             }
@@ -172,25 +171,44 @@ impl Run {
             }
             Step::Restart => {
                 let closed = tokio::spawn(close(self.log.take().unwrap()));
-                while !closed.is_finished() {
-                    self.disk.let_sync(1);
-                    settle().await;
-                }
+                self.finish(closed).await;
                 let last = self.now();
                 self.reopen(self.disk.clone()).await;
                 assert_eq!(self.now(), last, "closing a log writes all of it");
             }
+            Step::Kill => self.reopen(self.disk.kill()).await,
             Step::Crash(seed) => {
                 let mut rng = SmallRng::seed_from_u64(seed);
                 let disk = self.disk.crash(|| rng.next_u64() % 3 == 0);
+                // Opening is interrupted too, after some of its syncs.
+                disk.hold_syncs();
+                disk.let_sync(rng.next_u64() as usize % 5);
+                let opening = disk.clone();
+                tokio::spawn(async move { drop(open(&opening).await) });
+                settle().await;
+                let disk = disk.crash(|| rng.next_u64() % 3 == 0);
                 self.reopen(disk).await;
             }
         }
         assert_eq!(Model::of(self.log()).await, self.now());
     }
 
+    /// Lets the disk work until a task has ended.
+    async fn finish<T>(&self, task: tokio::task::JoinHandle<T>) -> T {
+        for _ in 0..10_000 {
+            if task.is_finished() {
+                return task.await.unwrap();
+            }
+            self.disk.let_sync(1);
+            settle().await;
+        }
+        panic!("the log doesn't come to an end")
+    }
+
     async fn reopen(&mut self, disk: MemoryDisk) {
-        let (log, _) = open(&disk).await.unwrap_or_else(|error| panic!("{error}"));
+        self.disk = disk.clone();
+        let opened = self.finish(tokio::spawn(async move { open(&disk).await })).await;
+        let (log, _) = opened.unwrap_or_else(|error| panic!("{error}"));
         let found = Model::of(&log).await;
         let acknowledged = self.acknowledged.load(Ordering::Relaxed);
         let at = self.states.iter().rposition(|state| *state == found);
@@ -202,9 +220,9 @@ impl Run {
         if let Some(committed) = log.committed() {
             assert!(Some(committed.index) <= log.last().map(|l| l.index), "committed {committed:?}");
         }
-        disk.hold_syncs();
+        self.disk.hold_syncs();
         self.committed = log.committed().map(|id| id.index);
-        (self.disk, self.log) = (disk, Some(log));
+        self.log = Some(log);
         self.states = vec![found];
         self.acknowledged = Arc::default();
     }

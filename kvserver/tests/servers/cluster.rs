@@ -25,7 +25,7 @@ use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
 
 /// How long a condition may take to come true on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 /// As small as the server allows, so that a disk is soon full.
 const SEGMENT_BYTES: u32 = 4 << 20;
 

@@ -10,7 +10,7 @@ const VALUE: usize = 64 << 10;
 /// More than a server's two segments hold.
 const PUTS: u32 = 200;
 const SHORT: Duration = Duration::from_millis(500);
-const LONG: Duration = Duration::from_secs(60);
+const LONG: Duration = Duration::from_mins(1);
 
 /// Puts keys until one is refused for want of space. Answers the acknowledged ones and the
 /// refused one. A put on its way when the first follower runs full may stay unanswered, and

@@ -1,5 +1,7 @@
 //! Whole servers in this process, on disks that can be filled, slowed and broken.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod cluster;
 mod full_disk;
 mod slow_and_failing_disk;

@@ -157,7 +157,9 @@ impl Cluster {
     fn heal(&mut self, fault: &Fault) {
         match fault {
             Fault::PowerLoss(servers) => {
-                servers.iter().for_each(|index| self.sim.bounce(server_name(*index)))
+                for index in servers {
+                    self.sim.bounce(server_name(*index));
+                }
             }
             Fault::Isolated(index) => {
                 for other in (0..SERVERS).filter(|other| other != index) {

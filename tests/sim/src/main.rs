@@ -42,7 +42,7 @@ fn main() -> anyhow::Result<ExitCode> {
     let rng = SmallRng::seed_from_u64(options.seed);
     let mut cluster = cluster::Cluster::start(options.seed, rng);
     let history = workload::start(&mut cluster, options.clients, options.ops);
-    cluster.run_with_faults(|| history.is_complete(), Duration::from_secs(600))?;
+    cluster.run_with_faults(|| history.is_complete(), Duration::from_mins(10))?;
 
     let events = history.events();
     for event in &events {

@@ -54,7 +54,7 @@ async fn run(client: u64, ops: u32, history: History) -> turmoil::Result {
     let mut options = Options::manager([MANAGER]);
     options.connector = Some(net::connector());
     options.seed = Some(kvserver::entropy::random_id());
-    options.deadline = Duration::from_secs(60);
+    options.deadline = Duration::from_mins(1);
     let clerk = Clerk::connect(options)?;
     let mut rng = SmallRng::seed_from_u64(kvserver::entropy::random_id());
     for count in 0..ops {

@@ -1,5 +1,7 @@
 //! A few seeds of the simulation, each in a process of its own.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 use std::process::{Command, Output};
 
 fn simulate(seed: u64) -> Output {
