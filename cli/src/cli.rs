@@ -1,12 +1,13 @@
-//! The commands, and how their outcome becomes an exit code.
+//! The commands, and how each is run.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::outcome::Outcome;
 use crate::target::Target;
 use crate::{append, bench, completions, delete, get, group, map, put, status, up, workload};
 
@@ -51,30 +52,6 @@ enum Command {
     #[command(subcommand)]
     Group(group::Command),
     Completions(completions::Args),
-}
-
-/// How a command ended that did its work.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// As asked.
-    Done,
-    /// Part of it failed; what, has been said.
-    Failed,
-    /// There is no such key.
-    NoSuchKey,
-    /// The key has another revision than demanded.
-    ConditionFailed,
-}
-
-impl From<Outcome> for ExitCode {
-    fn from(outcome: Outcome) -> Self {
-        match outcome {
-            Outcome::Done => ExitCode::SUCCESS,
-            Outcome::Failed => ExitCode::FAILURE,
-            Outcome::NoSuchKey => ExitCode::from(2),
-            Outcome::ConditionFailed => ExitCode::from(3),
-        }
-    }
 }
 
 /// Runs the command that these arguments name.
@@ -123,7 +100,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Workload(args) => workload::run(target, args).await,
         Command::Bench(args) => bench::run(target, &args).await,
         Command::Group(command) => group::run(target, command).await,
-        Command::Completions(args) => completions::run(&args),
+        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
 }
 
@@ -134,8 +111,6 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

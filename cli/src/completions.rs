@@ -1,9 +1,8 @@
 //! `skv completions`.
 
-use clap::CommandFactory as _;
 use clap_complete::Shell;
 
-use crate::cli::{Cli, Outcome};
+use crate::outcome::Outcome;
 
 /// Print the completions of a shell.
 #[derive(Debug, clap::Args)]
@@ -18,9 +17,9 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
+pub(crate) fn run(args: &Args, command: &mut clap::Command) -> anyhow::Result<Outcome> {
     let mut script = Vec::new();
-    clap_complete::generate(args.shell, &mut Cli::command(), "skv", &mut script);
+    clap_complete::generate(args.shell, command, "skv", &mut script);
     std::io::Write::write_all(&mut std::io::stdout(), &script)?;
     Ok(Outcome::Done)
 }

@@ -3,7 +3,7 @@
 use serde::Serialize;
 use skv_sharding::Revision;
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::put::not_changed;
 use crate::target::Target;

@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output::{self, Format, Output, Text};
 use crate::target::Target;
 

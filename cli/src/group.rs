@@ -5,7 +5,7 @@ use skv_proto::v1;
 use skv_sharding::{GroupId, Incarnation, ReplicaId};
 
 use crate::admin::{self, Member, is_leader};
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output;
 use crate::target::{Target, explain};
 

@@ -10,6 +10,7 @@ mod duration;
 mod get;
 mod group;
 mod map;
+mod outcome;
 mod output;
 mod put;
 mod status;

@@ -5,7 +5,7 @@ use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{ClusterId, GroupId, GroupUid, ReplicaId};
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::Target;
 

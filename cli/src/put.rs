@@ -3,7 +3,7 @@
 use serde::Serialize;
 use skv_sharding::Revision;
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::Target;
 use crate::value;

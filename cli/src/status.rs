@@ -7,7 +7,7 @@ use skv_proto::v1::ReplicaState;
 use skv_sharding::{ClusterId, GroupId, ReplicaId};
 
 use crate::admin::{self, Member, is_leader};
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::Target;
 

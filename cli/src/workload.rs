@@ -12,7 +12,7 @@ use skv_checker::{Event, HistoryWriter, Outcome as Ended};
 use skv_client::{Clerk, Error};
 use tokio::time::Instant;
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output;
 use crate::target::Target;
 

@@ -9,12 +9,12 @@ use skv_proto::v1::operation::Operation;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
-use crate::clerk::Inner;
 use crate::error::Error;
 use crate::options::Transport;
 use crate::pause::Backoff;
 use crate::routing::{GroupRoute, Member, Placement, Route};
 use crate::session::{After, Ticket};
+use crate::shared::Shared;
 use crate::transport::{Failure, Patience, Peer, Reply, Transmission};
 
 /// What is asked.
@@ -54,15 +54,17 @@ impl Request {
         self.key().len() + value + ENVELOPE
     }
 
-    fn operation(&self, id: Option<v1::RequestId>, direct: bool) -> Operation {
+    fn operation(&self, id: Option<v1::RequestId>, cluster_id: u64, direct: bool) -> Operation {
         match self.clone() {
-            Request::Get { key } => Operation::Get(v1::GetRequest { key, direct }),
+            Request::Get { key } => Operation::Get(v1::GetRequest { key, cluster_id, direct }),
             Request::Put { key, value, if_revision } => {
-                Operation::Put(v1::PutRequest { key, value, if_revision, id, direct })
+                Operation::Put(v1::PutRequest { key, value, if_revision, id, cluster_id, direct })
             }
-            Request::Append { key, args } => Operation::Append(v1::AppendRequest { key, args, id, direct }),
+            Request::Append { key, args } => {
+                Operation::Append(v1::AppendRequest { key, args, id, cluster_id, direct })
+            }
             Request::Delete { key, if_revision } => {
-                Operation::Delete(v1::DeleteRequest { key, if_revision, id, direct })
+                Operation::Delete(v1::DeleteRequest { key, if_revision, id, cluster_id, direct })
             }
         }
     }
@@ -70,7 +72,7 @@ impl Request {
 
 /// One call under way.
 pub(crate) struct Call<'a> {
-    clerk: &'a Inner,
+    clerk: &'a Shared,
     request: Request,
     deadline: Instant,
     ticket: Option<Ticket>,
@@ -96,7 +98,7 @@ enum Next {
 }
 
 impl<'a> Call<'a> {
-    pub(crate) fn new(clerk: &'a Inner, request: Request) -> Call<'a> {
+    pub(crate) fn new(clerk: &'a Shared, request: Request) -> Call<'a> {
         Call {
             clerk,
             request,
@@ -173,11 +175,11 @@ impl<'a> Call<'a> {
     async fn step(&mut self, placement: Placement) -> Next {
         match self.clerk.router.route(placement) {
             Route::Member(group, member, _probe) => {
-                let transmission = self.transmit(&member.peer, true).await;
+                let transmission = self.transmit(&member.peer, placement, true).await;
                 self.after_member(&group, &member, transmission)
             }
             Route::Forward(peer) => {
-                let transmission = self.transmit(&peer, false).await;
+                let transmission = self.transmit(&peer, placement, false).await;
                 match transmission {
                     Ok(reply) => Next::Done(Ok(reply)),
                     Err(Failure::Answered(error)) => match self.after_error(*error) {
@@ -208,10 +210,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    async fn transmit(&self, peer: &Peer, direct: bool) -> Transmission {
+    async fn transmit(&self, peer: &Peer, placement: Placement, direct: bool) -> Transmission {
         let patience = Patience { attempt: self.attempt_timeout, deadline: self.deadline };
         let id = self.ticket.as_ref().map(Ticket::request_id);
-        let operation = self.request.operation(id, direct);
+        let operation = self.request.operation(id, placement.cluster_id(), direct);
         match self.clerk.options.transport {
             Transport::Stream if direct => peer.send(operation, self.request.bytes(), patience).await,
             // Boxed: its many layers would make every call's future large.
@@ -237,7 +239,10 @@ impl<'a> Call<'a> {
                 Next::Again
             }
             Err(Failure::Answered(error)) => {
-                if matches!(*error, E::NotLeader { .. } | E::Unavailable(_) | E::Internal(_)) {
+                if matches!(
+                    *error,
+                    E::NotLeader { .. } | E::WrongIdentity(_) | E::Unavailable(_) | E::Internal(_)
+                ) {
                     group.failed(member);
                 }
                 self.after_error(*error)

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skv_sharding::Revision;
 use tokio::sync::Semaphore;
-use tokio::task::AbortHandle;
 
 use crate::call::{Call, Request};
 use crate::error::Error;
@@ -14,6 +13,7 @@ use crate::options::{Options, Target};
 use crate::pause::Jitter;
 use crate::routing::Router;
 use crate::session::Sessions;
+use crate::shared::Shared;
 use crate::transport::{self, Dialer, Pool, Reply};
 
 /// The answer to a get.
@@ -65,26 +65,12 @@ pub struct DeleteAnswer {
 /// future gives it up: a mutation may then have been applied, or not, at most once.
 #[derive(Clone)]
 pub struct Clerk {
-    inner: Arc<Inner>,
+    shared: Arc<Shared>,
 }
 
 impl fmt::Debug for Clerk {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Clerk").field(&self.inner.options).finish()
-    }
-}
-
-pub(crate) struct Inner {
-    pub(crate) options: Options,
-    pub(crate) router: Arc<Router>,
-    pub(crate) sessions: Arc<Sessions>,
-    pub(crate) in_flight: Semaphore,
-    background: Vec<AbortHandle>,
-}
-
-impl Drop for Inner {
-    fn drop(&mut self) {
-        self.background.iter().for_each(AbortHandle::abort);
+        f.debug_tuple("Clerk").field(&self.shared.options).finish()
     }
 }
 
@@ -111,14 +97,14 @@ impl Clerk {
         if !seeds_are_servers {
             background.push(tokio::spawn(Arc::clone(&router).watch(patience)).abort_handle());
         }
-        let inner = Inner {
+        let shared = Shared {
             sessions: Sessions::new(Arc::clone(&router), patience),
             in_flight: Semaphore::new(options.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             router,
             options,
             background,
         };
-        Ok(Clerk { inner: Arc::new(inner) })
+        Ok(Clerk { shared: Arc::new(shared) })
     }
 
     /// Reads a key: sees every write that was answered before this call began.
@@ -192,7 +178,7 @@ impl Clerk {
     }
 
     async fn call(&self, request: Request) -> Result<Reply, Error> {
-        Call::new(&self.inner, request).run().await
+        Call::new(&self.shared, request).run().await
     }
 }
 

@@ -17,6 +17,7 @@ mod options;
 mod pause;
 mod routing;
 mod session;
+mod shared;
 mod transport;
 
 pub use clerk::{AppendAnswer, Clerk, DeleteAnswer, GetAnswer, PutAnswer};

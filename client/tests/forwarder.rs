@@ -14,7 +14,8 @@ fn forwarder() -> Forwarder {
 }
 
 fn append() -> Operation {
-    Operation::Append(v1::AppendRequest { key: "k".into(), args: "x".into(), id: None, direct: true })
+    let append = v1::AppendRequest { key: "k".into(), args: "x".into(), direct: true, ..Default::default() };
+    Operation::Append(append)
 }
 
 #[tokio::test]
@@ -44,7 +45,7 @@ async fn a_read_is_asked_for_elsewhere() {
     let fake = Fake::group(2, 4);
     fake.rule(|seen| if seen.server == 0 { Fate::Break } else { Fate::Serve });
     let addresses = [fake.server(0), fake.server(1)];
-    let get = Operation::Get(v1::GetRequest { key: "k".into(), direct: true });
+    let get = Operation::Get(v1::GetRequest { key: "k".into(), direct: true, ..Default::default() });
     forwarder().forward(addresses.iter().map(String::as_str), &get).await.unwrap();
     assert_eq!(fake.seen().len(), 2);
 }

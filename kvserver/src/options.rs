@@ -69,6 +69,9 @@ pub struct Options {
     /// Times and sizes.
     #[command(flatten)]
     pub tuning: Tuning,
+    /// For tests: the disk has the faults that stand in this file.
+    #[arg(long, hide = true, conflicts_with = "memory_only")]
+    pub disk_faults: Option<PathBuf>,
 }
 
 /// The form of the log.

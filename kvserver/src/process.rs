@@ -14,7 +14,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::addresses::Addresses;
 use crate::clock::Clock;
-use crate::disk::{Disk, MemoryDisk, RealDisk};
+use crate::disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
 use crate::options::{LogFormat, Options};
 use crate::server::{self, Config};
 
@@ -38,10 +38,13 @@ fn start_log(format: LogFormat) {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
-    let (disk, data_dir): (Arc<dyn Disk>, PathBuf) = match &options.data_dir {
+    let (mut disk, data_dir): (Arc<dyn Disk>, PathBuf) = match &options.data_dir {
         Some(dir) => (Arc::new(RealDisk), dir.clone()),
         None => (Arc::new(MemoryDisk::default()), PathBuf::from("/")),
     };
+    if let Some(faults) = options.disk_faults {
+        disk = Arc::new(FaultyDisk::new(disk, faults));
+    }
     let _lock = options.data_dir.as_deref().map(lock).transpose()?;
 
     let client = listen("client", options.client_listen).await?;

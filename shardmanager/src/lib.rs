@@ -9,6 +9,7 @@ mod manager;
 mod metrics;
 mod options;
 mod process;
+mod published;
 pub mod record;
 pub mod rules;
 mod serve;
@@ -18,7 +19,8 @@ pub mod store;
 mod testing;
 mod wire;
 
-pub use manager::{Environment, Manager, OpenError, Published};
+pub use manager::{Environment, Manager, OpenError};
 pub use options::{LogFormat, Options};
 pub use process::{Error, run};
+pub use published::Published;
 pub use serve::{http_routes, serve};

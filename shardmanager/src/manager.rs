@@ -7,14 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skv_proto::{Error, v1};
-use skv_sharding::{GroupId, ShardMap};
+use skv_sharding::GroupId;
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
+use crate::published::Published;
 use crate::record::Record;
-use crate::rules::{self, Decision, Heard, Leader, Plan, Refusal, Registration, Settings};
+use crate::rules::{self, Decision, Heard, Plan, Refusal, Registration, Settings};
 use crate::store::{MapStore, StoreError, Version};
 use crate::wire;
 
@@ -62,17 +63,6 @@ pub enum OpenError {
         /// What the options say.
         configured: String,
     },
-}
-
-/// What is told about the cluster: the record, and who leads.
-#[derive(Debug)]
-pub struct Published {
-    /// The record.
-    pub record: Arc<Record>,
-    /// Who led each group when last heard of.
-    pub leaders: BTreeMap<GroupId, Leader>,
-    /// The record's map.
-    pub map: ShardMap,
 }
 
 /// A handle; clones share one manager.
@@ -316,19 +306,5 @@ impl Told {
         if before.as_ref() != Some(refusal) {
             warn!(%group, server = replica.server, replica = %replica.id, %refusal, "registration refused");
         }
-    }
-}
-
-impl Published {
-    /// The map as it is sent, with the leaders.
-    pub fn wire_map(&self) -> v1::ShardMap {
-        let mut map = v1::ShardMap::from(&self.map);
-        for group in &mut map.groups {
-            if let Some(leader) = self.leaders.get(&GroupId(group.id)) {
-                group.leader = leader.id.0;
-                group.leader_term = leader.term;
-            }
-        }
-        map
     }
 }

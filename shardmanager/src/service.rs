@@ -10,7 +10,8 @@ use skv_sharding::GroupId;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status};
 
-use crate::manager::{Manager, Published};
+use crate::manager::Manager;
+use crate::published::Published;
 use crate::wire;
 
 /// How many watches may be open at once. Each holds the newest map and nothing else.

@@ -8,7 +8,7 @@ mod meter;
 mod plan;
 mod report;
 
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::target::Target;
 use skv_client::{Clerk, Transport};
 

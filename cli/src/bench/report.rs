@@ -5,7 +5,7 @@ use serde::Serialize;
 
 use super::meter::Meter;
 use super::plan::{Args, Mix, Transport};
-use crate::cli::Outcome;
+use crate::outcome::Outcome;
 use crate::output::{self, Format};
 
 #[derive(Serialize)]

@@ -48,8 +48,15 @@ impl Layout {
 /// Where a key belongs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// In this one of so many shards.
-    Shard(ShardId, u32),
+    /// In a shard.
+    Shard {
+        /// Of this cluster.
+        cluster: ClusterId,
+        /// This one.
+        shard: ShardId,
+        /// Of so many.
+        of: u32,
+    },
     /// Only the servers know.
     Blind,
 }
@@ -57,14 +64,22 @@ pub(crate) enum Placement {
 impl Placement {
     pub(crate) fn layout(self) -> Layout {
         match self {
-            Placement::Shard(_, shards) => Layout::Shards(shards),
+            Placement::Shard { of, .. } => Layout::Shards(of),
             Placement::Blind => Layout::Blind,
+        }
+    }
+
+    /// The cluster that a request is meant for; 0 = whichever answers.
+    pub(crate) fn cluster_id(self) -> u64 {
+        match self {
+            Placement::Shard { cluster, .. } => cluster.0,
+            Placement::Blind => 0,
         }
     }
 
     pub(crate) fn lane(self) -> usize {
         match self {
-            Placement::Shard(shard, _) => shard.0 as usize,
+            Placement::Shard { shard, .. } => shard.0 as usize,
             Placement::Blind => 0,
         }
     }
@@ -147,8 +162,8 @@ impl Router {
         let Some(known) = known.as_ref() else {
             return Ok(self.blind.load(Ordering::Relaxed).then_some(Placement::Blind));
         };
-        let shards = known.owners.len() as u32;
-        Ok(Some(Placement::Shard(known.hash.shard(key, shards)?, shards)))
+        let of = known.owners.len() as u32;
+        Ok(Some(Placement::Shard { cluster: known.cluster, shard: known.hash.shard(key, of)?, of }))
     }
 
     /// Waits until keys can be placed.
@@ -201,7 +216,7 @@ impl Router {
     }
 
     fn owner(&self, placement: Placement) -> Option<Arc<GroupRoute>> {
-        let Placement::Shard(shard, _) = placement else { return None };
+        let Placement::Shard { shard, .. } = placement else { return None };
         let known = self.known.read();
         let known = known.as_ref()?;
         let owner = known.owners.get(shard.0 as usize)?;

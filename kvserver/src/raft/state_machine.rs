@@ -14,7 +14,7 @@ use crate::disk::{self, Disk};
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::raft::wire::{Wire as _, WireError};
 use crate::snapshot::{OpenError, SnapshotDir, SnapshotFile};
-use crate::store::{Applied, ApplyError, Restore, Restored, Store, StoreView};
+use crate::store::{Applied, ApplyError, Restored, Store, StoreView};
 
 type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
@@ -112,7 +112,7 @@ pub fn meta_of(snapshot: &SnapshotFile) -> Result<SnapshotMeta, WireError> {
 
 /// Reads the whole state from a snapshot. Blocks.
 fn read(snapshot: &SnapshotFile, store: &Store) -> Result<Restored, OpenError> {
-    let mut restore = Restore::of(store);
+    let mut restore = store.begin_restore();
     snapshot.read(|item| restore.add(item).map_err(|e| e.to_string()))?;
     restore.finish().map_err(|e| OpenError::Damaged {
         file: snapshot.path().to_owned(),

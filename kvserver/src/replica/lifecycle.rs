@@ -8,27 +8,21 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::storage::RaftLogStorage as _;
 use parking_lot::Mutex;
-use skv_sharding::{Replica as Member, ReplicaId};
+use skv_sharding::ReplicaId;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::admission::Orders;
 use super::config::raft_config;
-use super::data_dir::{DataDir, OpenError, Opened};
+use super::data_dir::{OpenError, Opened};
 use super::propose::ProposerParts;
 use super::{
-    Belongs, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running, State,
-    registration,
+    Belongs, Environment, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running,
+    State, registration,
 };
-use crate::addresses::{Addresses, Listener};
-use crate::clock::Clock;
-use crate::disk::{self, Disk};
+use crate::disk;
 use crate::entropy;
-use crate::manager::Manager;
-use crate::map_copy::MapCopy;
-use crate::net::Dial;
-use crate::options::Tuning;
 use crate::raft::full_peers::FullPeers;
 use crate::raft::header::Place;
 use crate::raft::log_store::LogStore;
@@ -37,58 +31,6 @@ use crate::store::Store;
 
 /// How long a stopping replica waits for its Raft to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-
-/// What all replicas of a server share.
-#[derive(Clone)]
-pub struct Environment {
-    /// The server's name.
-    pub server: String,
-    /// What tells this run of the server from others.
-    pub instance: String,
-    /// Where users reach it.
-    pub client_address: String,
-    /// Where servers reach it.
-    pub peer_address: String,
-    /// Times and sizes.
-    pub tuning: Tuning,
-    /// The disk.
-    pub disk: Arc<dyn Disk>,
-    /// The replicas' directories.
-    pub data: DataDir,
-    /// The wall clock.
-    pub clock: Clock,
-    /// Where servers are.
-    pub addresses: Arc<Addresses>,
-    /// How they are reached.
-    pub dial: Dial,
-    /// The shard manager.
-    pub manager: Manager,
-    /// The copy of the shard map.
-    pub map: Arc<MapCopy>,
-}
-
-impl Environment {
-    /// This server's replica of some group, as others see it.
-    pub(super) fn replica(&self, id: ReplicaId) -> Member {
-        Member {
-            id,
-            server: self.server.clone(),
-            client_address: self.client_address.clone(),
-            peer_address: self.peer_address.clone(),
-            instance: self.instance.clone(),
-        }
-    }
-
-    /// A member of one of our groups, as far as it is known here.
-    pub(super) fn member(&self, id: ReplicaId, server: String) -> Member {
-        if server == self.server {
-            return self.replica(id);
-        }
-        let known = |listener| self.addresses.known(&server, listener).unwrap_or_default();
-        let (client_address, peer_address) = (known(Listener::Client), known(Listener::Peer));
-        Member { id, server, client_address, peer_address, instance: String::new() }
-    }
-}
 
 /// A replica can't go on, and the server with it.
 #[derive(Debug, thiserror::Error)]

@@ -4,6 +4,7 @@
 mod admission;
 mod config;
 mod data_dir;
+mod environment;
 mod handover;
 mod leader;
 mod lifecycle;
@@ -28,9 +29,10 @@ use tokio_util::sync::CancellationToken;
 
 use admission::Orders;
 pub use data_dir::{Belongs, DataDir, Identity};
+pub use environment::Environment;
 pub use handover::HandoverError;
 pub use leader::LeaderHints;
-pub use lifecycle::{Environment, Failed, run};
+pub use lifecycle::{Failed, run};
 pub use propose::{Answer, Proposer};
 pub use read::ReadBarrier;
 pub use readiness::Readiness;

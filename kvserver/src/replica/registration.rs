@@ -9,7 +9,7 @@ use skv_sharding::{MapRevision, Replica, ReplicaId};
 
 use super::admission::Orders;
 use super::data_dir::Belongs;
-use super::lifecycle::Environment;
+use super::environment::Environment;
 use super::{Identity, Running};
 use crate::raft::types::ServerName;
 

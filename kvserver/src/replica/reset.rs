@@ -13,7 +13,7 @@ use openraft::{EntryPayload, Membership};
 use skv_proto::Error;
 use skv_sharding::{Incarnation, ReplicaId};
 
-use super::lifecycle::Environment;
+use super::environment::Environment;
 use super::{Belongs, Identity, Running};
 use crate::raft::types::{LeaderId, LogId, ServerName, SnapshotMeta, StoredMembership, Vote};
 use crate::store::encode_reset;

@@ -11,7 +11,7 @@ use skv_proto::v1::answer::Answer;
 use skv_proto::v1::command::Kind;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
-use skv_sharding::ShardId;
+use skv_sharding::{ClusterId, ShardId};
 
 use crate::map_copy::MapCopy;
 use crate::metrics::Metrics;
@@ -106,7 +106,7 @@ impl Operations {
         let operation =
             operation.ok_or_else(|| Error::InvalidArgument("the operation is of an unknown kind".into()))?;
         let (running, shard) = self.place(key_of(&operation))?;
-        check_size(&running, &operation)?;
+        check(&running, &operation)?;
         let share = match shares.iter().position(|share| Arc::ptr_eq(&share.running, &running)) {
             Some(index) => &mut shares[index],
             None => shares.push_mut(Share::of(running)),
@@ -212,14 +212,20 @@ fn key_of(operation: &Operation) -> &Bytes {
     }
 }
 
-fn check_size(running: &Running, operation: &Operation) -> Result<(), Error> {
+/// Whether an operation is meant for this cluster, and within its limits.
+fn check(running: &Running, operation: &Operation) -> Result<(), Error> {
     let Some(facts) = running.store.facts() else { return Ok(()) };
     let key = key_of(operation).len() as u64;
-    let value = match operation {
-        Operation::Put(put) => put.value.len() as u64,
-        Operation::Append(append) => append.args.len() as u64,
-        Operation::Get(_) | Operation::Delete(_) => 0,
+    let (cluster, value) = match operation {
+        Operation::Get(get) => (get.cluster_id, 0),
+        Operation::Put(put) => (put.cluster_id, put.value.len() as u64),
+        Operation::Append(append) => (append.cluster_id, append.args.len() as u64),
+        Operation::Delete(delete) => (delete.cluster_id, 0),
     };
+    if cluster != 0 && cluster != facts.cluster.0 {
+        let (meant, ours) = (ClusterId(cluster), facts.cluster);
+        return Err(Error::WrongIdentity(format!("the request is for cluster {meant}, this is {ours}")));
+    }
     if key > facts.limits.max_key_bytes {
         let limit = facts.limits.max_key_bytes;
         return Err(Error::InvalidArgument(format!("the key has {key} bytes, the limit is {limit}")));

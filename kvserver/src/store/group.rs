@@ -14,8 +14,9 @@ use skv_sharding::{Epoch, Incarnation, Revision, ShardId};
 
 use crate::store::entry::{ApplyError, decode};
 use crate::store::facts::{Facts, RecordError};
+use crate::store::founded::Founded;
 use crate::store::shard::{Context, Shard};
-use crate::store::view::{Restored, StoreView};
+use crate::store::view::{Restore, Restored, StoreView};
 use crate::store::{Applied, Outcome, Rejection};
 
 /// A buffer larger than this isn't kept between entries.
@@ -42,29 +43,6 @@ impl fmt::Debug for Store {
 /// Where the applier puts records together.
 #[derive(Default)]
 struct Scratch(Vec<u8>);
-
-/// A group that knows who it is.
-#[derive(Debug)]
-pub(super) struct Founded {
-    pub(super) facts: Arc<Facts>,
-    /// One for each shard of the cluster; `None`: another group owns it. A reader and the
-    /// applier meet here only.
-    pub(super) shards: Box<[RwLock<Option<Shard>>]>,
-}
-
-impl Founded {
-    pub(super) fn new(facts: Facts) -> Self {
-        let shards = (0..facts.shards).map(|_| RwLock::new(None)).collect();
-        Self { facts: Arc::new(facts), shards }
-    }
-
-    fn owned<'a, T>(&'a self, of: impl Fn(&Shard) -> T + 'a) -> impl Iterator<Item = (ShardId, T)> + 'a {
-        (0..)
-            .map(ShardId)
-            .zip(&self.shards)
-            .filter_map(move |(id, shard)| Some((id, of(shard.read().as_ref()?))))
-    }
-}
 
 /// How much a store holds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
@@ -175,9 +153,9 @@ impl Store {
         StoreView::new(self.time(), self.founded.read().as_ref())
     }
 
-    /// The hash seed, for a [`Restored`] state that this store can take over.
-    pub(super) fn hasher(&self) -> FixedState {
-        self.hasher.clone()
+    /// Begins to put together a state that this store can take over. The store isn't touched.
+    pub fn begin_restore(&self) -> Restore {
+        Restore::new(self.hasher.clone())
     }
 
     /// Replaces the whole state by one that was restored from a view.

@@ -8,6 +8,7 @@ mod answer;
 mod buckets;
 mod entry;
 mod facts;
+mod founded;
 mod group;
 mod record;
 mod sessions;

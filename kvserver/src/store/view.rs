@@ -10,11 +10,11 @@ use skv_sharding::{Epoch, Revision, ShardId};
 
 use crate::store::buckets::Buckets;
 use crate::store::facts::{Facts, RecordError};
-use crate::store::group::Founded;
+use crate::store::founded::Founded;
 use crate::store::record::Record;
 use crate::store::sessions::{Decided, Decision, Session, SessionId, Sessions};
 use crate::store::shard::Shard;
-use crate::store::{Answer, KeyValue, Store};
+use crate::store::{Answer, KeyValue};
 
 /// The state of a group between two entries, shared with the store bucket by bucket.
 #[derive(Debug)]
@@ -98,7 +98,7 @@ pub struct Restore {
     shard: Option<(v1::ShardState, Shard)>,
 }
 
-/// A state that [`Store::restore`] takes.
+/// A state that [`Store::restore`](super::Store::restore) takes.
 #[derive(Debug)]
 pub struct Restored {
     pub(super) time: u64,
@@ -106,9 +106,9 @@ pub struct Restored {
 }
 
 impl Restore {
-    /// For this store, which isn't touched.
-    pub fn of(store: &Store) -> Self {
-        Self { hasher: store.hasher(), group: None, shard: None }
+    /// For the store that hashes its keys so.
+    pub(super) fn new(hasher: FixedState) -> Self {
+        Self { hasher, group: None, shard: None }
     }
 
     /// Adds the next item.

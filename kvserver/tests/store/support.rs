@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "the test of memory uses a part of it")]
 
 use bytes::Bytes;
-use kvserver::store::{Applied, Outcome, Restore, Store, encode_batch, encode_found};
+use kvserver::store::{Applied, Outcome, Store, encode_batch, encode_found};
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::command::Kind;
@@ -125,7 +125,7 @@ pub(crate) fn shard_state(store: &Store, shard: u32) -> v1::ShardState {
 /// A store with another hash seed that went through a snapshot's items.
 pub(crate) fn restored(store: &Store, seed: u64) -> Store {
     let copy = Store::new(seed);
-    let mut restore = Restore::of(&copy);
+    let mut restore = copy.begin_restore();
     for item in store.view().into_items() {
         let item = v1::SnapshotItem::decode(Bytes::from(item.encode_to_vec())).unwrap();
         restore.add(item).unwrap();

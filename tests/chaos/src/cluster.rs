@@ -5,11 +5,11 @@ use std::process::{Output, Stdio};
 
 use skv_client::{Clerk, Options};
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
-use skv_proto::v1::{GetShardMapRequest, ReplicaState, ReplicaStatus, ShardMap};
+use skv_proto::v1::{GetShardMapRequest, ReplicaState, ReplicaStatus, ShardMap, SnapshotRequest};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{Process, eventually, free_port, programs, status};
+use crate::{Process, call_admin, eventually, free_port, programs, status};
 
 /// The shape of a cluster. Small files and quick decisions, so that tests see many of them.
 #[derive(Debug, Clone)]
@@ -80,6 +80,12 @@ impl Server {
     pub async fn ready(&self) -> ReplicaStatus {
         let what = format!("{} is ready", self.name);
         eventually(&what, || async { self.replica().await.filter(|replica| replica.ready) }).await
+    }
+
+    /// Lets it write a snapshot, and drop the log that this covers.
+    pub async fn take_snapshot(&self) {
+        let mut admin = call_admin(&self.peer_address).await.expect("the server answers");
+        admin.snapshot(SnapshotRequest { group: self.group }).await.expect("a snapshot can be written");
     }
 
     /// Removes all its files, as if its disk had been replaced. It must not run.

@@ -50,6 +50,9 @@ async fn sixty_four_values_of_a_mebibyte_in_one_shard() {
     // A new replica gets all of it as a snapshot, and can lead with it.
     let old = cluster.servers[0].ready().await.replica;
     cluster.servers[0].process.kill();
+    for server in &cluster.servers[1..] {
+        server.take_snapshot().await;
+    }
     cluster.servers[0].wipe();
     cluster.servers[0].process.start();
     let new = cluster.servers[0].ready().await;
@@ -82,7 +85,7 @@ async fn append(kv: &mut KvClient<Channel>, session: SessionId) -> Result<Append
         key: b"once".to_vec().into(),
         args: b"x".to_vec().into(),
         id: Some(first_request_of(session)),
-        direct: false,
+        ..AppendRequest::default()
     };
     Ok(kv.append(request).await?.into_inner())
 }
@@ -140,7 +143,7 @@ async fn a_hundred_thousand_sessions_stay_within_the_bound() {
     // The first session is long forgotten. Its late duplicate must not be applied again.
     let late = append(&mut kv, first).await.expect_err("the session has expired");
     assert!(matches!(Error::from_status(&late), Some(Error::SessionExpired { .. })), "{late:?}");
-    let get = GetRequest { key: b"once".to_vec().into(), direct: false };
+    let get = GetRequest { key: b"once".to_vec().into(), ..GetRequest::default() };
     assert_eq!(kv.get(get).await.expect("it is read").into_inner().value, "xx");
     for server in &cluster.servers {
         let what = format!("{} has applied everything", server.name);

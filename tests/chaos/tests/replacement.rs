@@ -33,6 +33,9 @@ async fn a_server_on_an_empty_directory_is_admitted_as_a_new_replica() {
         let before = cluster.servers[index].ready().await;
         cluster.servers[index].process.kill();
         cluster.servers[index].wipe();
+        for other in [(index + 1) % 3, (index + 2) % 3] {
+            cluster.servers[other].take_snapshot().await;
+        }
         cluster.servers[index].process.start();
         let new = replaced(&cluster, index, before.replica).await;
         let after = cluster.servers[index].ready().await;

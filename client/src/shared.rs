@@ -1,0 +1,24 @@
+//! What all clones of a clerk, and all their calls, share.
+
+use std::sync::Arc;
+
+use tokio::sync::Semaphore;
+use tokio::task::AbortHandle;
+
+use crate::options::Options;
+use crate::routing::Router;
+use crate::session::Sessions;
+
+pub(crate) struct Shared {
+    pub(crate) options: Options,
+    pub(crate) router: Arc<Router>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) in_flight: Semaphore,
+    pub(crate) background: Vec<AbortHandle>,
+}
+
+impl Drop for Shared {
+    fn drop(&mut self) {
+        self.background.iter().for_each(AbortHandle::abort);
+    }
+}

@@ -1,0 +1,66 @@
+//! What all replicas of a server share.
+
+use std::sync::Arc;
+
+use skv_sharding::{Replica, ReplicaId};
+
+use super::data_dir::DataDir;
+use crate::addresses::{Addresses, Listener};
+use crate::clock::Clock;
+use crate::disk::Disk;
+use crate::manager::Manager;
+use crate::map_copy::MapCopy;
+use crate::net::Dial;
+use crate::options::Tuning;
+
+/// What all replicas of a server share.
+#[derive(Clone)]
+pub struct Environment {
+    /// The server's name.
+    pub server: String,
+    /// What tells this run of the server from others.
+    pub instance: String,
+    /// Where users reach it.
+    pub client_address: String,
+    /// Where servers reach it.
+    pub peer_address: String,
+    /// Times and sizes.
+    pub tuning: Tuning,
+    /// The disk.
+    pub disk: Arc<dyn Disk>,
+    /// The replicas' directories.
+    pub data: DataDir,
+    /// The wall clock.
+    pub clock: Clock,
+    /// Where servers are.
+    pub addresses: Arc<Addresses>,
+    /// How they are reached.
+    pub dial: Dial,
+    /// The shard manager.
+    pub manager: Manager,
+    /// The copy of the shard map.
+    pub map: Arc<MapCopy>,
+}
+
+impl Environment {
+    /// This server's replica of some group, as others see it.
+    pub(super) fn replica(&self, id: ReplicaId) -> Replica {
+        Replica {
+            id,
+            server: self.server.clone(),
+            client_address: self.client_address.clone(),
+            peer_address: self.peer_address.clone(),
+            instance: self.instance.clone(),
+        }
+    }
+
+    /// A member of one of our groups, as far as it is known here.
+    pub(super) fn member(&self, id: ReplicaId, server: String) -> Replica {
+        if server == self.server {
+            return self.replica(id);
+        }
+        let known = |listener| self.addresses.known(&server, listener).unwrap_or_default();
+        let (client_address, peer_address) = (known(Listener::Client), known(Listener::Peer));
+        Replica { id, server, client_address, peer_address, instance: String::new() }
+    }
+}

@@ -1,0 +1,35 @@
+//! What everybody is told about the cluster.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use skv_proto::v1;
+use skv_sharding::{GroupId, ShardMap};
+
+use crate::record::Record;
+use crate::rules::Leader;
+
+/// What is told about the cluster: the record, and who leads.
+#[derive(Debug)]
+pub struct Published {
+    /// The record.
+    pub record: Arc<Record>,
+    /// Who led each group when last heard of.
+    pub leaders: BTreeMap<GroupId, Leader>,
+    /// The record's map.
+    pub map: ShardMap,
+}
+
+impl Published {
+    /// The map as it is sent, with the leaders.
+    pub fn wire_map(&self) -> v1::ShardMap {
+        let mut map = v1::ShardMap::from(&self.map);
+        for group in &mut map.groups {
+            if let Some(leader) = self.leaders.get(&GroupId(group.id)) {
+                group.leader = leader.id.0;
+                group.leader_term = leader.term;
+            }
+        }
+        map
+    }
+}
