@@ -133,19 +133,18 @@ impl Metrics {
     }
 
     /// Counts answers.
-    pub fn count(&self, answers: &[v1::Answer]) {
+    pub fn count<'a>(&self, answers: impl IntoIterator<Item = &'a Answer>) {
         let mut counts = [0; 4];
         for answer in answers {
-            match &answer.answer {
-                Some(Answer::Get(_)) => counts[0] += 1,
-                Some(Answer::Put(_)) => counts[1] += 1,
-                Some(Answer::Append(_)) => counts[2] += 1,
-                Some(Answer::Delete(_)) => counts[3] += 1,
-                Some(Answer::Error(error)) => {
+            match answer {
+                Answer::Get(_) => counts[0] += 1,
+                Answer::Put(_) => counts[1] += 1,
+                Answer::Append(_) => counts[2] += 1,
+                Answer::Delete(_) => counts[3] += 1,
+                Answer::Error(error) => {
                     let reason = error.reason().as_str_name().trim_start_matches("REASON_").to_owned();
                     self.failed.get_or_create(&ReasonLabels { reason }).inc();
                 }
-                None => {}
             }
         }
         for (counter, count) in self.answered.iter().zip(counts) {
@@ -178,7 +177,7 @@ pub struct Timer {
 
 impl Timer {
     /// Counts the answers and the time that they took.
-    pub fn finish(&self, answers: &[v1::Answer]) {
+    pub fn finish<'a>(&self, answers: impl IntoIterator<Item = &'a Answer>) {
         self.metrics.count(answers);
         self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
     }

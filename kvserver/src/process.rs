@@ -21,11 +21,11 @@ use crate::server::{self, Config};
 /// Runs the process until SIGTERM or SIGINT.
 pub fn run(options: Options) -> anyhow::Result<()> {
     start_log(options.log_format);
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    let mut runtime = skv_client::runtime();
     if let Some(threads) = options.worker_threads {
         runtime.worker_threads(threads.into());
     }
-    runtime.enable_all().build().context("starting the runtime")?.block_on(serve(options))
+    runtime.build().context("starting the runtime")?.block_on(serve(options))
 }
 
 fn start_log(format: LogFormat) {

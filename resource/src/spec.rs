@@ -50,7 +50,8 @@ pub enum Placement {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Server {
-    /// How many threads serve requests; by default one per processor.
+    /// How many threads serve requests. By default one per processor; where `skv up` runs all
+    /// servers on one machine, those of a group share its processors.
     #[schemars(range(min = 1, max = 1024))]
     pub worker_threads: Option<u16>,
     /// Print the input and the result of every operation.

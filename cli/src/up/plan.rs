@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use skv_resource::{LogFormat, ShardedKv};
+use skv_resource::{LogFormat, ShardedKv, ShardedKvSpec};
 
 use super::binaries::Binaries;
 use super::data_dir::{log_file, member_dir};
@@ -16,13 +16,14 @@ pub(super) struct Launch {
     pub(super) log: PathBuf,
 }
 
-/// How to start one member.
+/// How to start one member on a machine of so many processors.
 pub(super) fn launch(
     resource: &ShardedKv,
     record: &Record,
     member: &Member,
     dir: &Path,
     binaries: &Binaries,
+    processors: u32,
 ) -> Launch {
     let mut line = CommandLine::default();
     let log_format = match resource.spec.server.log_format {
@@ -39,7 +40,7 @@ pub(super) fn launch(
         }
         Role::Server { peer_port, .. } => {
             line.option("--peer-listen", loopback(*peer_port));
-            server_arguments(&mut line, resource, record, member, &data_dir);
+            server_arguments(&mut line, resource, record, member, &data_dir, processors);
             &binaries.server
         }
     };
@@ -66,6 +67,7 @@ fn server_arguments(
     record: &Record,
     member: &Member,
     data_dir: &Path,
+    processors: u32,
 ) {
     let spec = &resource.spec;
     line.option("--server", &member.name);
@@ -77,9 +79,7 @@ fn server_arguments(
         line.option("--shard-manager", manager);
     }
     line.option("--peers", peers(record, member));
-    if let Some(threads) = spec.server.worker_threads {
-        line.option("--worker-threads", threads);
-    }
+    line.option("--worker-threads", worker_threads(spec, processors));
     if spec.server.log_operations {
         line.flag("--log-operations");
     }
@@ -91,6 +91,12 @@ fn server_arguments(
     } else {
         line.option("--data-dir", data_dir.display());
     }
+}
+
+/// The servers of a group share this machine's processors: threads beyond them would only
+/// wait for each other.
+fn worker_threads(spec: &ShardedKvSpec, processors: u32) -> u32 {
+    spec.server.worker_threads.map_or_else(|| processors.div_ceil(spec.replicas), u32::from)
 }
 
 /// All members of the same group, each `NAME=CLIENT/PEER`.
@@ -134,7 +140,7 @@ mod tests {
         }
         let binaries = Binaries { manager: "/bin/shardmanager".into(), server: "/bin/kvserver".into() };
         let member = record.members.iter().find(|member| member.name == name).unwrap();
-        let launch = launch(&resource, &record, member, Path::new("/data"), &binaries);
+        let launch = launch(&resource, &record, member, Path::new("/data"), &binaries, 4);
         assert_eq!(launch.log, Path::new("/data/logs").join(format!("{name}.log")));
         launch.arguments
     }
@@ -173,6 +179,7 @@ mod tests {
                 "--client-listen=127.0.0.1:6",
                 "--shard-manager=127.0.0.1:1",
                 "--peers=demo-g1-0=127.0.0.1:6/127.0.0.1:8",
+                "--worker-threads=4",
                 "--heartbeat-ms=50",
                 "--election-timeout-ms=250",
                 "--snapshot-log-bytes=67108864",
@@ -187,6 +194,7 @@ mod tests {
             ),
             "{of_three:?}"
         );
+        assert!(of_three.contains(&"--worker-threads=2".to_owned()), "{of_three:?}");
     }
 
     #[test]

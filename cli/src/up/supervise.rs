@@ -61,8 +61,12 @@ pub(super) async fn run(
     let mut signals = Signals::new()?;
     record.supervisor = ProcessId::of(std::process::id());
     dir.save(&record)?;
-    let launches: Vec<Launch> =
-        record.members.iter().map(|member| launch(resource, &record, member, dir.path(), binaries)).collect();
+    let processors = std::thread::available_parallelism().map_or(1, usize::from) as u32;
+    let launches: Vec<Launch> = record
+        .members
+        .iter()
+        .map(|member| launch(resource, &record, member, dir.path(), binaries, processors))
+        .collect();
     screen.begin(record.members.iter().map(|member| member.name.clone()));
     let (stop, stop_receiver) = watch::channel(Stop::Nothing);
     let (ready, mut all_ready) = mpsc::channel(record.members.len());

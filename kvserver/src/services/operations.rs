@@ -30,6 +30,13 @@ pub struct Operations {
     log: bool,
 }
 
+/// What an operation comes down to.
+enum Task {
+    Write(v1::Command),
+    /// Of this key.
+    Read(Bytes),
+}
+
 /// What one replica has to do of a batch.
 struct Share {
     running: Arc<Running>,
@@ -52,73 +59,89 @@ impl Operations {
 
     /// Carries one operation out.
     pub async fn one(&self, operation: Operation) -> Answer {
-        let operation = v1::Operation { id: 0, operation: Some(operation) };
-        let (mut answers, pending) = self.many(vec![operation]);
-        for more in pending {
-            answers.extend(more.await);
+        let input = self.log.then(|| Input(&operation).to_string());
+        let timer = self.metrics.timer();
+        let answer = match self.assign(operation) {
+            Ok((running, Task::Write(command))) => {
+                let answers = write(running, self.map.clone(), vec![command], vec![0]).await;
+                let answer = answers.into_iter().next().and_then(|answer| answer.answer);
+                answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
+            }
+            Ok((running, Task::Read(key))) => match running.barrier.pass().await {
+                Ok(()) => read_applied(&running, &self.map, &key),
+                Err(problem) => error(problem),
+            },
+            Err(problem) => error(problem),
+        };
+        timer.finish([&answer]);
+        if let Some(input) = input {
+            print(&input, &answer);
         }
-        let answer = answers.pop().and_then(|answer| answer.answer);
-        answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
+        answer
     }
 
     /// Carries operations out: the answers that are known at once, and futures of the
     /// others, so that reads don't wait for writes.
     pub fn many(&self, operations: Vec<v1::Operation>) -> (Answers, Vec<BoxFuture<'static, Answers>>) {
+        let logged = self.log.then(|| Arc::new(Logged::new(&operations)));
         let mut shares: Vec<Share> = Vec::new();
-        let mut answers = Vec::new();
-        let mut logged = self.log.then(|| Logged::new(&operations));
+        let mut refused = Vec::new();
         for v1::Operation { id, operation } in operations {
-            if let Err(problem) = self.add(&mut shares, id, operation) {
-                answers.push(v1::Answer { id, answer: Some(error(problem)) });
+            let assigned = operation
+                .ok_or_else(|| Error::InvalidArgument("the operation is of an unknown kind".into()))
+                .and_then(|operation| self.assign(operation));
+            let (running, task) = match assigned {
+                Ok(assigned) => assigned,
+                Err(problem) => {
+                    refused.push(v1::Answer { id, answer: Some(error(problem)) });
+                    continue;
+                }
+            };
+            let share = match shares.iter().position(|share| Arc::ptr_eq(&share.running, &running)) {
+                Some(index) => &mut shares[index],
+                None => shares.push_mut(Share::of(running)),
+            };
+            match task {
+                Task::Write(command) => {
+                    share.commands.push(command);
+                    share.command_ids.push(id);
+                }
+                Task::Read(key) => share.reads.push((id, key)),
             }
         }
+        self.metrics.count(answers_in(&refused));
         if let Some(logged) = &logged {
-            logged.print(&answers);
+            logged.print(&refused);
         }
-        let mut pending: Vec<BoxFuture<'static, Answers>> = Vec::with_capacity(2);
+
+        let finish = |answers: BoxFuture<'static, Answers>| {
+            let (timer, logged) = (self.metrics.timer(), logged.clone());
+            let finish = move |answers: &Answers| {
+                timer.finish(answers_in(answers));
+                if let Some(logged) = &logged {
+                    logged.print(answers);
+                }
+            };
+            answers.inspect(finish).boxed()
+        };
+        let mut pending = Vec::with_capacity(2);
         for Share { running, commands, command_ids, reads } in shares {
             if !commands.is_empty() {
                 let write = write(running.clone(), self.map.clone(), commands, command_ids);
-                pending.push(write.boxed());
+                pending.push(finish(write.boxed()));
             }
             if !reads.is_empty() {
-                pending.push(read(running, self.map.clone(), reads).boxed());
+                pending.push(finish(read(running, self.map.clone(), reads).boxed()));
             }
         }
-        let metrics = self.metrics.clone();
-        if let Some(logged) = logged.take() {
-            let logged = Arc::new(logged);
-            let print = |future: BoxFuture<'static, Answers>| {
-                let logged = logged.clone();
-                future.inspect(move |answers| logged.print(answers)).boxed()
-            };
-            pending = pending.into_iter().map(print).collect();
-        }
-        metrics.count(&answers);
-        let count = |future: BoxFuture<'static, Answers>| {
-            let timer = metrics.timer();
-            future.inspect(move |answers| timer.finish(answers)).boxed()
-        };
-        (answers, pending.into_iter().map(count).collect())
+        (refused, pending)
     }
 
-    fn add(&self, shares: &mut Vec<Share>, id: u64, operation: Option<Operation>) -> Result<(), Error> {
-        let operation =
-            operation.ok_or_else(|| Error::InvalidArgument("the operation is of an unknown kind".into()))?;
+    /// Which replica has to do what.
+    fn assign(&self, operation: Operation) -> Result<(Arc<Running>, Task), Error> {
         let (running, shard) = self.place(key_of(&operation))?;
         check(&running, &operation)?;
-        let share = match shares.iter().position(|share| Arc::ptr_eq(&share.running, &running)) {
-            Some(index) => &mut shares[index],
-            None => shares.push_mut(Share::of(running)),
-        };
-        match command(shard, operation) {
-            Ok(command) => {
-                share.commands.push(command);
-                share.command_ids.push(id);
-            }
-            Err(get) => share.reads.push((id, get.key)),
-        }
-        Ok(())
+        Ok((running, task(shard, operation)))
     }
 
     /// The replica on this server that owns the key's shard. Only a first look: ownership is
@@ -190,17 +213,19 @@ async fn read(running: Arc<Running>, map: Arc<MapCopy>, reads: Vec<(u64, Bytes)>
         let refuse = |(id, _)| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) };
         return reads.into_iter().map(refuse).collect();
     }
-    let get = |(id, key): (u64, Bytes)| {
-        let answer = match running.store.get(&key) {
-            Ok(Some((value, revision))) => {
-                Answer::Get(v1::GetResponse { value, found: true, revision: revision.0 })
-            }
-            Ok(None) => Answer::Get(v1::GetResponse::default()),
-            Err(rejection) => rejected(rejection, &running, &map, &key),
-        };
-        v1::Answer { id, answer: Some(answer) }
-    };
+    let get = |(id, key): (u64, Bytes)| v1::Answer { id, answer: Some(read_applied(&running, &map, &key)) };
     reads.into_iter().map(get).collect()
+}
+
+/// What a key has in what is applied by now.
+fn read_applied(running: &Running, map: &MapCopy, key: &[u8]) -> Answer {
+    match running.store.get(key) {
+        Ok(Some((value, revision))) => {
+            Answer::Get(v1::GetResponse { value, found: true, revision: revision.0 })
+        }
+        Ok(None) => Answer::Get(v1::GetResponse::default()),
+        Err(rejection) => rejected(rejection, running, map, key),
+    }
 }
 
 fn key_of(operation: &Operation) -> &Bytes {
@@ -237,15 +262,18 @@ fn check(running: &Running, operation: &Operation) -> Result<(), Error> {
     Ok(())
 }
 
-/// A mutation as it goes into the log; a Get comes back as it is.
-fn command(shard: ShardId, operation: Operation) -> Result<v1::Command, v1::GetRequest> {
+fn task(shard: ShardId, operation: Operation) -> Task {
     let (kind, key, value, if_revision, id) = match operation {
-        Operation::Get(get) => return Err(get),
+        Operation::Get(get) => return Task::Read(get.key),
         Operation::Put(put) => (Kind::Put, put.key, put.value, put.if_revision, put.id),
         Operation::Append(append) => (Kind::Append, append.key, append.args, None, append.id),
         Operation::Delete(delete) => (Kind::Delete, delete.key, Bytes::new(), delete.if_revision, delete.id),
     };
-    Ok(v1::Command { kind: kind as i32, shard: shard.0, key, value, if_revision, id })
+    Task::Write(v1::Command { kind: kind as i32, shard: shard.0, key, value, if_revision, id })
+}
+
+fn answers_in(answers: &[v1::Answer]) -> impl Iterator<Item = &Answer> {
+    answers.iter().filter_map(|answer| answer.answer.as_ref())
 }
 
 /// The inputs of operations, kept to be printed with their results.
@@ -260,10 +288,14 @@ impl Logged {
     fn print(&self, answers: &[v1::Answer]) {
         for v1::Answer { id, answer } in answers {
             if let (Some(input), Some(answer)) = (self.0.get(id), answer) {
-                tracing::info!(target: "operation", "{input} -> {}", Output(answer));
+                print(input, answer);
             }
         }
     }
+}
+
+fn print(input: &str, answer: &Answer) {
+    tracing::info!(target: "operation", "{input} -> {}", Output(answer));
 }
 
 struct Input<'a>(&'a Operation);
