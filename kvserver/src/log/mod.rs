@@ -219,16 +219,22 @@ impl Log {
         self.send(Op::Append { entries, generation: state.index.generation(), done })
     }
 
-    /// Drops the entries after an index, or all of them.
-    pub fn truncate_after(&self, index: Option<u64>) -> io::Result<()> {
+    /// Drops the entries after an index, or all of them; durable when this returns: the
+    /// snapshot that is installed next may contradict them.
+    pub async fn truncate_after(&self, index: Option<u64>) -> io::Result<()> {
         self.shared().failure.check()?;
-        let mut state = self.shared().state.lock();
-        let from = index.map_or(0, |index| index + 1).max(state.index.range().start);
-        if from >= state.index.range().end {
-            return Ok(());
+        let (done, dropped) = oneshot::channel();
+        {
+            let mut state = self.shared().state.lock();
+            let from = index.map_or(0, |index| index + 1).max(state.index.range().start);
+            if from >= state.index.range().end {
+                return Ok(());
+            }
+            state.index.truncate_from(from);
+            let done = Box::new(|result| drop(done.send(result)));
+            self.send(Op::TruncateFrom { index: from, last: state.index.last(), done })?;
         }
-        state.index.truncate_from(from);
-        self.send(Op::TruncateFrom { index: from, last: state.index.last() })
+        dropped.await.map_err(|_| closed())?
     }
 
     /// Gives up the entries up to one, which may lie beyond the last.

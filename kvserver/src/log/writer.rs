@@ -37,6 +37,7 @@ pub(super) enum Op {
     TruncateFrom {
         index: u64,
         last: Option<LogId>,
+        done: Callback,
     },
     Purge(LogId),
     Vote {
@@ -76,8 +77,10 @@ impl Writer {
             }
             if let Some(error) = &failed {
                 let refused = queued.filter_map(|op| match op {
-                    Op::Append { done, .. } | Op::Vote { done, .. } => Some(done),
-                    Op::TruncateFrom { .. } | Op::Purge(_) => None,
+                    Op::Append { done, .. } | Op::TruncateFrom { done, .. } | Op::Vote { done, .. } => {
+                        Some(done)
+                    }
+                    Op::Purge(_) => None,
                 });
                 for done in self.waiting.drain(..).chain(refused) {
                     done(Err(io::Error::new(error.kind(), error.to_string())));
@@ -100,7 +103,8 @@ impl Writer {
                     self.waiting.push(done);
                     added?;
                 }
-                Op::TruncateFrom { index, last } => {
+                Op::TruncateFrom { index, last, done } => {
+                    self.waiting.push(done);
                     self.add(&Record::TruncateFrom(index)).await?;
                     self.position.last = last;
                 }

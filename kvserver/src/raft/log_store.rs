@@ -81,7 +81,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> io::Result<()> {
-        self.0.truncate_after(last_log_id.map(|id| id.index))
+        self.0.truncate_after(last_log_id.map(|id| id.index)).await
     }
 
     async fn purge(&mut self, log_id: LogId) -> io::Result<()> {

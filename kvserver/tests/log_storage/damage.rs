@@ -20,7 +20,7 @@ async fn small_log() -> Files {
         append(&log, vec![entry(1, index, 700)]).await.unwrap();
     }
     append(&log, vec![entry(1, 4, 0), entry(1, 5, 1), entry(1, 6, 2500)]).await.unwrap();
-    log.truncate_after(Some(4)).unwrap();
+    log.truncate_after(Some(4)).await.unwrap();
     log.save_vote(Vote { term: 2, candidate: 4, committed: true }).await.unwrap();
     for index in 5..12 {
         append(&log, vec![entry(2, index, 600)]).await.unwrap();

@@ -65,7 +65,7 @@ async fn a_failed_sync_fails_everything_after_it_too() {
 
     disk.set_sync_error(None);
     assert!(append(&log, vec![entry(1, 4, 10)]).await.is_err(), "what is on disk is unknown");
-    assert!(log.truncate_after(None).is_err());
+    assert!(log.truncate_after(None).await.is_err());
     assert!(log.purge(id(1, 0)).is_err());
     assert!(log.save_committed(Some(id(1, 0))).is_err());
     assert!(log.save_vote(Vote { term: 1, candidate: 2, committed: false }).await.is_err());

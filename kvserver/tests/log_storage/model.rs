@@ -132,11 +132,18 @@ impl Run {
             }
             Step::Truncate(count) => {
                 self.term += 1;
+                let before = next.entries.len();
                 for _ in 0..count {
                     next.entries.pop_back_if(|(id, _)| Some(id.index) > self.committed);
                 }
-                self.log().truncate_after(next.last().map(|last| last.index)).unwrap();
+                if next.entries.len() == before {
+                    return;
+                }
+                let (truncating, last) = (self.log().clone(), next.last().map(|last| last.index));
+                let truncated = tokio::spawn(async move { truncating.truncate_after(last).await });
+                self.finish(truncated).await.unwrap();
                 self.states.push(next);
+                self.acknowledged.store(self.states.len() - 1, Ordering::Relaxed);
             }
             Step::Purge(count) => {
                 let Some(last) = next.last() else { return };

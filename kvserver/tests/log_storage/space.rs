@@ -56,7 +56,7 @@ async fn on_a_full_disk_votes_and_what_opens_a_term_still_find_room() {
     let mut next = fill(&log, 0).await;
     for term in 2..6 {
         log.save_vote(Vote { term, candidate: 1, committed: true }).await.unwrap();
-        log.truncate_after(Some(next - 2)).unwrap();
+        log.truncate_after(Some(next - 2)).await.unwrap();
         append(&log, vec![entry(term, next - 1, 0), entry(term, next, 0)]).await.unwrap();
         next += 1;
     }

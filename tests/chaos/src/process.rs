@@ -77,9 +77,13 @@ impl Process {
         self.signal(Signal::CONT);
     }
 
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.as_ref().expect("the process runs").id()
+    }
+
     fn signal(&self, signal: Signal) {
-        let id = self.child.as_ref().expect("the process runs").id();
-        let pid = Pid::from_raw(i32::try_from(id).expect("a pid fits")).expect("a pid isn't 0");
+        let pid = Pid::from_raw(i32::try_from(self.id()).expect("a pid fits")).expect("a pid isn't 0");
         kill_process(pid, signal).expect("a child can be signalled");
     }
 
