@@ -19,6 +19,10 @@ mod up;
 mod value;
 mod workload;
 
+/// A busy clerk allocates as much as a server does.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> std::process::ExitCode {
     cli::run(std::env::args_os())
 }

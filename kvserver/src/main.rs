@@ -4,6 +4,10 @@ use std::process::ExitCode;
 
 use clap::Parser as _;
 
+/// A request allocates many small pieces, and what one thread allocates another frees.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match kvserver::process::run(kvserver::options::Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,

@@ -58,7 +58,7 @@ pub struct Options {
 
 impl Default for Options {
     fn default() -> Self {
-        Options { segment_bytes: 16 << 20, cache_bytes: 32 << 20 }
+        Options { segment_bytes: 16 << 20, cache_bytes: 16 << 20 }
     }
 }
 
