@@ -46,12 +46,12 @@ async fn leader_killed() {
         eprintln!("kill {} of {KILLS}: {:.0} ms", kill + 1, away[kill]);
     }
     away.sort_by(f64::total_cmp);
-    let at = |share: f64| away[((KILLS as f64 * share).ceil() as usize).clamp(1, KILLS) - 1];
+    let at = |percent: usize| away[(KILLS * percent).div_ceil(100).clamp(1, KILLS) - 1];
     println!(
         "{}",
         json!({
             "measured": "leader killed to next acknowledged write, ms",
-            "kills": KILLS, "p50": at(0.5), "p99": at(0.99), "max": at(1.0),
+            "kills": KILLS, "p50": at(50), "p99": at(99), "max": at(100),
         })
     );
 }
