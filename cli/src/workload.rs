@@ -1,5 +1,6 @@
 //! `skv workload`: clients that each pick a random request on a random key, again and again.
 
+use std::borrow::Cow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -8,8 +9,8 @@ use anyhow::Context as _;
 use futures::future::join_all;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use skv_checker::{Event, HistoryWriter, Outcome as Ended};
-use skv_client::{Clerk, Error};
+use skv_checker::{Event, HistoryWriter, Outcome as Ended, RecordedClerk};
+use skv_client::Clerk;
 use tokio::time::Instant;
 
 use crate::outcome::Outcome;
@@ -106,6 +107,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
 
 impl Run {
     async fn client(self: Arc<Self>, client: u64, clerk: Clerk, mut random: SmallRng) -> anyhow::Result<()> {
+        let clerk = RecordedClerk::new(client, clerk, || self.now());
         for _ in 0..self.args.ops {
             if self.stop.load(Ordering::Relaxed) {
                 break;
@@ -114,11 +116,7 @@ impl Run {
                 Some(key) => key.clone(),
                 None => format!("K{}", random.random_range(1..=self.args.keys)),
             };
-            let event = match random.random_range(0..3) {
-                0 => self.get(client, &clerk, key).await?,
-                1 => self.put(client, &clerk, key).await?,
-                _ => self.append(client, &clerk, key).await?,
-            };
+            let event = self.call(&clerk, &key, &mut random).await?;
             let counter = match event.outcome {
                 Ended::Ok => &self.counts.answered,
                 Ended::Refused => &self.counts.refused,
@@ -132,50 +130,32 @@ impl Run {
         Ok(())
     }
 
-    async fn get(&self, client: u64, clerk: &Clerk, key: String) -> anyhow::Result<Event> {
-        let event = Event::get(client, key.clone(), self.now());
-        match clerk.get(key.clone()).await {
-            Ok(answer) => {
-                let value = String::from_utf8_lossy(&answer.value).into_owned();
-                self.say(client, &format!("Get {key}"), &format!("{value:?}"))?;
-                Ok(event.got(value, answer.revision.0, self.now()))
+    /// A request in words, what came of it in words, and as an event.
+    async fn call<Now: Fn() -> u64>(
+        &self,
+        clerk: &RecordedClerk<Now>,
+        key: &str,
+        random: &mut SmallRng,
+    ) -> anyhow::Result<Event> {
+        let number = clerk.client().to_string();
+        let (request, event, answer) = match random.random_range(0..3) {
+            0 => {
+                let (event, answer) = clerk.get(key).await;
+                (format!("Get {key}"), event, answer.map(|answer| format!("{:?}", lossy(&answer.value))))
             }
-            Err(error) => self.failed(client, &format!("Get {key}"), event, &error),
-        }
-    }
-
-    async fn put(&self, client: u64, clerk: &Clerk, key: String) -> anyhow::Result<Event> {
-        let event = Event::put(client, key.clone(), client.to_string(), self.now());
-        let request = format!("Put {key} \"{client}\"");
-        match clerk.put(key, client.to_string()).await {
-            Ok(answer) => {
-                self.say(client, &request, "success")?;
-                Ok(event.stored(answer.success, answer.revision.0, self.now()))
+            1 => {
+                let (event, answer) = clerk.put(key, &number, None).await;
+                (format!("Put {key} {number:?}"), event, answer.map(|_| "success".to_owned()))
             }
-            Err(error) => self.failed(client, &request, event, &error),
-        }
-    }
-
-    async fn append(&self, client: u64, clerk: &Clerk, key: String) -> anyhow::Result<Event> {
-        let event = Event::append(client, key.clone(), client.to_string(), self.now());
-        let request = format!("Append {key} \"{client}\"");
-        match clerk.append(key, client.to_string()).await {
-            Ok(answer) => {
-                let old = String::from_utf8_lossy(&answer.old_value).into_owned();
-                self.say(client, &request, &format!("{old:?} before"))?;
-                Ok(event.appended(old, answer.found, answer.revision.0, self.now()))
+            _ => {
+                let (event, answer) = clerk.append(key, &number).await;
+                let before = answer.map(|answer| format!("{:?} before", lossy(&answer.old_value)));
+                (format!("Append {key} {number:?}"), event, before)
             }
-            Err(error) => self.failed(client, &request, event, &error),
-        }
-    }
-
-    fn failed(&self, client: u64, request: &str, event: Event, error: &Error) -> anyhow::Result<Event> {
-        self.say(client, request, &format!("failed: {error}"))?;
-        Ok(match error {
-            Error::AlreadyApplied { revision } => event.already_applied(revision.0, self.now()),
-            Error::OutcomeUnknown(_) | Error::Deadline(_) => event.unknown(self.now()),
-            Error::Invalid(_) | Error::Refused(_) | Error::Unreachable(_) => event.refused(self.now()),
-        })
+        };
+        let answer = answer.unwrap_or_else(|error| format!("failed: {error}"));
+        self.say(clerk.client(), &request, &answer)?;
+        Ok(event)
     }
 
     fn say(&self, client: u64, request: &str, answer: &str) -> anyhow::Result<()> {
@@ -189,4 +169,8 @@ impl Run {
     fn now(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
     }
+}
+
+fn lossy(bytes: &[u8]) -> Cow<'_, str> {
+    String::from_utf8_lossy(bytes)
 }

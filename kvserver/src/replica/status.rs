@@ -32,7 +32,11 @@ impl Replica {
 
     /// `Err` says what keeps it from being ready.
     pub fn ready(&self) -> Result<(), String> {
-        self.running().map_err(|e| e.to_string())?.ready()
+        match self.state() {
+            State::Waiting { reason: problem, .. } | State::Broken(problem) => Err(problem),
+            State::Stopped => Err("the server is stopping".into()),
+            State::Running(running) => running.ready(),
+        }
     }
 }
 

@@ -4,12 +4,10 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use skv_checker::{Event, Op, Outcome, Token, judge};
+use skv_checker::{Event, Op, Outcome, RecordedClerk, Token, judge};
 use skv_client::{Clerk, Error};
-use skv_sharding::Revision;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
@@ -69,8 +67,7 @@ impl Recorder {
 /// One client: each of its calls stands in the history, however it ends.
 #[derive(Debug)]
 pub struct Client {
-    id: u64,
-    clerk: Clerk,
+    clerk: RecordedClerk<Box<dyn Fn() -> u64 + Send + Sync>>,
     recorder: Arc<Recorder>,
     tokens: u64,
 }
@@ -78,22 +75,12 @@ pub struct Client {
 impl Client {
     /// A client of this number, which must be its own.
     pub fn new(id: u64, clerk: Clerk, recorder: &Arc<Recorder>) -> Client {
-        Client { id, clerk, recorder: Arc::clone(recorder), tokens: 0 }
+        let clock = Arc::clone(recorder);
+        let clerk = RecordedClerk::new(id, clerk, Box::new(move || clock.now()) as _);
+        Client { clerk, recorder: Arc::clone(recorder), tokens: 0 }
     }
 
-    fn record<T>(
-        &self,
-        call: Event,
-        answer: Result<T, Error>,
-        answered: impl FnOnce(Event, T, u64) -> Event,
-    ) -> Outcome {
-        let now = self.recorder.now();
-        let event = match answer {
-            Ok(answer) => answered(call, answer, now),
-            Err(Error::AlreadyApplied { revision }) => call.already_applied(revision.0, now),
-            Err(Error::Refused(_) | Error::Invalid(_) | Error::Unreachable(_)) => call.refused(now),
-            Err(Error::OutcomeUnknown(_) | Error::Deadline(_)) => call.unknown(now),
-        };
+    fn record<T>(&self, (event, _): (Event, Result<T, Error>)) -> Outcome {
         let outcome = event.outcome;
         self.recorder.add(event);
         outcome
@@ -101,42 +88,24 @@ impl Client {
 
     /// Reads a key.
     pub async fn get(&self, key: &str) -> Outcome {
-        let call = Event::get(self.id, key, self.recorder.now());
-        let answer = self.clerk.get(key.to_owned()).await;
-        self.record(call, answer, |call, answer, now| call.got(text(&answer.value), answer.revision.0, now))
+        self.record(self.clerk.get(key).await)
     }
 
     /// Appends this client's next token to a key.
     pub async fn append_token(&mut self, key: &str) -> Outcome {
-        let token = Token { client: self.id, number: self.tokens }.to_string();
+        let token = Token { client: self.clerk.client(), number: self.tokens }.to_string();
         self.tokens += 1;
-        let call = Event::append(self.id, key, &token, self.recorder.now());
-        let answer = self.clerk.append(key.to_owned(), token).await;
-        self.record(call, answer, |call, answer, now| {
-            call.appended(text(&answer.old_value), answer.found, answer.revision.0, now)
-        })
+        self.record(self.clerk.append(key, &token).await)
     }
 
     /// Replaces the value of a key, under a condition if there is one.
     pub async fn put(&self, key: &str, value: &str, if_revision: Option<u64>) -> Outcome {
-        let call = Event::put(self.id, key, value, self.recorder.now());
-        let (call, answer) = match if_revision {
-            None => (call, self.clerk.put(key.to_owned(), value.to_owned()).await),
-            Some(revision) => (
-                call.if_revision(revision),
-                self.clerk.put_if(key.to_owned(), value.to_owned(), Revision(revision)).await,
-            ),
-        };
-        self.record(call, answer, |call, answer, now| call.stored(answer.success, answer.revision.0, now))
+        self.record(self.clerk.put(key, value, if_revision).await)
     }
 
     /// Removes a key.
     pub async fn delete(&self, key: &str) -> Outcome {
-        let call = Event::delete(self.id, key, self.recorder.now());
-        let answer = self.clerk.delete(key.to_owned()).await;
-        self.record(call, answer, |call, answer, now| {
-            call.deleted(answer.success, answer.found, answer.revision.0, now)
-        })
+        self.record(self.clerk.delete(key).await)
     }
 
     /// One call of a random kind: tokens are appended to some keys; others are put,
@@ -152,7 +121,7 @@ impl Client {
             return;
         }
         let key = format!("values-{index}");
-        let value = format!("{}-{}", self.id, rng.random::<u32>());
+        let value = format!("{}-{}", self.clerk.client(), rng.random::<u32>());
         match rng.random_range(0..6) {
             0 | 1 => self.get(&key).await,
             2 | 3 => self.put(&key, &value, None).await,
@@ -160,10 +129,6 @@ impl Client {
             _ => self.delete(&key).await,
         };
     }
-}
-
-fn text(bytes: &Bytes) -> String {
-    String::from_utf8_lossy(bytes).into_owned()
 }
 
 /// Clients that call at random until they are told to stop.

@@ -6,6 +6,7 @@
 //! needed: the search understands every operation, and the count names the lost or doubled
 //! token.
 
+mod clerk;
 mod event;
 mod file;
 mod fingerprint;
@@ -16,6 +17,7 @@ mod report;
 mod search;
 mod tokens;
 
+pub use clerk::RecordedClerk;
 pub use event::{Event, Op, Outcome};
 pub use file::{HistoryError, HistoryWriter, read_history};
 pub use judge::{Finding, KeyReport, Options, Verdict, judge};

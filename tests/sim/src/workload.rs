@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
-use skv_checker::{Event, Token};
-use skv_client::{Clerk, Error, Options};
+use skv_checker::{Event, RecordedClerk, Token};
+use skv_client::{Clerk, Options};
 
 use crate::cluster::{Cluster, MANAGER};
 use crate::net;
@@ -55,53 +55,18 @@ async fn run(client: u64, ops: u32, history: History) -> turmoil::Result {
     options.connector = Some(net::connector());
     options.seed = Some(kvserver::entropy::random_id());
     options.deadline = Duration::from_mins(1);
-    let clerk = Clerk::connect(options)?;
+    let clerk = RecordedClerk::new(client, Clerk::connect(options)?, now);
     let mut rng = SmallRng::seed_from_u64(kvserver::entropy::random_id());
     for count in 0..ops {
         let key = format!("k{}", rng.random_range(0..KEYS));
+        let token = Token { client, number: count.into() }.to_string();
         let event = match rng.random_range(0..10) {
-            0..4 => get(&clerk, client, key).await,
-            4..9 => append(&clerk, client, key, count).await,
-            _ => put(&clerk, client, key, count).await,
+            0..4 => clerk.get(&key).await.0,
+            4..9 => clerk.append(&key, &token).await.0,
+            _ => clerk.put(&key, &token, None).await.0,
         };
         history.push(event);
         tokio::time::sleep(Duration::from_millis(rng.random_range(0..200))).await;
     }
     Ok(())
-}
-
-async fn get(clerk: &Clerk, client: u64, key: String) -> Event {
-    let event = Event::get(client, key.clone(), now());
-    match clerk.get(key).await {
-        Ok(a) => event.got(String::from_utf8_lossy(&a.value), a.revision.0, now()),
-        Err(error) => failed(event, &error),
-    }
-}
-
-async fn put(clerk: &Clerk, client: u64, key: String, count: u32) -> Event {
-    let value = Token { client, number: count.into() }.to_string();
-    let event = Event::put(client, key.clone(), value.clone(), now());
-    match clerk.put(key, value).await {
-        Ok(a) => event.stored(a.success, a.revision.0, now()),
-        Err(error) => failed(event, &error),
-    }
-}
-
-async fn append(clerk: &Clerk, client: u64, key: String, count: u32) -> Event {
-    let token = Token { client, number: count.into() }.to_string();
-    let event = Event::append(client, key.clone(), token.clone(), now());
-    match clerk.append(key, token).await {
-        Ok(a) => event.appended(String::from_utf8_lossy(&a.old_value), a.found, a.revision.0, now()),
-        Err(error) => failed(event, &error),
-    }
-}
-
-fn failed(event: Event, error: &Error) -> Event {
-    match error {
-        Error::AlreadyApplied { revision } => event.already_applied(revision.0, now()),
-        Error::OutcomeUnknown(_) => event.unknown(now()),
-        Error::Invalid(_) | Error::Refused(_) | Error::Unreachable(_) | Error::Deadline(_) => {
-            event.refused(now())
-        }
-    }
 }
