@@ -104,8 +104,9 @@ impl Writer {
                     added?;
                 }
                 Op::TruncateFrom { index, last, done } => {
+                    let added = self.add(&Record::TruncateFrom(index)).await;
                     self.waiting.push(done);
-                    self.add(&Record::TruncateFrom(index)).await?;
+                    added?;
                     self.position.last = last;
                 }
                 Op::Purge(id) => {
