@@ -14,8 +14,10 @@ use crate::{Process, call_admin, eventually, free_port, programs, status};
 /// The shape of a cluster. Small files and quick decisions, so that tests see many of them.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many groups.
+    /// How many groups have servers of their own.
     pub groups: u32,
+    /// How many groups the shard manager founds, if more: servers then host several.
+    pub manager_groups: u32,
     /// How many replicas each.
     pub replicas: u32,
     /// How many shards.
@@ -32,6 +34,7 @@ impl Default for Settings {
     fn default() -> Self {
         Settings {
             groups: 1,
+            manager_groups: 0,
             replicas: 3,
             shards: 12,
             manager_flags: Vec::new(),
@@ -136,7 +139,7 @@ impl Cluster {
             format!("--listen={manager_address}"),
             format!("--http-listen={}", loopback()),
             format!("--data-dir={}", manager_dir.display()),
-            format!("--groups={}", settings.groups),
+            format!("--groups={}", settings.groups.max(settings.manager_groups)),
             format!("--replicas={}", settings.replicas),
             format!("--shards={}", settings.shards),
         ];
