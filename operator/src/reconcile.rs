@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::jiff::Timestamp;
 use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::controller::Action;
@@ -112,8 +113,16 @@ fn input(resource: &ShardedKv, names: Names, seen: &Observed, context: &Context)
 
 async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Result<(), Error> {
     let desired = build(input)?;
+    // One object that can't be applied mustn't keep the others from being there.
+    let mut failed = None;
     for object in &desired {
-        let change = context.applier.apply(object, &context.cache).await?;
+        let change = match context.applier.apply(object, &context.cache).await {
+            Ok(change) => change,
+            Err(error) => {
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
         if change != Change::None {
             context.metrics.wrote(&object.resource.kind);
         }
@@ -130,7 +139,7 @@ async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Re
     for title in context.applier.delete_obsolete(&input.names, &desired, &context.cache).await? {
         tracing::info!(namespace = input.names.namespace, object = title, "deleted: it was switched off");
     }
-    Ok(())
+    failed.map_or(Ok(()), Err)
 }
 
 /// Of all objects, new groups are what people want to hear of.
@@ -143,7 +152,14 @@ async fn announce(resource: &ShardedKv, object: &Desired, context: &Context) {
         reason: "GroupCreated".to_owned(),
         note: Some(format!("Created the servers of group {}", object.name)),
         action: "Create".to_owned(),
-        secondary: None,
+        // Events that differ in nothing but their note would be counted as one.
+        secondary: Some(ObjectReference {
+            api_version: Some(object.resource.api_version.clone()),
+            kind: Some(object.resource.kind.clone()),
+            namespace: Some(object.namespace.clone()),
+            name: Some(object.name.clone()),
+            ..ObjectReference::default()
+        }),
     };
     context.reporter.publish(&event, &resource.object_ref(&())).await;
 }

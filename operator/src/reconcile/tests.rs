@@ -212,9 +212,10 @@ async fn a_refused_object_is_reported_and_tried_again() {
     assert_eq!(error.class(), Class::Lasting);
     let message = operator.condition("Progressing")["message"].as_str().unwrap().to_owned();
     assert!(message.contains("Deployment demo-manager"), "{message}");
+    assert!(operator.server.get(SET).is_some(), "the others are there all the same");
     operator.server.stop_refusing();
     operator.pass().await.unwrap();
-    assert!(operator.server.get(SET).is_some());
+    assert_ne!(operator.condition("Progressing")["reason"], "ApplyFailed");
 }
 
 #[tokio::test]
