@@ -21,8 +21,12 @@ pub fn definitions() -> [CustomResourceDefinition; 2] {
     })
 }
 
-/// Removes formats that only Rust has: API servers warn of them.
+/// Removes formats that only Rust has: API servers warn of them. Joins the lines of
+/// descriptions, which were broken to fit into source files.
 fn tidy(schema: &mut JSONSchemaProps) {
+    if let Some(description) = &mut schema.description {
+        *description = description.lines().map(str::trim).collect::<Vec<_>>().join(" ");
+    }
     if schema.format.as_ref().is_some_and(|format| format.starts_with("uint")) {
         schema.format = None;
     }
