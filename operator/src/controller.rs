@@ -2,7 +2,7 @@
 //! in all, and tries again what failed.
 
 use std::collections::HashMap;
-use std::future::ready;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -68,15 +68,19 @@ pub(crate) async fn control(
     let config = Config::default().debounce(DEBOUNCE).concurrency(options.concurrency);
     let mut controller = Controller::new(resources, watcher::Config::default()).with_config(config);
     for change in changes {
-        controller = controller.watches_stream_with(change.stream, owner, change.resource);
+        controller = controller.watches_stream_with(change.stream, |object| owner(&object), change.resource);
     }
     tracing::info!(namespace = namespace.as_deref().unwrap_or("all"), "acting");
-    controller.run(pass, retry, Arc::clone(&driver)).for_each(|end| ready(driver.ended(end))).await;
+    let retry = |resource: Arc<Guarded>, error: &Error, driver: Arc<Driver>| driver.retry(&resource, error);
+    let mut ends = pin!(controller.run(pass, retry, Arc::clone(&driver)));
+    while let Some(end) = ends.next().await {
+        driver.ended(end);
+    }
 }
 
 /// The resource that an object belongs to. By label: the shard map may outlive its owner,
 /// and pods are owned by StatefulSets.
-fn owner(object: DynamicObject) -> Option<ObjectRef<Guarded>> {
+fn owner(object: &DynamicObject) -> Option<ObjectRef<Guarded>> {
     let name = object.labels().get(INSTANCE_LABEL)?;
     Some(ObjectRef::new(name).within(object.metadata.namespace.as_deref()?))
 }
@@ -91,21 +95,22 @@ async fn pass(resource: Arc<Guarded>, driver: Arc<Driver>) -> Result<Action, Err
     end
 }
 
-fn retry(resource: Arc<Guarded>, error: &Error, driver: Arc<Driver>) -> Action {
-    driver.context.metrics.passed("failed");
-    let mut failures = driver.failures.lock();
-    let failed = failures.entry(key(&resource)).or_default();
-    let pause = error.pause(*failed);
-    *failed += 1;
-    tracing::warn!(namespace = resource.namespace(), name = resource.name_any(), %error, ?pause, "the pass failed");
-    pause.map_or_else(Action::await_change, Action::requeue)
-}
-
 fn key(resource: &Guarded) -> (String, String) {
     (resource.namespace().unwrap_or_default(), resource.name_any())
 }
 
 impl Driver {
+    /// When to try again what failed.
+    fn retry(&self, resource: &Guarded, error: &Error) -> Action {
+        self.context.metrics.passed("failed");
+        let mut failures = self.failures.lock();
+        let failed = failures.entry(key(resource)).or_default();
+        let pause = error.pause(*failed);
+        *failed += 1;
+        tracing::warn!(namespace = resource.namespace(), name = resource.name_any(), %error, ?pause, "the pass failed");
+        pause.map_or_else(Action::await_change, Action::requeue)
+    }
+
     fn ended(&self, end: Result<(ObjectRef<Guarded>, Action), PassError<Error, watcher::Error>>) {
         match end {
             // A failed pass is dealt with where it failed.
