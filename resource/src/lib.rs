@@ -1,12 +1,25 @@
-//! The `ShardedKV` resource: its schema, its defaults, and what a valid one looks like.
+//! The `ShardedKV` resource: its schema, its defaults, and what a valid one looks like; and
+//! the `ShardMap`, in which a shard manager keeps its record.
 //!
 //! The same manifest describes processes on a laptop and pods in a cluster. Nothing here
-//! talks to anybody: [`parse`] reads a manifest, [`ShardedKv::validate`] judges one.
+//! talks to anybody: [`parse`] reads a manifest, [`validate`] judges one, [`definitions`]
+//! tells an API server.
 
+mod crd;
+mod founded;
 mod manifest;
+mod shard_map;
 mod spec;
+mod status;
 mod validate;
 
-pub use manifest::{API_VERSION, KIND, ManifestError, Metadata, ShardedKv, parse};
-pub use spec::{Limits, LogFormat, Placement, Server, ShardedKvSpec, Storage, Tuning};
-pub use validate::Problem;
+pub use crd::definitions;
+pub use founded::Founded;
+pub use manifest::{API_VERSION, KIND, Manifest, ManifestError, Metadata, parse};
+pub use shard_map::{ShardMap, ShardMapFields};
+pub use spec::{
+    DisruptionBudget, Image, Limits, LogFormat, NetworkPolicy, ParseSizeError, Placement, PodMetadata, Ports,
+    PullPolicy, Retention, Scheduling, Server, ShardManager, ShardedKv, ShardedKvSpec, Size, Storage, Tuning,
+};
+pub use status::{GroupStatus, ShardedKvStatus};
+pub use validate::{Problem, validate};

@@ -5,16 +5,16 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::{Problem, ShardedKvSpec};
+use crate::{Problem, ShardedKvSpec, validate};
 
 /// The version of the resource's schema.
 pub const API_VERSION: &str = "shardedkv.io/v1alpha1";
 /// The resource's kind.
 pub const KIND: &str = "ShardedKV";
 
-/// A whole resource, defaults filled in.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ShardedKv {
+/// A resource outside of a cluster, defaults filled in.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Manifest {
     /// Its name and labels.
     pub metadata: Metadata,
     /// What it should be.
@@ -73,7 +73,7 @@ fn display_problems(problems: &[Problem]) -> String {
 
 /// Reads the one `ShardedKV` of a manifest, which may hold documents of other kinds too,
 /// and validates it.
-pub fn parse(yaml: &str) -> Result<ShardedKv, ManifestError> {
+pub fn parse(yaml: &str) -> Result<Manifest, ManifestError> {
     let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).map_err(Box::new)?;
     let kind = |document: &Value| document["kind"].as_str().map(str::to_owned);
     let (mut ours, others): (Vec<Value>, Vec<Value>) =
@@ -84,7 +84,7 @@ pub fn parse(yaml: &str) -> Result<ShardedKv, ManifestError> {
         (Some(_), more) => return Err(ManifestError::Several(more + 1)),
     };
     let resource = read(document)?;
-    let problems = resource.validate();
+    let problems = validate(&resource.metadata.name, &resource.spec);
     if problems.is_empty() { Ok(resource) } else { Err(ManifestError::Invalid(problems)) }
 }
 
@@ -102,7 +102,7 @@ struct Document {
     _status: Value,
 }
 
-fn read(document: Value) -> Result<ShardedKv, ManifestError> {
+fn read(document: Value) -> Result<Manifest, ManifestError> {
     let document: Document = serde_path_to_error::deserialize(document).map_err(|error| {
         let path = match error.path().to_string() {
             root if root == "." => "manifest".to_owned(),
@@ -114,5 +114,5 @@ fn read(document: Value) -> Result<ShardedKv, ManifestError> {
         let reason = format!("{:?} is not {API_VERSION}", document.api_version);
         return Err(ManifestError::Field { path: "apiVersion".to_owned(), reason });
     }
-    Ok(ShardedKv { metadata: document.metadata, spec: document.spec })
+    Ok(Manifest { metadata: document.metadata, spec: document.spec })
 }

@@ -1,6 +1,6 @@
 //! Manifests as people write them.
 
-use skv_resource::{ManifestError, Placement, ShardedKvSpec, parse};
+use skv_resource::{ManifestError, Placement, PullPolicy, Retention, ShardedKvSpec, parse};
 use skv_sharding::Hash;
 
 const HEAD: &str = "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {name: demo}\n";
@@ -31,10 +31,17 @@ fn what_is_left_out_has_its_default() {
 fn every_field_can_be_set() {
     let spec = parse(&with_spec(
         "{groups: 1, replicas: 5, shards: 7, hash: integer, placement: groups,
-          server: {workerThreads: 4, logOperations: true, logFormat: json},
+          image: {name: 'registry:5000/skv:2', pullPolicy: Always, pullSecrets: [{name: registry}]},
+          server: {workerThreads: 4, logOperations: true, logFormat: json, resources: {limits: {memory: 1Gi}}},
+          shardManager: {replicas: 1, resources: {requests: {cpu: 100m}}},
+          scheduling: {nodeSelector: {disk: fast}, tolerations: [{key: kv, operator: Exists}], affinity: {},
+                       topologySpreadConstraints: [], priorityClassName: high},
+          podMetadata: {labels: {team: a}, annotations: {b: c}},
+          ports: {client: 8000, peer: 8001, http: 8002, manager: 8003},
+          disruptionBudget: {enabled: false}, networkPolicy: {enabled: false, clients: []}, paused: true,
           limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
           tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096},
-          storage: {memoryOnly: true}}",
+          storage: {memoryOnly: true, size: 20Gi, whenDeleted: Delete, whenScaled: Delete}}",
     ))
     .unwrap()
     .spec;
@@ -44,6 +51,12 @@ fn every_field_can_be_set() {
     assert_eq!((spec.limits.max_value_bytes, spec.limits.session_ttl_seconds), (20, 40));
     assert_eq!((spec.tuning.heartbeat_ms, spec.tuning.snapshot_log_bytes), (100, 4096));
     assert!(spec.storage.memory_only);
+    assert_eq!((spec.storage.size.bytes(), spec.storage.when_deleted), (20 << 30, Retention::Delete));
+    assert_eq!(
+        (spec.image.name.as_str(), spec.image.pull_policy),
+        ("registry:5000/skv:2", PullPolicy::Always)
+    );
+    assert_eq!((spec.ports.manager, spec.shard_manager.replicas, spec.paused), (8003, 1, true));
 }
 
 #[test]
@@ -62,6 +75,12 @@ fn a_wrong_field_is_named_with_its_path_and_the_reason() {
         ("{replicas: three}", "spec.replicas: invalid type: string \"three\""),
         ("{replicas: -1}", "spec.replicas: invalid value: integer `-1`"),
         ("{limits: {maxKeyByte: 1}}", "spec.limits.maxKeyByte: unknown field"),
+        (
+            "{storage: {size: 1.5Gi}}",
+            "spec.storage.size: \"1.5Gi\" is not a size: write a whole number and a unit",
+        ),
+        ("{image: {pullPolicy: Sometimes}}", "spec.image.pullPolicy: unknown variant `Sometimes`"),
+        ("{scheduling: {tolerations: {}}}", "spec.scheduling.tolerations: invalid type: map"),
         ("{hash: md5}", "spec.hash: unknown variant `md5`"),
         ("{groups: 9, shards: 4}", "spec.groups: 9 groups can't share 4 shards"),
         ("{placement: ring}", "spec.placement: ring is not available yet"),

@@ -140,6 +140,11 @@ impl Manager {
         self.inner.published.subscribe()
     }
 
+    /// Reads the record afresh, which another manager may have written.
+    pub async fn refresh(&self) -> Result<(), OpenError> {
+        self.inner.reload(&mut *self.inner.state.lock().await).await
+    }
+
     /// Ends all watches, so that connections can be closed.
     pub fn stop(&self) {
         self.inner.stopping.send_replace(true);

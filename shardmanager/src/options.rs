@@ -8,6 +8,7 @@ use skv_sharding::{Hash, MAX_SHARDS};
 
 use crate::record::Limits;
 use crate::rules::Settings;
+use crate::store::ObjectName;
 
 /// Owns the shard map of one ShardedKV: founds its groups, knows where their replicas are,
 /// and tells clients which group has which shard.
@@ -26,8 +27,13 @@ pub struct Options {
     pub http_listen: SocketAddr,
 
     /// Directory of the record; made if need be. One process works on it at a time.
-    #[arg(long, env = "SHARDMANAGER_DATA_DIR", value_name = "DIR")]
-    pub data_dir: PathBuf,
+    #[arg(long, env = "SHARDMANAGER_DATA_DIR", value_name = "DIR", required_unless_present = "kubernetes")]
+    pub data_dir: Option<PathBuf>,
+
+    /// Keep the record in this ShardMap of the Kubernetes cluster that we run in. Any number
+    /// of processes may work on it at a time.
+    #[arg(long, env = "SHARDMANAGER_KUBERNETES", value_name = "NAMESPACE/NAME", conflicts_with = "data_dir")]
+    pub kubernetes: Option<ObjectName>,
 
     /// Groups of the first configuration. Groups are numbered from 0.
     #[arg(long, env = "SHARDMANAGER_GROUPS", value_name = "N", default_value_t = 1,
@@ -124,5 +130,21 @@ mod tests {
             let args = ["shardmanager", "--data-dir", "d"].into_iter().chain(bad);
             assert!(Options::try_parse_from(args).is_err(), "{bad:?}");
         }
+        for bad in [
+            &["--kubernetes", "name"][..],
+            &["--kubernetes", "a/b/c"],
+            &["--kubernetes", "a/b", "--data-dir", "d"],
+            &[],
+        ] {
+            let args = ["shardmanager"].iter().chain(bad);
+            assert!(Options::try_parse_from(args).is_err(), "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn the_record_is_in_a_directory_or_in_an_object() {
+        let options = Options::parse_from(["shardmanager", "--kubernetes", "prod/demo"]);
+        let object = options.kubernetes.unwrap();
+        assert_eq!((object.namespace.as_str(), object.name.as_str()), ("prod", "demo"));
     }
 }

@@ -2,21 +2,23 @@
 
 use std::io::IsTerminal as _;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _};
 use rand::Rng as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tonic::transport::server::TcpIncoming;
-use tracing::info;
+use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
 use crate::manager::{self, Environment, Manager};
 use crate::options::{LogFormat, Options};
 use crate::serve::{http_routes, serve};
-use crate::store::{self, FileStore};
+use crate::store::{self, FileStore, KubernetesStore};
 
 /// How long open calls may take to finish once the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -24,6 +26,12 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Why the process ends other than by being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
+    /// Nothing says where the record is.
+    #[error("neither a data directory nor a ShardMap is given")]
+    NoStore,
+    /// The Kubernetes API can't be found.
+    #[error("can't find the Kubernetes API: {0}")]
+    Kubernetes(Box<kube::Error>),
     /// The data directory can't be used.
     #[error(transparent)]
     Directory(#[from] store::OpenError),
@@ -53,15 +61,29 @@ pub enum Error {
 pub async fn run(options: Options) -> Result<(), Error> {
     start_log(options.log_format);
     let stop = stop_signal()?;
-    let store = FileStore::open(&options.data_dir)?;
     let environment = Environment::new(random_id);
-    let manager = Manager::open(options.settings(), Arc::new(store), environment).await?;
+    let manager = match (&options.kubernetes, &options.data_dir) {
+        (Some(object), _) => {
+            // One provider for all of TLS; fails only if one was installed before, which then stays.
+            let _ = rustls::crypto::ring::default_provider().install_default();
+            let client = kube::Client::try_default().await.map_err(Box::new).map_err(Error::Kubernetes)?;
+            let store = KubernetesStore::new(client, object.clone());
+            let changes = store.changes();
+            let manager = Manager::open(options.settings(), Arc::new(store), environment).await?;
+            tokio::spawn(follow(manager.clone(), changes));
+            manager
+        }
+        (None, Some(data_dir)) => {
+            let store = FileStore::open(data_dir)?;
+            Manager::open(options.settings(), Arc::new(store), environment).await?
+        }
+        (None, None) => return Err(Error::NoStore),
+    };
     let grpc = listen(options.listen).await?;
     let http = listen(options.http_listen).await?;
     info!(
         listen = %bound(&grpc, options.listen),
         http = %bound(&http, options.http_listen),
-        data_dir = %options.data_dir.display(),
         revision = manager.published().map_or(0, |p| p.map.revision.0),
         "shard manager serves"
     );
@@ -80,6 +102,16 @@ pub async fn run(options: Options) -> Result<(), Error> {
     }
     info!("shard manager stopped");
     Ok(())
+}
+
+/// Shows what other shard managers wrote: any of them serves reads and watches.
+async fn follow(manager: Manager, changes: impl Stream<Item = ()>) {
+    let mut changes = pin!(changes);
+    while changes.next().await.is_some() {
+        if let Err(error) = manager.refresh().await {
+            warn!(%error, "the record can't be read");
+        }
+    }
 }
 
 async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {

@@ -2,6 +2,7 @@
 
 mod build;
 mod check;
+mod crd;
 mod sim;
 mod skv;
 mod test;
@@ -17,6 +18,7 @@ enum Chore {
     Skv(skv::Args),
     Test(test::Args),
     Check(check::Args),
+    Crd(crd::Args),
     Sim(sim::Args),
 }
 
@@ -25,6 +27,7 @@ fn main() -> ExitCode {
         Chore::Skv(args) => skv::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Check(args) => check::run(&args),
+        Chore::Crd(args) => crd::run(&args),
         Chore::Sim(args) => sim::run(&args),
     };
     outcome.map_or_else(

@@ -29,7 +29,7 @@ use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use skv_resource::ShardedKv;
+use skv_resource::Manifest;
 
 use self::binaries::Binaries;
 use self::data_dir::DataDir;
@@ -90,7 +90,7 @@ fn read_manifest(file: &Path) -> anyhow::Result<String> {
 
 /// Makes the directory fit for a start: what it remembers matches the manifest, nothing of
 /// an earlier run is left, and every port is free.
-async fn prepare(dir: &DataDir, resource: &ShardedKv, screen: &Screen) -> anyhow::Result<record::Record> {
+async fn prepare(dir: &DataDir, resource: &Manifest, screen: &Screen) -> anyhow::Result<record::Record> {
     let shape = record::Shape::of(resource);
     let mut record = match dir.load()? {
         Some(record) => {

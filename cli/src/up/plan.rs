@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use skv_resource::{LogFormat, ShardedKv, ShardedKvSpec};
+use skv_resource::{Manifest, ShardedKvSpec};
 
 use super::binaries::Binaries;
 use super::data_dir::{log_file, member_dir};
@@ -18,7 +18,7 @@ pub(super) struct Launch {
 
 /// How to start one member on a machine of so many processors.
 pub(super) fn launch(
-    resource: &ShardedKv,
+    resource: &Manifest,
     record: &Record,
     member: &Member,
     dir: &Path,
@@ -26,11 +26,7 @@ pub(super) fn launch(
     processors: u32,
 ) -> Launch {
     let mut line = CommandLine::default();
-    let log_format = match resource.spec.server.log_format {
-        LogFormat::Text => "text",
-        LogFormat::Json => "json",
-    };
-    line.option("--log-format", log_format);
+    line.option("--log-format", resource.spec.server.log_format.name());
     line.option("--http-listen", member.http_address());
     let data_dir = member_dir(dir, member);
     let program = match &member.role {
@@ -47,7 +43,7 @@ pub(super) fn launch(
     Launch { program: program.clone(), arguments: line.0, log: log_file(dir, &member.name) }
 }
 
-fn manager_arguments(line: &mut CommandLine, resource: &ShardedKv, member: &Member, data_dir: &Path) {
+fn manager_arguments(line: &mut CommandLine, resource: &Manifest, member: &Member, data_dir: &Path) {
     let spec = &resource.spec;
     line.option("--listen", member.client_address());
     line.option("--data-dir", data_dir.display());
@@ -63,7 +59,7 @@ fn manager_arguments(line: &mut CommandLine, resource: &ShardedKv, member: &Memb
 
 fn server_arguments(
     line: &mut CommandLine,
-    resource: &ShardedKv,
+    resource: &Manifest,
     record: &Record,
     member: &Member,
     data_dir: &Path,

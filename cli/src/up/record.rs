@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
-use skv_resource::{Limits, ShardedKv};
+use skv_resource::{Limits, Manifest};
 use skv_sharding::{GroupId, Hash};
 
 use super::process::ProcessId;
@@ -112,7 +112,7 @@ pub(super) fn loopback(port: u16) -> String {
 }
 
 impl Shape {
-    pub(super) fn of(resource: &ShardedKv) -> Shape {
+    pub(super) fn of(resource: &Manifest) -> Shape {
         let spec = &resource.spec;
         Shape {
             name: resource.metadata.name.clone(),

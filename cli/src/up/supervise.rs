@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use rustix::process::Signal;
-use skv_resource::ShardedKv;
+use skv_resource::Manifest;
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::{mpsc, watch};
@@ -54,7 +54,7 @@ struct Supervisor {
 pub(super) async fn run(
     dir: DataDir,
     mut record: Record,
-    resource: &ShardedKv,
+    resource: &Manifest,
     binaries: &Binaries,
     screen: &Screen,
 ) -> anyhow::Result<()> {

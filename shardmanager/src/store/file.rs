@@ -82,10 +82,12 @@ impl Directory {
             Err(source) => return Err(StoreError::Io { action: "read", file, source }),
         };
         let record = format::decode(&bytes).map_err(|problem| match problem {
-            Problem::Damaged(reason) => StoreError::Damaged { file, reason },
-            Problem::UnsupportedVersion(found) => {
-                StoreError::UnsupportedVersion { file, found, supported: format::VERSION }
-            }
+            Problem::Damaged(reason) => StoreError::Damaged { place: file.display().to_string(), reason },
+            Problem::UnsupportedVersion(found) => StoreError::UnsupportedVersion {
+                place: file.display().to_string(),
+                found,
+                supported: format::VERSION,
+            },
         })?;
         let version = version_of(&record, &bytes);
         Ok(Some((record, version)))

@@ -3,6 +3,7 @@
 
 mod file;
 mod format;
+mod kubernetes;
 mod memory;
 
 use std::fmt::{self, Debug};
@@ -13,6 +14,7 @@ use futures::future::BoxFuture;
 use crate::record::Record;
 
 pub use file::{FileStore, OpenError};
+pub use kubernetes::{KubernetesStore, ObjectName, ParseObjectNameError};
 pub use memory::MemoryStore;
 
 /// Names one written state of the record: what a compare-and-swap compares. Opaque to
@@ -34,21 +36,21 @@ pub enum StoreError {
     Conflict,
     /// The record was tampered with, or the disk lost bytes.
     #[error(
-        "{file} is damaged: {reason}; put a good copy back, or remove it: the map is then rebuilt from the groups"
+        "{place} is damaged: {reason}; put a good copy back, or remove it: the map is then rebuilt from the groups"
     )]
     Damaged {
-        /// Which file.
-        file: PathBuf,
+        /// Which file or object.
+        place: String,
         /// What is wrong with it.
         reason: String,
     },
     /// A newer program wrote it.
     #[error(
-        "{file} has format version {found}, this program reads version {supported}: run the program that wrote it, or a newer one"
+        "{place} has format version {found}, this program reads version {supported}: run the program that wrote it, or a newer one"
     )]
     UnsupportedVersion {
-        /// Which file.
-        file: PathBuf,
+        /// Which file or object.
+        place: String,
         /// Its format version.
         found: u32,
         /// The format version that this program reads and writes.
@@ -63,6 +65,23 @@ pub enum StoreError {
         file: PathBuf,
         /// What the operating system says.
         source: std::io::Error,
+    },
+    /// The object that holds the record isn't there.
+    #[error("{object} doesn't exist: the operator makes it; is it running?")]
+    Missing {
+        /// Its kind and name.
+        object: String,
+    },
+    /// The Kubernetes API refused, or couldn't be reached. After a write the state is
+    /// unknown until the next load.
+    #[error("can't {action} {object}: {source}")]
+    Kubernetes {
+        /// What was being done.
+        action: &'static str,
+        /// To what.
+        object: String,
+        /// What the API server or the connection says.
+        source: Box<kube::Error>,
     },
 }
 

@@ -1,0 +1,159 @@
+//! Brings objects into the form that was built: server-side apply, only where it is needed.
+//!
+//! An apply that changes nothing is a write request all the same. So it is remembered what
+//! was applied and what the object then looked like; while both are the same, nothing is sent.
+
+use std::collections::HashMap;
+
+use k8s_openapi::api::networking::v1::NetworkPolicy;
+use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
+use kube::core::ApiResource;
+use kube::{Client, ResourceExt as _};
+use parking_lot::Mutex;
+use serde_json::Value;
+use skv_sharding::fnv1a;
+
+use crate::build::Desired;
+use crate::cache::Cache;
+use crate::error::Error;
+use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
+
+/// What was done to an object.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Change {
+    /// It was as it should be.
+    None,
+    /// It was made.
+    Created,
+    /// It was there, and was applied.
+    Applied,
+}
+
+/// Applies objects.
+pub(crate) struct Applier {
+    client: Client,
+    applied: Mutex<HashMap<Key, Applied>>,
+}
+
+/// Kind, namespace, name.
+type Key = (String, String, String);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Applied {
+    desired: u64,
+    /// What came of it, defaults of the API server included.
+    live: u64,
+}
+
+impl Applier {
+    pub(crate) fn new(client: Client) -> Applier {
+        Applier { client, applied: Mutex::default() }
+    }
+
+    /// Applies one object unless it is as it should be.
+    pub(crate) async fn apply(&self, desired: &Desired, cache: &Cache) -> Result<Change, Error> {
+        let live = cache.get(desired);
+        let wanted = hash(&desired.content)?;
+        if let Some(live) = &live {
+            let now = Applied { desired: wanted, live: fingerprint(desired, live)? };
+            if self.applied.lock().get(&key(desired)) == Some(&now) {
+                return Ok(Change::None);
+            }
+        }
+        let api = self.api(desired);
+        // What isn't ours is not in the cache.
+        let exists = match &live {
+            Some(_) => true,
+            None => self.exists_as_ours(desired, &api).await?,
+        };
+        let parameters = PatchParams::apply(MANAGER).force();
+        let result = api
+            .patch(&desired.name, &parameters, &Patch::Apply(&desired.content))
+            .await
+            .map_err(|source| Error::api("apply", &desired.title(), source))?;
+        let applied = Applied { desired: wanted, live: fingerprint(desired, &result)? };
+        self.applied.lock().insert(key(desired), applied);
+        Ok(if exists { Change::Applied } else { Change::Created })
+    }
+
+    /// Deletes what was switched off. Nothing that holds or serves data can be.
+    pub(crate) async fn delete_obsolete(
+        &self,
+        names: &Names,
+        desired: &[Desired],
+        cache: &Cache,
+    ) -> Result<Vec<String>, Error> {
+        let optional = [
+            (ApiResource::erase::<PodDisruptionBudget>(&()), cache.of::<PodDisruptionBudget>(names)),
+            (ApiResource::erase::<NetworkPolicy>(&()), cache.of::<NetworkPolicy>(names)),
+        ];
+        let mut deleted = Vec::new();
+        for (resource, objects) in optional {
+            for object in objects {
+                let name = object.name_any();
+                let wanted = desired.iter().any(|d| d.resource == resource && d.name == name);
+                if wanted || object.metadata.deletion_timestamp.is_some() {
+                    continue;
+                }
+                let title = format!("{} {name}", resource.kind);
+                let api: Api<DynamicObject> =
+                    Api::namespaced_with(self.client.clone(), &names.namespace, &resource);
+                let only_this = Preconditions { uid: object.uid(), resource_version: None };
+                match api.delete(&name, &DeleteParams::default().preconditions(only_this)).await {
+                    Ok(_) => deleted.push(title),
+                    Err(kube::Error::Api(status)) if status.code == 404 => {}
+                    Err(source) => return Err(Error::api("delete", &title, source)),
+                }
+            }
+        }
+        Ok(deleted)
+    }
+
+    /// Forgets a resource that is gone.
+    pub(crate) fn forget(&self, names: &Names) {
+        let prefix = format!("{}-", names.resource);
+        self.applied.lock().retain(|(_, namespace, name), _| {
+            *namespace != names.namespace || (*name != names.resource && !name.starts_with(&prefix))
+        });
+    }
+
+    async fn exists_as_ours(&self, desired: &Desired, api: &Api<DynamicObject>) -> Result<bool, Error> {
+        let found = api
+            .get_metadata_opt(&desired.name)
+            .await
+            .map_err(|source| Error::api("read", &desired.title(), source))?;
+        let Some(found) = found else { return Ok(false) };
+        let ours = &desired.content["metadata"]["labels"];
+        let is_ours = [MANAGED_BY_LABEL, INSTANCE_LABEL]
+            .iter()
+            .all(|label| found.labels().get(*label).map(String::as_str) == ours[*label].as_str());
+        if is_ours { Ok(true) } else { Err(Error::Foreign { object: desired.title() }) }
+    }
+
+    fn api(&self, desired: &Desired) -> Api<DynamicObject> {
+        Api::namespaced_with(self.client.clone(), &desired.namespace, &desired.resource)
+    }
+}
+
+fn key(desired: &Desired) -> Key {
+    (desired.resource.kind.clone(), desired.namespace.clone(), desired.name.clone())
+}
+
+/// A hash of the parts of an object that were applied, without what changes by itself.
+fn fingerprint(desired: &Desired, live: &DynamicObject) -> Result<u64, Error> {
+    let mut live = serde_json::to_value(live)?;
+    if let (Some(live), Some(desired)) = (live.as_object_mut(), desired.content.as_object()) {
+        live.retain(|part, _| desired.contains_key(part));
+        if let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) {
+            metadata.retain(|field, _| {
+                !["managedFields", "resourceVersion", "generation"].contains(&field.as_str())
+            });
+        }
+    }
+    hash(&live)
+}
+
+fn hash(value: &Value) -> Result<u64, Error> {
+    Ok(fnv1a(&serde_json::to_vec(value)?))
+}

@@ -1,0 +1,29 @@
+//! The Service of one group, whose SRV records name its servers and their ports.
+
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+use skv_sharding::GroupId;
+
+use super::Input;
+use super::pod::service_port;
+use crate::names::Component;
+
+/// Servers that aren't ready are published too: they become ready by finding each other.
+pub(super) fn headless_service(input: &Input, group: GroupId) -> Service {
+    let (names, ports) = (&input.names, &input.spec.ports);
+    let labels = names.pod_labels(Component::Group(group));
+    Service {
+        metadata: input.owned(names.group(group), labels.clone()),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            publish_not_ready_addresses: Some(true),
+            selector: Some(labels),
+            ports: Some(vec![
+                service_port("client", ports.client),
+                service_port("peer", ports.peer),
+                service_port("http", ports.http),
+            ]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}

@@ -1,0 +1,154 @@
+//! From a resource to the objects that it consists of: pure, one file per object.
+//!
+//! What is built from the same [`Input`] is always the same. Nothing here asks anybody; what
+//! must be known of the cluster was gathered before, in [`crate::dereference`].
+
+mod client_service;
+mod disruption_budget;
+mod headless_service;
+mod manager_deployment;
+mod manager_service;
+mod network_policy;
+mod pod;
+mod rbac;
+mod restart;
+mod service_accounts;
+mod shard_map;
+mod statefulset;
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
+use kube::core::{ApiResource, NamespaceResourceScope};
+use kube::{Resource, ResourceExt as _};
+use serde::Serialize;
+use serde_json::Value;
+use skv_resource::ShardedKvSpec;
+use skv_sharding::GroupId;
+
+use crate::names::{Labels, Names};
+
+/// Everything that decides what is built.
+#[derive(Debug, Clone)]
+pub(crate) struct Input {
+    /// The names of everything.
+    pub(crate) names: Names,
+    /// What the resource asks for; valid.
+    pub(crate) spec: ShardedKvSpec,
+    /// The resource itself: what is deleted with it.
+    pub(crate) owner: OwnerReference,
+    /// The groups that exist, as far as a change of them takes more than applying it.
+    pub(crate) groups: BTreeMap<GroupId, ExistingGroup>,
+    /// The domain of the cluster's Services, such as `cluster.local`.
+    pub(crate) cluster_domain: String,
+    /// The namespace of the operator, which must reach the pods.
+    pub(crate) operator_namespace: String,
+}
+
+/// What a group's StatefulSet was created with and keeps.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ExistingGroup {
+    /// The number of its pods. Members of a group are replaced by Raft, never by counting.
+    pub(crate) replicas: u32,
+    /// The size of its claims, which a StatefulSet can't change.
+    pub(crate) storage_size: Option<String>,
+}
+
+/// One object as it shall be.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Desired {
+    /// Its kind.
+    pub(crate) resource: ApiResource,
+    /// Its namespace.
+    pub(crate) namespace: String,
+    /// Its name.
+    pub(crate) name: String,
+    /// All of it.
+    pub(crate) content: Value,
+}
+
+/// All objects of a resource, in the order in which they are needed.
+pub(crate) fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
+    let mut objects = vec![
+        Desired::new(&shard_map::shard_map(input))?,
+        Desired::new(&service_accounts::servers(input))?,
+        Desired::new(&service_accounts::shard_manager(input))?,
+        Desired::new(&rbac::role(input))?,
+        Desired::new(&rbac::role_binding(input))?,
+        Desired::new(&manager_service::manager_service(input))?,
+        Desired::new(&client_service::client_service(input))?,
+    ];
+    if input.spec.network_policy.enabled {
+        objects.push(Desired::new(&network_policy::network_policy(input))?);
+    }
+    objects.push(Desired::new(&manager_deployment::manager_deployment(input))?);
+    for group in input.group_ids() {
+        objects.push(Desired::new(&headless_service::headless_service(input, group))?);
+        if let Some(budget) = disruption_budget::disruption_budget(input, group) {
+            objects.push(Desired::new(&budget)?);
+        }
+        objects.push(Desired::new(&statefulset::statefulset(input, group)?)?);
+    }
+    Ok(objects)
+}
+
+impl Input {
+    /// The groups that are asked for, and those that exist: none is ever taken away by
+    /// building without it.
+    pub(crate) fn group_ids(&self) -> impl Iterator<Item = GroupId> + '_ {
+        let beyond = self.groups.keys().copied().filter(|group| group.0 >= self.spec.groups);
+        (0..self.spec.groups).map(GroupId).chain(beyond)
+    }
+
+    fn replicas(&self, group: GroupId) -> u32 {
+        self.groups.get(&group).map_or(self.spec.replicas, |existing| existing.replicas)
+    }
+
+    fn storage_size(&self, group: GroupId) -> String {
+        let existing = self.groups.get(&group).and_then(|existing| existing.storage_size.clone());
+        existing.unwrap_or_else(|| self.spec.storage.size.to_string())
+    }
+
+    /// Where the shard managers are found.
+    pub(crate) fn manager_address(&self) -> String {
+        let domain = self.names.domain(&self.names.shard_manager(), &self.cluster_domain);
+        format!("{domain}:{}", self.spec.ports.manager)
+    }
+
+    /// Metadata of an object that is deleted with the resource.
+    fn owned(&self, name: String, labels: Labels) -> ObjectMeta {
+        ObjectMeta { owner_references: Some(vec![self.owner.clone()]), ..self.kept(name, labels) }
+    }
+
+    /// Metadata of an object that outlives the resource.
+    fn kept(&self, name: String, labels: Labels) -> ObjectMeta {
+        ObjectMeta {
+            name: Some(name),
+            namespace: Some(self.names.namespace.clone()),
+            labels: Some(labels),
+            ..ObjectMeta::default()
+        }
+    }
+}
+
+impl Desired {
+    fn new<K>(object: &K) -> Result<Desired, serde_json::Error>
+    where
+        K: Resource<DynamicType = (), Scope = NamespaceResourceScope> + Serialize,
+    {
+        Ok(Desired {
+            resource: ApiResource::erase::<K>(&()),
+            namespace: object.namespace().unwrap_or_default(),
+            name: object.name_any(),
+            content: serde_json::to_value(object)?,
+        })
+    }
+
+    /// For people: the kind and the name.
+    pub(crate) fn title(&self) -> String {
+        format!("{} {}", self.resource.kind, self.name)
+    }
+}
+
+#[cfg(test)]
+mod tests;

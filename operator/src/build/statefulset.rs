@@ -1,0 +1,139 @@
+//! The servers of one group.
+
+use k8s_openapi::api::apps::v1::{
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodSpec, PodTemplateSpec, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use skv_sharding::GroupId;
+
+use super::Input;
+use super::pod::{CommandLine, container, pod_metadata, pod_spec};
+use super::restart::{RESTART_HASH_ANNOTATION, restart_hash};
+use crate::names::{Component, labels, selector};
+
+/// The volume of a server, and where it is mounted.
+const DATA: &str = "data";
+const DATA_DIR: &str = "/data";
+
+/// A leader hands over and connections drain in this time.
+const GRACE_SECONDS: i64 = 60;
+
+/// All pods start at once, since they need each other, and none is replaced by Kubernetes:
+/// which one may go, and when, only the state of the group says.
+pub(super) fn statefulset(input: &Input, group: GroupId) -> Result<StatefulSet, serde_json::Error> {
+    let (names, spec) = (&input.names, &input.spec);
+    let labels_of_pods = names.pod_labels(Component::Group(group));
+    let ports = [("client", spec.ports.client), ("peer", spec.ports.peer), ("http", spec.ports.http)];
+    let in_memory = spec.storage.memory_only;
+    let mount =
+        VolumeMount { name: DATA.to_owned(), mount_path: DATA_DIR.to_owned(), ..VolumeMount::default() };
+    let container = Container {
+        env: Some(vec![
+            field("SKV_SERVER", "metadata.name"),
+            // Tells the runs of a pod's name apart: a successor with an empty disk isn't its predecessor.
+            field("SKV_INSTANCE", "metadata.uid"),
+        ]),
+        resources: spec.server.resources.clone(),
+        volume_mounts: (!in_memory).then(|| vec![mount]),
+        ..container(spec, "kvserver", arguments(input, group), &ports)
+    };
+    let pod = PodSpec {
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        ..pod_spec(spec, names.servers(), container, &labels_of_pods)
+    };
+    let hash = restart_hash(spec)?;
+    let annotations = labels([(RESTART_HASH_ANNOTATION, hash.as_str())]);
+    Ok(StatefulSet {
+        metadata: input.owned(names.group(group), labels_of_pods.clone()),
+        spec: Some(StatefulSetSpec {
+            replicas: Some(input.replicas(group).cast_signed()),
+            service_name: Some(names.group(group)),
+            pod_management_policy: Some("Parallel".to_owned()),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("OnDelete".to_owned()),
+                rolling_update: None,
+            }),
+            selector: selector(labels_of_pods.clone()),
+            template: PodTemplateSpec {
+                metadata: Some(pod_metadata(spec, labels_of_pods, annotations)),
+                spec: Some(pod),
+            },
+            volume_claim_templates: (!in_memory).then(|| vec![claim(input, group)]),
+            persistent_volume_claim_retention_policy: (!in_memory).then(|| {
+                StatefulSetPersistentVolumeClaimRetentionPolicy {
+                    when_deleted: Some(spec.storage.when_deleted.name().to_owned()),
+                    when_scaled: Some(spec.storage.when_scaled.name().to_owned()),
+                }
+            }),
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    })
+}
+
+fn arguments(input: &Input, group: GroupId) -> CommandLine {
+    let (spec, ports) = (&input.spec, &input.spec.ports);
+    let domain = input.names.domain(&input.names.group(group), &input.cluster_domain);
+    let mut line = CommandLine::default();
+    line.option("--group", group);
+    if spec.storage.memory_only {
+        line.flag("--memory-only");
+    } else {
+        line.option("--data-dir", DATA_DIR);
+    }
+    line.listen("--client-listen", ports.client);
+    line.listen("--peer-listen", ports.peer);
+    line.listen("--http-listen", ports.http);
+    line.option("--client-advertise", format_args!("$(SKV_SERVER).{domain}:{}", ports.client));
+    line.option("--peer-advertise", format_args!("$(SKV_SERVER).{domain}:{}", ports.peer));
+    line.option("--shard-manager", input.manager_address());
+    line.option("--peers-srv", domain);
+    if let Some(threads) = spec.server.worker_threads {
+        line.option("--worker-threads", threads);
+    }
+    if spec.server.log_operations {
+        line.flag("--log-operations");
+    }
+    line.option("--log-format", spec.server.log_format.name());
+    line.option("--heartbeat-ms", spec.tuning.heartbeat_ms);
+    line.option("--election-timeout-ms", spec.tuning.election_timeout_ms);
+    line.option("--snapshot-log-bytes", spec.tuning.snapshot_log_bytes);
+    line
+}
+
+fn claim(input: &Input, group: GroupId) -> PersistentVolumeClaim {
+    let size = Quantity(input.storage_size(group));
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(DATA.to_owned()),
+            labels: Some(input.names.pod_labels(Component::Group(group))),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: input.spec.storage.class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), size)].into()),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn field(variable: &str, path: &str) -> EnvVar {
+    EnvVar {
+        name: variable.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None }),
+            ..EnvVarSource::default()
+        }),
+        value: None,
+    }
+}

@@ -1,0 +1,172 @@
+//! What is built, as it is sent to the API server: `snapshots/` holds it for people to review.
+
+use super::*;
+
+fn input(spec: &str) -> Input {
+    let manifest = format!(
+        "{{apiVersion: shardedkv.io/v1alpha1, kind: ShardedKV, metadata: {{name: demo}}, spec: {spec}}}"
+    );
+    let mut spec = skv_resource::parse(&manifest).unwrap().spec;
+    if spec.image == skv_resource::Image::default() {
+        spec.image.name = "shardedkv:1".to_owned();
+    }
+    Input {
+        names: Names { resource: "demo".to_owned(), namespace: "prod".to_owned() },
+        spec,
+        owner: OwnerReference {
+            api_version: "shardedkv.io/v1alpha1".to_owned(),
+            kind: "ShardedKV".to_owned(),
+            name: "demo".to_owned(),
+            uid: "8d0e".to_owned(),
+            controller: Some(true),
+            block_owner_deletion: Some(true),
+        },
+        groups: BTreeMap::new(),
+        cluster_domain: "cluster.local".to_owned(),
+        operator_namespace: "operators".to_owned(),
+    }
+}
+
+fn titles(objects: &[Desired]) -> Vec<String> {
+    objects.iter().map(Desired::title).collect()
+}
+
+fn find(objects: &[Desired], title: &str) -> Value {
+    objects
+        .iter()
+        .find(|object| object.title() == title)
+        .unwrap_or_else(|| panic!("no {title}"))
+        .content
+        .clone()
+}
+
+fn yaml(objects: &[Desired]) -> String {
+    objects
+        .iter()
+        .map(|object| format!("---\n{}", serde_saphyr::to_string(&object.content).unwrap()))
+        .collect()
+}
+
+#[test]
+fn one_small_group() {
+    insta::assert_snapshot!(yaml(&build(&input("{groups: 1}")).unwrap()));
+}
+
+#[test]
+fn a_group_that_uses_every_setting() {
+    let spec = "{groups: 1, replicas: 5, shards: 12, hash: fnv1a,
+        image: {name: 'registry:5000/skv:2', pullPolicy: Always, pullSecrets: [{name: registry}]},
+        server: {workerThreads: 2, logOperations: true, logFormat: json,
+                 resources: {requests: {cpu: 500m, memory: 1Gi}, limits: {memory: 2Gi}}},
+        shardManager: {replicas: 3, resources: {limits: {memory: 128Mi}}},
+        storage: {size: 50Gi, className: fast, whenDeleted: Delete, whenScaled: Delete},
+        scheduling: {nodeSelector: {disk: fast}, tolerations: [{key: kv, operator: Exists}], priorityClassName: high,
+                     topologySpreadConstraints: [{maxSkew: 2, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]},
+        podMetadata: {labels: {team: a, app.kubernetes.io/name: mine}, annotations: {note: b}},
+        ports: {client: 8000, peer: 8001, http: 8002, manager: 8003},
+        limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
+        tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096},
+        networkPolicy: {clients: [{podSelector: {matchLabels: {may: connect}}}]}}";
+    insta::assert_snapshot!(yaml(&build(&input(spec)).unwrap()));
+}
+
+#[test]
+fn a_store_in_memory_only() {
+    let objects = build(&input("{groups: 1, storage: {memoryOnly: true}}")).unwrap();
+    let set = find(&objects, "StatefulSet demo-g0");
+    assert_eq!(set["spec"]["volumeClaimTemplates"], Value::Null);
+    let container = &set["spec"]["template"]["spec"]["containers"][0];
+    assert_eq!(container["volumeMounts"], Value::Null);
+    assert!(container["args"].as_array().unwrap().contains(&"--memory-only".into()));
+    let map = find(&objects, "ShardMap demo");
+    assert_eq!(map["metadata"]["ownerReferences"][0]["uid"], "8d0e", "the record goes with the data");
+}
+
+#[test]
+fn each_group_has_its_own_servers_and_all_share_one_shard_manager() {
+    let of_one = titles(&build(&input("{groups: 1}")).unwrap());
+    let of_three = titles(&build(&input("{groups: 3}")).unwrap());
+    let more: Vec<_> = of_three[of_one.len()..].to_vec();
+    assert_eq!(of_three[..of_one.len()], of_one);
+    let per_group = |g: &str| {
+        [
+            format!("Service demo-{g}"),
+            format!("PodDisruptionBudget demo-{g}"),
+            format!("StatefulSet demo-{g}"),
+        ]
+    };
+    assert_eq!(more, [per_group("g1"), per_group("g2")].concat());
+}
+
+#[test]
+fn a_group_of_one_replica_has_no_disruption_budget() {
+    for spec in ["{replicas: 1}", "{disruptionBudget: {enabled: false}}"] {
+        let titles = titles(&build(&input(spec)).unwrap());
+        assert!(!titles.iter().any(|title| title.starts_with("PodDisruptionBudget")), "{titles:?}");
+    }
+}
+
+#[test]
+fn a_group_that_exists_keeps_its_replicas_its_volumes_and_itself() {
+    let mut input = input("{groups: 1, replicas: 5, storage: {size: 20Gi}}");
+    let existing = ExistingGroup { replicas: 3, storage_size: Some("10Gi".to_owned()) };
+    input.groups = [(GroupId(0), existing.clone()), (GroupId(1), existing)].into();
+    let objects = build(&input).unwrap();
+    for title in ["StatefulSet demo-g0", "StatefulSet demo-g1"] {
+        let spec = &find(&objects, title)["spec"];
+        assert_eq!(spec["replicas"], 3);
+        let claim = &spec["volumeClaimTemplates"][0]["spec"];
+        assert_eq!(claim["resources"]["requests"]["storage"], "10Gi");
+    }
+}
+
+#[test]
+fn the_shard_map_outlives_the_resource_exactly_when_the_volumes_do() {
+    let owners =
+        |spec| find(&build(&input(spec)).unwrap(), "ShardMap demo")["metadata"]["ownerReferences"].clone();
+    assert_eq!(owners("{}"), Value::Null);
+    assert_eq!(owners("{storage: {whenDeleted: Delete}}")[0]["name"], "demo");
+}
+
+#[test]
+fn all_but_the_shard_map_goes_with_the_resource() {
+    for object in build(&input("{groups: 3}")).unwrap() {
+        let owned = object.content["metadata"]["ownerReferences"][0]["uid"] == "8d0e";
+        assert_eq!(owned, object.resource.kind != "ShardMap", "{}", object.title());
+    }
+}
+
+#[test]
+fn the_shard_manager_may_touch_its_own_record_and_nothing_else() {
+    let objects = build(&input("{}")).unwrap();
+    let role = find(&objects, "Role demo-manager");
+    assert_eq!(
+        role["rules"],
+        serde_json::json!([{
+            "apiGroups": ["shardedkv.io"],
+            "resources": ["shardmaps"],
+            "resourceNames": ["demo"],
+            "verbs": ["get", "list", "watch", "update"],
+        }])
+    );
+    let token =
+        |title| find(&objects, title)["spec"]["template"]["spec"]["automountServiceAccountToken"].clone();
+    assert_eq!(token("Deployment demo-manager"), true);
+    assert_eq!(token("StatefulSet demo-g0"), false);
+}
+
+#[test]
+fn without_clients_nobody_but_our_own_may_connect() {
+    let rules = |spec| {
+        let policy = find(&build(&input(spec)).unwrap(), "NetworkPolicy demo");
+        policy["spec"]["ingress"].as_array().unwrap().len()
+    };
+    assert_eq!(rules("{}"), 2);
+    assert_eq!(rules("{networkPolicy: {clients: []}}"), 1);
+}
+
+#[test]
+fn building_twice_gives_the_same() {
+    let input = input("{}");
+    assert_eq!(build(&input).unwrap(), build(&input).unwrap());
+}

@@ -1,0 +1,119 @@
+//! What can go wrong with one resource, and how soon it is worth another try.
+
+use std::time::Duration;
+
+/// Why a pass over a resource ended early.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// The API server refused a request, or couldn't be reached.
+    #[error("can't {action} {object}: {}", told(source))]
+    Api {
+        /// What was being done.
+        action: &'static str,
+        /// To which object: kind and name.
+        object: String,
+        /// What the API server says.
+        source: Box<kube::Error>,
+    },
+    /// An object of this name isn't ours.
+    #[error("{object} exists and belongs to somebody else: delete or rename it, or rename the ShardedKV")]
+    Foreign {
+        /// Kind and name.
+        object: String,
+    },
+    /// An object can't be written as JSON.
+    #[error("can't encode an object: {0}")]
+    Encode(#[from] serde_json::Error),
+}
+
+/// How an error is dealt with.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Class {
+    /// Somebody else wrote at the same time, or the API server is busy: passes by itself.
+    Passing,
+    /// Somebody must do something: permissions, quota, a name that is taken.
+    Lasting,
+    /// The namespace is being deleted: nothing is left to do.
+    Gone,
+}
+
+impl Error {
+    pub(crate) fn api(action: &'static str, object: &str, source: kube::Error) -> Error {
+        Error::Api { action, object: object.to_owned(), source: Box::new(source) }
+    }
+
+    pub(crate) fn class(&self) -> Class {
+        match self {
+            Error::Api { source, .. } => match source.as_ref() {
+                kube::Error::Api(status) if is_terminating(status) => Class::Gone,
+                kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 405 | 422) => {
+                    Class::Lasting
+                }
+                _ => Class::Passing,
+            },
+            Error::Foreign { .. } | Error::Encode(_) => Class::Lasting,
+        }
+    }
+
+    /// After how long to try again when it has failed so often in a row.
+    pub(crate) fn pause(&self, failures: u32) -> Option<Duration> {
+        match self.class() {
+            Class::Passing => Some(Duration::from_secs(60.min(1 << failures.min(6)))),
+            Class::Lasting => Some(Duration::from_secs(300.min(15 << failures.min(5)))),
+            Class::Gone => None,
+        }
+    }
+}
+
+/// What an API server says, without all that comes with it.
+fn told(error: &kube::Error) -> String {
+    match error {
+        kube::Error::Api(status) => status.message.clone(),
+        other => other.to_string(),
+    }
+}
+
+fn is_terminating(status: &kube::core::Status) -> bool {
+    let causes = status.details.iter().flat_map(|details| &details.causes);
+    causes.into_iter().any(|cause| cause.reason == "NamespaceTerminating")
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::core::Status;
+    use serde_json::json;
+
+    use super::*;
+
+    fn refused(code: u16, cause: &str) -> Error {
+        let status: Status = serde_json::from_value(json!({
+            "status": "Failure", "code": code, "message": "no", "reason": "",
+            "details": { "causes": [{ "reason": cause, "message": "" }] },
+        }))
+        .unwrap();
+        Error::api("apply", "Service demo", kube::Error::Api(Box::new(status)))
+    }
+
+    #[test]
+    fn what_passes_is_tried_again_soon_and_then_less_often() {
+        for code in [409, 429, 500, 503] {
+            let error = refused(code, "");
+            let pauses: Vec<_> = [0, 1, 3, 20].map(|n| error.pause(n).unwrap().as_secs()).to_vec();
+            assert_eq!(pauses, [1, 2, 8, 60], "{code}");
+        }
+    }
+
+    #[test]
+    fn what_a_person_must_mend_is_tried_seldom() {
+        for code in [403, 422] {
+            assert_eq!(refused(code, "").pause(0), Some(Duration::from_secs(15)));
+            assert_eq!(refused(code, "").pause(9), Some(Duration::from_secs(300)));
+        }
+        assert_eq!(Error::Foreign { object: "Service demo".to_owned() }.class(), Class::Lasting);
+    }
+
+    #[test]
+    fn a_namespace_that_goes_away_is_left_alone() {
+        assert_eq!(refused(403, "NamespaceTerminating").pause(0), None);
+    }
+}

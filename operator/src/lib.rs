@@ -1,0 +1,34 @@
+//! The operator: keeps what `ShardedKV` resources ask for running.
+//!
+//! One pass over one resource is a pipeline:
+//!
+//! 1. `dereference`: gather what is known of it, from caches that watches keep
+//! 2. validate: [`skv_resource::validate`], and what can't change
+//! 3. `build`: the objects that it consists of (pure)
+//! 4. `apply`: server-side apply of those that aren't as they should be
+//! 5. `status`: what is to be said about it (pure), and the Events of what changed
+//!
+//! `controller` drives it; `lease` makes sure that one operator acts; `process` is all of
+//! it as a program.
+
+mod apply;
+mod build;
+mod cache;
+mod controller;
+mod dereference;
+mod error;
+mod http;
+mod lease;
+mod maps;
+mod metrics;
+mod names;
+mod options;
+mod process;
+mod reconcile;
+mod report;
+mod status;
+#[cfg(test)]
+mod testing;
+
+pub use options::{LogFormat, Options};
+pub use process::run;

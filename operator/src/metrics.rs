@@ -1,0 +1,69 @@
+//! What the operator counts, for Prometheus.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct ResultLabel {
+    result: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct KindLabel {
+    kind: String,
+}
+
+/// The operator's metrics.
+#[derive(Debug)]
+pub(crate) struct Metrics {
+    registry: Registry,
+    passes: Family<ResultLabel, Counter>,
+    pub(crate) duration: Histogram,
+    writes: Family<KindLabel, Counter>,
+    pub(crate) leads: Gauge,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        let mut registry = Registry::with_prefix("skv_operator");
+        let passes = Family::default();
+        registry.register("reconciliations", "Passes over resources, by their end", passes.clone());
+        // 1 ms to 16 s.
+        let duration = Histogram::new(exponential_buckets(1e-3, 2.0, 15));
+        registry.register(
+            "reconciliation_duration_seconds",
+            "Length of a pass over a resource",
+            duration.clone(),
+        );
+        let writes = Family::default();
+        registry.register("writes", "Objects that were created, applied or deleted, by kind", writes.clone());
+        let leads = Gauge::default();
+        registry.register("leader", "Whether this operator holds the Lease (1) or waits (0)", leads.clone());
+        Metrics { registry, passes, duration, writes, leads }
+    }
+}
+
+impl Metrics {
+    /// A pass over a resource ended so: done, invalid or failed.
+    pub(crate) fn passed(&self, result: &'static str) {
+        self.passes.get_or_create(&ResultLabel { result }).inc();
+    }
+
+    /// An object of this kind was written.
+    pub(crate) fn wrote(&self, kind: &str) {
+        self.writes.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
+    }
+
+    /// Everything in the text format.
+    pub(crate) fn encode(&self) -> String {
+        let mut text = String::new();
+        // Writing to a String can't fail.
+        let _ = encode(&mut text, &self.registry);
+        text
+    }
+}

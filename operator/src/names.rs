@@ -1,0 +1,101 @@
+//! The names and labels of all that belongs to one resource.
+
+use std::collections::BTreeMap;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use skv_sharding::GroupId;
+
+/// Who applies and owns the objects: the field manager, and the value of the managed-by label.
+pub(crate) const MANAGER: &str = "skv-operator";
+/// The label that holds the name of the resource.
+pub(crate) const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
+/// The label that tells our objects from those of others.
+pub(crate) const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The label that holds the name of a group.
+pub(crate) const GROUP_LABEL: &str = "shardedkv.io/group";
+
+/// Labels of an object.
+pub(crate) type Labels = BTreeMap<String, String>;
+
+/// A part of the resource that has pods of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Component {
+    /// The servers of one group.
+    Group(GroupId),
+    /// The shard manager.
+    ShardManager,
+}
+
+/// The names within one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Names {
+    /// The resource's own; the client Service and the shard map have it too.
+    pub(crate) resource: String,
+    /// Where all of it lives.
+    pub(crate) namespace: String,
+}
+
+impl Names {
+    /// The StatefulSet of a group, and its headless Service.
+    pub(crate) fn group(&self, group: GroupId) -> String {
+        format!("{}-{group}", self.resource)
+    }
+
+    /// The shard manager's Deployment, Service, account and role.
+    pub(crate) fn shard_manager(&self) -> String {
+        format!("{}-manager", self.resource)
+    }
+
+    /// The account of the servers.
+    pub(crate) fn servers(&self) -> String {
+        format!("{}-server", self.resource)
+    }
+
+    /// The full domain name of one of our Services.
+    pub(crate) fn domain(&self, service: &str, cluster_domain: &str) -> String {
+        format!("{service}.{}.svc.{cluster_domain}", self.namespace)
+    }
+
+    /// The labels of everything that belongs to the resource.
+    pub(crate) fn labels(&self) -> Labels {
+        labels([
+            ("app.kubernetes.io/name", "shardedkv"),
+            (INSTANCE_LABEL, &self.resource),
+            (MANAGED_BY_LABEL, MANAGER),
+        ])
+    }
+
+    /// The labels of all servers.
+    pub(crate) fn server_labels(&self) -> Labels {
+        let mut labels = self.labels();
+        labels.insert("app.kubernetes.io/component".to_owned(), "server".to_owned());
+        labels
+    }
+
+    /// The labels of one part's pods, by which Services and budgets choose them. They can
+    /// never change: a StatefulSet's selector is immutable.
+    pub(crate) fn pod_labels(&self, component: Component) -> Labels {
+        match component {
+            Component::Group(group) => {
+                let mut labels = self.server_labels();
+                labels.insert(GROUP_LABEL.to_owned(), group.to_string());
+                labels
+            }
+            Component::ShardManager => {
+                let mut labels = self.labels();
+                labels.insert("app.kubernetes.io/component".to_owned(), "shard-manager".to_owned());
+                labels
+            }
+        }
+    }
+}
+
+/// Labels from pairs.
+pub(crate) fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// A selector of exactly these labels.
+pub(crate) fn selector(labels: Labels) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), match_expressions: None }
+}

@@ -1,0 +1,90 @@
+//! The operator as a process: options, log, signals, HTTP, the Lease, and then the work.
+
+use std::io::IsTerminal as _;
+use std::sync::Arc;
+
+use anyhow::{Context as _, bail};
+use futures::future::join_all;
+use kube::{Api, Client};
+use rand::Rng as _;
+use tokio::net::TcpListener;
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+use crate::controller::control;
+use crate::http::routes;
+use crate::lease::Candidate;
+use crate::metrics::Metrics;
+use crate::options::{LogFormat, Options};
+
+/// Runs until SIGTERM or SIGINT; fails when the Lease is lost.
+pub async fn run(options: Options) -> anyhow::Result<()> {
+    start_log(options.log_format);
+    // One provider for all of TLS; fails only if one was installed before, which then stays.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::try_default().await.context("finding the API server")?;
+    let metrics = Arc::new(Metrics::default());
+    let listener = TcpListener::bind(options.http_listen)
+        .await
+        .with_context(|| format!("can't listen on {}", options.http_listen))?;
+    let candidate = Candidate {
+        leases: Api::namespaced(client.clone(), &options.own_namespace),
+        lease: options.lease.clone(),
+        identity: options.identity.clone().unwrap_or_else(random_identity),
+    };
+    tracing::info!(identity = candidate.identity, http = %listener.local_addr()?, "the operator starts");
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    tokio::select! {
+        ended = axum::serve(listener, routes(Arc::clone(&metrics))) => ended.context("the HTTP server failed"),
+        ended = lead(&candidate, client, &options, metrics) => ended,
+        _ = terminate.recv() => stop(&candidate).await,
+        _ = interrupt.recv() => stop(&candidate).await,
+    }
+}
+
+/// Waits for the Lease, and acts for as long as it is ours.
+async fn lead(
+    candidate: &Candidate,
+    client: Client,
+    options: &Options,
+    metrics: Arc<Metrics>,
+) -> anyhow::Result<()> {
+    candidate.acquire().await;
+    metrics.leads.set(1);
+    tracing::info!(lease = candidate.lease, "the Lease is ours");
+    let scopes = match options.namespaces.as_slice() {
+        [] => vec![None],
+        some => some.iter().cloned().map(Some).collect(),
+    };
+    let work = join_all(
+        scopes.into_iter().map(|scope| control(client.clone(), scope, options, Arc::clone(&metrics))),
+    );
+    tokio::select! {
+        _ = work => bail!("the watches ended"),
+        // Whatever was under way is dropped with the process: another operator may act now.
+        () = candidate.hold() => bail!("the Lease {} was lost", candidate.lease),
+    }
+}
+
+async fn stop(candidate: &Candidate) -> anyhow::Result<()> {
+    tracing::info!("stopping");
+    candidate.release().await.context("giving up the Lease")
+}
+
+fn random_identity() -> String {
+    format!("skv-operator-{:08x}", rand::rng().next_u32())
+}
+
+fn start_log(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr);
+    // Fails only if somebody set a log up before, which then stays.
+    let _ = match format {
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
+    };
+}

@@ -1,0 +1,174 @@
+//! One pass over one resource: dereference, validate, build, apply, status.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::jiff::Timestamp;
+use kube::core::error_boundary::DeserializeGuard;
+use kube::runtime::controller::Action;
+use kube::runtime::events::{Event, EventType};
+use kube::{Resource as _, ResourceExt as _};
+use skv_resource::{Problem, ShardedKv, validate};
+
+use crate::apply::{Applier, Change};
+use crate::build::{Desired, Input, build};
+use crate::cache::Cache;
+use crate::dereference::{Observed, ObservedMap, dereference};
+use crate::error::{Class, Error};
+use crate::maps::Maps;
+use crate::metrics::Metrics;
+use crate::names::Names;
+use crate::report::Reporter;
+use crate::status;
+
+/// Leaders change without a trace in the API server, so they are asked for now and then.
+const LOOK_AGAIN: Duration = Duration::from_secs(30);
+
+/// What every pass needs.
+pub(crate) struct Context {
+    pub(crate) cache: Cache,
+    pub(crate) applier: Applier,
+    pub(crate) reporter: Reporter,
+    pub(crate) maps: Arc<dyn Maps>,
+    pub(crate) metrics: Arc<Metrics>,
+    pub(crate) cluster_domain: String,
+    pub(crate) own_namespace: String,
+}
+
+/// Does what there is to do for one resource, and says when to look again.
+pub(crate) async fn reconcile(
+    resource: &DeserializeGuard<ShardedKv>,
+    context: &Context,
+) -> Result<Action, Error> {
+    let names = Names { resource: resource.name_any(), namespace: resource.namespace().unwrap_or_default() };
+    if resource.meta().deletion_timestamp.is_some() {
+        // Owner references and the retention of claims do all that is to be done.
+        return Ok(Action::await_change());
+    }
+    context.cache.ready().await;
+    let resource = match &resource.0 {
+        Ok(resource) => resource,
+        Err(invalid) => {
+            context.metrics.passed("invalid");
+            if context.reporter.report_unreadable(&names, invalid).await? {
+                tracing::warn!(namespace = names.namespace, name = names.resource, %invalid, "the resource can't be read");
+            }
+            return Ok(Action::await_change());
+        }
+    };
+    let problems = problems(resource);
+    if !problems.is_empty() {
+        context.metrics.passed("invalid");
+        let old = resource.status.clone().unwrap_or_default();
+        let new = status::invalid(&old, &problems, resource.metadata.generation, now());
+        context.reporter.report(resource, new).await?;
+        return Ok(Action::await_change());
+    }
+    maintain(resource, names, context).await
+}
+
+/// All that is wrong with it, also compared with what it was created as.
+fn problems(resource: &ShardedKv) -> Vec<Problem> {
+    let mut problems = validate(&resource.name_any(), &resource.spec);
+    let founded = resource.status.as_ref().and_then(|status| status.founded.as_ref());
+    problems.extend(founded.iter().flat_map(|founded| founded.problems(&resource.spec)));
+    problems
+}
+
+async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Result<Action, Error> {
+    let mut seen = dereference(&context.cache, &names);
+    let input = input(resource, names, &seen, context);
+    if seen.ready_managers > 0 {
+        let map = context.maps.shard_map(&input.manager_address()).await;
+        seen.map = map.as_ref().map(ObservedMap::from);
+    }
+    let applied = if resource.spec.paused { Ok(()) } else { apply_all(resource, &input, context).await };
+    if applied.as_ref().is_err_and(|error| error.class() == Class::Gone) {
+        return Ok(Action::await_change());
+    }
+    let failure = applied.as_ref().err().map(Error::to_string);
+    let old = resource.status.clone().unwrap_or_default();
+    let generation = resource.metadata.generation;
+    let new =
+        status::observed(&input.names, &resource.spec, &old, &seen, failure.as_deref(), generation, now());
+    let reported = context.reporter.report(resource, new).await;
+    applied?;
+    reported?;
+    context.metrics.passed("done");
+    Ok(Action::requeue(LOOK_AGAIN))
+}
+
+fn input(resource: &ShardedKv, names: Names, seen: &Observed, context: &Context) -> Input {
+    Input {
+        names,
+        spec: resource.spec.clone(),
+        // A resource that was read from the API server has a name and a uid.
+        owner: resource.controller_owner_ref(&()).unwrap_or_default(),
+        groups: seen.groups.iter().map(|(id, group)| (*id, group.existing.clone())).collect(),
+        cluster_domain: context.cluster_domain.clone(),
+        operator_namespace: context.own_namespace.clone(),
+    }
+}
+
+async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Result<(), Error> {
+    let desired = build(input)?;
+    // One object that can't be applied mustn't keep the others from being there.
+    let mut failed = None;
+    for object in &desired {
+        let change = match context.applier.apply(object, &context.cache).await {
+            Ok(change) => change,
+            Err(error) => {
+                failed.get_or_insert(error);
+                continue;
+            }
+        };
+        if change != Change::None {
+            context.metrics.wrote(&object.resource.kind);
+        }
+        if change == Change::Created {
+            tracing::info!(
+                namespace = object.namespace,
+                kind = object.resource.kind,
+                name = object.name,
+                "created"
+            );
+            announce(resource, object, context).await;
+        }
+    }
+    for title in context.applier.delete_obsolete(&input.names, &desired, &context.cache).await? {
+        tracing::info!(namespace = input.names.namespace, object = title, "deleted: it was switched off");
+    }
+    failed.map_or(Ok(()), Err)
+}
+
+/// Of all objects, new groups are what people want to hear of.
+async fn announce(resource: &ShardedKv, object: &Desired, context: &Context) {
+    if object.resource.kind != "StatefulSet" {
+        return;
+    }
+    let event = Event {
+        type_: EventType::Normal,
+        reason: "GroupCreated".to_owned(),
+        note: Some(format!("Created the servers of group {}", object.name)),
+        action: "Create".to_owned(),
+        // Events that differ in nothing but their note would be counted as one.
+        secondary: Some(ObjectReference {
+            api_version: Some(object.resource.api_version.clone()),
+            kind: Some(object.resource.kind.clone()),
+            namespace: Some(object.namespace.clone()),
+            name: Some(object.name.clone()),
+            ..ObjectReference::default()
+        }),
+    };
+    context.reporter.publish(&event, &resource.object_ref(&())).await;
+}
+
+/// Whole seconds, which is what the API server keeps.
+pub(crate) fn now() -> Timestamp {
+    let now = Timestamp::now();
+    Timestamp::from_second(now.as_second()).unwrap_or(now)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,89 @@
+//! Tells people: writes the status where it differs, and publishes the Events.
+
+use k8s_openapi::api::core::v1::ObjectReference;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use kube::api::{Api, DynamicObject, PostParams};
+use kube::core::ApiResource;
+use kube::core::error_boundary::InvalidObject;
+use kube::runtime::events::{Event, Recorder};
+use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::json;
+use skv_resource::{ShardedKv, ShardedKvStatus};
+
+use crate::error::Error;
+use crate::names::Names;
+use crate::reconcile::now;
+use crate::status;
+
+/// Writes statuses and Events.
+pub(crate) struct Reporter {
+    pub(crate) client: Client,
+    pub(crate) recorder: Recorder,
+}
+
+impl Reporter {
+    /// Writes the status if it isn't what the resource has. A write against a resource that
+    /// changed meanwhile is refused by the API server.
+    pub(crate) async fn report(&self, resource: &ShardedKv, new: ShardedKvStatus) -> Result<bool, Error> {
+        let old = resource.status.clone().unwrap_or_default();
+        if resource.status.as_ref() == Some(&new) {
+            return Ok(false);
+        }
+        let events = status::events(&old.conditions, &new.conditions);
+        let mut changed = resource.clone();
+        changed.status = Some(new);
+        let namespace = resource.namespace().unwrap_or_default();
+        let api: Api<ShardedKv> = Api::namespaced(self.client.clone(), &namespace);
+        let name = resource.name_any();
+        api.replace_status(&name, &PostParams::default(), &changed)
+            .await
+            .map_err(|source| Error::api("write the status of", &format!("ShardedKV {name}"), source))?;
+        for event in events {
+            self.publish(&event, &resource.object_ref(&())).await;
+        }
+        Ok(true)
+    }
+
+    /// Says that a resource can't be read. Only what is certain of any object is touched.
+    pub(crate) async fn report_unreadable(
+        &self,
+        names: &Names,
+        invalid: &InvalidObject,
+    ) -> Result<bool, Error> {
+        let kind = ApiResource::erase::<ShardedKv>(&());
+        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &names.namespace, &kind);
+        let title = format!("ShardedKV {}", names.resource);
+        let found =
+            api.get_opt(&names.resource).await.map_err(|source| Error::api("read", &title, source))?;
+        let Some(mut object) = found else { return Ok(false) };
+        let generation = object.metadata.generation;
+        // Conditions that can't be read either are written anew.
+        let old: Vec<Condition> =
+            serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();
+        let verdict =
+            status::is_invalid("Unreadable", format!("the resource can't be read: {}", invalid.error));
+        let new = status::conditions(&old, [verdict], generation, now());
+        if new == old {
+            return Ok(false);
+        }
+        if !object.data["status"].is_object() {
+            object.data["status"] = json!({});
+        }
+        object.data["status"]["conditions"] = serde_json::to_value(&new)?;
+        object.data["status"]["observedGeneration"] = json!(generation);
+        api.replace_status(&names.resource, &PostParams::default(), &object)
+            .await
+            .map_err(|source| Error::api("write the status of", &title, source))?;
+        for event in status::events(&old, &new) {
+            self.publish(&event, &object.object_ref(&kind)).await;
+        }
+        Ok(true)
+    }
+
+    /// An Event that is lost is no reason to fail.
+    pub(crate) async fn publish(&self, event: &Event, about: &ObjectReference) {
+        if let Err(error) = self.recorder.publish(event, about).await {
+            tracing::warn!(reason = event.reason, %error, "can't publish an Event");
+        }
+    }
+}

@@ -1,0 +1,297 @@
+//! What is to be said of a resource. Pure: from what was seen to a status, and from two
+//! statuses to the Events of what changed between them.
+
+use std::collections::BTreeSet;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
+use k8s_openapi::jiff::Timestamp;
+use kube::runtime::events::{Event, EventType};
+use skv_resource::{Founded, GroupStatus, Image, Problem, ShardedKvSpec, ShardedKvStatus};
+use skv_sharding::GroupId;
+
+use crate::dereference::{Observed, ObservedGroup};
+use crate::names::Names;
+
+/// The conditions of a resource.
+pub(crate) const VALID: &str = "Valid";
+pub(crate) const AVAILABLE: &str = "Available";
+pub(crate) const PROGRESSING: &str = "Progressing";
+pub(crate) const DEGRADED: &str = "Degraded";
+
+/// How many pods are named when many have problems.
+const MOST_NAMED: usize = 3;
+
+/// A condition before it has a time.
+pub(crate) struct Verdict {
+    type_: &'static str,
+    holds: bool,
+    reason: &'static str,
+    message: String,
+}
+
+/// The status of a valid resource. `failure` is what ended the pass early, if anything did.
+pub(crate) fn observed(
+    names: &Names,
+    spec: &ShardedKvSpec,
+    old: &ShardedKvStatus,
+    seen: &Observed,
+    failure: Option<&str>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ShardedKvStatus {
+    let groups = group_statuses(spec, seen);
+    let servers: u32 = groups.iter().map(|group| group.replicas).sum();
+    let ready: u32 = groups.iter().map(|group| group.ready_replicas).sum();
+    let owned: u32 = groups.iter().map(|group| group.shards).sum();
+    let versions: BTreeSet<&str> = seen.images.iter().map(|image| Image::version_of(image)).collect();
+    let verdicts = [
+        Verdict {
+            type_: VALID,
+            holds: true,
+            reason: "Valid",
+            message: "The specification is valid".to_owned(),
+        },
+        available(&groups),
+        progressing(spec, seen, &groups, failure),
+        degraded(seen, old, &groups),
+    ];
+    let summary = summary(spec, &verdicts);
+    let map = seen.map.as_ref();
+    ShardedKvStatus {
+        observed_generation: generation,
+        conditions: conditions(&old.conditions, verdicts, generation, now),
+        summary,
+        group_count: u32::try_from(seen.groups.len()).unwrap_or(u32::MAX),
+        selector: selector_text(names),
+        ready: format!("{ready}/{servers}"),
+        shards: format!("{owned}/{}", spec.shards),
+        version: versions.into_iter().collect::<Vec<_>>().join(","),
+        cluster: map.map(|map| map.cluster.to_string()).or_else(|| old.cluster.clone()),
+        configuration: map.map_or(old.configuration, |map| map.configuration),
+        groups: remembering(groups, seen, old),
+        founded: Some(old.founded.clone().unwrap_or_else(|| Founded::from(spec))),
+    }
+}
+
+/// The status of a resource that can't be: all that was said of what runs stays.
+pub(crate) fn invalid(
+    old: &ShardedKvStatus,
+    problems: &[Problem],
+    generation: Option<i64>,
+    now: Timestamp,
+) -> ShardedKvStatus {
+    let message = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ");
+    ShardedKvStatus {
+        observed_generation: generation,
+        conditions: conditions(&old.conditions, [is_invalid("Invalid", message.clone())], generation, now),
+        summary: message,
+        ..old.clone()
+    }
+}
+
+/// The condition of a resource that can't even be read.
+pub(crate) fn is_invalid(reason: &'static str, message: String) -> Verdict {
+    Verdict { type_: VALID, holds: false, reason, message }
+}
+
+/// What a person would want to know of the difference: each condition that changed.
+pub(crate) fn events(old: &[Condition], new: &[Condition]) -> Vec<Event> {
+    let changed = new.iter().filter(|condition| {
+        let before = old.iter().find(|before| before.type_ == condition.type_);
+        match before {
+            Some(before) => before.status != condition.status || before.reason != condition.reason,
+            // The first time only what is amiss is news.
+            None => is_amiss(condition),
+        }
+    });
+    changed
+        .map(|condition| Event {
+            type_: if is_amiss(condition) { EventType::Warning } else { EventType::Normal },
+            reason: condition.reason.clone(),
+            note: Some(shortened(&condition.message)),
+            action: condition.type_.clone(),
+            secondary: None,
+        })
+        .collect()
+}
+
+/// New conditions over old ones: a time changes only with its condition's status.
+pub(crate) fn conditions(
+    old: &[Condition],
+    verdicts: impl IntoIterator<Item = Verdict>,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Vec<Condition> {
+    let mut all = old.to_vec();
+    for Verdict { type_, holds, reason, message } in verdicts {
+        let status = if holds { "True" } else { "False" };
+        let before = all.iter().position(|condition| condition.type_ == type_);
+        let since = before.map(|at| &all[at]).filter(|condition| condition.status == status);
+        let condition = Condition {
+            type_: type_.to_owned(),
+            status: status.to_owned(),
+            reason: reason.to_owned(),
+            message,
+            observed_generation: generation,
+            last_transition_time: since.map_or(Time(now), |condition| condition.last_transition_time.clone()),
+        };
+        match before {
+            Some(at) => all[at] = condition,
+            None => all.push(condition),
+        }
+    }
+    all
+}
+
+fn group_statuses(spec: &ShardedKvSpec, seen: &Observed) -> Vec<GroupStatus> {
+    let beyond = seen.groups.keys().copied().filter(|group| group.0 >= spec.groups);
+    let all = (0..spec.groups).map(GroupId).chain(beyond);
+    all.map(|id| {
+        let group = seen.groups.get(&id);
+        let map = seen.map.as_ref();
+        GroupStatus {
+            name: id.to_string(),
+            replicas: group.map_or(spec.replicas, |group| group.existing.replicas),
+            ready_replicas: group.map_or(0, |group| group.ready),
+            leader: map.and_then(|map| map.leaders.get(&id).cloned()),
+            shards: map.and_then(|map| map.shards.get(&id).copied()).unwrap_or(0),
+        }
+    })
+    .collect()
+}
+
+/// While the shard manager can't be asked, what it said last still stands.
+fn remembering(mut groups: Vec<GroupStatus>, seen: &Observed, old: &ShardedKvStatus) -> Vec<GroupStatus> {
+    if seen.map.is_none() {
+        for group in &mut groups {
+            if let Some(before) = old.groups.iter().find(|before| before.name == group.name) {
+                group.leader.clone_from(&before.leader);
+                group.shards = before.shards;
+            }
+        }
+    }
+    groups
+}
+
+fn available(groups: &[GroupStatus]) -> Verdict {
+    let without: Vec<&str> = groups
+        .iter()
+        .filter(|group| group.ready_replicas * 2 <= group.replicas)
+        .map(|group| group.name.as_str())
+        .collect();
+    if without.is_empty() {
+        let message = "A majority of each group is ready".to_owned();
+        return Verdict { type_: AVAILABLE, holds: true, reason: "QuorumReady", message };
+    }
+    let message = format!("no majority is ready of {}", named(&without));
+    Verdict { type_: AVAILABLE, holds: false, reason: "NoQuorum", message }
+}
+
+fn progressing(
+    spec: &ShardedKvSpec,
+    seen: &Observed,
+    groups: &[GroupStatus],
+    failure: Option<&str>,
+) -> Verdict {
+    let verdict = |holds, reason, message| Verdict { type_: PROGRESSING, holds, reason, message };
+    if let Some(failure) = failure {
+        return verdict(false, "ApplyFailed", failure.to_owned());
+    }
+    if spec.paused {
+        return verdict(false, "Paused", "spec.paused is true: nothing is changed".to_owned());
+    }
+    let starting: Vec<&str> = groups
+        .iter()
+        .filter(|group| group.ready_replicas < group.replicas)
+        .map(|group| group.name.as_str())
+        .collect();
+    if !starting.is_empty() {
+        return verdict(true, "Starting", format!("waiting for servers of {}", named(&starting)));
+    }
+    let kept: Vec<String> = seen.groups.iter().filter_map(|(id, group)| kept(spec, *id, group)).collect();
+    if !kept.is_empty() {
+        return verdict(false, "Kept", shortened(&kept.join("; ")));
+    }
+    if seen.ready_managers < spec.shard_manager.replicas {
+        return verdict(true, "Starting", "waiting for the shard manager".to_owned());
+    }
+    verdict(false, "Complete", "Everything is as the specification says".to_owned())
+}
+
+/// What a group keeps although the specification says otherwise.
+fn kept(spec: &ShardedKvSpec, id: GroupId, group: &ObservedGroup) -> Option<String> {
+    if id.0 >= spec.groups {
+        return Some(format!("{id} stays: it may own shards"));
+    }
+    if group.existing.replicas != spec.replicas {
+        return Some(format!("{id} keeps {} replicas", group.existing.replicas));
+    }
+    let size = group.existing.storage_size.as_ref()?;
+    (*size != spec.storage.size.to_string()).then(|| format!("{id} keeps volumes of {size}"))
+}
+
+fn degraded(seen: &Observed, old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
+    let verdict = |holds, reason, message| Verdict { type_: DEGRADED, holds, reason, message };
+    if !seen.problems.is_empty() {
+        let named: Vec<&str> = seen.problems.iter().map(String::as_str).take(MOST_NAMED).collect();
+        return verdict(true, "PodsNotRunning", shortened(&named.join("; ")));
+    }
+    let servers: u32 = groups.iter().map(|group| group.replicas).sum();
+    let missing: u32 = groups.iter().map(|group| group.replicas.saturating_sub(group.ready_replicas)).sum();
+    // Before all were there once, they are merely about to start.
+    let began = old.conditions.iter().any(|condition| {
+        condition.type_ == PROGRESSING && !["Starting", "ApplyFailed"].contains(&condition.reason.as_str())
+            || condition.type_ == DEGRADED && condition.status == "True"
+    });
+    if missing > 0 && began {
+        return verdict(true, "ReplicasNotReady", format!("{missing} of {servers} servers are not ready"));
+    }
+    verdict(false, "Healthy", "No server has a problem".to_owned())
+}
+
+/// The first of what is amiss, or of what goes on.
+fn summary(spec: &ShardedKvSpec, verdicts: &[Verdict]) -> String {
+    let find = |type_, holds| verdicts.iter().find(|v| v.type_ == type_ && v.holds == holds);
+    let failed = verdicts.iter().find(|v| v.reason == "ApplyFailed");
+    let first = failed
+        .or_else(|| find(DEGRADED, true))
+        .or_else(|| find(PROGRESSING, true))
+        .or_else(|| find(AVAILABLE, false))
+        .or_else(|| find(PROGRESSING, false));
+    let text = first.map_or_else(String::new, |verdict| verdict.message.clone());
+    if spec.paused && failed.is_none() && !text.starts_with("spec.paused") {
+        return format!("paused; {text}");
+    }
+    text
+}
+
+fn selector_text(names: &Names) -> String {
+    let labels = names.server_labels();
+    labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
+}
+
+fn is_amiss(condition: &Condition) -> bool {
+    let bad = match condition.type_.as_str() {
+        VALID | AVAILABLE => "False",
+        DEGRADED => "True",
+        _ => return condition.reason == "ApplyFailed",
+    };
+    condition.status == bad
+}
+
+fn named(all: &[&str]) -> String {
+    let shown = all.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
+    match all.len().saturating_sub(MOST_NAMED) {
+        0 => shown,
+        more => format!("{shown} and {more} more"),
+    }
+}
+
+/// Events and summaries take at most 1 kB.
+fn shortened(text: &str) -> String {
+    let end = text.char_indices().map(|(at, _)| at).take_while(|at| *at <= 900).last().unwrap_or(0);
+    if text.len() > 1000 { format!("{}...", &text[..end]) } else { text.to_owned() }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,179 @@
+//! What is said in which situation.
+
+use k8s_openapi::jiff::ToSpan as _;
+use skv_sharding::ClusterId;
+
+use super::*;
+use crate::build::ExistingGroup;
+use crate::dereference::ObservedMap;
+
+fn names() -> Names {
+    Names { resource: "demo".to_owned(), namespace: "prod".to_owned() }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + second.seconds()
+}
+
+/// Two groups of three of which so many are ready.
+fn seen(ready: [u32; 2]) -> Observed {
+    let existing = ExistingGroup { replicas: 3, storage_size: Some("10Gi".to_owned()) };
+    let group = |ready| ObservedGroup { existing: existing.clone(), ready };
+    Observed {
+        groups: (0..).map(GroupId).zip(ready.map(group)).collect(),
+        ready_managers: 2,
+        images: ["shardedkv:1".to_owned()].into(),
+        map: Some(ObservedMap {
+            cluster: ClusterId(7),
+            configuration: 1,
+            leaders: [(GroupId(0), "demo-g0-1".to_owned())].into(),
+            shards: [(GroupId(0), 120), (GroupId(1), 120)].into(),
+        }),
+        ..Observed::default()
+    }
+}
+
+fn status_of(spec: &ShardedKvSpec, old: &ShardedKvStatus, seen: &Observed, second: i64) -> ShardedKvStatus {
+    observed(&names(), spec, old, seen, None, Some(1), at(second))
+}
+
+fn condition<'a>(status: &'a ShardedKvStatus, type_: &str) -> (&'a str, &'a str) {
+    let found = status.conditions.iter().find(|condition| condition.type_ == type_).unwrap();
+    (&found.status, &found.reason)
+}
+
+fn first(seen: &Observed) -> ShardedKvStatus {
+    status_of(&ShardedKvSpec::default(), &ShardedKvStatus::default(), seen, 1)
+}
+
+#[test]
+fn a_store_that_starts_is_progressing_and_not_degraded() {
+    let status = first(&Observed::default());
+    assert_eq!(condition(&status, AVAILABLE), ("False", "NoQuorum"));
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Starting"));
+    assert_eq!(condition(&status, DEGRADED), ("False", "Healthy"));
+    assert_eq!((status.ready.as_str(), status.shards.as_str()), ("0/6", "0/240"));
+    assert_eq!(status.summary, "waiting for servers of g0, g1");
+}
+
+#[test]
+fn a_store_that_runs_is_complete() {
+    let status = first(&seen([3, 3]));
+    assert_eq!(condition(&status, AVAILABLE), ("True", "QuorumReady"));
+    assert_eq!(condition(&status, PROGRESSING), ("False", "Complete"));
+    assert_eq!(condition(&status, DEGRADED), ("False", "Healthy"));
+    assert_eq!(
+        (status.ready.as_str(), status.shards.as_str(), status.version.as_str()),
+        ("6/6", "240/240", "1")
+    );
+    let group = &status.groups[0];
+    assert_eq!((group.name.as_str(), group.leader.as_deref(), group.shards), ("g0", Some("demo-g0-1"), 120));
+    assert_eq!(status.selector.matches('=').count(), 4);
+    assert_eq!(status.cluster.as_deref(), Some("0000000000000007"));
+}
+
+#[test]
+fn a_server_that_goes_away_degrades_and_a_majority_stays_available() {
+    let spec = ShardedKvSpec::default();
+    let running = first(&seen([3, 3]));
+    let status = status_of(&spec, &running, &seen([3, 2]), 2);
+    assert_eq!(condition(&status, AVAILABLE).0, "True");
+    assert_eq!(condition(&status, DEGRADED), ("True", "ReplicasNotReady"));
+    let still = status_of(&spec, &status, &seen([3, 1]), 3);
+    assert_eq!(condition(&still, AVAILABLE), ("False", "NoQuorum"));
+    assert_eq!(condition(&still, DEGRADED).0, "True");
+    let again = status_of(&spec, &still, &seen([3, 3]), 4);
+    assert_eq!(condition(&again, DEGRADED).0, "False");
+}
+
+#[test]
+fn what_keeps_pods_from_running_is_said_at_once() {
+    let mut seen = seen([3, 2]);
+    seen.problems = vec!["demo-g1-0: ImagePullBackOff: no such image".to_owned()];
+    let status = first(&seen);
+    assert_eq!(condition(&status, DEGRADED), ("True", "PodsNotRunning"));
+    assert_eq!(status.summary, "demo-g1-0: ImagePullBackOff: no such image");
+}
+
+#[test]
+fn what_is_not_carried_out_is_said() {
+    let mut spec = ShardedKvSpec { groups: 1, replicas: 5, ..ShardedKvSpec::default() };
+    spec.storage.size = "20Gi".parse().unwrap();
+    let status = status_of(&spec, &ShardedKvStatus::default(), &seen([3, 3]), 1);
+    assert_eq!(condition(&status, PROGRESSING), ("False", "Kept"));
+    assert_eq!(status.summary, "g0 keeps 3 replicas; g1 stays: it may own shards");
+}
+
+#[test]
+fn a_failure_to_apply_comes_first() {
+    let failure = Some("can't apply Service demo: no");
+    let spec = ShardedKvSpec::default();
+    let status =
+        observed(&names(), &spec, &ShardedKvStatus::default(), &seen([3, 3]), failure, Some(1), at(1));
+    assert_eq!(condition(&status, PROGRESSING), ("False", "ApplyFailed"));
+    assert_eq!(status.summary, "can't apply Service demo: no");
+    assert!(events(&[], &status.conditions).iter().any(|event| event.reason == "ApplyFailed"));
+}
+
+#[test]
+fn a_pause_is_said_and_health_is_still_watched() {
+    let spec = ShardedKvSpec { paused: true, ..ShardedKvSpec::default() };
+    let running = first(&seen([3, 3]));
+    let status = status_of(&spec, &running, &seen([3, 2]), 2);
+    assert_eq!(condition(&status, PROGRESSING), ("False", "Paused"));
+    assert_eq!(status.summary, "paused; 1 of 6 servers are not ready");
+}
+
+#[test]
+fn an_invalid_resource_says_why_and_forgets_nothing() {
+    let running = first(&seen([3, 3]));
+    let problem = Problem { path: "spec.shards".to_owned(), reason: "is fixed".to_owned() };
+    let status = invalid(&running, &[problem], Some(2), at(2));
+    assert_eq!(condition(&status, VALID), ("False", "Invalid"));
+    assert_eq!(condition(&status, AVAILABLE).0, "True");
+    assert_eq!((status.summary.as_str(), status.observed_generation), ("spec.shards: is fixed", Some(2)));
+    assert_eq!(status.founded, running.founded);
+}
+
+#[test]
+fn what_the_shard_manager_said_last_stands_while_it_is_away() {
+    let running = first(&seen([3, 3]));
+    let mut without = seen([3, 3]);
+    without.map = None;
+    let status = status_of(&ShardedKvSpec::default(), &running, &without, 2);
+    assert_eq!(status.groups, running.groups);
+    assert_eq!((status.cluster, status.configuration), (running.cluster, 1));
+}
+
+#[test]
+fn times_change_only_with_the_condition_and_the_same_sight_gives_the_same_status() {
+    let spec = ShardedKvSpec::default();
+    let running = first(&seen([3, 3]));
+    assert_eq!(status_of(&spec, &running, &seen([3, 3]), 100), running);
+    let degraded = status_of(&spec, &running, &seen([3, 2]), 200);
+    let time = |status: &ShardedKvStatus, type_: &str| {
+        status.conditions.iter().find(|c| c.type_ == type_).unwrap().last_transition_time.0
+    };
+    assert_eq!((time(&degraded, AVAILABLE), time(&degraded, DEGRADED)), (at(1), at(200)));
+}
+
+#[test]
+fn events_tell_what_changed_and_nothing_twice() {
+    let spec = ShardedKvSpec::default();
+    let starting = first(&Observed::default());
+    let reasons = |old: &ShardedKvStatus, new: &ShardedKvStatus| -> Vec<String> {
+        events(&old.conditions, &new.conditions).into_iter().map(|event| event.reason).collect()
+    };
+    let running = status_of(&spec, &starting, &seen([3, 3]), 2);
+    assert_eq!(reasons(&starting, &running), ["QuorumReady", "Complete"]);
+    assert!(reasons(&running, &status_of(&spec, &running, &seen([3, 3]), 3)).is_empty());
+    let degraded = status_of(&spec, &running, &seen([3, 2]), 4);
+    assert_eq!(reasons(&running, &degraded), ["Starting", "ReplicasNotReady"]);
+}
+
+#[test]
+fn long_messages_are_cut_at_a_character() {
+    let text = shortened(&"ä".repeat(1000));
+    assert!(text.len() < 1000 && text.ends_with("..."), "{}", text.len());
+    assert_eq!(shortened("short"), "short");
+}

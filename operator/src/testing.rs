@@ -1,0 +1,169 @@
+//! An API server in memory for tests: objects by their path, server-side apply as a merge,
+//! compare-and-swap by `resourceVersion`, and a list of the requests that were made.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http::{Method, Request, Response};
+use http_body_util::BodyExt as _;
+use kube::Client;
+use kube::api::{ApiResource, DynamicObject};
+use kube::client::Body;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+
+use crate::cache::Cache;
+use crate::names::{MANAGED_BY_LABEL, MANAGER};
+
+/// Clones share one API server.
+#[derive(Clone, Default)]
+pub(crate) struct FakeApiServer(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    objects: BTreeMap<String, Value>,
+    version: u64,
+    requests: Vec<String>,
+    refusals: Vec<(String, u16)>,
+}
+
+impl FakeApiServer {
+    /// A client of it.
+    pub(crate) fn client(&self) -> Client {
+        let server = self.clone();
+        let service = tower::service_fn(move |request: Request<Body>| {
+            let server = server.clone();
+            async move { Ok::<_, Infallible>(server.answer(request).await) }
+        });
+        Client::new(service, "default")
+    }
+
+    /// Puts an object there, as somebody else would.
+    pub(crate) fn put(&self, path: &str, object: Value) {
+        let mut state = self.0.lock();
+        let object = state.stored(object);
+        state.objects.insert(path.to_owned(), object);
+    }
+
+    /// The object at a path.
+    pub(crate) fn get(&self, path: &str) -> Option<Value> {
+        self.0.lock().objects.get(path).cloned()
+    }
+
+    /// Refuses every request whose path ends so, with this code.
+    pub(crate) fn refuse(&self, end: &str, code: u16) {
+        self.0.lock().refusals.push((end.to_owned(), code));
+    }
+
+    pub(crate) fn stop_refusing(&self) {
+        self.0.lock().refusals.clear();
+    }
+
+    /// The requests since the last call, each `METHOD PATH`.
+    pub(crate) fn requests(&self) -> Vec<String> {
+        std::mem::take(&mut self.0.lock().requests)
+    }
+
+    /// What watches would have seen by now.
+    pub(crate) fn cache(&self) -> Cache {
+        let state = self.0.lock();
+        Cache::filled(|resource: &ApiResource| {
+            let of_kind = state.objects.iter().filter(|(path, object)| {
+                path.contains(&format!("/{}/", resource.plural))
+                    && object["kind"] == resource.kind.as_str()
+                    && object["metadata"]["labels"][MANAGED_BY_LABEL] == MANAGER
+            });
+            of_kind
+                .map(|(_, object)| serde_json::from_value::<DynamicObject>(object.clone()).unwrap())
+                .collect()
+        })
+    }
+
+    async fn answer(&self, request: Request<Body>) -> Response<Body> {
+        let (head, body) = request.into_parts();
+        let body: Bytes = body.collect().await.unwrap().to_bytes();
+        let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
+        let path = head.uri.path().to_owned();
+        let mut state = self.0.lock();
+        state.requests.push(format!("{} {path}", head.method));
+        let refused = state.refusals.iter().find(|(end, _)| path.ends_with(end)).map(|(_, code)| *code);
+        let (code, answer) = match refused {
+            Some(code) => (code, failure(code)),
+            None => state.answer(&head.method, &path, body),
+        };
+        Response::builder().status(code).body(Body::from(serde_json::to_vec(&answer).unwrap())).unwrap()
+    }
+}
+
+impl State {
+    fn answer(&mut self, method: &Method, path: &str, body: Value) -> (u16, Value) {
+        let object_path = path.strip_suffix("/status").unwrap_or(path).to_owned();
+        let there = self.objects.get(&object_path).cloned();
+        match (method.as_str(), there) {
+            ("GET", Some(object)) => (200, object),
+            ("POST", _) => {
+                let name = body["metadata"]["name"].as_str().unwrap_or("generated").to_owned();
+                let path = format!("{path}/{name}");
+                if self.objects.contains_key(&path) {
+                    return (409, failure(409));
+                }
+                self.store(path, body)
+            }
+            ("PATCH", None) => self.store(object_path, body),
+            ("PATCH", Some(mut object)) => {
+                merge(&mut object, body);
+                self.store(object_path, object)
+            }
+            ("PUT", Some(object)) => {
+                let version = &body["metadata"]["resourceVersion"];
+                if !version.is_null() && *version != object["metadata"]["resourceVersion"] {
+                    return (409, failure(409));
+                }
+                self.store(object_path, body)
+            }
+            ("DELETE", Some(object)) => {
+                self.objects.remove(&object_path);
+                (200, object)
+            }
+            _ => (404, failure(404)),
+        }
+    }
+
+    /// A write that changes nothing gives no new version.
+    fn store(&mut self, path: String, object: Value) -> (u16, Value) {
+        if self.objects.get(&path) != Some(&object) {
+            let object = self.stored(object);
+            self.objects.insert(path.clone(), object);
+        }
+        (200, self.objects[&path].clone())
+    }
+
+    fn stored(&mut self, mut object: Value) -> Value {
+        self.version += 1;
+        object["metadata"]["resourceVersion"] = json!(self.version.to_string());
+        if object["metadata"]["uid"].is_null() {
+            object["metadata"]["uid"] = json!(format!("uid-{}", self.version));
+        }
+        object
+    }
+}
+
+fn merge(object: &mut Value, patch: Value) {
+    match (object, patch) {
+        (Value::Object(object), Value::Object(patch)) => {
+            for (field, value) in patch {
+                merge(object.entry(field).or_insert(Value::Null), value);
+            }
+        }
+        (object, patch) => *object = patch,
+    }
+}
+
+fn failure(code: u16) -> Value {
+    let reason = if code == 404 { "NotFound" } else { "" };
+    json!({
+        "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "refused", "reason": reason,
+    })
+}

@@ -1,0 +1,72 @@
+//! What can't change once a resource exists.
+//!
+//! The API server holds these rules too. They are checked once more against what was
+//! recorded when the resource was first seen, in case one got past it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skv_sharding::Hash;
+
+use crate::{Limits, Placement, Problem, ShardedKvSpec};
+
+/// The fields that are fixed for the life of a resource, as it was created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Founded {
+    /// The number of shards.
+    pub shards: u32,
+    /// How keys are mapped to shards.
+    #[schemars(with = "String")]
+    pub hash: Hash,
+    /// Which servers hold the replicas of a group.
+    pub placement: Placement,
+    /// What a client may ask for.
+    pub limits: Limits,
+    /// Whether everything is kept in memory only.
+    pub memory_only: bool,
+    /// The storage class, if one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
+}
+
+impl From<&ShardedKvSpec> for Founded {
+    fn from(spec: &ShardedKvSpec) -> Founded {
+        Founded {
+            shards: spec.shards,
+            hash: spec.hash,
+            placement: spec.placement,
+            limits: spec.limits.clone(),
+            memory_only: spec.storage.memory_only,
+            storage_class_name: spec.storage.class_name.clone(),
+        }
+    }
+}
+
+impl Founded {
+    /// The fields of a specification that differ and mustn't.
+    pub fn problems(&self, spec: &ShardedKvSpec) -> Vec<Problem> {
+        let wanted = Founded::from(spec);
+        let show = |placement: Placement| format!("{placement:?}").to_lowercase();
+        let class =
+            |name: &Option<String>| name.clone().unwrap_or_else(|| "the cluster's default".to_owned());
+        let compared = [
+            ("spec.shards", self.shards == wanted.shards, self.shards.to_string()),
+            ("spec.hash", self.hash == wanted.hash, self.hash.to_string()),
+            ("spec.placement", self.placement == wanted.placement, show(self.placement)),
+            ("spec.limits", self.limits == wanted.limits, format!("{:?}", self.limits)),
+            ("spec.storage.memoryOnly", self.memory_only == wanted.memory_only, self.memory_only.to_string()),
+            (
+                "spec.storage.className",
+                self.storage_class_name == wanted.storage_class_name,
+                class(&self.storage_class_name),
+            ),
+        ];
+        let differing = compared.into_iter().filter(|(_, equal, _)| !equal);
+        differing
+            .map(|(path, _, was)| Problem {
+                path: path.to_owned(),
+                reason: format!("is fixed for the life of the resource: set it back to {was}"),
+            })
+            .collect()
+    }
+}

@@ -1,0 +1,34 @@
+//! What a client may ask for.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// What a client may ask for. Fixed for the life of the resource.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct Limits {
+    /// The longest key, in bytes.
+    #[schemars(range(min = 1, max = 65536))]
+    pub max_key_bytes: u64,
+    /// The longest value, in bytes, also as the result of appends.
+    #[schemars(range(min = 1, max = 2_097_152))]
+    pub max_value_bytes: u64,
+    /// How many sessions of clerks a shard remembers; past it the one that was unused for
+    /// longest is forgotten.
+    #[schemars(range(min = 1, max = 1_000_000))]
+    pub max_sessions_per_shard: u64,
+    /// How long a clerk's session may be unused before it may be forgotten, in seconds.
+    #[schemars(range(min = 10, max = 86400))]
+    pub session_ttl_seconds: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits {
+            max_key_bytes: 4096,
+            max_value_bytes: 1 << 20,
+            max_sessions_per_shard: 16384,
+            session_ttl_seconds: 600,
+        }
+    }
+}

@@ -1,0 +1,202 @@
+//! What a `ShardedKV` can be told. The documentation of each field becomes its description
+//! in the schema; each file holds one block of fields.
+
+mod image;
+mod limits;
+mod network;
+mod pods;
+mod ports;
+mod scheduling;
+mod server;
+mod shard_manager;
+mod size;
+mod storage;
+mod tuning;
+
+use kube::CustomResource;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use skv_sharding::Hash;
+
+use crate::status::ShardedKvStatus;
+
+pub use image::{Image, PullPolicy};
+pub use limits::Limits;
+pub use network::{DisruptionBudget, NetworkPolicy};
+pub use pods::PodMetadata;
+pub use ports::Ports;
+pub use scheduling::Scheduling;
+pub use server::{LogFormat, Server};
+pub use shard_manager::ShardManager;
+pub use size::{ParseSizeError, Size};
+pub use storage::{Retention, Storage};
+pub use tuning::Tuning;
+
+/// The desired state of a `ShardedKV`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]
+#[kube(
+    group = "shardedkv.io",
+    version = "v1alpha1",
+    kind = "ShardedKV",
+    root = "ShardedKv",
+    plural = "shardedkvs",
+    singular = "shardedkv",
+    shortname = "skv",
+    category = "all",
+    namespaced,
+    doc = "A sharded, replicated, linearizable key/value store.",
+    status = "ShardedKvStatus",
+    derive = "PartialEq",
+    scale(
+        spec_replicas_path = ".spec.groups",
+        status_replicas_path = ".status.groupCount",
+        label_selector_path = ".status.selector"
+    ),
+    printcolumn(name = "Groups", type_ = "integer", json_path = ".spec.groups"),
+    printcolumn(
+        name = "Ready",
+        type_ = "string",
+        json_path = ".status.ready",
+        description = "How many of all servers are ready"
+    ),
+    printcolumn(
+        name = "Shards",
+        type_ = "string",
+        json_path = ".status.shards",
+        description = "How many of all shards a group owns"
+    ),
+    printcolumn(
+        name = "Version",
+        type_ = "string",
+        json_path = ".status.version",
+        description = "The version of the image that the servers run"
+    ),
+    printcolumn(
+        name = "Status",
+        type_ = "string",
+        json_path = ".status.summary",
+        description = "What a person should know first",
+        priority = 1
+    ),
+    printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),
+    validation = Rule::new("self.metadata.name.matches('^[a-z]([a-z0-9-]{0,38}[a-z0-9])?$')").message(
+        "the name must consist of at most 40 lower case letters, digits and '-', begin with a letter and not end with '-'"
+    )
+)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self.groups <= self.shards", "message": "each group needs at least one shard", "fieldPath": ".groups" }
+    ]))]
+pub struct ShardedKvSpec {
+    /// How many Raft groups share the shards. `kubectl scale` changes it.
+    #[schemars(range(min = 1, max = 4096))]
+    pub groups: u32,
+    /// How many replicas each group has: odd, since one more would tolerate no further failure.
+    #[schemars(range(min = 1, max = 7))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self % 2 == 1", "message": "an even number tolerates no more failures than one less: choose an odd number" }
+    ]))]
+    pub replicas: u32,
+    /// How many shards the keys are hashed to. Fixed for the life of the resource; 240
+    /// divides evenly by 1 to 6, 8, 10 and 12 groups.
+    #[schemars(range(min = 1, max = 10000))]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
+    ]))]
+    pub shards: u32,
+    /// How a key is mapped to a shard: fnv1, fnv1a, or integer (decimal keys, key mod shards).
+    /// Fixed for the life of the resource.
+    #[schemars(schema_with = "hash_schema")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
+    ]))]
+    pub hash: Hash,
+    /// Which servers hold the replicas of a group: `groups` (each group has servers of its
+    /// own), or `ring` (all groups share one ring of servers). Fixed for the life of the resource.
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" },
+        { "rule": "self != 'ring'", "message": "ring is not available yet: use groups" }
+    ]))]
+    pub placement: Placement,
+    /// What the pods run. Outside of a cluster it has no meaning.
+    pub image: Image,
+    /// How each server runs.
+    pub server: Server,
+    /// How the shard manager runs.
+    pub shard_manager: ShardManager,
+    /// Where a server keeps its data.
+    pub storage: Storage,
+    /// Which nodes the pods run on. A change takes effect when a pod is next made; it
+    /// restarts nothing. Outside of a cluster it has no meaning.
+    pub scheduling: Scheduling,
+    /// Labels and annotations for all pods. Outside of a cluster they have no meaning.
+    pub pod_metadata: PodMetadata,
+    /// The ports of pods and Services. Outside of a cluster they are chosen freely.
+    pub ports: Ports,
+    /// What a client may ask for. Fixed for the life of the resource.
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self == oldSelf", "message": "are fixed for the life of the resource" }
+    ]))]
+    pub limits: Limits,
+    /// Times and sizes that trade one good thing for another.
+    pub tuning: Tuning,
+    /// Whether evictions, such as those of `kubectl drain`, wait until the group can spare a pod.
+    pub disruption_budget: DisruptionBudget,
+    /// Who may connect to the pods.
+    pub network_policy: NetworkPolicy,
+    /// Stop the operator from changing anything; what runs goes on. The status is still kept.
+    pub paused: bool,
+}
+
+/// Which servers hold the replicas of a group.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub enum Placement {
+    /// Each group has servers of its own.
+    #[default]
+    Groups,
+    /// All groups share one ring of servers, each of which holds replicas of several groups.
+    Ring,
+}
+
+impl Default for ShardedKvSpec {
+    fn default() -> Self {
+        ShardedKvSpec {
+            groups: 2,
+            replicas: 3,
+            shards: 240,
+            hash: Hash::default(),
+            placement: Placement::default(),
+            image: Image::default(),
+            server: Server::default(),
+            shard_manager: ShardManager::default(),
+            storage: Storage::default(),
+            scheduling: Scheduling::default(),
+            pod_metadata: PodMetadata::default(),
+            ports: Ports::default(),
+            limits: Limits::default(),
+            tuning: Tuning::default(),
+            disruption_budget: DisruptionBudget::default(),
+            network_policy: NetworkPolicy::default(),
+            paused: false,
+        }
+    }
+}
+
+fn hash_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "enum": ["fnv1", "fnv1a", "integer"] })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_schema_names_every_hash() {
+        for hash in [Hash::Fnv1, Hash::Fnv1a, Hash::Integer] {
+            let schema = hash_schema(&mut schemars::SchemaGenerator::default()).to_value();
+            let name = serde_json::to_value(hash).unwrap();
+            assert!(schema["enum"].as_array().unwrap().contains(&name), "{name}");
+        }
+    }
+}

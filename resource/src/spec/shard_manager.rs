@@ -1,0 +1,23 @@
+//! How the shard manager runs.
+
+use k8s_openapi::api::core::v1::ResourceRequirements;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// How the shard manager runs. It is one process outside of a cluster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+pub struct ShardManager {
+    /// How many pods serve the shard map. They need no quorum; one does.
+    #[schemars(range(min = 1, max = 5))]
+    pub replicas: u32,
+    /// The processors and memory of each container.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub resources: Option<ResourceRequirements>,
+}
+
+impl Default for ShardManager {
+    fn default() -> Self {
+        ShardManager { replicas: 2, resources: None }
+    }
+}

@@ -1,0 +1,29 @@
+//! Times and sizes that trade one good thing for another.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Times and sizes that trade one good thing for another.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields, default)]
+#[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self.electionTimeoutMs >= 3 * self.heartbeatMs", "message": "must be at least three heartbeats", "fieldPath": ".electionTimeoutMs" }
+    ]))]
+pub struct Tuning {
+    /// How often a leader shows that it is alive, in milliseconds.
+    #[schemars(range(min = 10, max = 10000))]
+    pub heartbeat_ms: u64,
+    /// After at least this long without its leader a replica stands for election, in
+    /// milliseconds; at most twice as long. At least three heartbeats.
+    #[schemars(range(min = 50, max = 60000))]
+    pub election_timeout_ms: u64,
+    /// A replica writes a snapshot after this many bytes of log.
+    #[schemars(range(min = 1024))]
+    pub snapshot_log_bytes: u64,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Tuning { heartbeat_ms: 50, election_timeout_ms: 250, snapshot_log_bytes: 64 << 20 }
+    }
+}

@@ -1,0 +1,59 @@
+//! What the operator says of a `ShardedKV`.
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::Founded;
+
+/// The observed state of a `ShardedKV`.
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", default)]
+pub struct ShardedKvStatus {
+    /// The generation of the resource that this status is about.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub observed_generation: Option<i64>,
+    /// Valid, Available, Progressing and Degraded.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
+    pub conditions: Vec<Condition>,
+    /// What a person should know first.
+    pub summary: String,
+    /// How many groups there are.
+    pub group_count: u32,
+    /// The labels of all servers.
+    pub selector: String,
+    /// How many of all servers are ready, such as 6/6.
+    pub ready: String,
+    /// How many of all shards a group owns, such as 240/240.
+    pub shards: String,
+    /// The versions of the image that the servers run.
+    pub version: String,
+    /// The identity of the cluster; it has one from its first configuration on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub cluster: Option<String>,
+    /// The number of the newest configuration.
+    pub configuration: u64,
+    /// Each group.
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
+    pub groups: Vec<GroupStatus>,
+    /// What the resource was created with and can't change.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub founded: Option<Founded>,
+}
+
+/// The observed state of one group.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupStatus {
+    /// Its name, such as g0.
+    pub name: String,
+    /// How many servers it has.
+    pub replicas: u32,
+    /// How many of them are ready.
+    pub ready_replicas: u32,
+    /// The server that leads it, as far as is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub leader: Option<String>,
+    /// How many shards it owns.
+    pub shards: u32,
+}

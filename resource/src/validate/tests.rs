@@ -1,0 +1,123 @@
+//! Each rule, as we check it and as an API server does.
+
+use kube::core::cel::{validate_cel, validate_cel_update};
+
+use super::*;
+use crate::{Founded, ShardedKv};
+
+fn problems(change: impl FnOnce(&mut ShardedKvSpec)) -> Vec<String> {
+    let mut spec = ShardedKvSpec::default();
+    change(&mut spec);
+    validate("quickstart", &spec).into_iter().map(|problem| problem.path).collect()
+}
+
+/// Whether an API server's rules take this resource. They don't cover ranges and enums,
+/// which the schema states by itself.
+fn rules_take(name: &str, spec: &ShardedKvSpec) -> Result<(), String> {
+    validate_cel(&ShardedKv::new(name, spec.clone())).map_err(|errors| format!("{errors:?}"))
+}
+
+#[test]
+fn the_defaults_are_valid() {
+    assert!(problems(|_| {}).is_empty());
+    assert_eq!(rules_take("quickstart", &ShardedKvSpec::default()), Ok(()));
+}
+
+#[test]
+fn each_field_out_of_range_is_named() {
+    let one = |path: &str, change: fn(&mut ShardedKvSpec)| assert_eq!(problems(change), [path]);
+    one("spec.groups", |spec| spec.groups = 0);
+    one("spec.replicas", |spec| spec.replicas = 0);
+    one("spec.replicas", |spec| spec.replicas = 9);
+    one("spec.shards", |spec| spec.shards = 10_001);
+    one("spec.server.workerThreads", |spec| spec.server.worker_threads = Some(0));
+    one("spec.shardManager.replicas", |spec| spec.shard_manager.replicas = 0);
+    one("spec.image.name", |spec| spec.image.name.clear());
+    one("spec.storage.className", |spec| spec.storage.class_name = Some(String::new()));
+    one("spec.ports.client", |spec| spec.ports.client = 80);
+    one("spec.limits.maxKeyBytes", |spec| spec.limits.max_key_bytes = 0);
+    one("spec.limits.maxValueBytes", |spec| spec.limits.max_value_bytes = 3 << 20);
+    one("spec.limits.maxSessionsPerShard", |spec| spec.limits.max_sessions_per_shard = 0);
+    one("spec.limits.sessionTtlSeconds", |spec| spec.limits.session_ttl_seconds = 9);
+    one("spec.tuning.heartbeatMs", |spec| spec.tuning.heartbeat_ms = 0);
+    one("spec.tuning.snapshotLogBytes", |spec| spec.tuning.snapshot_log_bytes = 10);
+}
+
+#[test]
+fn what_a_schema_can_not_say_is_refused_by_us_and_by_the_rules_of_the_api_server() {
+    let both = |path: &str, change: fn(&mut ShardedKvSpec)| {
+        assert_eq!(problems(change), [path]);
+        let mut spec = ShardedKvSpec::default();
+        change(&mut spec);
+        assert!(rules_take("quickstart", &spec).is_err(), "{path}");
+    };
+    both("spec.groups", |spec| spec.groups = 241);
+    both("spec.replicas", |spec| spec.replicas = 2);
+    both("spec.placement", |spec| spec.placement = Placement::Ring);
+    both("spec.tuning.electionTimeoutMs", |spec| spec.tuning.election_timeout_ms = 149);
+    both("spec.storage.size", |spec| spec.storage.size = "255Mi".parse().unwrap());
+    both("spec.storage.className", |spec| {
+        spec.storage.memory_only = true;
+        spec.storage.class_name = Some("fast".to_owned());
+    });
+    both("spec.ports", |spec| spec.ports.http = spec.ports.client);
+    both("spec.ports", |spec| spec.ports.manager = spec.ports.http);
+}
+
+#[test]
+fn a_name_must_fit_into_dns() {
+    let (spec, long) = (ShardedKvSpec::default(), "a".repeat(41));
+    for name in ["", "-a", "a-", "1a", "A", "a.b", "a_b", "ä", &long] {
+        let paths: Vec<_> = validate(name, &spec).into_iter().map(|problem| problem.path).collect();
+        assert_eq!(paths, ["metadata.name"], "{name}");
+        assert!(rules_take(name, &spec).is_err(), "{name}");
+    }
+    for name in ["a", "a1", "a-b", &long[1..]] {
+        assert!(validate(name, &spec).is_empty(), "{name}");
+        assert_eq!(rules_take(name, &spec), Ok(()), "{name}");
+    }
+}
+
+#[test]
+fn what_is_fixed_can_not_change_for_us_nor_for_the_api_server() {
+    let fixed = |path: &str, change: fn(&mut ShardedKvSpec)| {
+        let mut old = ShardedKvSpec::default();
+        old.storage.class_name = Some("fast".to_owned());
+        let mut new = old.clone();
+        change(&mut new);
+        let found = Founded::from(&old).problems(&new);
+        assert_eq!(found.iter().map(|problem| problem.path.as_str()).collect::<Vec<_>>(), [path]);
+        let (old, new) = (ShardedKv::new("quickstart", old), ShardedKv::new("quickstart", new));
+        assert!(validate_cel_update(&new, &old).is_err(), "{path}");
+    };
+    fixed("spec.shards", |spec| spec.shards = 480);
+    fixed("spec.hash", |spec| spec.hash = skv_sharding::Hash::Fnv1a);
+    fixed("spec.placement", |spec| spec.placement = Placement::Ring);
+    fixed("spec.limits", |spec| spec.limits.max_key_bytes = 1);
+    fixed("spec.storage.memoryOnly", |spec| spec.storage.memory_only = true);
+    fixed("spec.storage.className", |spec| spec.storage.class_name = Some("slow".to_owned()));
+    fixed("spec.storage.className", |spec| spec.storage.class_name = None);
+}
+
+#[test]
+fn the_rest_can_change() {
+    let mut old = ShardedKvSpec::default();
+    old.storage.size = "1Gi".parse().unwrap();
+    let mut new = ShardedKvSpec { groups: 3, replicas: 5, paused: true, ..old.clone() };
+    new.storage.size = "2Gi".parse().unwrap();
+    new.tuning.heartbeat_ms = 60;
+    new.ports.client = 8000;
+    assert!(Founded::from(&old).problems(&new).is_empty());
+    let (old, new) = (ShardedKv::new("quickstart", old), ShardedKv::new("quickstart", new));
+    validate_cel_update(&new, &old).unwrap();
+    assert!(validate_cel_update(&old, &new).is_err(), "a volume doesn't shrink");
+}
+
+#[test]
+fn all_problems_are_found_at_once() {
+    let found = problems(|spec| {
+        spec.replicas = 4;
+        spec.shards = 0;
+    });
+    assert_eq!(found, ["spec.replicas", "spec.shards", "spec.groups"]);
+}
