@@ -7,8 +7,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-/// The programs that a store consists of, and the one that talks to it.
-const PROGRAMS: [&str; 3] = ["kvserver", "shardmanager", "skv"];
+use crate::image::PROGRAMS;
 
 pub(crate) fn cargo() -> Command {
     Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
@@ -43,7 +42,7 @@ pub(crate) fn simulation() -> anyhow::Result<PathBuf> {
 }
 
 fn packages() -> impl Iterator<Item = String> {
-    PROGRAMS.iter().map(|program| format!("--package={program}"))
+    PROGRAMS.lines().map(|program| format!("--package={program}"))
 }
 
 /// Shows a command, and runs it.

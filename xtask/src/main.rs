@@ -2,6 +2,10 @@
 
 mod build;
 mod check;
+mod command;
+mod image;
+mod kube;
+mod packages;
 mod sim;
 mod skv;
 mod test;
@@ -18,6 +22,8 @@ enum Chore {
     Test(test::Args),
     Check(check::Args),
     Sim(sim::Args),
+    Kube(kube::Args),
+    Image(image::Args),
 }
 
 fn main() -> ExitCode {
@@ -26,6 +32,8 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Check(args) => check::run(&args),
         Chore::Sim(args) => sim::run(&args),
+        Chore::Kube(args) => kube::run(&args),
+        Chore::Image(args) => image::run(&args),
     };
     outcome.map_or_else(
         |error| {
