@@ -3,6 +3,7 @@
 mod build;
 mod check;
 mod command;
+mod e2e;
 mod image;
 mod kube;
 mod packages;
@@ -24,6 +25,7 @@ enum Chore {
     Sim(sim::Args),
     Kube(kube::Args),
     Image(image::Args),
+    E2e(e2e::Args),
 }
 
 fn main() -> ExitCode {
@@ -34,6 +36,7 @@ fn main() -> ExitCode {
         Chore::Sim(args) => sim::run(&args),
         Chore::Kube(args) => kube::run(&args),
         Chore::Image(args) => image::run(&args),
+        Chore::E2e(args) => e2e::run(&args),
     };
     outcome.map_or_else(
         |error| {

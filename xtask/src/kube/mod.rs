@@ -14,6 +14,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus};
 
 use anyhow::{Context as _, ensure};
+use clap::builder::RangedI64ValueParser;
 
 use kind::Kind;
 use machine::Machine;
@@ -63,7 +64,7 @@ enum Subcommand {
 #[derive(clap::Args, Clone, Copy)]
 struct Which {
     /// Which cluster.
-    #[arg(long, default_value_t = 0, value_parser = clap::value_parser!(u8).range(..i64::from(machine::CLUSTERS)))]
+    #[arg(long, default_value_t = 0, value_parser = an_index())]
     index: u8,
 }
 
@@ -79,6 +80,22 @@ impl Cluster {
     /// The cluster with this index, made in the way that this machine allows.
     pub(crate) fn new(index: u8) -> Cluster {
         if docker_runs() { Cluster::Kind(Kind { index }) } else { Cluster::Machine(Machine { index }) }
+    }
+
+    /// A cluster that is there.
+    pub(crate) fn existing(index: u8) -> anyhow::Result<Cluster> {
+        let cluster = Cluster::new(index);
+        ensure!(
+            cluster.exists(),
+            "there is no cluster {index}: `cargo xtask kube up --index {index}` makes one"
+        );
+        Ok(cluster)
+    }
+
+    /// The first cluster that isn't there.
+    pub(crate) fn unused() -> anyhow::Result<Cluster> {
+        let mut clusters = (0..machine::CLUSTERS).map(Cluster::new);
+        clusters.find(|cluster| !cluster.exists()).context("all clusters are in use: cargo xtask kube status")
     }
 
     /// Whether something of it is there.
@@ -135,12 +152,18 @@ impl Cluster {
         }
     }
 
-    fn index(&self) -> u8 {
+    /// Which one it is.
+    pub(crate) fn index(&self) -> u8 {
         match self {
             Cluster::Kind(kind) => kind.index,
             Cluster::Machine(machine) => machine.index,
         }
     }
+}
+
+/// Reads the index of a cluster from the command line.
+pub(crate) fn an_index() -> RangedI64ValueParser<u8> {
+    clap::value_parser!(u8).range(..i64::from(machine::CLUSTERS))
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
@@ -152,19 +175,9 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         }
         Subcommand::Down(which) => Cluster::new(which.index).down(),
         Subcommand::Status { output } => status::run(*output),
-        Subcommand::Load { which, tar } => existing(*which)?.load(tar),
-        Subcommand::In { which, command } => run_in(&existing(*which)?, command),
+        Subcommand::Load { which, tar } => Cluster::existing(which.index)?.load(tar),
+        Subcommand::In { which, command } => run_in(&Cluster::existing(which.index)?, command),
     }
-}
-
-fn existing(which: Which) -> anyhow::Result<Cluster> {
-    let cluster = Cluster::new(which.index);
-    ensure!(
-        cluster.exists(),
-        "there is no cluster {0}: `cargo xtask kube up --index {0}` makes one",
-        which.index
-    );
-    Ok(cluster)
 }
 
 fn run_in(cluster: &Cluster, command: &[OsString]) -> anyhow::Result<()> {
