@@ -31,12 +31,22 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if let Some(index) = args.index {
         return run_on(&Cluster::existing(index)?, &args.names);
     }
+    run_on_new(&args.names)
+}
+
+/// Runs all of them on a cluster that is made for them.
+pub(crate) fn run_all() -> anyhow::Result<()> {
+    run_on_new(&[])
+}
+
+fn run_on_new(names: &[String]) -> anyhow::Result<()> {
     let cluster = Cluster::unused()?;
     eprintln!(
         "making cluster {0}; should this be interrupted: cargo xtask kube down --index {0}",
         cluster.index()
     );
-    let outcome = cluster.up().and_then(|()| run_on(&cluster, &args.names));
+    cluster.up()?;
+    let outcome = run_on(&cluster, names);
     // A cluster that can't be taken down doesn't hide why the tests failed.
     let down = cluster.down().context("the tests' cluster is still there");
     outcome.and(down)

@@ -91,3 +91,16 @@ pub(crate) fn install(packages: &[Package]) -> anyhow::Result<()> {
     run_slowly("apt-get install", apt().args(["install", "--no-install-recommends"]).args(missing))
         .with_context(|| format!("can't install packages; try: {line}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_there_is_not_installed() {
+        let packages = [Package::with_program("dash", "sh"), Package::with_file("base-files", "/etc/passwd")];
+        assert!(packages.iter().all(Package::is_there));
+        install(&packages).unwrap();
+        assert!(!Package::with_program("none", "a-program-that-nobody-has").is_there());
+    }
+}

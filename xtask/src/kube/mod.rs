@@ -51,7 +51,8 @@ enum Subcommand {
         /// The archive.
         tar: PathBuf,
     },
-    /// Run a command where it reaches the cluster, its pods and Services included.
+    /// Run a command where it reaches the cluster: its pods and Services, too, unless kind
+    /// made it.
     In {
         #[command(flatten)]
         which: Which,

@@ -43,15 +43,24 @@ impl Programs {
             let why = "Kubernetes is built from source here, and Go isn't installed: get 1.26 or newer from https://go.dev/dl";
             return Err(Unavailable(why.to_owned()).into());
         }
-        eprintln!("building Kubernetes {} for {}, once", kubernetes_version()?, programs.dir.display());
+        eprintln!(
+            "building Kubernetes {} for {}: once, some 10 minutes on two processors",
+            kubernetes_version()?,
+            programs.dir.display()
+        );
         // Built beside its place, and moved there when it is whole.
         let unfinished = programs.dir.with_extension(std::process::id().to_string());
         fs::create_dir_all(&unfinished).with_context(|| format!("can't make {}", unfinished.display()))?;
-        let built = build_all(&unfinished)
-            .and_then(|()| fs::rename(&unfinished, &programs.dir).context("can't move what was built"));
-        if built.is_err() {
-            // What is left of it is in nobody's way.
-            let _ = fs::remove_dir_all(&unfinished);
+        let built = build_all(&unfinished).and_then(|()| {
+            match fs::rename(&unfinished, &programs.dir) {
+                // Somebody else was faster, with the same result.
+                Err(_) if programs.dir.exists() => Ok(()),
+                moved => moved.context("can't move what was built to its place"),
+            }
+        });
+        if unfinished.exists() {
+            fs::remove_dir_all(&unfinished)
+                .with_context(|| format!("can't remove {}", unfinished.display()))?;
         }
         built.map(|()| programs)
     }
