@@ -9,7 +9,7 @@ use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
 use serde_json::json;
 
-use crate::{Cluster, diagnosis};
+use crate::{Cluster, diagnosis, eventually};
 
 /// A namespace whose pods must keep to the restricted Pod Security level.
 #[derive(Clone)]
@@ -21,7 +21,7 @@ pub struct Namespace {
 }
 
 /// Runs a test in a new namespace. If it fails, what its pods say is printed; then the
-/// namespace is deleted.
+/// namespace is deleted, and nothing in it may hold that up.
 pub async fn in_namespace<F: Future<Output = ()>>(test: &str, run: impl FnOnce(Namespace) -> F) {
     let namespace = Namespace::create(test).await;
     let outcome = AssertUnwindSafe(run(namespace.clone())).catch_unwind().await;
@@ -34,6 +34,10 @@ pub async fn in_namespace<F: Future<Output = ()>>(test: &str, run: impl FnOnce(N
         resume_unwind(panic);
     }
     deleted.expect("a namespace can be deleted");
+    eventually(&format!("namespace {} is gone", namespace.name), || async {
+        namespaces.get_opt(&namespace.name).await.is_ok_and(|found| found.is_none()).then_some(())
+    })
+    .await;
 }
 
 impl Namespace {
