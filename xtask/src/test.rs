@@ -52,3 +52,21 @@ fn where_possible(outcome: anyhow::Result<()>) -> anyhow::Result<&'static str> {
         Err(error) => Err(error),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use anyhow::anyhow;
+
+    use super::*;
+
+    #[test]
+    fn where_no_cluster_can_be_made_that_is_said_and_nothing_fails() {
+        let said = where_possible(Err(Unavailable("no root".to_owned()).into())).unwrap();
+        assert!(said.contains("SKIPPED"), "{said}");
+    }
+
+    #[test]
+    fn a_failed_test_is_no_missing_cluster() {
+        assert!(where_possible(Err(anyhow!("a test failed"))).is_err());
+    }
+}

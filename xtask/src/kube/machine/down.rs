@@ -11,7 +11,7 @@ use serde::Deserialize;
 
 use super::namespace::Namespace;
 use super::plan::{Node, Plan};
-use super::{cgroups, control_plane, node, wait};
+use super::{cgroups, control_plane, network, node, wait};
 use crate::command::{output, run, succeeds};
 
 /// Where the library behind containerd's pod networks keeps what it gave to whom.
@@ -35,6 +35,8 @@ pub(super) fn down(plan: &Plan) -> anyhow::Result<()> {
     for name in control_plane::NAMES {
         plan.control_plane().stop(name);
     }
+    // By itself it goes some time after the namespace: too late for a new cluster.
+    network::remove_link(plan)?;
     let pods = pods_on_the_machine(plan)?;
     for pod in &pods {
         pod.namespace.remove()?;

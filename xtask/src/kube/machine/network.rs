@@ -1,6 +1,7 @@
 //! The network of a cluster: a bridge in the control plane's namespace that joins the
 //! nodes, a route to the pods of each node, and a link to the machine.
 
+use std::path::Path;
 use std::process::Command;
 
 use super::plan::{Node, Plan};
@@ -34,6 +35,14 @@ fn link_to_machine(plan: &Plan) -> anyhow::Result<()> {
     ip(&format!("link set {name} up"))?;
     control_plane.run(&format!("ip address add {inside}/30 dev machine0"))?;
     control_plane.run("ip link set machine0 up")
+}
+
+/// Takes the link away, if it is there.
+pub(super) fn remove_link(plan: &Plan) -> anyhow::Result<()> {
+    if Path::new("/sys/class/net").join(plan.name()).exists() {
+        run(Command::new("ip").args(["link", "delete", plan.name()]))?;
+    }
+    Ok(())
 }
 
 fn join(plan: &Plan, node: &Node) -> anyhow::Result<()> {
