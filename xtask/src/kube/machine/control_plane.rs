@@ -2,7 +2,8 @@
 //! namespace.
 
 use std::fs;
-use std::io::Write as _;
+use std::io::{self, Read as _, Write as _};
+use std::net::{TcpStream, ToSocketAddrs};
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
@@ -17,7 +18,7 @@ use crate::command::succeeds;
 
 const ETCD: &str = "http://127.0.0.1:12379";
 const ETCD_PEER: &str = "http://127.0.0.1:12380";
-const DNS_READY: &str = "127.0.0.1:8181";
+const DNS_READY_PORT: u16 = 8181;
 /// What the storage class calls our volumes.
 const PROVISIONER: &str = "shardedkv.io/local";
 
@@ -42,13 +43,16 @@ pub(super) fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
 
 /// Waits until names are answered.
 pub(super) fn await_dns(plan: &Plan) -> anyhow::Result<()> {
-    // bash speaks TCP without further programs; the listener is there when DNS is ready.
-    let ask = format!(
-        "exec 3<>/dev/tcp/{} && printf 'GET /ready HTTP/1.0\\r\\n\\r\\n' >&3 && head -1 <&3 | grep -q 200",
-        DNS_READY.replace(':', "/")
-    );
-    let namespace = plan.control_plane();
-    wait::until(plan, "DNS is ready", || succeeds(namespace.command("bash").args(["-c", &ask])))
+    wait::until(plan, "DNS is ready", || says_ready((plan.api_address(), DNS_READY_PORT)).unwrap_or(false))
+}
+
+/// Asks an HTTP page whether its server is ready.
+fn says_ready(address: impl ToSocketAddrs) -> io::Result<bool> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n")?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer)?;
+    Ok(answer.lines().next().is_some_and(|status| status.contains(" 200 ")))
 }
 
 fn make_certificates(plan: &Plan) -> anyhow::Result<()> {
@@ -140,9 +144,10 @@ fn start_controllers(plan: &Plan, namespace: &Namespace, programs: &Programs) ->
 
 fn start_dns(plan: &Plan, namespace: &Namespace, programs: &Programs) -> anyhow::Result<()> {
     let config = format!(
-        ".:53 {{\n bind {}\n errors\n ready {DNS_READY}\n kubernetes cluster.local in-addr.arpa {{\n  \
+        ".:53 {{\n bind {}\n errors\n ready {}:{DNS_READY_PORT}\n kubernetes cluster.local in-addr.arpa {{\n  \
          kubeconfig {}\n  ttl 1\n }}\n}}\n",
         plan.control_plane_address(),
+        plan.api_address(),
         plan.kubeconfig("admin").display()
     );
     let file = plan.file("Corefile");
