@@ -7,11 +7,20 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-/// The programs that a store consists of, and the one that talks to it.
-const PROGRAMS: [&str; 3] = ["kvserver", "shardmanager", "skv"];
+use crate::image::PROGRAMS;
 
+/// cargo, as if called by hand.
 pub(crate) fn cargo() -> Command {
-    Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+    let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
+    // Set by the cargo that runs this program. Build scripts that look at them, such as
+    // ring's, would run again, and all that depends on them be compiled again.
+    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in env::vars_os() {
+        if name.to_str().is_some_and(of_this_package) {
+            cargo.env_remove(name);
+        }
+    }
+    cargo
 }
 
 /// Builds all programs for release, and says nothing if there was nothing to do. Answers
@@ -43,7 +52,7 @@ pub(crate) fn simulation() -> anyhow::Result<PathBuf> {
 }
 
 fn packages() -> impl Iterator<Item = String> {
-    PROGRAMS.iter().map(|program| format!("--package={program}"))
+    PROGRAMS.lines().map(|program| format!("--package={program}"))
 }
 
 /// Shows a command, and runs it.

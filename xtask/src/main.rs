@@ -2,7 +2,12 @@
 
 mod build;
 mod check;
+mod command;
 mod crd;
+mod e2e;
+mod image;
+mod kube;
+mod packages;
 mod sim;
 mod skv;
 mod test;
@@ -20,6 +25,9 @@ enum Chore {
     Check(check::Args),
     Crd(crd::Args),
     Sim(sim::Args),
+    Kube(kube::Args),
+    Image(image::Args),
+    E2e(e2e::Args),
 }
 
 fn main() -> ExitCode {
@@ -29,6 +37,9 @@ fn main() -> ExitCode {
         Chore::Check(args) => check::run(&args),
         Chore::Crd(args) => crd::run(&args),
         Chore::Sim(args) => sim::run(&args),
+        Chore::Kube(args) => kube::run(&args),
+        Chore::Image(args) => image::run(&args),
+        Chore::E2e(args) => e2e::run(&args),
     };
     outcome.map_or_else(
         |error| {

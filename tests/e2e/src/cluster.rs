@@ -1,0 +1,68 @@
+//! The cluster that the tests may use. They drain nodes and delete claims, so none is taken
+//! that happens to be configured: `cargo xtask e2e` says which, by its own variables.
+
+use std::env;
+
+use k8s_openapi::api::core::v1::ConfigMap;
+use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::{Api, Client, Config};
+
+/// The file of a cluster that was made for tests.
+const KUBECONFIG: &str = "SKV_E2E_KUBECONFIG";
+/// The name of another cluster's context.
+const CONTEXT: &str = "SKV_E2E_CONTEXT";
+/// The image under test.
+const IMAGE: &str = "SKV_E2E_IMAGE";
+/// Who made a cluster for other purposes lets tests into it by this, in namespace `default`.
+const ALLOWED: &str = "skv-e2e-allowed";
+
+/// A cluster that tests may use.
+#[derive(Clone)]
+pub struct Cluster {
+    /// With all rights.
+    pub client: Client,
+    /// The image under test.
+    pub image: String,
+}
+
+impl Cluster {
+    /// The cluster that `cargo xtask e2e` names. Panics without one.
+    pub async fn connect() -> Cluster {
+        let image = variable(IMAGE).expect("run these tests with `cargo xtask e2e`");
+        let client = match (variable(KUBECONFIG), variable(CONTEXT)) {
+            (Some(file), None) => {
+                let kubeconfig =
+                    Kubeconfig::read_from(file).expect("the kubeconfig of the tests can be read");
+                client(kubeconfig, None).await
+            }
+            (None, Some(context)) => {
+                let kubeconfig = Kubeconfig::read().expect("the user's kubeconfig can be read");
+                let client = client(kubeconfig, Some(context)).await;
+                assert_allowed(&client).await;
+                client
+            }
+            _ => panic!("run these tests with `cargo xtask e2e`"),
+        };
+        Cluster { client, image }
+    }
+}
+
+fn variable(name: &str) -> Option<String> {
+    env::var(name).ok().filter(|value| !value.is_empty())
+}
+
+async fn client(kubeconfig: Kubeconfig, context: Option<String>) -> Client {
+    let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
+    let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
+    Client::try_from(config.expect("the kubeconfig names a cluster")).expect("the kubeconfig is whole")
+}
+
+async fn assert_allowed(client: &Client) {
+    let maps: Api<ConfigMap> = Api::namespaced(client.clone(), "default");
+    let permit = maps.get_opt(ALLOWED).await.expect("the cluster's API server answers");
+    assert!(
+        permit.is_some(),
+        "these tests drain nodes and delete claims. If this cluster is there for that, say so with:\n  \
+         kubectl --namespace default create configmap {ALLOWED}"
+    );
+}

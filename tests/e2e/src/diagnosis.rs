@@ -1,0 +1,39 @@
+//! What a person wants to see when a test has failed: pods, events and the ends of logs.
+
+use k8s_openapi::api::core::v1::{Event, Pod};
+use kube::api::{ListParams, LogParams};
+
+use crate::Namespace;
+
+/// Lines of each log.
+const LINES: i64 = 30;
+
+/// Prints it. The test has failed already: what can't be had is left out.
+pub(crate) async fn print(namespace: &Namespace) {
+    let all = ListParams::default();
+    eprintln!("\n== namespace {} when the test failed", namespace.name);
+    for event in namespace.api::<Event>().list(&all).await.into_iter().flat_map(|list| list.items) {
+        let object = event.involved_object.name.unwrap_or_default();
+        let (reason, message) = (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+        eprintln!("event: {object}: {reason}: {message}");
+    }
+    let pods = namespace.api::<Pod>();
+    for pod in pods.list(&all).await.into_iter().flat_map(|list| list.items) {
+        let name = pod.metadata.name.unwrap_or_default();
+        let node = pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();
+        let status = pod.status.unwrap_or_default();
+        eprintln!("\n== pod {name} on {node}: {}", status.phase.unwrap_or_default());
+        for container in status.container_statuses.unwrap_or_default() {
+            eprintln!(
+                "{}: restarted {} times, {:?}",
+                container.name, container.restart_count, container.state
+            );
+        }
+        for previous in [true, false] {
+            let log = LogParams { previous, tail_lines: Some(LINES), ..LogParams::default() };
+            if let Ok(text) = pods.logs(&name, &log).await {
+                eprintln!("{text}");
+            }
+        }
+    }
+}

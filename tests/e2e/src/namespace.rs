@@ -1,0 +1,65 @@
+//! A namespace for one test.
+
+use std::panic::{AssertUnwindSafe, resume_unwind};
+
+use futures::FutureExt as _;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::core::v1;
+use kube::api::{DeleteParams, PostParams};
+use kube::{Api, Resource};
+use serde_json::json;
+
+use crate::{Cluster, diagnosis, eventually};
+
+/// A namespace whose pods must keep to the restricted Pod Security level.
+#[derive(Clone)]
+pub struct Namespace {
+    /// Where it is.
+    pub cluster: Cluster,
+    /// Its name.
+    pub name: String,
+}
+
+/// Runs a test in a new namespace. If it fails, what its pods say is printed; then the
+/// namespace is deleted, and nothing in it may hold that up.
+pub async fn in_namespace<F: Future<Output = ()>>(test: &str, run: impl FnOnce(Namespace) -> F) {
+    let namespace = Namespace::create(test).await;
+    let outcome = AssertUnwindSafe(run(namespace.clone())).catch_unwind().await;
+    if outcome.is_err() {
+        diagnosis::print(&namespace).await;
+    }
+    let namespaces: Api<v1::Namespace> = Api::all(namespace.cluster.client.clone());
+    let deleted = namespaces.delete(&namespace.name, &DeleteParams::default()).await;
+    if let Err(panic) = outcome {
+        resume_unwind(panic);
+    }
+    deleted.expect("a namespace can be deleted");
+    eventually(&format!("namespace {} is gone", namespace.name), || async {
+        namespaces.get_opt(&namespace.name).await.is_ok_and(|found| found.is_none()).then_some(())
+    })
+    .await;
+}
+
+impl Namespace {
+    async fn create(test: &str) -> Namespace {
+        let cluster = Cluster::connect().await;
+        let name = format!("{test}-{:06x}", rand::random::<u32>() & 0xff_ffff);
+        let namespace = json!({"metadata": {
+            "name": name,
+            "labels": {"pod-security.kubernetes.io/enforce": "restricted"},
+        }});
+        let namespace = serde_json::from_value(namespace).expect("a namespace");
+        let namespaces: Api<v1::Namespace> = Api::all(cluster.client.clone());
+        namespaces.create(&PostParams::default(), &namespace).await.expect("a namespace can be made");
+        Namespace { cluster, name }
+    }
+
+    /// The objects of one kind in it.
+    pub fn api<K>(&self) -> Api<K>
+    where
+        K: Resource<Scope = NamespaceResourceScope>,
+        K::DynamicType: Default,
+    {
+        Api::namespaced(self.cluster.client.clone(), &self.name)
+    }
+}

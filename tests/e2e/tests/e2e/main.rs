@@ -1,0 +1,3 @@
+//! The end-to-end tests. They need a cluster: `cargo xtask e2e` makes one and runs them.
+
+mod image;

@@ -1,0 +1,139 @@
+//! A cluster on the bare machine: the control plane and each node in a network namespace
+//! of its own, with their own kubelet, containerd and pod network. Needs no engine and no
+//! registry, and nothing gets out of the machine. Needs root.
+//!
+//! ```text
+//!   this machine ---- link ---- control plane: etcd, API server, DNS ...
+//!                               |  bridge
+//!             +-----------------+-----------------+
+//!           node1             node2             node3
+//!       kubelet, containerd, pods in namespaces of their own
+//! ```
+
+mod certificates;
+mod cgroups;
+mod control_plane;
+mod down;
+mod namespace;
+mod network;
+mod node;
+mod plan;
+mod programs;
+mod proxy;
+mod wait;
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use anyhow::Context as _;
+
+use super::NODES;
+use crate::image;
+use crate::packages::{self, Package};
+pub(crate) use plan::CLUSTERS;
+use plan::Plan;
+use programs::Programs;
+
+/// What the clusters need of the machine.
+const PACKAGES: [Package; 10] = [
+    image::BUILDAH,
+    Package::with_program("conntrack", "conntrack"),
+    Package::with_program("containerd", "containerd"),
+    Package::with_file("containernetworking-plugins", "/usr/lib/cni/bridge"),
+    Package::with_program("ethtool", "ethtool"),
+    Package::with_program("iproute2", "ip"),
+    Package::with_program("ipset", "ipset"),
+    Package::with_program("iptables", "iptables"),
+    Package::with_program("openssl", "openssl"),
+    Package::with_program("runc", "runc"),
+];
+
+/// A cluster on the bare machine, up or not.
+pub(crate) struct Machine {
+    /// Which one.
+    pub(crate) index: u8,
+}
+
+impl Machine {
+    fn plan(&self) -> Plan {
+        Plan::new(self.index)
+    }
+
+    pub(super) fn exists(&self) -> bool {
+        self.plan().state().exists()
+    }
+
+    pub(super) fn kubeconfig(&self) -> PathBuf {
+        self.plan().kubeconfig("admin")
+    }
+
+    pub(super) fn programs(&self) -> anyhow::Result<Programs> {
+        Programs::of_cluster(&self.plan())
+    }
+
+    pub(super) fn up(&self) -> anyhow::Result<()> {
+        packages::need_root("a cluster of network namespaces")?;
+        packages::install(&PACKAGES)?;
+        let programs = Programs::build()?;
+        let plan = self.plan();
+        claim(&plan)?;
+        start(&plan, &programs).with_context(|| {
+            format!(
+                "the cluster isn't complete; `cargo xtask kube down --index {}` takes it away",
+                self.index
+            )
+        })
+    }
+
+    pub(super) fn down(&self) -> anyhow::Result<()> {
+        down::down(&self.plan())
+    }
+
+    pub(super) fn load(&self, tar: &Path) -> anyhow::Result<()> {
+        for node in self.plan().nodes() {
+            node::load(&node, tar)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn command(&self, program: &OsString) -> anyhow::Result<Command> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let programs = self.programs()?;
+        let path = std::env::join_paths(
+            std::iter::once(programs.dir().to_owned()).chain(std::env::split_paths(&path)),
+        )?;
+        let mut command = self.plan().control_plane().command(program);
+        command.env("KUBECONFIG", self.kubeconfig()).env("PATH", path);
+        Ok(command)
+    }
+}
+
+fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
+    eprintln!("starting a cluster in {}", plan.state().display());
+    programs.remember(plan)?;
+    certificates::make_authority(plan)?;
+    network::make(plan)?;
+    control_plane::start(plan, programs)?;
+    for node in plan.nodes() {
+        node::start(plan, &node, programs)?;
+    }
+    control_plane::await_dns(plan)?;
+    for node in plan.nodes() {
+        node::await_ready(plan, &node, programs)?;
+    }
+    Ok(())
+}
+
+/// Makes the cluster's folders. Of two callers who want the same index one fails.
+fn claim(plan: &Plan) -> anyhow::Result<()> {
+    let state = plan.state();
+    let make = || {
+        fs::create_dir_all(state.parent().unwrap_or(Path::new("/")))?;
+        fs::create_dir(state)?;
+        fs::create_dir(plan.certificates())?;
+        fs::create_dir(plan.processes())
+    };
+    make().with_context(|| format!("can't make {}", state.display()))
+}
