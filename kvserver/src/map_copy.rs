@@ -53,7 +53,7 @@ impl MapCopy {
     }
 
     /// Follows the manager for as long as the server runs.
-    pub async fn follow(self: Arc<Self>, manager: Manager) {
+    pub async fn follow(self: Arc<Self>, manager: Arc<Manager>) {
         loop {
             let after = self.current.read().as_ref().map_or(0, |seen| seen.map.revision.0);
             match manager.watch(after).await {

@@ -1,8 +1,11 @@
-//! Dialling other servers, injected so that a simulation can carry the bytes itself.
+//! Finding and dialling other servers, injected so that a simulation can do both itself.
 
+use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
 use skv_client::Connector;
 use tonic::transport::{Channel, Endpoint};
@@ -10,6 +13,9 @@ use tonic::transport::{Channel, Endpoint};
 /// Makes a connection to `HOST:PORT` that is opened at its first use and opened again
 /// after it broke.
 pub type Dial = Arc<dyn Fn(&str) -> Result<Channel, tonic::transport::Error> + Send + Sync>;
+
+/// Finds all addresses that a name, `HOST:PORT`, stands for.
+pub type Resolve = Arc<dyn Fn(&str) -> BoxFuture<'static, io::Result<Vec<String>>> + Send + Sync>;
 
 /// Bytes that one message may have: a batch of the largest values and its envelope.
 pub const MESSAGE_LIMIT: usize = 64 << 20;
@@ -33,6 +39,22 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW))
+}
+
+/// Makes a [`Resolve`] of a function.
+pub fn resolver<F>(find: impl Fn(String) -> F + Send + Sync + 'static) -> Resolve
+where
+    F: Future<Output = io::Result<Vec<String>>> + Send + 'static,
+{
+    Arc::new(move |name| find(name.to_owned()).boxed())
+}
+
+/// Resolves as the operating system does.
+pub fn dns() -> Resolve {
+    resolver(|name| async move {
+        let addresses = tokio::net::lookup_host(name).await?;
+        Ok(addresses.map(|address| address.to_string()).collect())
+    })
 }
 
 /// Dials through a connector.

@@ -42,7 +42,8 @@ pub struct Options {
     #[arg(long, env = "SKV_PEER_ADVERTISE")]
     pub peer_advertise: Option<String>,
 
-    /// Addresses of the shard manager.
+    /// Names of the shard managers, each HOST:PORT. A name that has several addresses stands for
+    /// a manager at each.
     #[arg(long, env = "SKV_MANAGER", value_delimiter = ',', required = true)]
     pub shard_manager: Vec<String>,
     /// The other servers, each NAME=CLIENT_HOST:PORT/PEER_HOST:PORT.

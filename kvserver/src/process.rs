@@ -15,6 +15,7 @@ use tracing_subscriber::EnvFilter;
 use crate::addresses::Addresses;
 use crate::clock::Clock;
 use crate::disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
+use crate::net;
 use crate::options::{LogFormat, Options};
 use crate::server::{self, Config};
 
@@ -64,6 +65,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         client_address: server::advertised(options.client_advertise, client.local_addr()?),
         peer_address: server::advertised(options.peer_advertise, peer.local_addr()?),
         managers: options.shard_manager,
+        resolve: net::dns(),
         addresses,
         tuning: options.tuning,
         log_operations: options.log_operations,

@@ -51,8 +51,10 @@ pub struct Config {
     pub client_address: String,
     /// Where servers reach it.
     pub peer_address: String,
-    /// The shard manager's addresses.
+    /// The shard managers' names, `HOST:PORT`.
     pub managers: Vec<String>,
+    /// How the managers' names are resolved.
+    pub resolve: net::Resolve,
     /// Where other servers are.
     pub addresses: Addresses,
     /// Times and sizes.
@@ -118,7 +120,7 @@ where
         clock: config.clock.clone(),
         addresses,
         dial: dial.clone(),
-        manager: Manager::new(config.managers, dial),
+        manager: Arc::new(Manager::new(config.managers, config.resolve, dial)),
         map: map.clone(),
     });
     let replicas = Arc::new(Replicas::new(config.groups));

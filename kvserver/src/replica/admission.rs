@@ -11,7 +11,6 @@ use std::time::Duration;
 use openraft::Instant as _;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{ChangeMembers, RaftMetrics};
-use skv_proto::v1;
 use skv_sharding::{MapRevision, Replica, ReplicaId};
 use tokio::time::Instant;
 
@@ -28,17 +27,6 @@ const CATCH_UP: Duration = Duration::from_mins(2);
 const MAKE_WAY: Duration = Duration::from_secs(10);
 /// Silence that is enough when the server itself says that it was started anew.
 const RESTARTED_SILENCE: Duration = Duration::from_secs(1);
-
-/// What the manager has told this replica, and its leader acts on.
-#[derive(Debug, Clone, Default)]
-pub(super) struct Orders {
-    /// Under which version.
-    pub(super) version: MapRevision,
-    /// The group's founding record, until the group is founded.
-    pub(super) founding: Option<v1::BootstrapRecord>,
-    /// Empty replicas that wait to be admitted.
-    pub(super) candidates: Vec<Replica>,
-}
 
 impl Running {
     /// Runs for as long as the replica does; acts only while it leads.

@@ -36,8 +36,8 @@ pub struct Environment {
     pub addresses: Arc<Addresses>,
     /// How they are reached.
     pub dial: Dial,
-    /// The shard manager.
-    pub manager: Manager,
+    /// The shard managers.
+    pub manager: Arc<Manager>,
     /// The copy of the shard map.
     pub map: Arc<MapCopy>,
 }

@@ -13,9 +13,9 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::admission::Orders;
 use super::config::raft_config;
 use super::data_dir::{OpenError, Opened};
+use super::orders::Orders;
 use super::propose::ProposerParts;
 use super::{
     Belongs, Environment, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running,
@@ -173,7 +173,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         readiness: Readiness::default(),
         map: env.map.clone(),
         log: tokio::sync::Mutex::new(reader),
-        orders: Mutex::new(Orders::default()),
+        orders: Mutex::new(Orders::none()),
         hold,
         applied_bytes,
         resetting: AtomicBool::new(false),

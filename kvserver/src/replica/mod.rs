@@ -8,6 +8,7 @@ mod environment;
 mod handover;
 mod leader;
 mod lifecycle;
+mod orders;
 mod propose;
 mod read;
 mod readiness;
@@ -27,12 +28,12 @@ use skv_sharding::{GroupId, ReplicaId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use admission::Orders;
 pub use data_dir::{Belongs, DataDir, Identity};
 pub use environment::Environment;
 pub use handover::HandoverError;
 pub use leader::LeaderHints;
 pub use lifecycle::{Failed, run};
+use orders::Orders;
 pub use propose::{Answer, Proposer};
 pub use read::ReadBarrier;
 pub use readiness::Readiness;
@@ -154,7 +155,7 @@ pub struct Running {
     pub map: Arc<MapCopy>,
     /// Its log, to read what openraft hasn't applied.
     log: tokio::sync::Mutex<LogStoreReader>,
-    /// What the manager has ordered.
+    /// What the managers have ordered.
     orders: Mutex<Orders>,
     /// While true, proposals wait: the leadership is being handed over.
     hold: watch::Sender<bool>,

@@ -1,4 +1,4 @@
-//! Telling the shard manager who a replica is, and taking its orders.
+//! Telling the shard managers who a replica is, and taking their orders.
 
 use std::time::Duration;
 
@@ -7,9 +7,9 @@ use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
 use skv_sharding::{MapRevision, Replica, ReplicaId};
 
-use super::admission::Orders;
 use super::data_dir::Belongs;
 use super::environment::Environment;
+use super::orders::Orders;
 use super::{Identity, Running};
 use crate::raft::types::ServerName;
 
@@ -120,7 +120,7 @@ impl Running {
             }
             Plan::Serve(serve) => {
                 let candidates = serve.candidates.into_iter().map(Replica::from).collect();
-                *self.orders.lock() = Orders { version, founding: None, candidates };
+                self.orders.lock().replace(Orders::to_admit(version, candidates));
             }
             Plan::Wait(_) => {}
         }
@@ -142,7 +142,7 @@ impl Running {
                 tracing::debug!(group = %self.place.group, %error, "another member was faster");
             }
         }
-        *self.orders.lock() = Orders { version, founding: Some(record), candidates: Vec::new() };
+        self.orders.lock().replace(Orders::to_found(version, record));
     }
 
     /// What this replica knows of its group; `None` before it is founded.

@@ -1,5 +1,5 @@
-//! A shard manager and one group of three servers in this process: real sockets on
-//! loopback, disks in memory.
+//! Shard managers and one group of three servers in this process: real sockets on loopback,
+//! disks in memory.
 
 use std::future::Future;
 use std::path::PathBuf;
@@ -9,6 +9,7 @@ use std::time::Duration;
 use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
 use kvserver::clock::Clock;
 use kvserver::disk::MemoryDisk;
+use kvserver::net;
 use kvserver::options::Tuning;
 use kvserver::server::{self, Config, ServerError};
 use shardmanager::record::Limits;
@@ -29,24 +30,38 @@ const PATIENCE: Duration = Duration::from_mins(1);
 /// As small as the server allows, so that a disk is soon full.
 const SEGMENT_BYTES: u32 = 4 << 20;
 
+/// The one name of all shard managers.
+const MANAGERS: &str = "managers:7400";
+
 /// One server.
 pub(crate) struct Server {
     pub(crate) disk: MemoryDisk,
-    peer_address: String,
+    identity: Identity,
     stop: CancellationToken,
     task: JoinHandle<Result<(), ServerError>>,
+}
+
+/// What stays the same when a server is started again.
+#[derive(Debug, Clone)]
+struct Identity {
+    name: String,
+    client_address: String,
+    peer_address: String,
+    peers: Vec<NamedServer>,
+    /// Where [`MANAGERS`] leads.
+    managers: Vec<String>,
 }
 
 /// The cluster. Everything ends when it is dropped.
 pub(crate) struct Cluster {
     pub(crate) servers: Vec<Server>,
-    manager: String,
-    manager_task: JoinHandle<()>,
+    managers: Vec<String>,
+    manager_tasks: Vec<JoinHandle<()>>,
 }
 
 impl Drop for Cluster {
     fn drop(&mut self) {
-        self.manager_task.abort();
+        self.manager_tasks.iter().for_each(JoinHandle::abort);
         for server in &self.servers {
             server.stop.cancel();
             server.task.abort();
@@ -61,12 +76,23 @@ async fn listener() -> (TcpListener, String) {
 }
 
 impl Cluster {
-    /// Three servers, ready.
+    /// Three servers and a shard manager, ready.
     pub(crate) async fn start() -> Self {
+        Cluster::with_managers(1).await
+    }
+
+    /// Three servers, ready, and so many shard managers over one record. Their name leads each
+    /// server to another one of them first.
+    pub(crate) async fn with_managers(count: usize) -> Self {
         // RUST_LOG shows what the servers do.
         let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
-        let (listener, manager) = listener().await;
-        let manager_task = tokio::spawn(run_manager(listener));
+        let store = MemoryStore::default();
+        let (mut managers, mut manager_tasks) = (Vec::new(), Vec::new());
+        for _ in 0..count {
+            let (listener, address) = listener().await;
+            managers.push(address);
+            manager_tasks.push(tokio::spawn(run_manager(listener, store.clone())));
+        }
         let mut listeners = Vec::new();
         for index in 0..3 {
             let (client, peer) = (self::listener().await, self::listener().await);
@@ -79,11 +105,20 @@ impl Cluster {
                 addresses: ServerAddresses { client: client.1.clone(), peer: peer.1.clone() },
             })
             .collect();
-        let servers = listeners
-            .into_iter()
-            .map(|(name, client, peer)| Server::start(name, client, peer, &manager, peers.clone()))
-            .collect();
-        let cluster = Cluster { servers, manager, manager_task };
+        let mut servers = Vec::new();
+        for (index, (name, client, peer)) in listeners.into_iter().enumerate() {
+            let mut found = managers.clone();
+            found.rotate_left(index % count);
+            let identity = Identity {
+                name,
+                client_address: client.1,
+                peer_address: peer.1,
+                peers: peers.clone(),
+                managers: found,
+            };
+            servers.push(Server::start(identity, client.0, peer.0));
+        }
+        let cluster = Cluster { servers, managers, manager_tasks };
         for index in 0..3 {
             cluster.await_status(index, "is ready", |status| status.ready).await;
         }
@@ -92,13 +127,13 @@ impl Cluster {
 
     /// A clerk that gives up soon: for calls that are expected to be refused.
     pub(crate) fn clerk(&self, deadline: Duration) -> Clerk {
-        let mut options = Options::manager([self.manager.clone()]);
+        let mut options = Options::manager(self.managers.clone());
         options.deadline = deadline;
         Clerk::connect(options).unwrap()
     }
 
     pub(crate) async fn status(&self, index: usize) -> Option<v1::ReplicaStatus> {
-        let address = format!("http://{}", self.servers[index].peer_address);
+        let address = format!("http://{}", self.servers[index].identity.peer_address);
         let mut admin = AdminClient::connect(address).await.ok()?;
         let status = admin.status(v1::StatusRequest {}).await.ok()?;
         status.into_inner().replicas.pop()
@@ -138,22 +173,21 @@ impl Cluster {
 }
 
 impl Server {
-    fn start(
-        name: String,
-        client: (TcpListener, String),
-        peer: (TcpListener, String),
-        manager: &str,
-        peers: Vec<NamedServer>,
-    ) -> Self {
+    fn start(identity: Identity, client: TcpListener, peer: TcpListener) -> Self {
         let disk = MemoryDisk::new();
-        let peer_address = peer.1.clone();
+        let Identity { name, client_address, peer_address, peers, managers } = identity.clone();
         let config = Config {
             server: name,
             instance: server::random_instance(),
             groups: vec![GroupId(0)],
-            client_address: client.1,
-            peer_address: peer.1,
-            managers: vec![manager.to_owned()],
+            client_address,
+            peer_address,
+            managers: vec![MANAGERS.to_owned()],
+            resolve: net::resolver(move |name| {
+                assert_eq!(name, MANAGERS);
+                let found = managers.clone();
+                async move { Ok(found) }
+            }),
             addresses: Addresses::fixed(peers),
             tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
             log_operations: false,
@@ -163,13 +197,22 @@ impl Server {
             connector: skv_client::tcp(),
         };
         let stop = CancellationToken::new();
-        let run =
-            server::run(config, TcpIncoming::from(client.0), TcpIncoming::from(peer.0), None, stop.clone());
-        Server { disk, peer_address, stop, task: tokio::spawn(run) }
+        let run = server::run(config, TcpIncoming::from(client), TcpIncoming::from(peer), None, stop.clone());
+        Server { disk, identity, stop, task: tokio::spawn(run) }
+    }
+
+    /// Stops it and starts it again with an empty disk.
+    pub(crate) async fn lose_disk(&mut self) {
+        self.stop.cancel();
+        (&mut self.task).await.unwrap().unwrap();
+        let bind = async |address: &String| TcpListener::bind(address).await.unwrap();
+        let (client, peer) =
+            (bind(&self.identity.client_address).await, bind(&self.identity.peer_address).await);
+        *self = Server::start(self.identity.clone(), client, peer);
     }
 }
 
-async fn run_manager(listener: TcpListener) {
+async fn run_manager(listener: TcpListener, store: MemoryStore) {
     let limits = Limits {
         max_key_bytes: 4 << 10,
         max_value_bytes: 1 << 20,
@@ -178,8 +221,7 @@ async fn run_manager(listener: TcpListener) {
     };
     let settings = Settings { groups: 1, replicas: 3, shards: 8, hash: Hash::Fnv1, limits };
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
-    let manager =
-        shardmanager::Manager::open(settings, Arc::new(MemoryStore::default()), environment).await.unwrap();
+    let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await.unwrap();
     shardmanager::serve(manager, TcpIncoming::from(listener), std::future::pending()).await.unwrap();
 }
 

@@ -4,4 +4,5 @@
 
 mod cluster;
 mod full_disk;
+mod several_managers;
 mod slow_and_failing_disk;

@@ -209,6 +209,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
         server: name,
         groups: vec![GroupId(0)],
         managers: vec![MANAGER.to_owned()],
+        resolve: net::resolve(),
         addresses: Addresses::fixed(peers),
         tuning: Tuning {
             log_segment_bytes: SEGMENT_BYTES,

@@ -6,6 +6,7 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::{Stream, stream};
+use kvserver::net::Resolve;
 use skv_client::Connector;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
@@ -57,4 +58,9 @@ pub(crate) async fn listen(
 /// Connects to `HOST:PORT`.
 pub(crate) fn connector() -> Connector {
     skv_client::connector(|address: String| async move { TcpStream::connect(address).await })
+}
+
+/// A name is one address here, which turmoil finds itself.
+pub(crate) fn resolve() -> Resolve {
+    kvserver::net::resolver(|name| async move { Ok(vec![name]) })
 }

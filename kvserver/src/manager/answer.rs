@@ -1,0 +1,63 @@
+//! Which of several managers' answers to act on.
+
+use skv_proto::v1;
+use skv_proto::v1::register_replica_response::Plan;
+use tonic::Status;
+
+type Answer = Result<v1::RegisterReplicaResponse, Status>;
+
+/// What an answer is worth: a plan is more than being told to wait, which may only mean
+/// that this manager hasn't heard of everybody yet; and that is more than none. Among equals
+/// the manager that knows the newer record counts.
+fn worth(answer: &Answer) -> Option<(bool, u64)> {
+    let response = answer.as_ref().ok()?;
+    let is_plan = !matches!(response.plan, None | Some(Plan::Wait(_)));
+    Some((is_plan, response.manager_version))
+}
+
+/// The answer that is worth more; of two errors the later one.
+pub(super) fn better(one: Answer, other: Answer) -> Answer {
+    if worth(&one) > worth(&other) { one } else { other }
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_proto::v1::register_replica_response::{Serve, Wait};
+
+    use super::*;
+
+    fn answer(manager_version: u64, plan: Plan) -> Answer {
+        Ok(v1::RegisterReplicaResponse { cluster_id: 1, manager_version, plan: Some(plan) })
+    }
+
+    fn wait(version: u64) -> Answer {
+        answer(version, Plan::Wait(Wait::default()))
+    }
+
+    fn serve(version: u64) -> Answer {
+        answer(version, Plan::Serve(Serve::default()))
+    }
+
+    /// Asserts that each answer is preferred to all before it, in whichever order they come.
+    #[track_caller]
+    fn assert_rising(answers: &[Answer]) {
+        for (index, best) in answers.iter().enumerate() {
+            for worse in &answers[..index] {
+                for chosen in [better(best.clone(), worse.clone()), better(worse.clone(), best.clone())] {
+                    assert_eq!(worth(&chosen), worth(best), "{best:?} against {worse:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn a_plan_counts_more_than_waiting_and_waiting_more_than_an_error() {
+        assert_rising(&[Err(Status::unavailable("gone")), wait(0), wait(9), serve(3), serve(4)]);
+    }
+
+    #[test]
+    fn of_two_errors_there_is_one_to_tell() {
+        let error = better(Err(Status::unavailable("one")), Err(Status::unavailable("two")));
+        assert_eq!(error.unwrap_err().message(), "two");
+    }
+}

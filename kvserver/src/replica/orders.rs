@@ -1,0 +1,92 @@
+//! What the shard managers have told a replica, and its leader acts on.
+
+use std::time::Duration;
+
+use skv_proto::v1;
+use skv_sharding::{MapRevision, Replica};
+use tokio::time::Instant;
+
+/// For how long orders count against those of an older version: several registrations.
+const LASTING: Duration = Duration::from_secs(10);
+
+/// What the shard managers have told this replica.
+#[derive(Debug, Clone)]
+pub(super) struct Orders {
+    /// Under which version.
+    pub(super) version: MapRevision,
+    /// The group's founding record, until the group is founded.
+    pub(super) founding: Option<v1::BootstrapRecord>,
+    /// Replicas that wait to be admitted.
+    pub(super) candidates: Vec<Replica>,
+    given_at: Instant,
+}
+
+impl Orders {
+    /// No orders.
+    pub(super) fn none() -> Self {
+        Orders::given_now(MapRevision(0), None, Vec::new())
+    }
+
+    /// To found the group.
+    pub(super) fn to_found(version: MapRevision, record: v1::BootstrapRecord) -> Self {
+        Orders::given_now(version, Some(record), Vec::new())
+    }
+
+    /// To admit these replicas.
+    pub(super) fn to_admit(version: MapRevision, candidates: Vec<Replica>) -> Self {
+        Orders::given_now(version, None, candidates)
+    }
+
+    fn given_now(
+        version: MapRevision,
+        founding: Option<v1::BootstrapRecord>,
+        candidates: Vec<Replica>,
+    ) -> Self {
+        Orders { version, founding, candidates, given_at: Instant::now() }
+    }
+
+    /// Takes the next orders over. Those of an older version come from a manager that hasn't
+    /// read the record lately, and count only when nobody has given newer ones for a while:
+    /// then the record itself was lost, and has begun again at a lower version.
+    pub(super) fn replace(&mut self, next: Orders) {
+        let is_older = next.version < self.version;
+        if !is_older || next.given_at.duration_since(self.given_at) > LASTING {
+            *self = next;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Orders of this version, so many seconds after `start`.
+    fn orders(version: u64, start: Instant, seconds: u64) -> Orders {
+        let given_at = start + Duration::from_secs(seconds);
+        Orders { given_at, ..Orders::to_admit(MapRevision(version), Vec::new()) }
+    }
+
+    #[test]
+    fn orders_of_an_older_version_do_not_replace_newer_ones() {
+        let start = Instant::now();
+        let mut current = Orders::none();
+        // Two managers in turn, of which one is behind.
+        for second in 0..60 {
+            current.replace(orders(7, start, second));
+            current.replace(orders(6, start, second));
+            assert_eq!(current.version, MapRevision(7));
+        }
+        current.replace(orders(8, start, 60));
+        assert_eq!(current.version, MapRevision(8));
+    }
+
+    #[test]
+    fn when_all_managers_know_an_older_version_it_counts() {
+        let start = Instant::now();
+        let mut current = orders(7, start, 0);
+        current.replace(orders(3, start, 9));
+        assert_eq!(current.version, MapRevision(7));
+        current.replace(orders(3, start, 11));
+        assert_eq!(current.version, MapRevision(3));
+    }
+}
