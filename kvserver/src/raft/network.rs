@@ -66,8 +66,13 @@ impl NetworkFactory {
         NetworkFactory { place, addresses, dial, full_peers }
     }
 
-    fn peer(&self, target: ReplicaId, node: &ServerName) -> Peer {
-        Peer { factory: self.clone(), target, server: node.0.clone(), channel: None }
+    /// Whether this replica runs on this server now, and accepts messages from us.
+    pub async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
+        self.peer(target, server).open(stream::empty()).await.is_ok()
+    }
+
+    fn peer(&self, target: ReplicaId, server: &str) -> Peer {
+        Peer { factory: self.clone(), target, server: server.to_owned(), channel: None }
     }
 }
 
@@ -77,12 +82,12 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     async fn new_client(&mut self, target: ReplicaId, node: &ServerName) -> Network {
         // What an earlier term of this leader knew of the follower's disk is forgotten.
         self.full_peers.has_space(target);
-        Network { peer: self.peer(target, node), heartbeats: None }
+        Network { peer: self.peer(target, &node.0), heartbeats: None }
     }
 
     async fn new_heartbeat_client(&mut self, target: ReplicaId, node: &ServerName) -> Network {
-        let heartbeats = HeartbeatStream::spawn(self.peer(target, node));
-        Network { peer: self.peer(target, node), heartbeats: Some(heartbeats) }
+        let heartbeats = HeartbeatStream::spawn(self.peer(target, &node.0));
+        Network { peer: self.peer(target, &node.0), heartbeats: Some(heartbeats) }
     }
 }
 

@@ -8,12 +8,13 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use openraft::Instant as _;
+use futures::future::join_all;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::{ChangeMembers, RaftMetrics};
-use skv_sharding::{MapRevision, Replica, ReplicaId};
+use skv_sharding::{MapRevision, ReplicaId};
 use tokio::time::Instant;
 
+use super::situation::{Admission, Situation};
 use super::{Running, TypeConfig};
 use crate::clock::Clock;
 use crate::raft::types::{EncodedEntry, ServerName};
@@ -25,8 +26,8 @@ const INTERVAL: Duration = Duration::from_millis(250);
 const CATCH_UP: Duration = Duration::from_mins(2);
 /// A leader without disk space lets others try, at most this often: they may have none either.
 const MAKE_WAY: Duration = Duration::from_secs(10);
-/// Silence that is enough when the server itself says that it was started anew.
-const RESTARTED_SILENCE: Duration = Duration::from_secs(1);
+/// A learner that doesn't answer for this long is given up.
+const LEARNER_SILENCE: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Runs for as long as the replica does; acts only while it leads.
@@ -35,6 +36,7 @@ impl Running {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leads_since = None;
         let mut made_way: Option<Instant> = None;
+        let mut last_tried = None;
         loop {
             tick.tick().await;
             if !self.hints.is_leader() || *self.hold.borrow() {
@@ -68,18 +70,32 @@ impl Running {
             if self.store.sessions_due(clock.now_ms()) {
                 self.propose_control(encode_tick(clock.now_ms())).await;
             }
+            // Whoever removes a replica goes first.
+            let Ok(_turn) = self.changing_members.try_lock() else { continue };
             let metrics = self.raft.metrics().borrow_watched().clone();
             if metrics.membership_config.membership().get_joint_config().len() > 1 {
                 self.leave_joint(&metrics).await;
                 continue;
             }
             let situation = Situation { metrics: &metrics, office, replace_after };
-            let change =
-                situation.next_change(&orders.candidates, |id| self.map.instance(self.place.group, id));
-            if let Some(change) = change {
-                self.admit(change, orders.version, &clock).await;
+            let mut admissions =
+                situation.admissions(&orders.candidates, |id| self.map.instance(self.place.group, id));
+            // One that can't be admitted doesn't keep the others waiting.
+            admissions.sort_by_key(|admission| last_tried == Some(admission.joins));
+            if let Some(admission) = self.first_in_reach(admissions).await {
+                last_tried = Some(admission.joins);
+                self.admit(admission, orders.version, &clock).await;
             }
         }
+    }
+
+    /// The first admission of a replica that answers now.
+    async fn first_in_reach(&self, admissions: Vec<Admission>) -> Option<Admission> {
+        let asked = admissions.into_iter().map(|admission| async move {
+            let answers = self.network.reaches(admission.joins, &admission.server).await;
+            answers.then_some(admission)
+        });
+        join_all(asked).await.into_iter().flatten().next()
     }
 
     async fn propose_control(&self, entry: bytes::Bytes) -> Option<Applied> {
@@ -107,8 +123,8 @@ impl Running {
         }
     }
 
-    async fn admit(&self, change: Change, version: MapRevision, clock: &Clock) {
-        let Change { joins, server, leaves, voters } = change;
+    async fn admit(&self, admission: Admission, version: MapRevision, clock: &Clock) {
+        let Admission { joins, server, leaves } = admission;
         // A manager that was restored from an old copy must not undo what a newer one did.
         match self.propose_control(encode_obey(clock.now_ms(), version.0)).await {
             Some(Applied::Obeyed { accepted: true, .. }) => {}
@@ -119,91 +135,46 @@ impl Running {
             None => return,
         }
         tracing::info!(group = %self.place.group, %joins, ?leaves, server, "admitting a replica");
-        let added =
-            tokio::time::timeout(CATCH_UP, self.raft.add_learner(joins, ServerName(server), true)).await;
-        match added {
-            Ok(Ok(_)) => {}
-            Ok(Err(error)) => {
-                tracing::warn!(group = %self.place.group, %joins, %error, "the replica is not admitted yet");
-                return;
-            }
-            Err(_) => {
-                tracing::warn!(group = %self.place.group, %joins, "the replica didn't catch up within {CATCH_UP:?}");
+        let added = tokio::time::timeout(CATCH_UP, self.raft.add_learner(joins, ServerName(server), true));
+        tokio::select! {
+            added = added => match added {
+                Ok(Ok(_)) => {}
+                Ok(Err(error)) => {
+                    tracing::warn!(group = %self.place.group, %joins, %error, "the replica is not admitted yet");
+                    return;
+                }
+                Err(_) => {
+                    tracing::warn!(group = %self.place.group, %joins, "the replica didn't catch up within {CATCH_UP:?}");
+                    return;
+                }
+            },
+            () = self.falls_silent(joins) => {
+                tracing::warn!(group = %self.place.group, %joins, "the replica fell silent before it had caught up");
                 return;
             }
         }
-        match self.raft.change_membership(ChangeMembers::ReplaceAllVoters(voters), false).await {
+        // Relative to the membership as it is then: another leader may have changed it meanwhile.
+        let mut changes = vec![ChangeMembers::AddVoterIds(BTreeSet::from([joins]))];
+        changes.extend(leaves.map(|old| ChangeMembers::RemoveVoters(BTreeSet::from([old]))));
+        match self.raft.change_membership(ChangeMembers::Batch(changes), false).await {
             Ok(_) => tracing::info!(group = %self.place.group, %joins, ?leaves, "the replica is a voter"),
             Err(error) => {
                 tracing::warn!(group = %self.place.group, %joins, %error, "the replica is not a voter yet");
             }
         }
     }
-}
 
-/// One replica more, and at most one less.
-#[derive(Debug, PartialEq, Eq)]
-struct Change {
-    joins: ReplicaId,
-    server: String,
-    leaves: Option<ReplicaId>,
-    voters: BTreeSet<ReplicaId>,
-}
-
-/// What the leader sees when it looks around.
-struct Situation<'a> {
-    metrics: &'a RaftMetrics<TypeConfig>,
-    /// For how long it has led.
-    office: Duration,
-    replace_after: Duration,
-}
-
-impl Situation<'_> {
-    /// For how long a replica hasn't answered; one that never answered this leader, since
-    /// that took office.
-    fn silence(&self, id: ReplicaId) -> Duration {
-        let heard = self.metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
-        heard.map_or(self.office, |at| at.elapsed())
-    }
-
-    fn alive(&self, id: ReplicaId) -> bool {
-        id == self.metrics.id || self.silence(id) < RESTARTED_SILENCE
-    }
-
-    /// The next safe admission, if there is one: the replica that leaves has been silent
-    /// for long enough, and those that stay are a quorum.
-    fn next_change(
-        &self,
-        candidates: &[Replica],
-        instance: impl Fn(ReplicaId) -> Option<String>,
-    ) -> Option<Change> {
-        let settled =
-            self.metrics.committed_membership_config.log_id() == self.metrics.membership_config.log_id();
-        if !settled {
-            return None;
+    /// Waits until a learner hasn't answered for [`LEARNER_SILENCE`].
+    async fn falls_silent(&self, learner: ReplicaId) {
+        let begun = Instant::now();
+        loop {
+            tokio::time::sleep(INTERVAL).await;
+            let metrics = self.raft.metrics().borrow_watched().clone();
+            let situation =
+                Situation { metrics: &metrics, office: begun.elapsed(), replace_after: Duration::MAX };
+            if situation.silence(learner).min(begun.elapsed()) >= LEARNER_SILENCE {
+                return;
+            }
         }
-        let membership = self.metrics.membership_config.membership();
-        let voters: BTreeSet<ReplicaId> = membership.voter_ids().collect();
-        candidates.iter().filter(|candidate| !voters.contains(&candidate.id)).find_map(|candidate| {
-            let holds =
-                |(id, name): &(&ReplicaId, &ServerName)| voters.contains(id) && name.0 == candidate.server;
-            let leaves = membership.nodes().find(holds).map(|(id, _)| *id);
-            if let Some(old) = leaves {
-                let restarted = instance(old).is_some_and(|instance| instance != candidate.instance);
-                let needed = if restarted { RESTARTED_SILENCE } else { self.replace_after };
-                if old == self.metrics.id || self.silence(old) < needed {
-                    return None;
-                }
-            }
-            let mut voters: BTreeSet<ReplicaId> =
-                voters.iter().copied().filter(|id| Some(*id) != leaves).collect();
-            let before = voters.len() + usize::from(leaves.is_some());
-            let needed = before / 2 + 1;
-            if voters.iter().filter(|id| self.alive(**id)).count() < needed {
-                return None;
-            }
-            voters.insert(candidate.id);
-            Some(Change { joins: candidate.id, server: candidate.server.clone(), leaves, voters })
-        })
     }
 }

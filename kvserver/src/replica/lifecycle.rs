@@ -144,7 +144,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     let network = NetworkFactory::new(place, env.addresses.clone(), env.dial.clone(), full_peers.clone());
     let mut log_store = LogStore::new(log);
     let reader = log_store.get_log_reader().await;
-    let raft = match Raft::new(place.replica, config, network, log_store, state).await {
+    let raft = match Raft::new(place.replica, config, network.clone(), log_store, state).await {
         Ok(raft) => raft,
         Err(fatal) => return End::Failed(fatal.to_string()),
     };
@@ -172,6 +172,8 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         hints,
         readiness: Readiness::default(),
         map: env.map.clone(),
+        network,
+        changing_members: tokio::sync::Mutex::default(),
         log: tokio::sync::Mutex::new(reader),
         orders: Mutex::new(Orders::none()),
         hold,

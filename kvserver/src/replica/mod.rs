@@ -13,7 +13,9 @@ mod propose;
 mod read;
 mod readiness;
 mod registration;
+mod removal;
 mod reset;
+mod situation;
 mod snapshots;
 mod status;
 
@@ -37,12 +39,14 @@ use orders::Orders;
 pub use propose::{Answer, Proposer};
 pub use read::ReadBarrier;
 pub use readiness::Readiness;
+pub use removal::RemovalError;
 
 use crate::log::{Space, SpaceError};
 use crate::map_copy::MapCopy;
 use crate::raft::append;
 use crate::raft::header::Place;
 use crate::raft::log_store::LogStoreReader;
+use crate::raft::network::NetworkFactory;
 use crate::raft::state_machine::StateMachine;
 use crate::raft::types::LogEntry;
 pub use crate::raft::types::TypeConfig;
@@ -153,6 +157,10 @@ pub struct Running {
     pub readiness: Readiness,
     /// What this server knows of the other groups.
     pub map: Arc<MapCopy>,
+    /// Its way to the others, to see who is there.
+    network: NetworkFactory,
+    /// Held while members change: one change at a time.
+    changing_members: tokio::sync::Mutex<()>,
     /// Its log, to read what openraft hasn't applied.
     log: tokio::sync::Mutex<LogStoreReader>,
     /// What the managers have ordered.

@@ -66,7 +66,7 @@ impl Readiness {
             return Err(fatal.to_string());
         }
         if !metrics.committed_membership_config.membership().voter_ids().any(|id| id == metrics.id) {
-            return Err("not a voter of its group yet".into());
+            return Err("not a voter of its group".into());
         }
         if !self.caught_up.load(Ordering::Relaxed) {
             return Err("applying what was committed before it started".into());

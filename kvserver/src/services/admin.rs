@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use skv_proto::v1::admin_server;
 use skv_proto::{Error, v1};
-use skv_sharding::{GroupId, ReplicaId};
+use skv_sharding::{GroupId, GroupUid, ReplicaId};
 use tonic::{Request, Response, Status};
 
 use crate::raft::wire::Wire as _;
-use crate::replica::{Environment, HandoverError, Replicas};
+use crate::replica::{Environment, HandoverError, RemovalError, Replicas};
 
 /// Serves operators.
 #[derive(Clone)]
@@ -52,6 +52,29 @@ impl admin_server::Admin for AdminService {
             }
         })?;
         Ok(Response::new(v1::TransferLeaderResponse { leader: leader.0 }))
+    }
+
+    async fn remove_replica(
+        &self,
+        request: Request<v1::RemoveReplicaRequest>,
+    ) -> Result<Response<v1::RemoveReplicaResponse>, Status> {
+        let request = request.into_inner();
+        let running = self.replicas.get(GroupId(request.group))?.running()?;
+        let (theirs, ours) = (GroupUid(request.group_uid), running.place.uid);
+        if theirs != ours {
+            let group = running.place.group;
+            let error = Error::WrongIdentity(format!("{group} here is group {ours}, not {theirs}"));
+            return Err(error.into());
+        }
+        running.remove(ReplicaId(request.replica)).await.map_err(|error| match error {
+            RemovalError::NotLeader => running.hints.not_leader(None),
+            RemovalError::LastVoter(_) | RemovalError::Leads(_) => Error::InvalidArgument(error.to_string()),
+            RemovalError::ChangeInProgress | RemovalError::NoQuorum { .. } => {
+                Error::Unavailable(error.to_string())
+            }
+            RemovalError::Unfinished(..) => Error::OutcomeUnknown(error.to_string()),
+        })?;
+        Ok(Response::new(v1::RemoveReplicaResponse {}))
     }
 
     async fn snapshot(

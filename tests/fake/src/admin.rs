@@ -56,6 +56,13 @@ impl Admin for FakeServer {
         Ok(Response::new(v1::TransferLeaderResponse { leader: to }))
     }
 
+    async fn remove_replica(
+        &self,
+        _: Request<v1::RemoveReplicaRequest>,
+    ) -> Result<Response<v1::RemoveReplicaResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
     async fn snapshot(
         &self,
         _: Request<v1::SnapshotRequest>,
