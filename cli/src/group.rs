@@ -9,7 +9,7 @@ use crate::outcome::Outcome;
 use crate::output;
 use crate::target::{Target, explain};
 
-/// Hand over or revive a group.
+/// Hand over, shrink or revive a group.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
     /// Hand the leadership of a group to another replica.
@@ -19,6 +19,18 @@ pub(crate) enum Command {
         /// The server or replica id that should lead [default: the voter that is furthest].
         #[arg(long, value_name = "REPLICA")]
         to: Option<String>,
+    },
+    /// Take a replica out of its group for good.
+    ///
+    /// A shard manager that wants more replicas than the group has then admits it again.
+    RemoveReplica {
+        /// The group, such as g0.
+        group: GroupId,
+        /// The server or replica id to remove.
+        replica: String,
+        /// Say that the group may go on with one copy less.
+        #[arg(long)]
+        yes: bool,
     },
     /// Revive a group that has lost its majority for good, from one replica alone.
     ///
@@ -38,6 +50,7 @@ pub(crate) enum Command {
 pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::TransferLeader { group, to } => transfer_leader(target, group, to.as_deref()).await,
+        Command::RemoveReplica { group, replica, yes } => remove_replica(target, group, &replica, yes).await,
         Command::Reset { group, from, accept_data_loss } => {
             reset(target, group, from.as_deref(), accept_data_loss).await
         }
@@ -62,11 +75,15 @@ fn named<'a>(members: &'a [Member], name: &str) -> anyhow::Result<&'a Member> {
     })
 }
 
+fn leader(members: &[Member], group: GroupId) -> anyhow::Result<&Member> {
+    let leader = members.iter().find(|member| member.leads_a_quorum());
+    leader.with_context(|| format!("{group} has no leader now: see `skv status`"))
+}
+
 async fn transfer_leader(target: &Target, group: GroupId, to: Option<&str>) -> anyhow::Result<Outcome> {
     let members = members(target, group).await?;
     let to = to.map(|name| named(&members, name)).transpose()?.map_or(0, |member| member.replica.id);
-    let leader = members.iter().find(|member| member.leads_a_quorum());
-    let leader = leader.with_context(|| format!("{group} has no leader now: see `skv status`"))?;
+    let leader = leader(&members, group)?;
     let address = &leader.replica.peer_address;
     let request = v1::TransferLeaderRequest { group: group.0, to };
     let answer = admin::connect(target, address).await?.transfer_leader(request).await;
@@ -76,6 +93,26 @@ async fn transfer_leader(target: &Target, group: GroupId, to: Option<&str>) -> a
         .find(|member| member.replica.id == new)
         .map_or_else(|| ReplicaId(new).to_string(), |member| member.replica.server.clone());
     output::say(format_args!("{group} is led by {new}; before by {}", leader.replica.server))?;
+    Ok(Outcome::Done)
+}
+
+async fn remove_replica(target: &Target, group: GroupId, name: &str, yes: bool) -> anyhow::Result<Outcome> {
+    let members = members(target, group).await?;
+    let removed = &named(&members, name)?.replica;
+    if !yes {
+        bail!(
+            "{group} would go on with {} members, without {}; say --yes",
+            members.len() - 1,
+            removed.server
+        );
+    }
+    let leader = leader(&members, group)?;
+    let (address, status) = (&leader.replica.peer_address, leader.status.as_ref());
+    let group_uid = status.map_or(0, |status| status.group_uid);
+    let request = v1::RemoveReplicaRequest { group: group.0, group_uid, replica: removed.id };
+    let answer = admin::connect(target, address).await?.remove_replica(request).await;
+    answer.map_err(|status| explain(&status, address))?;
+    output::say(format_args!("{} is no replica of {group} any more", removed.server))?;
     Ok(Outcome::Done)
 }
 

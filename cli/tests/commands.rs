@@ -296,6 +296,17 @@ fn leadership_is_transferred_by_the_leader() {
 }
 
 #[test]
+fn a_replica_is_removed_by_the_leader_and_only_on_purpose() {
+    let fake = Fake::groups(&[3], &[1]);
+    let asked = skv(&fake, &["group", "remove-replica", "g0", "kv-2"]);
+    assert!(code(&asked) == 1 && err(&asked).contains("--yes"), "{asked:?}");
+    assert_eq!(fake.admin_calls(), []);
+    let removed = skv(&fake, &["group", "remove-replica", "g0", "kv-2", "--yes"]);
+    assert_eq!((code(&removed), out(&removed)), (0, "kv-2 is no replica of g0 any more\n".into()));
+    assert_eq!(fake.admin_calls(), [AdminCall::RemoveReplica { server: 1, replica: 3 }]);
+}
+
+#[test]
 fn a_group_is_reset_only_without_a_quorum_and_only_on_purpose() {
     let mut fake = Fake::groups(&[3], &[0]);
     let healthy = skv(&fake, &["group", "reset", "g0", "--accept-data-loss"]);

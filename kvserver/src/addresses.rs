@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use hickory_resolver::TokioResolver;
 use hickory_resolver::proto::rr::RData;
-use parking_lot::RwLock;
+use parking_lot::{Mutex, RwLock};
 use skv_sharding::ShardMap;
 
 /// Which of a server's two listeners.
@@ -84,6 +84,15 @@ struct Srv {
     /// The Service's name, such as `kv-g0.default.svc.cluster.local`.
     domain: String,
     last_good: RwLock<HashMap<(String, Listener), String>>,
+    told: Mutex<HashMap<(String, Listener), Finding>>,
+}
+
+/// How a lookup ended. Peers are looked up many times a second: only changes are logged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Finding {
+    Found,
+    NoRecord,
+    Failed,
 }
 
 impl Addresses {
@@ -96,7 +105,7 @@ impl Addresses {
     /// Finds servers by the SRV records of a headless Service; those that have none, by
     /// the shard map.
     pub fn srv(resolver: TokioResolver, domain: String) -> Self {
-        let srv = Srv { resolver, domain, last_good: RwLock::default() };
+        let srv = Srv { resolver, domain, last_good: RwLock::default(), told: Mutex::default() };
         Addresses { srv: Some(srv), fixed: HashMap::new(), learned: RwLock::default() }
     }
 
@@ -139,17 +148,32 @@ impl Addresses {
 impl Srv {
     /// Asks for `_peer._tcp.DOMAIN` and takes the record whose target is the pod.
     async fn resolve(&self, server: &str, listener: Listener) -> Option<String> {
+        let domain = &self.domain;
         match self.lookup(server, listener).await {
             Ok(Some(address)) => {
+                if self.is_news(server, listener, Finding::Found) {
+                    tracing::info!(server, ?listener, domain, address, "found by its SRV record");
+                }
                 self.last_good.write().insert((server.to_owned(), listener), address.clone());
                 return Some(address);
             }
-            Ok(None) => tracing::debug!(server, domain = self.domain, "no SRV record"),
+            Ok(None) => {
+                if self.is_news(server, listener, Finding::NoRecord) {
+                    tracing::info!(server, ?listener, domain, "there is no SRV record");
+                }
+            }
             Err(error) => {
-                tracing::warn!(server, domain = self.domain, %error, "SRV lookup failed; using the last address");
+                if self.is_news(server, listener, Finding::Failed) {
+                    tracing::warn!(server, ?listener, domain, %error, "SRV lookups fail; the last address is used");
+                }
             }
         }
         self.remembered(server, listener)
+    }
+
+    /// Whether the last lookup of this server ended otherwise.
+    fn is_news(&self, server: &str, listener: Listener, finding: Finding) -> bool {
+        self.told.lock().insert((server.to_owned(), listener), finding) != Some(finding)
     }
 
     fn remembered(&self, server: &str, listener: Listener) -> Option<String> {
@@ -162,7 +186,10 @@ impl Srv {
         listener: Listener,
     ) -> Result<Option<String>, hickory_resolver::net::NetError> {
         let name = format!("_{}._tcp.{}.", listener.port_name(), self.domain.trim_end_matches('.'));
-        let records = self.resolver.srv_lookup(name).await?;
+        let records = match self.resolver.srv_lookup(name).await {
+            Err(error) if error.is_no_records_found() => return Ok(None),
+            records => records?,
+        };
         let found = records.answers().iter().find_map(|record| match &record.data {
             RData::SRV(srv) => {
                 let target = srv.target.to_utf8();
@@ -247,6 +274,13 @@ mod tests {
         up.store(false, Ordering::Relaxed);
         let found = addresses.resolve("kv-g0-1", Listener::Peer).await;
         assert_eq!(found.as_deref(), Some("10.0.0.11:9001"));
+
+        // All this was worth a line once; and each server is news of its own.
+        let srv = addresses.srv.unwrap();
+        assert!(!srv.is_news("kv-g0-1", Listener::Peer, Finding::Failed));
+        assert!(!srv.is_news("kv-g0-2", Listener::Peer, Finding::NoRecord));
+        assert!(srv.is_news("kv-g0-1", Listener::Peer, Finding::Found));
+        assert!(srv.is_news("kv-g0-1", Listener::Client, Finding::Found));
     }
 
     #[test]

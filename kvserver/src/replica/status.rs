@@ -63,7 +63,8 @@ impl Running {
             ServerState::Shutdown => v1::ReplicaState::Stopped,
         };
         let millis = |silence: Duration| silence.as_millis() as u64;
-        let peers = metrics.replication.iter().flatten().map(|(id, matched)| {
+        let others = metrics.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
+        let peers = others.map(|(id, matched)| {
             let heard = metrics.heartbeat.as_ref().and_then(|h| h.get(id).copied().flatten());
             let server = metrics.membership_config.membership().get_node(id);
             v1::PeerProgress {

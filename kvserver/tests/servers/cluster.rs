@@ -22,6 +22,7 @@ use skv_sharding::{GroupId, Hash};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
 
@@ -132,11 +133,25 @@ impl Cluster {
         Clerk::connect(options).unwrap()
     }
 
-    pub(crate) async fn status(&self, index: usize) -> Option<v1::ReplicaStatus> {
+    async fn admin(&self, index: usize) -> Option<AdminClient<Channel>> {
         let address = format!("http://{}", self.servers[index].identity.peer_address);
-        let mut admin = AdminClient::connect(address).await.ok()?;
-        let status = admin.status(v1::StatusRequest {}).await.ok()?;
+        AdminClient::connect(address).await.ok()
+    }
+
+    pub(crate) async fn status(&self, index: usize) -> Option<v1::ReplicaStatus> {
+        let status = self.admin(index).await?.status(v1::StatusRequest {}).await.ok()?;
         status.into_inner().replicas.pop()
+    }
+
+    /// Lets a server hand the leadership to a replica.
+    pub(crate) async fn transfer_leader(&self, from: usize, to: u64) {
+        let request = v1::TransferLeaderRequest { group: 0, to };
+        self.admin(from).await.unwrap().transfer_leader(request).await.unwrap();
+    }
+
+    /// Stops a server for good.
+    pub(crate) fn stop(&self, index: usize) {
+        self.servers[index].stop.cancel();
     }
 
     pub(crate) async fn await_status(

@@ -4,5 +4,6 @@
 
 mod cluster;
 mod full_disk;
+mod progress;
 mod several_managers;
 mod slow_and_failing_disk;

@@ -1,6 +1,7 @@
 //! The rules of registration: from the record, what was heard lately and one more
 //! registration to the next record and a plan. No IO, no clock, no random source.
 
+mod candidates;
 mod heard;
 mod rebuild;
 mod registration;
@@ -64,7 +65,7 @@ pub enum Event {
     Candidate(GroupId, String, ReplicaId),
     /// A replica has other addresses than before.
     Address(GroupId, String, ReplicaId),
-    /// The member whose place a candidate wanted is back.
+    /// The member whose place a candidate wanted is back, or the group has all its members.
     Withdrawn(GroupId, String),
     /// A leader reported other members or another incarnation.
     Members(GroupId),
@@ -79,7 +80,7 @@ impl fmt::Display for Event {
             Event::Address(group, server, id) => {
                 write!(f, "{server} of {group} (replica {id}) has another address")
             }
-            Event::Withdrawn(group, server) => write!(f, "{server} of {group} needs no replacement any more"),
+            Event::Withdrawn(group, server) => write!(f, "{group} needs no new replica on {server} any more"),
             Event::Members(group) => write!(f, "{group} has other members"),
         }
     }
@@ -122,7 +123,7 @@ pub fn register(
     };
     let plan = match registration.held.report() {
         None => draft.admit(registration),
-        Some(report) => draft.follow(registration, report, heard),
+        Some(report) => draft.follow(settings, registration, report, heard),
     };
     Ok(draft.decide(plan))
 }
@@ -266,7 +267,13 @@ impl<'a> Draft<'a> {
     }
 
     /// A replica with data: it says where it is, and as a leader who its members are.
-    fn follow(&mut self, registration: &Registration, report: &Report, heard: &Heard) -> Plan {
+    fn follow(
+        &mut self,
+        settings: &Settings,
+        registration: &Registration,
+        report: &Report,
+        heard: &Heard,
+    ) -> Plan {
         let Registration { group: id, replica, .. } = registration;
         if let Some(group) = self.record.groups.get(id)
             && report.incarnation < group.incarnation
@@ -277,6 +284,7 @@ impl<'a> Draft<'a> {
         let newest_term = heard.leaders().get(id).map_or(0, |leader| leader.term);
         if report.confirmed && report.term >= newest_term {
             self.confirm(*id, report, heard);
+            self.withdraw_unneeded(settings, *id);
         }
         let Some(group) = self.record.groups.get(id) else {
             return Plan::Wait { reason: format!("{id} isn't part of any configuration yet") };
@@ -288,12 +296,16 @@ impl<'a> Draft<'a> {
                 self.move_member(registration);
             }
             if replaced {
-                self.withdraw_candidate(registration);
+                self.withdraw_candidate(*id, &replica.server);
             }
         } else {
             self.register_candidate(registration);
         }
-        let candidates = self.record.groups.get(id).map_or_else(Vec::new, |group| group.candidates.clone());
+        let candidates = self
+            .record
+            .groups
+            .get(id)
+            .map_or_else(Vec::new, |group| candidates::wanted(group, settings.replicas, heard, *id));
         Plan::Serve { candidates }
     }
 
@@ -319,10 +331,19 @@ impl<'a> Draft<'a> {
         }
     }
 
-    fn withdraw_candidate(&mut self, Registration { group: id, replica, .. }: &Registration) {
-        self.events.push(Event::Withdrawn(*id, replica.server.clone()));
-        if let Some(group) = self.group_mut(*id) {
-            group.candidates.retain(|c| c.server != replica.server);
+    fn withdraw_candidate(&mut self, id: GroupId, server: &str) {
+        self.events.push(Event::Withdrawn(id, server.to_owned()));
+        if let Some(group) = self.group_mut(id) {
+            group.candidates.retain(|c| c.server != server);
+        }
+    }
+
+    /// A server that isn't wanted any more must not stay a candidate: it would be admitted
+    /// the day a member is removed.
+    fn withdraw_unneeded(&mut self, settings: &Settings, id: GroupId) {
+        let Some(group) = self.record.groups.get(&id) else { return };
+        for server in candidates::unneeded(group, settings.replicas) {
+            self.withdraw_candidate(id, &server);
         }
     }
 

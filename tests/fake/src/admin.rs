@@ -16,6 +16,13 @@ pub enum AdminCall {
         /// The replica to hand it to.
         to: u64,
     },
+    /// To take this replica out of its group.
+    RemoveReplica {
+        /// The server that was asked.
+        server: usize,
+        /// The replica to remove.
+        replica: u64,
+    },
     /// To revive a group from this server alone.
     Reset {
         /// The server that was asked.
@@ -58,9 +65,11 @@ impl Admin for FakeServer {
 
     async fn remove_replica(
         &self,
-        _: Request<v1::RemoveReplicaRequest>,
+        request: Request<v1::RemoveReplicaRequest>,
     ) -> Result<Response<v1::RemoveReplicaResponse>, Status> {
-        Err(Status::unimplemented("not part of these tests"))
+        let replica = request.into_inner().replica;
+        self.shared.admin.lock().push(AdminCall::RemoveReplica { server: self.index, replica });
+        Ok(Response::new(v1::RemoveReplicaResponse {}))
     }
 
     async fn snapshot(

@@ -1,4 +1,4 @@
-//! A shard manager and one group of three servers on a simulated network, and the faults
+//! Two shard managers and one group of three servers on a simulated network, and the faults
 //! that befall them.
 
 use std::path::PathBuf;
@@ -19,14 +19,14 @@ use shardmanager::store::MemoryStore;
 use skv_sharding::{GroupId, Hash};
 use tokio_util::sync::CancellationToken;
 
-use crate::net;
+use crate::{net, operator};
 
-const SERVERS: usize = 3;
+pub(crate) const SERVERS: usize = 3;
+/// The shard managers' hosts; they share one record.
+const MANAGERS: [&str; 2] = ["manager-0", "manager-1"];
 const CLIENT_PORT: u16 = 7000;
 const PEER_PORT: u16 = 7001;
 const MANAGER_PORT: u16 = 7100;
-/// The shard manager's address.
-pub(crate) const MANAGER: &str = "manager:7100";
 /// The simulated time begins here, in ms since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Small, so that segments and snapshots come and go while the simulation runs.
@@ -69,6 +69,16 @@ fn server_name(index: usize) -> String {
     format!("kv-g0-{index}")
 }
 
+/// Where a server serves other servers.
+pub(crate) fn peer_address(index: usize) -> String {
+    format!("{}:{PEER_PORT}", server_name(index))
+}
+
+/// Where the shard managers serve.
+pub(crate) fn managers() -> Vec<String> {
+    MANAGERS.iter().map(|host| format!("{host}:{MANAGER_PORT}")).collect()
+}
+
 impl Cluster {
     /// All hosts, ready to run.
     pub(crate) fn start(seed: u64, rng: SmallRng) -> Self {
@@ -81,7 +91,11 @@ impl Cluster {
             .tcp_capacity(4096)
             .build();
         let store = MemoryStore::default();
-        sim.host("manager", move || run_manager(store.clone()));
+        for host in MANAGERS {
+            let store = store.clone();
+            sim.host(host, move || run_manager(store.clone()));
+        }
+        sim.host("operator", operator::run);
         let disks: Vec<DiskSlot> = (0..SERVERS).map(|_| DiskSlot::default()).collect();
         for (index, disk) in disks.iter().cloned().enumerate() {
             sim.host(server_name(index), move || run_server(index, disk.get()));
@@ -130,7 +144,7 @@ impl Cluster {
             0..3 => Fault::PowerLoss(vec![server]),
             3 => Fault::PowerLoss((0..SERVERS).collect()),
             4..6 => Fault::Isolated(server),
-            6 => Fault::ManagerDown,
+            6 => Fault::ManagersDown(self.rng.random_range(1..=MANAGERS.len())),
             _ => Fault::SlowDisk(server),
         }
     }
@@ -149,7 +163,11 @@ impl Cluster {
                     self.sim.partition(server_name(*index), server_name(other));
                 }
             }
-            Fault::ManagerDown => self.sim.crash("manager"),
+            Fault::ManagersDown(count) => {
+                for host in &MANAGERS[..*count] {
+                    self.sim.crash(*host);
+                }
+            }
             Fault::SlowDisk(index) => self.disks[*index].get().set_sync_delay(Duration::from_millis(30)),
         }
     }
@@ -166,7 +184,11 @@ impl Cluster {
                     self.sim.repair(server_name(*index), server_name(other));
                 }
             }
-            Fault::ManagerDown => self.sim.bounce("manager"),
+            Fault::ManagersDown(count) => {
+                for host in &MANAGERS[..*count] {
+                    self.sim.bounce(*host);
+                }
+            }
             Fault::SlowDisk(index) => self.disks[*index].get().set_sync_delay(Duration::ZERO),
         }
     }
@@ -179,8 +201,8 @@ enum Fault {
     PowerLoss(Vec<usize>),
     /// This server can't reach the others, nor they it; clients reach all of them.
     Isolated(usize),
-    /// There is no shard manager.
-    ManagerDown,
+    /// So many shard managers are gone.
+    ManagersDown(usize),
     /// Every sync takes long.
     SlowDisk(usize),
 }
@@ -208,7 +230,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
         instance: server::random_instance(),
         server: name,
         groups: vec![GroupId(0)],
-        managers: vec![MANAGER.to_owned()],
+        managers: managers(),
         resolve: net::resolve(),
         addresses: Addresses::fixed(peers),
         tuning: Tuning {

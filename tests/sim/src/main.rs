@@ -6,6 +6,7 @@
 
 mod cluster;
 mod net;
+mod operator;
 mod workload;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use rand::{RngExt as _, SeedableRng as _};
 use skv_checker::{Event, RecordedClerk, Token};
 use skv_client::{Clerk, Options};
 
-use crate::cluster::{Cluster, MANAGER};
+use crate::cluster::{Cluster, managers};
 use crate::net;
 
 const KEYS: u32 = 5;
@@ -51,7 +51,7 @@ fn now() -> u64 {
 }
 
 async fn run(client: u64, ops: u32, history: History) -> turmoil::Result {
-    let mut options = Options::manager([MANAGER]);
+    let mut options = Options::manager(managers());
     options.connector = Some(net::connector());
     options.seed = Some(kvserver::entropy::random_id());
     options.deadline = Duration::from_mins(1);

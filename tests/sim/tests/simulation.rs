@@ -10,12 +10,15 @@ fn simulate(seed: u64) -> Output {
 
 #[test]
 fn what_clients_see_under_faults_is_linearizable() {
+    let mut removals = 0;
     for seed in 1..=20 {
         let output = simulate(seed);
         let trace = String::from_utf8_lossy(&output.stderr);
         assert!(output.status.success(), "replay with: cargo xtask sim --seed {seed}\n{trace}");
         assert!(trace.contains("strikes"), "seed {seed} met no fault\n{trace}");
+        removals += trace.matches("it is removed").count();
     }
+    assert!(removals > 20, "only {removals} replicas were removed");
 }
 
 #[test]

@@ -2,6 +2,7 @@
 
 mod lost_record;
 mod registering;
+mod resizing;
 mod world;
 
 use skv_sharding::{ClusterId, Epoch, GroupUid, Incarnation, MapRevision, Owner, Replica, ShardId};

@@ -1,0 +1,58 @@
+//! Somebody who keeps removing replicas from the group, at any moment, also while leaders
+//! change. The shard managers want them back, so that each is admitted again.
+
+use std::time::Duration;
+
+use kvserver::net::Dial;
+use skv_proto::v1::admin_client::AdminClient;
+use skv_proto::v1::{RemoveReplicaRequest, ReplicaState, ReplicaStatus, StatusRequest};
+use tonic::transport::Channel;
+
+use crate::cluster::{SERVERS, peer_address};
+use crate::net;
+
+/// How long a call may take.
+const TIMEOUT: Duration = Duration::from_secs(5);
+
+/// Runs as long as the simulation does.
+pub(crate) async fn run() -> turmoil::Result {
+    let dial = kvserver::net::dial(net::connector());
+    loop {
+        tokio::time::sleep(Duration::from_millis(2000 + random_below(3000))).await;
+        let statuses = statuses(&dial).await;
+        let Some((leader, status)) = statuses.iter().find(|(_, s)| s.state() == ReplicaState::Leader) else {
+            continue;
+        };
+        let others: Vec<u64> = status.peers.iter().map(|peer| peer.replica).collect();
+        let Some(&replica) = others.get(random_below(others.len().max(1) as u64) as usize) else { continue };
+        let request = RemoveReplicaRequest { group: status.group, group_uid: status.group_uid, replica };
+        let Some(mut admin) = admin(&dial, *leader) else { continue };
+        let answer = tokio::time::timeout(TIMEOUT, admin.remove_replica(request)).await;
+        let said = match answer {
+            Ok(Ok(_)) => "it is removed".to_owned(),
+            Ok(Err(status)) => status.message().to_owned(),
+            Err(_) => "no answer".to_owned(),
+        };
+        eprintln!("{:?}: removing {replica:016x}: {said}", turmoil::elapsed());
+    }
+}
+
+fn random_below(bound: u64) -> u64 {
+    kvserver::entropy::random_id() % bound
+}
+
+fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> {
+    dial(&peer_address(server)).ok().map(AdminClient::new)
+}
+
+/// What each server that answers says of its replica.
+async fn statuses(dial: &Dial) -> Vec<(usize, ReplicaStatus)> {
+    let mut statuses = Vec::new();
+    for server in 0..SERVERS {
+        let Some(mut admin) = admin(dial, server) else { continue };
+        let answer = tokio::time::timeout(TIMEOUT, admin.status(StatusRequest {})).await;
+        let replica = answer.ok().and_then(Result::ok).and_then(|answer| answer.into_inner().replicas.pop());
+        statuses.extend(replica.map(|replica| (server, replica)));
+    }
+    statuses
+}
