@@ -297,13 +297,13 @@ fn leadership_is_transferred_by_the_leader() {
 
 #[test]
 fn a_replica_is_removed_by_the_leader_and_only_on_purpose() {
-    let fake = Fake::groups(&[3], &[1]);
+    let fake = Fake::groups(&[3], &[0]);
     let asked = skv(&fake, &["group", "remove-replica", "g0", "kv-2"]);
     assert!(code(&asked) == 1 && err(&asked).contains("--yes"), "{asked:?}");
     assert_eq!(fake.admin_calls(), []);
     let removed = skv(&fake, &["group", "remove-replica", "g0", "kv-2", "--yes"]);
     assert_eq!((code(&removed), out(&removed)), (0, "kv-2 is no replica of g0 any more\n".into()));
-    assert_eq!(fake.admin_calls(), [AdminCall::RemoveReplica { server: 1, replica: 3 }]);
+    assert_eq!(fake.admin_calls(), [AdminCall::RemoveReplica { server: 0, replica: 3 }]);
 }
 
 #[test]
