@@ -8,7 +8,9 @@ use skv_proto::{Error, v1};
 
 /// Starts the shard manager again with another number of replicas per group.
 async fn want_replicas(cluster: &mut Cluster, replicas: u32) {
-    cluster.manager.stop().await;
+    if cluster.manager.is_running() {
+        cluster.manager.stop().await;
+    }
     cluster.manager.set_arguments(|arguments| {
         arguments.retain(|argument| !argument.starts_with("--replicas="));
         arguments.push(format!("--replicas={replicas}"));
@@ -147,4 +149,28 @@ async fn what_would_harm_the_group_is_refused() {
     let refused = ask(&cluster, leader, &replicas[leader]).await.expect_err("it is the last");
     assert!(matches!(&refused, Error::InvalidArgument(why) if why.contains("only voter")), "{refused}");
     assert_eq!(cluster.voters(0).await, [replicas[leader].replica]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_candidate_that_went_away_keeps_nobody_waiting() {
+    let mut cluster = Cluster::new(&Settings { replicas: 5, ..Settings::default() });
+    want_replicas(&mut cluster, 3).await;
+    for server in &mut cluster.servers[..3] {
+        server.process.start();
+    }
+    for server in &cluster.servers[..3] {
+        server.ready().await;
+    }
+    want_replicas(&mut cluster, 5).await;
+    cluster.servers[3].process.start();
+    eventually("the first newcomer asks to join", || async {
+        cluster.manager.log().contains("g0-3 asks to join").then_some(())
+    })
+    .await;
+    cluster.servers[3].process.kill();
+    cluster.servers[4].process.start();
+    cluster.servers[4].ready().await;
+    // And the first one comes in when it is back.
+    cluster.servers[3].process.start();
+    cluster.servers[3].ready().await;
 }
