@@ -135,23 +135,17 @@ impl Running {
             None => return,
         }
         tracing::info!(group = %self.place.group, %joins, ?leaves, server, "admitting a replica");
-        let added = tokio::time::timeout(CATCH_UP, self.raft.add_learner(joins, ServerName(server), true));
-        tokio::select! {
-            added = added => match added {
-                Ok(Ok(_)) => {}
-                Ok(Err(error)) => {
-                    tracing::warn!(group = %self.place.group, %joins, %error, "the replica is not admitted yet");
-                    return;
-                }
-                Err(_) => {
-                    tracing::warn!(group = %self.place.group, %joins, "the replica didn't catch up within {CATCH_UP:?}");
-                    return;
-                }
+        let problem = tokio::select! {
+            taught = tokio::time::timeout(CATCH_UP, self.teach(joins, server)) => match taught {
+                Ok(Ok(())) => None,
+                Ok(Err(error)) => Some(error),
+                Err(_) => Some(format!("it didn't catch up within {CATCH_UP:?}")),
             },
-            () = self.falls_silent(joins) => {
-                tracing::warn!(group = %self.place.group, %joins, "the replica fell silent before it had caught up");
-                return;
-            }
+            () = self.falls_silent(joins) => Some("it fell silent before it had caught up".to_owned()),
+        };
+        if let Some(problem) = problem {
+            tracing::warn!(group = %self.place.group, %joins, problem, "the replica is not admitted yet");
+            return;
         }
         // Relative to the membership as it is then: another leader may have changed it meanwhile.
         let mut changes = vec![ChangeMembers::AddVoterIds(BTreeSet::from([joins]))];
@@ -162,6 +156,18 @@ impl Running {
                 tracing::warn!(group = %self.place.group, %joins, %error, "the replica is not a voter yet");
             }
         }
+    }
+
+    /// Adds a learner, and waits until it has the log as it was then.
+    async fn teach(&self, joins: ReplicaId, server: String) -> Result<(), String> {
+        let added = self.raft.add_learner(joins, ServerName(server), true).await;
+        let whole_log = added.map_err(|error| error.to_string())?.log_id.index;
+        // openraft is content when few thousand entries are missing: in a short log all.
+        let has_all = |metrics: &RaftMetrics<TypeConfig>| {
+            let matched = metrics.replication.as_ref()?.get(&joins)?.as_ref()?;
+            (matched.index >= whole_log).then_some(())
+        };
+        self.await_metrics(CATCH_UP, has_all).await.ok_or_else(|| "it didn't catch up".to_owned())
     }
 
     /// Waits until a learner hasn't answered for [`LEARNER_SILENCE`].
