@@ -26,16 +26,16 @@ mod tests {
 
     use super::*;
 
-    fn answer(manager_version: u64, plan: Plan) -> Answer {
-        Ok(v1::RegisterReplicaResponse { cluster_id: 1, manager_version, plan: Some(plan) })
+    fn response(manager_version: u64, plan: Plan) -> v1::RegisterReplicaResponse {
+        v1::RegisterReplicaResponse { cluster_id: 1, manager_version, plan: Some(plan) }
     }
 
-    fn wait(version: u64) -> Answer {
-        answer(version, Plan::Wait(Wait::default()))
+    fn wait(version: u64) -> v1::RegisterReplicaResponse {
+        response(version, Plan::Wait(Wait::default()))
     }
 
-    fn serve(version: u64) -> Answer {
-        answer(version, Plan::Serve(Serve::default()))
+    fn serve(version: u64) -> v1::RegisterReplicaResponse {
+        response(version, Plan::Serve(Serve::default()))
     }
 
     /// Asserts that each answer is preferred to all before it, in whichever order they come.
@@ -52,7 +52,13 @@ mod tests {
 
     #[test]
     fn a_plan_counts_more_than_waiting_and_waiting_more_than_an_error() {
-        assert_rising(&[Err(Status::unavailable("gone")), wait(0), wait(9), serve(3), serve(4)]);
+        assert_rising(&[
+            Err(Status::unavailable("gone")),
+            Ok(wait(0)),
+            Ok(wait(9)),
+            Ok(serve(3)),
+            Ok(serve(4)),
+        ]);
     }
 
     #[test]

@@ -162,7 +162,7 @@ impl Running {
     async fn teach(&self, joins: ReplicaId, server: String) -> Result<(), String> {
         let added = self.raft.add_learner(joins, ServerName(server), true).await;
         let whole_log = added.map_err(|error| error.to_string())?.log_id.index;
-        // openraft is content when few thousand entries are missing: in a short log all.
+        // openraft is content when a few thousand entries are missing: in a short log, all of them.
         let has_all = |metrics: &RaftMetrics<TypeConfig>| {
             let matched = metrics.replication.as_ref()?.get(&joins)?.as_ref()?;
             (matched.index >= whole_log).then_some(())
