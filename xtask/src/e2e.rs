@@ -26,7 +26,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.names.is_empty() {
-        // Cargo would run no test, and be content.
+        // Cargo would run no test, and be content. Built first, where the progress is seen.
+        build::run(build::cargo().args(TESTS).arg("--no-run"))?;
         must_exist(&args.names, &command::output(tests().arg("--list"))?)?;
     }
     if let (Some(context), Some(image)) = (&args.context, &args.image) {
@@ -77,10 +78,13 @@ fn run_tests(names: &[String], on_cluster: impl FnOnce(&mut Command), image: &st
     build::run(&mut tests)
 }
 
+/// What cargo is told.
+const TESTS: [&str; 3] = ["test", "--package=skv-e2e", "--test=e2e"];
+
 /// Cargo's call of the tests; what follows are arguments of the tests.
 fn tests() -> Command {
     let mut tests = build::cargo();
-    tests.args(["test", "--package=skv-e2e", "--test=e2e", "--", "--ignored"]);
+    tests.args(TESTS).args(["--", "--ignored"]);
     tests
 }
 

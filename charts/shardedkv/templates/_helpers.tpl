@@ -62,7 +62,9 @@ annotations:
 {{- end -}}
 
 {{- define "shardedkv.testPod" -}}
-restartPolicy: Never
+# Asked again until it succeeds: what was just installed may not be ready yet.
+restartPolicy: OnFailure
+activeDeadlineSeconds: 180
 automountServiceAccountToken: false
 securityContext:
   {{- include "shardedkv.restrictedPod" . | nindent 2 }}
