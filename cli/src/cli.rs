@@ -9,7 +9,7 @@ use tracing_subscriber::EnvFilter;
 
 use crate::outcome::Outcome;
 use crate::target::Target;
-use crate::{append, bench, completions, delete, get, group, map, put, status, up, workload};
+use crate::{append, bench, completions, delete, get, group, map, probe, put, status, up, workload};
 
 /// A sharded, replicated, linearizable, exactly-once key/value store.
 #[derive(Debug, Parser)]
@@ -51,6 +51,7 @@ enum Command {
     Bench(bench::Args),
     #[command(subcommand)]
     Group(group::Command),
+    Probe(probe::Args),
     Completions(completions::Args),
 }
 
@@ -99,6 +100,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Workload(args) => workload::run(target, args).await,
         Command::Bench(args) => bench::run(target, &args).await,
         Command::Group(command) => group::run(target, command).await,
+        Command::Probe(args) => probe::run(target, &args).await,
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }
 }

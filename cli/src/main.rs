@@ -12,6 +12,7 @@ mod group;
 mod map;
 mod outcome;
 mod output;
+mod probe;
 mod put;
 mod status;
 mod target;

@@ -44,6 +44,11 @@ impl Target {
         Ok(Addresses::Managers(vec![up::endpoint::find()?.manager]))
     }
 
+    /// How long an operation may take.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
     /// Settings for a clerk of this store.
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         let mut options = match self.addresses()? {

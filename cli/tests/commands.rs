@@ -2,7 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
-use std::io::Write as _;
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
@@ -341,4 +342,36 @@ fn completions_are_offered_for_shells() {
         let script = bare_skv(&["completions", shell], b"");
         assert!(code(&script) == 0 && out(&script).contains("workload"), "{shell}");
     }
+}
+
+/// Answers one request for a page, in a thread of its own.
+fn page(status: &'static str, text: &'static str) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        let (mut stream, _) = listener.accept().unwrap();
+        let request = BufReader::new(stream.try_clone().unwrap());
+        // A request for a page ends with an empty line.
+        request.lines().map_while(Result::ok).find(String::is_empty);
+        let length = text.len();
+        write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {length}\r\n\r\n{text}").unwrap();
+    });
+    address
+}
+
+#[test]
+fn a_process_is_probed_by_its_pages() {
+    let well = bare_skv(&["probe", &format!("http://{}/readyz", page("200 OK", "ok\n"))], b"");
+    assert_eq!((code(&well), out(&well)), (0, "ok\n".into()), "{well:?}");
+
+    let address = page("503 Service Unavailable", "no leader\n");
+    let ill = bare_skv(&["probe", &format!("http://{address}/readyz")], b"");
+    assert_eq!((code(&ill), out(&ill)), (1, String::new()), "{ill:?}");
+    let expected = format!("error: http://{address}/readyz answers 503 Service Unavailable: no leader\n");
+    assert_eq!(err(&ill), expected);
+
+    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let gone = bare_skv(&["probe", &format!("http://{free}/readyz")], b"");
+    assert_eq!(code(&gone), 1);
+    assert!(err(&gone).starts_with(&format!("error: can't ask http://{free}/readyz")), "{gone:?}");
 }

@@ -22,6 +22,21 @@ fn the_quickstart_is_two_groups_of_three() {
 }
 
 #[test]
+fn every_sample_is_valid_and_has_the_name_of_its_file() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/samples");
+    let mut names = Vec::new();
+    for entry in std::fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        let resource = parse(&std::fs::read_to_string(&path).unwrap());
+        let resource = resource.unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        assert_eq!(path.file_stem().unwrap(), resource.metadata.name.as_str());
+        names.push(resource.metadata.name);
+    }
+    names.sort();
+    assert_eq!(names, ["memory-only", "production", "quickstart", "single"]);
+}
+
+#[test]
 fn what_is_left_out_has_its_default() {
     assert_eq!(parse(HEAD).unwrap().spec, ShardedKvSpec::default());
     assert_eq!(parse(&with_spec("{}")).unwrap().spec, ShardedKvSpec::default());

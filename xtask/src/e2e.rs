@@ -2,10 +2,10 @@
 
 use std::process::Command;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 
 use crate::kube::Cluster;
-use crate::{build, image};
+use crate::{build, command, image};
 
 /// Run the end-to-end tests on a Kubernetes cluster that is made for them.
 #[derive(clap::Args)]
@@ -20,13 +20,21 @@ pub(crate) struct Args {
     /// With --context: the image to test, where the cluster's nodes find it.
     #[arg(long, requires = "context")]
     image: Option<String>,
-    /// Parts of names: only tests that have one of them are run.
+    /// Parts of names: only tests that have one of them are run. Some test must have each.
     names: Vec<String>,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    if !args.names.is_empty() {
+        // Cargo would run no test, and be content. Built first, where the progress is seen.
+        build::run(build::cargo().args(TESTS).arg("--no-run"))?;
+        must_exist(&args.names, &command::output(tests().arg("--list"))?)?;
+    }
     if let (Some(context), Some(image)) = (&args.context, &args.image) {
-        return run_tests(&args.names, |tests| tests.env("SKV_E2E_CONTEXT", context), image);
+        let on_cluster = |tests: &mut Command| {
+            tests.env("SKV_E2E_CONTEXT", context);
+        };
+        return run_tests(&args.names, on_cluster, image);
     }
     if let Some(index) = args.index {
         return run_on(&Cluster::existing(index)?, &args.names);
@@ -54,20 +62,53 @@ fn run_on_new(names: &[String]) -> anyhow::Result<()> {
 
 fn run_on(cluster: &Cluster, names: &[String]) -> anyhow::Result<()> {
     cluster.load(&image::make(image::DEFAULT_NAME)?)?;
-    let kubeconfig = cluster.kubeconfig()?;
-    run_tests(names, |tests| tests.env("SKV_E2E_KUBECONFIG", &kubeconfig), image::DEFAULT_NAME)
+    let (kubeconfig, path) = (cluster.kubeconfig()?, cluster.path()?);
+    let on_cluster = |tests: &mut Command| {
+        tests.env("SKV_E2E_KUBECONFIG", &kubeconfig).env("PATH", &path);
+    };
+    run_tests(names, on_cluster, image::DEFAULT_NAME)
 }
 
 /// One at a time: some take nodes away.
-fn run_tests(
-    names: &[String],
-    cluster: impl FnOnce(&mut Command) -> &mut Command,
-    image: &str,
-) -> anyhow::Result<()> {
-    let mut tests = build::cargo();
-    tests
-        .args(["test", "--package=skv-e2e", "--test=e2e", "--", "--ignored", "--test-threads=1"])
-        .args(names);
+fn run_tests(names: &[String], on_cluster: impl FnOnce(&mut Command), image: &str) -> anyhow::Result<()> {
+    let mut tests = tests();
+    tests.arg("--test-threads=1").args(names);
     tests.env_remove("SKV_E2E_KUBECONFIG").env_remove("SKV_E2E_CONTEXT").env("SKV_E2E_IMAGE", image);
-    build::run(cluster(&mut tests))
+    on_cluster(&mut tests);
+    build::run(&mut tests)
+}
+
+/// What cargo is told.
+const TESTS: [&str; 3] = ["test", "--package=skv-e2e", "--test=e2e"];
+
+/// Cargo's call of the tests; what follows are arguments of the tests.
+fn tests() -> Command {
+    let mut tests = build::cargo();
+    tests.args(TESTS).args(["--", "--ignored"]);
+    tests
+}
+
+/// Each name must be a part of the name of some test in `listing`, as tests list themselves.
+fn must_exist(names: &[String], listing: &str) -> anyhow::Result<()> {
+    let tests: Vec<_> = listing.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    match names.iter().find(|name| !tests.iter().any(|test| test.contains(name.as_str()))) {
+        None => Ok(()),
+        Some(name) => {
+            bail!("no end-to-end test has {name:?} in its name. There are:\n  {}", tests.join("\n  "))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_name_must_choose_a_test() {
+        let listing = "image::servers: test\nhelm::install: test\n\n2 tests, 0 benchmarks\n";
+        let names = |names: &[&str]| names.iter().map(|&name| name.to_owned()).collect::<Vec<_>>();
+        must_exist(&names(&["helm", "image::s"]), listing).unwrap();
+        let error = must_exist(&names(&["helm", "benchmarks"]), listing).unwrap_err().to_string();
+        assert!(error.contains("\"benchmarks\"") && error.contains("helm::install"), "{error}");
+    }
 }

@@ -7,6 +7,7 @@ mod crd;
 mod e2e;
 mod image;
 mod kube;
+mod manifests;
 mod packages;
 mod sim;
 mod skv;
@@ -24,6 +25,7 @@ enum Chore {
     Test(test::Args),
     Check(check::Args),
     Crd(crd::Args),
+    Manifests(manifests::Args),
     Sim(sim::Args),
     Kube(kube::Args),
     Image(image::Args),
@@ -36,6 +38,7 @@ fn main() -> ExitCode {
         Chore::Test(args) => test::run(&args),
         Chore::Check(args) => check::run(&args),
         Chore::Crd(args) => crd::run(&args),
+        Chore::Manifests(args) => manifests::run(&args),
         Chore::Sim(args) => sim::run(&args),
         Chore::Kube(args) => kube::run(&args),
         Chore::Image(args) => image::run(&args),

@@ -91,9 +91,50 @@ impl Readiness {
 
     fn silence(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<Duration> {
         if metrics.current_leader == Some(metrics.id) {
+            let mut voters = metrics.membership_config.membership().voter_ids();
+            // Nobody answers the only voter: it is a quorum by itself.
+            if voters.all(|id| id == metrics.id) {
+                return Some(Duration::ZERO);
+            }
             metrics.last_quorum_acked.map(|at| at.elapsed())
         } else {
             self.heard.lock().map(|at| at.elapsed())
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use openraft::type_config::alias::InstantOf;
+    use openraft::{Membership, StoredMembership};
+    use skv_sharding::ReplicaId;
+
+    use super::*;
+
+    /// What a leader measures that heard of no quorum for long.
+    fn silent_leader(voters: &[u64]) -> RaftMetrics<TypeConfig> {
+        let mut metrics = RaftMetrics::new_initial(ReplicaId(1));
+        metrics.current_leader = Some(ReplicaId(1));
+        let voters = voters.iter().map(|&id| ReplicaId(id)).collect();
+        let membership = Membership::new_with_defaults(vec![voters], []);
+        metrics.membership_config = Arc::new(StoredMembership::new(None, membership));
+        metrics.committed_membership_config = Arc::clone(&metrics.membership_config);
+        let long_ago = InstantOf::<TypeConfig>::now() - 2 * LEADER_SILENCE;
+        metrics.last_quorum_acked = Some(long_ago.into());
+        metrics
+    }
+
+    #[test]
+    fn a_leader_is_ready_for_as_long_as_it_hears_of_a_quorum_and_alone_it_is_one() {
+        let readiness = Readiness::default();
+        readiness.caught_up.store(true, Ordering::Relaxed);
+
+        let of_three = silent_leader(&[1, 2, 3]);
+        assert!(readiness.check(&of_three).unwrap_err().contains("no leader with a quorum"));
+        assert!(readiness.quorum_lost(&of_three).is_some());
+
+        let alone = silent_leader(&[1]);
+        readiness.check(&alone).unwrap();
+        assert_eq!(readiness.quorum_lost(&alone), None);
     }
 }

@@ -8,9 +8,9 @@ use kube::config::{KubeConfigOptions, Kubeconfig};
 use kube::{Api, Client, Config};
 
 /// The file of a cluster that was made for tests.
-const KUBECONFIG: &str = "SKV_E2E_KUBECONFIG";
+pub(crate) const KUBECONFIG: &str = "SKV_E2E_KUBECONFIG";
 /// The name of another cluster's context.
-const CONTEXT: &str = "SKV_E2E_CONTEXT";
+pub(crate) const CONTEXT: &str = "SKV_E2E_CONTEXT";
 /// The image under test.
 const IMAGE: &str = "SKV_E2E_IMAGE";
 /// Who made a cluster for other purposes lets tests into it by this, in namespace `default`.
@@ -47,7 +47,8 @@ impl Cluster {
     }
 }
 
-fn variable(name: &str) -> Option<String> {
+/// A variable of the environment that isn't empty.
+pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 

@@ -9,8 +9,10 @@ mod diagnosis;
 mod manifest;
 mod namespace;
 mod pod;
+mod programs;
 
 pub use cluster::Cluster;
 pub use namespace::{Namespace, in_namespace};
 pub use pod::Output;
+pub use programs::in_project;
 pub use skv_chaos::eventually;

@@ -153,6 +153,14 @@ impl Cluster {
         }
     }
 
+    /// The PATH on which kubectl and helm are.
+    pub(crate) fn path(&self) -> anyhow::Result<OsString> {
+        match self {
+            Cluster::Kind(_) => Ok(env::var_os("PATH").unwrap_or_default()),
+            Cluster::Machine(machine) => machine.path(),
+        }
+    }
+
     /// Which one it is.
     pub(crate) fn index(&self) -> u8 {
         match self {

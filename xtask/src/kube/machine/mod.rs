@@ -99,15 +99,23 @@ impl Machine {
     }
 
     pub(super) fn command(&self, program: &OsString) -> anyhow::Result<Command> {
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let programs = self.programs()?;
-        let path = std::env::join_paths(
-            std::iter::once(programs.dir().to_owned()).chain(std::env::split_paths(&path)),
-        )?;
         let mut command = self.plan().control_plane().command(program);
-        command.env("KUBECONFIG", self.kubeconfig()).env("PATH", path);
+        command.env("KUBECONFIG", self.kubeconfig()).env("PATH", self.path()?);
         Ok(command)
     }
+
+    /// The user's PATH, with kubectl and helm in front.
+    pub(super) fn path(&self) -> anyhow::Result<OsString> {
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let programs = self.programs()?;
+        let folders = std::iter::once(programs.dir().to_owned()).chain(std::env::split_paths(&path));
+        Ok(std::env::join_paths(folders)?)
+    }
+}
+
+/// The folder of kubectl and helm, if they were built before.
+pub(crate) fn cached_programs() -> anyhow::Result<Option<PathBuf>> {
+    Ok(Programs::cached()?.map(|programs| programs.dir().to_owned()))
 }
 
 fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {

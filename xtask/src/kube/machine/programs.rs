@@ -34,7 +34,7 @@ pub(crate) struct Programs {
 impl Programs {
     /// Builds what isn't in the cache.
     pub(super) fn build() -> anyhow::Result<Programs> {
-        let programs = Programs { dir: cache()?.join("kube").join(source_hash()?) };
+        let programs = Programs::current()?;
         if programs.dir.exists() {
             return Ok(programs);
         }
@@ -62,6 +62,16 @@ impl Programs {
                 .with_context(|| format!("can't remove {}", unfinished.display()))?;
         }
         built.map(|()| programs)
+    }
+
+    /// Those that are in the cache, as far as they are.
+    pub(super) fn cached() -> anyhow::Result<Option<Programs>> {
+        let programs = Programs::current()?;
+        Ok(programs.dir.exists().then_some(programs))
+    }
+
+    fn current() -> anyhow::Result<Programs> {
+        Ok(Programs { dir: cache()?.join("kube").join(source_hash()?) })
     }
 
     /// The programs that a cluster was started with: the source may have changed since.

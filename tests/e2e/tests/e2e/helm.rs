@@ -1,0 +1,207 @@
+//! The charts, used by helm as a person uses them.
+
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
+use kube::Api;
+use kube::api::ListParams;
+use skv_e2e::{Namespace, Output, eventually, in_namespace, in_project};
+
+const SERVERS: &str = "app.kubernetes.io/component=server";
+/// What belongs to no namespace.
+const RIGHTS: &str = "clusterroles,clusterrolebindings";
+const DEFINITIONS: [&str; 2] = ["shardedkvs.shardedkv.io", "shardmaps.shardedkv.io"];
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn a_release_is_installed_changed_rolled_back_and_removed_and_its_data_survives() {
+    in_namespace("helm", |namespace| async move {
+        let release = Release { namespace };
+        release.install().await;
+        let samples = in_project("deploy/samples");
+        let accepted = release.namespace.kubectl(&["apply", "--dry-run=server", "-f", &samples]).await;
+        assert!(accepted.succeeded, "{accepted:?}");
+
+        let tested = release.helm(&["test", &release.name(), "--timeout=5m"]).await;
+        assert_eq!(tested.matches("Phase:          Succeeded").count(), 2, "{tested}");
+        let put = release.skv(&["put", "greeting", "hello"]).await;
+        assert!(put.succeeded, "{put:?}");
+        assert_eq!(release.operator().await, (2, "text".to_owned()));
+        assert_eq!(release.shard_managers().await, 2);
+
+        let changes = ["--set=replicas=1,logFormat=json", "--set=sample.spec.shardManager.replicas=1"];
+        release.upgrade(&changes).await;
+        assert_eq!(release.operator().await, (1, "json".to_owned()));
+        release.await_shard_managers(1).await;
+
+        release.helm(&["rollback", &release.name(), "1", "--wait", "--timeout=5m"]).await;
+        assert_eq!(release.operator().await, (2, "text".to_owned()));
+        release.await_shard_managers(2).await;
+        release.assert_greeting().await;
+
+        release.uninstall().await;
+        release.install().await;
+        release.assert_greeting().await;
+        release.uninstall().await;
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn charts_are_flawless_and_a_wrong_value_is_refused_with_its_path() {
+    in_namespace("values", |namespace| async move {
+        let (operator, definitions) = (in_project("charts/shardedkv"), in_project("charts/shardedkv-crds"));
+        let linted = namespace.helm(&["lint", "--strict", &operator, &definitions]).await;
+        assert!(linted.succeeded, "{linted:?}");
+        for (chart, value, complaint) in [
+            (&operator, "replicas=0", "at '/replicas': minimum: got 0, want 1"),
+            (&operator, "replicas=two", "at '/replicas': got string, want integer"),
+            (&operator, "replica=3", "at '': additional properties 'replica' not allowed"),
+            (&operator, "image.tga=v1", "at '/image': additional properties 'tga' not allowed"),
+            (&operator, "image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
+            (&operator, "watchNamespaces={a,B}", "at '/watchNamespaces/1': 'B' does not match pattern"),
+            (&operator, "extraEnv[0].value=x", "at '/extraEnv/0': missing property 'name'"),
+            (&operator, "logFormat=xml", "at '/logFormat': value must be one of 'text', 'json'"),
+            (&operator, "sample.name=My_Sample", "at '/sample/name': 'My_Sample' does not match pattern"),
+            (&definitions, "keep=maybe", "at '/keep': got string, want boolean"),
+        ] {
+            let set = format!("--set={value}");
+            let refused = namespace.helm(&["install", "refused", chart, "--dry-run=client", &set]).await;
+            assert!(!refused.succeeded && refused.stderr.contains(complaint), "{value}: {refused:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn an_operator_of_some_namespaces_has_no_right_to_change_others() {
+    in_namespace("rights", |namespace| async move {
+        let chart = in_project("charts/shardedkv");
+        let render = ["template", "skv-operator", &chart, "--set=watchNamespaces={blue,green}"];
+        let rendered = namespace.helm(&render).await;
+        let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&rendered.stdout).expect("YAML");
+        let of_kind = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+        let cluster_wide = of_kind("ClusterRole");
+        for rule in cluster_wide.iter().flat_map(|role| role["rules"].as_array().expect("rules")) {
+            assert_eq!(rule["verbs"], serde_json::json!(["get"]), "{rule}");
+        }
+        for namespace in ["blue", "green"] {
+            for kind in ["Role", "RoleBinding"] {
+                let found =
+                    of_kind(kind).iter().filter(|role| role["metadata"]["namespace"] == namespace).count();
+                assert_eq!(found, 1, "{kind} in {namespace}");
+            }
+        }
+    })
+    .await;
+}
+
+/// Both charts in one namespace, with one small sample. What belongs to the whole cluster is
+/// called after the namespace.
+struct Release {
+    namespace: Namespace,
+}
+
+/// A failed test would leave the rights that belong to no namespace.
+impl Drop for Release {
+    fn drop(&mut self) {
+        let ours = format!("--selector=app.kubernetes.io/instance={}", self.name());
+        let deleted = self.namespace.kubectl_command().args(["delete", RIGHTS, &ours]).output();
+        if !deleted.is_ok_and(|output| output.status.success()) {
+            eprintln!("there may be {RIGHTS} left of {}", self.name());
+        }
+    }
+}
+
+impl Release {
+    fn name(&self) -> String {
+        format!("skv-operator-{}", self.namespace.name)
+    }
+
+    /// Runs helm, which must succeed; answers what it printed.
+    async fn helm(&self, arguments: &[&str]) -> String {
+        let Output { succeeded, stdout, stderr } = self.namespace.helm(arguments).await;
+        assert!(succeeded, "helm {arguments:?}: {stdout}\n{stderr}");
+        stdout
+    }
+
+    /// Installs both charts, and waits until the sample serves.
+    async fn install(&self) {
+        let chart = in_project("charts/shardedkv-crds");
+        // Other tests may have brought the definitions before.
+        self.helm(&["install", "shardedkv-crds", &chart, "--take-ownership", "--wait"]).await;
+        self.upgrade(&["--install"]).await;
+        self.namespace.ready_pods(SERVERS, 1).await;
+    }
+
+    async fn upgrade(&self, flags: &[&str]) {
+        let (name, chart) = (self.name(), in_project("charts/shardedkv"));
+        let (repository, tag) = self.namespace.cluster.image.rsplit_once(':').expect("the image has a tag");
+        let image = format!("--set=image.repository={repository},image.tag={tag}");
+        // No other operator of the cluster is to be disturbed.
+        let scope = format!("--set=watchNamespaces={{{}}}", self.namespace.name);
+        let sample = "--set=sample.enabled=true,sample.spec.groups=1,sample.spec.replicas=1";
+        let fixed = ["upgrade", &name, &chart, "--wait", "--timeout=5m", &image, &scope, sample];
+        self.helm(&[&fixed, flags].concat()).await;
+    }
+
+    /// Uninstalls both. Nothing is left but the definitions, the volumes and the shard map.
+    async fn uninstall(&self) {
+        self.helm(&["uninstall", &self.name(), "--wait", "--timeout=5m"]).await;
+        let pods = self.namespace.api::<Pod>();
+        eventually("all pods are gone", || async {
+            pods.list(&ListParams::default()).await.ok()?.items.is_empty().then_some(())
+        })
+        .await;
+        let claims = self.namespace.api::<PersistentVolumeClaim>().list(&ListParams::default()).await;
+        assert_eq!(claims.expect("claims can be listed").items.len(), 1);
+        let ours = format!("--selector=app.kubernetes.io/instance={}", self.name());
+        let rights = self.namespace.kubectl(&["get", RIGHTS, &ours, "--output=name"]).await;
+        assert_eq!((rights.succeeded, rights.stdout.as_str()), (true, ""), "{rights:?}");
+
+        self.helm(&["uninstall", "shardedkv-crds", "--wait"]).await;
+        let definitions: Api<CustomResourceDefinition> = Api::all(self.namespace.cluster.client.clone());
+        for name in DEFINITIONS {
+            let definition = definitions.get(name).await.expect("the definition is kept");
+            assert_eq!(definition.metadata.deletion_timestamp, None, "{name}");
+        }
+        let maps = self.namespace.kubectl(&["get", "shardmap", "sample", "--output=name"]).await;
+        assert_eq!(maps.stdout, "shardmap.shardedkv.io/sample", "{maps:?}");
+    }
+
+    /// How many operators there are, and the form of their log.
+    async fn operator(&self) -> (i32, String) {
+        let deployment = self.namespace.api::<Deployment>().get(&self.name()).await;
+        let status = deployment.as_ref().ok().and_then(|deployment| deployment.status.clone());
+        let spec = deployment.ok().and_then(|deployment| deployment.spec).expect("the operator is there");
+        let ready = status.and_then(|status| status.ready_replicas).unwrap_or(0);
+        let pod = spec.template.spec.expect("it has pods");
+        let arguments = pod.containers.into_iter().flat_map(|container| container.args.unwrap_or_default());
+        let form = arguments.filter_map(|argument| argument.strip_prefix("--log-format=").map(str::to_owned));
+        (ready, form.collect())
+    }
+
+    /// How many shard managers the sample is to have.
+    async fn shard_managers(&self) -> i32 {
+        let deployment = self.namespace.api::<Deployment>().get("sample-manager").await;
+        deployment.ok().and_then(|deployment| deployment.spec?.replicas).unwrap_or(0)
+    }
+
+    async fn await_shard_managers(&self, count: i32) {
+        eventually(&format!("the operator has made {count} shard managers"), || async {
+            (self.shard_managers().await == count).then_some(())
+        })
+        .await;
+    }
+
+    async fn skv(&self, command: &[&str]) -> Output {
+        self.namespace.exec("sample-g0-0", &[&["skv", "--server=sample:7000"], command].concat()).await
+    }
+
+    async fn assert_greeting(&self) {
+        let got = self.skv(&["get", "greeting"]).await;
+        assert_eq!((got.stdout.as_str(), got.succeeded), ("hello", true), "{got:?}");
+    }
+}
