@@ -67,14 +67,26 @@ impl Applier {
             Some(_) => true,
             None => self.exists_as_ours(desired, &api).await?,
         };
+        let mut content = desired.content.clone();
+        if desired.counts_pods() && exists {
+            // Its number of pods follows from what was seen of it: a later version isn't touched.
+            let seen = live.as_ref().and_then(|live| live.resource_version());
+            let seen = seen.ok_or_else(|| Error::Unseen { object: desired.title() })?;
+            content["metadata"]["resourceVersion"] = seen.into();
+        }
         let parameters = PatchParams::apply(MANAGER).force();
         let result = api
-            .patch(&desired.name, &parameters, &Patch::Apply(&desired.content))
+            .patch(&desired.name, &parameters, &Patch::Apply(&content))
             .await
             .map_err(|source| Error::api("apply", &desired.title(), source))?;
         let applied = Applied { desired: wanted, live: fingerprint(desired, &result)? };
         self.applied.lock().insert(key(desired), applied);
-        Ok(if exists { Change::Applied } else { Change::Created })
+        Ok(match &live {
+            // Nothing in it differed; only an operator that has just started asks.
+            Some(live) if live.resource_version() == result.resource_version() => Change::None,
+            _ if exists => Change::Applied,
+            _ => Change::Created,
+        })
     }
 
     /// Deletes what was switched off. Nothing that holds or serves data can be.
@@ -144,7 +156,8 @@ fn key(desired: &Desired) -> Key {
 fn fingerprint(desired: &Desired, live: &DynamicObject) -> Result<u64, Error> {
     let mut live = serde_json::to_value(live)?;
     if let (Some(live), Some(desired)) = (live.as_object_mut(), desired.content.as_object()) {
-        live.retain(|part, _| desired.contains_key(part));
+        // The items of a list, by which a watch begins, don't say what they are.
+        live.retain(|part, _| desired.contains_key(part) && !["apiVersion", "kind"].contains(&part.as_str()));
         if let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.retain(|field, _| {
                 !["managedFields", "resourceVersion", "generation"].contains(&field.as_str())

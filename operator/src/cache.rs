@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use futures::Stream;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{Pod, Service, ServiceAccount};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
@@ -20,7 +20,7 @@ use crate::build::Desired;
 use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
 
 /// The kinds of objects that resources consist of, and their pods.
-pub(crate) fn kinds() -> [ApiResource; 10] {
+pub(crate) fn kinds() -> [ApiResource; 11] {
     [
         ApiResource::erase::<ShardMap>(&()),
         ApiResource::erase::<ServiceAccount>(&()),
@@ -32,6 +32,7 @@ pub(crate) fn kinds() -> [ApiResource; 10] {
         ApiResource::erase::<Deployment>(&()),
         ApiResource::erase::<StatefulSet>(&()),
         ApiResource::erase::<Pod>(&()),
+        ApiResource::erase::<PersistentVolumeClaim>(&()),
     ]
 }
 

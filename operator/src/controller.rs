@@ -21,12 +21,12 @@ use tokio::time::Instant;
 use crate::apply::Applier;
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::maps::ShardManagers;
 use crate::metrics::Metrics;
 use crate::names::{INSTANCE_LABEL, MANAGER, Names};
 use crate::options::Options;
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
+use crate::servers::Network;
 
 /// Changes of one resource's objects come in swarms.
 const DEBOUNCE: Duration = Duration::from_millis(200);
@@ -58,8 +58,9 @@ pub(crate) async fn control(
     let context = Context {
         cache,
         applier: Applier::new(client.clone()),
-        reporter: Reporter { client, recorder },
-        maps: Arc::new(ShardManagers),
+        reporter: Reporter { client: client.clone(), recorder },
+        client,
+        servers: Arc::new(Network),
         metrics,
         cluster_domain: options.cluster_domain.clone(),
         own_namespace: options.own_namespace.clone(),

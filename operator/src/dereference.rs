@@ -1,24 +1,32 @@
-//! What is known of one resource, gathered from the cache and from its shard manager.
+//! What is known of one resource, gathered from the cache (or from a live read) and from its
+//! shard manager.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
-use kube::ResourceExt as _;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet, StatefulSetSpec};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::{Resource, ResourceExt as _};
+use serde::de::DeserializeOwned;
 use skv_proto::v1;
+use skv_resource::Retention;
 use skv_sharding::{ClusterId, GroupId};
 
-use crate::build::ExistingGroup;
 use crate::cache::Cache;
-use crate::names::{GROUP_LABEL, Names};
+use crate::claims::Claim;
+use crate::names::{GROUP_LABEL, Names, RESTART_HASH_ANNOTATION};
+use crate::pods::{self, ServerPod};
+use crate::servers::Assignment;
 
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Observed {
-    /// The groups that have a StatefulSet.
+    /// The groups that have a StatefulSet, or at least pods of one.
     pub(crate) groups: BTreeMap<GroupId, ObservedGroup>,
     /// How many pods of the shard manager are ready.
     pub(crate) ready_managers: u32,
+    /// All pods of the shard manager are as the specification says, and ready.
+    pub(crate) managers_rolled_out: bool,
     /// Why pods don't start, each with the pod's name.
     pub(crate) problems: Vec<String>,
     /// The images that servers run.
@@ -27,11 +35,36 @@ pub(crate) struct Observed {
     pub(crate) map: Option<ObservedMap>,
 }
 
-/// One group's StatefulSet.
-#[derive(Debug, Clone, PartialEq, Eq)]
+/// One group's objects.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ObservedGroup {
-    pub(crate) existing: ExistingGroup,
-    pub(crate) ready: u32,
+    /// Its StatefulSet; `None` while that is made anew.
+    pub(crate) set: Option<ObservedSet>,
+    /// Its pods, by their place.
+    pub(crate) pods: BTreeMap<u32, ServerPod>,
+    /// Its claims.
+    pub(crate) claims: Vec<Claim>,
+}
+
+/// One group's StatefulSet.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct ObservedSet {
+    /// Tells it from others of its name.
+    pub(crate) uid: String,
+    /// The version of it that was seen.
+    pub(crate) resource_version: String,
+    /// The number of its pods.
+    pub(crate) replicas: u32,
+    /// The size of the claims that it makes.
+    pub(crate) storage_size: Option<String>,
+    /// Its claims stay when it is deleted.
+    pub(crate) keeps_claims: bool,
+    /// What its new pods are made for.
+    pub(crate) restart_hash: String,
+    /// Its controller has seen all that was changed.
+    pub(crate) is_current: bool,
+    /// It is being deleted.
+    pub(crate) leaving: bool,
 }
 
 /// What the shard map says, in short.
@@ -43,39 +76,116 @@ pub(crate) struct ObservedMap {
     pub(crate) leaders: BTreeMap<GroupId, String>,
     /// How many shards each group owns.
     pub(crate) shards: BTreeMap<GroupId, u32>,
+    /// How many shards aren't yet where the newest configuration wants them.
+    pub(crate) moving: u32,
+}
+
+/// Objects as they come from a watch or from a live read.
+#[derive(Debug, Default)]
+pub(crate) struct Objects {
+    pub(crate) sets: Vec<StatefulSet>,
+    pub(crate) deployments: Vec<Deployment>,
+    pub(crate) pods: Vec<Pod>,
+    pub(crate) claims: Vec<PersistentVolumeClaim>,
 }
 
 /// What the cache has of a resource.
-pub(crate) fn dereference(cache: &Cache, names: &Names) -> Observed {
-    let parsed = |object: &std::sync::Arc<kube::api::DynamicObject>| (**object).clone();
+pub(crate) fn dereference(cache: &Cache, names: &Names, now: Timestamp) -> Observed {
+    fn all<K: Resource<DynamicType = ()> + DeserializeOwned>(cache: &Cache, names: &Names) -> Vec<K> {
+        let parsed = cache.of::<K>(names).into_iter().map(|object| (*object).clone().try_parse::<K>());
+        parsed.filter_map(Result::ok).collect()
+    }
+    let objects = Objects {
+        sets: all(cache, names),
+        deployments: all(cache, names),
+        pods: all(cache, names),
+        claims: all(cache, names),
+    };
+    observe(&objects, now)
+}
+
+/// What these objects say.
+pub(crate) fn observe(objects: &Objects, now: Timestamp) -> Observed {
     let mut observed = Observed::default();
-    for object in cache.of::<StatefulSet>(names) {
-        let group = object.labels().get(GROUP_LABEL).and_then(|group| group.parse().ok());
-        if let (Some(group), Ok(set)) = (group, parsed(&object).try_parse::<StatefulSet>()) {
-            observed.groups.insert(group, observed_group(&set));
+    for set in &objects.sets {
+        let group = set.labels().get(GROUP_LABEL).and_then(|group| group.parse().ok());
+        if let Some(group) = group {
+            observed.group(group).set = Some(ObservedSet::from(set));
         }
     }
-    for object in cache.of::<Deployment>(names) {
-        if let Ok(deployment) = parsed(&object).try_parse::<Deployment>() {
-            let ready = deployment.status.and_then(|status| status.ready_replicas);
-            observed.ready_managers += ready.unwrap_or_default().unsigned_abs();
-        }
+    observed.managers_rolled_out = !objects.deployments.is_empty();
+    for deployment in &objects.deployments {
+        let status = deployment.status.clone().unwrap_or_default();
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        observed.ready_managers += status.ready_replicas.unwrap_or_default().unsigned_abs();
+        observed.managers_rolled_out &= status.observed_generation == deployment.metadata.generation
+            && [status.updated_replicas, status.ready_replicas, status.replicas] == [Some(wanted); 3];
     }
-    for object in cache.of::<Pod>(names) {
-        let Ok(pod) = parsed(&object).try_parse::<Pod>() else { continue };
-        if let Some(problem) = problem(&pod) {
+    for pod in &objects.pods {
+        if let Some(problem) = pods::problem(pod) {
             observed.problems.push(format!("{}: {problem}", pod.name_any()));
         }
-        if pod.labels().contains_key(GROUP_LABEL) {
-            let containers = pod.spec.into_iter().flat_map(|spec| spec.containers);
-            observed.images.extend(containers.filter_map(|container| container.image));
+        let Some((group, server)) = ServerPod::parse(pod, now) else { continue };
+        observed.group(group).pods.insert(server.ordinal, server);
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        observed.images.extend(containers.filter_map(|container| container.image.clone()));
+    }
+    for (group, claim) in objects.claims.iter().filter_map(Claim::parse) {
+        // Claims that were kept when their group went make no group.
+        if let Some(group) = observed.groups.get_mut(&group) {
+            group.claims.push(claim);
         }
     }
     observed
 }
 
-impl From<&v1::ShardMap> for ObservedMap {
-    fn from(map: &v1::ShardMap) -> ObservedMap {
+impl Observed {
+    fn group(&mut self, id: GroupId) -> &mut ObservedGroup {
+        self.groups.entry(id).or_default()
+    }
+}
+
+impl ObservedGroup {
+    /// How many of its pods are ready.
+    pub(crate) fn ready(&self) -> u32 {
+        self.pods.values().filter(|pod| pod.is_ready()).count() as u32
+    }
+
+    /// The number of its servers. While its StatefulSet is made anew, its pods tell.
+    pub(crate) fn replicas(&self) -> u32 {
+        let by_pods = || self.pods.keys().last().map_or(1, |last| last + 1);
+        self.set.as_ref().map_or_else(by_pods, |set| set.replicas)
+    }
+}
+
+impl From<&StatefulSet> for ObservedSet {
+    fn from(set: &StatefulSet) -> ObservedSet {
+        let spec = set.spec.as_ref();
+        let claim = spec.and_then(|spec| spec.volume_claim_templates.as_ref()?.first()?.spec.as_ref());
+        let size = claim.and_then(|claim| claim.resources.as_ref()?.requests.as_ref()?.get("storage"));
+        let observed = set.status.as_ref().and_then(|status| status.observed_generation);
+        let policy = spec
+            .and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref()?.when_deleted.as_deref());
+        ObservedSet {
+            uid: set.uid().unwrap_or_default(),
+            resource_version: set.resource_version().unwrap_or_default(),
+            replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1).unsigned_abs(),
+            storage_size: size.map(|size| size.0.clone()),
+            // Without a policy Kubernetes keeps them.
+            keeps_claims: policy.is_none_or(|policy| policy == Retention::Retain.name()),
+            restart_hash: spec.and_then(restart_hash).unwrap_or_default(),
+            is_current: observed == set.metadata.generation,
+            leaving: set.metadata.deletion_timestamp.is_some(),
+        }
+    }
+}
+
+fn restart_hash(spec: &StatefulSetSpec) -> Option<String> {
+    spec.template.metadata.as_ref()?.annotations.as_ref()?.get(RESTART_HASH_ANNOTATION).cloned()
+}
+
+impl From<&Assignment> for ObservedMap {
+    fn from(Assignment { map, configuration }: &Assignment) -> ObservedMap {
         let mut observed = ObservedMap {
             cluster: ClusterId(map.cluster_id),
             configuration: map.configuration,
@@ -89,53 +199,39 @@ impl From<&v1::ShardMap> for ObservedMap {
         for range in &map.ranges {
             *observed.shards.entry(GroupId(range.group)).or_default() += range.count;
         }
+        let planned = owners(&configuration.ranges);
+        let current = owners(&map.ranges);
+        observed.moving =
+            current.iter().filter(|(shard, group)| planned.get(shard) != Some(group)).count() as u32;
         observed
     }
 }
 
-fn observed_group(set: &StatefulSet) -> ObservedGroup {
-    let spec = set.spec.as_ref();
-    let claim = spec.and_then(|spec| spec.volume_claim_templates.as_ref()?.first()?.spec.as_ref());
-    let size = claim.and_then(|claim| claim.resources.as_ref()?.requests.as_ref()?.get("storage"));
-    ObservedGroup {
-        existing: ExistingGroup {
-            replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1).unsigned_abs(),
-            storage_size: size.map(|size| size.0.clone()),
-        },
-        ready: set
-            .status
-            .as_ref()
-            .and_then(|status| status.ready_replicas)
-            .unwrap_or_default()
-            .unsigned_abs(),
-    }
+fn owners(ranges: &[v1::ShardRange]) -> BTreeMap<u32, u32> {
+    let shards = |range: &v1::ShardRange| {
+        let group = range.group;
+        (range.first..range.first.saturating_add(range.count)).map(move |shard| (shard, group))
+    };
+    ranges.iter().flat_map(shards).collect()
 }
 
-/// What keeps a pod from running, if it isn't just about to.
-fn problem(pod: &Pod) -> Option<String> {
-    let status = pod.status.as_ref()?;
-    let unscheduled = status
-        .conditions
-        .iter()
-        .flatten()
-        .find(|condition| condition.type_ == "PodScheduled" && condition.status == "False");
-    if let Some(condition) = unscheduled {
-        return Some(explained(condition.reason.as_deref(), condition.message.as_deref()));
-    }
-    status.container_statuses.iter().flatten().find_map(waiting)
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-fn waiting(container: &ContainerStatus) -> Option<String> {
-    let waiting = container.state.as_ref()?.waiting.as_ref()?;
-    match waiting.reason.as_deref() {
-        None | Some("ContainerCreating" | "PodInitializing") => None,
-        reason => Some(explained(reason, waiting.message.as_deref())),
+    fn ranges(groups: &[u32]) -> Vec<v1::ShardRange> {
+        let range = |(first, group): (u32, &u32)| v1::ShardRange { first, count: 1, group: *group, epoch: 1 };
+        (0..).zip(groups).map(range).collect()
     }
-}
 
-fn explained(reason: Option<&str>, message: Option<&str>) -> String {
-    match (reason, message) {
-        (Some(reason), Some(message)) => format!("{reason}: {message}"),
-        (reason, message) => reason.or(message).unwrap_or("not running").to_owned(),
+    #[test]
+    fn shards_move_until_they_are_where_the_configuration_wants_them() {
+        let mut assignment = Assignment::default();
+        assignment.map.ranges = ranges(&[0, 0, 1, 1]);
+        assignment.configuration.ranges = ranges(&[0, 1, 1, 2]);
+        let observed = ObservedMap::from(&assignment);
+        assert_eq!((observed.moving, observed.shards[&GroupId(0)]), (2, 2));
+        assignment.configuration.ranges = ranges(&[0, 0, 1, 1]);
+        assert_eq!(ObservedMap::from(&assignment).moving, 0);
     }
 }

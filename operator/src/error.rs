@@ -21,6 +21,12 @@ pub(crate) enum Error {
         /// Kind and name.
         object: String,
     },
+    /// An object is there that the cache hasn't seen yet.
+    #[error("{object} has just been made: waiting until it is seen")]
+    Unseen {
+        /// Kind and name.
+        object: String,
+    },
     /// An object can't be written as JSON.
     #[error("can't encode an object: {0}")]
     Encode(#[from] serde_json::Error),
@@ -51,8 +57,15 @@ impl Error {
                 }
                 _ => Class::Passing,
             },
+            Error::Unseen { .. } => Class::Passing,
             Error::Foreign { .. } | Error::Encode(_) => Class::Lasting,
         }
+    }
+
+    /// The API server has understood the request and won't do it.
+    pub(crate) fn is_refusal(&self) -> bool {
+        matches!(self, Error::Api { source, .. }
+            if matches!(source.as_ref(), kube::Error::Api(status) if matches!(status.code, 403 | 422)))
     }
 
     /// After how long to try again when it has failed so often in a row.
@@ -107,7 +120,7 @@ mod tests {
     fn what_a_person_must_mend_is_tried_seldom() {
         for code in [403, 422] {
             assert_eq!(refused(code, "").pause(0), Some(Duration::from_secs(15)));
-            assert_eq!(refused(code, "").pause(9), Some(Duration::from_secs(300)));
+            assert_eq!(refused(code, "").pause(9), Some(Duration::from_mins(5)));
         }
         assert_eq!(Error::Foreign { object: "Service demo".to_owned() }.class(), Class::Lasting);
     }

@@ -14,6 +14,11 @@ pub(crate) const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The label that holds the name of a group.
 pub(crate) const GROUP_LABEL: &str = "shardedkv.io/group";
 
+/// The annotation of pods that holds what they were made for: see `build::restart`.
+pub(crate) const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
+/// The name of the port by which servers, and the operator, reach a server.
+pub(crate) const PEER_PORT: &str = "peer";
+
 /// Labels of an object.
 pub(crate) type Labels = BTreeMap<String, String>;
 

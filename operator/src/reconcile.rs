@@ -8,29 +8,33 @@ use k8s_openapi::jiff::Timestamp;
 use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
-use kube::{Resource as _, ResourceExt as _};
+use kube::{Client, Resource as _, ResourceExt as _};
 use skv_resource::{Problem, ShardedKv, validate};
 
 use crate::apply::{Applier, Change};
 use crate::build::{Desired, Input, build};
 use crate::cache::Cache;
+use crate::care::{self, Plan, Step};
 use crate::dereference::{Observed, ObservedMap, dereference};
 use crate::error::{Class, Error};
-use crate::maps::Maps;
 use crate::metrics::Metrics;
 use crate::names::Names;
 use crate::report::Reporter;
+use crate::servers::Servers;
 use crate::status;
 
 /// Leaders change without a trace in the API server, so they are asked for now and then.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
+/// Servers catch up without a trace in the API server too.
+const LOOK_SOON: Duration = Duration::from_secs(2);
 
 /// What every pass needs.
 pub(crate) struct Context {
     pub(crate) cache: Cache,
     pub(crate) applier: Applier,
     pub(crate) reporter: Reporter,
-    pub(crate) maps: Arc<dyn Maps>,
+    pub(crate) client: Client,
+    pub(crate) servers: Arc<dyn Servers>,
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cluster_domain: String,
     pub(crate) own_namespace: String,
@@ -77,44 +81,64 @@ fn problems(resource: &ShardedKv) -> Vec<Problem> {
 }
 
 async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Result<Action, Error> {
-    let mut seen = dereference(&context.cache, &names);
-    let input = input(resource, names, &seen, context);
+    let Context { client, servers, .. } = context;
+    let servers = servers.as_ref();
+    let now = now();
+    let mut seen = dereference(&context.cache, &names, now);
+    let Some(plan) = care::plan(client, servers, &names, resource, &mut seen, now).await? else {
+        // It changed since it was watched; the change is on its way.
+        return Ok(Action::requeue(LOOK_SOON));
+    };
+    let mut resource = plan.resource().unwrap_or(resource).clone();
+    let input = input(&resource, names, &seen, &plan, context);
     if seen.ready_managers > 0 {
-        let map = context.maps.shard_map(&input.manager_address()).await;
-        seen.map = map.as_ref().map(ObservedMap::from);
+        let assignment = servers.assignment(&input.manager_address()).await;
+        seen.map = assignment.as_ref().map(ObservedMap::from);
     }
-    let applied = if resource.spec.paused { Ok(()) } else { apply_all(resource, &input, context).await };
+    let applied = if resource.spec.paused { Ok(false) } else { apply_all(&resource, &input, context).await };
     if applied.as_ref().is_err_and(|error| error.class() == Class::Gone) {
         return Ok(Action::await_change());
     }
-    let failure = applied.as_ref().err().map(Error::to_string);
+    let changed = applied.as_ref().is_ok_and(|changed| *changed);
+    let outcome = match applied {
+        Ok(_) => plan.carry_out(client, servers, &input.names, &mut resource).await,
+        Err(error) => Err(error),
+    };
+    let failure = outcome.as_ref().err().map(Error::to_string);
+    let care = outcome.as_ref().ok().cloned().unwrap_or_default();
+    if let Some(step) = &care.step {
+        tell(&resource, step, context).await;
+    }
     let old = resource.status.clone().unwrap_or_default();
     let generation = resource.metadata.generation;
-    let new =
-        status::observed(&input.names, &resource.spec, &old, &seen, failure.as_deref(), generation, now());
-    let reported = context.reporter.report(resource, new).await;
-    applied?;
+    let circumstances =
+        status::Circumstances { seen: &seen, care: &care, changed, failure: failure.as_deref() };
+    let new = status::observed(&input.names, &resource.spec, &old, &circumstances, generation, now);
+    let reported = context.reporter.report(&resource, new).await;
+    outcome?;
     reported?;
     context.metrics.passed("done");
-    Ok(Action::requeue(LOOK_AGAIN))
+    let soon = changed || care.doing.is_some() && care.refused.is_none();
+    Ok(Action::requeue(if soon { LOOK_SOON } else { LOOK_AGAIN }))
 }
 
-fn input(resource: &ShardedKv, names: Names, seen: &Observed, context: &Context) -> Input {
+fn input(resource: &ShardedKv, names: Names, seen: &Observed, plan: &Plan, context: &Context) -> Input {
     Input {
         names,
         spec: resource.spec.clone(),
         // A resource that was read from the API server has a name and a uid.
         owner: resource.controller_owner_ref(&()).unwrap_or_default(),
-        groups: seen.groups.iter().map(|(id, group)| (*id, group.existing.clone())).collect(),
+        groups: plan.existing(&resource.spec, &seen.groups),
         cluster_domain: context.cluster_domain.clone(),
         operator_namespace: context.own_namespace.clone(),
     }
 }
 
-async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Result<(), Error> {
+/// Brings all objects into their form; answers whether any had another.
+async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Result<bool, Error> {
     let desired = build(input)?;
     // One object that can't be applied mustn't keep the others from being there.
-    let mut failed = None;
+    let (mut failed, mut changed) = (None, false);
     for object in &desired {
         let change = match context.applier.apply(object, &context.cache).await {
             Ok(change) => change,
@@ -124,6 +148,7 @@ async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Re
             }
         };
         if change != Change::None {
+            changed = true;
             context.metrics.wrote(&object.resource.kind);
         }
         if change == Change::Created {
@@ -139,25 +164,61 @@ async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Re
     for title in context.applier.delete_obsolete(&input.names, &desired, &context.cache).await? {
         tracing::info!(namespace = input.names.namespace, object = title, "deleted: it was switched off");
     }
-    failed.map_or(Ok(()), Err)
+    failed.map_or(Ok(changed), Err)
 }
 
 /// Of all objects, new groups are what people want to hear of.
 async fn announce(resource: &ShardedKv, object: &Desired, context: &Context) {
-    if object.resource.kind != "StatefulSet" {
-        return;
+    if object.resource.kind == "StatefulSet" {
+        let note = format!("Created the servers of group {}", object.name);
+        publish(resource, "GroupCreated", "Create", note, (&object.resource.kind, &object.name), context)
+            .await;
     }
+}
+
+/// Says which step was taken.
+async fn tell(resource: &ShardedKv, step: &Step, context: &Context) {
+    let (reason, server, note) = match step {
+        Step::Evict(pod) => ("Replacing", &pod.name, format!("Evicted {}, which is out of date", pod.name)),
+        Step::Delete(pod) => (
+            "Replacing",
+            &pod.name,
+            format!("Deleted {}, which doesn't come up and is out of date", pod.name),
+        ),
+        Step::ForceDelete(pod) => (
+            "Replacing",
+            &pod.name,
+            format!("Let go of {}: its node is lost, and its claim is deleted", pod.name),
+        ),
+        Step::HandOver { group, server, .. } => {
+            ("HandedOver", server, format!("{server} handed over the leadership of {group}"))
+        }
+        Step::Remove { group, server, .. } => {
+            ("Removed", server, format!("{server} is no member of {group} any more"))
+        }
+    };
+    tracing::info!(namespace = resource.namespace(), name = resource.name_any(), note, "took a step");
+    publish(resource, reason, "Step", note, ("Pod", server), context).await;
+}
+
+async fn publish(
+    resource: &ShardedKv,
+    reason: &str,
+    action: &str,
+    note: String,
+    (kind, name): (&str, &str),
+    context: &Context,
+) {
     let event = Event {
         type_: EventType::Normal,
-        reason: "GroupCreated".to_owned(),
-        note: Some(format!("Created the servers of group {}", object.name)),
-        action: "Create".to_owned(),
+        reason: reason.to_owned(),
+        note: Some(note),
+        action: action.to_owned(),
         // Events that differ in nothing but their note would be counted as one.
         secondary: Some(ObjectReference {
-            api_version: Some(object.resource.api_version.clone()),
-            kind: Some(object.resource.kind.clone()),
-            namespace: Some(object.namespace.clone()),
-            name: Some(object.name.clone()),
+            kind: Some(kind.to_owned()),
+            namespace: resource.namespace(),
+            name: Some(name.to_owned()),
             ..ObjectReference::default()
         }),
     };

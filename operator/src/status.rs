@@ -9,6 +9,7 @@ use kube::runtime::events::{Event, EventType};
 use skv_resource::{Founded, GroupStatus, Image, Problem, ShardedKvSpec, ShardedKvStatus};
 use skv_sharding::GroupId;
 
+use crate::care::Care;
 use crate::dereference::{Observed, ObservedGroup};
 use crate::names::Names;
 
@@ -29,16 +30,28 @@ pub(crate) struct Verdict {
     message: String,
 }
 
-/// The status of a valid resource. `failure` is what ended the pass early, if anything did.
+/// What a pass over a valid resource came upon.
+pub(crate) struct Circumstances<'a> {
+    /// What was seen.
+    pub(crate) seen: &'a Observed,
+    /// What is being done about it.
+    pub(crate) care: &'a Care,
+    /// Objects were changed after they were seen.
+    pub(crate) changed: bool,
+    /// What ended the pass early, if anything did.
+    pub(crate) failure: Option<&'a str>,
+}
+
+/// The status of a valid resource.
 pub(crate) fn observed(
     names: &Names,
     spec: &ShardedKvSpec,
     old: &ShardedKvStatus,
-    seen: &Observed,
-    failure: Option<&str>,
+    circumstances: &Circumstances<'_>,
     generation: Option<i64>,
     now: Timestamp,
 ) -> ShardedKvStatus {
+    let Circumstances { seen, care, .. } = *circumstances;
     let groups = group_statuses(spec, seen);
     let servers: u32 = groups.iter().map(|group| group.replicas).sum();
     let ready: u32 = groups.iter().map(|group| group.ready_replicas).sum();
@@ -51,9 +64,9 @@ pub(crate) fn observed(
             reason: "Valid",
             message: "The specification is valid".to_owned(),
         },
-        available(&groups),
-        progressing(spec, seen, &groups, failure),
-        degraded(seen, old, &groups),
+        available(old, &groups),
+        progressing(spec, circumstances, &groups),
+        degraded(circumstances, old, &groups),
     ];
     let summary = summary(spec, &verdicts);
     let map = seen.map.as_ref();
@@ -65,10 +78,12 @@ pub(crate) fn observed(
         selector: selector_text(names),
         ready: format!("{ready}/{servers}"),
         shards: format!("{owned}/{}", spec.shards),
+        moving: map.map_or(old.moving, |map| map.moving),
         version: versions.into_iter().collect::<Vec<_>>().join(","),
         cluster: map.map(|map| map.cluster.to_string()).or_else(|| old.cluster.clone()),
         configuration: map.map_or(old.configuration, |map| map.configuration),
         groups: remembering(groups, seen, old),
+        replacing: old.replacing.clone().filter(|_| !care.replaced),
         founded: Some(old.founded.clone().unwrap_or_else(|| Founded::from(spec))),
     }
 }
@@ -151,8 +166,8 @@ fn group_statuses(spec: &ShardedKvSpec, seen: &Observed) -> Vec<GroupStatus> {
         let map = seen.map.as_ref();
         GroupStatus {
             name: id.to_string(),
-            replicas: group.map_or(spec.replicas, |group| group.existing.replicas),
-            ready_replicas: group.map_or(0, |group| group.ready),
+            replicas: group.map_or(spec.replicas, ObservedGroup::replicas),
+            ready_replicas: group.map_or(0, ObservedGroup::ready),
             leader: map.and_then(|map| map.leaders.get(&id).cloned()),
             shards: map.and_then(|map| map.shards.get(&id).copied()).unwrap_or(0),
         }
@@ -173,7 +188,7 @@ fn remembering(mut groups: Vec<GroupStatus>, seen: &Observed, old: &ShardedKvSta
     groups
 }
 
-fn available(groups: &[GroupStatus]) -> Verdict {
+fn available(old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
     let without: Vec<&str> = groups
         .iter()
         .filter(|group| group.ready_replicas * 2 <= group.replicas)
@@ -184,21 +199,25 @@ fn available(groups: &[GroupStatus]) -> Verdict {
         return Verdict { type_: AVAILABLE, holds: true, reason: "QuorumReady", message };
     }
     let message = format!("no majority is ready of {}", named(&without));
-    Verdict { type_: AVAILABLE, holds: false, reason: "NoQuorum", message }
+    // Before the first configuration there was none to lose.
+    let reason = if old.cluster.is_some() { "NoQuorum" } else { "Starting" };
+    Verdict { type_: AVAILABLE, holds: false, reason, message }
 }
 
-fn progressing(
-    spec: &ShardedKvSpec,
-    seen: &Observed,
-    groups: &[GroupStatus],
-    failure: Option<&str>,
-) -> Verdict {
+fn progressing(spec: &ShardedKvSpec, circumstances: &Circumstances<'_>, groups: &[GroupStatus]) -> Verdict {
+    let Circumstances { seen, care, changed, failure } = circumstances;
     let verdict = |holds, reason, message| Verdict { type_: PROGRESSING, holds, reason, message };
     if let Some(failure) = failure {
-        return verdict(false, "ApplyFailed", failure.to_owned());
+        return verdict(false, "ApplyFailed", (*failure).to_owned());
     }
     if spec.paused {
         return verdict(false, "Paused", "spec.paused is true: nothing is changed".to_owned());
+    }
+    if let Some(refused) = &care.refused {
+        return verdict(false, "VolumesCannotGrow", refused.clone());
+    }
+    if let Some(doing) = &care.doing {
+        return verdict(true, "Changing", shortened(doing));
     }
     let starting: Vec<&str> = groups
         .iter()
@@ -208,30 +227,36 @@ fn progressing(
     if !starting.is_empty() {
         return verdict(true, "Starting", format!("waiting for servers of {}", named(&starting)));
     }
-    let kept: Vec<String> = seen.groups.iter().filter_map(|(id, group)| kept(spec, *id, group)).collect();
+    let kept: Vec<String> =
+        seen.groups.keys().filter(|id| id.0 >= spec.groups).map(GroupId::to_string).collect();
     if !kept.is_empty() {
-        return verdict(false, "Kept", shortened(&kept.join("; ")));
+        let message = format!("{} may own shards, and stays", kept.join(", "));
+        return verdict(false, "Kept", shortened(&message));
     }
-    if seen.ready_managers < spec.shard_manager.replicas {
+    if *changed {
+        return verdict(true, "Changing", "the specification has just been applied".to_owned());
+    }
+    let surplus = |group: &ObservedGroup| group.pods.keys().any(|ordinal| *ordinal >= group.replicas());
+    if seen.groups.values().any(surplus) {
+        return verdict(true, "Changing", "waiting for servers that are too many to stop".to_owned());
+    }
+    if !seen.managers_rolled_out || seen.ready_managers < spec.shard_manager.replicas {
         return verdict(true, "Starting", "waiting for the shard manager".to_owned());
     }
     verdict(false, "Complete", "Everything is as the specification says".to_owned())
 }
 
-/// What a group keeps although the specification says otherwise.
-fn kept(spec: &ShardedKvSpec, id: GroupId, group: &ObservedGroup) -> Option<String> {
-    if id.0 >= spec.groups {
-        return Some(format!("{id} stays: it may own shards"));
-    }
-    if group.existing.replicas != spec.replicas {
-        return Some(format!("{id} keeps {} replicas", group.existing.replicas));
-    }
-    let size = group.existing.storage_size.as_ref()?;
-    (*size != spec.storage.size.to_string()).then(|| format!("{id} keeps volumes of {size}"))
-}
-
-fn degraded(seen: &Observed, old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
+fn degraded(circumstances: &Circumstances<'_>, old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
+    let Circumstances { seen, care, .. } = circumstances;
     let verdict = |holds, reason, message| Verdict { type_: DEGRADED, holds, reason, message };
+    if !care.lost.is_empty() {
+        let lost = care.lost.iter().map(GroupId::to_string).collect::<Vec<_>>().join(", ");
+        let message = format!(
+            "a majority of the replicas of {lost} is gone for good; `skv group reset` revives a group with what one \
+             replica still has"
+        );
+        return verdict(true, "QuorumLost", message);
+    }
     if !seen.problems.is_empty() {
         let named: Vec<&str> = seen.problems.iter().map(String::as_str).take(MOST_NAMED).collect();
         return verdict(true, "PodsNotRunning", shortened(&named.join("; ")));
@@ -243,7 +268,9 @@ fn degraded(seen: &Observed, old: &ShardedKvStatus, groups: &[GroupStatus]) -> V
         condition.type_ == PROGRESSING && !["Starting", "ApplyFailed"].contains(&condition.reason.as_str())
             || condition.type_ == DEGRADED && condition.status == "True"
     });
-    if missing > 0 && began {
+    // One that is being replaced is meant to be away.
+    let replaced = u32::from(old.replacing.is_some() && !care.replaced);
+    if missing > replaced && began {
         return verdict(true, "ReplicasNotReady", format!("{missing} of {servers} servers are not ready"));
     }
     verdict(false, "Healthy", "No server has a problem".to_owned())
@@ -272,9 +299,10 @@ fn selector_text(names: &Names) -> String {
 
 fn is_amiss(condition: &Condition) -> bool {
     let bad = match condition.type_.as_str() {
+        AVAILABLE if condition.reason == "Starting" => return false,
         VALID | AVAILABLE => "False",
         DEGRADED => "True",
-        _ => return condition.reason == "ApplyFailed",
+        _ => return ["ApplyFailed", "VolumesCannotGrow"].contains(&condition.reason.as_str()),
     };
     condition.status == bad
 }

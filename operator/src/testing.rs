@@ -75,9 +75,13 @@ impl FakeApiServer {
                     && object["kind"] == resource.kind.as_str()
                     && object["metadata"]["labels"][MANAGED_BY_LABEL] == MANAGER
             });
-            of_kind
-                .map(|(_, object)| serde_json::from_value::<DynamicObject>(object.clone()).unwrap())
-                .collect()
+            let seen = of_kind.map(|(_, object)| {
+                let mut seen: DynamicObject = serde_json::from_value(object.clone()).unwrap();
+                // The items of a list, by which a watch begins, don't say what they are.
+                seen.types = None;
+                seen
+            });
+            seen.collect()
         })
     }
 
@@ -103,26 +107,31 @@ impl State {
         let there = self.objects.get(&object_path).cloned();
         match (method.as_str(), there) {
             ("GET", Some(object)) => (200, object),
+            ("GET", None) if is_collection(path) => {
+                let within = format!("{path}/");
+                let items: Vec<&Value> = self
+                    .objects
+                    .iter()
+                    .filter(|(path, _)| path.starts_with(&within))
+                    .map(|(_, o)| o)
+                    .collect();
+                (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items }))
+            }
             ("POST", _) => {
                 let name = body["metadata"]["name"].as_str().unwrap_or("generated").to_owned();
                 let path = format!("{path}/{name}");
                 if self.objects.contains_key(&path) {
                     return (409, failure(409));
                 }
-                self.store(path, body)
+                self.store(&path, body)
             }
-            ("PATCH", None) => self.store(object_path, body),
+            ("PATCH", Some(object)) if is_stale(&body, &object) => (409, failure(409)),
             ("PATCH", Some(mut object)) => {
                 merge(&mut object, body);
-                self.store(object_path, object)
+                self.store(&object_path, object)
             }
-            ("PUT", Some(object)) => {
-                let version = &body["metadata"]["resourceVersion"];
-                if !version.is_null() && *version != object["metadata"]["resourceVersion"] {
-                    return (409, failure(409));
-                }
-                self.store(object_path, body)
-            }
+            ("PUT", Some(object)) if is_stale(&body, &object) => (409, failure(409)),
+            ("PATCH", None) | ("PUT", Some(_)) => self.store(&object_path, body),
             ("DELETE", Some(object)) => {
                 self.objects.remove(&object_path);
                 (200, object)
@@ -132,12 +141,12 @@ impl State {
     }
 
     /// A write that changes nothing gives no new version.
-    fn store(&mut self, path: String, object: Value) -> (u16, Value) {
-        if self.objects.get(&path) != Some(&object) {
+    fn store(&mut self, path: &str, object: Value) -> (u16, Value) {
+        if self.objects.get(path) != Some(&object) {
             let object = self.stored(object);
-            self.objects.insert(path.clone(), object);
+            self.objects.insert(path.to_owned(), object);
         }
-        (200, self.objects[&path].clone())
+        (200, self.objects[path].clone())
     }
 
     fn stored(&mut self, mut object: Value) -> Value {
@@ -148,6 +157,18 @@ impl State {
         }
         object
     }
+}
+
+/// `/apis/GROUP/VERSION/namespaces/NAMESPACE/KINDS`, or without a group below `/api`.
+fn is_collection(path: &str) -> bool {
+    let rest = path.split_once("/namespaces/").map_or("", |(_, rest)| rest);
+    rest.split('/').count() == 2
+}
+
+/// It was made from another version of the object.
+fn is_stale(body: &Value, object: &Value) -> bool {
+    let version = &body["metadata"]["resourceVersion"];
+    !version.is_null() && *version != object["metadata"]["resourceVersion"]
 }
 
 fn merge(object: &mut Value, patch: Value) {

@@ -21,5 +21,5 @@ pub use spec::{
     DisruptionBudget, Image, Limits, LogFormat, NetworkPolicy, ParseSizeError, Placement, PodMetadata, Ports,
     PullPolicy, Retention, Scheduling, Server, ShardManager, ShardedKv, ShardedKvSpec, Size, Storage, Tuning,
 };
-pub use status::{GroupStatus, ShardedKvStatus};
+pub use status::{GroupStatus, Replacing, ShardedKvStatus};
 pub use validate::{Problem, validate};

@@ -26,6 +26,8 @@ pub struct ShardedKvStatus {
     pub ready: String,
     /// How many of all shards a group owns, such as 240/240.
     pub shards: String,
+    /// How many shards aren't yet where the newest configuration wants them.
+    pub moving: u32,
     /// The versions of the image that the servers run.
     pub version: String,
     /// The identity of the cluster; it has one from its first configuration on.
@@ -36,9 +38,21 @@ pub struct ShardedKvStatus {
     /// Each group.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["name"]))]
     pub groups: Vec<GroupStatus>,
+    /// The pod that the operator is replacing. Until its successor has caught up, no other is.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub replacing: Option<Replacing>,
     /// What the resource was created with and can't change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub founded: Option<Founded>,
+}
+
+/// A pod that is being replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Replacing {
+    /// Its name.
+    pub pod: String,
+    /// Its uid, which its successor doesn't have.
+    pub uid: String,
 }
 
 /// The observed state of one group.

@@ -23,10 +23,32 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// Builds all programs for release, and says nothing if there was nothing to do. Answers
-/// the directory that they are in.
-pub(crate) fn release_programs() -> anyhow::Result<PathBuf> {
-    let mut build = cargo().arg("build").arg("--release").args(packages()).stderr(Stdio::piped()).spawn()?;
+/// How programs are compiled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum Profile {
+    /// Slowly, for use.
+    Release,
+    /// Quickly, as for all tests.
+    Dev,
+}
+
+impl Profile {
+    /// As cargo calls the profile, and the directory that it fills.
+    fn names(self) -> (&'static str, &'static str) {
+        match self {
+            Profile::Release => ("release", "release"),
+            Profile::Dev => ("dev", "debug"),
+        }
+    }
+}
+
+/// Builds programs, and says nothing if there was nothing to do. Answers the directory that
+/// they are in.
+pub(crate) fn programs(profile: Profile, packages: &[&str]) -> anyhow::Result<PathBuf> {
+    let (name, directory) = profile.names();
+    let packages = packages.iter().map(|package| format!("--package={package}"));
+    let mut build =
+        cargo().args(["build", "--profile", name]).args(packages).stderr(Stdio::piped()).spawn()?;
     for line in build.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
         let line = line?;
         if !line.trim_start().starts_with("Finished") {
@@ -36,12 +58,12 @@ pub(crate) fn release_programs() -> anyhow::Result<PathBuf> {
     ensure!(build.wait()?.success(), "the build failed");
     let this = env::current_exe()?;
     let target = this.ancestors().nth(2).context("this program isn't in a target directory")?;
-    Ok(target.join("release"))
+    Ok(target.join(directory))
 }
 
 /// Builds all programs as the tests use them.
-pub(crate) fn test_programs() -> anyhow::Result<()> {
-    run(cargo().arg("build").args(packages()))
+pub(crate) fn test_programs() -> anyhow::Result<PathBuf> {
+    programs(Profile::Dev, &all_programs())
 }
 
 /// Builds the simulation; answers the program.
@@ -51,8 +73,9 @@ pub(crate) fn simulation() -> anyhow::Result<PathBuf> {
     Ok(this.parent().context("this program is in no directory")?.join("skv-sim"))
 }
 
-fn packages() -> impl Iterator<Item = String> {
-    PROGRAMS.lines().map(|program| format!("--package={program}"))
+/// Those that are in the image.
+pub(crate) fn all_programs() -> Vec<&'static str> {
+    PROGRAMS.lines().collect()
 }
 
 /// Shows a command, and runs it.

@@ -1,5 +1,6 @@
 //! `cargo xtask e2e`: the tests that need a real Kubernetes cluster.
 
+use std::env;
 use std::process::Command;
 
 use anyhow::{Context as _, bail};
@@ -15,11 +16,14 @@ pub(crate) struct Args {
     index: Option<u8>,
     /// Use the cluster of this context of your kubeconfig. It must hold a ConfigMap
     /// `skv-e2e-allowed` in its namespace `default`: the tests drain nodes and delete claims.
-    #[arg(long, requires = "image")]
+    #[arg(long, requires_all = ["image", "next_image"])]
     context: Option<String>,
     /// With --context: the image to test, where the cluster's nodes find it.
     #[arg(long, requires = "context")]
     image: Option<String>,
+    /// With --context: another image, or another name of the same, to roll out.
+    #[arg(long, requires = "context", value_name = "IMAGE")]
+    next_image: Option<String>,
     /// Parts of names: only tests that have one of them are run. Some test must have each.
     names: Vec<String>,
 }
@@ -30,11 +34,11 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         build::run(build::cargo().args(TESTS).arg("--no-run"))?;
         must_exist(&args.names, &command::output(tests().arg("--list"))?)?;
     }
-    if let (Some(context), Some(image)) = (&args.context, &args.image) {
+    if let (Some(context), Some(image), Some(next)) = (&args.context, &args.image, &args.next_image) {
         let on_cluster = |tests: &mut Command| {
             tests.env("SKV_E2E_CONTEXT", context);
         };
-        return run_tests(&args.names, on_cluster, image);
+        return run_tests(&args.names, on_cluster, [image, next]);
     }
     if let Some(index) = args.index {
         return run_on(&Cluster::existing(index)?, &args.names);
@@ -61,19 +65,35 @@ fn run_on_new(names: &[String]) -> anyhow::Result<()> {
 }
 
 fn run_on(cluster: &Cluster, names: &[String]) -> anyhow::Result<()> {
-    cluster.load(&image::make(image::DEFAULT_NAME)?)?;
+    let images = [image::DEFAULT_NAME, image::NEXT_NAME];
+    for name in images {
+        cluster.load(&image::make(name, build::Profile::Dev)?)?;
+    }
     let (kubeconfig, path) = (cluster.kubeconfig()?, cluster.path()?);
+    let this = env::current_exe()?;
     let on_cluster = |tests: &mut Command| {
         tests.env("SKV_E2E_KUBECONFIG", &kubeconfig).env("PATH", &path);
+        if let Cluster::Machine(_) = cluster {
+            tests.env("SKV_E2E_XTASK", &this).env("SKV_E2E_INDEX", cluster.index().to_string());
+        }
     };
-    run_tests(names, on_cluster, image::DEFAULT_NAME)
+    run_tests(names, on_cluster, images)
 }
 
 /// One at a time: some take nodes away.
-fn run_tests(names: &[String], on_cluster: impl FnOnce(&mut Command), image: &str) -> anyhow::Result<()> {
+fn run_tests(
+    names: &[String],
+    on_cluster: impl FnOnce(&mut Command),
+    [image, next]: [&str; 2],
+) -> anyhow::Result<()> {
     let mut tests = tests();
     tests.arg("--test-threads=1").args(names);
-    tests.env_remove("SKV_E2E_KUBECONFIG").env_remove("SKV_E2E_CONTEXT").env("SKV_E2E_IMAGE", image);
+    tests
+        .env_remove("SKV_E2E_KUBECONFIG")
+        .env_remove("SKV_E2E_CONTEXT")
+        .env_remove("SKV_E2E_XTASK")
+        .env("SKV_E2E_IMAGE", image);
+    tests.env("SKV_E2E_NEXT_IMAGE", next);
     on_cluster(&mut tests);
     build::run(&mut tests)
 }

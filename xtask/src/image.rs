@@ -6,7 +6,7 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
-use crate::build;
+use crate::build::{self, Profile};
 use crate::command::{run as run_command, run_slowly};
 use crate::packages::{self, Package};
 
@@ -24,20 +24,26 @@ pub(crate) struct Args {
     /// What to call the image.
     #[arg(long, default_value = DEFAULT_NAME)]
     name: String,
+    /// How its programs are compiled.
+    #[arg(long, value_enum, default_value_t = Profile::Release)]
+    profile: Profile,
 }
 
-/// What the image is called if nothing else is said.
-pub(crate) const DEFAULT_NAME: &str = concat!("localhost/shardedkv:", env!("CARGO_PKG_VERSION"));
+/// What the image is called if nothing else is said: the full form of the name that
+/// resources have by default.
+pub(crate) const DEFAULT_NAME: &str = concat!("docker.io/library/shardedkv:", env!("CARGO_PKG_VERSION"));
+/// Another name for it, as if it were the next version.
+pub(crate) const NEXT_NAME: &str = "docker.io/library/shardedkv:next";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let tar = make(&args.name)?;
+    let tar = make(&args.name, args.profile)?;
     println!("{} is in {}", args.name, tar.display());
     Ok(())
 }
 
-/// Builds the programs for release and puts them into an image; answers its archive.
-pub(crate) fn make(name: &str) -> anyhow::Result<PathBuf> {
-    let programs = build::release_programs()?;
+/// Builds the programs and puts them into an image; answers its archive.
+pub(crate) fn make(name: &str, profile: Profile) -> anyhow::Result<PathBuf> {
+    let programs = build::programs(profile, &build::all_programs())?;
     let folder = programs.with_file_name("image");
     let root = folder.join("root");
     // A program that the last image had and this one hasn't must not stay.

@@ -6,6 +6,8 @@ use std::process::Command;
 
 use anyhow::Context as _;
 
+use crate::build::{self, Profile};
+
 /// Build skv and the servers for release, and run skv with these arguments.
 #[derive(clap::Args)]
 #[command(disable_help_flag = true)]
@@ -16,7 +18,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let skv = crate::build::release_programs()?.join("skv");
+    let skv = build::programs(Profile::Release, &["kvserver", "shardmanager", "skv"])?.join("skv");
     let error = Command::new(&skv)
         .args(&args.arguments)
         // What skv calls itself when it says what to type next.

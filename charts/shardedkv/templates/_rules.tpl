@@ -50,10 +50,6 @@
 
 {{/* What belongs to no namespace, and can only be read. */}}
 {{- define "shardedkv.clusterRules" -}}
-# Whether volumes of a class can grow.
-- apiGroups: [storage.k8s.io]
-  resources: [storageclasses]
-  verbs: [get]
 # Whether the node of a pod that doesn't go away is still there.
 - apiGroups: [""]
   resources: [nodes]

@@ -5,7 +5,7 @@ use skv_sharding::GroupId;
 
 use super::Input;
 use super::pod::service_port;
-use crate::names::Component;
+use crate::names::{Component, PEER_PORT};
 
 /// Servers that aren't ready are published too: they become ready by finding each other.
 pub(super) fn headless_service(input: &Input, group: GroupId) -> Service {
@@ -19,7 +19,7 @@ pub(super) fn headless_service(input: &Input, group: GroupId) -> Service {
             selector: Some(labels),
             ports: Some(vec![
                 service_port("client", ports.client),
-                service_port("peer", ports.peer),
+                service_port(PEER_PORT, ports.peer),
                 service_port("http", ports.http),
             ]),
             ..ServiceSpec::default()

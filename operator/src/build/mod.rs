@@ -23,10 +23,11 @@ use kube::core::{ApiResource, NamespaceResourceScope};
 use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::Value;
-use skv_resource::ShardedKvSpec;
+use skv_resource::{Retention, ShardedKvSpec};
 use skv_sharding::GroupId;
 
 use crate::names::{Labels, Names};
+pub(crate) use restart::restart_hash;
 
 /// Everything that decides what is built.
 #[derive(Debug, Clone)]
@@ -45,13 +46,15 @@ pub(crate) struct Input {
     pub(crate) operator_namespace: String,
 }
 
-/// What a group's StatefulSet was created with and keeps.
+/// What a group's StatefulSet has that the specification doesn't decide alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ExistingGroup {
-    /// The number of its pods. Members of a group are replaced by Raft, never by counting.
+    /// The number of its pods: as many as it has members, or is to get.
     pub(crate) replicas: u32,
     /// The size of its claims, which a StatefulSet can't change.
     pub(crate) storage_size: Option<String>,
+    /// The StatefulSet is about to be made anew: no claim may go with it.
+    pub(crate) keep_claims: bool,
 }
 
 /// One object as it shall be.
@@ -109,6 +112,11 @@ impl Input {
         existing.unwrap_or_else(|| self.spec.storage.size.to_string())
     }
 
+    fn when_deleted(&self, group: GroupId) -> Retention {
+        let keep = self.groups.get(&group).is_some_and(|existing| existing.keep_claims);
+        if keep { Retention::Retain } else { self.spec.storage.when_deleted }
+    }
+
     /// Where the shard managers are found.
     pub(crate) fn manager_address(&self) -> String {
         let domain = self.names.domain(&self.names.shard_manager(), &self.cluster_domain);
@@ -142,6 +150,11 @@ impl Desired {
             name: object.name_any(),
             content: serde_json::to_value(object)?,
         })
+    }
+
+    /// Applying it decides how many pods there are.
+    pub(crate) fn counts_pods(&self) -> bool {
+        self.resource.kind == "StatefulSet"
     }
 
     /// For people: the kind and the name.

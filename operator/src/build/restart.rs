@@ -10,15 +10,12 @@ use serde_json::{Map, Value};
 use skv_resource::ShardedKvSpec;
 use skv_sharding::fnv1a;
 
-/// The annotation of pods that holds the hash.
-pub(super) const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
-
 /// The fields of the specification that count. All others take effect without a restart,
 /// or when a pod is next made.
 const COUNTED: [&str; 4] = ["server", "podMetadata", "ports", "tuning"];
 
 /// Equal hashes: the pod may stay.
-pub(super) fn restart_hash(spec: &ShardedKvSpec) -> Result<String, serde_json::Error> {
+pub(crate) fn restart_hash(spec: &ShardedKvSpec) -> Result<String, serde_json::Error> {
     let (chosen, defaults) = (object(spec)?, object(&ShardedKvSpec::default())?);
     let mut causes = Map::new();
     // The default image belongs to the version of the definition, so that the image always counts.

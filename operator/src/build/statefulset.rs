@@ -13,8 +13,8 @@ use skv_sharding::GroupId;
 
 use super::Input;
 use super::pod::{CommandLine, container, pod_metadata, pod_spec};
-use super::restart::{RESTART_HASH_ANNOTATION, restart_hash};
-use crate::names::{Component, labels, selector};
+use super::restart::restart_hash;
+use crate::names::{Component, PEER_PORT, RESTART_HASH_ANNOTATION, labels, selector};
 
 /// The volume of a server, and where it is mounted.
 const DATA: &str = "data";
@@ -28,7 +28,7 @@ const GRACE_SECONDS: i64 = 60;
 pub(super) fn statefulset(input: &Input, group: GroupId) -> Result<StatefulSet, serde_json::Error> {
     let (names, spec) = (&input.names, &input.spec);
     let labels_of_pods = names.pod_labels(Component::Group(group));
-    let ports = [("client", spec.ports.client), ("peer", spec.ports.peer), ("http", spec.ports.http)];
+    let ports = [("client", spec.ports.client), (PEER_PORT, spec.ports.peer), ("http", spec.ports.http)];
     let in_memory = spec.storage.memory_only;
     let mount =
         VolumeMount { name: DATA.to_owned(), mount_path: DATA_DIR.to_owned(), ..VolumeMount::default() };
@@ -66,7 +66,7 @@ pub(super) fn statefulset(input: &Input, group: GroupId) -> Result<StatefulSet, 
             volume_claim_templates: (!in_memory).then(|| vec![claim(input, group)]),
             persistent_volume_claim_retention_policy: (!in_memory).then(|| {
                 StatefulSetPersistentVolumeClaimRetentionPolicy {
-                    when_deleted: Some(spec.storage.when_deleted.name().to_owned()),
+                    when_deleted: Some(input.when_deleted(group).name().to_owned()),
                     when_scaled: Some(spec.storage.when_scaled.name().to_owned()),
                 }
             }),

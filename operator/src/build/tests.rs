@@ -41,10 +41,8 @@ fn find(objects: &[Desired], title: &str) -> Value {
 }
 
 fn yaml(objects: &[Desired]) -> String {
-    objects
-        .iter()
-        .map(|object| format!("---\n{}", serde_saphyr::to_string(&object.content).unwrap()))
-        .collect()
+    let documents = objects.iter().map(|object| serde_saphyr::to_string(&object.content).unwrap());
+    documents.flat_map(|document| ["---\n".to_owned(), document]).collect()
 }
 
 #[test]
@@ -109,7 +107,7 @@ fn a_group_of_one_replica_has_no_disruption_budget() {
 #[test]
 fn a_group_that_exists_keeps_its_replicas_its_volumes_and_itself() {
     let mut input = input("{groups: 1, replicas: 5, storage: {size: 20Gi}}");
-    let existing = ExistingGroup { replicas: 3, storage_size: Some("10Gi".to_owned()) };
+    let existing = ExistingGroup { replicas: 3, storage_size: Some("10Gi".to_owned()), keep_claims: false };
     input.groups = [(GroupId(0), existing.clone()), (GroupId(1), existing)].into();
     let objects = build(&input).unwrap();
     for title in ["StatefulSet demo-g0", "StatefulSet demo-g1"] {
@@ -118,6 +116,19 @@ fn a_group_that_exists_keeps_its_replicas_its_volumes_and_itself() {
         let claim = &spec["volumeClaimTemplates"][0]["spec"];
         assert_eq!(claim["resources"]["requests"]["storage"], "10Gi");
     }
+}
+
+#[test]
+fn no_claim_goes_with_a_statefulset_that_is_made_anew() {
+    let mut input = input("{groups: 1, storage: {whenDeleted: Delete}}");
+    let policy = |input: &Input| {
+        let set = find(&build(input).unwrap(), "StatefulSet demo-g0");
+        set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"].clone()
+    };
+    assert_eq!(policy(&input), "Delete");
+    let existing = ExistingGroup { replicas: 3, storage_size: None, keep_claims: true };
+    input.groups = [(GroupId(0), existing)].into();
+    assert_eq!(policy(&input), "Retain");
 }
 
 #[test]

@@ -1,11 +1,12 @@
 //! What is said in which situation.
 
 use k8s_openapi::jiff::ToSpan as _;
+use skv_resource::Replacing;
 use skv_sharding::ClusterId;
 
 use super::*;
-use crate::build::ExistingGroup;
-use crate::dereference::ObservedMap;
+use crate::dereference::{ObservedMap, ObservedSet};
+use crate::pods::{PodState, ServerPod};
 
 fn names() -> Names {
     Names { resource: "demo".to_owned(), namespace: "prod".to_owned() }
@@ -17,24 +18,49 @@ fn at(second: i64) -> Timestamp {
 
 /// Two groups of three of which so many are ready.
 fn seen(ready: [u32; 2]) -> Observed {
-    let existing = ExistingGroup { replicas: 3, storage_size: Some("10Gi".to_owned()) };
-    let group = |ready| ObservedGroup { existing: existing.clone(), ready };
+    let pod = |ordinal| ServerPod {
+        name: format!("demo-{ordinal}"),
+        uid: String::new(),
+        ordinal,
+        restart_hash: String::new(),
+        node: None,
+        peer_address: None,
+        state: PodState::Ready,
+    };
+    let group = |ready| ObservedGroup {
+        set: Some(ObservedSet { replicas: 3, ..ObservedSet::default() }),
+        pods: (0..ready).map(|ordinal| (ordinal, pod(ordinal))).collect(),
+        claims: Vec::new(),
+    };
     Observed {
         groups: (0..).map(GroupId).zip(ready.map(group)).collect(),
         ready_managers: 2,
+        managers_rolled_out: true,
         images: ["shardedkv:1".to_owned()].into(),
         map: Some(ObservedMap {
             cluster: ClusterId(7),
             configuration: 1,
             leaders: [(GroupId(0), "demo-g0-1".to_owned())].into(),
             shards: [(GroupId(0), 120), (GroupId(1), 120)].into(),
+            moving: 0,
         }),
         ..Observed::default()
     }
 }
 
 fn status_of(spec: &ShardedKvSpec, old: &ShardedKvStatus, seen: &Observed, second: i64) -> ShardedKvStatus {
-    observed(&names(), spec, old, seen, None, Some(1), at(second))
+    with_care(spec, old, seen, &Care::default(), second)
+}
+
+fn with_care(
+    spec: &ShardedKvSpec,
+    old: &ShardedKvStatus,
+    seen: &Observed,
+    care: &Care,
+    second: i64,
+) -> ShardedKvStatus {
+    let circumstances = Circumstances { seen, care, changed: false, failure: None };
+    observed(&names(), spec, old, &circumstances, Some(1), at(second))
 }
 
 fn condition<'a>(status: &'a ShardedKvStatus, type_: &str) -> (&'a str, &'a str) {
@@ -49,8 +75,9 @@ fn first(seen: &Observed) -> ShardedKvStatus {
 #[test]
 fn a_store_that_starts_is_progressing_and_not_degraded() {
     let status = first(&Observed::default());
-    assert_eq!(condition(&status, AVAILABLE), ("False", "NoQuorum"));
+    assert_eq!(condition(&status, AVAILABLE), ("False", "Starting"));
     assert_eq!(condition(&status, PROGRESSING), ("True", "Starting"));
+    assert!(events(&[], &status.conditions).is_empty(), "nobody need be warned");
     assert_eq!(condition(&status, DEGRADED), ("False", "Healthy"));
     assert_eq!((status.ready.as_str(), status.shards.as_str()), ("0/6", "0/240"));
     assert_eq!(status.summary, "waiting for servers of g0, g1");
@@ -96,20 +123,75 @@ fn what_keeps_pods_from_running_is_said_at_once() {
 }
 
 #[test]
-fn what_is_not_carried_out_is_said() {
-    let mut spec = ShardedKvSpec { groups: 1, replicas: 5, ..ShardedKvSpec::default() };
-    spec.storage.size = "20Gi".parse().unwrap();
+fn a_group_that_is_too_many_stays_and_that_is_said() {
+    let spec = ShardedKvSpec { groups: 1, ..ShardedKvSpec::default() };
     let status = status_of(&spec, &ShardedKvStatus::default(), &seen([3, 3]), 1);
     assert_eq!(condition(&status, PROGRESSING), ("False", "Kept"));
-    assert_eq!(status.summary, "g0 keeps 3 replicas; g1 stays: it may own shards");
+    assert_eq!(status.summary, "g1 may own shards, and stays");
+}
+
+#[test]
+fn what_is_being_done_is_said() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let replacing = Replacing { pod: "demo-g1-2".to_owned(), uid: "u".to_owned() };
+    let old = ShardedKvStatus { replacing: Some(replacing), ..running };
+    let doing = Care { doing: Some("replacing demo-g1-2".to_owned()), ..Care::default() };
+    let status = with_care(&spec, &old, &seen([3, 2]), &doing, 2);
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Changing"));
+    assert_eq!(condition(&status, DEGRADED).0, "False", "one server less is what was wanted");
+    assert_eq!(status.summary, "replacing demo-g1-2");
+    assert_eq!(status.replacing, old.replacing);
+    let done = Care { replaced: true, ..Care::default() };
+    let status = with_care(&spec, &status, &seen([3, 3]), &done, 3);
+    assert_eq!(
+        (status.replacing, status.summary.as_str()),
+        (None, "Everything is as the specification says")
+    );
+}
+
+#[test]
+fn what_was_just_changed_is_not_complete() {
+    let circumstances =
+        Circumstances { seen: &seen([3, 3]), care: &Care::default(), changed: true, failure: None };
+    let old = ShardedKvStatus::default();
+    let status = observed(&names(), &ShardedKvSpec::default(), &old, &circumstances, Some(1), at(1));
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Changing"));
+}
+
+#[test]
+fn servers_that_are_too_many_are_waited_for() {
+    let status = first(&seen([3, 4]));
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Changing"));
+    assert_eq!(status.summary, "waiting for servers that are too many to stop");
+}
+
+#[test]
+fn a_majority_that_is_gone_for_good_comes_with_the_way_out() {
+    let lost = Care { lost: vec![GroupId(1)], ..Care::default() };
+    let status = with_care(&ShardedKvSpec::default(), &first(&seen([3, 3])), &seen([3, 1]), &lost, 2);
+    assert_eq!(condition(&status, DEGRADED), ("True", "QuorumLost"));
+    assert!(
+        status.summary.contains("g1") && status.summary.contains("skv group reset"),
+        "{}",
+        status.summary
+    );
+}
+
+#[test]
+fn volumes_that_can_not_grow_are_said() {
+    let refused = Care { refused: Some("no expansion".to_owned()), ..Care::default() };
+    let status =
+        with_care(&ShardedKvSpec::default(), &ShardedKvStatus::default(), &seen([3, 3]), &refused, 2);
+    assert_eq!(condition(&status, PROGRESSING), ("False", "VolumesCannotGrow"));
+    assert_eq!(status.summary, "no expansion");
 }
 
 #[test]
 fn a_failure_to_apply_comes_first() {
     let failure = Some("can't apply Service demo: no");
     let spec = ShardedKvSpec::default();
-    let status =
-        observed(&names(), &spec, &ShardedKvStatus::default(), &seen([3, 3]), failure, Some(1), at(1));
+    let circumstances = Circumstances { seen: &seen([3, 3]), care: &Care::default(), changed: true, failure };
+    let status = observed(&names(), &spec, &ShardedKvStatus::default(), &circumstances, Some(1), at(1));
     assert_eq!(condition(&status, PROGRESSING), ("False", "ApplyFailed"));
     assert_eq!(status.summary, "can't apply Service demo: no");
     assert!(events(&[], &status.conditions).iter().any(|event| event.reason == "ApplyFailed"));

@@ -66,6 +66,12 @@ pub use tuning::Tuning;
         description = "How many of all shards a group owns"
     ),
     printcolumn(
+        name = "Moving",
+        type_ = "integer",
+        json_path = ".status.moving",
+        description = "How many shards aren't yet where the newest configuration wants them"
+    ),
+    printcolumn(
         name = "Version",
         type_ = "string",
         json_path = ".status.version",

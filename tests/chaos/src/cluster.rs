@@ -9,7 +9,7 @@ use skv_proto::v1::{GetShardMapRequest, ReplicaState, ReplicaStatus, ShardMap, S
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::{Process, call_admin, eventually, free_port, programs, status};
+use crate::{Clerks, Process, call_admin, eventually, free_port, programs, status};
 
 /// The shape of a cluster. Small files and quick decisions, so that tests see many of them.
 #[derive(Debug, Clone)]
@@ -114,6 +114,12 @@ pub struct Cluster {
 
 fn loopback() -> String {
     format!("127.0.0.1:{}", free_port())
+}
+
+impl Clerks for Cluster {
+    fn clerk(&self) -> Clerk {
+        Cluster::clerk(self)
+    }
 }
 
 impl Cluster {

@@ -12,7 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 
-use crate::{Cluster, eventually};
+use crate::eventually;
 
 /// The pause of a client between two calls: a history of seconds stays readable.
 const THINK: Duration = Duration::from_millis(2);
@@ -131,6 +131,12 @@ impl Client {
     }
 }
 
+/// A store that clients can work on.
+pub trait Clerks {
+    /// A new clerk of it.
+    fn clerk(&self) -> Clerk;
+}
+
 /// Clients that call at random until they are told to stop.
 #[derive(Debug)]
 pub struct Load {
@@ -143,12 +149,12 @@ pub struct Load {
 
 impl Load {
     /// Lets this many clients, each with a clerk of its own, work on twice this many keys.
-    pub fn start(cluster: &Cluster, clients: u64, keys: u32) -> Load {
+    pub fn start(store: &impl Clerks, clients: u64, keys: u32) -> Load {
         let recorder = Recorder::new();
         let (stop, stopped) = watch::channel(false);
         let mut tasks = JoinSet::new();
         for id in 0..clients {
-            let mut client = Client::new(id, cluster.clerk(), &recorder);
+            let mut client = Client::new(id, store.clerk(), &recorder);
             let stopped = stopped.clone();
             tasks.spawn(async move {
                 let mut rng = StdRng::seed_from_u64(id);
@@ -163,13 +169,13 @@ impl Load {
 
     /// Lets the clients finish their calls, reads every key once more, and answers the
     /// history.
-    pub async fn finish(self, cluster: &Cluster) -> Vec<Event> {
+    pub async fn finish(self, store: &impl Clerks) -> Vec<Event> {
         self.stop.send_replace(true);
         let mut clients = self.clients;
         while let Some(client) = clients.join_next().await {
             client.expect("a client doesn't panic");
         }
-        let reader = Client::new(u64::MAX, cluster.clerk(), &self.recorder);
+        let reader = Client::new(u64::MAX, store.clerk(), &self.recorder);
         for index in 0..self.keys {
             for key in [format!("tokens-{index}"), format!("values-{index}")] {
                 assert_eq!(reader.get(&key).await, Outcome::Ok, "{key} can be read at the end");
@@ -177,6 +183,13 @@ impl Load {
         }
         self.recorder.events()
     }
+}
+
+/// Panics if a call failed, or may have.
+#[track_caller]
+pub fn assert_none_failed(events: &[Event]) {
+    let failed: Vec<&Event> = events.iter().filter(|event| event.outcome != Outcome::Ok).collect();
+    assert!(failed.is_empty(), "{} of {} calls failed, such as {:?}", failed.len(), events.len(), failed[0]);
 }
 
 /// Panics with the judge's findings if the history isn't proven right.

@@ -4,6 +4,9 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::sync::OnceLock;
 
+/// All programs of the product.
+const ALL: &str = include_str!("../../../deploy/image/programs");
+
 /// Where the programs are.
 #[derive(Debug, Clone)]
 pub struct Programs {
@@ -34,7 +37,9 @@ pub fn programs() -> &'static Programs {
 
 fn build() -> PathBuf {
     let mut build = Command::new(env!("CARGO"));
-    build.args(["build", "--quiet", "--package=kvserver", "--package=shardmanager", "--package=skv"]);
+    // The same that `cargo xtask` builds: of fewer packages, dependencies would have fewer
+    // features and be compiled once more.
+    build.args(["build", "--quiet"]).args(ALL.lines().map(|program| format!("--package={program}")));
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
     if !cfg!(debug_assertions) {
         build.arg("--release");

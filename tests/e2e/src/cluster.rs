@@ -13,6 +13,8 @@ pub(crate) const KUBECONFIG: &str = "SKV_E2E_KUBECONFIG";
 pub(crate) const CONTEXT: &str = "SKV_E2E_CONTEXT";
 /// The image under test.
 const IMAGE: &str = "SKV_E2E_IMAGE";
+/// Another image, to roll out.
+const NEXT_IMAGE: &str = "SKV_E2E_NEXT_IMAGE";
 /// Who made a cluster for other purposes lets tests into it by this, in namespace `default`.
 const ALLOWED: &str = "skv-e2e-allowed";
 
@@ -23,12 +25,15 @@ pub struct Cluster {
     pub client: Client,
     /// The image under test.
     pub image: String,
+    /// Another name of it, as if it were the next version.
+    pub next_image: String,
 }
 
 impl Cluster {
     /// The cluster that `cargo xtask e2e` names. Panics without one.
     pub async fn connect() -> Cluster {
         let image = variable(IMAGE).expect("run these tests with `cargo xtask e2e`");
+        let next_image = variable(NEXT_IMAGE).expect("run these tests with `cargo xtask e2e`");
         let client = match (variable(KUBECONFIG), variable(CONTEXT)) {
             (Some(file), None) => {
                 let kubeconfig =
@@ -43,11 +48,10 @@ impl Cluster {
             }
             _ => panic!("run these tests with `cargo xtask e2e`"),
         };
-        Cluster { client, image }
+        Cluster { client, image, next_image }
     }
 }
 
-/// A variable of the environment that isn't empty.
 pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }

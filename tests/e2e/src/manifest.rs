@@ -2,37 +2,59 @@
 
 use kube::api::{DynamicObject, Patch, PatchParams};
 use kube::core::GroupVersionKind;
+use kube::discovery::Scope;
 use kube::{Api, discovery};
 use serde_json::Value;
 
-use crate::Namespace;
+use crate::{Cluster, Namespace};
 
 /// Who owns the fields that tests set.
 const FIELD_MANAGER: &str = "skv-e2e";
 
 impl Namespace {
-    /// Applies all objects of a manifest, as `kubectl apply --server-side` does. IMAGE in it
-    /// stands for the image under test.
+    /// Applies all objects of a manifest, as `kubectl apply --server-side` does.
     pub async fn apply(&self, manifest: &str) {
-        let manifest = manifest.replace("IMAGE", &self.cluster.image);
-        let objects: Vec<Value> = serde_saphyr::from_multiple(&manifest).expect("the manifest is YAML");
+        self.cluster.apply(manifest, &self.name).await;
+    }
+}
+
+impl Cluster {
+    /// Applies all objects of a manifest. Those that belong into a namespace and name none go
+    /// into this one.
+    pub async fn apply(&self, manifest: &str, namespace: &str) {
+        let objects: Vec<Value> = serde_saphyr::from_multiple(manifest).expect("the manifest is YAML");
         for object in objects {
             let object: DynamicObject = serde_json::from_value(object).expect("the manifest has objects");
-            self.apply_object(&object).await;
+            let title = title(&object);
+            let applied = self.apply_object(&object, namespace).await;
+            applied.unwrap_or_else(|error| panic!("{title} is refused: {error}"));
         }
     }
 
-    async fn apply_object(&self, object: &DynamicObject) {
+    /// Applies one object; answers what the API server says to it.
+    pub async fn apply_object(
+        &self,
+        object: &DynamicObject,
+        namespace: &str,
+    ) -> Result<DynamicObject, kube::Error> {
         let types = object.types.as_ref().expect("an object has apiVersion and kind");
         let name = object.metadata.name.as_deref().expect("an object has a name");
-        let what = format!("{} {name}", types.kind);
         let kind = GroupVersionKind::try_from(types).expect("an object has apiVersion and kind");
-        let found = discovery::pinned_kind(&self.cluster.client, &kind).await;
-        let (resource, _) = found.unwrap_or_else(|error| panic!("{what} is of no known kind: {error}"));
-        let api: Api<DynamicObject> =
-            Api::namespaced_with(self.cluster.client.clone(), &self.name, &resource);
-        let patched =
-            api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await;
-        patched.unwrap_or_else(|error| panic!("{what} is refused: {error}"));
+        let found = discovery::pinned_kind(&self.client, &kind).await;
+        let (resource, capabilities) =
+            found.unwrap_or_else(|error| panic!("{} is of no known kind: {error}", title(object)));
+        let api: Api<DynamicObject> = match capabilities.scope {
+            Scope::Cluster => Api::all_with(self.client.clone(), &resource),
+            Scope::Namespaced => {
+                let namespace = object.metadata.namespace.as_deref().unwrap_or(namespace);
+                Api::namespaced_with(self.client.clone(), namespace, &resource)
+            }
+        };
+        api.patch(name, &PatchParams::apply(FIELD_MANAGER).force(), &Patch::Apply(object)).await
     }
+}
+
+fn title(object: &DynamicObject) -> String {
+    let kind = object.types.as_ref().map_or("an object without a kind", |types| types.kind.as_str());
+    format!("{kind} {}", object.metadata.name.as_deref().unwrap_or("without a name"))
 }

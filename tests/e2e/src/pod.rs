@@ -29,6 +29,12 @@ impl Namespace {
         .await
     }
 
+    /// The pods with a label that are ready at this moment.
+    pub async fn ready_pods_now(&self, label: &str) -> Vec<Pod> {
+        let list = self.api::<Pod>().list(&ListParams::default().labels(label)).await;
+        list.map_or_else(|_| Vec::new(), |list| list.items.into_iter().filter(is_ready).collect())
+    }
+
     /// Deletes a pod of a set, and waits until its successor is ready.
     pub async fn replace_pod(&self, name: &str) {
         let pods = self.api::<Pod>();
@@ -99,7 +105,7 @@ impl Namespace {
 }
 
 /// Whether a pod is ready, and isn't on its way out.
-fn is_ready(pod: &Pod) -> bool {
+pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready = |condition: &k8s_openapi::api::core::v1::PodCondition| {
         condition.type_ == "Ready" && condition.status == "True"

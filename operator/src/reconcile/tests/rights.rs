@@ -34,6 +34,7 @@ fn right(request: &str) -> (String, String, Vec<&'static str>) {
         _ => rest[2].to_owned(),
     };
     let verbs = match method {
+        "GET" if rest.len() == 3 => vec!["list"],
         "GET" => vec!["get"],
         "POST" => vec!["create"],
         "PUT" => vec!["update"],

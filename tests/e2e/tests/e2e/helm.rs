@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomResourceDefinition;
 use kube::Api;
 use kube::api::ListParams;
-use skv_e2e::{Namespace, Output, eventually, in_namespace, in_project};
+use skv_e2e::{Namespace, Output, eventually, in_namespace, in_project, remove_operator};
 
 const SERVERS: &str = "app.kubernetes.io/component=server";
 /// What belongs to no namespace.
@@ -16,6 +16,8 @@ const DEFINITIONS: [&str; 2] = ["shardedkvs.shardedkv.io", "shardmaps.shardedkv.
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn a_release_is_installed_changed_rolled_back_and_removed_and_its_data_survives() {
     in_namespace("helm", |namespace| async move {
+        // Two that act in the same namespace would each let in only themselves.
+        remove_operator(&namespace.cluster).await;
         let release = Release { namespace };
         release.install().await;
         let samples = in_project("deploy/samples");

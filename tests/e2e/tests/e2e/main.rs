@@ -1,4 +1,15 @@
-//! The end-to-end tests. They need a cluster: `cargo xtask e2e` makes one and runs them.
+//! All end-to-end tests in one program.
 
+mod broken_image;
+mod deletion;
+mod disruption;
 mod helm;
-mod image;
+mod invalid;
+mod many;
+mod nodes;
+mod operators;
+mod quickstart;
+mod replicas;
+mod rollout;
+mod steady_state;
+mod volumes;

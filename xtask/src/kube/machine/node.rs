@@ -151,6 +151,8 @@ fn kubelet_config(plan: &Plan, node: &Node) -> String {
         "cgroupDriver": "cgroupfs",
         // Without a root of its own each kubelet would remove the others' pods.
         "cgroupRoot": format!("/{}", node.namespace.name()),
+        // And the logs of the others' pods.
+        "podLogsDir": node.state.join("pod-logs"),
         "failCgroupV1": false,
         "failSwapOn": false,
         "containerRuntimeEndpoint": format!("unix://{}", node.containerd_socket().display()),

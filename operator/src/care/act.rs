@@ -1,0 +1,142 @@
+//! Taking a step that was decided.
+
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Client;
+use kube::api::{
+    Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
+};
+use serde_json::json;
+use skv_resource::{Replacing, ShardedKv, Size};
+
+use super::decide::{PodRef, Step};
+use crate::dereference::ObservedSet;
+use crate::error::Error;
+use crate::names::{MANAGER, Names};
+use crate::servers::Servers;
+
+/// What came of a step.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Taken {
+    /// It was done.
+    Done,
+    /// It can't be now, for this reason.
+    NotYet(String),
+}
+
+/// Takes steps, by the API server and by the servers themselves.
+pub(super) struct Actor<'a> {
+    pub(super) client: &'a Client,
+    pub(super) servers: &'a dyn Servers,
+    pub(super) names: &'a Names,
+}
+
+impl Actor<'_> {
+    /// Records which pod is about to be replaced, against the version of the resource that was
+    /// looked at: whoever acts on an older one fails here.
+    pub(super) async fn record(&self, resource: &mut ShardedKv, pod: &PodRef) -> Result<(), Error> {
+        let replacing = Some(Replacing { pod: pod.name.clone(), uid: pod.uid.clone() });
+        let status = resource.status.get_or_insert_default();
+        if status.replacing == replacing {
+            return Ok(());
+        }
+        status.replacing = replacing;
+        let written = self
+            .api::<ShardedKv>()
+            .replace_status(&self.names.resource, &PostParams::default(), resource)
+            .await
+            .map_err(|error| {
+                Error::api("write the status of", &format!("ShardedKV {}", self.names.resource), error)
+            })?;
+        *resource = written;
+        Ok(())
+    }
+
+    pub(super) async fn take(&self, step: &Step) -> Result<Taken, Error> {
+        match step {
+            Step::Evict(pod) => self.evict(pod).await,
+            Step::Delete(pod) => self.delete(pod, None).await,
+            Step::ForceDelete(pod) => self.delete(pod, Some(0)).await,
+            Step::HandOver { group, address, to, .. } => {
+                Ok(self.servers.hand_over(address, *group, *to).await.into())
+            }
+            Step::Remove { group, uid, leader_address, replica, .. } => {
+                Ok(self.servers.remove_replica(leader_address, *group, *uid, *replica).await.into())
+            }
+        }
+    }
+
+    /// The API server checks the disruption budget, and that the pod is still this one.
+    async fn evict(&self, pod: &PodRef) -> Result<Taken, Error> {
+        let delete = DeleteParams::default().preconditions(only(&pod.uid));
+        let eviction = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
+        match self.api::<Pod>().evict(&pod.name, &eviction).await {
+            Ok(_) => Ok(Taken::Done),
+            Err(error) if has_code(&error, 429) => {
+                Ok(Taken::NotYet(format!("the disruption budget doesn't allow to evict {} now", pod.name)))
+            }
+            Err(error) if is_another(&error) => Ok(Taken::Done),
+            Err(error) => Err(Error::api("evict", &format!("Pod {}", pod.name), error)),
+        }
+    }
+
+    async fn delete(&self, pod: &PodRef, grace_period_seconds: Option<u32>) -> Result<Taken, Error> {
+        let parameters =
+            DeleteParams { grace_period_seconds, ..DeleteParams::default() }.preconditions(only(&pod.uid));
+        match self.api::<Pod>().delete(&pod.name, &parameters).await {
+            Ok(_) => Ok(Taken::Done),
+            Err(error) if is_another(&error) => Ok(Taken::Done),
+            Err(error) => Err(Error::api("delete", &format!("Pod {}", pod.name), error)),
+        }
+    }
+
+    /// Asks a claim to grow.
+    pub(super) async fn grow(&self, claim: &str, size: &Size) -> Result<(), Error> {
+        let patch = json!({ "spec": { "resources": { "requests": { "storage": size } } } });
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patched =
+            self.api::<PersistentVolumeClaim>().patch(claim, &parameters, &Patch::Merge(patch)).await;
+        patched.map_err(|error| Error::api("enlarge", &format!("PersistentVolumeClaim {claim}"), error))?;
+        Ok(())
+    }
+
+    /// Deletes a StatefulSet and leaves its pods, if it still is exactly what was looked at.
+    pub(super) async fn orphan(&self, name: &str, set: &ObservedSet) -> Result<(), Error> {
+        let exactly = Preconditions {
+            uid: Some(set.uid.clone()),
+            resource_version: Some(set.resource_version.clone()),
+        };
+        let parameters =
+            DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+        let deleted = self.api::<StatefulSet>().delete(name, &parameters.preconditions(exactly)).await;
+        deleted.map_err(|error| Error::api("delete", &format!("StatefulSet {name}"), error))?;
+        Ok(())
+    }
+
+    fn api<K>(&self) -> Api<K>
+    where
+        K: kube::Resource<DynamicType = (), Scope = NamespaceResourceScope>,
+    {
+        Api::namespaced(self.client.clone(), &self.names.namespace)
+    }
+}
+
+impl From<Result<(), String>> for Taken {
+    fn from(answer: Result<(), String>) -> Taken {
+        answer.map_or_else(Taken::NotYet, |()| Taken::Done)
+    }
+}
+
+fn only(uid: &str) -> Preconditions {
+    Preconditions { uid: Some(uid.to_owned()), resource_version: None }
+}
+
+/// The pod is gone, or another has its name: what was to be done is done.
+fn is_another(error: &kube::Error) -> bool {
+    has_code(error, 404) || has_code(error, 409)
+}
+
+fn has_code(error: &kube::Error, code: u16) -> bool {
+    matches!(error, kube::Error::Api(status) if status.code == code)
+}

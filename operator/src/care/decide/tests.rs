@@ -1,0 +1,361 @@
+//! Which step comes next in which situation.
+
+use super::super::members::tests::statuses;
+use super::*;
+use crate::claims::Claim;
+use crate::dereference::ObservedSet;
+
+const OLD: &str = "old";
+const NEW: &str = "new";
+
+/// Groups of three that are settled, and all that can be wrong with them.
+struct Scene {
+    names: Names,
+    spec: ShardedKvSpec,
+    replacing: Option<Replacing>,
+    groups: BTreeMap<GroupId, ObservedGroup>,
+    members: BTreeMap<GroupId, Members>,
+    later: BTreeMap<GroupId, Leader>,
+    lost_nodes: BTreeSet<String>,
+    managers_rolled_out: bool,
+}
+
+impl Scene {
+    /// One settled group whose pods are all up to date.
+    fn new(replicas: u32) -> Scene {
+        Scene {
+            names: Names { resource: "demo".to_owned(), namespace: "prod".to_owned() },
+            spec: ShardedKvSpec { groups: 1, replicas, ..ShardedKvSpec::default() },
+            replacing: None,
+            groups: BTreeMap::new(),
+            members: BTreeMap::new(),
+            later: BTreeMap::new(),
+            lost_nodes: BTreeSet::new(),
+            managers_rolled_out: true,
+        }
+        .with_group(0, replicas)
+    }
+
+    fn with_group(mut self, group: u32, replicas: u32) -> Scene {
+        let id = GroupId(group);
+        let pod = |ordinal| {
+            let name = format!("{}-{ordinal}", self.names.group(id));
+            let pod = ServerPod {
+                uid: format!("uid-{name}"),
+                ordinal,
+                restart_hash: NEW.to_owned(),
+                node: Some("node1".to_owned()),
+                peer_address: Some(format!("{name}:7001")),
+                state: PodState::Ready,
+                name,
+            };
+            (ordinal, pod)
+        };
+        let set = ObservedSet {
+            replicas,
+            restart_hash: NEW.to_owned(),
+            is_current: true,
+            ..ObservedSet::default()
+        };
+        let pods = (0..replicas).map(pod).collect();
+        self.groups.insert(id, ObservedGroup { set: Some(set), pods, claims: Vec::new() });
+        let voters: Vec<u64> = (1..=u64::from(replicas)).collect();
+        let renamed = statuses(&voters).into_iter().map(|(server, mut status)| {
+            let rename = |server: &str| server.replace("demo-g0", &self.names.group(id));
+            let membership = status.membership.as_mut().unwrap().membership.as_mut().unwrap();
+            membership.members.iter_mut().for_each(|member| member.server = rename(&member.server));
+            (rename(&server), status)
+        });
+        let members = Members::from_statuses(&renamed.collect());
+        self.later.insert(id, members.leader.clone().unwrap());
+        self.members.insert(id, members);
+        self
+    }
+
+    /// All pods were made for something else.
+    fn outdated(mut self) -> Scene {
+        for group in self.groups.values_mut() {
+            group.pods.values_mut().for_each(|pod| OLD.clone_into(&mut pod.restart_hash));
+        }
+        self
+    }
+
+    fn pod(&mut self, group: u32, ordinal: u32) -> &mut ServerPod {
+        self.groups.get_mut(&GroupId(group)).unwrap().pods.get_mut(&ordinal).unwrap()
+    }
+
+    fn leader(&mut self, group: u32) -> &mut Leader {
+        self.members.get_mut(&GroupId(group)).unwrap().leader.as_mut().unwrap()
+    }
+
+    /// The leader is another one now.
+    fn lead(&mut self, group: u32, ordinal: u32) {
+        let replica = ReplicaId(u64::from(ordinal) + 1);
+        let server = format!("demo-g{group}-{ordinal}");
+        let voters: Vec<ReplicaId> = self.members[&GroupId(group)].voters.keys().copied().collect();
+        let leader = self.leader(group);
+        leader.replica = replica;
+        leader.server = server;
+        leader.matched = voters.into_iter().filter(|id| *id != replica).map(|id| (id, 10)).collect();
+        let leader = leader.clone();
+        self.later.insert(GroupId(group), leader);
+    }
+
+    fn decide(&self) -> Decision {
+        Situation {
+            names: &self.names,
+            spec: &self.spec,
+            restart_hash: NEW,
+            replacing: self.replacing.as_ref(),
+            groups: &self.groups,
+            members: &self.members,
+            later: &self.later,
+            lost_nodes: &self.lost_nodes,
+            managers_rolled_out: self.managers_rolled_out,
+        }
+        .decide()
+    }
+
+    /// The step as text; what is waited for, where there is none.
+    fn next(&self) -> String {
+        let decision = self.decide();
+        match decision.step {
+            Some(Step::Evict(pod)) => format!("evict {}", pod.name),
+            Some(Step::Delete(pod)) => format!("delete {}", pod.name),
+            Some(Step::ForceDelete(pod)) => format!("force {}", pod.name),
+            Some(Step::HandOver { server, to, .. }) => {
+                format!("hand over {server} {}", to.map_or_else(|| "any".to_owned(), |to| to.0.to_string()))
+            }
+            Some(Step::Remove { server, .. }) => format!("remove {server}"),
+            None => decision.doing.unwrap_or_else(|| "nothing".to_owned()),
+        }
+    }
+
+    /// Takes the step as Kubernetes and the servers would.
+    fn evolve(&mut self) {
+        match self.decide().step.unwrap() {
+            Step::Evict(gone) | Step::Delete(gone) | Step::ForceDelete(gone) => {
+                self.replacing = Some(Replacing { pod: gone.name.clone(), uid: gone.uid });
+                let pods = self.groups.values_mut().flat_map(|group| group.pods.values_mut());
+                let pod = { pods }.find(|pod| pod.name == gone.name).unwrap();
+                NEW.clone_into(&mut pod.restart_hash);
+                pod.uid.push('+');
+                pod.state = PodState::Ready;
+            }
+            Step::HandOver { group, to, .. } => self.lead(group.0, to.map_or(2, |to| to.0 as u32 - 1)),
+            Step::Remove { group, replica, .. } => {
+                self.members.get_mut(&group).unwrap().voters.remove(&replica);
+            }
+        }
+    }
+}
+
+#[test]
+fn nothing_is_done_where_nothing_differs() {
+    let scene = Scene::new(3);
+    assert_eq!(scene.next(), "nothing");
+    assert!(!needs_look(&scene.spec, NEW, None, true, &scene.groups));
+}
+
+#[test]
+fn whatever_differs_is_a_reason_to_look() {
+    let scene = Scene::new(3).outdated();
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups));
+    let mut scene = Scene::new(3);
+    scene.spec.replicas = 5;
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups));
+    let mut scene = Scene::new(3);
+    let replacing = Replacing { pod: "demo-g0-1".to_owned(), uid: "u".to_owned() };
+    assert!(needs_look(&scene.spec, NEW, Some(&replacing), true, &scene.groups));
+    for ordinal in [0, 1] {
+        scene.pod(0, ordinal).state = PodState::Starting;
+    }
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups), "no majority is ready");
+    assert!(!needs_look(&scene.spec, NEW, None, false, &scene.groups), "it merely starts");
+}
+
+#[test]
+fn groups_are_updated_one_after_the_other_followers_first_and_the_leader_last() {
+    let mut scene = Scene::new(3).with_group(1, 3).outdated();
+    let mut steps = Vec::new();
+    while scene.next() != "nothing" {
+        steps.push(scene.next());
+        scene.evolve();
+    }
+    let expected = [
+        "evict demo-g0-2",
+        "evict demo-g0-1",
+        "hand over demo-g0-0 any",
+        "evict demo-g0-0",
+        "evict demo-g1-2",
+        "evict demo-g1-1",
+        "hand over demo-g1-0 any",
+        "evict demo-g1-0",
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn the_only_replica_of_a_group_is_replaced_without_a_successor() {
+    assert_eq!(Scene::new(1).outdated().next(), "evict demo-g0-0");
+}
+
+#[test]
+fn nothing_that_works_is_taken_while_anything_is_amiss() {
+    let waits = |change: &dyn Fn(&mut Scene), why: &str| {
+        let mut scene = Scene::new(3).with_group(1, 3).outdated();
+        change(&mut scene);
+        assert_eq!(scene.next(), why);
+    };
+    waits(&|s| s.pod(1, 0).state = PodState::Starting, "waiting for g1: demo-g1-0 isn't ready");
+    waits(&|s| s.pod(0, 0).state = PodState::Leaving, "waiting for g0: demo-g0-0 isn't ready");
+    waits(
+        &|s| drop(s.groups.get_mut(&GroupId(1)).unwrap().pods.remove(&2)),
+        "waiting for g1: demo-g1-2 isn't there",
+    );
+    waits(
+        &|s| s.members.get_mut(&GroupId(0)).unwrap().leader = None,
+        "waiting for g0: no leader says that it has a quorum",
+    );
+    waits(&|s| s.leader(0).changing = true, "waiting for g0: its members are changing");
+    waits(
+        &|s| {
+            s.members.get_mut(&GroupId(1)).unwrap().hosted.insert("demo-g1-1".to_owned(), ReplicaId(99));
+        },
+        "waiting for g1: demo-g1-1 isn't a voter",
+    );
+    waits(
+        &|s| s.groups.get_mut(&GroupId(0)).unwrap().set.as_mut().unwrap().is_current = false,
+        "waiting for g0: its StatefulSet has just changed",
+    );
+    waits(
+        &|s| s.managers_rolled_out = false,
+        "waiting for the shard manager, which is updated before the servers",
+    );
+}
+
+#[test]
+fn a_voter_that_lacks_what_the_leader_had_when_it_was_asked_has_not_caught_up() {
+    let mut scene = Scene::new(3).outdated();
+    let later = scene.later.get_mut(&GroupId(0)).unwrap();
+    later.matched.insert(ReplicaId(2), 9);
+    assert_eq!(scene.next(), "waiting for g0: demo-g0-1 hasn't caught up");
+    // What came after that doesn't count.
+    let later = scene.later.get_mut(&GroupId(0)).unwrap();
+    later.matched.insert(ReplicaId(2), 10);
+    later.last = 1000;
+    assert_eq!(scene.next(), "evict demo-g0-2");
+    // Another leader's word is none.
+    scene.later.get_mut(&GroupId(0)).unwrap().replica = ReplicaId(3);
+    assert_eq!(scene.next(), "waiting for g0: demo-g0-1 hasn't caught up");
+}
+
+#[test]
+fn what_was_begun_is_finished_first() {
+    let mut scene = Scene::new(3).with_group(1, 3).outdated();
+    scene.replacing = Some(Replacing { pod: "demo-g1-1".to_owned(), uid: "uid-demo-g1-1".to_owned() });
+    assert_eq!(scene.next(), "evict demo-g1-1", "it was recorded, and not done");
+    scene.evolve();
+    scene.pod(1, 1).state = PodState::Stuck("ErrImagePull".to_owned());
+    assert_eq!(scene.next(), "replacing demo-g1-1: demo-g1-1 isn't ready: ErrImagePull");
+    scene.pod(1, 1).state = PodState::Ready;
+    assert_eq!(scene.next(), "evict demo-g0-2");
+    assert!(scene.decide().replaced);
+}
+
+#[test]
+fn a_rollout_that_does_not_come_up_stops_at_its_first_pod_and_is_mended_by_the_specification() {
+    let mut scene = Scene::new(3).outdated();
+    scene.evolve();
+    scene.pod(0, 2).state = PodState::Stuck("ErrImagePull".to_owned());
+    assert_eq!(scene.next(), "replacing demo-g0-2: demo-g0-2 isn't ready: ErrImagePull");
+    // The specification is put right: what the pod was made for is out of date.
+    "broken".clone_into(&mut scene.pod(0, 2).restart_hash);
+    assert_eq!(scene.next(), "delete demo-g0-2");
+    scene.evolve();
+    assert_eq!(scene.next(), "evict demo-g0-1");
+}
+
+#[test]
+fn a_pod_that_waits_is_not_deleted_before_its_successor_would_be_another() {
+    let mut scene = Scene::new(3);
+    scene.pod(0, 2).state = PodState::Stuck("CrashLoopBackOff".to_owned());
+    OLD.clone_into(&mut scene.pod(0, 2).restart_hash);
+    scene.groups.get_mut(&GroupId(0)).unwrap().set.as_mut().unwrap().is_current = false;
+    assert_eq!(scene.next(), "waiting for g0: its StatefulSet has just changed");
+}
+
+#[test]
+fn a_replacement_that_is_not_wanted_any_more_is_over() {
+    let mut scene = Scene::new(3);
+    scene.replacing = Some(Replacing { pod: "demo-g0-1".to_owned(), uid: "uid-demo-g0-1".to_owned() });
+    assert!(scene.decide().replaced, "its pod is up to date after all");
+    scene.replacing = Some(Replacing { pod: "demo-g0-4".to_owned(), uid: "u".to_owned() });
+    assert!(scene.decide().replaced, "the group is smaller now");
+}
+
+#[test]
+fn fewer_replicas_leave_their_group_before_their_pods_go() {
+    let mut scene = Scene::new(5);
+    scene.spec.replicas = 3;
+    scene.lead(0, 4);
+    assert_eq!(scene.next(), "hand over demo-g0-4 1");
+    assert_eq!(scene.decide().shrink, BTreeSet::new());
+    scene.evolve();
+    assert_eq!(scene.next(), "remove demo-g0-4");
+    scene.evolve();
+    assert_eq!(scene.next(), "remove demo-g0-3");
+    assert_eq!(scene.decide().shrink, BTreeSet::new());
+    scene.evolve();
+    assert_eq!(scene.decide().shrink, [GroupId(0)].into());
+    scene.groups.get_mut(&GroupId(0)).unwrap().set.as_mut().unwrap().replicas = 3;
+    assert_eq!(scene.next(), "nothing");
+}
+
+#[test]
+fn servers_that_are_to_go_need_not_work() {
+    let mut scene = Scene::new(5);
+    scene.spec.replicas = 3;
+    scene.pod(0, 4).state = PodState::Stuck("ErrImagePull".to_owned());
+    scene.later.get_mut(&GroupId(0)).unwrap().matched.remove(&ReplicaId(5));
+    assert_eq!(scene.next(), "remove demo-g0-4");
+}
+
+#[test]
+fn more_servers_that_do_not_come_up_are_mended_before_anything_else_goes_on() {
+    let mut scene = Scene::new(5).outdated();
+    for ordinal in [3, 4] {
+        scene.pod(0, ordinal).state = PodState::Stuck("ErrImagePull".to_owned());
+    }
+    scene.pod(0, 3).uid.push('!');
+    assert_eq!(scene.next(), "delete demo-g0-3");
+    scene.evolve();
+    assert_eq!(scene.next(), "delete demo-g0-4");
+}
+
+#[test]
+fn a_pod_on_a_lost_node_is_let_go_once_its_volume_was_given_up() {
+    let mut scene = Scene::new(3);
+    scene.pod(0, 1).state = PodState::Leaving;
+    assert_eq!(scene.next(), "nothing");
+    scene.lost_nodes.insert("node1".to_owned());
+    assert_eq!(scene.next(), "nothing", "the node may come back with its disk");
+    let claim =
+        |leaving| Claim { name: "data-demo-g0-1".to_owned(), size: None, bound: true, owned: false, leaving };
+    scene.groups.get_mut(&GroupId(0)).unwrap().claims = vec![claim(true)];
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups));
+    assert_eq!(scene.next(), "force demo-g0-1");
+    scene.lost_nodes.clear();
+    assert_eq!(scene.next(), "nothing", "the node answers, and will stop it");
+}
+
+#[test]
+fn a_group_whose_majority_is_gone_is_named_and_left_alone() {
+    let mut scene = Scene::new(3).outdated();
+    let members = scene.members.get_mut(&GroupId(0)).unwrap();
+    members.leader = None;
+    members.hosted.insert("demo-g0-1".to_owned(), ReplicaId(12));
+    members.hosted.insert("demo-g0-2".to_owned(), ReplicaId(13));
+    let decision = scene.decide();
+    assert_eq!((decision.lost, decision.step), (vec![GroupId(0)], None));
+}

@@ -1,0 +1,141 @@
+//! The live look at a resource: nothing in it comes from a cache.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use skv_proto::v1;
+use skv_resource::ShardedKv;
+use skv_sharding::GroupId;
+
+use super::members::{Leader, Members};
+use crate::dereference::{Objects, ObservedGroup, observe};
+use crate::error::Error;
+use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
+use crate::pods::{PodState, ServerPod};
+use crate::servers::Servers;
+
+/// What was seen.
+#[derive(Debug)]
+pub(crate) struct Look {
+    /// The resource itself.
+    pub(crate) resource: ShardedKv,
+    /// Its groups.
+    pub(crate) groups: BTreeMap<GroupId, ObservedGroup>,
+    /// What each group's servers say.
+    pub(crate) members: BTreeMap<GroupId, Members>,
+    /// What the leaders said when they were asked once more.
+    pub(crate) later: BTreeMap<GroupId, Leader>,
+    /// The nodes of pods on their way out that are gone, or don't answer.
+    pub(crate) lost_nodes: BTreeSet<String>,
+}
+
+/// Looks. `None` if the resource is gone.
+pub(crate) async fn look(
+    client: &Client,
+    servers: &dyn Servers,
+    names: &Names,
+    now: Timestamp,
+) -> Result<Option<Look>, Error> {
+    let title = format!("ShardedKV {}", names.resource);
+    let resources: Api<ShardedKv> = Api::namespaced(client.clone(), &names.namespace);
+    let found =
+        resources.get_opt(&names.resource).await.map_err(|error| Error::api("read", &title, error))?;
+    let Some(resource) = found else { return Ok(None) };
+    let objects = Objects {
+        sets: list::<StatefulSet>(client, names).await?,
+        pods: list::<Pod>(client, names).await?,
+        claims: list::<PersistentVolumeClaim>(client, names).await?,
+        deployments: Vec::new(),
+    };
+    let groups = observe(&objects, now).groups;
+    let members = members(servers, &groups).await;
+    let later = later(servers, &groups, &members).await;
+    let lost_nodes = lost_nodes(client, &groups).await?;
+    Ok(Some(Look { resource, groups, members, later, lost_nodes }))
+}
+
+async fn list<K>(client: &Client, names: &Names) -> Result<Vec<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &names.namespace);
+    let ours = format!("{MANAGED_BY_LABEL}={MANAGER},{INSTANCE_LABEL}={}", names.resource);
+    let listed = api.list(&ListParams::default().labels(&ours)).await;
+    Ok(listed.map_err(|error| Error::api("list", &K::plural(&()), error))?.items)
+}
+
+/// Asks all servers at once.
+async fn members(
+    servers: &dyn Servers,
+    groups: &BTreeMap<GroupId, ObservedGroup>,
+) -> BTreeMap<GroupId, Members> {
+    let asked = groups.iter().map(|(id, group)| async move {
+        let statuses = join_all(group.pods.values().map(|pod| replica_status(servers, *id, pod))).await;
+        (*id, Members::from_statuses(&statuses.into_iter().flatten().collect()))
+    });
+    join_all(asked).await.into_iter().collect()
+}
+
+/// Asks the leaders once more.
+async fn later(
+    servers: &dyn Servers,
+    groups: &BTreeMap<GroupId, ObservedGroup>,
+    members: &BTreeMap<GroupId, Members>,
+) -> BTreeMap<GroupId, Leader> {
+    let leading = groups.iter().filter_map(|(id, group)| {
+        let leader = members.get(id)?.leader.as_ref()?;
+        Some((*id, group.pods.values().find(|pod| pod.name == leader.server)?))
+    });
+    let asked = leading.map(|(id, pod)| async move {
+        let status = replica_status(servers, id, pod).await?;
+        Some((id, Members::from_statuses(&[status].into()).leader?))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// What a pod's server says of its replica. Somebody else may have its address by now.
+async fn replica_status(
+    servers: &dyn Servers,
+    group: GroupId,
+    pod: &ServerPod,
+) -> Option<(String, v1::ReplicaStatus)> {
+    let answer = servers.status(pod.peer_address.as_ref()?).await?;
+    let replica = answer.replicas.into_iter().find(|replica| replica.group == group.0)?;
+    (answer.server == pod.name).then(|| (pod.name.clone(), replica))
+}
+
+/// Nodes are looked at only where a pod doesn't go.
+async fn lost_nodes(
+    client: &Client,
+    groups: &BTreeMap<GroupId, ObservedGroup>,
+) -> Result<BTreeSet<String>, Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let pods = groups.values().flat_map(|group| group.pods.values());
+    let left: BTreeSet<&String> =
+        pods.filter(|pod| pod.state == PodState::Leaving).filter_map(|pod| pod.node.as_ref()).collect();
+    let mut lost = BTreeSet::new();
+    for name in left {
+        let found = nodes.get_opt(name).await;
+        let node = found.map_err(|error| Error::api("read", &format!("Node {name}"), error))?;
+        if node.is_none_or(|node| !answers(&node)) {
+            lost.insert(name.clone());
+        }
+    }
+    Ok(lost)
+}
+
+fn answers(node: &Node) -> bool {
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && node.meta().deletion_timestamp.is_none()
+}

@@ -1,0 +1,176 @@
+//! Who the members of a group are, and how they are, as its servers say. Pure.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skv_proto::v1;
+use skv_sharding::{GroupUid, ReplicaId};
+
+/// What the servers of one group say.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Members {
+    /// Its leader, if there is one that has a quorum.
+    pub(crate) leader: Option<Leader>,
+    /// Which replica each server hosts now, of those that could be asked.
+    pub(crate) hosted: BTreeMap<String, ReplicaId>,
+    /// The voters, as the newest membership says that any server has.
+    pub(crate) voters: BTreeMap<ReplicaId, String>,
+}
+
+/// A leader that has a quorum.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Leader {
+    /// Its server.
+    pub(crate) server: String,
+    /// The replica.
+    pub(crate) replica: ReplicaId,
+    /// The group's identity.
+    pub(crate) uid: GroupUid,
+    /// A change of members isn't finished.
+    pub(crate) changing: bool,
+    /// The end of its log.
+    pub(crate) last: u64,
+    /// How far each other voter has the log.
+    pub(crate) matched: BTreeMap<ReplicaId, u64>,
+}
+
+impl Members {
+    /// From what each server says of its replica of the group.
+    pub(crate) fn from_statuses(statuses: &BTreeMap<String, v1::ReplicaStatus>) -> Members {
+        let id_of = |status: &v1::ReplicaStatus| (status.replica != 0).then_some(ReplicaId(status.replica));
+        let hosted =
+            statuses.iter().filter_map(|(server, status)| Some((server.clone(), id_of(status)?))).collect();
+        let leading = statuses.iter().filter(|(_, status)| {
+            status.state() == v1::ReplicaState::Leader && status.quorum_lost_ms == 0 && status.ready
+        });
+        let leader = leading.max_by_key(|(_, status)| status.term).map(|(server, s)| Leader::new(server, s));
+        let newest = statuses.values().filter_map(|status| status.membership.as_ref()).max_by_key(|stored| {
+            stored.log_id.as_ref().map(|log_id| (log_id.term, log_id.index)).unwrap_or_default()
+        });
+        let voters = newest.and_then(|stored| stored.membership.as_ref()).map(voters).unwrap_or_default();
+        Members { leader, hosted, voters }
+    }
+
+    /// The voters whose server hosts another replica now: theirs were lost.
+    fn replaced(&self) -> BTreeSet<ReplicaId> {
+        let is_lost = |(id, server): &(&ReplicaId, &String)| {
+            self.hosted.get(*server).is_some_and(|hosted| hosted != *id)
+        };
+        self.voters.iter().filter(is_lost).map(|(id, _)| *id).collect()
+    }
+
+    /// Most voters are gone for good: nothing but a reset revives the group.
+    pub(crate) fn majority_is_lost(&self) -> bool {
+        self.leader.is_none() && self.replaced().len() * 2 >= self.voters.len().max(1)
+    }
+}
+
+impl Leader {
+    fn new(server: &str, status: &v1::ReplicaStatus) -> Leader {
+        let membership = status.membership.as_ref().and_then(|stored| stored.membership.as_ref());
+        let configs = membership.map_or(0, |membership| membership.configs.len());
+        let peers = status.peers.iter();
+        Leader {
+            server: server.to_owned(),
+            replica: ReplicaId(status.replica),
+            uid: GroupUid(status.group_uid),
+            changing: configs != 1,
+            last: status.last_log.as_ref().map_or(0, |log_id| log_id.index),
+            matched: peers
+                .map(|p| (ReplicaId(p.replica), p.matched.as_ref().map_or(0, |log_id| log_id.index)))
+                .collect(),
+        }
+    }
+}
+
+fn voters(membership: &v1::Membership) -> BTreeMap<ReplicaId, String> {
+    let ids: BTreeSet<u64> = membership.configs.iter().flat_map(|set| set.replicas.iter().copied()).collect();
+    let members = membership.members.iter().filter(|member| ids.contains(&member.replica));
+    members.map(|member| (ReplicaId(member.replica), member.server.clone())).collect()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    /// Replicas 1, 2, ... on servers `demo-g0-0`, ...; the first leads.
+    pub(in crate::care) fn statuses(voters: &[u64]) -> BTreeMap<String, v1::ReplicaStatus> {
+        let server = |id: &u64| format!("demo-g0-{}", id - 1);
+        let membership = v1::Membership {
+            configs: vec![v1::membership::VoterSet { replicas: voters.to_vec() }],
+            members: voters
+                .iter()
+                .map(|id| v1::membership::Member { replica: *id, server: server(id) })
+                .collect(),
+        };
+        let log_id = |index| Some(v1::LogId { term: 2, replica: 1, index });
+        let stored = v1::StoredMembership { log_id: log_id(1), membership: Some(membership) };
+        let status = |id: &u64| {
+            let leads = *id == voters[0];
+            let peers = voters[1..]
+                .iter()
+                .map(|id| v1::PeerProgress {
+                    replica: *id,
+                    server: server(id),
+                    matched: log_id(10),
+                    silent_ms: 1,
+                })
+                .collect();
+            let state = if leads { v1::ReplicaState::Leader } else { v1::ReplicaState::Follower };
+            let status = v1::ReplicaStatus {
+                group_uid: 7,
+                replica: *id,
+                state: state as i32,
+                ready: true,
+                term: 2,
+                last_log: log_id(10),
+                membership: Some(stored.clone()),
+                peers: if leads { peers } else { Vec::new() },
+                ..v1::ReplicaStatus::default()
+            };
+            (server(id), status)
+        };
+        voters.iter().map(status).collect()
+    }
+
+    #[test]
+    fn the_leader_and_the_voters_are_those_of_the_newest_word() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        // A leader that was deposed and doesn't know yet.
+        let old = statuses.get_mut("demo-g0-2").unwrap();
+        old.state = v1::ReplicaState::Leader as i32;
+        old.term = 1;
+        old.membership.as_mut().unwrap().log_id.as_mut().unwrap().term = 1;
+        old.membership.as_mut().unwrap().membership = Some(v1::Membership::default());
+        let members = Members::from_statuses(&statuses);
+        let leader = members.leader.clone().unwrap();
+        assert_eq!((leader.server.as_str(), leader.last, leader.changing), ("demo-g0-0", 10, false));
+        assert_eq!(leader.matched, [(ReplicaId(2), 10), (ReplicaId(3), 10)].into());
+        assert_eq!(members.voters.len(), 3);
+        assert!(!members.majority_is_lost());
+    }
+
+    #[test]
+    fn a_leader_without_a_quorum_is_none() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        statuses.get_mut("demo-g0-0").unwrap().quorum_lost_ms = 100;
+        assert_eq!(Members::from_statuses(&statuses).leader, None);
+    }
+
+    #[test]
+    fn a_majority_is_lost_when_other_replicas_are_in_its_place() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        let follower = v1::ReplicaState::Follower as i32;
+        statuses.get_mut("demo-g0-0").unwrap().state = follower;
+        // Two that can't be asked may come back.
+        let waits = |id| v1::ReplicaStatus { replica: id, ..v1::ReplicaStatus::default() };
+        let before = statuses.clone();
+        statuses.remove("demo-g0-1");
+        statuses.remove("demo-g0-2");
+        assert!(!Members::from_statuses(&statuses).majority_is_lost());
+        let mut statuses = before;
+        statuses.insert("demo-g0-1".to_owned(), waits(12));
+        assert!(!Members::from_statuses(&statuses).majority_is_lost());
+        statuses.insert("demo-g0-2".to_owned(), waits(13));
+        assert!(Members::from_statuses(&statuses).majority_is_lost());
+    }
+}

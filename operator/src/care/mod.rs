@@ -1,0 +1,186 @@
+//! Care for what runs: pods that must be replaced, groups that get fewer members, volumes
+//! that grow. One careful step at a time:
+//!
+//! 1. `decide::needs_look`: the cache shows that there is something to do (pure)
+//! 2. `look`: read the objects live, and ask the servers
+//! 3. `decide`, `storage`: the next step (pure)
+//! 4. `act`: record the step, and take it
+
+mod act;
+mod decide;
+mod look;
+mod members;
+mod storage;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::jiff::Timestamp;
+use kube::Client;
+use skv_resource::{ShardedKv, ShardedKvSpec};
+use skv_sharding::GroupId;
+
+use self::act::{Actor, Taken};
+pub(crate) use self::decide::Step;
+use self::decide::{Decision, Situation, needs_look};
+use self::look::Look;
+use self::storage::{Growth, growth};
+use crate::build::{ExistingGroup, restart_hash};
+use crate::dereference::{Observed, ObservedGroup};
+use crate::error::Error;
+use crate::names::Names;
+use crate::servers::Servers;
+
+/// What is to be done for a resource, decided before its objects are applied.
+#[derive(Debug, Default)]
+pub(crate) struct Plan {
+    look: Option<Look>,
+    decision: Decision,
+}
+
+/// What is being done, for the status.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct Care {
+    /// What goes on; `None` if there is nothing to do.
+    pub(crate) doing: Option<String>,
+    /// What can't be done.
+    pub(crate) refused: Option<String>,
+    /// Groups whose majority is gone for good.
+    pub(crate) lost: Vec<GroupId>,
+    /// The replacement that was recorded is over.
+    pub(crate) replaced: bool,
+    /// The step that was taken.
+    pub(crate) step: Option<Step>,
+}
+
+/// Looks if there is reason to, and decides. Where it looked, what the cache has of the groups
+/// is replaced. `None`: the resource is another by now.
+pub(crate) async fn plan(
+    client: &Client,
+    servers: &dyn Servers,
+    names: &Names,
+    resource: &ShardedKv,
+    seen: &mut Observed,
+    now: Timestamp,
+) -> Result<Option<Plan>, Error> {
+    let spec = &resource.spec;
+    let hash = restart_hash(spec)?;
+    let status = resource.status.as_ref();
+    let replacing = status.and_then(|status| status.replacing.as_ref());
+    let founded = status.is_some_and(|status| status.cluster.is_some());
+    let grows = |group: &ObservedGroup| growth_of(spec, group) != Growth::Done;
+    let reason = needs_look(spec, &hash, replacing, founded, &seen.groups) || seen.groups.values().any(grows);
+    if !reason || spec.paused {
+        return Ok(Some(Plan::default()));
+    }
+    let Some(look) = look::look(client, servers, names, now).await? else { return Ok(None) };
+    if look.resource.metadata.generation != resource.metadata.generation
+        || look.resource.metadata.uid != resource.metadata.uid
+    {
+        return Ok(None);
+    }
+    seen.groups.clone_from(&look.groups);
+    let situation = Situation {
+        names,
+        spec,
+        restart_hash: &hash,
+        replacing: look.resource.status.as_ref().and_then(|status| status.replacing.as_ref()),
+        groups: &look.groups,
+        members: &look.members,
+        later: &look.later,
+        lost_nodes: &look.lost_nodes,
+        managers_rolled_out: seen.managers_rolled_out,
+    };
+    let decision = situation.decide();
+    Ok(Some(Plan { look: Some(look), decision }))
+}
+
+impl Plan {
+    /// What the groups' StatefulSets are to be built from.
+    pub(crate) fn existing(
+        &self,
+        spec: &ShardedKvSpec,
+        groups: &BTreeMap<GroupId, ObservedGroup>,
+    ) -> BTreeMap<GroupId, ExistingGroup> {
+        let shrink: &BTreeSet<GroupId> = &self.decision.shrink;
+        let existing = |(id, group): (&GroupId, &ObservedGroup)| {
+            let replicas =
+                if shrink.contains(id) { spec.replicas } else { group.replicas().max(spec.replicas) };
+            let keep_claims = matches!(growth_of(spec, group), Growth::Disown | Growth::Recreate);
+            let storage_size = group.set.as_ref().and_then(|set| set.storage_size.clone());
+            (*id, ExistingGroup { replicas, storage_size, keep_claims })
+        };
+        groups.iter().map(existing).collect()
+    }
+
+    /// The resource as it was looked at.
+    pub(crate) fn resource(&self) -> Option<&ShardedKv> {
+        self.look.as_ref().map(|look| &look.resource)
+    }
+
+    /// Takes the next step of each kind. The resource is then as it was recorded.
+    pub(crate) async fn carry_out(
+        self,
+        client: &Client,
+        servers: &dyn Servers,
+        names: &Names,
+        resource: &mut ShardedKv,
+    ) -> Result<Care, Error> {
+        let Some(look) = self.look else { return Ok(Care::default()) };
+        let actor = Actor { client, servers, names };
+        let Decision { step, doing, replaced, lost, .. } = self.decision;
+        let mut care = Care { doing, lost, replaced, ..Care::default() };
+        for (id, group) in &look.groups {
+            care.grow(&actor, resource, *id, group).await?;
+        }
+        if let Some(step) = step {
+            if let Some(pod) = step.replaces() {
+                actor.record(resource, pod).await?;
+                care.replaced = false;
+            }
+            match actor.take(&step).await? {
+                Taken::Done => care.step = Some(step),
+                Taken::NotYet(why) => care.doing = Some(why),
+            }
+        }
+        Ok(care)
+    }
+}
+
+impl Care {
+    /// The next step of growing one group's volumes. One that can't grow keeps nothing else
+    /// from being done.
+    async fn grow(
+        &mut self,
+        actor: &Actor<'_>,
+        resource: &ShardedKv,
+        id: GroupId,
+        group: &ObservedGroup,
+    ) -> Result<(), Error> {
+        let size = &resource.spec.storage.size;
+        let doing = match growth_of(&resource.spec, group) {
+            Growth::Done => return Ok(()),
+            Growth::Ask(claims) => {
+                for claim in &claims {
+                    match actor.grow(claim, size).await {
+                        Err(error) if error.is_refusal() => self.refused = Some(error.to_string()),
+                        asked => asked?,
+                    }
+                }
+                format!("asking the volumes of {id} to grow to {size}")
+            }
+            Growth::Disown => format!("the volumes of {id} grow to {size}"),
+            Growth::Recreate => {
+                if let Some(set) = &group.set {
+                    actor.orphan(&actor.names.group(id), set).await?;
+                }
+                format!("making the StatefulSet of {id} anew for volumes of {size}")
+            }
+        };
+        self.doing.get_or_insert(doing);
+        Ok(())
+    }
+}
+
+fn growth_of(spec: &ShardedKvSpec, group: &ObservedGroup) -> Growth {
+    if spec.storage.memory_only { Growth::Done } else { growth(group, &spec.storage.size) }
+}

@@ -1,0 +1,109 @@
+//! Growing a group's volumes. Pure: what is to be done next.
+//!
+//! Claims are asked to grow one by one. A StatefulSet can't be told of their new size, so that
+//! it is made anew: without its pods, which go on, and not before no claim would go with it.
+
+use skv_resource::Size;
+
+use crate::dereference::ObservedGroup;
+
+/// What comes next.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Growth {
+    /// Everything is as large as it should be.
+    Done,
+    /// These claims must be asked for more.
+    Ask(Vec<String>),
+    /// All claims have been asked; some would still be deleted with the StatefulSet.
+    Disown,
+    /// The StatefulSet is to be deleted without its pods.
+    Recreate,
+}
+
+/// What comes next for a group whose volumes should have this size.
+pub(crate) fn growth(group: &ObservedGroup, wanted: &Size) -> Growth {
+    let small = |claim: &&crate::claims::Claim| claim.is_smaller_than(wanted) && !claim.leaving;
+    // A claim without a volume can't grow; it is asked when it has one.
+    let names: Vec<String> = group
+        .claims
+        .iter()
+        .filter(small)
+        .filter(|claim| claim.bound)
+        .map(|claim| claim.name.clone())
+        .collect();
+    if !names.is_empty() {
+        return Growth::Ask(names);
+    }
+    let made = group.set.as_ref().filter(|set| !set.leaving);
+    let Some(set) = made else { return Growth::Done };
+    let size = set.storage_size.as_ref().and_then(|size| size.parse::<Size>().ok());
+    if size.is_none_or(|size| size.bytes() >= wanted.bytes()) {
+        return Growth::Done;
+    }
+    if !set.keeps_claims || group.claims.iter().any(|claim| claim.owned) {
+        return Growth::Disown;
+    }
+    Growth::Recreate
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::claims::Claim;
+    use crate::dereference::ObservedSet;
+
+    fn group(claims: &[&str], set: &str) -> ObservedGroup {
+        let claim = |size: &&str| Claim {
+            name: format!("data-{size}"),
+            size: size.parse().ok(),
+            bound: true,
+            owned: false,
+            leaving: false,
+        };
+        let set =
+            ObservedSet { storage_size: Some(set.to_owned()), keeps_claims: true, ..ObservedSet::default() };
+        ObservedGroup {
+            set: Some(set),
+            claims: claims.iter().map(claim).collect(),
+            ..ObservedGroup::default()
+        }
+    }
+
+    fn wanted() -> Size {
+        "2Gi".parse().unwrap()
+    }
+
+    #[test]
+    fn claims_grow_first_and_then_the_statefulset_is_made_anew() {
+        let ask = Growth::Ask(vec!["data-1Gi".to_owned()]);
+        assert_eq!(growth(&group(&["1Gi", "2Gi"], "1Gi"), &wanted()), ask);
+        assert_eq!(growth(&group(&["2Gi", "2Gi"], "1Gi"), &wanted()), Growth::Recreate);
+        assert_eq!(growth(&group(&["2Gi", "2048Mi"], "2Gi"), &wanted()), Growth::Done);
+        assert_eq!(growth(&group(&["3Gi"], "2Gi"), &wanted()), Growth::Done, "somebody wanted more");
+    }
+
+    #[test]
+    fn a_statefulset_is_not_deleted_while_a_claim_would_go_with_it() {
+        let mut group = group(&["2Gi"], "1Gi");
+        group.claims[0].owned = true;
+        assert_eq!(growth(&group, &wanted()), Growth::Disown);
+        group.claims[0].owned = false;
+        group.set.as_mut().unwrap().keeps_claims = false;
+        assert_eq!(growth(&group, &wanted()), Growth::Disown);
+    }
+
+    #[test]
+    fn a_claim_without_a_volume_is_asked_when_it_has_one() {
+        let mut group = group(&["1Gi"], "2Gi");
+        group.claims[0].bound = false;
+        assert_eq!(growth(&group, &wanted()), Growth::Done);
+        group.claims[0].bound = true;
+        assert_eq!(growth(&group, &wanted()), Growth::Ask(vec!["data-1Gi".to_owned()]));
+    }
+
+    #[test]
+    fn nothing_grows_without_a_volume() {
+        let group = ObservedGroup { set: Some(ObservedSet::default()), ..ObservedGroup::default() };
+        assert_eq!(growth(&group, &wanted()), Growth::Done);
+    }
+}

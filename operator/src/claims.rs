@@ -1,0 +1,46 @@
+//! What a claim says of the volume behind it.
+
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::ResourceExt as _;
+use skv_resource::Size;
+use skv_sharding::GroupId;
+
+use crate::names::GROUP_LABEL;
+
+/// The claim of one server.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Claim {
+    /// Its name.
+    pub(crate) name: String,
+    /// How large a volume it asks for, if that can be read.
+    pub(crate) size: Option<Size>,
+    /// It has a volume.
+    pub(crate) bound: bool,
+    /// It is deleted with its StatefulSet, or with its pod.
+    pub(crate) owned: bool,
+    /// It is being deleted.
+    pub(crate) leaving: bool,
+}
+
+impl Claim {
+    /// The group and the claim, if it is a server's.
+    pub(crate) fn parse(claim: &PersistentVolumeClaim) -> Option<(GroupId, Claim)> {
+        let group = claim.labels().get(GROUP_LABEL)?.parse().ok()?;
+        let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
+        let size = requests.and_then(|requests| requests.get("storage")?.0.parse().ok());
+        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
+        let seen = Claim {
+            name: claim.name_any(),
+            size,
+            bound: phase == Some("Bound"),
+            owned: !claim.owner_references().is_empty(),
+            leaving: claim.metadata.deletion_timestamp.is_some(),
+        };
+        Some((group, seen))
+    }
+
+    /// Whether it asks for less than this.
+    pub(crate) fn is_smaller_than(&self, wanted: &Size) -> bool {
+        self.size.as_ref().is_none_or(|size| size.bytes() < wanted.bytes())
+    }
+}

@@ -1,0 +1,198 @@
+//! What a pod says of the server in it.
+
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
+use kube::ResourceExt as _;
+use skv_sharding::GroupId;
+
+use crate::names::{GROUP_LABEL, PEER_PORT, RESTART_HASH_ANNOTATION};
+
+/// A server that runs for so long and isn't ready won't be by itself.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+
+/// A server's pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ServerPod {
+    /// Its name, which is the server's.
+    pub(crate) name: String,
+    /// Tells it from others of that name.
+    pub(crate) uid: String,
+    /// Its place in its StatefulSet.
+    pub(crate) ordinal: u32,
+    /// What it was made for: see [`crate::build::restart_hash`].
+    pub(crate) restart_hash: String,
+    /// Where its node is, once it has one.
+    pub(crate) node: Option<String>,
+    /// Where its server is asked, once it has an address.
+    pub(crate) peer_address: Option<String>,
+    /// How it is.
+    pub(crate) state: PodState,
+}
+
+/// How a pod is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum PodState {
+    /// Its server serves.
+    Ready,
+    /// Its server is about to, as far as is known.
+    Starting,
+    /// It won't come up by itself, for this reason.
+    Stuck(String),
+    /// It is being deleted.
+    Leaving,
+}
+
+impl ServerPod {
+    /// The group and the pod, if it is a server's.
+    pub(crate) fn parse(pod: &Pod, now: Timestamp) -> Option<(GroupId, ServerPod)> {
+        let group = pod.labels().get(GROUP_LABEL)?.parse().ok()?;
+        let name = pod.name_any();
+        let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
+        let server = ServerPod {
+            uid: pod.uid()?,
+            ordinal,
+            restart_hash: pod.annotations().get(RESTART_HASH_ANNOTATION).cloned().unwrap_or_default(),
+            node: pod.spec.as_ref().and_then(|spec| spec.node_name.clone()),
+            peer_address: peer_address(pod),
+            state: state(pod, now),
+            name,
+        };
+        Some((group, server))
+    }
+
+    pub(crate) fn is_ready(&self) -> bool {
+        self.state == PodState::Ready
+    }
+}
+
+fn peer_address(pod: &Pod) -> Option<String> {
+    let ip = pod.status.as_ref()?.pod_ip.as_deref()?;
+    let ports = pod.spec.as_ref()?.containers.iter().flat_map(|container| container.ports.iter().flatten());
+    let port = { ports }.find(|port| port.name.as_deref() == Some(PEER_PORT))?.container_port;
+    // The address of IPv6 has colons of its own.
+    Some(if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") })
+}
+
+fn state(pod: &Pod, now: Timestamp) -> PodState {
+    if pod.metadata.deletion_timestamp.is_some() {
+        return PodState::Leaving;
+    }
+    if condition(pod, "Ready", "True").is_some() {
+        return PodState::Ready;
+    }
+    if let Some(problem) = problem(pod) {
+        return PodState::Stuck(problem);
+    }
+    let runs_since = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
+    let runs_since = { runs_since }.find_map(|c| c.state.as_ref()?.running.as_ref()?.started_at.clone());
+    match runs_since {
+        Some(since) if now.duration_since(since.0) > PATIENCE => {
+            PodState::Stuck("runs for more than two minutes and isn't ready".to_owned())
+        }
+        _ => PodState::Starting,
+    }
+}
+
+/// What keeps a pod from running, if it isn't just about to.
+pub(crate) fn problem(pod: &Pod) -> Option<String> {
+    if let Some((reason, message)) = condition(pod, "PodScheduled", "False") {
+        return Some(explained(reason, message));
+    }
+    pod.status.as_ref()?.container_statuses.iter().flatten().find_map(waiting)
+}
+
+fn condition<'a>(pod: &'a Pod, type_: &str, status: &str) -> Option<(Option<&'a str>, Option<&'a str>)> {
+    let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let found = conditions.find(|condition| condition.type_ == type_ && condition.status == status)?;
+    Some((found.reason.as_deref(), found.message.as_deref()))
+}
+
+fn waiting(container: &ContainerStatus) -> Option<String> {
+    let waiting = container.state.as_ref()?.waiting.as_ref()?;
+    match waiting.reason.as_deref() {
+        None | Some("ContainerCreating" | "PodInitializing") => None,
+        reason => Some(explained(reason, waiting.message.as_deref())),
+    }
+}
+
+fn explained(reason: Option<&str>, message: Option<&str>) -> String {
+    match (reason, message) {
+        (Some(reason), Some(message)) => format!("{reason}: {message}"),
+        (reason, message) => reason.or(message).unwrap_or("not running").to_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn parsed(change: impl FnOnce(&mut Value)) -> ServerPod {
+        let mut pod = json!({
+            "metadata": {
+                "name": "demo-g1-2", "uid": "u", "labels": { GROUP_LABEL: "g1" },
+                "annotations": { RESTART_HASH_ANNOTATION: "h" },
+            },
+            "spec": {
+                "nodeName": "node1",
+                "containers": [{ "name": "kvserver", "ports": [
+                    { "name": "client", "containerPort": 7000 }, { "name": PEER_PORT, "containerPort": 7001 },
+                ] }],
+            },
+            "status": { "podIP": "10.0.0.7", "conditions": [{ "type": "Ready", "status": "False" }] },
+        });
+        change(&mut pod);
+        let pod: Pod = serde_json::from_value(pod).unwrap();
+        let now = "2026-01-01T00:10:00Z".parse().unwrap();
+        let (group, server) = ServerPod::parse(&pod, now).unwrap();
+        assert_eq!(group, GroupId(1));
+        server
+    }
+
+    fn container(state: Value) -> impl FnOnce(&mut Value) {
+        move |pod| {
+            pod["status"]["containerStatuses"] = json!([{
+                "name": "kvserver", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+            }]);
+        }
+    }
+
+    #[test]
+    fn a_pod_names_its_server_and_where_it_is_asked() {
+        let pod = parsed(|_| ());
+        assert_eq!((pod.name.as_str(), pod.ordinal, pod.restart_hash.as_str()), ("demo-g1-2", 2, "h"));
+        assert_eq!(pod.peer_address.as_deref(), Some("10.0.0.7:7001"));
+        let pod = parsed(|pod| pod["status"]["podIP"] = json!("fd00::7"));
+        assert_eq!(pod.peer_address.as_deref(), Some("[fd00::7]:7001"));
+    }
+
+    #[test]
+    fn what_merely_starts_is_told_from_what_never_will() {
+        assert_eq!(parsed(|_| ()).state, PodState::Starting);
+        let creating = container(json!({ "waiting": { "reason": "ContainerCreating" } }));
+        assert_eq!(parsed(creating).state, PodState::Starting);
+        let lately = container(json!({ "running": { "startedAt": "2026-01-01T00:09:00Z" } }));
+        assert_eq!(parsed(lately).state, PodState::Starting);
+        let long = container(json!({ "running": { "startedAt": "2026-01-01T00:07:00Z" } }));
+        assert!(matches!(parsed(long).state, PodState::Stuck(_)));
+        let no_image = container(json!({ "waiting": { "reason": "ErrImagePull", "message": "no" } }));
+        assert_eq!(parsed(no_image).state, PodState::Stuck("ErrImagePull: no".to_owned()));
+        let unscheduled = |pod: &mut Value| {
+            pod["status"]["conditions"] =
+                json!([{ "type": "PodScheduled", "status": "False", "reason": "full" }]);
+        };
+        assert_eq!(parsed(unscheduled).state, PodState::Stuck("full".to_owned()));
+    }
+
+    #[test]
+    fn a_pod_that_is_deleted_serves_no_more_even_if_it_is_ready() {
+        let ready = |pod: &mut Value| pod["status"]["conditions"][0]["status"] = json!("True");
+        assert_eq!(parsed(ready).state, PodState::Ready);
+        let leaving = |pod: &mut Value| {
+            ready(pod);
+            pod["metadata"]["deletionTimestamp"] = json!("2026-01-01T00:00:00Z");
+        };
+        assert_eq!(parsed(leaving).state, PodState::Leaving);
+    }
+}

@@ -1,0 +1,123 @@
+//! Asking shard managers and servers, and telling servers what to do.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use skv_proto::v1;
+use skv_proto::v1::admin_client::AdminClient;
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_sharding::{GroupId, GroupUid, ReplicaId};
+use tonic::transport::{Channel, Endpoint};
+
+/// Who doesn't answer must not hold up other resources.
+const PATIENCE: Duration = Duration::from_secs(2);
+/// A hand-over waits for a voter that has the whole log, and for its election.
+const HAND_OVER: Duration = Duration::from_secs(5);
+/// A change of members commits two entries.
+const CHANGE_OF_MEMBERS: Duration = Duration::from_secs(10);
+
+/// What a shard manager says: the map of now, and the newest configuration, which it is on
+/// the way to.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub(crate) struct Assignment {
+    pub(crate) map: v1::ShardMap,
+    pub(crate) configuration: v1::Configuration,
+}
+
+/// The processes of resources, by address.
+pub(crate) trait Servers: Send + Sync {
+    /// What the shard manager at `HOST:PORT` says; `None` if it has no map or can't be asked.
+    fn assignment<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<Assignment>>;
+
+    /// What the server at this peer address says of itself; `None` if it can't be asked.
+    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>>;
+
+    /// Has the leader at this peer address hand over, to whom it chooses or to one voter.
+    /// Answers once another leader was seen.
+    fn hand_over<'a>(
+        &'a self,
+        address: &'a str,
+        group: GroupId,
+        to: Option<ReplicaId>,
+    ) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Has the leader at this peer address take a replica out of its group.
+    fn remove_replica<'a>(
+        &'a self,
+        address: &'a str,
+        group: GroupId,
+        uid: GroupUid,
+        replica: ReplicaId,
+    ) -> BoxFuture<'a, Result<(), String>>;
+}
+
+/// Over the network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Network;
+
+impl Servers for Network {
+    fn assignment<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<Assignment>> {
+        Box::pin(async move {
+            let asked = async {
+                let mut manager = ShardManagerClient::new(connect(address, PATIENCE).await?);
+                let map = manager.get_shard_map(v1::GetShardMapRequest {}).await?.into_inner();
+                let newest = v1::QueryRequest { number: None };
+                anyhow::Ok(Assignment { map, configuration: manager.query(newest).await?.into_inner() })
+            };
+            told(address, asked.await)
+        })
+    }
+
+    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>> {
+        Box::pin(async move {
+            let asked = async {
+                let mut admin = AdminClient::new(connect(address, PATIENCE).await?);
+                anyhow::Ok(admin.status(v1::StatusRequest {}).await?.into_inner())
+            };
+            told(address, asked.await)
+        })
+    }
+
+    fn hand_over<'a>(
+        &'a self,
+        address: &'a str,
+        group: GroupId,
+        to: Option<ReplicaId>,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let request = v1::TransferLeaderRequest { group: group.0, to: to.map_or(0, |to| to.0) };
+            let mut admin = admin(address, HAND_OVER).await?;
+            admin.transfer_leader(request).await.map_err(|status| status.message().to_owned())?;
+            Ok(())
+        })
+    }
+
+    fn remove_replica<'a>(
+        &'a self,
+        address: &'a str,
+        group: GroupId,
+        uid: GroupUid,
+        replica: ReplicaId,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let request = v1::RemoveReplicaRequest { group: group.0, group_uid: uid.0, replica: replica.0 };
+            let mut admin = admin(address, CHANGE_OF_MEMBERS).await?;
+            admin.remove_replica(request).await.map_err(|status| status.message().to_owned())?;
+            Ok(())
+        })
+    }
+}
+
+async fn connect(address: &str, patience: Duration) -> anyhow::Result<Channel> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
+    Ok(endpoint.connect_timeout(PATIENCE).timeout(patience).connect().await?)
+}
+
+async fn admin(address: &str, patience: Duration) -> Result<AdminClient<Channel>, String> {
+    let channel = connect(address, patience).await.map_err(|error| format!("{address}: {error}"))?;
+    Ok(AdminClient::new(channel))
+}
+
+fn told<T>(address: &str, answer: anyhow::Result<T>) -> Option<T> {
+    answer.inspect_err(|error| tracing::debug!(address, %error, "no answer")).ok()
+}

@@ -1,0 +1,78 @@
+//! Nodes: drained, cut off, and back.
+
+use std::env;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1;
+use kube::Api;
+use tokio::process::Command;
+
+use crate::{Namespace, eventually_within};
+
+/// Far more than Kubernetes takes to give a node up, or to take it back.
+const NOTICED: Duration = Duration::from_mins(4);
+
+/// One node of the cluster.
+pub struct Node {
+    namespace: Namespace,
+    /// Its name.
+    pub name: String,
+}
+
+impl Node {
+    /// A node of the cluster that a test's namespace is in.
+    pub fn new(namespace: &Namespace, name: &str) -> Node {
+        Node { namespace: namespace.clone(), name: name.to_owned() }
+    }
+
+    /// Evicts all its pods, and lets none come.
+    pub async fn drain(&self) {
+        let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"];
+        let drained = self.namespace.kubectl(&[&["drain", &self.name], &flags[..]].concat()).await;
+        assert!(drained.succeeded, "{drained:?}");
+    }
+
+    /// Lets pods come again.
+    pub async fn uncordon(&self) {
+        let uncordoned = self.namespace.kubectl(&["uncordon", &self.name]).await;
+        assert!(uncordoned.succeeded, "{uncordoned:?}");
+    }
+
+    /// Whether nodes can be cut off here: in clusters that this machine consists of.
+    pub fn can_be_cut() -> bool {
+        env::var_os("SKV_E2E_XTASK").is_some()
+    }
+
+    /// Takes it off the network. Returns when the cluster has noticed.
+    pub async fn cut(&self) {
+        self.link("down").await;
+        self.await_ready(false).await;
+    }
+
+    /// Brings it back. Returns when the cluster has noticed.
+    pub async fn join(&self) {
+        self.link("up").await;
+        self.await_ready(true).await;
+    }
+
+    async fn link(&self, state: &str) {
+        let variable = |name| env::var(name).expect("nodes can be cut off");
+        let number = self.name.trim_start_matches(|letter: char| !letter.is_ascii_digit());
+        let mut command = Command::new(variable("SKV_E2E_XTASK"));
+        command.args(["kube", "in", "--index", &variable("SKV_E2E_INDEX")]);
+        command.args(["ip", "link", "set", &format!("port{number}"), state]);
+        let status = command.status().await.expect("a cluster's network can be changed");
+        assert!(status.success(), "{command:?}: {status}");
+    }
+
+    async fn await_ready(&self, ready: bool) {
+        let nodes: Api<v1::Node> = Api::all(self.namespace.cluster.client.clone());
+        let what = format!("{} is {}", self.name, if ready { "ready" } else { "given up" });
+        eventually_within(NOTICED, &what, || async {
+            let conditions = nodes.get(&self.name).await.ok()?.status?.conditions?;
+            let found = conditions.iter().find(|condition| condition.type_ == "Ready")?;
+            ((found.status == "True") == ready).then_some(())
+        })
+        .await;
+    }
+}

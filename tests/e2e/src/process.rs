@@ -1,0 +1,34 @@
+//! Processes of pods, seen from outside of them. Works where the nodes run on this machine.
+
+use std::fs;
+
+use rustix::process::{Pid, Signal, kill_process};
+
+/// Kills every server in a pod at once, as a crash would. Panics if it has none here.
+pub fn kill_processes_of(pod_uid: &str) {
+    let killed = processes(pod_uid, "kvserver").into_iter().filter_map(Pid::from_raw);
+    let killed = killed.filter(|pid| kill_process(*pid, Signal::KILL).is_ok());
+    assert!(killed.count() > 0, "no process of pod {pod_uid} is on this machine");
+}
+
+/// How many bytes of memory a program of a pod has; `None` if it isn't on this machine.
+pub fn memory_of(pod_uid: &str, program: &str) -> Option<u64> {
+    let pid = processes(pod_uid, program).into_iter().next()?;
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
+    let kibibytes: u64 = resident.trim().trim_end_matches("kB").trim().parse().ok()?;
+    Some(kibibytes << 10)
+}
+
+fn processes(pod_uid: &str, program: &str) -> Vec<i32> {
+    // Drivers of control groups write it in either way.
+    let names = [format!("pod{pod_uid}"), format!("pod{}", pod_uid.replace('-', "_"))];
+    let processes = fs::read_dir("/proc").expect("this machine has processes");
+    let pids = processes.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<i32>().ok());
+    let of_pod = pids.filter(|pid| {
+        let groups = fs::read_to_string(format!("/proc/{pid}/cgroup")).unwrap_or_default();
+        let name = fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default();
+        names.iter().any(|name| groups.contains(name)) && name.trim() == program
+    });
+    of_pod.collect()
+}

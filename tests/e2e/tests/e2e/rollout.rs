@@ -1,0 +1,78 @@
+//! A rolling update under load.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::Pod;
+use serde_json::json;
+use skv_e2e::{Load, Store, assert_linearizable, assert_none_failed, in_namespace, install_operator};
+use tokio::time::sleep;
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn an_update_takes_one_server_of_a_group_at_a_time_and_the_leader_last() {
+    in_namespace("rollout", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let store = Store::create(&namespace, json!({ "groups": 2 })).await;
+        let load = Load::start(&store, 4, 4);
+        load.recorder.more_acknowledged(50).await;
+        let watch = Watch::start(&store);
+
+        let (leader, before) = (store.leader(0).await, uids(&store.pods(0).await));
+        store.change(json!({ "server": { "resources": { "requests": { "memory": "48Mi" } } } })).await;
+        store.complete().await;
+        let after = store.pods(0).await;
+        assert!(uids(&after).iter().all(|(name, uid)| before[name] != *uid), "every pod was replaced");
+        let newest = after.values().max_by_key(|pod| pod.metadata.creation_timestamp.clone()).expect("pods");
+        assert_eq!(newest.metadata.name.as_ref(), Some(&leader), "the leader went last");
+        load.recorder.more_acknowledged(50).await;
+
+        let image = &namespace.cluster.next_image;
+        store.change(json!({ "image": { "name": image } })).await;
+        let resource = store.complete().await;
+        assert_eq!(resource["status"]["version"], image.rsplit_once(':').expect("a tag").1);
+        for group in [0, 1] {
+            for (name, pod) in store.pods(group).await {
+                let runs = pod.spec.expect("a pod has a spec").containers[0].image.clone();
+                assert_eq!(runs.as_ref(), Some(image), "{name}");
+            }
+        }
+        assert_eq!(watch.most_away(), 1, "one server is away at a time, over all groups");
+        let events = load.finish(&store).await;
+        assert_none_failed(&events);
+        assert_linearizable(&events);
+    })
+    .await;
+}
+
+fn uids(pods: &BTreeMap<String, Pod>) -> BTreeMap<String, String> {
+    pods.iter().map(|(name, pod)| (name.clone(), pod.metadata.uid.clone().unwrap_or_default())).collect()
+}
+
+/// Looks all the time how many servers are away.
+struct Watch {
+    most: Arc<AtomicUsize>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Watch {
+    fn start(store: &Store) -> Watch {
+        let (store, most) = (store.clone(), Arc::new(AtomicUsize::new(0)));
+        let seen = Arc::clone(&most);
+        let task = tokio::spawn(async move {
+            loop {
+                let ready = store.namespace.ready_pods_now(&store.servers_label()).await.len();
+                seen.fetch_max(6_usize.saturating_sub(ready), Ordering::Relaxed);
+                sleep(Duration::from_millis(100)).await;
+            }
+        });
+        Watch { most, task }
+    }
+
+    fn most_away(self) -> usize {
+        self.task.abort();
+        self.most.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,76 @@
+//! An operator that has nothing to do does nothing: counted at the API server.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use serde_json::json;
+use skv_e2e::{Namespace, Store, in_namespace, install_operator};
+use tokio::time::sleep;
+
+/// For how long nothing may happen. The only time that a test lets pass: it is what is tested.
+const QUIET: Duration = Duration::from_mins(1);
+
+/// All that an operator could write, but its Lease.
+const OURS: [&str; 13] = [
+    "shardedkvs",
+    "shardmaps",
+    "serviceaccounts",
+    "roles",
+    "rolebindings",
+    "services",
+    "networkpolicies",
+    "poddisruptionbudgets",
+    "deployments",
+    "statefulsets",
+    "pods",
+    "persistentvolumeclaims",
+    "events",
+];
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn in_a_steady_state_nothing_is_written_and_little_read() {
+    in_namespace("steady", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let store = Store::create(&namespace, json!({ "groups": 1 })).await;
+        // Readiness, addresses and leaders settle after the last pod has come.
+        sleep(Duration::from_secs(10)).await;
+        store.complete().await;
+        let before = requests(&namespace).await;
+        sleep(QUIET).await;
+        let after = requests(&namespace).await;
+        let mut reads = 0;
+        for ((verb, resource), count) in &after {
+            let more = count - before.get(&(verb.clone(), resource.clone())).copied().unwrap_or(0);
+            match verb.as_str() {
+                "GET" | "LIST" if resource.starts_with("shardedkvs") || resource.starts_with("shardmaps") => {
+                    reads += more;
+                }
+                "GET" | "LIST" | "WATCH" | "CONNECT" => {}
+                _ => assert_eq!(more, 0, "{verb} {resource}"),
+            }
+        }
+        // The store's own shard managers look at their record now and then.
+        assert!(reads <= 90, "{reads} reads of our resources in {QUIET:?}");
+    })
+    .await;
+}
+
+/// How many requests there have been, by verb and resource, of those that are ours.
+pub(crate) async fn requests(namespace: &Namespace) -> BTreeMap<(String, String), u64> {
+    let metrics = namespace.kubectl(&["get", "--raw", "/metrics"]).await.stdout;
+    assert!(!metrics.is_empty(), "the API server tells its metrics");
+    let mut counts = BTreeMap::new();
+    for line in metrics.lines().filter(|line| line.starts_with("apiserver_request_total{")) {
+        let label = |name: &str| {
+            let (_, rest) = line.split_once(&format!("{name}=\""))?;
+            Some(rest.split_once('"')?.0.to_owned())
+        };
+        let (Some(verb), Some(resource)) = (label("verb"), label("resource")) else { continue };
+        let count = line.rsplit(' ').next().and_then(|count| count.parse::<u64>().ok()).unwrap_or(0);
+        if OURS.contains(&resource.as_str()) {
+            *counts.entry((verb, resource)).or_insert(0) += count;
+        }
+    }
+    counts
+}

@@ -1,0 +1,83 @@
+//! Volumes that are lost, and volumes that grow.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+use skv_e2e::{
+    Load, Namespace, Store, assert_linearizable, assert_none_failed, eventually, in_namespace,
+    install_operator,
+};
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn a_lost_volume_makes_a_new_replica_and_loses_no_data() {
+    in_namespace("lost-volume", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let store = Store::create(&namespace, json!({ "groups": 1 })).await;
+        let load = Load::start(&store, 4, 4);
+        load.recorder.more_acknowledged(50).await;
+        // Pod 0 has no privilege.
+        for ordinal in [1, 0] {
+            let server = store.server(0, ordinal);
+            let before = replica(&store, &server).await;
+            let claims = namespace.api::<PersistentVolumeClaim>();
+            claims
+                .delete(&format!("data-{server}"), &DeleteParams::default())
+                .await
+                .expect("a claim can be deleted");
+            namespace.replace_pod(&server).await;
+            eventually(&format!("{server} is a new replica"), || async {
+                (replica(&store, &server).await != before).then_some(())
+            })
+            .await;
+            load.recorder.more_acknowledged(50).await;
+        }
+        let events = load.finish(&store).await;
+        assert_none_failed(&events);
+        assert_linearizable(&events);
+    })
+    .await;
+}
+
+/// The id of the replica on a server.
+async fn replica(store: &Store, server: &str) -> Value {
+    eventually(&format!("{server} is a member"), || async {
+        let status: Value = serde_json::from_str(&store.skv(&["status", "-o", "json"]).await.stdout).ok()?;
+        let replicas = status["groups"][0]["replicas"].as_array()?;
+        Some(replicas.iter().find(|replica| replica["server"] == server)?["id"].clone())
+    })
+    .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn volumes_are_asked_to_grow_and_no_pod_is_replaced() {
+    in_namespace("growth", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let spec = json!({ "groups": 1, "storage": { "size": "256Mi", "whenDeleted": "Delete" } });
+        let store = Store::create(&namespace, spec).await;
+        let pods: Vec<_> = store.pods(0).await.into_values().map(|pod| pod.metadata.uid).collect();
+        store.change(json!({ "storage": { "size": "512Mi" } })).await;
+        let resource = eventually("the StatefulSet makes larger claims", || async {
+            let sets = namespace.api::<StatefulSet>();
+            let set = serde_json::to_value(sets.get_opt("kv-g0").await.ok()??).ok()?;
+            let claim = &set["spec"]["volumeClaimTemplates"][0]["spec"];
+            (claim["resources"]["requests"]["storage"] == "512Mi").then_some(set)
+        })
+        .await;
+        assert_eq!(resource["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"], "Delete");
+        store.complete().await;
+        assert_eq!(sizes(&namespace).await, ["512Mi"; 3]);
+        let after: Vec<_> = store.pods(0).await.into_values().map(|pod| pod.metadata.uid).collect();
+        assert_eq!(pods, after);
+    })
+    .await;
+}
+
+async fn sizes(namespace: &Namespace) -> Vec<String> {
+    let claims = namespace.api::<PersistentVolumeClaim>().list(&ListParams::default()).await;
+    let size =
+        |claim: PersistentVolumeClaim| Some(claim.spec?.resources?.requests?.get("storage")?.0.clone());
+    claims.expect("claims can be listed").items.into_iter().filter_map(size).collect()
+}
