@@ -16,6 +16,8 @@ pub(crate) const GROUP_LABEL: &str = "shardedkv.io/group";
 
 /// The annotation of pods that holds what they were made for: see `build::restart`.
 pub(crate) const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
+/// The name of a server's volume, with which the name of its claim begins.
+pub(crate) const DATA: &str = "data";
 /// The name of the port by which servers, and the operator, reach a server.
 pub(crate) const PEER_PORT: &str = "peer";
 

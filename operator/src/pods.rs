@@ -1,5 +1,7 @@
 //! What a pod says of the server in it.
 
+use std::net::SocketAddr;
+
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
@@ -69,8 +71,7 @@ fn peer_address(pod: &Pod) -> Option<String> {
     let ip = pod.status.as_ref()?.pod_ip.as_deref()?;
     let ports = pod.spec.as_ref()?.containers.iter().flat_map(|container| container.ports.iter().flatten());
     let port = { ports }.find(|port| port.name.as_deref() == Some(PEER_PORT))?.container_port;
-    // The address of IPv6 has colons of its own.
-    Some(if ip.contains(':') { format!("[{ip}]:{port}") } else { format!("{ip}:{port}") })
+    Some(SocketAddr::new(ip.parse().ok()?, port.try_into().ok()?).to_string())
 }
 
 fn state(pod: &Pod, now: Timestamp) -> PodState {

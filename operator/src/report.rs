@@ -15,6 +15,15 @@ use crate::names::Names;
 use crate::reconcile::now;
 use crate::status;
 
+/// Writes the status of a resource; answers the resource as it is then. A write against a
+/// version that has changed meanwhile is refused by the API server.
+pub(crate) async fn write_status(client: &Client, resource: &ShardedKv) -> Result<ShardedKv, Error> {
+    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
+    let api: Api<ShardedKv> = Api::namespaced(client.clone(), &namespace);
+    let written = api.replace_status(&name, &PostParams::default(), resource).await;
+    written.map_err(|source| Error::api("write the status of", &format!("ShardedKV {name}"), source))
+}
+
 /// Writes statuses and Events.
 pub(crate) struct Reporter {
     pub(crate) client: Client,
@@ -22,8 +31,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Writes the status if it isn't what the resource has. A write against a resource that
-    /// changed meanwhile is refused by the API server.
+    /// Writes the status if it isn't what the resource has.
     pub(crate) async fn report(&self, resource: &ShardedKv, new: ShardedKvStatus) -> Result<bool, Error> {
         let old = resource.status.clone().unwrap_or_default();
         if resource.status.as_ref() == Some(&new) {
@@ -32,12 +40,7 @@ impl Reporter {
         let events = status::events(&old.conditions, &new.conditions);
         let mut changed = resource.clone();
         changed.status = Some(new);
-        let namespace = resource.namespace().unwrap_or_default();
-        let api: Api<ShardedKv> = Api::namespaced(self.client.clone(), &namespace);
-        let name = resource.name_any();
-        api.replace_status(&name, &PostParams::default(), &changed)
-            .await
-            .map_err(|source| Error::api("write the status of", &format!("ShardedKV {name}"), source))?;
+        write_status(&self.client, &changed).await?;
         for event in events {
             self.publish(&event, &resource.object_ref(&())).await;
         }

@@ -5,6 +5,7 @@
 //! talks to anybody: [`parse`] reads a manifest, [`validate`] judges one, [`definitions`]
 //! tells an API server.
 
+mod command_line;
 mod crd;
 mod founded;
 mod manifest;
@@ -13,6 +14,7 @@ mod spec;
 mod status;
 mod validate;
 
+pub use command_line::CommandLine;
 pub use crd::definitions;
 pub use founded::Founded;
 pub use manifest::{API_VERSION, KIND, Manifest, ManifestError, Metadata, parse};

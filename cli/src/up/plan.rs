@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use skv_resource::{Manifest, ShardedKvSpec};
+use skv_resource::{CommandLine, Manifest, ShardedKvSpec};
 
 use super::binaries::Binaries;
 use super::data_dir::{log_file, member_dir};
@@ -26,7 +26,6 @@ pub(super) fn launch(
     processors: u32,
 ) -> Launch {
     let mut line = CommandLine::default();
-    line.option("--log-format", resource.spec.server.log_format.name());
     line.option("--http-listen", member.http_address());
     let data_dir = member_dir(dir, member);
     let program = match &member.role {
@@ -40,21 +39,13 @@ pub(super) fn launch(
             &binaries.server
         }
     };
-    Launch { program: program.clone(), arguments: line.0, log: log_file(dir, &member.name) }
+    Launch { program: program.clone(), arguments: line.into_arguments(), log: log_file(dir, &member.name) }
 }
 
 fn manager_arguments(line: &mut CommandLine, resource: &Manifest, member: &Member, data_dir: &Path) {
-    let spec = &resource.spec;
     line.option("--listen", member.client_address());
     line.option("--data-dir", data_dir.display());
-    line.option("--groups", spec.groups);
-    line.option("--replicas", spec.replicas);
-    line.option("--shards", spec.shards);
-    line.option("--hash", spec.hash);
-    line.option("--max-key-bytes", spec.limits.max_key_bytes);
-    line.option("--max-value-bytes", spec.limits.max_value_bytes);
-    line.option("--max-sessions-per-shard", spec.limits.max_sessions_per_shard);
-    line.option("--session-ttl-ms", spec.limits.session_ttl_seconds * 1000);
+    line.shard_manager(&resource.spec);
 }
 
 fn server_arguments(
@@ -76,17 +67,8 @@ fn server_arguments(
     }
     line.option("--peers", peers(record, member));
     line.option("--worker-threads", worker_threads(spec, processors));
-    if spec.server.log_operations {
-        line.flag("--log-operations");
-    }
-    line.option("--heartbeat-ms", spec.tuning.heartbeat_ms);
-    line.option("--election-timeout-ms", spec.tuning.election_timeout_ms);
-    line.option("--snapshot-log-bytes", spec.tuning.snapshot_log_bytes);
-    if spec.storage.memory_only {
-        line.flag("--memory-only");
-    } else {
-        line.option("--data-dir", data_dir.display());
-    }
+    line.server(spec);
+    line.data(&spec.storage, data_dir.display());
 }
 
 /// The servers of a group share this machine's processors: threads beyond them would only
@@ -105,19 +87,6 @@ fn peers(record: &Record, member: &Member) -> String {
         }
     });
     peers.collect::<Vec<_>>().join(",")
-}
-
-#[derive(Default)]
-struct CommandLine(Vec<String>);
-
-impl CommandLine {
-    fn option(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.0.push(format!("{name}={value}"));
-    }
-
-    fn flag(&mut self, name: &str) {
-        self.0.push(name.to_owned());
-    }
 }
 
 #[cfg(test)]

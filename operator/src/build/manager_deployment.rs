@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
+use skv_resource::CommandLine;
 
 use super::Input;
-use super::pod::{CommandLine, container, pod_metadata, pod_spec};
+use super::pod::{container, listen, pod_metadata, pod_spec};
 use crate::names::{Component, selector};
 
 pub(super) fn manager_deployment(input: &Input) -> Deployment {
@@ -40,16 +41,8 @@ fn arguments(input: &Input) -> CommandLine {
     let (names, spec) = (&input.names, &input.spec);
     let mut line = CommandLine::default();
     line.option("--kubernetes", format_args!("{}/{}", names.namespace, names.resource));
-    line.listen("--listen", spec.ports.manager);
-    line.listen("--http-listen", spec.ports.http);
-    line.option("--log-format", spec.server.log_format.name());
-    line.option("--groups", spec.groups);
-    line.option("--replicas", spec.replicas);
-    line.option("--shards", spec.shards);
-    line.option("--hash", spec.hash);
-    line.option("--max-key-bytes", spec.limits.max_key_bytes);
-    line.option("--max-value-bytes", spec.limits.max_value_bytes);
-    line.option("--max-sessions-per-shard", spec.limits.max_sessions_per_shard);
-    line.option("--session-ttl-ms", spec.limits.session_ttl_seconds * 1000);
+    listen(&mut line, "--listen", spec.ports.manager);
+    listen(&mut line, "--http-listen", spec.ports.http);
+    line.shard_manager(spec);
     line
 }

@@ -85,12 +85,13 @@ pub(crate) fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
         objects.push(Desired::new(&network_policy::network_policy(input))?);
     }
     objects.push(Desired::new(&manager_deployment::manager_deployment(input))?);
+    let restart_hash = restart_hash(&input.spec)?;
     for group in input.group_ids() {
         objects.push(Desired::new(&headless_service::headless_service(input, group))?);
         if let Some(budget) = disruption_budget::disruption_budget(input, group) {
             objects.push(Desired::new(&budget)?);
         }
-        objects.push(Desired::new(&statefulset::statefulset(input, group)?)?);
+        objects.push(Desired::new(&statefulset::statefulset(input, group, &restart_hash))?);
     }
     Ok(objects)
 }

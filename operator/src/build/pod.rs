@@ -8,29 +8,16 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use skv_resource::ShardedKvSpec;
+use skv_resource::{CommandLine, ShardedKvSpec};
 
 use crate::names::{Labels, selector};
 
 /// The user and group of the image's processes.
 const USER: i64 = 65532;
 
-/// A program's flags.
-#[derive(Default)]
-pub(super) struct CommandLine(Vec<String>);
-
-impl CommandLine {
-    pub(super) fn option(&mut self, name: &str, value: impl std::fmt::Display) {
-        self.0.push(format!("{name}={value}"));
-    }
-
-    pub(super) fn flag(&mut self, name: &str) {
-        self.0.push(name.to_owned());
-    }
-
-    pub(super) fn listen(&mut self, name: &str, port: u16) {
-        self.option(name, format_args!("0.0.0.0:{port}"));
-    }
+/// Has a program listen on a port of its pod.
+pub(super) fn listen(line: &mut CommandLine, name: &str, port: u16) {
+    line.option(name, format_args!("0.0.0.0:{port}"));
 }
 
 /// A container of the image. It has a port `http`, by which its health is asked.
@@ -45,7 +32,7 @@ pub(super) fn container(
         image: Some(spec.image.name.clone()),
         image_pull_policy: Some(spec.image.pull_policy.name().to_owned()),
         command: Some(vec![program.to_owned()]),
-        args: Some(line.0),
+        args: Some(line.into_arguments()),
         ports: Some(ports.iter().map(|&(name, number)| container_port(name, number)).collect()),
         readiness_probe: Some(Probe {
             period_seconds: Some(2),

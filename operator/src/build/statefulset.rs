@@ -9,15 +9,14 @@ use k8s_openapi::api::core::v1::{
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use skv_resource::CommandLine;
 use skv_sharding::GroupId;
 
 use super::Input;
-use super::pod::{CommandLine, container, pod_metadata, pod_spec};
-use super::restart::restart_hash;
-use crate::names::{Component, PEER_PORT, RESTART_HASH_ANNOTATION, labels, selector};
+use super::pod::{container, listen, pod_metadata, pod_spec};
+use crate::names::{Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, labels, selector};
 
-/// The volume of a server, and where it is mounted.
-const DATA: &str = "data";
+/// Where the volume of a server is mounted.
 const DATA_DIR: &str = "/data";
 
 /// A leader hands over and connections drain in this time.
@@ -25,7 +24,7 @@ const GRACE_SECONDS: i64 = 60;
 
 /// All pods start at once, since they need each other, and none is replaced by Kubernetes:
 /// which one may go, and when, only the state of the group says.
-pub(super) fn statefulset(input: &Input, group: GroupId) -> Result<StatefulSet, serde_json::Error> {
+pub(super) fn statefulset(input: &Input, group: GroupId, restart_hash: &str) -> StatefulSet {
     let (names, spec) = (&input.names, &input.spec);
     let labels_of_pods = names.pod_labels(Component::Group(group));
     let ports = [("client", spec.ports.client), (PEER_PORT, spec.ports.peer), ("http", spec.ports.http)];
@@ -46,9 +45,8 @@ pub(super) fn statefulset(input: &Input, group: GroupId) -> Result<StatefulSet, 
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         ..pod_spec(spec, names.servers(), container, &labels_of_pods)
     };
-    let hash = restart_hash(spec)?;
-    let annotations = labels([(RESTART_HASH_ANNOTATION, hash.as_str())]);
-    Ok(StatefulSet {
+    let annotations = labels([(RESTART_HASH_ANNOTATION, restart_hash)]);
+    StatefulSet {
         metadata: input.owned(names.group(group), labels_of_pods.clone()),
         spec: Some(StatefulSetSpec {
             replicas: Some(input.replicas(group).cast_signed()),
@@ -73,7 +71,7 @@ pub(super) fn statefulset(input: &Input, group: GroupId) -> Result<StatefulSet, 
             ..StatefulSetSpec::default()
         }),
         status: None,
-    })
+    }
 }
 
 fn arguments(input: &Input, group: GroupId) -> CommandLine {
@@ -81,14 +79,10 @@ fn arguments(input: &Input, group: GroupId) -> CommandLine {
     let domain = input.names.domain(&input.names.group(group), &input.cluster_domain);
     let mut line = CommandLine::default();
     line.option("--group", group);
-    if spec.storage.memory_only {
-        line.flag("--memory-only");
-    } else {
-        line.option("--data-dir", DATA_DIR);
-    }
-    line.listen("--client-listen", ports.client);
-    line.listen("--peer-listen", ports.peer);
-    line.listen("--http-listen", ports.http);
+    line.data(&spec.storage, DATA_DIR);
+    listen(&mut line, "--client-listen", ports.client);
+    listen(&mut line, "--peer-listen", ports.peer);
+    listen(&mut line, "--http-listen", ports.http);
     line.option("--client-advertise", format_args!("$(SKV_SERVER).{domain}:{}", ports.client));
     line.option("--peer-advertise", format_args!("$(SKV_SERVER).{domain}:{}", ports.peer));
     line.option("--shard-manager", input.manager_address());
@@ -96,13 +90,7 @@ fn arguments(input: &Input, group: GroupId) -> CommandLine {
     if let Some(threads) = spec.server.worker_threads {
         line.option("--worker-threads", threads);
     }
-    if spec.server.log_operations {
-        line.flag("--log-operations");
-    }
-    line.option("--log-format", spec.server.log_format.name());
-    line.option("--heartbeat-ms", spec.tuning.heartbeat_ms);
-    line.option("--election-timeout-ms", spec.tuning.election_timeout_ms);
-    line.option("--snapshot-log-bytes", spec.tuning.snapshot_log_bytes);
+    line.server(spec);
     line
 }
 

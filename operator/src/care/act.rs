@@ -4,9 +4,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::Client;
-use kube::api::{
-    Api, DeleteParams, EvictParams, Patch, PatchParams, PostParams, Preconditions, PropagationPolicy,
-};
+use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use serde_json::json;
 use skv_resource::{Replacing, ShardedKv, Size};
 
@@ -14,6 +12,7 @@ use super::decide::{PodRef, Step};
 use crate::dereference::ObservedSet;
 use crate::error::Error;
 use crate::names::{MANAGER, Names};
+use crate::report::write_status;
 use crate::servers::Servers;
 
 /// What came of a step.
@@ -42,14 +41,7 @@ impl Actor<'_> {
             return Ok(());
         }
         status.replacing = replacing;
-        let written = self
-            .api::<ShardedKv>()
-            .replace_status(&self.names.resource, &PostParams::default(), resource)
-            .await
-            .map_err(|error| {
-                Error::api("write the status of", &format!("ShardedKV {}", self.names.resource), error)
-            })?;
-        *resource = written;
+        *resource = write_status(self.client, resource).await?;
         Ok(())
     }
 

@@ -11,7 +11,7 @@ use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
 use super::members::{Leader, Members};
 use crate::dereference::ObservedGroup;
-use crate::names::Names;
+use crate::names::{DATA, Names};
 use crate::pods::{PodState, ServerPod};
 
 /// Everything that decides.
@@ -135,16 +135,17 @@ impl Situation<'_> {
         self.groups.values().find_map(|group| {
             let lost = |pod: &&ServerPod| {
                 let node_is_lost = pod.node.as_ref().is_some_and(|node| self.lost_nodes.contains(node));
-                let claim = format!("data-{}", pod.name);
+                let claim = format!("{DATA}-{}", pod.name);
                 let given_up = group.claims.iter().any(|c| c.name == claim && c.leaving);
                 pod.state == PodState::Leaving && node_is_lost && given_up
             };
             let stuck = |pod: &&ServerPod| matches!(pod.state, PodState::Stuck(_)) && self.is_outdated(pod);
-            let set_is_ready =
-                group.set.as_ref().is_some_and(|set| set.is_current && set.restart_hash == self.restart_hash);
             let pods = || group.pods.values();
             pods().find(lost).map(|pod| Step::ForceDelete(PodRef::from(pod))).or_else(|| {
-                pods().find(stuck).filter(|_| set_is_ready).map(|pod| Step::Delete(PodRef::from(pod)))
+                pods()
+                    .find(stuck)
+                    .filter(|_| self.makes_new_pods(group))
+                    .map(|pod| Step::Delete(PodRef::from(pod)))
             })
         })
     }
@@ -262,9 +263,8 @@ impl Situation<'_> {
     /// What a group still needs before anything may be taken from it.
     fn unsettled(&self, id: GroupId) -> Option<String> {
         let group = self.groups.get(&id)?;
-        match &group.set {
-            Some(set) if set.is_current && set.restart_hash == self.restart_hash => {}
-            _ => return Some("its StatefulSet has just changed".to_owned()),
+        if !self.makes_new_pods(group) {
+            return Some("its StatefulSet has just changed".to_owned());
         }
         let members = self.members.get(&id).cloned().unwrap_or_default();
         for ordinal in 0..group.replicas().min(self.spec.replicas) {
@@ -300,6 +300,11 @@ impl Situation<'_> {
     fn staying<'b>(&self, group: &'b ObservedGroup) -> impl Iterator<Item = &'b ServerPod> {
         let replicas = self.spec.replicas;
         group.pods.values().filter(move |pod| pod.ordinal < replicas)
+    }
+
+    /// A pod that is made now is up to date.
+    fn makes_new_pods(&self, group: &ObservedGroup) -> bool {
+        group.set.as_ref().is_some_and(|set| set.is_current && set.restart_hash == self.restart_hash)
     }
 
     fn is_outdated(&self, pod: &ServerPod) -> bool {

@@ -109,11 +109,16 @@ impl Store {
     /// The server that leads a group.
     pub async fn leader(&self, group: usize) -> String {
         eventually(&format!("a leader of g{group} is known"), || async {
-            let status = self.skv(&["status", "-o", "json"]).await;
-            let status: Value = serde_json::from_str(&status.stdout).ok()?;
-            Some(status["groups"][group]["leader"].as_str()?.to_owned())
+            Some(self.group_status(group).await?["leader"].as_str()?.to_owned())
         })
         .await
+    }
+
+    /// What `skv status` says of a group.
+    pub async fn group_status(&self, group: usize) -> Option<Value> {
+        let status = self.skv(&["status", "-o", "json"]).await;
+        let mut status: Value = serde_json::from_str(&status.stdout).ok()?;
+        status["groups"].get_mut(group).map(Value::take)
     }
 
     /// The name of a server.

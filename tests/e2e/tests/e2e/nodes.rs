@@ -85,9 +85,8 @@ async fn a_node_that_was_cut_off_comes_back_and_one_that_is_lost_is_replaced() {
         assert_none_failed(&events);
         assert_linearizable(&events);
         eventually("all replicas hold the same", || async {
-            let status: Value =
-                serde_json::from_str(&store.skv(&["status", "-o", "json"]).await.stdout).ok()?;
-            let replicas = status["groups"][0]["replicas"].as_array()?;
+            let group = store.group_status(0).await?;
+            let replicas = group["replicas"].as_array()?;
             let held = |replica: &Value| {
                 [&replica["applied_index"], &replica["keys"], &replica["bytes"]].map(Value::clone)
             };

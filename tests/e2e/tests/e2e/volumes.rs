@@ -43,8 +43,8 @@ async fn a_lost_volume_makes_a_new_replica_and_loses_no_data() {
 /// The id of the replica on a server.
 async fn replica(store: &Store, server: &str) -> Value {
     eventually(&format!("{server} is a member"), || async {
-        let status: Value = serde_json::from_str(&store.skv(&["status", "-o", "json"]).await.stdout).ok()?;
-        let replicas = status["groups"][0]["replicas"].as_array()?;
+        let group = store.group_status(0).await?;
+        let replicas = group["replicas"].as_array()?;
         Some(replicas.iter().find(|replica| replica["server"] == server)?["id"].clone())
     })
     .await

@@ -1,0 +1,59 @@
+//! How a specification is told to the processes, wherever they run.
+
+use std::fmt::Display;
+
+use crate::{ShardedKvSpec, Storage};
+
+/// A program's flags.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CommandLine(Vec<String>);
+
+impl CommandLine {
+    /// A flag with a value.
+    pub fn option(&mut self, name: &str, value: impl Display) {
+        self.0.push(format!("{name}={value}"));
+    }
+
+    /// A flag without one.
+    pub fn flag(&mut self, name: &str) {
+        self.0.push(name.to_owned());
+    }
+
+    /// Where a server keeps its data: in this directory, unless it keeps everything in memory.
+    pub fn data(&mut self, storage: &Storage, directory: impl Display) {
+        if storage.memory_only {
+            self.flag("--memory-only");
+        } else {
+            self.option("--data-dir", directory);
+        }
+    }
+
+    /// What a specification says to every shard manager.
+    pub fn shard_manager(&mut self, spec: &ShardedKvSpec) {
+        self.option("--log-format", spec.server.log_format.name());
+        self.option("--groups", spec.groups);
+        self.option("--replicas", spec.replicas);
+        self.option("--shards", spec.shards);
+        self.option("--hash", spec.hash);
+        self.option("--max-key-bytes", spec.limits.max_key_bytes);
+        self.option("--max-value-bytes", spec.limits.max_value_bytes);
+        self.option("--max-sessions-per-shard", spec.limits.max_sessions_per_shard);
+        self.option("--session-ttl-ms", spec.limits.session_ttl_seconds * 1000);
+    }
+
+    /// What a specification says to every server.
+    pub fn server(&mut self, spec: &ShardedKvSpec) {
+        if spec.server.log_operations {
+            self.flag("--log-operations");
+        }
+        self.option("--log-format", spec.server.log_format.name());
+        self.option("--heartbeat-ms", spec.tuning.heartbeat_ms);
+        self.option("--election-timeout-ms", spec.tuning.election_timeout_ms);
+        self.option("--snapshot-log-bytes", spec.tuning.snapshot_log_bytes);
+    }
+
+    /// The arguments, in the order in which they were given.
+    pub fn into_arguments(self) -> Vec<String> {
+        self.0
+    }
+}
