@@ -15,6 +15,7 @@ mod process;
 mod programs;
 mod store;
 mod tunnel;
+mod watch;
 
 pub use cluster::Cluster;
 pub use namespace::{Namespace, in_namespace};
@@ -25,3 +26,4 @@ pub use process::{kill_processes_of, memory_of};
 pub use programs::in_project;
 pub use skv_chaos::{Load, assert_linearizable, assert_none_failed, eventually, eventually_within, programs};
 pub use store::{Store, condition};
+pub use watch::Watch;

@@ -1,14 +1,10 @@
 //! A rolling update under load.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use k8s_openapi::api::core::v1::Pod;
 use serde_json::json;
-use skv_e2e::{Load, Store, assert_linearizable, assert_none_failed, in_namespace, install_operator};
-use tokio::time::sleep;
+use skv_e2e::{Load, Store, Watch, assert_linearizable, assert_none_failed, in_namespace, install_operator};
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
@@ -18,7 +14,7 @@ async fn an_update_takes_one_server_of_a_group_at_a_time_and_the_leader_last() {
         let store = Store::create(&namespace, json!({ "groups": 2 })).await;
         let load = Load::start(&store, 4, 4);
         load.recorder.more_acknowledged(50).await;
-        let watch = Watch::start(&store);
+        let watch = Watch::start(&store, 6);
 
         let (leader, before) = (store.leader(0).await, uids(&store.pods(0).await));
         store.change(json!({ "server": { "resources": { "requests": { "memory": "48Mi" } } } })).await;
@@ -49,30 +45,4 @@ async fn an_update_takes_one_server_of_a_group_at_a_time_and_the_leader_last() {
 
 fn uids(pods: &BTreeMap<String, Pod>) -> BTreeMap<String, String> {
     pods.iter().map(|(name, pod)| (name.clone(), pod.metadata.uid.clone().unwrap_or_default())).collect()
-}
-
-/// Looks all the time how many servers are away.
-struct Watch {
-    most: Arc<AtomicUsize>,
-    task: tokio::task::JoinHandle<()>,
-}
-
-impl Watch {
-    fn start(store: &Store) -> Watch {
-        let (store, most) = (store.clone(), Arc::new(AtomicUsize::new(0)));
-        let seen = Arc::clone(&most);
-        let task = tokio::spawn(async move {
-            loop {
-                let ready = store.namespace.ready_pods_now(&store.servers_label()).await.len();
-                seen.fetch_max(6_usize.saturating_sub(ready), Ordering::Relaxed);
-                sleep(Duration::from_millis(100)).await;
-            }
-        });
-        Watch { most, task }
-    }
-
-    fn most_away(self) -> usize {
-        self.task.abort();
-        self.most.load(Ordering::Relaxed)
-    }
 }

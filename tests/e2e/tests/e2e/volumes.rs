@@ -1,7 +1,7 @@
 //! Volumes that are lost, and volumes that grow.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
 use skv_e2e::{
@@ -48,6 +48,44 @@ async fn replica(store: &Store, server: &str) -> Value {
         Some(replicas.iter().find(|replica| replica["server"] == server)?["id"].clone())
     })
     .await
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn a_majority_that_is_lost_is_said_and_left_alone() {
+    in_namespace("quorum", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let store = Store::create(&namespace, json!({ "groups": 1 })).await;
+        assert!(store.skv(&["put", "kept", "yes"]).await.succeeded);
+        let survivor = store.server(0, 2);
+        let stays = store.pods(0).await[&survivor].metadata.uid.clone();
+        for ordinal in [0, 1] {
+            let server = store.server(0, ordinal);
+            let claims = namespace.api::<PersistentVolumeClaim>();
+            claims
+                .delete(&format!("data-{server}"), &DeleteParams::default())
+                .await
+                .expect("a claim can be deleted");
+            namespace
+                .api::<Pod>()
+                .delete(&server, &DeleteParams::default())
+                .await
+                .expect("a pod can be deleted");
+        }
+        let resource = store.says("Degraded", "QuorumLost").await;
+        let summary = resource["status"]["summary"].as_str().unwrap_or_default();
+        assert!(summary.contains("g0") && summary.contains("skv group reset"), "{summary}");
+        assert_eq!(store.pods(0).await[&survivor].metadata.uid, stays, "nobody touched it");
+
+        // The way out.
+        let manager = format!("--manager={}", store.manager_address());
+        let reset = ["skv", &manager, "group", "reset", "g0", "--from", &survivor, "--accept-data-loss"];
+        let reset = namespace.exec(&survivor, &reset).await;
+        assert!(reset.succeeded, "{reset:?}");
+        store.complete().await;
+        assert_eq!(store.skv(&["get", "kept"]).await.stdout, "yes");
+    })
+    .await;
 }
 
 #[tokio::test]
