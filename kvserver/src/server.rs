@@ -128,10 +128,13 @@ where
 
     let operations = Operations::new(replicas.clone(), map.clone(), metrics.clone(), config.log_operations);
     let forwarder = Arc::new(Forwarder::new(config.connector, FORWARD_TIMEOUT));
-    let kv = KvService::new(operations, replicas.clone(), map.clone(), forwarder, config.clock);
+    // Listeners outlive the replicas: while leaderships are handed over, requests are answered.
+    let closed = CancellationToken::new();
+    let kv =
+        KvService::new(operations, replicas.clone(), map.clone(), forwarder, config.clock, closed.clone());
     let kv =
         KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
-    let raft = RaftServer::new(RaftService::new(replicas.clone()))
+    let raft = RaftServer::new(RaftService::new(replicas.clone(), closed.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
     let admin = AdminServer::new(AdminService::new(replicas.clone(), env.clone()));
@@ -144,8 +147,6 @@ where
             .map_err(|e| ServerError::Listener("client", e.to_string()))
     };
 
-    // Listeners outlive the replicas: while leaderships are handed over, requests are answered.
-    let closed = CancellationToken::new();
     let mut listeners = JoinSet::new();
     let client = net::server().add_service(kv).add_service(health).add_service(reflection()?);
     let client = client.serve_with_incoming_shutdown(client_incoming, closed.clone().cancelled_owned());

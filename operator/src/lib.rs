@@ -12,6 +12,7 @@
 //! `controller` drives it; `lease` makes sure that one operator acts; `process` is all of
 //! it as a program.
 
+mod api_client;
 mod apply;
 mod build;
 mod cache;

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use futures::future::join_all;
-use kube::{Api, Client};
+use kube::{Api, Client, Config};
 use rand::Rng as _;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
+use crate::api_client;
 use crate::controller::control;
 use crate::http::routes;
 use crate::lease::Candidate;
@@ -22,7 +23,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     start_log(options.log_format);
     // One provider for all of TLS; fails only if one was installed before, which then stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::try_default().await.context("finding the API server")?;
+    let config = Config::infer().await.context("finding the API server")?;
+    let client = api_client::connect(config)?;
     let metrics = Arc::new(Metrics::default());
     let listener = TcpListener::bind(options.http_listen)
         .await

@@ -57,6 +57,14 @@ pub enum Error {
     Http(std::io::Error),
 }
 
+/// A client that says when the API server can't answer, instead of trying for minutes while
+/// registrations wait: replicas register again anyway.
+async fn kubernetes_client() -> Result<kube::Client, kube::Error> {
+    let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+    config.default_retry = false;
+    kube::Client::try_from(config)
+}
+
 /// Runs a shard manager until it is asked to stop by SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Error> {
     start_log(options.log_format);
@@ -66,7 +74,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         (Some(object), _) => {
             // One provider for all of TLS; fails only if one was installed before, which then stays.
             let _ = rustls::crypto::ring::default_provider().install_default();
-            let client = kube::Client::try_default().await.map_err(Box::new).map_err(Error::Kubernetes)?;
+            let client = kubernetes_client().await.map_err(Box::new).map_err(Error::Kubernetes)?;
             let store = KubernetesStore::new(client, object.clone());
             let changes = store.changes();
             let manager = Manager::open(options.settings(), Arc::new(store), environment).await?;

@@ -78,6 +78,10 @@ impl Running {
                 continue;
             }
             let situation = Situation { metrics: &metrics, office, replace_after };
+            if let Some(lost) = situation.lost_learner() {
+                self.forget_learner(lost).await;
+                continue;
+            }
             let mut admissions =
                 situation.admissions(&orders.candidates, |id| self.map.instance(self.place.group, id));
             // One that can't be admitted doesn't keep the others waiting.
@@ -120,6 +124,18 @@ impl Running {
         if let Err(error) = self.raft.change_membership(ChangeMembers::ReplaceAllVoters(target), false).await
         {
             tracing::warn!(group = %self.place.group, %error, "the change of members isn't finished yet");
+        }
+    }
+
+    async fn forget_learner(&self, lost: ReplicaId) {
+        let change = ChangeMembers::RemoveNodes(BTreeSet::from([lost]));
+        match self.raft.change_membership(change, true).await {
+            Ok(_) => {
+                tracing::info!(group = %self.place.group, replica = %lost, "a silent learner is no member any more")
+            }
+            Err(error) => {
+                tracing::warn!(group = %self.place.group, replica = %lost, %error, "a silent learner is still a member");
+            }
         }
     }
 

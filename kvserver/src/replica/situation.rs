@@ -104,6 +104,17 @@ impl Situation<'_> {
         })
     }
 
+    /// A learner that hasn't answered for as long as makes a voter replaceable: its admission
+    /// failed, and should it come back, it asks again.
+    pub(super) fn lost_learner(&self) -> Option<ReplicaId> {
+        if !self.settled() {
+            return None;
+        }
+        let voters = self.voters();
+        let mut learners = self.metrics.membership_config.membership().nodes().map(|(id, _)| *id);
+        learners.find(|id| !voters.contains(id) && self.silence(*id) >= self.replace_after)
+    }
+
     /// What removes a replica safely now. Those that stay must be a quorum that is alive and
     /// has the log up to `whole_log`: else the group might stop, or hang by fewer copies than
     /// it was promised.
@@ -290,6 +301,19 @@ mod tests {
         group.silent(3, Duration::from_secs(2));
         assert_eq!(group.remove(4), Ok(Removal::Learner));
         assert_eq!(group.remove(9), Ok(Removal::Done));
+    }
+
+    #[test]
+    fn a_learner_that_fell_silent_is_lost_and_a_voter_never_is() {
+        let mut group = Group::of(3);
+        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.silent(3, REPLACE_AFTER);
+        group.silent(4, Duration::from_secs(29));
+        assert_eq!(group.situation().lost_learner(), None);
+        group.silent(4, REPLACE_AFTER);
+        assert_eq!(group.situation().lost_learner(), Some(ReplicaId(4)));
+        group.set_members(&[1..=3], 1..=4, 8, 7);
+        assert_eq!(group.situation().lost_learner(), None, "another change isn't over");
     }
 
     #[test]

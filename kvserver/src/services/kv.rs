@@ -8,6 +8,7 @@ use skv_proto::v1::answer::Answer;
 use skv_proto::v1::kv_server;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::operations::Operations;
@@ -25,18 +26,21 @@ pub struct KvService {
     map: Arc<MapCopy>,
     forwarder: Arc<Forwarder>,
     clock: Clock,
+    closed: CancellationToken,
 }
 
 impl KvService {
-    /// Serves by these replicas, and by those that the map names.
+    /// Serves by these replicas, and by those that the map names. Streams end once the listener
+    /// is `closed`.
     pub fn new(
         operations: Operations,
         replicas: Arc<Replicas>,
         map: Arc<MapCopy>,
         forwarder: Arc<Forwarder>,
         clock: Clock,
+        closed: CancellationToken,
     ) -> Self {
-        KvService { operations, replicas, map, forwarder, clock }
+        KvService { operations, replicas, map, forwarder, clock, closed }
     }
 
     /// Carries an operation out here, or passes it on to who can, once.
@@ -169,6 +173,7 @@ impl kv_server::Kv for KvService {
         &self,
         request: Request<Streaming<v1::PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
-        Ok(Response::new(pipeline::serve(self.operations.clone(), request.into_inner())))
+        let answers = pipeline::serve(self.operations.clone(), request.into_inner(), self.closed.clone());
+        Ok(Response::new(answers))
     }
 }

@@ -14,6 +14,7 @@ use skv_proto::v1::install_snapshot_request;
 use skv_proto::v1::raft_server;
 use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
+use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::log::Reservation;
@@ -27,12 +28,13 @@ use crate::replica::{Replicas, Running};
 #[derive(Debug, Clone)]
 pub struct RaftService {
     replicas: Arc<Replicas>,
+    closed: CancellationToken,
 }
 
 impl RaftService {
-    /// Serves the replicas of this server.
-    pub fn new(replicas: Arc<Replicas>) -> Self {
-        RaftService { replicas }
+    /// Serves the replicas of this server. Streams end once the listener is `closed`.
+    pub fn new(replicas: Arc<Replicas>, closed: CancellationToken) -> Self {
+        RaftService { replicas, closed }
     }
 
     /// The replica that the header names, if it is really meant; and the version to speak.
@@ -66,6 +68,7 @@ impl raft_server::Raft for RaftService {
         let results = append_results(&running, requests);
         let responses = stream::once(async move { Ok(accepted) })
             .chain(results)
+            .take_until(self.closed.clone().cancelled_owned())
             .map(|result| result.map(|result| v1::AppendEntriesResponse { result: Some(result) }));
         Ok(Response::new(responses.boxed()))
     }

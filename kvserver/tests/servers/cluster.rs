@@ -27,7 +27,7 @@ use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
 
 /// How long a condition may take to come true on a busy machine.
-const PATIENCE: Duration = Duration::from_mins(1);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// As small as the server allows, so that a disk is soon full.
 const SEGMENT_BYTES: u32 = 4 << 20;
 
@@ -134,8 +134,7 @@ impl Cluster {
     }
 
     async fn admin(&self, index: usize) -> Option<AdminClient<Channel>> {
-        let address = format!("http://{}", self.servers[index].identity.peer_address);
-        AdminClient::connect(address).await.ok()
+        AdminClient::connect(self.peer_url(index)).await.ok()
     }
 
     pub(crate) async fn status(&self, index: usize) -> Option<v1::ReplicaStatus> {
@@ -147,6 +146,22 @@ impl Cluster {
     pub(crate) async fn transfer_leader(&self, from: usize, to: u64) {
         let request = v1::TransferLeaderRequest { group: 0, to };
         self.admin(from).await.unwrap().transfer_leader(request).await.unwrap();
+    }
+
+    /// Where clerks reach a server.
+    pub(crate) fn client_url(&self, index: usize) -> String {
+        format!("http://{}", self.servers[index].identity.client_address)
+    }
+
+    /// Where servers reach a server.
+    pub(crate) fn peer_url(&self, index: usize) -> String {
+        format!("http://{}", self.servers[index].identity.peer_address)
+    }
+
+    /// Stops a server for good, and waits for its end.
+    pub(crate) async fn stop_and_wait(&mut self, index: usize) {
+        self.stop(index);
+        self.servers[index].ended().await;
     }
 
     /// Stops a server for good.
@@ -216,10 +231,15 @@ impl Server {
         Server { disk, identity, stop, task: tokio::spawn(run) }
     }
 
+    /// Waits until it has stopped as it should.
+    async fn ended(&mut self) {
+        (&mut self.task).await.unwrap().unwrap();
+    }
+
     /// Stops it and starts it again with an empty disk.
     pub(crate) async fn lose_disk(&mut self) {
         self.stop.cancel();
-        (&mut self.task).await.unwrap().unwrap();
+        self.ended().await;
         let bind = async |address: &String| TcpListener::bind(address).await.unwrap();
         let (client, peer) =
             (bind(&self.identity.client_address).await, bind(&self.identity.peer_address).await);

@@ -7,3 +7,4 @@ mod full_disk;
 mod progress;
 mod several_managers;
 mod slow_and_failing_disk;
+mod stopping;

@@ -23,6 +23,8 @@ const ALLOWED: &str = "skv-e2e-allowed";
 pub struct Cluster {
     /// With all rights.
     pub client: Client,
+    /// The same, but it doesn't try again by itself: for requests that are to be refused.
+    pub impatient: Client,
     /// The image under test.
     pub image: String,
     /// Another name of it, as if it were the next version.
@@ -34,21 +36,21 @@ impl Cluster {
     pub async fn connect() -> Cluster {
         let image = variable(IMAGE).expect("run these tests with `cargo xtask e2e`");
         let next_image = variable(NEXT_IMAGE).expect("run these tests with `cargo xtask e2e`");
-        let client = match (variable(KUBECONFIG), variable(CONTEXT)) {
+        let (client, impatient) = match (variable(KUBECONFIG), variable(CONTEXT)) {
             (Some(file), None) => {
                 let kubeconfig =
                     Kubeconfig::read_from(file).expect("the kubeconfig of the tests can be read");
-                client(kubeconfig, None).await
+                clients(kubeconfig, None).await
             }
             (None, Some(context)) => {
                 let kubeconfig = Kubeconfig::read().expect("the user's kubeconfig can be read");
-                let client = client(kubeconfig, Some(context)).await;
-                assert_allowed(&client).await;
-                client
+                let clients = clients(kubeconfig, Some(context)).await;
+                assert_allowed(&clients.0).await;
+                clients
             }
             _ => panic!("run these tests with `cargo xtask e2e`"),
         };
-        Cluster { client, image, next_image }
+        Cluster { client, impatient, image, next_image }
     }
 }
 
@@ -56,10 +58,14 @@ pub(crate) fn variable(name: &str) -> Option<String> {
     env::var(name).ok().filter(|value| !value.is_empty())
 }
 
-async fn client(kubeconfig: Kubeconfig, context: Option<String>) -> Client {
+async fn clients(kubeconfig: Kubeconfig, context: Option<String>) -> (Client, Client) {
     let options = KubeConfigOptions { context, ..KubeConfigOptions::default() };
     let config = Config::from_custom_kubeconfig(kubeconfig, &options).await;
-    Client::try_from(config.expect("the kubeconfig names a cluster")).expect("the kubeconfig is whole")
+    let config = config.expect("the kubeconfig names a cluster");
+    let mut impatient = config.clone();
+    impatient.default_retry = false;
+    let client = |config| Client::try_from(config).expect("the kubeconfig is whole");
+    (client(config), client(impatient))
 }
 
 async fn assert_allowed(client: &Client) {

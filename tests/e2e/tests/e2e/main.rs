@@ -6,6 +6,7 @@ mod disruption;
 mod helm;
 mod invalid;
 mod many;
+mod memory_only;
 mod nodes;
 mod operators;
 mod quickstart;

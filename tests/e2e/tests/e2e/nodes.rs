@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use kube::Api;
 use kube::api::{DeleteParams, EvictParams};
 use serde_json::{Value, json};
 use skv_e2e::{
@@ -48,10 +49,11 @@ async fn of_two_who_evict_servers_one_waits() {
         // While the operator replaces all servers, a person evicts whichever is ready.
         store.change(json!({ "server": { "resources": { "requests": { "memory": "40Mi" } } } })).await;
         store.says("Progressing", "Changing").await;
+        let pods: Api<Pod> = Api::namespaced(namespace.cluster.impatient.clone(), &namespace.name);
         eventually("the person has to wait", || async {
             let ready = namespace.ready_pods_now(&store.servers_label()).await;
             let server = ready.first()?.metadata.name.clone()?;
-            let evicted = namespace.api::<Pod>().evict(&server, &EvictParams::default()).await;
+            let evicted = pods.evict(&server, &EvictParams::default()).await;
             matches!(&evicted, Err(kube::Error::Api(status)) if status.code == 429).then_some(())
         })
         .await;

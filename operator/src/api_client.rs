@@ -1,0 +1,45 @@
+//! The client of the API server.
+
+use kube::{Client, Config};
+
+/// A client that sends each request once. kube's own would send a refused eviction again for
+/// minutes: by then the group is another than the one that was looked at. What fails is
+/// tried again by the next pass, from a new look.
+pub(crate) fn connect(mut config: Config) -> kube::Result<Client> {
+    config.default_retry = false;
+    Client::try_from(config)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use axum::Router;
+    use axum::http::StatusCode;
+    use k8s_openapi::api::core::v1::Pod;
+    use kube::Api;
+    use kube::api::EvictParams;
+    use tokio::net::TcpListener;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_refused_eviction_is_not_sent_again() {
+        let sent = Arc::new(AtomicUsize::new(0));
+        let counter = Arc::clone(&sent);
+        let refuse = Router::new().fallback(async move || {
+            counter.fetch_add(1, Ordering::Relaxed);
+            StatusCode::TOO_MANY_REQUESTS
+        });
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(axum::serve(listener, refuse).into_future());
+        let client = connect(Config::new(url.parse().unwrap())).unwrap();
+        let pods: Api<Pod> = Api::namespaced(client, "default");
+        let error = pods.evict("demo-g0-0", &EvictParams::default()).await.unwrap_err();
+        assert!(matches!(&error, kube::Error::Api(status) if status.code == 429), "{error:?}");
+        assert_eq!(sent.load(Ordering::Relaxed), 1);
+        server.abort();
+    }
+}
