@@ -3,16 +3,16 @@
 //! No IO, no async, no clock and no random source: what is decided here is decided
 //! alike on every replica, in every clerk and in every test.
 
-mod assign;
 mod hash;
 mod ids;
 mod map;
+mod plan;
 mod shard_set;
 
-pub use assign::round_robin;
 pub use hash::{Hash, KeyError, ParseHashError, fnv1, fnv1a};
 pub use ids::{
     ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId, Revision, ShardId,
 };
 pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
+pub use plan::{Layout, ParsePolicyError, PlanError, Policy, plan};
 pub use shard_set::{MAX_SHARDS, ParseShardSetError, ShardSet};

@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 
 use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Owner, Replica, ReplicaId,
-    round_robin,
 };
 
 use crate::record::{Bootstrap, GroupRecord, History, Limits, Record};
@@ -29,7 +28,7 @@ pub(crate) fn replica(id: u64, server: &str) -> Replica {
 /// Two groups of one replica each that share four shards.
 pub(crate) fn sample_record() -> Record {
     let groups = [GroupId(0), GroupId(1)];
-    let owners = round_robin(4, &groups);
+    let owners = [0, 1, 0, 1].map(GroupId);
     let mut history = History::default();
     history.push(groups.to_vec(), &owners);
     let group = |id: GroupId| {

@@ -9,8 +9,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Owner, Replica, ShardId, ShardSet,
-    round_robin,
+    ClusterId, Epoch, GroupId, GroupUid, Incarnation, Layout, MapRevision, Owner, Policy, Replica, ShardId,
+    ShardSet, plan,
 };
 
 use super::heard::Heard;
@@ -72,8 +72,11 @@ pub(super) fn rebuild(
     }
     // No claim of the past has an epoch as high, should one turn up.
     let epoch = Epoch(known.iter().flatten().map(|owner| owner.epoch.0).max().unwrap_or(0) + 1);
-    let given: BTreeMap<ShardId, GroupId> =
-        unowned.iter().copied().zip(round_robin(unowned.len() as u32, &new)).collect();
+    // The new groups share what nobody has, and nothing else: what the others have stays there.
+    let nowhere = vec![None; unowned.len()];
+    let layout = Layout { groups: &new, owners: &nowhere, pins: &BTreeMap::new() };
+    let shares = plan(Policy::Minimal, layout).map_err(|error| error.to_string())?;
+    let given: BTreeMap<ShardId, GroupId> = unowned.iter().copied().zip(shares).collect();
     let owners: Vec<Owner> = (0..)
         .map(ShardId)
         .zip(known)
