@@ -115,10 +115,10 @@ mod tests {
         assert_eq!(
             arguments("{groups: 1, hash: fnv1a}", "demo-manager"),
             [
-                "--log-format=text",
                 "--http-listen=127.0.0.1:2",
                 "--listen=127.0.0.1:1",
                 "--data-dir=/data/manager",
+                "--log-format=text",
                 "--groups=1",
                 "--replicas=3",
                 "--shards=240",
@@ -136,7 +136,6 @@ mod tests {
         assert_eq!(
             arguments("{replicas: 1}", "demo-g1-0"),
             [
-                "--log-format=text",
                 "--http-listen=127.0.0.1:7",
                 "--peer-listen=127.0.0.1:8",
                 "--server=demo-g1-0",
@@ -145,6 +144,7 @@ mod tests {
                 "--shard-manager=127.0.0.1:1",
                 "--peers=demo-g1-0=127.0.0.1:6/127.0.0.1:8",
                 "--worker-threads=4",
+                "--log-format=text",
                 "--heartbeat-ms=50",
                 "--election-timeout-ms=250",
                 "--snapshot-log-bytes=67108864",
