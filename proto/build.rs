@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 7] = ["admin", "common", "entry", "error", "kv", "raft", "shard_manager"];
+const FILES: [&str; 8] = ["admin", "common", "entry", "error", "handoff", "kv", "raft", "shard_manager"];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);

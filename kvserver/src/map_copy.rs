@@ -132,10 +132,9 @@ impl MapCopy {
         Some(wire)
     }
 
-    /// Where a group's members serve users, the leader first.
-    pub fn client_addresses(&self, group: GroupId) -> Vec<String> {
-        let Some(seen) = self.current.read().clone() else { return Vec::new() };
-        seen.members(group).into_iter().map(|replica| replica.client_address).collect()
+    /// A group's members, the leader first.
+    pub fn members(&self, group: GroupId) -> Vec<Replica> {
+        self.current.read().clone().map_or(Vec::new(), |seen| seen.members(group))
     }
 
     /// What a replica said of itself when it started.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use futures::Stream;
 use skv_client::{Connector, Forwarder};
 use skv_proto::v1::admin_server::AdminServer;
+use skv_proto::v1::handoff_server::HandoffServer;
 use skv_proto::v1::kv_server::KvServer;
 use skv_proto::v1::raft_server::RaftServer;
 use tokio::io::{AsyncRead, AsyncWrite};
@@ -28,6 +29,7 @@ use crate::net::{self, MESSAGE_LIMIT};
 use crate::options::Tuning;
 use crate::replica::{self, DataDir, Environment, Replicas};
 use crate::services::admin::AdminService;
+use crate::services::handoff::HandoffService;
 use crate::services::http;
 use crate::services::kv::KvService;
 use crate::services::operations::Operations;
@@ -137,6 +139,9 @@ where
     let raft = RaftServer::new(RaftService::new(replicas.clone(), closed.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
+    let handoff = HandoffServer::new(HandoffService::new(replicas.clone()))
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
     let admin = AdminServer::new(AdminService::new(replicas.clone(), env.clone()));
     let (health_reporter, health) = tonic_health::server::health_reporter();
     let reflection = || {
@@ -151,7 +156,8 @@ where
     let client = net::server().add_service(kv).add_service(health).add_service(reflection()?);
     let client = client.serve_with_incoming_shutdown(client_incoming, closed.clone().cancelled_owned());
     listeners.spawn(async move { client.await.map_err(|e| ServerError::Listener("client", e.to_string())) });
-    let peer = net::server().add_service(raft).add_service(admin).add_service(reflection()?);
+    let peer =
+        net::server().add_service(raft).add_service(handoff).add_service(admin).add_service(reflection()?);
     let peer = peer.serve_with_incoming_shutdown(peer_incoming, closed.clone().cancelled_owned());
     listeners.spawn(async move { peer.await.map_err(|e| ServerError::Listener("peer", e.to_string())) });
     if let Some(listener) = http_listener {

@@ -15,7 +15,7 @@ use tracing::{error, info, warn};
 use crate::metrics::Metrics;
 use crate::published::Published;
 use crate::record::Record;
-use crate::rules::{self, Decision, Heard, Plan, Refusal, Registration, Settings};
+use crate::rules::{self, Change, Changed, Decision, Heard, Plan, Refusal, Registration, Settings};
 use crate::store::{MapStore, StoreError, Version};
 use crate::wire;
 
@@ -130,6 +130,12 @@ impl Manager {
         answer
     }
 
+    /// Makes a change that a person, or the operator, asks for; answers the number of the
+    /// configuration that it made.
+    pub async fn change(&self, request_id: &str, change: &Change) -> Result<u64, Error> {
+        self.inner.change(request_id, change).await
+    }
+
     /// What is told about the cluster; `None` before the first configuration.
     pub fn published(&self) -> Option<Arc<Published>> {
         self.inner.published.borrow().clone()
@@ -214,6 +220,32 @@ impl Inner {
             fresh = true;
         }
         Err(Error::Overloaded("too many shard managers write at the same time; register again".to_owned()))
+    }
+
+    async fn change(&self, request_id: &str, change: &Change) -> Result<u64, Error> {
+        let mut state = self.state.lock().await;
+        for _ in 0..ATTEMPTS {
+            // What is refused, or made already, is so by the newest record.
+            self.reload(&mut state).await.map_err(|problem| self.store_failed(&problem))?;
+            let Some((record, version)) = state.record.clone() else {
+                return Err(Error::Unavailable("there is no configuration to change yet".to_owned()));
+            };
+            let Changed { record, configuration } = rules::change(&record, request_id, change)?;
+            let Some(next) = record else { return Ok(configuration) };
+            match self.store.compare_and_swap(Some(&version), &next).await {
+                Ok(stored) => {
+                    self.metrics.stored();
+                    info!(revision = %next.revision, configuration, ?change, moves = next.moves.len(), "map written");
+                    state.heard.saw(&next);
+                    state.record = Some((Arc::new(next), stored));
+                    self.publish(&state);
+                    return Ok(configuration);
+                }
+                Err(StoreError::Conflict) => {}
+                Err(problem) => return Err(self.store_failed(&problem)),
+            }
+        }
+        Err(Error::Overloaded("too many shard managers write at the same time; ask again".to_owned()))
     }
 
     fn apply_rules(&self, state: &mut State, registration: &Registration) -> Result<Decision, Refusal> {

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use skv_sharding::{Hash, MAX_SHARDS};
+use skv_sharding::{Hash, MAX_SHARDS, Policy};
 
 use crate::record::Limits;
 use crate::rules::Settings;
@@ -55,6 +55,11 @@ pub struct Options {
     #[arg(long, env = "SHARDMANAGER_HASH", value_name = "HASH", default_value_t = Hash::Fnv1)]
     pub hash: Hash,
 
+    /// How shards are spread over groups: minimal (as even as can be, by the fewest moves) or
+    /// modulo (shard i in the (i mod groups)th group). Fixed for the life of the cluster.
+    #[arg(long, env = "SHARDMANAGER_POLICY", value_name = "POLICY", default_value_t = Policy::Minimal)]
+    pub policy: Policy,
+
     /// Longest key in bytes. This and the limits below are fixed when the cluster is founded.
     #[arg(long, env = "SHARDMANAGER_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = 4 << 10,
           value_parser = clap::value_parser!(u64).range(1..))]
@@ -97,6 +102,7 @@ impl Options {
             replicas: self.replicas,
             shards: self.shards,
             hash: self.hash,
+            policy: self.policy,
             limits: Limits {
                 max_key_bytes: self.max_key_bytes,
                 max_value_bytes: self.max_value_bytes,

@@ -6,12 +6,13 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use skv_proto::v1::shard_manager_server::ShardManager;
 use skv_proto::{Error, v1};
-use skv_sharding::GroupId;
+use skv_sharding::{GroupId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status};
 
 use crate::manager::Manager;
 use crate::published::Published;
+use crate::rules::Change;
 use crate::wire;
 
 /// How many watches may be open at once. Each holds the newest map and nothing else.
@@ -27,6 +28,15 @@ pub(crate) struct Service {
 impl Service {
     pub(crate) fn new(manager: Manager) -> Self {
         Service { manager, watches: Arc::new(Semaphore::new(MOST_WATCHES)) }
+    }
+
+    async fn change(
+        &self,
+        request_id: &str,
+        change: &Change,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        let configuration = self.manager.change(request_id, change).await?;
+        Ok(Response::new(v1::ChangeResponse { configuration }))
     }
 
     fn published(&self) -> Result<Arc<Published>, Error> {
@@ -112,25 +122,34 @@ impl ShardManager for Service {
         Ok(Response::new((&configuration).into()))
     }
 
-    async fn join(&self, _: Request<v1::JoinRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
-        Err(not_offered("Join"))
+    async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
+        let v1::JoinRequest { groups, request_id } = request.into_inner();
+        self.change(&request_id, &Change::Join(groups.into_iter().map(GroupId).collect())).await
     }
 
-    async fn leave(&self, _: Request<v1::LeaveRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
-        Err(not_offered("Leave"))
+    async fn leave(
+        &self,
+        request: Request<v1::LeaveRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        let v1::LeaveRequest { groups, request_id } = request.into_inner();
+        self.change(&request_id, &Change::Leave(groups.into_iter().map(GroupId).collect())).await
     }
 
-    async fn r#move(&self, _: Request<v1::MoveRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
-        Err(not_offered("Move"))
+    async fn r#move(
+        &self,
+        request: Request<v1::MoveRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        let v1::MoveRequest { shard, group, request_id } = request.into_inner();
+        self.change(&request_id, &Change::Move(ShardId(shard), GroupId(group))).await
     }
 
-    async fn unpin(&self, _: Request<v1::UnpinRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
-        Err(not_offered("Unpin"))
+    async fn unpin(
+        &self,
+        request: Request<v1::UnpinRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        let v1::UnpinRequest { shard, request_id } = request.into_inner();
+        self.change(&request_id, &Change::Unpin(ShardId(shard))).await
     }
-}
-
-fn not_offered(verb: &str) -> Status {
-    Error::Unimplemented(format!("{verb}: shards stay with the groups of the first configuration")).into()
 }
 
 /// The client addresses of a group's members, that of the leader first where it is known.

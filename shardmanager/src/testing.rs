@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Owner, Replica, ReplicaId,
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Owner, Policy, Replica, ReplicaId,
 };
 
-use crate::record::{Bootstrap, GroupRecord, History, Limits, Record};
+use crate::record::{Bootstrap, GroupRecord, History, Limits, Record, Requests};
 
 pub(crate) const LIMITS: Limits = Limits {
     max_key_bytes: 4096,
@@ -55,5 +55,10 @@ pub(crate) fn sample_record() -> Record {
         groups: groups.iter().map(|&id| (id, group(id))).collect::<BTreeMap<_, _>>(),
         owners: owners.into_iter().map(|group| Owner { group, epoch: Epoch(1) }).collect(),
         history,
+        policy: Policy::Minimal,
+        pins: BTreeMap::new(),
+        moves: BTreeMap::new(),
+        epoch: Epoch(1),
+        requests: Requests::default(),
     }
 }

@@ -5,8 +5,8 @@ use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
 };
 
-use crate::record::{Bootstrap, Limits};
-use crate::rules::{Held, Plan, Refusal, Registration, Report, Settings};
+use crate::record::{Bootstrap, Limits, PlannedMove};
+use crate::rules::{ChangeRefusal, Held, Plan, Refusal, Registration, Report, Settings};
 
 /// No name or address is longer (a DNS name has at most 253 bytes).
 const LONGEST_NAME: usize = 300;
@@ -55,6 +55,7 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
         incarnation: Incarnation(wire.incarnation),
         members,
         owned: wire.shards_owned.into_iter().map(|s| (ShardId(s.shard), Epoch(s.epoch))).collect(),
+        epoch: Epoch(wire.highest_epoch),
         obeyed: MapRevision(wire.obeyed_version),
         shards: wire.shards,
         hash,
@@ -101,8 +102,17 @@ pub(crate) fn plan(plan: Plan, group: GroupId, settings: &Settings) -> v1::regis
         Plan::Join { uid, incarnation } => {
             Wire::Join(v1::JoinGroup { group_uid: uid.0, incarnation: incarnation.0 })
         }
-        Plan::Serve { candidates } => {
-            Wire::Serve(Serve { candidates: candidates.into_iter().map(Into::into).collect() })
+        Plan::Serve { candidates, moves } => {
+            let to_wire = |(shard, planned, uid): (ShardId, PlannedMove, GroupUid)| v1::Move {
+                shard: shard.0,
+                epoch: planned.epoch.0,
+                target: planned.to.0,
+                target_uid: uid.0,
+            };
+            Wire::Serve(Serve {
+                candidates: candidates.into_iter().map(Into::into).collect(),
+                moves: moves.into_iter().map(to_wire).collect(),
+            })
         }
     }
 }
@@ -116,6 +126,12 @@ impl From<Limits> for v1::Limits {
             session_ttl_ms: limits.session_ttl_ms,
             ..v1::Limits::default()
         }
+    }
+}
+
+impl From<ChangeRefusal> for Error {
+    fn from(refusal: ChangeRefusal) -> Self {
+        Error::InvalidArgument(refusal.to_string())
     }
 }
 

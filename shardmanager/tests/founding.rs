@@ -92,7 +92,7 @@ async fn strangers_are_sent_away_by_name_and_reason() {
     let error = other_hash.register(&mut client).await.unwrap_err();
     assert!(matches!(&error, Error::InvalidArgument(text) if text.contains("12 shards by fnv1a")), "{error}");
 
-    for group in [2, u32::MAX] {
+    for group in [4096, u32::MAX] {
         let error = Replica::new(0, 0).successor();
         let error = Replica { group, ..error }.register(&mut client).await.unwrap_err();
         assert!(matches!(&error, Error::InvalidArgument(text) if text.contains("2 groups")), "{error}");

@@ -125,18 +125,25 @@ async fn every_configuration_can_be_queried() {
 }
 
 #[tokio::test]
-async fn verbs_that_move_shards_are_not_offered() {
+async fn a_change_makes_the_next_configuration_and_a_wrong_one_is_refused() {
     let server = Server::start(settings(), MemoryStore::default()).await;
     let mut client = server.client().await;
-    let refused = [
-        client.join(v1::JoinRequest::default()).await.unwrap_err(),
-        client.leave(v1::LeaveRequest::default()).await.unwrap_err(),
-        client.r#move(v1::MoveRequest::default()).await.unwrap_err(),
-        client.unpin(v1::UnpinRequest::default()).await.unwrap_err(),
-    ];
-    for status in refused {
-        assert_eq!(status.code(), tonic::Code::Unimplemented);
-        assert!(matches!(Error::from_status(&status), Some(Error::Unimplemented(_))), "{status}");
+    let early = client.unpin(v1::UnpinRequest::default()).await.unwrap_err();
+    assert!(matches!(Error::from_status(&early), Some(Error::Unavailable(_))), "{early}");
+    found(&mut client).await;
+    let moved = v1::MoveRequest { shard: 0, group: 1, request_id: "move".into() };
+    for _ in 0..2 {
+        let changed = client.r#move(moved.clone()).await.unwrap().into_inner();
+        assert_eq!(changed.configuration, 2);
+    }
+    let newest = client.query(v1::QueryRequest { number: None }).await.unwrap().into_inner();
+    assert_eq!((newest.number, owners(&newest.ranges)[0]), (2, 1));
+    assert_eq!(owners(&map(&mut client).await.ranges)[0], 0, "until the groups have moved it");
+    let unknown = client.join(v1::JoinRequest { groups: vec![9], request_id: String::new() }).await;
+    let last = client.leave(v1::LeaveRequest { groups: vec![0, 1], request_id: String::new() }).await;
+    let beyond = client.unpin(v1::UnpinRequest { shard: 9999, request_id: String::new() }).await;
+    for refused in [unknown.unwrap_err(), last.unwrap_err(), beyond.unwrap_err()] {
+        assert!(matches!(Error::from_status(&refused), Some(Error::InvalidArgument(_))), "{refused}");
     }
 }
 

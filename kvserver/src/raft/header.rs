@@ -45,31 +45,47 @@ impl Place {
         let Some(header) = header else {
             return Err(Error::WrongIdentity("the message carries no header".into()));
         };
-        let wrong = |what: &str, theirs: String, ours: String| {
-            Err(Error::WrongIdentity(format!("the sender means {what} {theirs}; this is {ours}")))
-        };
         if header.cluster_id != self.cluster.0 {
-            return wrong("cluster", ClusterId(header.cluster_id).to_string(), self.cluster.to_string());
+            return wrong("cluster", ClusterId(header.cluster_id), self.cluster);
         }
         if header.group_uid != self.uid.0 {
-            return wrong("group uid", GroupUid(header.group_uid).to_string(), self.uid.to_string());
+            return wrong("group uid", GroupUid(header.group_uid), self.uid);
         }
         if header.incarnation != self.incarnation.0 {
-            return wrong("incarnation", header.incarnation.to_string(), self.incarnation.to_string());
+            return wrong("incarnation", header.incarnation, self.incarnation.0);
         }
         if header.to != self.replica.0 {
-            return wrong("replica", ReplicaId(header.to).to_string(), self.replica.to_string());
+            return wrong("replica", ReplicaId(header.to), self.replica);
         }
-        let theirs = header.versions.unwrap_or_default();
-        let version = theirs.max.min(VERSIONS.max);
-        if version < theirs.min.max(VERSIONS.min) {
-            return Err(Error::UnsupportedVersion(format!(
-                "the sender speaks {} to {}, this server {} to {}",
-                theirs.min, theirs.max, VERSIONS.min, VERSIONS.max
-            )));
-        }
-        Ok(version)
+        common_version(header.versions)
     }
+
+    /// Refuses a message from another group that isn't for ours; answers the version to speak.
+    pub fn check_group(&self, header: &v1::GroupHeader) -> Result<u32, Error> {
+        if header.cluster_id != self.cluster.0 {
+            return wrong("cluster", ClusterId(header.cluster_id), self.cluster);
+        }
+        if header.group_uid != self.uid.0 {
+            return wrong("group uid", GroupUid(header.group_uid), self.uid);
+        }
+        common_version(header.versions)
+    }
+}
+
+fn wrong<T: std::fmt::Display>(what: &str, theirs: T, ours: T) -> Result<u32, Error> {
+    Err(Error::WrongIdentity(format!("the sender means {what} {theirs}; this is {ours}")))
+}
+
+fn common_version(theirs: Option<v1::VersionRange>) -> Result<u32, Error> {
+    let theirs = theirs.unwrap_or_default();
+    let version = theirs.max.min(VERSIONS.max);
+    if version < theirs.min.max(VERSIONS.min) {
+        return Err(Error::UnsupportedVersion(format!(
+            "the sender speaks {} to {}, this server {} to {}",
+            theirs.min, theirs.max, VERSIONS.min, VERSIONS.max
+        )));
+    }
+    Ok(version)
 }
 
 #[cfg(test)]

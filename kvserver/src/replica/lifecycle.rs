@@ -175,6 +175,8 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         network,
         changing_members: tokio::sync::Mutex::default(),
         log: tokio::sync::Mutex::new(reader),
+        clock: env.clock.clone(),
+        news: tokio::sync::Notify::new(),
         orders: Mutex::new(Orders::none()),
         hold,
         applied_bytes,
@@ -215,6 +217,10 @@ async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &Cancellati
     {
         let (running, clock) = (running.clone(), env.clock.clone());
         tasks.spawn(async move { running.lead(clock, replace_after).await });
+    }
+    {
+        let (running, env) = (running.clone(), env.clone());
+        tasks.spawn(async move { running.hand_off(&env).await });
     }
     {
         let running = running.clone();

@@ -5,6 +5,7 @@ mod admission;
 mod config;
 mod data_dir;
 mod environment;
+mod handoff;
 mod handover;
 mod leader;
 mod lifecycle;
@@ -41,6 +42,7 @@ pub use read::ReadBarrier;
 pub use readiness::Readiness;
 pub use removal::RemovalError;
 
+use crate::clock::Clock;
 use crate::log::{Space, SpaceError};
 use crate::map_copy::MapCopy;
 use crate::raft::append;
@@ -163,6 +165,10 @@ pub struct Running {
     changing_members: tokio::sync::Mutex<()>,
     /// Its log, to read what openraft hasn't applied.
     log: tokio::sync::Mutex<LogStoreReader>,
+    /// The wall clock.
+    clock: Clock,
+    /// The managers should hear of something soon.
+    news: tokio::sync::Notify,
     /// What the managers have ordered.
     orders: Mutex<Orders>,
     /// While true, proposals wait: the leadership is being handed over.

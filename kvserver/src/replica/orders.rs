@@ -6,6 +6,8 @@ use skv_proto::v1;
 use skv_sharding::{MapRevision, Replica};
 use tokio::time::Instant;
 
+use crate::store::Move;
+
 /// For how long orders count against those of an older version: several registrations.
 const LASTING: Duration = Duration::from_secs(10);
 
@@ -18,31 +20,34 @@ pub(super) struct Orders {
     pub(super) founding: Option<v1::BootstrapRecord>,
     /// Replicas that wait to be admitted.
     pub(super) candidates: Vec<Replica>,
+    /// All shards that the group is to hand to others; `None`: nothing was said of them.
+    pub(super) moves: Option<Vec<Move>>,
     given_at: Instant,
 }
 
 impl Orders {
     /// No orders.
     pub(super) fn none() -> Self {
-        Orders::given_now(MapRevision(0), None, Vec::new())
+        Orders::given_now(MapRevision(0), None, Vec::new(), None)
     }
 
     /// To found the group.
     pub(super) fn to_found(version: MapRevision, record: v1::BootstrapRecord) -> Self {
-        Orders::given_now(version, Some(record), Vec::new())
+        Orders::given_now(version, Some(record), Vec::new(), None)
     }
 
-    /// To admit these replicas.
-    pub(super) fn to_admit(version: MapRevision, candidates: Vec<Replica>) -> Self {
-        Orders::given_now(version, None, candidates)
+    /// To admit these replicas, and to hand these shards over.
+    pub(super) fn to_serve(version: MapRevision, candidates: Vec<Replica>, moves: Vec<Move>) -> Self {
+        Orders::given_now(version, None, candidates, Some(moves))
     }
 
     fn given_now(
         version: MapRevision,
         founding: Option<v1::BootstrapRecord>,
         candidates: Vec<Replica>,
+        moves: Option<Vec<Move>>,
     ) -> Self {
-        Orders { version, founding, candidates, given_at: Instant::now() }
+        Orders { version, founding, candidates, moves, given_at: Instant::now() }
     }
 
     /// Takes the next orders over. Those of an older version come from a manager that hasn't
@@ -63,7 +68,7 @@ mod tests {
     /// Orders of this version, so many seconds after `start`.
     fn orders(version: u64, start: Instant, seconds: u64) -> Orders {
         let given_at = start + Duration::from_secs(seconds);
-        Orders { given_at, ..Orders::to_admit(MapRevision(version), Vec::new()) }
+        Orders { given_at, ..Orders::to_serve(MapRevision(version), Vec::new(), Vec::new()) }
     }
 
     #[test]

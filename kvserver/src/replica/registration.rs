@@ -93,6 +93,7 @@ impl Running {
             loop {
                 tokio::select! {
                     () = &mut pause => break,
+                    () = self.news.notified() => break,
                     changed = metrics.changed() => {
                         let now = metrics.borrow_watched().current_leader;
                         if changed.is_err() || now != leader {
@@ -120,7 +121,8 @@ impl Running {
             }
             Plan::Serve(serve) => {
                 let candidates = serve.candidates.into_iter().map(Replica::from).collect();
-                self.orders.lock().replace(Orders::to_admit(version, candidates));
+                let moves = serve.moves.into_iter().map(Into::into).collect();
+                self.orders.lock().replace(Orders::to_serve(version, candidates, moves));
             }
             Plan::Wait(_) => {}
         }
@@ -180,6 +182,7 @@ impl Running {
             confirmed,
             term,
             leader: leader.map_or(0, |leader| leader.0),
+            highest_epoch: self.store.highest_epoch().0,
         })
     }
 }

@@ -54,9 +54,9 @@ impl KvService {
         let addresses = match &error {
             Error::NotLeader { group, leader, .. } => {
                 let leader = leader.iter().map(|leader| leader.client_address.clone());
-                let others = self.map.client_addresses(*group);
+                let others = self.map.members(*group).into_iter().map(|member| member.client_address);
                 let mut addresses: Vec<String> = leader.collect();
-                addresses.extend(others.into_iter().filter(|a| !addresses.contains(a)).collect::<Vec<_>>());
+                addresses.extend(others.filter(|a| !addresses.contains(a)).collect::<Vec<_>>());
                 addresses
             }
             Error::WrongGroup { owner: Some(owner), .. } => {

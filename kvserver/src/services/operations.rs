@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::FutureExt as _;
@@ -10,13 +11,22 @@ use futures::future::BoxFuture;
 use skv_proto::v1::answer::Answer;
 use skv_proto::v1::command::Kind;
 use skv_proto::v1::operation::Operation;
-use skv_proto::{Error, v1};
-use skv_sharding::{ClusterId, ShardId};
+use skv_proto::{Error, ShardOwner, v1};
+use skv_sharding::{ClusterId, GroupId, ShardId};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
 
 use crate::map_copy::MapCopy;
 use crate::metrics::Metrics;
 use crate::replica::{Replicas, Running};
 use crate::store::Rejection;
+
+/// Operations that may wait for shards on their way here.
+const MOST_WAITING: usize = 4096;
+/// How long an operation waits for its shard. Its sender then finds out where it is.
+const ARRIVAL: Duration = Duration::from_secs(2);
+/// How often it is looked whether a shard has come.
+const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Answers with the ids of their operations.
 pub type Answers = Vec<v1::Answer>;
@@ -28,6 +38,8 @@ pub struct Operations {
     map: Arc<MapCopy>,
     metrics: Arc<Metrics>,
     log: bool,
+    /// For operations that wait for their shard.
+    waiting: Arc<Semaphore>,
 }
 
 /// What an operation comes down to.
@@ -35,6 +47,20 @@ enum Task {
     Write(v1::Command),
     /// Of this key.
     Read(Bytes),
+}
+
+/// An operation that no replica here can take now.
+enum Unplaced {
+    Refused(Error),
+    /// Its shard is on its way to this replica.
+    Arriving(Box<Arriving>),
+}
+
+/// An operation whose shard is on its way to a replica here.
+struct Arriving {
+    running: Arc<Running>,
+    shard: ShardId,
+    operation: Operation,
 }
 
 /// What one replica has to do of a batch.
@@ -54,14 +80,21 @@ impl Share {
 impl Operations {
     /// Operations on these replicas; with `log` each one's input and result is printed.
     pub fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
-        Operations { replicas, map, metrics, log }
+        Operations { replicas, map, metrics, log, waiting: Arc::new(Semaphore::new(MOST_WAITING)) }
     }
 
     /// Carries one operation out.
     pub async fn one(&self, operation: Operation) -> Answer {
         let input = self.log.then(|| Input(&operation).to_string());
         let timer = self.metrics.timer();
-        let answer = match self.assign(operation) {
+        let mut assigned = self.assign(operation);
+        if let Err(Unplaced::Arriving(arriving)) = assigned {
+            assigned = match self.await_arrival(&arriving).await {
+                Ok(()) => self.assign(arriving.operation),
+                Err(problem) => Err(Unplaced::Refused(problem)),
+            };
+        }
+        let answer = match assigned {
             Ok((running, Task::Write(command))) => {
                 let answers = write(running, self.map.clone(), vec![command], vec![0]).await;
                 let answer = answers.into_iter().next().and_then(|answer| answer.answer);
@@ -71,7 +104,9 @@ impl Operations {
                 Ok(()) => read_applied(&running, &self.map, &key),
                 Err(problem) => error(problem),
             },
-            Err(problem) => error(problem),
+            Err(Unplaced::Refused(problem)) => error(problem),
+            // It went on elsewhere and comes again.
+            Err(Unplaced::Arriving(arriving)) => error(still_arriving(&arriving)),
         };
         timer.finish([&answer]);
         if let Some(input) = input {
@@ -85,15 +120,25 @@ impl Operations {
     pub fn many(&self, operations: Vec<v1::Operation>) -> (Answers, Vec<BoxFuture<'static, Answers>>) {
         let logged = self.log.then(|| Arc::new(Logged::new(&operations)));
         let mut shares: Vec<Share> = Vec::new();
-        let mut refused = Vec::new();
+        let (mut refused, mut pending): (_, Vec<BoxFuture<'static, Answers>>) = (Vec::new(), Vec::new());
         for v1::Operation { id, operation } in operations {
             let assigned = operation
-                .ok_or_else(|| Error::InvalidArgument("the operation is of an unknown kind".into()))
+                .ok_or_else(|| {
+                    Unplaced::Refused(Error::InvalidArgument("the operation is of an unknown kind".into()))
+                })
                 .and_then(|operation| self.assign(operation));
             let (running, task) = match assigned {
                 Ok(assigned) => assigned,
-                Err(problem) => {
+                Err(Unplaced::Refused(problem)) => {
                     refused.push(v1::Answer { id, answer: Some(error(problem)) });
+                    continue;
+                }
+                Err(Unplaced::Arriving(arriving)) => {
+                    let operations = self.clone();
+                    let answer = async move {
+                        vec![v1::Answer { id, answer: Some(operations.one(arriving.operation).await) }]
+                    };
+                    pending.push(answer.boxed());
                     continue;
                 }
             };
@@ -124,7 +169,6 @@ impl Operations {
             };
             answers.inspect(finish).boxed()
         };
-        let mut pending = Vec::with_capacity(2);
         for Share { running, commands, command_ids, reads } in shares {
             if !commands.is_empty() {
                 let write = write(running.clone(), self.map.clone(), commands, command_ids);
@@ -138,29 +182,59 @@ impl Operations {
     }
 
     /// Which replica has to do what.
-    fn assign(&self, operation: Operation) -> Result<(Arc<Running>, Task), Error> {
-        let (running, shard) = self.place(key_of(&operation))?;
-        check(&running, &operation)?;
+    fn assign(&self, operation: Operation) -> Result<(Arc<Running>, Task), Unplaced> {
+        let (running, shard, arriving) = self.place(key_of(&operation)).map_err(Unplaced::Refused)?;
+        check(&running, &operation).map_err(Unplaced::Refused)?;
+        if arriving {
+            return Err(Unplaced::Arriving(Box::new(Arriving { running, shard, operation })));
+        }
         Ok((running, task(shard, operation)))
+    }
+
+    /// Waits until a shard that is on its way here has come, or doesn't come any more. So that
+    /// who was sent here by the source needn't ask again and again.
+    async fn await_arrival(&self, arriving: &Arriving) -> Result<(), Error> {
+        let Ok(_place) = self.waiting.try_acquire() else {
+            return Err(Error::Overloaded("too many requests wait for shards that are on their way".into()));
+        };
+        let store = &arriving.running.store;
+        let arrives = || matches!(store.serves(arriving.shard), Err(Rejection::Arriving { .. }));
+        let deadline = Instant::now() + ARRIVAL;
+        while arrives() {
+            if Instant::now() >= deadline {
+                return Err(still_arriving(arriving));
+            }
+            tokio::time::sleep(LOOK_AGAIN).await;
+        }
+        Ok(())
     }
 
     /// The replica on this server that owns the key's shard. Only a first look: ownership is
     /// checked again when the operation takes effect.
-    fn place(&self, key: &[u8]) -> Result<(Arc<Running>, ShardId), Error> {
+    fn place(&self, key: &[u8]) -> Result<(Arc<Running>, ShardId, bool), Error> {
         if key.is_empty() {
             return Err(Error::InvalidArgument("the key is empty".into()));
         }
         let mut reason = None;
         for replica in self.replicas.iter() {
             match replica.running() {
-                Ok(running) => match running.store.shard_of(key) {
-                    Ok(shard) if running.store.owns(shard).is_some() => return Ok((running, shard)),
-                    Ok(_) => {
-                        reason =
-                            Some(Error::WrongGroup { group: replica.group, owner: self.map.owner_of(key) })
+                Ok(running) => {
+                    let shard = running.store.shard_of(key);
+                    match shard.and_then(|shard| running.store.serves(shard).map(|()| shard)) {
+                        Ok(shard) => return Ok((running, shard, false)),
+                        // Only the leader knows when it has come; others say who leads.
+                        Err(Rejection::Arriving { .. }) if let Ok(shard) = shard => {
+                            let arriving = running.hints.is_leader();
+                            return Ok((running, shard, arriving));
+                        }
+                        Err(rejection @ Rejection::WrongGroup { .. }) => {
+                            reason = Some(with_owner(rejection, replica.group, &self.map, key));
+                        }
+                        Err(rejection) => {
+                            reason = reason.or(Some(with_owner(rejection, replica.group, &self.map, key)));
+                        }
                     }
-                    Err(rejection) => reason = reason.or(Some(rejection.into_error(replica.group))),
-                },
+                }
                 Err(unavailable) => reason = reason.or(Some(unavailable)),
             }
         }
@@ -173,11 +247,28 @@ fn error(problem: Error) -> Answer {
 }
 
 fn rejected(rejection: Rejection, running: &Running, map: &MapCopy, key: &[u8]) -> Answer {
-    let problem = match rejection.into_error(running.place.group) {
-        Error::WrongGroup { group, owner: None } => Error::WrongGroup { group, owner: map.owner_of(key) },
-        other => other,
+    error(with_owner(rejection, running.place.group, map, key))
+}
+
+/// A rejection as it is sent, with the owner's addresses. Of two owners the one of the higher
+/// epoch counts: the group knows where it sent the shard, the map what became of it then.
+fn with_owner(rejection: Rejection, group: GroupId, map: &MapCopy, key: &[u8]) -> Error {
+    let newest = |known: Option<ShardOwner>| {
+        let mapped = map.owner_of(key).filter(|mapped| known.as_ref().is_none_or(|o| o.epoch < mapped.epoch));
+        let mut owner = mapped.or(known)?;
+        owner.replicas = map.members(owner.group);
+        Some(owner)
     };
-    error(problem)
+    match rejection.into_error(group) {
+        Error::WrongGroup { group, owner } => Error::WrongGroup { group, owner: newest(owner) },
+        Error::ShardMoving { group, target } => Error::ShardMoving { group, target: newest(target) },
+        other => other,
+    }
+}
+
+fn still_arriving(Arriving { running, shard, .. }: &Arriving) -> Error {
+    tracing::debug!(group = %running.place.group, %shard, "requests wait in vain for a shard on its way");
+    Error::ShardMoving { group: running.place.group, target: None }
 }
 
 async fn write(

@@ -3,10 +3,11 @@
 use std::fmt;
 
 use bytes::Bytes;
-use skv_proto::{Error, v1};
-use skv_sharding::{GroupId, Incarnation, Revision};
+use skv_proto::{Error, ShardOwner, v1};
+use skv_sharding::{Epoch, GroupId, Incarnation, Revision};
 
 use crate::store::KeyValue;
+use crate::store::handoff::{Move, StepRefusal};
 
 /// What applying one entry came to.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,6 +30,19 @@ pub enum Applied {
     },
     /// The group's incarnation after a reset.
     Reset(Incarnation),
+    /// The manager's list of moves was heard.
+    Assigned {
+        /// False: the group obeys a newer version.
+        accepted: bool,
+        /// The version that the group obeys now.
+        version: u64,
+        /// Moves that the list would have undone, but that are frozen.
+        frozen: Vec<Move>,
+    },
+    /// A step of a handoff is done, now or earlier; or why it isn't.
+    Handoff(Result<(), StepRefusal>),
+    /// Whether the group is retired; not while it holds anything of a shard.
+    Retired(bool),
     /// The entry needs a group that is founded.
     NotFounded,
 }
@@ -143,7 +157,20 @@ pub enum Rejection {
     /// The group has no shards yet.
     NotFounded,
     /// The group doesn't own the shard.
-    WrongGroup,
+    WrongGroup {
+        /// Where it went from here.
+        next: Option<Move>,
+    },
+    /// The shard is on its way to another group, and served by none for a moment.
+    Moving {
+        /// Where it goes.
+        to: Move,
+    },
+    /// The shard is on its way here.
+    Arriving {
+        /// Its epoch here.
+        epoch: Epoch,
+    },
     /// The hash needs keys that are decimal integers.
     NotAnInteger,
     /// The request id has no session, or the sequence number 0.
@@ -186,12 +213,20 @@ pub enum Rejection {
     },
 }
 
+/// Who has a shard after a move. The store knows no addresses.
+fn owner(to: Move) -> ShardOwner {
+    let Move { shard, epoch, target, target_uid } = to;
+    ShardOwner { shard, group: target, uid: target_uid, epoch, replicas: Vec::new() }
+}
+
 impl Rejection {
     /// As it is sent by this group.
     pub fn into_error(self, group: GroupId) -> Error {
         match self {
             Rejection::NotFounded => Error::Unavailable(format!("{group} is not founded yet; try again")),
-            Rejection::WrongGroup => Error::WrongGroup { group, owner: None },
+            Rejection::WrongGroup { next } => Error::WrongGroup { group, owner: next.map(owner) },
+            Rejection::Moving { to } => Error::ShardMoving { group, target: Some(owner(to)) },
+            Rejection::Arriving { .. } => Error::ShardMoving { group, target: None },
             Rejection::NotAnInteger => Error::InvalidArgument(
                 "the key is not a decimal integer, which hash \"integer\" needs".to_owned(),
             ),

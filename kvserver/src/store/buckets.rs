@@ -88,6 +88,11 @@ impl<T: Clone> Buckets<T> {
         Some(item)
     }
 
+    /// All items, in no order.
+    pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.buckets.iter().flat_map(|bucket| bucket.iter())
+    }
+
     /// All items, in no order. Each bucket is let go of once its items are taken, so that
     /// the other side needn't copy it any more.
     pub(super) fn into_items(self) -> impl Iterator<Item = T> {

@@ -4,9 +4,11 @@ use bytes::Bytes;
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::entry::Entry;
-use skv_sharding::{ClusterId, Incarnation};
+use skv_proto::v1::handoff_step::Step;
+use skv_sharding::{ClusterId, Epoch, Incarnation, ShardId};
 
 use crate::store::facts::{Facts, Limits, RecordError};
+use crate::store::handoff::Move;
 
 /// The format of the entries that this version writes, and the highest that it reads.
 pub const ENTRY_VERSION: u32 = 1;
@@ -66,6 +68,22 @@ pub fn encode_tick(time: u64) -> Bytes {
 /// An entry that revives the group under a new incarnation.
 pub fn encode_reset(time: u64, incarnation: Incarnation) -> Bytes {
     encode(time, Entry::Reset(incarnation.0))
+}
+
+/// An entry with the manager's list of all moves out of the group.
+pub fn encode_assign(time: u64, manager_version: u64, moves: impl IntoIterator<Item = Move>) -> Bytes {
+    let moves = moves.into_iter().map(Into::into).collect();
+    encode(time, Entry::Assign(v1::Assignment { manager_version, moves }))
+}
+
+/// An entry with one step of a handoff.
+pub fn encode_handoff(time: u64, shard: ShardId, epoch: Epoch, step: Step) -> Bytes {
+    encode(time, Entry::Handoff(v1::HandoffStep { shard: shard.0, epoch: epoch.0, step: Some(step) }))
+}
+
+/// An entry by which the group takes no shard any more.
+pub fn encode_retire(time: u64) -> Bytes {
+    encode(time, Entry::Retire(v1::entry::Retire {}))
 }
 
 /// Reads an entry's time and what it says. Keys and values share its buffer.

@@ -84,6 +84,8 @@ pub struct Facts {
     pub obeyed_version: u64,
     /// The limits that it was founded with.
     pub limits: Limits,
+    /// It takes no shard any more.
+    pub retired: bool,
 }
 
 /// A founding record that no group can be founded with.
@@ -126,6 +128,7 @@ impl Facts {
             shards: check_shards(record.shards)?,
             obeyed_version: entry.manager_version,
             limits: record.limits.unwrap_or_default().into(),
+            retired: false,
         };
         let mut owned: Vec<_> =
             record.shards_owned.iter().map(|s| (ShardId(s.shard), Epoch(s.epoch))).collect();
@@ -155,6 +158,7 @@ impl From<&Facts> for v1::group_state::Founded {
             shards: facts.shards,
             obeyed_version: facts.obeyed_version,
             limits: Some(facts.limits.into()),
+            retired: facts.retired,
         }
     }
 }
@@ -171,6 +175,7 @@ impl TryFrom<v1::group_state::Founded> for Facts {
             shards: check_shards(wire.shards)?,
             obeyed_version: wire.obeyed_version,
             limits: wire.limits.unwrap_or_default().into(),
+            retired: wire.retired,
         })
     }
 }

@@ -6,31 +6,32 @@ use parking_lot::RwLock;
 use skv_sharding::ShardId;
 
 use crate::store::facts::Facts;
-use crate::store::shard::Shard;
+use crate::store::slot::{Owned, Slot};
 
 /// What a group is and holds.
 #[derive(Debug)]
 pub(super) struct Founded {
     pub(super) facts: Arc<Facts>,
-    /// One for each shard of the cluster; `None`: another group owns it. A reader and the
-    /// applier meet here only.
-    pub(super) shards: Box<[RwLock<Option<Shard>>]>,
+    /// One for each shard of the cluster. A reader and the applier meet here only.
+    pub(super) slots: Box<[RwLock<Slot>]>,
 }
 
 impl Founded {
     pub(super) fn new(facts: Facts) -> Self {
-        let shards = (0..facts.shards).map(|_| RwLock::new(None)).collect();
-        Self { facts: Arc::new(facts), shards }
+        let slots = (0..facts.shards).map(|_| RwLock::default()).collect();
+        Self { facts: Arc::new(facts), slots }
+    }
+
+    /// The slots, each with the number of its shard.
+    pub(super) fn slots(&self) -> impl Iterator<Item = (ShardId, &RwLock<Slot>)> {
+        (0..).map(ShardId).zip(&self.slots)
     }
 
     /// Of each owned shard, something.
     pub(super) fn owned<'a, T>(
         &'a self,
-        of: impl Fn(&Shard) -> T + 'a,
+        of: impl Fn(&Owned) -> T + 'a,
     ) -> impl Iterator<Item = (ShardId, T)> + 'a {
-        (0..)
-            .map(ShardId)
-            .zip(&self.shards)
-            .filter_map(move |(id, shard)| Some((id, of(shard.read().as_ref()?))))
+        self.slots().filter_map(move |(id, slot)| Some((id, of(slot.read().owned()?))))
     }
 }

@@ -1,5 +1,6 @@
 //! The store of one group: one applier writes it, many threads read it.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
@@ -15,8 +16,13 @@ use skv_sharding::{Epoch, Incarnation, Revision, ShardId};
 use crate::store::entry::{ApplyError, decode};
 use crate::store::facts::{Facts, RecordError};
 use crate::store::founded::Founded;
-use crate::store::shard::{Context, Shard};
-use crate::store::view::{Restore, Restored, StoreView};
+use crate::store::handoff::{
+    Arrival, BaseCopy, Departure, Difference, Move, Position, Progress, StepRefusal,
+};
+use crate::store::restore::{Restore, Restored};
+use crate::store::shard::Context;
+use crate::store::slot::{Owned, Slot};
+use crate::store::view::StoreView;
 use crate::store::{Applied, Outcome, Rejection};
 
 /// A buffer larger than this isn't kept between entries.
@@ -83,11 +89,11 @@ impl Store {
     pub fn get(&self, key: &[u8]) -> Result<Option<(Bytes, Revision)>, Rejection> {
         let founded = self.founded.read();
         let founded = founded.as_ref().ok_or(Rejection::NotFounded)?;
-        let slot = &founded.shards[founded.facts.shard_of(key)?.0 as usize];
+        let slot = &founded.slots[founded.facts.shard_of(key)?.0 as usize];
         let hash = self.hasher.hash_one(key);
         // Ownership is checked under the lock that reads the value (invariant 5).
-        let shard = slot.read();
-        let shard = shard.as_ref().ok_or(Rejection::WrongGroup)?;
+        let slot = slot.read();
+        let shard = slot.serving()?;
         Ok(shard.get(hash, key).map(|record| (record.pair.to_value(), record.revision)))
     }
 
@@ -96,17 +102,32 @@ impl Store {
         self.founded.read().as_ref().ok_or(Rejection::NotFounded)?.facts.shard_of(key)
     }
 
+    /// Whether the group serves a shard now, or why not.
+    pub fn serves(&self, shard: ShardId) -> Result<(), Rejection> {
+        let founded = self.founded.read();
+        let slots = &founded.as_ref().ok_or(Rejection::NotFounded)?.slots;
+        let slot = slots.get(shard.0 as usize).ok_or(Rejection::WrongGroup { next: None })?;
+        slot.read().serving().map(drop)
+    }
+
     /// Since which epoch the group owns a shard; `None`: it doesn't.
     pub fn owns(&self, shard: ShardId) -> Option<Epoch> {
         let founded = self.founded.read();
-        let slot = founded.as_ref()?.shards.get(shard.0 as usize)?.read();
-        slot.as_ref().map(|shard| shard.epoch)
+        let slot = founded.as_ref()?.slots.get(shard.0 as usize)?.read();
+        slot.owned().map(|owned| owned.shard.epoch)
+    }
+
+    /// The highest epoch of any shard that the group has heard of.
+    pub fn highest_epoch(&self) -> Epoch {
+        let founded = self.founded.read();
+        let seen = founded.iter().flat_map(Founded::slots).map(|(_, slot)| slot.read().fence.seen);
+        seen.max().unwrap_or_default()
     }
 
     /// The shards that the group owns, in order.
     pub fn owned_shards(&self) -> Vec<(ShardId, Epoch)> {
         let founded = self.founded.read();
-        founded.as_ref().map_or(Vec::new(), |founded| founded.owned(|shard| shard.epoch).collect())
+        founded.as_ref().map_or(Vec::new(), |founded| founded.owned(|owned| owned.shard.epoch).collect())
     }
 
     /// Who the group is; `None` until it is founded.
@@ -128,22 +149,83 @@ impl Store {
     pub fn sessions_due(&self, now: u64) -> bool {
         let time = now.max(self.time());
         let founded = self.founded.read();
-        founded.as_ref().is_some_and(|f| f.owned(|shard| shard.sessions.may_be_due(time)).any(|(_, due)| due))
+        founded.as_ref().is_some_and(|f| {
+            f.slots()
+                .any(|(_, slot)| slot.read().serving().is_ok_and(|shard| shard.sessions.may_be_due(time)))
+        })
+    }
+
+    /// The moves out of the group that aren't over, in the order of the shards.
+    pub fn departures(&self) -> Vec<Departure> {
+        let founded = self.founded.read();
+        let departures =
+            |founded: &Founded| founded.slots().filter_map(|(_, slot)| slot.read().departure()).collect();
+        founded.as_ref().map_or(Vec::new(), departures)
+    }
+
+    /// The shards that the group receives, in their order.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        let founded = self.founded.read();
+        let arrivals =
+            |founded: &Founded| founded.slots().filter_map(|(id, slot)| slot.read().arrival(id)).collect();
+        founded.as_ref().map_or(Vec::new(), arrivals)
+    }
+
+    /// Whether the manager's list would change anything.
+    pub fn would_assign(&self, moves: &[Move]) -> bool {
+        let founded = self.founded.read();
+        let Some(founded) = founded.as_ref() else { return false };
+        let (listed, own) = (by_shard(moves.iter().copied()), founded.facts.uid);
+        founded.slots().any(|(id, slot)| slot.read().would_assign(listed.get(&id).copied(), own))
+    }
+
+    /// The whole shard of a move, while it is copied or frozen.
+    pub fn base_copy(&self, to: &Move) -> Option<BaseCopy> {
+        self.leaving(to, |owned, _| Some(BaseCopy::of(&owned.shard, owned.changes()?)))
+    }
+
+    /// The position of a target that has the shard as it was when copying began.
+    pub fn beginning(&self, to: &Move) -> Option<Position> {
+        self.leaving(to, |owned, _| Some(Position::beginning(owned.changes()?)))
+    }
+
+    /// What changed of it after a position, up to about so many bytes.
+    pub fn difference(&self, to: &Move, after: Position, bytes: usize) -> Option<Difference> {
+        self.leaving(to, |owned, _| {
+            let changes = owned.changes()?;
+            Some(Difference::after(&owned.shard, changes, after, bytes, |key| self.hasher.hash_one(key)))
+        })
+    }
+
+    /// The last step at the target of a frozen move, with all that changed after a position.
+    pub fn installation(&self, to: &Move, after: Position) -> Option<v1::handoff_step::Install> {
+        self.leaving(to, |owned, progress| {
+            let changes = owned.changes()?;
+            let rest =
+                Difference::after(&owned.shard, changes, after, usize::MAX, |key| self.hasher.hash_one(key));
+            (progress == Progress::Frozen).then(|| rest.into_install(&owned.shard))
+        })
+    }
+
+    fn leaving<T>(&self, to: &Move, of: impl FnOnce(&Owned, Progress) -> Option<T>) -> Option<T> {
+        let founded = self.founded.read();
+        let slot = founded.as_ref()?.slots.get(to.shard.0 as usize)?.read();
+        let departure = slot.departure().filter(|departure| departure.to == *to)?;
+        of(slot.owned()?, departure.progress)
     }
 
     /// How much there is. Visits every shard.
     pub fn stats(&self) -> Stats {
         let founded = self.founded.read();
         let Some(founded) = founded.as_ref() else { return Stats::default() };
-        founded.owned(|shard| (shard.keys.len(), shard.key_value_bytes, shard.sessions.len())).fold(
-            Stats::default(),
-            |sum, (_, (keys, bytes, sessions))| Stats {
-                keys: sum.keys + keys as u64,
-                bytes: sum.bytes + bytes,
-                sessions: sum.sessions + sessions as u64,
-                owned: sum.owned + 1,
-            },
-        )
+        let counts =
+            |Owned { shard, .. }: &Owned| (shard.keys.len(), shard.key_value_bytes, shard.sessions.len());
+        founded.owned(counts).fold(Stats::default(), |sum, (_, (keys, bytes, sessions))| Stats {
+            keys: sum.keys + keys as u64,
+            bytes: sum.bytes + bytes,
+            sessions: sum.sessions + sessions as u64,
+            owned: sum.owned + 1,
+        })
     }
 
     /// The state between two entries. Costs one reference per bucket of keys; later
@@ -196,6 +278,9 @@ impl Store {
                 facts.incarnation = facts.incarnation.max(Incarnation(incarnation));
                 Applied::Reset(facts.incarnation)
             }),
+            Entry::Assign(list) => self.assign(list),
+            Entry::Handoff(step) => Applied::Handoff(self.take_step(step, time, &mut scratch.0)?),
+            Entry::Retire(_) => self.retire(),
             Entry::Tick(_) => {
                 self.forget_due_sessions(time);
                 Applied::Nothing
@@ -218,13 +303,15 @@ impl Store {
         let limits = &founded.facts.limits;
         let mut context = Context { time, limits, hasher: &self.hasher, scratch };
         for run in commands.chunk_by(|a, b| a.shard == b.shard) {
-            let mut slot = founded.shards.get(run[0].shard as usize).map(RwLock::write);
-            match slot.as_mut().and_then(|slot| slot.as_mut()) {
-                None => run.iter().for_each(|_| each(Err(Rejection::WrongGroup))),
-                Some(shard) => {
+            let mut slot = founded.slots.get(run[0].shard as usize).map(RwLock::write);
+            let serving =
+                slot.as_mut().map_or(Err(Rejection::WrongGroup { next: None }), |slot| slot.serving_mut());
+            match serving {
+                Err(rejection) => run.iter().for_each(|_| each(Err(rejection))),
+                Ok((shard, mut changes)) => {
                     shard.sessions.forget_due(time, limits, &self.hasher);
                     for command in run {
-                        each(shard.execute(command, &mut context));
+                        each(shard.execute(command, changes.as_deref_mut(), &mut context));
                     }
                 }
             }
@@ -240,7 +327,7 @@ impl Store {
         let (None, Some((facts, owned))) = (slot.as_ref(), founding) else { return false };
         let founded = Founded::new(facts);
         for (shard, epoch) in owned {
-            *founded.shards[shard.0 as usize].write() = Some(Shard::new(epoch));
+            *founded.slots[shard.0 as usize].write() = Slot::founded(epoch);
         }
         *slot = Some(founded);
         true
@@ -256,12 +343,64 @@ impl Store {
     fn forget_due_sessions(&self, time: u64) {
         let founded = self.founded.read();
         let Some(founded) = founded.as_ref() else { return };
-        for shard in founded.shards.iter().filter(|shard| shard.read().is_some()) {
-            if let Some(shard) = shard.write().as_mut() {
+        for slot in founded.slots.iter().filter(|slot| slot.read().serving().is_ok()) {
+            // A frozen shard changes no more: what is sent of it stays true.
+            if let Ok((shard, _)) = slot.write().serving_mut() {
                 shard.sessions.forget_due(time, &founded.facts.limits, &self.hasher);
             }
         }
     }
+
+    fn assign(&self, list: v1::Assignment) -> Applied {
+        let mut founded = self.founded.write();
+        let Some(founded) = founded.as_mut() else { return Applied::NotFounded };
+        let obeyed = founded.facts.obeyed_version;
+        let version = obeyed.max(list.manager_version);
+        if list.manager_version < obeyed {
+            return Applied::Assigned { accepted: false, version, frozen: Vec::new() };
+        }
+        if version > obeyed {
+            Arc::make_mut(&mut founded.facts).obeyed_version = version;
+        }
+        let listed = by_shard(list.moves.into_iter().map(Into::into));
+        let own = founded.facts.uid;
+        let assign =
+            |(id, slot): (ShardId, &RwLock<Slot>)| slot.write().assign(listed.get(&id).copied(), own);
+        Applied::Assigned { accepted: true, version, frozen: founded.slots().filter_map(assign).collect() }
+    }
+
+    fn take_step(
+        &self,
+        step: v1::HandoffStep,
+        time: u64,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Result<(), StepRefusal>, ApplyError> {
+        let founded = self.founded.read();
+        let Some(founded) = founded.as_ref() else { return Ok(Err(StepRefusal::NotFounded)) };
+        let Some(slot) = founded.slots.get(step.shard as usize) else {
+            return Ok(Err(StepRefusal::NoSuchShard));
+        };
+        let Some(kind) = step.step else {
+            return Err(ApplyError::Corrupt("it has a step of no kind".to_owned()));
+        };
+        let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
+        slot.write().step(Epoch(step.epoch), kind, founded.facts.retired, &context)
+    }
+
+    /// A group that holds anything of a shard can't retire: it might be the only copy.
+    fn retire(&self) -> Applied {
+        let mut founded = self.founded.write();
+        let Some(founded) = founded.as_mut() else { return Applied::NotFounded };
+        let vacant = founded.slots().all(|(_, slot)| slot.read().is_vacant());
+        if vacant && !founded.facts.retired {
+            Arc::make_mut(&mut founded.facts).retired = true;
+        }
+        Applied::Retired(vacant)
+    }
+}
+
+fn by_shard(moves: impl Iterator<Item = Move>) -> BTreeMap<ShardId, Move> {
+    moves.map(|to| (to.shard, to)).collect()
 }
 
 fn corrupt(error: &RecordError) -> ApplyError {

@@ -6,20 +6,28 @@
 
 mod answer;
 mod buckets;
+mod digest;
 mod entry;
 mod facts;
 mod founded;
 mod group;
+mod handoff;
+mod item;
 mod record;
+mod restore;
 mod sessions;
 mod shard;
+mod slot;
 mod view;
 
 pub use answer::{Answer, Applied, Outcome, Rejection};
 pub use entry::{
-    ApplyError, ENTRY_VERSION, encode_batch, encode_found, encode_obey, encode_reset, encode_tick,
+    ApplyError, ENTRY_VERSION, encode_assign, encode_batch, encode_found, encode_handoff, encode_obey,
+    encode_reset, encode_retire, encode_tick,
 };
 pub use facts::{Facts, Limits, RecordError};
 pub use group::{Stats, Store};
+pub use handoff::{Arrival, BaseCopy, Departure, Difference, Move, Peer, Position, Progress, StepRefusal};
 pub use record::KeyValue;
-pub use view::{Restore, RestoreError, Restored, StoreView};
+pub use restore::{Restore, RestoreError, Restored};
+pub use view::StoreView;

@@ -16,6 +16,7 @@ use skv_sharding::Revision;
 use smallvec::SmallVec;
 
 use crate::store::buckets::Buckets;
+use crate::store::digest::{self, Digest};
 use crate::store::{Answer, Limits, Outcome, Rejection};
 
 /// How far ahead of the shard's time an unknown session may have been opened, in ms.
@@ -46,7 +47,7 @@ impl TryFrom<&v1::RequestId> for RequestId {
         if wire.seq == 0 {
             return Err(Rejection::InvalidRequestId);
         }
-        let session = SessionId { opened_at: session.opened_at, random: session.random };
+        let session = (*session).into();
         Ok(Self { session, seq: wire.seq, acked_below: wire.acked_below })
     }
 }
@@ -97,6 +98,24 @@ pub(super) struct Session {
     pub(super) decided: SmallVec<[Decided; 1]>,
 }
 
+impl Session {
+    fn digest(&self) -> u64 {
+        digest::of_session(self.id.opened_at, self.id.random, self.used_revision)
+    }
+}
+
+impl From<SessionId> for v1::SessionId {
+    fn from(id: SessionId) -> Self {
+        Self { opened_at: id.opened_at, random: id.random }
+    }
+}
+
+impl From<v1::SessionId> for SessionId {
+    fn from(wire: v1::SessionId) -> Self {
+        Self { opened_at: wire.opened_at, random: wire.random }
+    }
+}
+
 /// The sessions of one shard.
 #[derive(Debug, Default)]
 pub(super) struct Sessions {
@@ -110,6 +129,9 @@ pub(super) struct Sessions {
     /// The old values that decisions hold, by the revision of the Append.
     old_values: BTreeMap<Revision, (SessionId, u64)>,
     old_value_bytes: usize,
+    digest: Digest,
+    /// While the shard is copied: the sessions that were forgotten since that began.
+    forgotten: Option<Vec<SessionId>>,
 }
 
 impl Sessions {
@@ -131,6 +153,31 @@ impl Sessions {
     /// The sessions as they are now.
     pub(super) fn view(&self) -> Buckets<Session> {
         self.table.clone()
+    }
+
+    /// The checksum of all sessions with their last use.
+    pub(super) fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// The sessions that were used after a revision of the shard.
+    pub(super) fn used_after(&self, revision: Revision) -> impl Iterator<Item = &Session> {
+        self.table.iter().filter(move |session| session.used_revision > revision)
+    }
+
+    /// From now on, whether those are kept that are forgotten.
+    pub(super) fn track_forgotten(&mut self, track: bool) {
+        self.forgotten = track.then(Vec::new);
+    }
+
+    /// Those that were forgotten since it is tracked, in their order.
+    pub(super) fn forgotten(&self) -> &[SessionId] {
+        self.forgotten.as_deref().unwrap_or_default()
+    }
+
+    /// Adds a forgotten session of a snapshot.
+    pub(super) fn restore_forgotten(&mut self, id: SessionId) {
+        self.forgotten.get_or_insert_default().push(id);
     }
 
     /// Whether a session may have been unused for its whole time to live at `time`.
@@ -206,7 +253,9 @@ impl Sessions {
             self.old_value_bytes += bytes;
         }
         let Some(session) = find_mut(&mut self.table, &id.session, hasher) else { return };
+        self.digest.remove(session.digest());
         session.used_revision = revision;
+        self.digest.add(session.digest());
         session.used_at = time;
         session.acked_below = session.acked_below.max(id.acked_below);
         let acked = session.decided.partition_point(|d| d.seq < session.acked_below);
@@ -252,6 +301,7 @@ impl Sessions {
         let due_at = session.used_at.saturating_add(limits.session_ttl_ms);
         self.due_at = if self.len() == 0 { due_at } else { self.due_at.min(due_at) };
         self.by_use.push(Reverse((session.used_revision, session.id)));
+        self.digest.add(session.digest());
         self.table.insert(
             hasher.hash_one(session.id),
             session,
@@ -281,6 +331,10 @@ impl Sessions {
         self.by_use.pop();
         let hash = |s: &Session| hasher.hash_one(s.id);
         let Some(session) = self.table.remove(hasher.hash_one(id), |s| s.id == id, hash) else { return };
+        self.digest.remove(session.digest());
+        if let Some(forgotten) = &mut self.forgotten {
+            forgotten.push(id);
+        }
         for decided in session.decided {
             if let Some((revision, bytes)) = decided.decision.old_value() {
                 self.old_values.remove(&revision);
@@ -290,7 +344,7 @@ impl Sessions {
     }
 
     /// Gives up the oldest old values until the rest fits.
-    fn keep_to_budget(&mut self, limits: &Limits, hasher: &FixedState) {
+    pub(super) fn keep_to_budget(&mut self, limits: &Limits, hasher: &FixedState) {
         while self.old_value_bytes as u64 > limits.max_old_value_bytes_per_shard {
             let Some((revision, (id, seq))) = self.old_values.pop_first() else { return };
             let Some(session) = find_mut(&mut self.table, &id, hasher) else { return };

@@ -7,6 +7,8 @@ use skv_proto::v1::{self, command::Kind};
 use skv_sharding::{Epoch, Revision};
 
 use crate::store::buckets::Buckets;
+use crate::store::digest::{self, Digest};
+use crate::store::handoff::Changes;
 use crate::store::record::Record;
 use crate::store::sessions::{RequestId, Sessions};
 use crate::store::{Answer, KeyValue, Limits, Outcome, Rejection};
@@ -21,13 +23,14 @@ pub(super) struct Context<'a> {
     pub(super) scratch: &'a mut Vec<u8>,
 }
 
-/// One shard that the group owns.
+/// The keys and sessions of one shard.
 #[derive(Debug)]
 pub(super) struct Shard {
     pub(super) epoch: Epoch,
     pub(super) revision: Revision,
     pub(super) keys: Buckets<Record>,
     pub(super) key_value_bytes: u64,
+    key_digest: Digest,
     pub(super) sessions: Sessions,
 }
 
@@ -39,6 +42,7 @@ impl Shard {
             revision: Revision(0),
             keys: Buckets::default(),
             key_value_bytes: 0,
+            key_digest: Digest::default(),
             sessions: Sessions::default(),
         }
     }
@@ -50,14 +54,19 @@ impl Shard {
 
     /// Applies a command at most once. First the session is asked, then the condition;
     /// a rejection leaves the shard as it was (invariant 3).
-    pub(super) fn execute(&mut self, command: &v1::Command, context: &mut Context<'_>) -> Outcome {
+    pub(super) fn execute(
+        &mut self,
+        command: &v1::Command,
+        changes: Option<&mut Changes>,
+        context: &mut Context<'_>,
+    ) -> Outcome {
         let id = command.id.as_ref().map(RequestId::try_from).transpose()?;
         if let Some(id) = &id
             && let Some(outcome) = self.sessions.admit(id, command.kind(), context.time, context.hasher)
         {
             return outcome;
         }
-        let answer = self.mutate(command, context)?;
+        let answer = self.mutate(command, changes, context)?;
         if let Some(id) = &id {
             let Context { time, limits, hasher, .. } = context;
             self.sessions.record(id, answer.clone(), self.revision, *time, limits, hasher);
@@ -71,10 +80,26 @@ impl Shard {
         self.put(hash, record, hasher);
     }
 
-    fn mutate(&mut self, command: &v1::Command, context: &mut Context<'_>) -> Outcome {
+    /// What the shard holds, to be compared with another's.
+    pub(super) fn contents(&self) -> v1::Contents {
+        v1::Contents {
+            keys: self.keys.len() as u64,
+            key_digest: self.key_digest.0,
+            sessions: self.sessions.len() as u64,
+            session_digest: self.sessions.digest().0,
+        }
+    }
+
+    fn mutate(
+        &mut self,
+        command: &v1::Command,
+        changes: Option<&mut Changes>,
+        context: &mut Context<'_>,
+    ) -> Outcome {
         let hash = context.hasher.hash_one(&command.key[..]);
         let current = self.get(hash, &command.key);
-        let current_revision = current.map_or(Revision(0), |record| record.revision);
+        let before = current.map(|record| record.revision);
+        let current_revision = before.unwrap_or_default();
         let next = Revision(self.revision.0 + 1);
 
         let condition_failed = command.if_revision.is_some_and(|wanted| wanted != current_revision.0);
@@ -94,14 +119,33 @@ impl Shard {
                 Answer::Append { old, revision: next }
             }
             Kind::Delete => {
-                let eq = |record: &Record| record.pair.key() == &command.key[..];
-                let removed = self.keys.remove(hash, eq, |r| context.hasher.hash_one(r.pair.key()));
-                self.key_value_bytes -= removed.as_ref().map_or(0, |r| r.pair.size() as u64);
-                Answer::Delete { success: true, found: removed.is_some(), revision: Revision(0) }
+                let found = self.remove(hash, &command.key, context.hasher);
+                Answer::Delete { success: true, found, revision: Revision(0) }
             }
         };
+        if let Some(changes) = changes {
+            match (&answer, before) {
+                (Answer::Put { success: true, .. } | Answer::Append { .. }, _) => {
+                    changes.wrote(hash, &command.key, before, next, context.hasher);
+                }
+                (Answer::Delete { success: true, .. }, Some(before)) => {
+                    changes.deleted(hash, &command.key, before, next, context.hasher);
+                }
+                _ => {}
+            }
+        }
         self.revision = next;
         Ok(answer)
+    }
+
+    /// Takes a key out; whether there was one.
+    pub(super) fn remove(&mut self, hash: u64, key: &[u8], hasher: &FixedState) -> bool {
+        let eq = |record: &Record| record.pair.key() == key;
+        let removed = self.keys.remove(hash, eq, |r| hasher.hash_one(r.pair.key()));
+        removed.is_some_and(|removed| {
+            self.uncount(&removed);
+            true
+        })
     }
 
     /// Stores `head` and `tail` as the key's value, unless it would be too long.
@@ -125,8 +169,15 @@ impl Shard {
 
     fn put(&mut self, hash: u64, record: Record, hasher: &FixedState) {
         self.key_value_bytes += record.pair.size() as u64;
+        self.key_digest.add(digest::of_key(record.pair.key(), record.revision));
         let same = |a: &Record, b: &Record| a.pair.key() == b.pair.key();
-        let replaced = self.keys.insert(hash, record, same, |r| hasher.hash_one(r.pair.key()));
-        self.key_value_bytes -= replaced.map_or(0, |r| r.pair.size() as u64);
+        if let Some(replaced) = self.keys.insert(hash, record, same, |r| hasher.hash_one(r.pair.key())) {
+            self.uncount(&replaced);
+        }
+    }
+
+    fn uncount(&mut self, gone: &Record) {
+        self.key_value_bytes -= gone.pair.size() as u64;
+        self.key_digest.remove(digest::of_key(gone.pair.key(), gone.revision));
     }
 }

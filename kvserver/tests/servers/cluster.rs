@@ -18,7 +18,8 @@ use shardmanager::store::MemoryStore;
 use skv_client::{Clerk, Options};
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
-use skv_sharding::{GroupId, Hash};
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_sharding::{GroupId, Hash, Policy};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +47,7 @@ pub(crate) struct Server {
 #[derive(Debug, Clone)]
 struct Identity {
     name: String,
+    group: GroupId,
     client_address: String,
     peer_address: String,
     peers: Vec<NamedServer>,
@@ -94,10 +96,21 @@ impl Cluster {
             managers.push(address);
             manager_tasks.push(tokio::spawn(run_manager(listener, store.clone())));
         }
+        let mut cluster = Cluster { servers: Vec::new(), managers, manager_tasks };
+        cluster.start_group().await;
+        for index in 0..3 {
+            cluster.await_status(index, "is ready", |status| status.ready).await;
+        }
+        cluster
+    }
+
+    /// Starts the three servers of one more group.
+    pub(crate) async fn start_group(&mut self) {
+        let (group, count) = (GroupId(self.servers.len() as u32 / 3), self.managers.len());
         let mut listeners = Vec::new();
         for index in 0..3 {
-            let (client, peer) = (self::listener().await, self::listener().await);
-            listeners.push((format!("kv-g0-{index}"), client, peer));
+            let (client, peer) = (listener().await, listener().await);
+            listeners.push((format!("kv-{group}-{index}"), client, peer));
         }
         let peers: Vec<NamedServer> = listeners
             .iter()
@@ -106,24 +119,24 @@ impl Cluster {
                 addresses: ServerAddresses { client: client.1.clone(), peer: peer.1.clone() },
             })
             .collect();
-        let mut servers = Vec::new();
         for (index, (name, client, peer)) in listeners.into_iter().enumerate() {
-            let mut found = managers.clone();
+            let mut found = self.managers.clone();
             found.rotate_left(index % count);
             let identity = Identity {
                 name,
+                group,
                 client_address: client.1,
                 peer_address: peer.1,
                 peers: peers.clone(),
                 managers: found,
             };
-            servers.push(Server::start(identity, client.0, peer.0));
+            self.servers.push(Server::start(identity, client.0, peer.0));
         }
-        let cluster = Cluster { servers, managers, manager_tasks };
-        for index in 0..3 {
-            cluster.await_status(index, "is ready", |status| status.ready).await;
-        }
-        cluster
+    }
+
+    /// The shard manager.
+    pub(crate) async fn manager(&self) -> ShardManagerClient<Channel> {
+        ShardManagerClient::connect(format!("http://{}", self.managers[0])).await.unwrap()
     }
 
     /// A clerk that gives up soon: for calls that are expected to be refused.
@@ -205,11 +218,11 @@ impl Cluster {
 impl Server {
     fn start(identity: Identity, client: TcpListener, peer: TcpListener) -> Self {
         let disk = MemoryDisk::new();
-        let Identity { name, client_address, peer_address, peers, managers } = identity.clone();
+        let Identity { name, group, client_address, peer_address, peers, managers } = identity.clone();
         let config = Config {
             server: name,
             instance: server::random_instance(),
-            groups: vec![GroupId(0)],
+            groups: vec![group],
             client_address,
             peer_address,
             managers: vec![MANAGERS.to_owned()],
@@ -254,7 +267,8 @@ async fn run_manager(listener: TcpListener, store: MemoryStore) {
         max_sessions_per_shard: 1000,
         session_ttl_ms: 600_000,
     };
-    let settings = Settings { groups: 1, replicas: 3, shards: 8, hash: Hash::Fnv1, limits };
+    let settings =
+        Settings { groups: 1, replicas: 3, shards: 8, hash: Hash::Fnv1, policy: Policy::Minimal, limits };
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await.unwrap();
     shardmanager::serve(manager, TcpIncoming::from(listener), std::future::pending()).await.unwrap();

@@ -116,16 +116,13 @@ fn a_shard_of_another_group_is_refused() {
     let store = store();
     let key = &keys_of(3, 1)[0];
     let outcomes = apply_all(&store, 0, vec![put(key, "1"), put(&keys_of(0, 1)[0], "2"), append(key, "3")]);
-    assert_eq!(outcomes, [Err(Rejection::WrongGroup), Ok(written(1)), Err(Rejection::WrongGroup)]);
-    assert_eq!(store.get(key.as_bytes()), Err(Rejection::WrongGroup));
+    assert_eq!(outcomes, [Err(ELSEWHERE), Ok(written(1)), Err(ELSEWHERE)]);
+    assert_eq!(store.get(key.as_bytes()), Err(ELSEWHERE));
     assert_eq!(store.owns(ShardId(3)), None);
     assert_eq!(store.owns(ShardId(4)), None);
     let beyond = v1::Command { shard: 1000, ..put(key, "1") };
-    assert_eq!(apply(&store, 0, beyond), Err(Rejection::WrongGroup));
-    assert_eq!(
-        Rejection::WrongGroup.into_error(GroupId(7)),
-        Error::WrongGroup { group: GroupId(7), owner: None }
-    );
+    assert_eq!(apply(&store, 0, beyond), Err(ELSEWHERE));
+    assert_eq!(ELSEWHERE.into_error(GroupId(7)), Error::WrongGroup { group: GroupId(7), owner: None });
 }
 
 #[test]

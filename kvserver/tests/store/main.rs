@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod apply;
+mod handoff;
 mod model;
 mod sessions;
 mod snapshot_files;

@@ -116,7 +116,7 @@ fn a_request_id_is_for_one_request() {
 fn ownership_is_checked_before_the_session() {
     let store = founded(1, limits());
     let foreign = by(A, 1, 5, put(&keys_of(3, 1)[0], "x"));
-    assert_eq!(rejected(&store, 150, foreign), Rejection::WrongGroup);
+    assert_eq!(rejected(&store, 150, foreign), ELSEWHERE);
 }
 
 #[test]

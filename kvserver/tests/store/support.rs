@@ -3,7 +3,7 @@
 #![allow(dead_code, reason = "the test of memory uses a part of it")]
 
 use bytes::Bytes;
-use kvserver::store::{Applied, Outcome, Store, encode_batch, encode_found};
+use kvserver::store::{Applied, Outcome, Rejection, Store, encode_batch, encode_found};
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::command::Kind;
@@ -11,6 +11,9 @@ use skv_proto::v1::snapshot_item::Item;
 use skv_sharding::{ClusterId, Hash, ShardId};
 
 pub(crate) const SHARDS: u32 = 4;
+
+/// Said of a shard that the group never had.
+pub(crate) const ELSEWHERE: Rejection = Rejection::WrongGroup { next: None };
 
 /// The shards that the group owns; shard 3 is another's.
 pub(crate) const OWNED: [u32; 3] = [0, 1, 2];

@@ -6,16 +6,18 @@
 
 mod history;
 mod owners;
+mod requests;
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skv_sharding::{
-    ClusterId, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision, Owner, Replica,
-    ReplicaId, ShardMap, ShardSet,
+    ClusterId, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision, Owner, Policy,
+    Replica, ReplicaId, ShardId, ShardMap, ShardSet,
 };
 
 pub use history::History;
+pub use requests::Requests;
 
 /// Everything durable about one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -35,6 +37,30 @@ pub struct Record {
     pub owners: Vec<Owner>,
     /// All configurations.
     pub history: History,
+    /// By which rule shards are spread.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Shards that people want in a certain group.
+    #[serde(default)]
+    pub pins: BTreeMap<ShardId, GroupId>,
+    /// The shards that aren't yet where the newest configuration has them.
+    #[serde(default)]
+    pub moves: BTreeMap<ShardId, PlannedMove>,
+    /// The highest epoch that was ever given to a shard.
+    #[serde(default)]
+    pub epoch: Epoch,
+    /// The last changes that were asked for.
+    #[serde(default)]
+    pub requests: Requests,
+}
+
+/// Where a shard is to go.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// The group that gets it.
+    pub to: GroupId,
+    /// Its epoch there.
+    pub epoch: Epoch,
 }
 
 /// One group that was founded.
@@ -103,6 +129,11 @@ impl Record {
 
     /// Checks what the types can't say.
     pub fn check(&self) -> Result<(), MapError> {
+        for (&shard, &PlannedMove { to: group, .. }) in &self.moves {
+            if !self.groups.contains_key(&group) {
+                return Err(MapError::UnknownGroup { shard, group });
+            }
+        }
         self.shard_map().check()
     }
 }

@@ -2,7 +2,9 @@
 //! registration to the next record and a plan. No IO, no clock, no random source.
 
 mod candidates;
+mod changes;
 mod heard;
+mod moves;
 mod rebuild;
 mod registration;
 #[cfg(test)]
@@ -12,15 +14,21 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use skv_sharding::{ClusterId, GroupId, Hash, MapRevision, ReplicaId};
+use skv_sharding::{
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Policy, Replica, ReplicaId, ShardSet,
+};
 
-use crate::record::{GroupRecord, Limits, Record};
+use crate::record::{Bootstrap, GroupRecord, Limits, Record};
+pub use changes::{Change, ChangeRefusal, Changed, change};
 pub use heard::{Heard, Leader};
 pub use registration::{Held, Plan, Refusal, Registration, Report};
 
 /// A replica that registered within this time counts as alive. Replicas register every
 /// second or two.
 pub const ALIVE: Duration = Duration::from_secs(6);
+
+/// Groups have lower numbers.
+const MOST_GROUPS: u32 = 4096;
 
 /// A source of random numbers that aren't 0.
 pub type Ids<'a> = dyn FnMut() -> u64 + 'a;
@@ -36,6 +44,8 @@ pub struct Settings {
     pub shards: u32,
     /// How keys are mapped to shards.
     pub hash: Hash,
+    /// By which rule shards are spread.
+    pub policy: Policy,
     /// What new groups must agree on.
     pub limits: Limits,
 }
@@ -69,6 +79,10 @@ pub enum Event {
     Withdrawn(GroupId, String),
     /// A leader reported other members or another incarnation.
     Members(GroupId),
+    /// A new group was founded.
+    NewGroup(GroupId),
+    /// So many shards have arrived in a group.
+    Arrived(GroupId, usize),
 }
 
 impl fmt::Display for Event {
@@ -82,6 +96,8 @@ impl fmt::Display for Event {
             }
             Event::Withdrawn(group, server) => write!(f, "{group} needs no new replica on {server} any more"),
             Event::Members(group) => write!(f, "{group} has other members"),
+            Event::NewGroup(group) => write!(f, "{group} was founded"),
+            Event::Arrived(group, shards) => write!(f, "{shards} shards have arrived in {group}"),
         }
     }
 }
@@ -122,7 +138,7 @@ pub fn register(
         },
     };
     let plan = match registration.held.report() {
-        None => draft.admit(registration),
+        None => draft.admit(settings, registration, heard, ids),
         Some(report) => draft.follow(settings, registration, report, heard),
     };
     Ok(draft.decide(plan))
@@ -136,7 +152,9 @@ fn check_origin(
 ) -> Result<(), Refusal> {
     let Registration { group, replica, held } = registration;
     let known = record.and_then(|record| record.groups.get(group));
-    if known.is_none() && group.0 >= settings.groups {
+    // The first configuration has the groups that it is meant to have; later ones may join.
+    let is_first = record.is_none() && *held == Held::Nothing;
+    if is_first && group.0 >= settings.groups || group.0 >= MOST_GROUPS {
         return Err(Refusal::UnknownGroup { group: *group, groups: settings.groups });
     }
     let server = || replica.server.clone();
@@ -248,10 +266,21 @@ impl<'a> Draft<'a> {
     }
 
     /// A replica without data: one of the first members, or the replacement of a lost one.
-    fn admit(&mut self, registration: &Registration) -> Plan {
+    fn admit(
+        &mut self,
+        settings: &Settings,
+        registration: &Registration,
+        heard: &Heard,
+        ids: &mut Ids<'_>,
+    ) -> Plan {
         let Registration { group: id, replica, .. } = registration;
+        if !self.record.groups.contains_key(id)
+            && let Err(reason) = self.found(settings, *id, heard, ids)
+        {
+            return Plan::Wait { reason };
+        }
         let Some(group) = self.record.groups.get(id) else {
-            return Plan::Wait { reason: format!("{id} isn't part of any configuration yet") };
+            return Plan::Wait { reason: format!("there is no {id}") };
         };
         let GroupRecord { uid, incarnation, .. } = *group;
         let plan = match group.bootstrap_for(replica.id).cloned() {
@@ -264,6 +293,38 @@ impl<'a> Draft<'a> {
             None => self.register_candidate(registration),
         }
         plan
+    }
+
+    /// A group that is new in a cluster which has shards: it begins without any, and joins when
+    /// it is asked to.
+    fn found(
+        &mut self,
+        settings: &Settings,
+        id: GroupId,
+        heard: &Heard,
+        ids: &mut Ids<'_>,
+    ) -> Result<(), String> {
+        if heard.exists(id) {
+            return Err(format!("{id} exists, but no leader of it reports what it has"));
+        }
+        let empty = || heard.group(id).filter(|other| other.held == Held::Nothing);
+        let replicas = settings.replicas as usize;
+        if empty().count() < replicas {
+            return Err(format!("{id} has {} of {replicas} replicas", empty().count()));
+        }
+        let members: Vec<Replica> = empty().take(replicas).map(|other| other.replica.clone()).collect();
+        let bootstrap =
+            Bootstrap { members: members.clone(), shards: ShardSet::default(), epoch: Epoch::default() };
+        let group = GroupRecord {
+            uid: GroupUid(ids()),
+            incarnation: Incarnation(0),
+            members,
+            candidates: Vec::new(),
+            bootstrap: Some(bootstrap),
+        };
+        self.record.to_mut().groups.insert(id, group);
+        self.events.push(Event::NewGroup(id));
+        Ok(())
     }
 
     /// A replica with data: it says where it is, and as a leader who its members are.
@@ -284,6 +345,7 @@ impl<'a> Draft<'a> {
         let newest_term = heard.leaders().get(id).map_or(0, |leader| leader.term);
         if report.confirmed && report.term >= newest_term {
             self.confirm(*id, report, heard);
+            self.count_arrivals(*id, report);
             self.withdraw_unneeded(settings, *id);
         }
         let Some(group) = self.record.groups.get(id) else {
@@ -306,7 +368,18 @@ impl<'a> Draft<'a> {
             .groups
             .get(id)
             .map_or_else(Vec::new, |group| candidates::wanted(group, settings.replicas, heard, *id));
-        Plan::Serve { candidates }
+        let uid_of = |group: GroupId| self.record.groups.get(&group).map(|group| group.uid);
+        let out = moves::out_of(&self.record, *id).into_iter();
+        let moves = out.filter_map(|(shard, to)| Some((shard, to, uid_of(to.to)?))).collect();
+        Plan::Serve { candidates, moves }
+    }
+
+    /// Takes a leader's word on its shards.
+    fn count_arrivals(&mut self, id: GroupId, report: &Report) {
+        if moves::is_news(&self.record, &report.owned) {
+            let arrived = moves::arrived(self.record.to_mut(), id, &report.owned);
+            self.events.push(Event::Arrived(id, arrived));
+        }
     }
 
     /// Takes a leader's word on its group.

@@ -16,7 +16,7 @@ use skv_sharding::{
 use super::heard::Heard;
 use super::registration::{Held, Registration, Report};
 use super::{Ids, Settings};
-use crate::record::{Bootstrap, GroupRecord, History, Record};
+use crate::record::{Bootstrap, GroupRecord, History, Record, Requests};
 
 /// A group that has spoken.
 enum Spoken<'a> {
@@ -39,11 +39,8 @@ pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String>
             let (obeyed, ours) = (report.obeyed, record.revision);
             return Some(format!("{group} has obeyed version {obeyed}, the record is of version {ours}"));
         }
-        report.owned.iter().find_map(|&(shard, epoch)| {
-            let ours = record.owners.get(shard.0 as usize)?.epoch;
-            (epoch > ours)
-                .then(|| format!("{server} knows epoch {epoch} of shard {shard}, the record epoch {ours}"))
-        })
+        let (epoch, given) = (report.highest_epoch(), record.epoch);
+        (epoch > given).then(|| format!("{server} knows epoch {epoch}, the record gave {given} at most"))
     })
 }
 
@@ -71,7 +68,9 @@ pub(super) fn rebuild(
         return Err(format!("no group owns the shards {unowned}; is a group missing from --groups?"));
     }
     // No claim of the past has an epoch as high, should one turn up.
-    let epoch = Epoch(known.iter().flatten().map(|owner| owner.epoch.0).max().unwrap_or(0) + 1);
+    let reported = ours.iter().filter_map(|r| r.held.report()).map(Report::highest_epoch);
+    let epoch = reported.chain(old.map(|record| record.epoch)).max().unwrap_or_default();
+    let epoch = Epoch(epoch.0 + 1);
     // The new groups share what nobody has, and nothing else: what the others have stays there.
     let nowhere = vec![None; unowned.len()];
     let layout = Layout { groups: &new, owners: &nowhere, pins: &BTreeMap::new() };
@@ -85,7 +84,10 @@ pub(super) fn rebuild(
 
     let mut history = old.map_or_else(History::default, |record| record.history.clone());
     let mut groups = history.newest().groups;
-    groups.extend(spoken.keys().filter(|g| !history.newest().groups.contains(g)));
+    // A group without a shard has left, or hasn't joined yet.
+    let shares = |group: &GroupId| owners.iter().any(|owner| owner.group == *group);
+    let known: Vec<GroupId> = groups.clone();
+    groups.extend(spoken.keys().filter(|group| !known.contains(group) && shares(group)));
     history.push(groups, &owners.iter().map(|o| o.group).collect::<Vec<_>>());
 
     let before = old.map_or(MapRevision(0), |record| record.revision);
@@ -111,6 +113,12 @@ pub(super) fn rebuild(
         groups,
         owners,
         history,
+        policy: old.map_or(settings.policy, |record| record.policy),
+        pins: old.map_or_else(BTreeMap::new, |record| record.pins.clone()),
+        // What is under way at the groups and isn't frozen is cancelled: the next change plans anew.
+        moves: BTreeMap::new(),
+        epoch,
+        requests: old.map_or_else(Requests::default, |record| record.requests.clone()),
     };
     evidence_against(&record, heard).map_or(Ok(record), Err)
 }

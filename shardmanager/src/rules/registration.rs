@@ -4,7 +4,7 @@ use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
 };
 
-use crate::record::{Bootstrap, Limits};
+use crate::record::{Bootstrap, Limits, PlannedMove};
 
 /// A replica says who it is and what it holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub struct Report {
     pub members: Vec<Replica>,
     /// The shards that the group owns.
     pub owned: Vec<(ShardId, Epoch)>,
+    /// The highest epoch that the group has seen of any shard.
+    pub epoch: Epoch,
     /// The highest manager version that the group obeyed.
     pub obeyed: MapRevision,
     /// The number of shards of the cluster.
@@ -78,6 +80,13 @@ pub struct Report {
     pub term: u64,
     /// The leader that it follows, or itself.
     pub leader: Option<ReplicaId>,
+}
+
+impl Report {
+    /// The highest epoch that the group knows of.
+    pub fn highest_epoch(&self) -> Epoch {
+        self.owned.iter().map(|(_, epoch)| *epoch).fold(self.epoch, Epoch::max)
+    }
 }
 
 /// What a replica is told to do.
@@ -108,6 +117,8 @@ pub enum Plan {
     Serve {
         /// Who waits to be admitted to the group.
         candidates: Vec<Replica>,
+        /// All shards that the group is to hand to others, with the identities of those.
+        moves: Vec<(ShardId, PlannedMove, GroupUid)>,
     },
 }
 

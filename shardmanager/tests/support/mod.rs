@@ -13,7 +13,7 @@ use shardmanager::{Environment, Manager, serve};
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
-use skv_sharding::Hash;
+use skv_sharding::{Hash, Policy};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
@@ -29,7 +29,7 @@ pub fn settings() -> Settings {
         max_sessions_per_shard: 10,
         session_ttl_ms: 5000,
     };
-    Settings { groups: 2, replicas: 3, shards: SHARDS, hash: Hash::Fnv1, limits }
+    Settings { groups: 2, replicas: 3, shards: SHARDS, hash: Hash::Fnv1, policy: Policy::Minimal, limits }
 }
 
 /// A manager that serves on loopback, and whose clock is moved by hand.
@@ -155,6 +155,7 @@ impl Replica {
                 confirmed: false,
                 term: 1,
                 leader: 0,
+                highest_epoch: 0,
             };
             self.data = Some(Data { cluster: response.cluster_id, report });
         }

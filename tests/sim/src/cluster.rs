@@ -16,7 +16,7 @@ use rand::rngs::SmallRng;
 use shardmanager::record::Limits;
 use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
-use skv_sharding::{GroupId, Hash};
+use skv_sharding::{GroupId, Hash, Policy};
 use tokio_util::sync::CancellationToken;
 
 use crate::{net, operator};
@@ -208,8 +208,14 @@ enum Fault {
 }
 
 async fn run_manager(store: MemoryStore) -> turmoil::Result {
-    let settings =
-        Settings { groups: 1, replicas: SERVERS as u32, shards: 16, hash: Hash::Fnv1, limits: LIMITS };
+    let settings = Settings {
+        groups: 1,
+        replicas: SERVERS as u32,
+        shards: 16,
+        hash: Hash::Fnv1,
+        policy: Policy::Minimal,
+        limits: LIMITS,
+    };
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await?;
     let incoming = net::listen(MANAGER_PORT).await?;

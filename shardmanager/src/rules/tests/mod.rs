@@ -1,5 +1,6 @@
 //! The rules, one by one. [`world`] tries them in any order.
 
+mod changing;
 mod lost_record;
 mod registering;
 mod resizing;
@@ -11,7 +12,7 @@ use super::*;
 use crate::testing::{LIMITS, replica};
 
 pub(super) fn settings() -> Settings {
-    Settings { groups: 2, replicas: 3, shards: 6, hash: Hash::Fnv1, limits: LIMITS }
+    Settings { groups: 2, replicas: 3, shards: 6, hash: Hash::Fnv1, policy: Policy::Minimal, limits: LIMITS }
 }
 
 /// A manager whose store never fails, and the time.
@@ -99,6 +100,7 @@ impl Bench {
             confirmed: false,
             term: 1,
             leader: None,
+            epoch: Epoch(0),
         };
         Registration { held: Held::Data { cluster: record.cluster, report }, ..empty(group, n) }
     }

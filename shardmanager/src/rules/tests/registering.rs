@@ -92,7 +92,10 @@ fn a_replacement_waits_for_the_name_then_for_the_leader_and_becomes_a_member() {
     bench.silence();
     assert!(matches!(bench.say(&new), Plan::Join { .. }));
     let version = bench.record().revision;
-    assert_eq!(bench.say(&bench.leader(0, 0)), Plan::Serve { candidates: vec![new.replica.clone()] });
+    assert_eq!(
+        bench.say(&bench.leader(0, 0)),
+        Plan::Serve { candidates: vec![new.replica.clone()], moves: Vec::new() }
+    );
     assert_eq!(bench.record().shard_map().groups[&GroupId(0)].replicas[2], member(0, 2), "not a member yet");
 
     let admitted = with(bench.leader(0, 0), |report| {
@@ -101,7 +104,7 @@ fn a_replacement_waits_for_the_name_then_for_the_leader_and_becomes_a_member() {
         let (client_address, peer_address, instance) = Default::default();
         report.members.push(Replica { client_address, peer_address, instance, ..new.replica.clone() });
     });
-    assert_eq!(bench.say(&admitted), Plan::Serve { candidates: Vec::new() });
+    assert_eq!(bench.say(&admitted), Plan::Serve { candidates: Vec::new(), moves: Vec::new() });
     assert_eq!(bench.record().shard_map().groups[&GroupId(0)].replicas[2], new.replica);
     assert_eq!(bench.record().revision, MapRevision(version.0 + 1));
 }
@@ -184,7 +187,8 @@ fn who_belongs_elsewhere_is_sent_away() {
     ));
     let impossible = with(bench.data(0, 0), |report| report.owned.push((ShardId(6), Epoch(1))));
     assert!(matches!(bench.refuse(&impossible), Refusal::Malformed(_)));
-    assert!(matches!(bench.refuse(&empty(2, 0)), Refusal::UnknownGroup { groups: 2, .. }));
+    assert!(matches!(bench.refuse(&empty(4096, 0)), Refusal::UnknownGroup { groups: 2, .. }));
+    assert!(matches!(Bench::new().refuse(&empty(2, 0)), Refusal::UnknownGroup { groups: 2, .. }));
     let fourth = Registration { replica: replica(9, "kv-g0-3"), ..empty(0, 0) };
     assert!(matches!(bench.refuse(&fourth), Refusal::TooManyServers { .. }));
     assert_eq!(bench.record, before);
@@ -269,16 +273,4 @@ fn an_incarnation_only_rises() {
     assert_eq!((bench.group(0).incarnation, &bench.group(0).candidates), (Incarnation(1), &Vec::new()));
     bench.silence();
     assert_eq!(bench.say(&replacement(0, 1, 77)), joins);
-}
-
-#[test]
-fn a_group_that_was_configured_later_waits() {
-    let mut bench = Bench::new();
-    bench.found();
-    bench.settings.groups = 3;
-    let before = bench.record.clone();
-    for n in 0..3 {
-        assert!(waits(&bench.say(&empty(2, n))));
-    }
-    assert_eq!(bench.record, before);
 }

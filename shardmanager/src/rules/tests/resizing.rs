@@ -11,7 +11,7 @@ fn members(bench: &Bench, servers: &[u64]) -> Registration {
 
 fn candidates(plan: Plan) -> Vec<Replica> {
     match plan {
-        Plan::Serve { candidates } => candidates,
+        Plan::Serve { candidates, .. } => candidates,
         other => panic!("{other:?}"),
     }
 }

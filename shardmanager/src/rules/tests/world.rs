@@ -105,6 +105,7 @@ impl World {
                     incarnation: Incarnation(0),
                     members: truth.members.clone(),
                     owned: truth.owned.clone(),
+                    epoch: Epoch(0),
                     obeyed: truth.obeyed,
                     shards: 6,
                     hash: Hash::Fnv1,
@@ -151,7 +152,7 @@ impl World {
                     self.disks[server].data |= is_member;
                 }
             }
-            Plan::Serve { candidates } if leads => {
+            Plan::Serve { candidates, .. } if leads => {
                 for candidate in &candidates {
                     self.admit(group, candidate, decision.version);
                 }
@@ -206,7 +207,11 @@ impl World {
                 }
             }
             Step::Wait { seconds } => self.bench.now += Duration::from_secs(*seconds),
-            Step::RestartManager => self.bench.heard = Heard::default(),
+            Step::RestartManager => {
+                self.bench.heard = Heard::default();
+                // It reads the record before it hears anybody.
+                self.bench.record.iter().for_each(|record| self.bench.heard.saw(record));
+            }
             // Before anything is founded there is nothing to lose; in the moment between,
             // only wiping all helps.
             Step::LoseRecord if self.founded() => self.bench.record = None,

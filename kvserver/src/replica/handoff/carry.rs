@@ -1,0 +1,163 @@
+//! One shard on its way from our group to another.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use skv_proto::Error;
+use skv_proto::v1::StepRefusal as Answer;
+use skv_proto::v1::handoff_step::{Begin, Drop, Freeze, Receive, Step};
+
+use super::target::Group;
+use crate::replica::{Environment, Running};
+use crate::store::{Move, Peer, Position, Progress, StepRefusal};
+
+/// Bytes of one chunk.
+const CHUNK: usize = 512 << 10;
+/// Chunks that are under way at the same time.
+const UNDER_WAY: usize = 4;
+/// What may be missing at the target when the source freezes: it goes along with the last step.
+const REST: usize = 1 << 20;
+/// Between attempts.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Carries one shard.
+pub(super) struct Carrier {
+    own: Arc<Running>,
+    to: Move,
+    target: Group,
+}
+
+/// Why a carrier stops for now.
+enum Stop {
+    /// There is nothing to do any more: the move is over, or another one.
+    Over,
+    /// It has to begin again.
+    Again(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Again(error.to_string())
+    }
+}
+
+impl Carrier {
+    pub(super) fn new(own: Arc<Running>, env: &Arc<Environment>, to: Move) -> Self {
+        let target = Group::new(&own, env, Peer { group: to.target, uid: to.target_uid });
+        Carrier { own, to, target }
+    }
+
+    /// Carries the shard to its target; ends when it is there, or the move is another.
+    pub(super) async fn run(self) {
+        let Move { shard, target, epoch, .. } = self.to;
+        let (group, mut told, mut whole) = (self.own.place.group, String::new(), false);
+        loop {
+            match self.carry(whole).await {
+                Ok(()) => {
+                    tracing::info!(%group, %shard, %target, %epoch, "the shard was handed over");
+                    return;
+                }
+                Err(Stop::Over) => return,
+                Err(Stop::Again(problem)) if problem != told => {
+                    tracing::warn!(%group, %shard, %target, %epoch, problem, "the shard isn't handed over yet");
+                    told = problem;
+                }
+                Err(Stop::Again(_)) => {}
+            }
+            whole = true;
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Goes on from where an earlier leader was, or sends the whole shard.
+    async fn carry(&self, whole: bool) -> Result<(), Stop> {
+        let progress = self.progress()?;
+        if progress == Progress::Queued {
+            self.here(Step::Begin(Begin {})).await?;
+        }
+        let own = &self.own.place;
+        let receive = Receive { source: own.group.0, source_uid: own.uid.0 };
+        self.there(Step::Receive(receive)).await?;
+        let position = if progress == Progress::Frozen && !whole {
+            // The target had everything from before copying began, or nobody would have frozen.
+            self.own.store.beginning(&self.to).ok_or(Stop::Over)?
+        } else {
+            self.copy().await?
+        };
+        let position = self.catch_up(position).await?;
+        self.here(Step::Freeze(Freeze {})).await?;
+        let install = self.own.store.installation(&self.to, position).ok_or(Stop::Over)?;
+        self.there(Step::Install(install)).await?;
+        self.here(Step::Drop(Drop {})).await
+    }
+
+    /// Sends the shard as it is now.
+    async fn copy(&self) -> Result<Position, Stop> {
+        let store = &self.own.store;
+        let base = store.base_copy(&self.to).ok_or(Stop::Over)?;
+        let position = base.position();
+        let mut under_way = FuturesUnordered::new();
+        for chunk in base.into_chunks(CHUNK) {
+            if under_way.len() == UNDER_WAY
+                && let Some(taken) = under_way.next().await
+            {
+                taken?;
+            }
+            under_way.push(self.there(Step::Chunk(chunk)));
+        }
+        while let Some(taken) = under_way.next().await {
+            taken?;
+        }
+        Ok(position)
+    }
+
+    /// Sends in rounds what changed after a position, until little is missing.
+    async fn catch_up(&self, mut position: Position) -> Result<Position, Stop> {
+        let store = &self.own.store;
+        loop {
+            let difference = store.difference(&self.to, position, REST).ok_or(Stop::Over)?;
+            if !difference.more {
+                return Ok(position);
+            }
+            self.there(Step::Chunk(difference.chunk)).await?;
+            position = difference.position;
+        }
+    }
+
+    fn progress(&self) -> Result<Progress, Stop> {
+        let departures = self.own.store.departures();
+        let own = departures.iter().find(|departure| departure.to == self.to);
+        own.map(|departure| departure.progress).ok_or(Stop::Over)
+    }
+
+    /// Takes a step in our own group.
+    async fn here(&self, step: Step) -> Result<(), Stop> {
+        match self.own.take_step(self.to.shard, self.to.epoch, step).await? {
+            Ok(()) => Ok(()),
+            Err(StepRefusal::Passed(_)) => Err(Stop::Over),
+            Err(refusal) => Err(Stop::Again(refusal.to_string())),
+        }
+    }
+
+    /// Has the target take a step; tries until it can be reached.
+    async fn there(&self, step: Step) -> Result<(), Stop> {
+        let Move { shard, target, epoch, .. } = self.to;
+        let mut told = false;
+        loop {
+            match self.target.take(shard, epoch, step.clone()).await {
+                Ok(Answer::None) => return Ok(()),
+                Ok(refusal) => {
+                    return Err(Stop::Again(format!("{target} refuses a step: {}", refusal.as_str_name())));
+                }
+                Err(error) if !told => {
+                    tracing::warn!(group = %self.own.place.group, %shard, %target, %epoch, %error, "the target can't be asked");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}

@@ -1,0 +1,185 @@
+//! What a source's leader reads from its store to send it to the target.
+
+use skv_proto::v1;
+use skv_proto::v1::handoff_step::{Chunk, Install};
+use skv_sharding::Revision;
+
+use super::{Changes, Tombstone};
+use crate::store::buckets::Buckets;
+use crate::store::record::Record;
+use crate::store::sessions::{Session, SessionId};
+use crate::store::shard::Shard;
+
+/// Up to where the target has a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Position {
+    revision: Revision,
+    sessions: Revision,
+    forgotten: usize,
+}
+
+impl Position {
+    /// Of a target that has the keys from before copying began, and knows nothing of sessions.
+    pub(in crate::store) fn beginning(changes: &Changes) -> Self {
+        Position { revision: changes.begun_at(), sessions: Revision(0), forgotten: 0 }
+    }
+}
+
+/// The shard as it was at one moment, shared with the store bucket by bucket. Also what was
+/// deleted and forgotten since copying began: the target may have it from an earlier leader.
+#[derive(Debug)]
+pub struct BaseCopy {
+    position: Position,
+    bytes: u64,
+    keys: Buckets<Record>,
+    sessions: Buckets<Session>,
+    tombstones: Buckets<Tombstone>,
+    forgotten: Vec<SessionId>,
+}
+
+/// What changed after a position.
+#[derive(Debug)]
+pub struct Difference {
+    /// To be sent.
+    pub chunk: Chunk,
+    /// Up to where the target has the shard then.
+    pub position: Position,
+    /// Whether there is more.
+    pub more: bool,
+}
+
+impl BaseCopy {
+    pub(in crate::store) fn of(shard: &Shard, changes: &Changes) -> Self {
+        BaseCopy {
+            position: Position {
+                revision: shard.revision,
+                sessions: shard.revision,
+                forgotten: shard.sessions.forgotten().len(),
+            },
+            bytes: shard.key_value_bytes,
+            keys: shard.keys.clone(),
+            sessions: shard.sessions.view(),
+            tombstones: changes.tombstones().clone(),
+            forgotten: shard.sessions.forgotten().to_vec(),
+        }
+    }
+
+    /// Up to where the target has the shard when it has this.
+    pub fn position(&self) -> Position {
+        self.position
+    }
+
+    /// Bytes of all keys and values.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
+    /// All of it in chunks of about so many bytes. Buckets are let go of as they are read.
+    pub fn into_chunks(self, bytes: usize) -> impl Iterator<Item = Chunk> + Send {
+        let keys = self.keys.into_items().map(|record| Item::Key(record.into()));
+        let sessions = self.sessions.into_items().map(|session| Item::Session(session.into()));
+        let tombstones = self.tombstones.into_items().map(|tombstone| Item::Tombstone(tombstone.into()));
+        let forgotten = self.forgotten.into_iter().map(|id| Item::Forgotten(id.into()));
+        let mut items = keys.chain(sessions).chain(tombstones).chain(forgotten);
+        std::iter::from_fn(move || {
+            let (mut chunk, mut size) = (Chunk::default(), 0);
+            while size < bytes {
+                let Some(item) = items.next() else { break };
+                size += item.size();
+                match item {
+                    Item::Key(key) => chunk.keys.push(key),
+                    Item::Session(session) => chunk.sessions.push(session),
+                    Item::Tombstone(tombstone) => chunk.tombstones.push(tombstone),
+                    Item::Forgotten(id) => chunk.forgotten.push(id),
+                }
+            }
+            (size > 0).then_some(chunk)
+        })
+    }
+}
+
+enum Item {
+    Key(v1::KeyState),
+    Session(v1::SessionState),
+    Tombstone(v1::Tombstone),
+    Forgotten(v1::SessionId),
+}
+
+/// Roughly what an item's frame takes.
+const FRAME: usize = 32;
+
+impl Item {
+    fn size(&self) -> usize {
+        match self {
+            Item::Key(key) => FRAME + key.record.len(),
+            Item::Session(session) => FRAME + session_size(session),
+            Item::Tombstone(tombstone) => FRAME + tombstone.key.len(),
+            Item::Forgotten(_) => FRAME,
+        }
+    }
+}
+
+fn session_size(session: &v1::SessionState) -> usize {
+    session.decided.iter().map(|decided| FRAME + decided.old_record.len()).sum()
+}
+
+impl Difference {
+    /// What changed after `after`, up to about so many bytes of keys.
+    pub(in crate::store) fn after(
+        shard: &Shard,
+        changes: &Changes,
+        after: Position,
+        bytes: usize,
+        hash: impl Fn(&[u8]) -> u64,
+    ) -> Self {
+        let mut chunk = Chunk::default();
+        let (mut position, mut size, mut more) = (after, 0, false);
+        for (revision, key) in changes.after(after.revision) {
+            if size >= bytes {
+                more = true;
+                break;
+            }
+            size += FRAME + key.len();
+            match shard.get(hash(key), key) {
+                Some(record) => {
+                    size += record.pair.value().len();
+                    chunk.keys.push(record.clone().into());
+                }
+                None => chunk.tombstones.push(Tombstone { key: key.into(), revision }.into()),
+            }
+            position.revision = revision;
+        }
+        if !more {
+            position.revision = shard.revision;
+        }
+        chunk.forgotten =
+            shard.sessions.forgotten()[after.forgotten..].iter().map(|id| (*id).into()).collect();
+        position.forgotten = shard.sessions.forgotten().len();
+        let used = shard.sessions.used_after(after.sessions);
+        chunk.sessions = used.cloned().map(Into::into).collect();
+        position.sessions = shard.revision;
+        Difference { chunk, position, more }
+    }
+
+    /// The last one, for a shard that changes no more.
+    pub(in crate::store) fn into_install(self, shard: &Shard) -> Install {
+        Install {
+            rest: Some(self.chunk),
+            revision: shard.revision.0,
+            floor: shard.sessions.floor(),
+            contents: Some(shard.contents()),
+        }
+    }
+}
+
+impl From<Tombstone> for v1::Tombstone {
+    fn from(tombstone: Tombstone) -> Self {
+        Self { key: tombstone.key.into_vec().into(), revision: tombstone.revision.0 }
+    }
+}
+
+impl From<v1::Tombstone> for Tombstone {
+    fn from(wire: v1::Tombstone) -> Self {
+        Self { key: wire.key.as_ref().into(), revision: Revision(wire.revision) }
+    }
+}

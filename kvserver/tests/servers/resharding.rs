@@ -1,0 +1,118 @@
+//! Shards move between groups while clerks work.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use skv_proto::v1;
+use tokio::task::JoinSet;
+
+use crate::cluster::{Cluster, until};
+
+const LONG: Duration = Duration::from_mins(1);
+const WORKERS: u64 = 4;
+const KEYS: u64 = 12;
+
+/// Clerks that append tokens until they are stopped.
+struct Workers {
+    stop: Arc<AtomicBool>,
+    done: Arc<AtomicU64>,
+    tasks: JoinSet<u64>,
+}
+
+impl Workers {
+    fn start(cluster: &Cluster) -> Self {
+        let (stop, done) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let mut tasks = JoinSet::new();
+        for worker in 0..WORKERS {
+            let (clerk, stop, done) = (cluster.clerk(LONG), stop.clone(), done.clone());
+            tasks.spawn(async move {
+                let mut next = 0;
+                while !stop.load(Ordering::Relaxed) {
+                    let (key, token) = (format!("key{}", next % KEYS), format!("{worker}.{next};"));
+                    clerk.append(key, token).await.expect("no call fails");
+                    next += 1;
+                    done.fetch_add(1, Ordering::Relaxed);
+                }
+                next
+            });
+        }
+        Workers { stop, done, tasks }
+    }
+
+    /// Waits until the clerks have done more.
+    async fn more(&self) {
+        let before = self.done.load(Ordering::Relaxed);
+        until("the clerks go on", || async { self.done.load(Ordering::Relaxed) > before + 100 }).await;
+    }
+
+    /// Every token is there once, those of each clerk in their order.
+    async fn check(self, cluster: &Cluster) {
+        self.stop.store(true, Ordering::Relaxed);
+        let appended: Vec<u64> = self.tasks.join_all().await;
+        let (clerk, mut found) = (cluster.clerk(LONG), 0);
+        for key in 0..KEYS {
+            let value = clerk.get(format!("key{key}")).await.unwrap().value;
+            let value = String::from_utf8(value.to_vec()).unwrap();
+            let mut last: BTreeMap<u64, u64> = BTreeMap::new();
+            for token in value.split_terminator(';') {
+                let (worker, number) = token.split_once('.').unwrap();
+                let (worker, number) = (worker.parse().unwrap(), number.parse().unwrap());
+                assert!(last.insert(worker, number).is_none_or(|before| before < number), "{key}: {token}");
+                found += 1;
+            }
+        }
+        assert_eq!(found, appended.iter().sum::<u64>());
+    }
+}
+
+async fn map(cluster: &Cluster) -> v1::ShardMap {
+    cluster.manager().await.get_shard_map(v1::GetShardMapRequest {}).await.unwrap().into_inner()
+}
+
+/// Waits until so many groups exist.
+async fn groups(cluster: &Cluster, count: usize) {
+    until("the group is founded", || async { map(cluster).await.groups.len() == count }).await;
+}
+
+/// Waits until each group has so many shards.
+async fn shards(cluster: &Cluster, expected: &[u32]) {
+    until(&format!("the groups have {expected:?} shards"), || async {
+        let mut counts = vec![0; expected.len()];
+        map(cluster).await.ranges.iter().for_each(|range| counts[range.group as usize] += range.count);
+        counts == expected
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn shards_go_to_a_group_that_joins_and_leave_with_it_while_clerks_append() {
+    let mut cluster = Cluster::start().await;
+    let workers = Workers::start(&cluster);
+    workers.more().await;
+    cluster.start_group().await;
+    groups(&cluster, 2).await;
+    shards(&cluster, &[8, 0]).await;
+
+    let join = v1::JoinRequest { groups: vec![1], request_id: "join".into() };
+    let joined = cluster.manager().await.join(join.clone()).await.unwrap().into_inner();
+    assert_eq!(joined.configuration, 2);
+    shards(&cluster, &[4, 4]).await;
+    workers.more().await;
+    let again = cluster.manager().await.join(join).await.unwrap().into_inner();
+    assert_eq!(again, joined, "one request, one configuration");
+
+    let leave = v1::LeaveRequest { groups: vec![0], request_id: String::new() };
+    cluster.manager().await.leave(leave).await.unwrap();
+    shards(&cluster, &[0, 8]).await;
+    workers.more().await;
+    for server in 0..3 {
+        cluster
+            .await_status(server, "holds nothing any more", |status| {
+                status.keys == 0 && status.shards_owned == 0
+            })
+            .await;
+    }
+    workers.check(&cluster).await;
+}

@@ -1,0 +1,324 @@
+//! The rules of handoffs, one by one.
+
+use kvserver::store::{
+    Answer, Applied, Move, Progress, Rejection, StepRefusal, Store, encode_retire, encode_tick,
+};
+use skv_proto::v1;
+use skv_proto::v1::handoff_step::{Chunk, Install, Step};
+use skv_proto::v1::snapshot_item::Item;
+use skv_sharding::{Epoch, Revision};
+
+use super::world::{
+    SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, receive, step, store, take, to, uid,
+};
+use crate::support::{append, by, delete, put};
+
+const S1: (u64, u64) = (101, 1);
+
+fn commanded(command: v1::Command) -> v1::Command {
+    v1::Command { shard: SHARD.0, ..command }
+}
+
+fn run(store: &Store, command: v1::Command) -> kvserver::store::Outcome {
+    execute(store, commanded(command))
+}
+
+fn value(store: &Store, key: &str) -> Result<Option<String>, Rejection> {
+    let found = store.get(key.as_bytes())?;
+    Ok(found.map(|(value, _)| String::from_utf8(value.to_vec()).unwrap()))
+}
+
+/// A source that copies the shard to group 1 under epoch 2, and the target, which has promised.
+fn copying() -> (Store, Store) {
+    let (source, target) = (store(0, true), store(1, false));
+    list(&source, 2, &[to(2, 1)]);
+    take(&source, &begin(2)).unwrap();
+    take(&target, &receive(2, 0)).unwrap();
+    (source, target)
+}
+
+fn list(store: &Store, version: u64, moves: &[Move]) -> Vec<Move> {
+    match store.apply(&assign(version, moves)).unwrap() {
+        Applied::Assigned { accepted: true, frozen, .. } => frozen,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// The whole shard in one chunk and the last step, of a source that is frozen first.
+fn frozen(source: &Store, to: Move) -> (Chunk, Install) {
+    let base = source.base_copy(&to).unwrap();
+    let position = base.position();
+    let chunks: Vec<Chunk> = base.into_chunks(usize::MAX).collect();
+    take(source, &freeze(to.epoch.0)).unwrap();
+    let install = source.installation(&to, position).unwrap();
+    (chunks.into_iter().next().unwrap_or_default(), install)
+}
+
+/// Moves the shard from beginning to end.
+fn hand_over(source: &Store, target: &Store, version: u64, to: Move) {
+    list(source, version, &[to]);
+    take(source, &begin(to.epoch.0)).unwrap();
+    take(target, &receive(to.epoch.0, source.facts().unwrap().group.0)).unwrap();
+    let (base, install) = frozen(source, to);
+    take(target, &chunk(to.epoch.0, base)).unwrap();
+    take(target, &step(to.epoch.0, Step::Install(install))).unwrap();
+    take(source, &drop_it(to.epoch.0)).unwrap();
+}
+
+#[test]
+fn a_frozen_shard_answers_nobody_and_consumes_nothing() {
+    let (source, target) = copying();
+    run(&source, put("key", "old")).unwrap();
+    let (base, install) = frozen(&source, to(2, 1));
+    let moving = Rejection::Moving { to: to(2, 1) };
+    let write = by(S1, 1, 0, append("key", "+"));
+    assert_eq!(run(&source, write.clone()), Err(moving));
+    assert_eq!(value(&source, "key"), Err(moving));
+    assert_eq!(source.departures()[0].progress, Progress::Frozen);
+    take(&target, &chunk(2, base)).unwrap();
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    run(&target, write.clone()).unwrap();
+    run(&target, write).unwrap();
+    assert_eq!(value(&target, "key"), Ok(Some("old+".to_owned())));
+}
+
+#[test]
+fn a_shard_is_invisible_until_it_is_whole() {
+    let (source, target) = copying();
+    run(&source, put("key", "value")).unwrap();
+    let (base, install) = frozen(&source, to(2, 1));
+    take(&target, &chunk(2, base)).unwrap();
+    let arriving = Rejection::Arriving { epoch: Epoch(2) };
+    assert_eq!(value(&target, "key"), Err(arriving));
+    assert_eq!(run(&target, put("key", "mine")), Err(arriving));
+    assert_eq!((target.owns(SHARD), target.stats().keys), (None, 0));
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    assert_eq!((target.owns(SHARD), target.stats().keys), (Some(Epoch(2)), 1));
+}
+
+#[test]
+fn nothing_undoes_a_freeze() {
+    let (source, _) = copying();
+    take(&source, &freeze(2)).unwrap();
+    assert_eq!(list(&source, 3, &[to(3, 2)]), [to(2, 1)], "a redirect hears where the shard goes");
+    assert_eq!(list(&source, 4, &[]), [to(2, 1)], "and so does a cancellation");
+    assert_eq!(list(&source, 5, &[to(2, 1)]), []);
+    assert_eq!(source.departures()[0].to, to(2, 1));
+    assert_eq!(take(&source, &begin(3)), Err(StepRefusal::NotDue));
+    assert!(source.get(b"key").is_err());
+}
+
+#[test]
+fn a_move_is_redirected_or_cancelled_until_it_is_frozen() {
+    let (source, target) = copying();
+    run(&source, put("key", "value")).unwrap();
+    list(&source, 3, &[to(3, 2)]);
+    assert_eq!(take(&source, &freeze(2)), Err(StepRefusal::Passed(Epoch(3))));
+    assert_eq!(source.base_copy(&to(2, 1)).map(|base| base.bytes()), None);
+    list(&source, 4, &[]);
+    assert_eq!(source.departures(), []);
+    assert_eq!(value(&source, "key"), Ok(Some("value".to_owned())));
+    assert_eq!(list(&source, 5, &[to(3, 2)]), [], "an epoch isn't given twice");
+    assert_eq!(source.departures(), []);
+    take(&target, &abort(2)).unwrap();
+    assert_eq!(target.arrivals(), []);
+    assert_eq!(take(&target, &receive(2, 0)), Err(StepRefusal::Passed(Epoch(2))));
+}
+
+#[test]
+fn a_retry_gets_its_first_answer_however_often_the_shard_moved() {
+    let (a, b) = (store(0, true), store(1, false));
+    let lost = by(S1, 1, 0, append("key", "once"));
+    let answer = run(&a, lost.clone()).unwrap();
+    hand_over(&a, &b, 2, to(2, 1));
+    hand_over(&b, &a, 2, to(3, 0));
+    hand_over(&a, &b, 3, to(4, 1));
+    assert_eq!(run(&b, lost), Ok(answer));
+    assert_eq!(value(&b, "key"), Ok(Some("once".to_owned())));
+}
+
+#[test]
+fn old_messages_change_nothing() {
+    let (a, b) = (store(0, true), store(1, false));
+    run(&a, put("key", "1")).unwrap();
+    list(&a, 2, &[to(2, 1)]);
+    take(&a, &begin(2)).unwrap();
+    take(&b, &receive(2, 0)).unwrap();
+    let (base, install) = frozen(&a, to(2, 1));
+    let messages = [chunk(2, base), step(2, Step::Install(install))];
+    for message in &messages {
+        take(&b, message).unwrap();
+    }
+    take(&a, &drop_it(2)).unwrap();
+    run(&b, put("key", "2")).unwrap();
+    for message in &messages {
+        assert_eq!(take(&b, message), Ok(()), "it is done");
+    }
+    assert_eq!(take(&b, &abort(2)), Err(StepRefusal::Passed(Epoch(2))));
+    assert_eq!(value(&b, "key"), Ok(Some("2".to_owned())));
+    hand_over(&b, &a, 2, to(3, 0));
+    run(&a, put("key", "3")).unwrap();
+    for message in [begin(2), freeze(2), drop_it(2)] {
+        assert_eq!(take(&a, &message), Err(StepRefusal::Passed(Epoch(3))));
+    }
+    for message in &messages {
+        assert_eq!(take(&b, message), Ok(()), "it was done once, and nothing comes of it");
+    }
+    assert_eq!(value(&a, "key"), Ok(Some("3".to_owned())));
+    assert_eq!(run(&b, put("key", "4")), Err(Rejection::WrongGroup { next: Some(to(3, 0)) }));
+}
+
+#[test]
+fn of_a_shard_that_went_only_the_fence_is_left() {
+    let (a, b) = (store(0, true), store(1, false));
+    run(&a, by(S1, 1, 0, put("key", "value"))).unwrap();
+    hand_over(&a, &b, 2, to(2, 1));
+    let items: Vec<_> = a.view().into_items().filter_map(|item| item.item).collect();
+    assert!(
+        matches!(&items[..], [Item::Group(_), Item::Shard(state)] if state.holding.is_none()),
+        "{items:?}"
+    );
+    assert_eq!(a.stats(), kvserver::store::Stats::default());
+    let elsewhere = Rejection::WrongGroup { next: Some(to(2, 1)) };
+    assert_eq!(value(&a, "key"), Err(elsewhere));
+}
+
+#[test]
+fn an_older_word_neither_revives_a_deleted_key_nor_undoes_a_write() {
+    let (source, target) = copying();
+    run(&source, put("deleted", "old")).unwrap();
+    run(&source, put("written", "old")).unwrap();
+    let base = source.base_copy(&to(2, 1)).unwrap();
+    let position = base.position();
+    let base: Vec<Chunk> = base.into_chunks(1).collect();
+    run(&source, delete("deleted")).unwrap();
+    run(&source, put("written", "new")).unwrap();
+    let difference = source.difference(&to(2, 1), position, usize::MAX).unwrap();
+    assert_eq!((difference.chunk.keys.len(), difference.chunk.tombstones.len()), (1, 1));
+    take(&target, &chunk(2, difference.chunk)).unwrap();
+    for part in base {
+        take(&target, &chunk(2, part)).unwrap();
+    }
+    take(&source, &freeze(2)).unwrap();
+    let install = source.installation(&to(2, 1), difference.position).unwrap();
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    assert_eq!(value(&target, "deleted"), Ok(None));
+    assert_eq!(value(&target, "written"), Ok(Some("new".to_owned())));
+}
+
+/// Its last request would else be taken for a new one: the copy is older than that.
+#[test]
+fn a_session_that_was_forgotten_while_it_was_copied_stays_forgotten() {
+    let (source, target) = copying();
+    run(&source, by(S1, 1, 0, append("key", "a"))).unwrap();
+    let base = source.base_copy(&to(2, 1)).unwrap();
+    let position = base.position();
+    let base: Vec<Chunk> = base.into_chunks(usize::MAX).collect();
+    let last = by(S1, 2, 0, append("key", "b"));
+    run(&source, last.clone()).unwrap();
+    for other in 2..5 {
+        run(&source, by((100 + other, other), 1, 0, append("key", "x"))).unwrap();
+    }
+    let expired = Rejection::SessionExpired { floor: 101 };
+    assert_eq!(run(&source, last.clone()), Err(expired), "there is room for three");
+    take(&source, &freeze(2)).unwrap();
+    let install = source.installation(&to(2, 1), position).unwrap();
+    for part in &base {
+        take(&target, &chunk(2, part.clone())).unwrap();
+    }
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    assert_eq!(run(&target, last), Err(expired));
+}
+
+#[test]
+fn what_is_not_what_was_sent_is_refused_and_may_be_sent_again() {
+    let (source, target) = copying();
+    run(&source, put("key", "value")).unwrap();
+    let (base, install) = frozen(&source, to(2, 1));
+    let install = step(2, Step::Install(install));
+    assert_eq!(take(&target, &install), Err(StepRefusal::Incomplete), "the base is missing");
+    let mut wrong = base.clone();
+    wrong.keys[0].revision += 1;
+    take(&target, &chunk(2, wrong)).unwrap();
+    assert_eq!(take(&target, &install), Err(StepRefusal::Incomplete));
+    assert_eq!(value(&target, "key"), Err(Rejection::Arriving { epoch: Epoch(2) }));
+    take(&target, &chunk(2, base)).unwrap();
+    take(&target, &install).unwrap();
+    assert_eq!(value(&target, "key"), Ok(Some("value".to_owned())));
+}
+
+#[test]
+fn a_group_takes_nothing_back_while_it_holds_it() {
+    let (a, b) = (store(0, true), store(1, false));
+    list(&a, 2, &[to(2, 1)]);
+    take(&a, &begin(2)).unwrap();
+    take(&b, &receive(2, 0)).unwrap();
+    let (base, install) = frozen(&a, to(2, 1));
+    take(&b, &chunk(2, base)).unwrap();
+    take(&b, &step(2, Step::Install(install))).unwrap();
+    assert_eq!(take(&a, &receive(3, 1)), Err(StepRefusal::Busy), "it hasn't heard that the shard arrived");
+    take(&a, &drop_it(2)).unwrap();
+    take(&a, &receive(3, 1)).unwrap();
+}
+
+#[test]
+fn a_step_before_its_time_is_refused() {
+    let (source, target) = (store(0, true), store(1, false));
+    assert_eq!(take(&source, &begin(2)), Err(StepRefusal::NotDue));
+    list(&source, 2, &[to(2, 1)]);
+    assert_eq!(take(&source, &freeze(2)), Err(StepRefusal::NotDue), "nothing is copied yet");
+    take(&source, &begin(2)).unwrap();
+    assert_eq!(take(&source, &drop_it(2)), Err(StepRefusal::NotDue), "it would be lost");
+    assert_eq!(take(&target, &chunk(2, Chunk::default())), Err(StepRefusal::NotDue), "nothing is promised");
+    let install = step(2, Step::Install(Install::default()));
+    assert_eq!(take(&target, &install), Err(StepRefusal::NotDue));
+    assert_eq!(target.owns(SHARD), None);
+}
+
+#[test]
+fn a_group_retires_only_when_it_holds_nothing_and_then_takes_nothing() {
+    let (source, target) = copying();
+    let retire = |store: &Store| store.apply(&encode_retire(0)).unwrap();
+    assert_eq!(retire(&source), Applied::Retired(false), "it owns the shard");
+    assert_eq!(retire(&target), Applied::Retired(false), "it has promised to take it");
+    let (base, install) = frozen(&source, to(2, 1));
+    assert_eq!(retire(&source), Applied::Retired(false), "the target may not have it yet");
+    take(&target, &chunk(2, base)).unwrap();
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    take(&source, &drop_it(2)).unwrap();
+    assert_eq!(retire(&source), Applied::Retired(true));
+    assert_eq!(take(&source, &receive(3, 1)), Err(StepRefusal::Retired));
+    assert!(source.facts().unwrap().retired);
+}
+
+#[test]
+fn the_list_of_an_older_manager_is_refused() {
+    let source = store(0, true);
+    list(&source, 7, &[to(2, 1)]);
+    let older = Applied::Assigned { accepted: false, version: 7, frozen: Vec::new() };
+    assert_eq!(source.apply(&assign(6, &[])), Ok(older));
+    assert_eq!(source.departures().len(), 1);
+    assert_eq!(source.obeyed_version(), 7);
+    assert!(!source.would_assign(&[to(2, 1)]) && source.would_assign(&[]));
+}
+
+#[test]
+fn a_move_to_the_group_itself_is_none() {
+    let source = store(0, true);
+    list(&source, 2, &[Move { target_uid: uid(0), ..to(2, 0) }]);
+    assert_eq!(source.departures(), []);
+}
+
+#[test]
+fn a_session_lives_on_in_the_time_of_its_new_group() {
+    let (source, target) = copying();
+    let request = by(S1, 1, 0, put("key", "value"));
+    let answer = run(&source, request.clone()).unwrap();
+    let (base, install) = frozen(&source, to(2, 1));
+    // The target's clock is far ahead: by it the session would be due at once.
+    target.apply(&encode_tick(u64::MAX / 2 + 5_000)).unwrap();
+    take(&target, &chunk(2, base)).unwrap();
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    assert_eq!(run(&target, request), Ok(answer.clone()));
+    assert_eq!(answer, Answer::Put { success: true, revision: Revision(1) });
+}

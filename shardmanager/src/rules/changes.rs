@@ -1,0 +1,116 @@
+//! What people ask for: groups join and leave, shards are pinned and unpinned. Each change
+//! makes the next configuration. Pure.
+
+use std::collections::BTreeMap;
+
+use skv_sharding::{GroupId, Layout, MapRevision, PlanError, ShardId, plan};
+
+use super::moves;
+use crate::record::Record;
+
+/// What is asked for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    /// These groups share the shards from now on.
+    Join(Vec<GroupId>),
+    /// These groups are drained.
+    Leave(Vec<GroupId>),
+    /// A shard is to be in this group until it is unpinned.
+    Move(ShardId, GroupId),
+    /// A shard is wherever it is best.
+    Unpin(ShardId),
+}
+
+/// Why a change isn't made. Nothing has changed then.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ChangeRefusal {
+    /// There is no such group.
+    #[error("there is no {0}: its servers must run and register before it can join")]
+    UnknownGroup(GroupId),
+    /// The group has no shards to give, and takes none.
+    #[error("{0} doesn't share the shards: let it join first")]
+    NotJoined(GroupId),
+    /// There is no such shard.
+    #[error("there is no shard {0}: there are {1} shards, counted from 0")]
+    NoSuchShard(ShardId, u32),
+    /// There is no assignment.
+    #[error(transparent)]
+    Plan(#[from] PlanError),
+}
+
+/// What a change comes to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Changed {
+    /// The next record; `None`: there is nothing to change.
+    pub record: Option<Record>,
+    /// The number of the configuration that the change made, now or when it was first asked for.
+    pub configuration: u64,
+}
+
+/// Makes a change. One that was made under the same request id before is not made again.
+pub fn change(record: &Record, request_id: &str, change: &Change) -> Result<Changed, ChangeRefusal> {
+    if let Some(configuration) = record.requests.answer(request_id) {
+        return Ok(Changed { record: None, configuration });
+    }
+    let newest = record.history.newest();
+    let (mut groups, mut pins) = (newest.groups.clone(), record.pins.clone());
+    apply(record, change, &mut groups, &mut pins)?;
+    let owners: Vec<Option<GroupId>> = newest.owners.iter().copied().map(Some).collect();
+    let goal = plan(record.policy, Layout { groups: &groups, owners: &owners, pins: &pins })?;
+
+    let mut next = record.clone();
+    next.pins = pins;
+    next.history.push(groups, &goal);
+    moves::follow_goal(&mut next);
+    let configuration = next.history.newest_number();
+    next.requests.remember(request_id, configuration);
+    if next == *record {
+        return Ok(Changed { record: None, configuration });
+    }
+    next.revision = MapRevision(record.revision.0 + 1);
+    Ok(Changed { record: Some(next), configuration })
+}
+
+fn apply(
+    record: &Record,
+    change: &Change,
+    groups: &mut Vec<GroupId>,
+    pins: &mut BTreeMap<ShardId, GroupId>,
+) -> Result<(), ChangeRefusal> {
+    match change {
+        Change::Join(joining) => {
+            for group in joining {
+                if !record.groups.contains_key(group) {
+                    return Err(ChangeRefusal::UnknownGroup(*group));
+                }
+                if !groups.contains(group) {
+                    groups.push(*group);
+                }
+            }
+        }
+        Change::Leave(leaving) => {
+            if let Some(unknown) = leaving.iter().find(|group| !record.groups.contains_key(group)) {
+                return Err(ChangeRefusal::UnknownGroup(*unknown));
+            }
+            groups.retain(|group| !leaving.contains(group));
+            pins.retain(|_, group| !leaving.contains(group));
+        }
+        Change::Move(shard, group) => {
+            check_shard(record, *shard)?;
+            if !groups.contains(group) {
+                return Err(ChangeRefusal::NotJoined(*group));
+            }
+            pins.insert(*shard, *group);
+        }
+        Change::Unpin(shard) => {
+            check_shard(record, *shard)?;
+            pins.remove(shard);
+        }
+    }
+    Ok(())
+}
+
+fn check_shard(record: &Record, shard: ShardId) -> Result<(), ChangeRefusal> {
+    let shards = record.shards();
+    if shard.0 < shards { Ok(()) } else { Err(ChangeRefusal::NoSuchShard(shard, shards)) }
+}

@@ -1,0 +1,53 @@
+//! The moves on the way to the newest configuration, and what the groups say of them. Pure.
+
+use skv_sharding::{Epoch, GroupId, Owner, ShardId};
+
+use crate::record::{PlannedMove, Record};
+
+/// Makes the moves lead to the newest configuration. A move that goes there already keeps its
+/// epoch; any other gets one that no shard ever had.
+pub(super) fn follow_goal(record: &mut Record) {
+    let goal = record.history.newest().owners;
+    for ((shard, owner), to) in (0..).map(ShardId).zip(&record.owners).zip(goal) {
+        if owner.group == to {
+            record.moves.remove(&shard);
+        } else if record.moves.get(&shard).is_none_or(|planned| planned.to != to) {
+            record.epoch.0 += 1;
+            record.moves.insert(shard, PlannedMove { to, epoch: record.epoch });
+        }
+    }
+}
+
+/// Takes a leader's word on the shards that its group owns: of two words the one with the
+/// higher epoch counts. Answers how many shards have arrived.
+pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Epoch)]) -> usize {
+    let mut arrived = 0;
+    for &(shard, epoch) in owned {
+        let Some(owner) = record.owners.get_mut(shard.0 as usize).filter(|owner| owner.epoch < epoch) else {
+            continue;
+        };
+        *owner = Owner { group, epoch };
+        if record.moves.get(&shard).is_some_and(|planned| planned.epoch <= epoch) {
+            record.moves.remove(&shard);
+        }
+        arrived += 1;
+    }
+    if arrived > 0 {
+        // One that was redirected too late has arrived elsewhere, and goes on from there.
+        follow_goal(record);
+    }
+    arrived
+}
+
+/// Whether [`arrived`] would change anything.
+pub(super) fn is_news(record: &Record, owned: &[(ShardId, Epoch)]) -> bool {
+    owned
+        .iter()
+        .any(|(shard, epoch)| record.owners.get(shard.0 as usize).is_some_and(|owner| owner.epoch < *epoch))
+}
+
+/// All moves out of a group.
+pub(super) fn out_of(record: &Record, group: GroupId) -> Vec<(ShardId, PlannedMove)> {
+    let is_there = |shard: &ShardId| record.owners.get(shard.0 as usize).is_some_and(|o| o.group == group);
+    record.moves.iter().filter(|(shard, _)| is_there(shard)).map(|(shard, to)| (*shard, *to)).collect()
+}

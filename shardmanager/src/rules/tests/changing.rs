@@ -1,0 +1,218 @@
+//! Groups join and leave, shards are pinned, and the groups say what has arrived.
+
+use skv_sharding::PlanError;
+
+use super::*;
+use crate::record::PlannedMove;
+use crate::rules::{Change, ChangeRefusal};
+
+const G0: GroupId = GroupId(0);
+const G1: GroupId = GroupId(1);
+const G2: GroupId = GroupId(2);
+
+/// Two groups with three shards each, and a third that hasn't joined.
+fn three_groups() -> Bench {
+    let mut bench = Bench::new();
+    bench.found();
+    assert!(waits(&bench.say(&empty(2, 0))) && waits(&bench.say(&empty(2, 1))));
+    assert!(matches!(bench.say(&empty(2, 2)), Plan::Bootstrap { .. }));
+    bench
+}
+
+fn change(bench: &mut Bench, change: &Change) -> u64 {
+    ask(bench, "", change).unwrap()
+}
+
+fn ask(bench: &mut Bench, request_id: &str, change: &Change) -> Result<u64, ChangeRefusal> {
+    let changed = crate::rules::change(bench.record(), request_id, change)?;
+    if let Some(record) = changed.record {
+        assert_eq!(record.revision.0, bench.record().revision.0 + 1);
+        bench.heard.saw(&record);
+        bench.record = Some(record);
+    }
+    Ok(changed.configuration)
+}
+
+/// What a group is told to hand over, and to whom.
+fn list(bench: &mut Bench, group: u32) -> Vec<(u32, u64, GroupId)> {
+    match bench.say(&bench.leader(group, 0)) {
+        Plan::Serve { moves, .. } => {
+            let uid = |group: &GroupId| bench.record().groups[group].uid;
+            assert!(moves.iter().all(|(_, planned, target)| uid(&planned.to) == *target));
+            moves.into_iter().map(|(shard, planned, _)| (shard.0, planned.epoch.0, planned.to)).collect()
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A leader says that these shards of its group have come, beside those that the record knows.
+fn arrive(bench: &mut Bench, group: u32, arrived: &[(u32, u64)]) {
+    let report = with(bench.leader(group, 0), |report| {
+        report.owned.extend(arrived.iter().map(|&(shard, epoch)| (ShardId(shard), Epoch(epoch))));
+    });
+    bench.say(&report);
+}
+
+fn owners(bench: &Bench) -> Vec<u32> {
+    bench.record().owners.iter().map(|owner| owner.group.0).collect()
+}
+
+#[test]
+fn a_later_group_begins_without_shards_and_joins_when_it_is_asked_to() {
+    let mut bench = three_groups();
+    assert_eq!(owners(&bench), [0, 1, 0, 1, 0, 1]);
+    assert!(bench.group(2).bootstrap.as_ref().unwrap().shards.iter().next().is_none());
+    assert_eq!(bench.record().history.newest().groups, [G0, G1]);
+    assert_eq!(change(&mut bench, &Change::Join(vec![G2])), 2);
+    assert_eq!(bench.record().history.newest().groups, [G0, G1, G2]);
+    assert_eq!(owners(&bench), [0, 1, 0, 1, 0, 1], "the groups move the shards, not the record");
+    assert_eq!((list(&mut bench, 0), list(&mut bench, 1)), (vec![(4, 2, G2)], vec![(5, 3, G2)]));
+    assert_eq!(list(&mut bench, 2), []);
+
+    arrive(&mut bench, 2, &[(4, 2)]);
+    assert_eq!(owners(&bench), [0, 1, 0, 1, 2, 1]);
+    assert_eq!((list(&mut bench, 0), list(&mut bench, 1)), (vec![], vec![(5, 3, G2)]));
+    arrive(&mut bench, 2, &[(5, 3)]);
+    assert_eq!(bench.record().moves.len(), 0);
+    assert_eq!(change(&mut bench, &Change::Join(vec![G2])), 2, "it has joined already");
+}
+
+#[test]
+fn an_old_word_about_a_shard_changes_nothing() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Join(vec![G2]));
+    let before = bench.leader(0, 0);
+    arrive(&mut bench, 2, &[(4, 2)]);
+    let record = bench.record().clone();
+    bench.say(&before);
+    assert_eq!(bench.record(), &record);
+}
+
+#[test]
+fn a_group_that_leaves_gives_all_away_and_stays() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Leave(vec![G1]));
+    assert_eq!(list(&mut bench, 1), [(1, 2, G0), (3, 3, G0), (5, 4, G0)]);
+    arrive(&mut bench, 0, &[(1, 2), (3, 3), (5, 4)]);
+    assert_eq!(owners(&bench), [0; 6]);
+    assert!(bench.record().groups.contains_key(&G1), "drained, and there for a Join");
+    let refused = ask(&mut bench, "", &Change::Leave(vec![G0])).unwrap_err();
+    assert_eq!(refused, ChangeRefusal::Plan(PlanError::NoGroups { shards: 6 }));
+    assert_eq!(change(&mut bench, &Change::Join(vec![G1])), 3);
+}
+
+#[test]
+fn a_redirect_has_a_higher_epoch_and_one_that_came_too_late_is_made_up_for() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Join(vec![G2]));
+    change(&mut bench, &Change::Move(ShardId(4), G1));
+    let planned = bench.record().moves[&ShardId(4)];
+    assert_eq!((planned.to, planned.epoch > Epoch(3)), (G1, true));
+    // Its source had frozen it before it heard of that.
+    arrive(&mut bench, 2, &[(4, 2)]);
+    assert_eq!(owners(&bench)[4], 2);
+    assert_eq!(bench.record().moves[&ShardId(4)], planned, "it goes on from there");
+    let from_there = list(&mut bench, 2);
+    assert!(from_there.contains(&(4, planned.epoch.0, G1)), "{from_there:?}");
+}
+
+#[test]
+fn a_move_that_is_taken_back_is_on_no_list_and_its_epoch_is_never_given_again() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Move(ShardId(0), G1));
+    let first = bench.record().moves[&ShardId(0)];
+    change(&mut bench, &Change::Move(ShardId(0), G0));
+    assert!(!bench.record().moves.contains_key(&ShardId(0)));
+    change(&mut bench, &Change::Move(ShardId(0), G1));
+    assert!(bench.record().moves[&ShardId(0)].epoch > first.epoch);
+}
+
+#[test]
+fn a_pin_lasts_until_it_is_taken_back_or_its_group_leaves() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Move(ShardId(0), G1));
+    change(&mut bench, &Change::Join(vec![G2]));
+    let goal = |bench: &Bench| bench.record().history.newest().owners;
+    assert_eq!(goal(&bench)[0], G1);
+    change(&mut bench, &Change::Leave(vec![G1]));
+    assert_ne!(goal(&bench)[0], G1);
+    assert!(bench.record().pins.is_empty());
+    change(&mut bench, &Change::Move(ShardId(1), G2));
+    change(&mut bench, &Change::Unpin(ShardId(1)));
+    assert!(bench.record().pins.is_empty());
+}
+
+#[test]
+fn what_can_not_be_changed_is_refused_and_changes_nothing() {
+    let mut bench = three_groups();
+    let before = bench.record().clone();
+    for (asked, refusal) in [
+        (Change::Join(vec![G2, GroupId(9)]), ChangeRefusal::UnknownGroup(GroupId(9))),
+        (Change::Leave(vec![GroupId(9)]), ChangeRefusal::UnknownGroup(GroupId(9))),
+        (Change::Move(ShardId(0), G2), ChangeRefusal::NotJoined(G2)),
+        (Change::Move(ShardId(6), G0), ChangeRefusal::NoSuchShard(ShardId(6), 6)),
+        (Change::Unpin(ShardId(6)), ChangeRefusal::NoSuchShard(ShardId(6), 6)),
+    ] {
+        assert_eq!(ask(&mut bench, "", &asked), Err(refusal));
+        assert_eq!(bench.record(), &before);
+    }
+}
+
+#[test]
+fn a_request_is_carried_out_once() {
+    let mut bench = three_groups();
+    let join = Change::Join(vec![G2]);
+    assert_eq!(ask(&mut bench, "a", &join), Ok(2));
+    change(&mut bench, &Change::Leave(vec![G2]));
+    let record = bench.record().clone();
+    assert_eq!(ask(&mut bench, "a", &join), Ok(2), "its answer came late, and it was sent again");
+    assert_eq!(bench.record(), &record);
+}
+
+#[test]
+fn a_lost_record_is_rebuilt_as_the_shards_are_now_with_epochs_that_nobody_knows() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Join(vec![G2]));
+    arrive(&mut bench, 2, &[(4, 2)]);
+    let reports: Vec<Registration> = (0..3).map(|group| bench.leader(group, 0)).collect();
+    // The source of shard 5 has begun with it.
+    let seen = |report: &mut Report| report.epoch = Epoch(3);
+    let reports: Vec<Registration> =
+        reports.into_iter().map(|r| if r.group == G1 { with(r, seen) } else { r }).collect();
+    bench.record = None;
+    bench.silence();
+    for report in &reports {
+        bench.say(report);
+    }
+    assert_eq!(owners(&bench), [0, 1, 0, 1, 2, 1]);
+    assert_eq!(bench.record().history.newest().groups, [G0, G1, G2]);
+    assert!(bench.record().moves.is_empty());
+    change(&mut bench, &Change::Move(ShardId(0), G2));
+    assert!(bench.record().moves[&ShardId(0)].epoch > Epoch(3));
+}
+
+#[test]
+fn a_record_from_an_old_copy_is_found_out_by_the_epochs() {
+    let mut bench = three_groups();
+    let copy = bench.record().clone();
+    change(&mut bench, &Change::Join(vec![G2]));
+    arrive(&mut bench, 2, &[(4, 2), (5, 3)]);
+    // No group was told a version by which it would know.
+    let unversioned = |report: &mut Report| report.obeyed = MapRevision(0);
+    let reports: Vec<Registration> = (0..3).map(|group| with(bench.leader(group, 0), unversioned)).collect();
+    let now = owners(&bench);
+    bench.record = Some(copy);
+    for report in &reports {
+        bench.say(report);
+    }
+    assert_eq!(owners(&bench), now);
+    assert!(bench.writes.contains(&Event::Rebuilt));
+}
+
+#[test]
+fn a_move_names_a_group_that_exists() {
+    let mut record = three_groups().record().clone();
+    record.check().unwrap();
+    record.moves.insert(ShardId(0), PlannedMove { to: GroupId(9), epoch: Epoch(9) });
+    assert!(record.check().is_err());
+}
