@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use parking_lot::RwLock;
 use skv_proto::{ShardOwner, v1};
-use skv_sharding::{GroupId, Replica, ReplicaId, ShardMap};
+use skv_sharding::{GroupId, MapRevision, Replica, ReplicaId, ShardMap};
 
 use crate::addresses::Addresses;
 use crate::checked_file;
@@ -119,6 +119,11 @@ impl MapCopy {
         let uid = seen.map.groups.get(&owner.group)?.uid;
         let replicas = seen.members(owner.group);
         Some(ShardOwner { shard, group: owner.group, uid, epoch: owner.epoch, replicas })
+    }
+
+    /// The revision of this copy; 0: there is none.
+    pub fn revision(&self) -> MapRevision {
+        self.current.read().as_ref().map_or(MapRevision(0), |seen| seen.map.revision)
     }
 
     /// The map with what is known of leaders, as a message.

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -15,6 +16,7 @@ use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
 use tokio::time::Instant;
 
+use crate::map_copy::MapCopy;
 use crate::replica::Replicas;
 
 /// A kind of operation.
@@ -48,6 +50,45 @@ pub struct Metrics {
     failed: Family<ReasonLabels, Counter>,
     duration: Histogram,
     replicas: ReplicaGauges,
+    map_revision: Gauge<u64, AtomicU64>,
+    map_lag: Gauge<u64, AtomicU64>,
+    /// Of shards that leave.
+    pub handoffs: Handoffs,
+}
+
+/// What is counted of shards that leave for other groups.
+#[derive(Debug)]
+pub struct Handoffs {
+    bytes: Counter,
+    done: Counter,
+    unserved: Histogram,
+}
+
+impl Handoffs {
+    fn register(registry: &mut Registry) -> Self {
+        // 0.5 ms to 16 s.
+        let unserved = Histogram::new(exponential_buckets(0.5e-3, 2.0, 16));
+        let handoffs = Handoffs { bytes: Counter::default(), done: Counter::default(), unserved };
+        let Handoffs { bytes, done, unserved } = &handoffs;
+        registry.register("handoff_bytes", "Bytes sent to other groups for their shards", bytes.clone());
+        registry.register("handoffs", "Shards that were handed over to other groups", done.clone());
+        let help = "For how long nobody served a shard, from its freeze here until its target had it";
+        registry.register("handoff_unserved_seconds", help, unserved.clone());
+        handoffs
+    }
+
+    /// Counts what was sent.
+    pub fn sent(&self, bytes: u64) {
+        self.bytes.inc_by(bytes);
+    }
+
+    /// Counts a shard that its target has now, and for how long nobody served it, if that is known.
+    pub fn done(&self, unserved: Option<Duration>) {
+        self.done.inc();
+        if let Some(unserved) = unserved {
+            self.unserved.observe(unserved.as_secs_f64());
+        }
+    }
 }
 
 impl fmt::Debug for Metrics {
@@ -68,7 +109,7 @@ type Described = (&'static str, &'static str, Measure);
 
 impl ReplicaGauges {
     fn register(registry: &mut Registry) -> Self {
-        let gauges: [Described; 14] = [
+        let gauges: [Described; 18] = [
             ("replica_ready", "1: a voter that has caught up and hears a leader", |s| u64::from(s.ready)),
             ("replica_leader", "1: leads its group", |s| u64::from(s.state() == v1::ReplicaState::Leader)),
             ("replica_term", "Raft term", |s| s.term),
@@ -84,6 +125,16 @@ impl ReplicaGauges {
                 s.quorum_lost_ms
             }),
             ("shards_owned", "Shards that the group owns", |s| u64::from(s.shards_owned)),
+            ("shards_queued", "Owned shards that are to leave, and wait for their turn", |s| {
+                u64::from(s.shards_queued)
+            }),
+            ("shards_copying", "Owned shards that are copied to another group", |s| {
+                u64::from(s.shards_copying)
+            }),
+            ("shards_frozen", "Owned shards that nobody serves until another group does", |s| {
+                u64::from(s.shards_frozen)
+            }),
+            ("shards_arriving", "Shards that come from another group", |s| u64::from(s.shards_arriving)),
             ("keys", "Keys", |s| s.keys),
             ("stored_bytes", "Bytes of keys and values", |s| s.bytes),
             ("sessions", "Sessions of clerks, summed over shards", |s| s.sessions),
@@ -129,7 +180,18 @@ impl Metrics {
         let answered = [Kind::Get, Kind::Put, Kind::Append, Kind::Delete]
             .map(|operation| operations.get_or_create(&OperationLabels { operation }).clone());
         let replicas = ReplicaGauges::register(&mut registry);
-        Arc::new(Metrics { registry: Mutex::new(registry), answered, failed, duration, replicas })
+        let handoffs = Handoffs::register(&mut registry);
+        let (map_revision, map_lag) = (Gauge::default(), Gauge::default());
+        registry.register(
+            "map_revision",
+            "Revision of this server's copy of the shard map",
+            map_revision.clone(),
+        );
+        let help =
+            "By how many revisions that copy is older than what the shard managers have told replicas here";
+        registry.register("map_lag_revisions", help, map_lag.clone());
+        let registry = Mutex::new(registry);
+        Arc::new(Metrics { registry, answered, failed, duration, replicas, map_revision, map_lag, handoffs })
     }
 
     /// Counts answers.
@@ -160,8 +222,13 @@ impl Metrics {
     }
 
     /// Everything in the text format.
-    pub fn encode(&self, replicas: &Replicas) -> Result<String, fmt::Error> {
+    pub fn encode(&self, replicas: &Replicas, map: &MapCopy) -> Result<String, fmt::Error> {
         self.replicas.set(replicas);
+        let revision = map.revision().0;
+        let running = replicas.iter().filter_map(|replica| replica.running().ok());
+        let told = running.map(|running| running.told_version().0).max().unwrap_or(0);
+        self.map_revision.set(revision);
+        self.map_lag.set(told.saturating_sub(revision));
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &self.registry.lock())?;
         Ok(text)

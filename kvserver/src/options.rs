@@ -104,6 +104,9 @@ pub struct Tuning {
     /// for this long, in ms.
     #[arg(long, env = "SKV_REPLACE_AFTER_MS", default_value_t = 30_000)]
     pub replace_after_ms: u64,
+    /// How many bytes per second this server hands over to other groups at most; 0: no limit.
+    #[arg(long, env = "SKV_TRANSFER_BYTES_PER_SECOND", default_value_t = 32 << 20)]
+    pub transfer_bytes_per_second: u64,
 }
 
 impl Default for Tuning {
@@ -114,6 +117,7 @@ impl Default for Tuning {
             snapshot_log_bytes: 64 << 20,
             log_segment_bytes: 16 << 20,
             replace_after_ms: 30_000,
+            transfer_bytes_per_second: 32 << 20,
         }
     }
 }

@@ -27,7 +27,7 @@ use crate::map_copy::MapCopy;
 use crate::metrics::Metrics;
 use crate::net::{self, MESSAGE_LIMIT};
 use crate::options::Tuning;
-use crate::replica::{self, DataDir, Environment, Replicas};
+use crate::replica::{self, DataDir, Environment, Pace, Replicas};
 use crate::services::admin::AdminService;
 use crate::services::handoff::HandoffService;
 use crate::services::http;
@@ -111,6 +111,7 @@ where
     let map = MapCopy::open(config.disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
     let log_options =
         log::Options { segment_bytes: config.tuning.log_segment_bytes, ..log::Options::default() };
+    let metrics = Metrics::new();
     let env = Arc::new(Environment {
         server: config.server,
         instance: config.instance,
@@ -124,9 +125,10 @@ where
         dial: dial.clone(),
         manager: Arc::new(Manager::new(config.managers, config.resolve, dial)),
         map: map.clone(),
+        pace: Arc::new(Pace::new(config.tuning.transfer_bytes_per_second)),
+        metrics: metrics.clone(),
     });
     let replicas = Arc::new(Replicas::new(config.groups));
-    let metrics = Metrics::new();
 
     let operations = Operations::new(replicas.clone(), map.clone(), metrics.clone(), config.log_operations);
     let forwarder = Arc::new(Forwarder::new(config.connector, FORWARD_TIMEOUT));
@@ -161,7 +163,7 @@ where
     let peer = peer.serve_with_incoming_shutdown(peer_incoming, closed.clone().cancelled_owned());
     listeners.spawn(async move { peer.await.map_err(|e| ServerError::Listener("peer", e.to_string())) });
     if let Some(listener) = http_listener {
-        let pages = http::router(replicas.clone(), metrics);
+        let pages = http::router(replicas.clone(), map.clone(), metrics);
         let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());
         listeners.spawn(async move { pages.await.map_err(|e| ServerError::Listener("HTTP", e.to_string())) });
     }

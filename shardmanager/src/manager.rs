@@ -130,10 +130,16 @@ impl Manager {
         answer
     }
 
-    /// Makes a change that a person, or the operator, asks for; answers the number of the
-    /// configuration that it made.
-    pub async fn change(&self, request_id: &str, change: &Change) -> Result<u64, Error> {
-        self.inner.change(request_id, change).await
+    /// Makes a change that a person, or the operator, asks for. A rehearsal makes none, and
+    /// answers what would come of it.
+    pub async fn change(
+        &self,
+        request_id: &str,
+        change: &Change,
+        rehearsal: bool,
+    ) -> Result<v1::ChangeResponse, Error> {
+        let changed = self.inner.change(request_id, change, rehearsal).await?;
+        Ok(wire::changed(changed))
     }
 
     /// What is told about the cluster; `None` before the first configuration.
@@ -189,20 +195,11 @@ impl Inner {
             let decided = self.apply_rules(&mut state, registration);
             match decided {
                 Ok(Decision { change: Some((record, events)), version, cluster, plan }) => {
-                    let expected = state.record.as_ref().map(|(_, version)| version);
-                    match self.store.compare_and_swap(expected, &record).await {
-                        Ok(stored) => {
-                            self.metrics.stored();
-                            for event in events {
-                                info!(revision = version.0, cluster = %record.cluster, %event, "map written");
-                            }
-                            state.heard.saw(&record);
-                            state.record = Some((Arc::new(record), stored));
-                            self.publish(&state);
-                            return Ok(Decision { change: None, version, cluster, plan });
+                    if self.store(&mut state, record).await? {
+                        for event in events {
+                            info!(revision = version.0, ?cluster, %event, "map written");
                         }
-                        Err(StoreError::Conflict) => {}
-                        Err(problem) => return Err(self.store_failed(&problem)),
+                        return Ok(Decision { change: None, version, cluster, plan });
                     }
                 }
                 Ok(decision) if fresh || decision.is_settled() => {
@@ -222,30 +219,41 @@ impl Inner {
         Err(Error::Overloaded("too many shard managers write at the same time; register again".to_owned()))
     }
 
-    async fn change(&self, request_id: &str, change: &Change) -> Result<u64, Error> {
+    async fn change(&self, request_id: &str, change: &Change, rehearsal: bool) -> Result<Changed, Error> {
         let mut state = self.state.lock().await;
         for _ in 0..ATTEMPTS {
             // What is refused, or made already, is so by the newest record.
             self.reload(&mut state).await.map_err(|problem| self.store_failed(&problem))?;
-            let Some((record, version)) = state.record.clone() else {
+            let Some((record, _)) = state.record.as_ref() else {
                 return Err(Error::Unavailable("there is no configuration to change yet".to_owned()));
             };
-            let Changed { record, configuration } = rules::change(&record, request_id, change)?;
-            let Some(next) = record else { return Ok(configuration) };
-            match self.store.compare_and_swap(Some(&version), &next).await {
-                Ok(stored) => {
-                    self.metrics.stored();
-                    info!(revision = %next.revision, configuration, ?change, moves = next.moves.len(), "map written");
-                    state.heard.saw(&next);
-                    state.record = Some((Arc::new(next), stored));
-                    self.publish(&state);
-                    return Ok(configuration);
-                }
-                Err(StoreError::Conflict) => {}
-                Err(problem) => return Err(self.store_failed(&problem)),
+            let mut changed = rules::change(record, request_id, change)?;
+            let Some(next) = changed.record.take().filter(|_| !rehearsal) else { return Ok(changed) };
+            let revision = next.revision;
+            if self.store(&mut state, next).await? {
+                let Changed { configuration, moves, .. } = &changed;
+                info!(%revision, configuration, ?change, moves = moves.len(), "map written");
+                return Ok(changed);
             }
         }
         Err(Error::Overloaded("too many shard managers write at the same time; ask again".to_owned()))
+    }
+
+    /// Writes the next record in place of the one that was seen, and shows it. `false`:
+    /// somebody else has written meanwhile.
+    async fn store(&self, state: &mut State, next: Record) -> Result<bool, Error> {
+        let expected = state.record.as_ref().map(|(_, version)| version);
+        match self.store.compare_and_swap(expected, &next).await {
+            Ok(stored) => {
+                self.metrics.stored();
+                state.heard.saw(&next);
+                state.record = Some((Arc::new(next), stored));
+                self.publish(state);
+                Ok(true)
+            }
+            Err(StoreError::Conflict) => Ok(false),
+            Err(problem) => Err(self.store_failed(&problem)),
+        }
     }
 
     fn apply_rules(&self, state: &mut State, registration: &Registration) -> Result<Decision, Refusal> {

@@ -65,6 +65,7 @@ impl Metrics {
             Some(Plan::Bootstrap(_)) => "bootstrap",
             Some(Plan::Join(_)) => "join",
             Some(Plan::Serve(_)) => "serve",
+            Some(Plan::Retired(_)) => "retired",
             None => "refused",
         };
         self.registrations.get_or_create(&Answer { answer }).inc();

@@ -34,9 +34,9 @@ impl Service {
         &self,
         request_id: &str,
         change: &Change,
+        rehearsal: bool,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
-        let configuration = self.manager.change(request_id, change).await?;
-        Ok(Response::new(v1::ChangeResponse { configuration }))
+        Ok(Response::new(self.manager.change(request_id, change, rehearsal).await?))
     }
 
     fn published(&self) -> Result<Arc<Published>, Error> {
@@ -123,32 +123,40 @@ impl ShardManager for Service {
     }
 
     async fn join(&self, request: Request<v1::JoinRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
-        let v1::JoinRequest { groups, request_id } = request.into_inner();
-        self.change(&request_id, &Change::Join(groups.into_iter().map(GroupId).collect())).await
+        let v1::JoinRequest { groups, request_id, dry_run } = request.into_inner();
+        self.change(&request_id, &Change::Join(groups.into_iter().map(GroupId).collect()), dry_run).await
     }
 
     async fn leave(
         &self,
         request: Request<v1::LeaveRequest>,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
-        let v1::LeaveRequest { groups, request_id } = request.into_inner();
-        self.change(&request_id, &Change::Leave(groups.into_iter().map(GroupId).collect())).await
+        let v1::LeaveRequest { groups, request_id, dry_run } = request.into_inner();
+        self.change(&request_id, &Change::Leave(groups.into_iter().map(GroupId).collect()), dry_run).await
     }
 
     async fn r#move(
         &self,
         request: Request<v1::MoveRequest>,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
-        let v1::MoveRequest { shard, group, request_id } = request.into_inner();
-        self.change(&request_id, &Change::Move(ShardId(shard), GroupId(group))).await
+        let v1::MoveRequest { shard, group, request_id, dry_run } = request.into_inner();
+        self.change(&request_id, &Change::Move(ShardId(shard), GroupId(group)), dry_run).await
     }
 
     async fn unpin(
         &self,
         request: Request<v1::UnpinRequest>,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
-        let v1::UnpinRequest { shard, request_id } = request.into_inner();
-        self.change(&request_id, &Change::Unpin(ShardId(shard))).await
+        let v1::UnpinRequest { shard, request_id, dry_run } = request.into_inner();
+        self.change(&request_id, &Change::Unpin(ShardId(shard)), dry_run).await
+    }
+
+    async fn rebalance(
+        &self,
+        request: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        let v1::RebalanceRequest { request_id, dry_run } = request.into_inner();
+        self.change(&request_id, &Change::Rebalance, dry_run).await
     }
 }
 

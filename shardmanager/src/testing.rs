@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Owner, Policy, Replica, ReplicaId,
+    ClusterId, Epoch, GroupId, GroupUid, Hash, MapRevision, Owner, Policy, Replica, ReplicaId,
 };
 
-use crate::record::{Bootstrap, GroupRecord, History, Limits, Record, Requests};
+use crate::record::{GroupRecord, History, Limits, Record, Requests, RetiredGroups};
 
 pub(crate) const LIMITS: Limits = Limits {
     max_key_bytes: 4096,
@@ -39,13 +39,7 @@ pub(crate) fn sample_record() -> Record {
             .filter(|(_, o)| **o == id)
             .map(|(s, _)| s)
             .collect();
-        GroupRecord {
-            uid: GroupUid(100 + u64::from(id.0)),
-            incarnation: Incarnation(0),
-            members: members.clone(),
-            candidates: Vec::new(),
-            bootstrap: Some(Bootstrap { members, shards, epoch: Epoch(1) }),
-        }
+        GroupRecord::founded(GroupUid(100 + u64::from(id.0)), members, shards, Epoch(1))
     };
     Record {
         cluster: ClusterId(7),
@@ -60,5 +54,6 @@ pub(crate) fn sample_record() -> Record {
         moves: BTreeMap::new(),
         epoch: Epoch(1),
         requests: Requests::default(),
+        retired: RetiredGroups::default(),
     }
 }

@@ -6,7 +6,7 @@ use skv_sharding::{
 };
 
 use crate::record::{Bootstrap, Limits, PlannedMove};
-use crate::rules::{ChangeRefusal, Held, Plan, Refusal, Registration, Report, Settings};
+use crate::rules::{ChangeRefusal, Changed, Held, Pending, Plan, Refusal, Registration, Report, Settings};
 
 /// No name or address is longer (a DNS name has at most 253 bytes).
 const LONGEST_NAME: usize = 300;
@@ -56,6 +56,7 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
         members,
         owned: wire.shards_owned.into_iter().map(|s| (ShardId(s.shard), Epoch(s.epoch))).collect(),
         epoch: Epoch(wire.highest_epoch),
+        retired: wire.retired,
         obeyed: MapRevision(wire.obeyed_version),
         shards: wire.shards,
         hash,
@@ -99,6 +100,7 @@ pub(crate) fn plan(plan: Plan, group: GroupId, settings: &Settings) -> v1::regis
                 limits: Some(limits.into()),
             })
         }
+        Plan::Retired => Wire::Retired(v1::register_replica_response::Retired {}),
         Plan::Join { uid, incarnation } => {
             Wire::Join(v1::JoinGroup { group_uid: uid.0, incarnation: incarnation.0 })
         }
@@ -114,6 +116,19 @@ pub(crate) fn plan(plan: Plan, group: GroupId, settings: &Settings) -> v1::regis
                 moves: moves.into_iter().map(to_wire).collect(),
             })
         }
+    }
+}
+
+/// Writes what came of a change.
+pub(crate) fn changed(changed: Changed) -> v1::ChangeResponse {
+    let to_wire = |Pending { shard, source, target }: Pending| v1::PlannedMove {
+        shard: shard.0,
+        source: source.0,
+        target: target.0,
+    };
+    v1::ChangeResponse {
+        configuration: changed.configuration,
+        moves: changed.moves.into_iter().map(to_wire).collect(),
     }
 }
 

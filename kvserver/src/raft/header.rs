@@ -41,16 +41,8 @@ impl Place {
     }
 
     /// Refuses a message that isn't for this replica of this group; answers the version to speak.
-    pub fn check(&self, header: Option<&v1::PeerHeader>) -> Result<u32, Error> {
-        let Some(header) = header else {
-            return Err(Error::WrongIdentity("the message carries no header".into()));
-        };
-        if header.cluster_id != self.cluster.0 {
-            return wrong("cluster", ClusterId(header.cluster_id), self.cluster);
-        }
-        if header.group_uid != self.uid.0 {
-            return wrong("group uid", GroupUid(header.group_uid), self.uid);
-        }
+    pub fn check(&self, header: &v1::PeerHeader) -> Result<u32, Error> {
+        self.check_uid(header.cluster_id, header.group_uid)?;
         if header.incarnation != self.incarnation.0 {
             return wrong("incarnation", header.incarnation, self.incarnation.0);
         }
@@ -62,17 +54,28 @@ impl Place {
 
     /// Refuses a message from another group that isn't for ours; answers the version to speak.
     pub fn check_group(&self, header: &v1::GroupHeader) -> Result<u32, Error> {
-        if header.cluster_id != self.cluster.0 {
-            return wrong("cluster", ClusterId(header.cluster_id), self.cluster);
-        }
-        if header.group_uid != self.uid.0 {
-            return wrong("group uid", GroupUid(header.group_uid), self.uid);
-        }
+        self.check_uid(header.cluster_id, header.group_uid)?;
         common_version(header.versions)
+    }
+
+    /// Refuses what isn't meant for our group: one made again under its number is another.
+    pub fn check_uid(&self, cluster: u64, uid: u64) -> Result<(), Error> {
+        if cluster != self.cluster.0 {
+            return wrong("cluster", ClusterId(cluster), self.cluster);
+        }
+        if uid != self.uid.0 {
+            return wrong("group uid", GroupUid(uid), self.uid);
+        }
+        Ok(())
     }
 }
 
-fn wrong<T: std::fmt::Display>(what: &str, theirs: T, ours: T) -> Result<u32, Error> {
+/// The header that every message carries.
+pub fn required<H>(header: Option<&H>) -> Result<&H, Error> {
+    header.ok_or_else(|| Error::WrongIdentity("the message carries no header".into()))
+}
+
+fn wrong<T, D: std::fmt::Display>(what: &str, theirs: D, ours: D) -> Result<T, Error> {
     Err(Error::WrongIdentity(format!("the sender means {what} {theirs}; this is {ours}")))
 }
 
@@ -104,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_message_for_this_replica_is_accepted() {
-        assert_eq!(place(8).check(Some(&place(7).header_to(ReplicaId(8)))), Ok(1));
+        assert_eq!(place(8).check(&place(7).header_to(ReplicaId(8))), Ok(1));
     }
 
     #[test]
@@ -115,17 +118,17 @@ mod tests {
         for change in wrong {
             let mut header = good;
             change(&mut header);
-            assert!(matches!(place(8).check(Some(&header)), Err(Error::WrongIdentity(_))), "{header:?}");
+            assert!(matches!(place(8).check(&header), Err(Error::WrongIdentity(_))), "{header:?}");
         }
-        assert!(matches!(place(8).check(None), Err(Error::WrongIdentity(_))));
+        assert!(matches!(required::<v1::PeerHeader>(None), Err(Error::WrongIdentity(_))));
     }
 
     #[test]
     fn versions_that_do_not_overlap_are_refused() {
         let mut header = place(7).header_to(ReplicaId(8));
         header.versions = Some(v1::VersionRange { min: 2, max: 3 });
-        assert!(matches!(place(8).check(Some(&header)), Err(Error::UnsupportedVersion(_))));
+        assert!(matches!(place(8).check(&header), Err(Error::UnsupportedVersion(_))));
         header.versions = None;
-        assert!(matches!(place(8).check(Some(&header)), Err(Error::UnsupportedVersion(_))));
+        assert!(matches!(place(8).check(&header), Err(Error::UnsupportedVersion(_))));
     }
 }

@@ -16,7 +16,6 @@ use tokio::time::Instant;
 
 use super::situation::{Admission, Situation};
 use super::{Running, TypeConfig};
-use crate::clock::Clock;
 use crate::raft::types::{EncodedEntry, ServerName};
 use crate::store::{Applied, encode_found, encode_obey, encode_tick};
 
@@ -31,7 +30,7 @@ const LEARNER_SILENCE: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Runs for as long as the replica does; acts only while it leads.
-    pub(super) async fn lead(&self, clock: Clock, replace_after: Duration) {
+    pub(super) async fn lead(&self, replace_after: Duration) {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut leads_since = None;
@@ -58,7 +57,7 @@ impl Running {
             if self.store.facts().is_none() {
                 if let Some(founding) = orders.founding {
                     tracing::info!(group = %self.place.group, uid = %self.place.uid, "founding the group");
-                    match encode_found(clock.now_ms(), self.place.cluster, founding, orders.version.0) {
+                    match encode_found(self.clock.now_ms(), self.place.cluster, founding, orders.version.0) {
                         Ok(entry) => drop(self.propose_control(entry).await),
                         Err(error) => {
                             tracing::error!(group = %self.place.group, %error, "the manager's record can't be")
@@ -67,8 +66,8 @@ impl Running {
                 }
                 continue;
             }
-            if self.store.sessions_due(clock.now_ms()) {
-                self.propose_control(encode_tick(clock.now_ms())).await;
+            if self.store.sessions_due(self.clock.now_ms()) {
+                self.propose_control(encode_tick(self.clock.now_ms())).await;
             }
             // Whoever removes a replica goes first.
             let Ok(_turn) = self.changing_members.try_lock() else { continue };
@@ -88,7 +87,7 @@ impl Running {
             admissions.sort_by_key(|admission| last_tried == Some(admission.joins));
             if let Some(admission) = self.first_in_reach(admissions).await {
                 last_tried = Some(admission.joins);
-                self.admit(admission, orders.version, &clock).await;
+                self.admit(admission, orders.version).await;
             }
         }
     }
@@ -139,10 +138,10 @@ impl Running {
         }
     }
 
-    async fn admit(&self, admission: Admission, version: MapRevision, clock: &Clock) {
+    async fn admit(&self, admission: Admission, version: MapRevision) {
         let Admission { joins, server, leaves } = admission;
         // A manager that was restored from an old copy must not undo what a newer one did.
-        match self.propose_control(encode_obey(clock.now_ms(), version.0)).await {
+        match self.propose_control(encode_obey(self.clock.now_ms(), version.0)).await {
             Some(Applied::Obeyed { accepted: true, .. }) => {}
             Some(_) => {
                 tracing::warn!(group = %self.place.group, %version, "the manager's word is older than the group's; not obeyed");

@@ -4,12 +4,14 @@ use std::sync::Arc;
 
 use skv_sharding::{Replica, ReplicaId};
 
+use super::Pace;
 use super::data_dir::DataDir;
 use crate::addresses::{Addresses, Listener};
 use crate::clock::Clock;
 use crate::disk::Disk;
 use crate::manager::Manager;
 use crate::map_copy::MapCopy;
+use crate::metrics::Metrics;
 use crate::net::Dial;
 use crate::options::Tuning;
 
@@ -40,6 +42,10 @@ pub struct Environment {
     pub manager: Arc<Manager>,
     /// The copy of the shard map.
     pub map: Arc<MapCopy>,
+    /// How fast shards are handed over.
+    pub pace: Arc<Pace>,
+    /// What is counted.
+    pub metrics: Arc<Metrics>,
 }
 
 impl Environment {

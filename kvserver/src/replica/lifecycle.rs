@@ -19,7 +19,7 @@ use super::orders::Orders;
 use super::propose::ProposerParts;
 use super::{
     Belongs, Environment, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running,
-    State, registration,
+    Slowed, State, registration,
 };
 use crate::disk;
 use crate::entropy;
@@ -46,6 +46,8 @@ enum End {
     Stopped,
     /// The files are damaged: they are put aside and a new replica begins.
     Damaged(String),
+    /// What the files hold is of no use any more: they are put aside and a new replica begins.
+    Superseded(String),
     /// The files are of another version: only a person can help.
     Unusable(String),
     /// The disk failed, or openraft did.
@@ -71,22 +73,11 @@ pub async fn run(
             End::Reborn => waiting(&replica, None, "starting again"),
             End::Damaged(reason) => {
                 tracing::error!(%group, reason, "the replica's files can't be trusted; a new replica takes its place");
-                waiting(&replica, None, &reason);
-                let data = env.data.clone();
-                let kept = disk::run(&*env.disk, "quarantine", async move { data.quarantine(group) })
-                    .await
-                    .flatten();
-                match kept {
-                    Ok(kept) => {
-                        tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter")
-                    }
-                    Err(error) => {
-                        return Err(Failed {
-                            group,
-                            reason: format!("{reason}; and it can't be put aside: {error}"),
-                        });
-                    }
-                }
+                put_aside(&env, &replica, reason).await?;
+            }
+            End::Superseded(reason) => {
+                tracing::info!(%group, reason, "the replica is of no use any more; a new one takes its place");
+                put_aside(&env, &replica, reason).await?;
             }
             End::Unusable(reason) => {
                 tracing::error!(%group, reason, "the replica doesn't start");
@@ -98,6 +89,21 @@ pub async fn run(
                 return Err(Failed { group, reason });
             }
         }
+    }
+}
+
+/// Keeps a replica's files where no replica uses them.
+async fn put_aside(env: &Environment, replica: &Replica, reason: String) -> Result<(), Failed> {
+    let group = replica.group;
+    waiting(replica, None, &reason);
+    let data = env.data.clone();
+    let kept = disk::run(&*env.disk, "quarantine", async move { data.quarantine(group) }).await.flatten();
+    match kept {
+        Ok(kept) => {
+            tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter");
+            Ok(())
+        }
+        Err(error) => Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
     }
 }
 
@@ -172,6 +178,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         hints,
         readiness: Readiness::default(),
         map: env.map.clone(),
+        slowed: Slowed::default(),
         network,
         changing_members: tokio::sync::Mutex::default(),
         log: tokio::sync::Mutex::new(reader),
@@ -215,8 +222,8 @@ async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &Cancellati
     let replace_after = Duration::from_millis(env.tuning.replace_after_ms);
     let snapshot_bytes = env.tuning.snapshot_log_bytes;
     {
-        let (running, clock) = (running.clone(), env.clock.clone());
-        tasks.spawn(async move { running.lead(clock, replace_after).await });
+        let running = running.clone();
+        tasks.spawn(async move { running.lead(replace_after).await });
     }
     {
         let (running, env) = (running.clone(), env.clone());
@@ -239,7 +246,7 @@ async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &Cancellati
         tasks.spawn(async move { running.log_leaders().await });
     }
     tokio::select! {
-        superseded = running.register(env) => End::Damaged(superseded.reason),
+        superseded = running.register(env) => End::Superseded(superseded.reason),
         reason = fatal(running) => End::Failed(reason),
         () = running.rebirth.cancelled() => End::Reborn,
         () = stop.cancelled() => {

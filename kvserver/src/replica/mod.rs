@@ -27,12 +27,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64};
 use openraft::storage::RaftLogReader as _;
 use parking_lot::{Mutex, RwLock};
 use skv_proto::Error;
-use skv_sharding::{GroupId, ReplicaId};
+use skv_sharding::{GroupId, MapRevision, ReplicaId};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 pub use data_dir::{Belongs, DataDir, Identity};
 pub use environment::Environment;
+pub use handoff::{Pace, Slowed};
 pub use handover::HandoverError;
 pub use leader::LeaderHints;
 pub use lifecycle::{Failed, run};
@@ -159,6 +160,8 @@ pub struct Running {
     pub readiness: Readiness,
     /// What this server knows of the other groups.
     pub map: Arc<MapCopy>,
+    /// The shards whose writers are slowed down.
+    pub slowed: Slowed,
     /// Its way to the others, to see who is there.
     network: NetworkFactory,
     /// Held while members change: one change at a time.
@@ -188,6 +191,11 @@ impl std::fmt::Debug for Running {
 }
 
 impl Running {
+    /// The newest version that the managers have named.
+    pub fn told_version(&self) -> MapRevision {
+        self.orders.lock().version
+    }
+
     /// How many of these entries, from the first on, need no room in the log: because they
     /// are in it already, or because they have a reserve there.
     pub async fn entries_without_need(&self, entries: &[LogEntry]) -> usize {

@@ -46,7 +46,7 @@ pub(super) async fn await_place(env: &Environment, identity: &Identity, waits: i
                         };
                     }
                     Some(Plan::Wait(wait)) => waits(wait.reason),
-                    Some(Plan::Serve(_)) | None => {
+                    Some(Plan::Serve(_) | Plan::Retired(_)) | None => {
                         waits("the shard manager has no plan for an empty replica".into())
                     }
                 }
@@ -66,7 +66,8 @@ pub(super) struct Superseded {
 
 impl Running {
     /// Registers again and again, at once when the leader changes, and keeps the orders.
-    /// Ends when the group lives on without this replica, under a newer incarnation.
+    /// Ends when the group lives on without this replica, under a newer incarnation, or is
+    /// no more.
     pub(super) async fn register(&self, env: &Environment) -> Superseded {
         let mut metrics = self.raft.metrics();
         let mut leader = None;
@@ -124,7 +125,10 @@ impl Running {
                 let moves = serve.moves.into_iter().map(Into::into).collect();
                 self.orders.lock().replace(Orders::to_serve(version, candidates, moves));
             }
-            Plan::Wait(_) => {}
+            Plan::Retired(_) if self.store.is_retired() => {
+                return Some(Superseded { reason: format!("{} was retired", self.place.group) });
+            }
+            Plan::Wait(_) | Plan::Retired(_) => {}
         }
         None
     }
@@ -165,7 +169,7 @@ impl Running {
             (members, metrics.current_term, metrics.current_leader)
         };
         let shards_owned = self.store.owned_shards();
-        let obeyed_version = self.store.obeyed_version();
+        let (obeyed_version, retired) = (self.store.obeyed_version(), self.store.is_retired());
         // Only what was read before counts as confirmed.
         let confirmed = self.hints.is_leader() && self.barrier.pass().await.is_ok();
         Some(v1::GroupReport {
@@ -183,6 +187,7 @@ impl Running {
             term,
             leader: leader.map_or(0, |leader| leader.0),
             highest_epoch: self.store.highest_epoch().0,
+            retired,
         })
     }
 }

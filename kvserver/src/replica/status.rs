@@ -11,6 +11,7 @@ use skv_sharding::ReplicaId;
 use super::{Replica, Running, State};
 use crate::raft::types::LogId;
 use crate::raft::wire::Wire as _;
+use crate::store::Part;
 
 impl Replica {
     /// Everything that there is to say.
@@ -91,7 +92,12 @@ impl Running {
             snapshot: wire(metrics.snapshot),
             purged: wire(metrics.purged),
             membership: Some(metrics.membership_config.to_wire()),
-            shards_owned: stats.owned,
+            shards_owned: stats.owned(),
+            shards_queued: stats.of(Part::Queued),
+            shards_copying: stats.of(Part::Copying),
+            shards_frozen: stats.of(Part::Frozen),
+            shards_arriving: stats.of(Part::Arriving),
+            retired: self.store.is_retired(),
             keys: stats.keys,
             bytes: stats.bytes,
             sessions: stats.sessions,

@@ -8,7 +8,8 @@ use skv_sharding::{GroupId, GroupUid, ReplicaId};
 use tonic::{Request, Response, Status};
 
 use crate::raft::wire::Wire as _;
-use crate::replica::{Environment, HandoverError, RemovalError, Replicas};
+use crate::replica::{Environment, HandoverError, RemovalError, Replicas, Running};
+use crate::store::{Part, Summary};
 
 /// Serves operators.
 #[derive(Clone)]
@@ -21,6 +22,17 @@ impl AdminService {
     /// Serves for these replicas.
     pub fn new(replicas: Arc<Replicas>, env: Arc<Environment>) -> Self {
         AdminService { replicas, env }
+    }
+
+    /// The replica of a group, if it is the one of this identity.
+    fn exactly(&self, group: u32, uid: u64) -> Result<Arc<Running>, Error> {
+        let running = self.replicas.get(GroupId(group))?.running()?;
+        let (theirs, ours) = (GroupUid(uid), running.place.uid);
+        if theirs != ours {
+            let group = running.place.group;
+            return Err(Error::WrongIdentity(format!("{group} here is group {ours}, not {theirs}")));
+        }
+        Ok(running)
     }
 }
 
@@ -59,13 +71,7 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::RemoveReplicaRequest>,
     ) -> Result<Response<v1::RemoveReplicaResponse>, Status> {
         let request = request.into_inner();
-        let running = self.replicas.get(GroupId(request.group))?.running()?;
-        let (theirs, ours) = (GroupUid(request.group_uid), running.place.uid);
-        if theirs != ours {
-            let group = running.place.group;
-            let error = Error::WrongIdentity(format!("{group} here is group {ours}, not {theirs}"));
-            return Err(error.into());
-        }
+        let running = self.exactly(request.group, request.group_uid)?;
         running.remove(ReplicaId(request.replica)).await.map_err(|error| match error {
             RemovalError::NotLeader => running.hints.not_leader(None),
             RemovalError::LastVoter(_) | RemovalError::Leads(_) => Error::InvalidArgument(error.to_string()),
@@ -75,6 +81,24 @@ impl admin_server::Admin for AdminService {
             RemovalError::Unfinished(..) => Error::OutcomeUnknown(error.to_string()),
         })?;
         Ok(Response::new(v1::RemoveReplicaResponse {}))
+    }
+
+    async fn shards(
+        &self,
+        request: Request<v1::ShardsRequest>,
+    ) -> Result<Response<v1::ShardsResponse>, Status> {
+        let running = self.replicas.get(GroupId(request.into_inner().group))?.running()?;
+        let shards = running.store.shards().into_iter().map(Into::into).collect();
+        Ok(Response::new(v1::ShardsResponse { shards }))
+    }
+
+    async fn retire(
+        &self,
+        request: Request<v1::RetireRequest>,
+    ) -> Result<Response<v1::RetireResponse>, Status> {
+        let request = request.into_inner();
+        self.exactly(request.group, request.group_uid)?.retire().await?;
+        Ok(Response::new(v1::RetireResponse {}))
     }
 
     async fn snapshot(
@@ -100,5 +124,26 @@ impl admin_server::Admin for AdminService {
         let running = self.replicas.get(GroupId(request.group))?.running()?;
         let (incarnation, last) = running.reset(&self.env).await?;
         Ok(Response::new(v1::ResetResponse { incarnation: incarnation.0, last_log: Some(last.to_wire()) }))
+    }
+}
+
+impl From<Summary> for v1::ShardStatus {
+    fn from(summary: Summary) -> Self {
+        use v1::shard_status::State;
+        let state = match summary.part {
+            Part::Served => State::Served,
+            Part::Queued => State::Queued,
+            Part::Copying => State::Copying,
+            Part::Frozen => State::Frozen,
+            Part::Arriving => State::Arriving,
+        };
+        v1::ShardStatus {
+            shard: summary.shard.0,
+            epoch: summary.epoch.0,
+            state: state as i32,
+            keys: summary.keys,
+            bytes: summary.bytes,
+            other: summary.other.map(|group| group.0),
+        }
     }
 }

@@ -8,6 +8,7 @@ use skv_proto::{Error, v1};
 use skv_sharding::{Epoch, GroupId, ShardId};
 use tonic::{Request, Response, Status};
 
+use crate::raft::header::required;
 use crate::replica::{Replicas, Running};
 use crate::store::StepRefusal;
 
@@ -25,9 +26,7 @@ impl HandoffService {
 
     /// The replica of the group that the header names, if it is really meant.
     fn receiver(&self, header: Option<&v1::GroupHeader>) -> Result<Arc<Running>, Error> {
-        let Some(header) = header else {
-            return Err(Error::WrongIdentity("the message carries no header".into()));
-        };
+        let header = required(header)?;
         let running = self.replicas.get(GroupId(header.group))?.running()?;
         running.place.check_group(header)?;
         Ok(running)

@@ -10,6 +10,7 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
 
+use crate::map_copy::MapCopy;
 use crate::metrics::Metrics;
 use crate::replica::Replicas;
 
@@ -17,16 +18,17 @@ use crate::replica::Replicas;
 #[derive(Clone)]
 struct Shown {
     replicas: Arc<Replicas>,
+    map: Arc<MapCopy>,
     metrics: Arc<Metrics>,
 }
 
 /// The pages.
-pub fn router(replicas: Arc<Replicas>, metrics: Arc<Metrics>) -> Router {
+pub fn router(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
-        .with_state(Shown { replicas, metrics })
+        .with_state(Shown { replicas, map, metrics })
 }
 
 /// Ready when every replica of the server is.
@@ -48,7 +50,7 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
 
 async fn metrics_page(State(shown): State<Shown>) -> impl IntoResponse {
     let content_type = [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    match shown.metrics.encode(&shown.replicas) {
+    match shown.metrics.encode(&shown.replicas, &shown.map) {
         Ok(text) => (StatusCode::OK, content_type, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, error.to_string()),
     }

@@ -59,7 +59,8 @@ impl KvService {
                 addresses.extend(others.filter(|a| !addresses.contains(a)).collect::<Vec<_>>());
                 addresses
             }
-            Error::WrongGroup { owner: Some(owner), .. } => {
+            // A shard on its way is answered for by its target, which waits until it has it.
+            Error::WrongGroup { owner: Some(owner), .. } | Error::ShardMoving { target: Some(owner), .. } => {
                 owner.replicas.iter().map(|replica| replica.client_address.clone()).collect()
             }
             _ => return Err(error.into()),

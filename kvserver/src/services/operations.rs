@@ -96,6 +96,9 @@ impl Operations {
         }
         let answer = match assigned {
             Ok((running, Task::Write(command))) => {
+                if let Some(delay) = running.slowed.delay(ShardId(command.shard)) {
+                    tokio::time::sleep(delay).await;
+                }
                 let answers = write(running, self.map.clone(), vec![command], vec![0]).await;
                 let answer = answers.into_iter().next().and_then(|answer| answer.answer);
                 answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
@@ -119,7 +122,7 @@ impl Operations {
     /// others, so that reads don't wait for writes.
     pub fn many(&self, operations: Vec<v1::Operation>) -> (Answers, Vec<BoxFuture<'static, Answers>>) {
         let logged = self.log.then(|| Arc::new(Logged::new(&operations)));
-        let mut shares: Vec<Share> = Vec::new();
+        let (mut shares, mut slowed): (Vec<Share>, _) = (Vec::new(), Vec::new());
         let (mut refused, mut pending): (_, Vec<BoxFuture<'static, Answers>>) = (Vec::new(), Vec::new());
         for v1::Operation { id, operation } in operations {
             let assigned = operation
@@ -148,8 +151,13 @@ impl Operations {
             };
             match task {
                 Task::Write(command) => {
-                    share.commands.push(command);
-                    share.command_ids.push(id);
+                    if let Some(delay) = share.running.slowed.delay(ShardId(command.shard)) {
+                        // Those of other shards don't wait for it.
+                        slowed.push((delay, share.running.clone(), command, id));
+                    } else {
+                        share.commands.push(command);
+                        share.command_ids.push(id);
+                    }
                 }
                 Task::Read(key) => share.reads.push((id, key)),
             }
@@ -169,6 +177,14 @@ impl Operations {
             };
             answers.inspect(finish).boxed()
         };
+        for (delay, running, command, id) in slowed {
+            let map = self.map.clone();
+            let write = async move {
+                tokio::time::sleep(delay).await;
+                write(running, map, vec![command], vec![id]).await
+            };
+            pending.push(finish(write.boxed()));
+        }
         for Share { running, commands, command_ids, reads } in shares {
             if !commands.is_empty() {
                 let write = write(running.clone(), self.map.clone(), commands, command_ids);

@@ -19,7 +19,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::log::Reservation;
 use crate::raft::append;
-use crate::raft::header::FEATURE_LEVEL;
+use crate::raft::header::{FEATURE_LEVEL, required};
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::raft::wire::{Wire, WireError};
 use crate::replica::{Replicas, Running};
@@ -39,10 +39,8 @@ impl RaftService {
 
     /// The replica that the header names, if it is really meant; and the version to speak.
     fn receiver(&self, header: Option<&v1::PeerHeader>) -> Result<(Arc<Running>, u32), Error> {
-        let Some(named) = header else {
-            return Err(Error::WrongIdentity("the message carries no header".into()));
-        };
-        let running = self.replicas.get(GroupId(named.group))?.running()?;
+        let header = required(header)?;
+        let running = self.replicas.get(GroupId(header.group))?.running()?;
         let version = running.place.check(header)?;
         Ok((running, version))
     }

@@ -27,6 +27,11 @@ impl Founded {
         (0..).map(ShardId).zip(&self.slots)
     }
 
+    /// How many shards leave or come.
+    pub(super) fn handing_off(&self) -> usize {
+        self.slots.iter().filter(|slot| slot.read().is_handing_off()).count()
+    }
+
     /// Of each owned shard, something.
     pub(super) fn owned<'a, T>(
         &'a self,

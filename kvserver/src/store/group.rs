@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::hash::BuildHasher as _;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use bytes::Bytes;
 use foldhash::quality::FixedState;
@@ -17,7 +17,7 @@ use crate::store::entry::{ApplyError, decode};
 use crate::store::facts::{Facts, RecordError};
 use crate::store::founded::Founded;
 use crate::store::handoff::{
-    Arrival, BaseCopy, Departure, Difference, Move, Position, Progress, StepRefusal,
+    Arrival, BaseCopy, Departure, Difference, Move, Part, Position, Progress, StepRefusal, Summary,
 };
 use crate::store::restore::{Restore, Restored};
 use crate::store::shard::Context;
@@ -35,6 +35,8 @@ pub struct Store {
     time: AtomicU64,
     /// `None` until the group is founded.
     founded: RwLock<Option<Founded>>,
+    /// How many shards leave or come.
+    handing_off: AtomicUsize,
     /// Held while the state changes or is viewed as a whole.
     applying: Mutex<Scratch>,
 }
@@ -51,7 +53,7 @@ impl fmt::Debug for Store {
 struct Scratch(Vec<u8>);
 
 /// How much a store holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Keys with a value.
     pub keys: u64,
@@ -59,8 +61,20 @@ pub struct Stats {
     pub bytes: u64,
     /// Sessions of all shards; a clerk has one in each that it writes to.
     pub sessions: u64,
-    /// Owned shards.
-    pub owned: u32,
+    /// Shards that it has something of, by what it has.
+    pub shards: BTreeMap<Part, u32>,
+}
+
+impl Stats {
+    /// How many shards the group has all of, and nobody else.
+    pub fn owned(&self) -> u32 {
+        self.shards.iter().filter(|(part, _)| **part != Part::Arriving).map(|(_, count)| count).sum()
+    }
+
+    /// Of how many shards it has this.
+    pub fn of(&self, part: Part) -> u32 {
+        self.shards.get(&part).copied().unwrap_or(0)
+    }
 }
 
 impl Store {
@@ -71,6 +85,7 @@ impl Store {
             hasher: FixedState::with_seed(hash_seed),
             time: AtomicU64::new(0),
             founded: RwLock::new(None),
+            handing_off: AtomicUsize::new(0),
             applying: Mutex::default(),
         }
     }
@@ -135,6 +150,11 @@ impl Store {
         self.founded.read().as_ref().map(|founded| Arc::clone(&founded.facts))
     }
 
+    /// Whether the group takes no shard any more.
+    pub fn is_retired(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.retired)
+    }
+
     /// The highest manager version that the group obeyed; 0 before it is founded.
     pub fn obeyed_version(&self) -> u64 {
         self.facts().map_or(0, |facts| facts.obeyed_version)
@@ -149,32 +169,49 @@ impl Store {
     pub fn sessions_due(&self, now: u64) -> bool {
         let time = now.max(self.time());
         let founded = self.founded.read();
-        founded.as_ref().is_some_and(|f| {
-            f.slots()
-                .any(|(_, slot)| slot.read().serving().is_ok_and(|shard| shard.sessions.may_be_due(time)))
-        })
+        let is_due =
+            |slot: &RwLock<Slot>| slot.read().serving().is_ok_and(|shard| shard.sessions.may_be_due(time));
+        founded.iter().flat_map(Founded::slots).any(|(_, slot)| is_due(slot))
+    }
+
+    /// Whether any shard leaves or comes.
+    pub fn is_handing_off(&self) -> bool {
+        self.handing_off.load(Ordering::Acquire) > 0
     }
 
     /// The moves out of the group that aren't over, in the order of the shards.
     pub fn departures(&self) -> Vec<Departure> {
         let founded = self.founded.read();
-        let departures =
-            |founded: &Founded| founded.slots().filter_map(|(_, slot)| slot.read().departure()).collect();
-        founded.as_ref().map_or(Vec::new(), departures)
+        let slots = founded.iter().flat_map(Founded::slots);
+        slots.filter_map(|(_, slot)| slot.read().departure()).collect()
     }
 
     /// The shards that the group receives, in their order.
     pub fn arrivals(&self) -> Vec<Arrival> {
         let founded = self.founded.read();
-        let arrivals =
-            |founded: &Founded| founded.slots().filter_map(|(id, slot)| slot.read().arrival(id)).collect();
-        founded.as_ref().map_or(Vec::new(), arrivals)
+        let slots = founded.iter().flat_map(Founded::slots);
+        slots.filter_map(|(id, slot)| slot.read().arrival(id)).collect()
+    }
+
+    /// What the group has of each shard, in their order; those of which it has nothing are left out.
+    pub fn shards(&self) -> Vec<Summary> {
+        let founded = self.founded.read();
+        let slots = founded.iter().flat_map(Founded::slots);
+        slots.filter_map(|(id, slot)| slot.read().summary(id)).collect()
+    }
+
+    /// How far a move out of the group is; `None` if it is over, or another.
+    pub fn progress(&self, to: &Move) -> Option<Progress> {
+        self.leaving(to, |_, progress| Some(progress))
     }
 
     /// Whether the manager's list would change anything.
     pub fn would_assign(&self, moves: &[Move]) -> bool {
         let founded = self.founded.read();
         let Some(founded) = founded.as_ref() else { return false };
+        if moves.is_empty() && !self.is_handing_off() {
+            return false;
+        }
         let (listed, own) = (by_shard(moves.iter().copied()), founded.facts.uid);
         founded.slots().any(|(id, slot)| slot.read().would_assign(listed.get(&id).copied(), own))
     }
@@ -191,20 +228,21 @@ impl Store {
 
     /// What changed of it after a position, up to about so many bytes.
     pub fn difference(&self, to: &Move, after: Position, bytes: usize) -> Option<Difference> {
-        self.leaving(to, |owned, _| {
-            let changes = owned.changes()?;
-            Some(Difference::after(&owned.shard, changes, after, bytes, |key| self.hasher.hash_one(key)))
-        })
+        self.leaving(to, |owned, _| self.changed(owned, after, bytes))
     }
 
     /// The last step at the target of a frozen move, with all that changed after a position.
     pub fn installation(&self, to: &Move, after: Position) -> Option<v1::handoff_step::Install> {
         self.leaving(to, |owned, progress| {
-            let changes = owned.changes()?;
-            let rest =
-                Difference::after(&owned.shard, changes, after, usize::MAX, |key| self.hasher.hash_one(key));
-            (progress == Progress::Frozen).then(|| rest.into_install(&owned.shard))
+            let is_final = progress == Progress::Frozen;
+            let rest = is_final.then(|| self.changed(owned, after, usize::MAX))??;
+            Some(rest.into_install(&owned.shard))
         })
+    }
+
+    fn changed(&self, owned: &Owned, after: Position, bytes: usize) -> Option<Difference> {
+        let hash = |key: &[u8]| self.hasher.hash_one(key);
+        Some(Difference::after(&owned.shard, owned.changes()?, after, bytes, hash))
     }
 
     fn leaving<T>(&self, to: &Move, of: impl FnOnce(&Owned, Progress) -> Option<T>) -> Option<T> {
@@ -216,16 +254,16 @@ impl Store {
 
     /// How much there is. Visits every shard.
     pub fn stats(&self) -> Stats {
-        let founded = self.founded.read();
-        let Some(founded) = founded.as_ref() else { return Stats::default() };
-        let counts =
-            |Owned { shard, .. }: &Owned| (shard.keys.len(), shard.key_value_bytes, shard.sessions.len());
-        founded.owned(counts).fold(Stats::default(), |sum, (_, (keys, bytes, sessions))| Stats {
-            keys: sum.keys + keys as u64,
-            bytes: sum.bytes + bytes,
-            sessions: sum.sessions + sessions as u64,
-            owned: sum.owned + 1,
-        })
+        let mut stats = Stats::default();
+        for summary in self.shards() {
+            *stats.shards.entry(summary.part).or_insert(0) += 1;
+            if summary.part != Part::Arriving {
+                stats.keys += summary.keys;
+                stats.bytes += summary.bytes;
+                stats.sessions += summary.sessions;
+            }
+        }
+        stats
     }
 
     /// The state between two entries. Costs one reference per bucket of keys; later
@@ -244,7 +282,9 @@ impl Store {
     pub fn restore(&self, restored: Restored) {
         let _applying = self.applying.lock();
         self.time.store(restored.time, Ordering::Release);
+        let handing_off = restored.founded.as_ref().map_or(0, Founded::handing_off);
         let old = std::mem::replace(&mut *self.founded.write(), restored.founded);
+        self.handing_off.store(handing_off, Ordering::Release);
         // The old state may be large: it is dropped here, after the lock.
         drop(old);
     }
@@ -366,7 +406,9 @@ impl Store {
         let own = founded.facts.uid;
         let assign =
             |(id, slot): (ShardId, &RwLock<Slot>)| slot.write().assign(listed.get(&id).copied(), own);
-        Applied::Assigned { accepted: true, version, frozen: founded.slots().filter_map(assign).collect() }
+        let frozen = founded.slots().filter_map(assign).collect();
+        self.handing_off.store(founded.handing_off(), Ordering::Release);
+        Applied::Assigned { accepted: true, version, frozen }
     }
 
     fn take_step(
@@ -384,7 +426,15 @@ impl Store {
             return Err(ApplyError::Corrupt("it has a step of no kind".to_owned()));
         };
         let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
-        slot.write().step(Epoch(step.epoch), kind, founded.facts.retired, &context)
+        let mut slot = slot.write();
+        let before = slot.is_handing_off();
+        let outcome = slot.step(Epoch(step.epoch), kind, founded.facts.retired, &context);
+        match (before, slot.is_handing_off()) {
+            (false, true) => drop(self.handing_off.fetch_add(1, Ordering::Release)),
+            (true, false) => drop(self.handing_off.fetch_sub(1, Ordering::Release)),
+            _ => {}
+        }
+        outcome
     }
 
     /// A group that holds anything of a shard can't retire: it might be the only copy.

@@ -67,7 +67,7 @@ impl Restore {
             }
             Item::Key(key) => {
                 let record = Record::try_from(key)?;
-                match self.shard.as_mut().map(|(_, slot)| &mut slot.holding) {
+                match held(&mut self.shard) {
                     Some(Holding::Owned(owned)) => {
                         if let Some(changes) = owned.changes_mut() {
                             changes.restore_key(record.pair.key(), record.revision);
@@ -81,7 +81,7 @@ impl Restore {
             }
             Item::Session(session) => {
                 let (session, limits) = (session.try_into()?, self.founded()?.facts.limits);
-                match self.shard.as_mut().map(|(_, slot)| &mut slot.holding) {
+                match held(&mut self.shard) {
                     Some(Holding::Owned(owned)) => {
                         owned.shard.sessions.restore(session, &limits, &self.hasher);
                     }
@@ -92,7 +92,7 @@ impl Restore {
             }
             Item::Tombstone(tombstone) => {
                 let tombstone = tombstone.into();
-                match self.shard.as_mut().map(|(_, slot)| &mut slot.holding) {
+                match held(&mut self.shard) {
                     Some(Holding::Owned(owned)) => owned
                         .changes_mut()
                         .ok_or(Contradiction("a tombstone in a shard that isn't copied"))?
@@ -103,7 +103,7 @@ impl Restore {
                 Ok(())
             }
             Item::Forgotten(id) => {
-                match self.shard.as_mut().map(|(_, slot)| &mut slot.holding) {
+                match held(&mut self.shard) {
                     Some(Holding::Owned(owned)) => owned.shard.sessions.restore_forgotten(id.into()),
                     Some(Holding::Staged(staged)) => {
                         staged.forgotten.insert(id.into());
@@ -142,6 +142,11 @@ impl Restore {
         *place = slot;
         Ok(())
     }
+}
+
+/// Where items belong now.
+fn held(shard: &mut Option<(v1::ShardState, Slot)>) -> Option<&mut Holding> {
+    shard.as_mut().map(|(_, slot)| &mut slot.holding)
 }
 
 /// What a shard's state says that the group has of it, without the items that follow.

@@ -142,10 +142,10 @@ impl Shard {
     pub(super) fn remove(&mut self, hash: u64, key: &[u8], hasher: &FixedState) -> bool {
         let eq = |record: &Record| record.pair.key() == key;
         let removed = self.keys.remove(hash, eq, |r| hasher.hash_one(r.pair.key()));
-        removed.is_some_and(|removed| {
-            self.uncount(&removed);
-            true
-        })
+        if let Some(removed) = &removed {
+            self.uncount(removed);
+        }
+        removed.is_some()
     }
 
     /// Stores `head` and `tail` as the key's value, unless it would be too long.

@@ -7,7 +7,9 @@ use skv_sharding::{Epoch, GroupUid};
 
 use crate::store::Rejection;
 use crate::store::entry::ApplyError;
-use crate::store::handoff::{Arrival, Changes, Departure, Fence, Move, Peer, Progress, Staged, StepRefusal};
+use crate::store::handoff::{
+    Arrival, Changes, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal, Summary,
+};
 use crate::store::shard::{Context, Shard};
 
 /// A shard's place in a group.
@@ -167,11 +169,40 @@ impl Slot {
         Some(Departure { to: outgoing.to, progress: outgoing.phase.progress() })
     }
 
+    /// Whether the shard leaves or comes.
+    pub(super) fn is_handing_off(&self) -> bool {
+        match &self.holding {
+            Holding::Nothing => false,
+            Holding::Owned(owned) => owned.outgoing.is_some(),
+            Holding::Staged(_) => true,
+        }
+    }
+
     /// What the group receives.
     pub(super) fn arrival(&self, shard: skv_sharding::ShardId) -> Option<Arrival> {
         let Holding::Staged(staged) = &self.holding else { return None };
         let bytes = staged.shard.key_value_bytes;
         Some(Arrival { shard, epoch: staged.epoch, source: staged.source, bytes })
+    }
+
+    /// What the group has of the shard, in short.
+    pub(super) fn summary(&self, shard: skv_sharding::ShardId) -> Option<Summary> {
+        let (epoch, part, other) = match &self.holding {
+            Holding::Nothing => return None,
+            Holding::Staged(staged) => (staged.epoch, Part::Arriving, Some(staged.source.group)),
+            Holding::Owned(owned) => {
+                let departure = self.departure();
+                let part = departure.map_or(Part::Served, |departure| departure.progress.into());
+                (owned.shard.epoch, part, departure.map(|departure| departure.to.target))
+            }
+        };
+        let [keys, sessions, ..] = self.counts();
+        let bytes = match &self.holding {
+            Holding::Nothing => 0,
+            Holding::Staged(staged) => staged.shard.key_value_bytes,
+            Holding::Owned(owned) => owned.shard.key_value_bytes,
+        };
+        Some(Summary { shard, epoch, part, other, keys, bytes, sessions })
     }
 
     /// Whether the slot holds anything that must not be lost with its group.

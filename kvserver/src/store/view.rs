@@ -2,10 +2,11 @@
 
 use skv_proto::v1;
 use skv_proto::v1::snapshot_item::Item;
+use skv_sharding::ShardId;
 
 use crate::store::buckets::Buckets;
 use crate::store::founded::Founded;
-use crate::store::handoff::{Fence, Tombstone};
+use crate::store::handoff::Tombstone;
 use crate::store::record::Record;
 use crate::store::sessions::{Session, SessionId};
 use crate::store::slot::{Holding, Slot};
@@ -29,7 +30,7 @@ struct ShardView {
 impl StoreView {
     pub(super) fn new(time: u64, founded: Option<&Founded>) -> Self {
         let shards = founded.map_or(Vec::new(), |founded| {
-            (0..).zip(&founded.slots).filter_map(|(id, slot)| ShardView::of(id, &slot.read())).collect()
+            founded.slots().filter_map(|(id, slot)| ShardView::of(id, &slot.read())).collect()
         });
         let founded = founded.map(|founded| founded.facts.as_ref().into());
         Self { group: v1::GroupState { time, founded }, shards }
@@ -57,9 +58,12 @@ impl StoreView {
 
 impl ShardView {
     /// `None`: the group has never had anything of the shard.
-    fn of(id: u32, slot: &Slot) -> Option<Self> {
+    fn of(id: ShardId, slot: &Slot) -> Option<Self> {
+        if slot.is_untouched() {
+            return None;
+        }
+        let [key_count, session_count, tombstone_count, forgotten_count] = slot.counts();
         let (keys, sessions, tombstones, forgotten) = match &slot.holding {
-            Holding::Nothing if slot.fence == Fence::default() => return None,
             Holding::Nothing => Default::default(),
             Holding::Owned(owned) => (
                 owned.shard.keys.clone(),
@@ -76,13 +80,13 @@ impl ShardView {
         };
         let owned = slot.owned().map(|owned| &owned.shard);
         let state = v1::ShardState {
-            shard: id,
+            shard: id.0,
             revision: owned.map_or(0, |shard| shard.revision.0),
             floor: owned.map_or(0, |shard| shard.sessions.floor()),
-            keys: keys.len() as u64,
-            sessions: sessions.len() as u64,
-            tombstones: tombstones.len() as u64,
-            forgotten: forgotten.len() as u64,
+            keys: key_count,
+            sessions: session_count,
+            tombstones: tombstone_count,
+            forgotten: forgotten_count,
             fence: Some(slot.fence.into()),
             holding: slot.holding.to_wire(),
         };

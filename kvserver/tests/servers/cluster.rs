@@ -130,7 +130,7 @@ impl Cluster {
                 peers: peers.clone(),
                 managers: found,
             };
-            self.servers.push(Server::start(identity, client.0, peer.0));
+            self.servers.push(Server::start(identity, MemoryDisk::new(), client.0, peer.0));
         }
     }
 
@@ -146,7 +146,7 @@ impl Cluster {
         Clerk::connect(options).unwrap()
     }
 
-    async fn admin(&self, index: usize) -> Option<AdminClient<Channel>> {
+    pub(crate) async fn admin(&self, index: usize) -> Option<AdminClient<Channel>> {
         AdminClient::connect(self.peer_url(index)).await.ok()
     }
 
@@ -194,10 +194,15 @@ impl Cluster {
         .await;
     }
 
-    /// The server that leads, once there is one.
+    /// The server that leads the first group, once there is one.
     pub(crate) async fn leader(&self) -> usize {
+        self.leader_of(0).await
+    }
+
+    /// The server that leads a group, once there is one.
+    pub(crate) async fn leader_of(&self, group: usize) -> usize {
         for attempt in 0.. {
-            let index = attempt % 3;
+            let index = group * 3 + attempt % 3;
             let leads =
                 |s: &v1::ReplicaStatus| s.state() == v1::ReplicaState::Leader && s.quorum_lost_ms == 0;
             if self.status(index).await.as_ref().is_some_and(leads) {
@@ -216,8 +221,7 @@ impl Cluster {
 }
 
 impl Server {
-    fn start(identity: Identity, client: TcpListener, peer: TcpListener) -> Self {
-        let disk = MemoryDisk::new();
+    fn start(identity: Identity, disk: MemoryDisk, client: TcpListener, peer: TcpListener) -> Self {
         let Identity { name, group, client_address, peer_address, peers, managers } = identity.clone();
         let config = Config {
             server: name,
@@ -251,12 +255,21 @@ impl Server {
 
     /// Stops it and starts it again with an empty disk.
     pub(crate) async fn lose_disk(&mut self) {
+        self.start_again(MemoryDisk::new()).await;
+    }
+
+    /// Stops it and starts it again with what it had.
+    pub(crate) async fn restart(&mut self) {
+        self.start_again(self.disk.clone()).await;
+    }
+
+    async fn start_again(&mut self, disk: MemoryDisk) {
         self.stop.cancel();
         self.ended().await;
         let bind = async |address: &String| TcpListener::bind(address).await.unwrap();
         let (client, peer) =
             (bind(&self.identity.client_address).await, bind(&self.identity.peer_address).await);
-        *self = Server::start(self.identity.clone(), client, peer);
+        *self = Server::start(self.identity.clone(), disk, client, peer);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use kvserver::store::{
-    Answer, Applied, ApplyError, KeyValue, Limits, RecordError, Rejection, Stats, Store, encode_batch,
+    Answer, Applied, ApplyError, KeyValue, Limits, Part, RecordError, Rejection, Stats, Store, encode_batch,
     encode_found, encode_obey, encode_reset, encode_tick,
 };
 use prost::Message as _;
@@ -247,7 +247,7 @@ fn stats_count_what_is_there() {
     apply(&store, 0, put(&keys[2], "gone")).unwrap();
     apply(&store, 0, delete(&keys[2])).unwrap();
     let bytes = (keys[0].len() + 3 + keys[1].len() + 2) as u64;
-    let expected = Stats { keys: 2, bytes, sessions: 1, owned: 3 };
+    let expected = Stats { keys: 2, bytes, sessions: 1, shards: [(Part::Served, 3)].into() };
     assert_eq!(store.stats(), expected);
     assert_eq!(restored(&store, 9).stats(), expected);
 }

@@ -7,6 +7,7 @@
 mod history;
 mod owners;
 mod requests;
+mod retired;
 
 use std::collections::BTreeMap;
 
@@ -18,6 +19,7 @@ use skv_sharding::{
 
 pub use history::History;
 pub use requests::Requests;
+pub use retired::{RetiredGroup, RetiredGroups};
 
 /// Everything durable about one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -52,6 +54,9 @@ pub struct Record {
     /// The last changes that were asked for.
     #[serde(default)]
     pub requests: Requests,
+    /// The last groups that are no more.
+    #[serde(default)]
+    pub retired: RetiredGroups,
 }
 
 /// Where a shard is to go.
@@ -76,6 +81,9 @@ pub struct GroupRecord {
     pub candidates: Vec<Replica>,
     /// How it was founded; `None` if the map was rebuilt since, which nobody founds again.
     pub bootstrap: Option<Bootstrap>,
+    /// It was asked to share the shards at some time.
+    #[serde(default)]
+    pub joined: bool,
 }
 
 /// The first membership and the first shards of a group: written once, given to every
@@ -139,6 +147,24 @@ impl Record {
 }
 
 impl GroupRecord {
+    /// A group that is founded now, by these members.
+    pub fn founded(uid: GroupUid, members: Vec<Replica>, shards: ShardSet, epoch: Epoch) -> Self {
+        GroupRecord {
+            uid,
+            incarnation: Incarnation(0),
+            members: members.clone(),
+            candidates: Vec::new(),
+            bootstrap: Some(Bootstrap { members, shards, epoch }),
+            joined: false,
+        }
+    }
+
+    /// Whether it can't have anything of a shard: it got none when it was founded, and was
+    /// never asked to take any.
+    pub fn is_fresh(&self) -> bool {
+        !self.joined && self.bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.shards.is_empty())
+    }
+
     /// The member with this id.
     pub fn member(&self, id: ReplicaId) -> Option<&Replica> {
         self.members.iter().find(|m| m.id == id)

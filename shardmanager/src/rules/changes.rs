@@ -19,6 +19,8 @@ pub enum Change {
     Move(ShardId, GroupId),
     /// A shard is wherever it is best.
     Unpin(ShardId),
+    /// All shards are where the present rule has them.
+    Rebalance,
 }
 
 /// Why a change isn't made. Nothing has changed then.
@@ -45,30 +47,64 @@ pub struct Changed {
     pub record: Option<Record>,
     /// The number of the configuration that the change made, now or when it was first asked for.
     pub configuration: u64,
+    /// The shards that aren't where the newest configuration has them then.
+    pub moves: Vec<Pending>,
+}
+
+/// A shard that isn't where the newest configuration has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The group that has it.
+    pub source: GroupId,
+    /// The group that is to have it.
+    pub target: GroupId,
+}
+
+impl Changed {
+    fn nothing(record: &Record, configuration: u64) -> Self {
+        Changed { record: None, configuration, moves: moves::pending(record) }
+    }
 }
 
 /// Makes a change. One that was made under the same request id before is not made again.
 pub fn change(record: &Record, request_id: &str, change: &Change) -> Result<Changed, ChangeRefusal> {
     if let Some(configuration) = record.requests.answer(request_id) {
-        return Ok(Changed { record: None, configuration });
+        return Ok(Changed::nothing(record, configuration));
     }
     let newest = record.history.newest();
     let (mut groups, mut pins) = (newest.groups.clone(), record.pins.clone());
     apply(record, change, &mut groups, &mut pins)?;
-    let owners: Vec<Option<GroupId>> = newest.owners.iter().copied().map(Some).collect();
-    let goal = plan(record.policy, Layout { groups: &groups, owners: &owners, pins: &pins })?;
+    let mut next = with_groups(record, groups, pins)?;
+    if let Change::Join(joining) = change {
+        next.groups
+            .iter_mut()
+            .filter(|(id, _)| joining.contains(id))
+            .for_each(|(_, group)| group.joined = true);
+    }
+    let configuration = next.history.newest_number();
+    next.requests.remember(request_id, configuration);
+    if next == *record {
+        return Ok(Changed::nothing(record, configuration));
+    }
+    next.revision = MapRevision(record.revision.0 + 1);
+    Ok(Changed { moves: moves::pending(&next), record: Some(next), configuration })
+}
 
+/// The record with these groups sharing the shards, under the next configuration.
+pub(super) fn with_groups(
+    record: &Record,
+    groups: Vec<GroupId>,
+    pins: BTreeMap<ShardId, GroupId>,
+) -> Result<Record, PlanError> {
+    let owners: Vec<Option<GroupId>> = record.history.newest().owners.into_iter().map(Some).collect();
+    let goal = plan(record.policy, Layout { groups: &groups, owners: &owners, pins: &pins })?;
     let mut next = record.clone();
     next.pins = pins;
     next.history.push(groups, &goal);
     moves::follow_goal(&mut next);
-    let configuration = next.history.newest_number();
-    next.requests.remember(request_id, configuration);
-    if next == *record {
-        return Ok(Changed { record: None, configuration });
-    }
-    next.revision = MapRevision(record.revision.0 + 1);
-    Ok(Changed { record: Some(next), configuration })
+    Ok(next)
 }
 
 fn apply(
@@ -106,6 +142,7 @@ fn apply(
             check_shard(record, *shard)?;
             pins.remove(shard);
         }
+        Change::Rebalance => {}
     }
     Ok(())
 }

@@ -40,6 +40,22 @@ impl Heard {
     /// is lost later, and replicas that were empty lately have been told to found them.
     pub fn saw(&mut self, record: &Record) {
         self.existing.extend(record.groups.keys());
+        // What is left of a retired group says nothing of one that is made again.
+        let is_gone = |group: &GroupId| !record.groups.contains_key(group) && record.retired.had(*group);
+        self.existing.retain(|group| !is_gone(group));
+        self.leaders.retain(|group, _| !is_gone(group));
+        for servers in self.alive.values_mut() {
+            servers.retain(|_, Heartbeat { registration, .. }| {
+                registration.held.report().is_none_or(|report| record.retired.get(report.uid).is_none())
+            });
+        }
+    }
+
+    /// Whoever registers isn't counted as a part of its group any more.
+    pub(super) fn drop_replica(&mut self, Registration { group, replica, .. }: &Registration) {
+        if let Some(servers) = self.alive.get_mut(group) {
+            servers.retain(|_, heartbeat| heartbeat.registration.replica.id != replica.id);
+        }
     }
 
     /// Whoever was silent for too long is no longer alive.

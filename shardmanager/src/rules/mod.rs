@@ -7,6 +7,7 @@ mod heard;
 mod moves;
 mod rebuild;
 mod registration;
+mod retirement;
 #[cfg(test)]
 mod tests;
 
@@ -15,11 +16,11 @@ use std::fmt;
 use std::time::Duration;
 
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Policy, Replica, ReplicaId, ShardSet,
+    ClusterId, Epoch, GroupId, GroupUid, Hash, MapRevision, Policy, Replica, ReplicaId, ShardSet,
 };
 
-use crate::record::{Bootstrap, GroupRecord, Limits, Record};
-pub use changes::{Change, ChangeRefusal, Changed, change};
+use crate::record::{GroupRecord, Limits, Record};
+pub use changes::{Change, ChangeRefusal, Changed, Pending, change};
 pub use heard::{Heard, Leader};
 pub use registration::{Held, Plan, Refusal, Registration, Report};
 
@@ -83,6 +84,10 @@ pub enum Event {
     NewGroup(GroupId),
     /// So many shards have arrived in a group.
     Arrived(GroupId, usize),
+    /// A group that says it is retired shares the shards no more.
+    Leaves(GroupId),
+    /// A group is no more.
+    Retired(GroupId),
 }
 
 impl fmt::Display for Event {
@@ -97,6 +102,8 @@ impl fmt::Display for Event {
             Event::Withdrawn(group, server) => write!(f, "{group} needs no new replica on {server} any more"),
             Event::Members(group) => write!(f, "{group} has other members"),
             Event::NewGroup(group) => write!(f, "{group} was founded"),
+            Event::Leaves(group) => write!(f, "{group} is retired, and shares the shards no more"),
+            Event::Retired(group) => write!(f, "{group} was retired"),
             Event::Arrived(group, shards) => write!(f, "{shards} shards have arrived in {group}"),
         }
     }
@@ -114,6 +121,11 @@ pub fn register(
     ids: &mut Ids<'_>,
 ) -> Result<Decision, Refusal> {
     heard.forget_silent(now);
+    if let Some(plan) = retirement::answer(record, registration) {
+        heard.drop_replica(registration);
+        let (version, cluster) = record.map(|record| (record.revision, record.cluster)).unzip();
+        return Ok(Decision { change: None, version: version.unwrap_or_default(), cluster, plan });
+    }
     check_origin(settings, record, registration)?;
     check_name(settings, record, heard, registration)?;
     heard.note(registration, now);
@@ -274,7 +286,7 @@ impl<'a> Draft<'a> {
         ids: &mut Ids<'_>,
     ) -> Plan {
         let Registration { group: id, replica, .. } = registration;
-        if !self.record.groups.contains_key(id)
+        if self.may_found(*id, heard)
             && let Err(reason) = self.found(settings, *id, heard, ids)
         {
             return Plan::Wait { reason };
@@ -295,6 +307,15 @@ impl<'a> Draft<'a> {
         plan
     }
 
+    /// Whether there is no such group; or one that never had anything, and of whose servers
+    /// nobody is left.
+    fn may_found(&self, id: GroupId, heard: &Heard) -> bool {
+        self.record.groups.get(&id).is_none_or(|group| {
+            let is_alive = |member: &Replica| heard.group(id).any(|other| other.replica.id == member.id);
+            group.is_fresh() && !group.members.iter().any(is_alive)
+        })
+    }
+
     /// A group that is new in a cluster which has shards: it begins without any, and joins when
     /// it is asked to.
     fn found(
@@ -304,24 +325,11 @@ impl<'a> Draft<'a> {
         heard: &Heard,
         ids: &mut Ids<'_>,
     ) -> Result<(), String> {
-        if heard.exists(id) {
-            return Err(format!("{id} exists, but no leader of it reports what it has"));
+        if heard.exists(id) && !self.record.groups.contains_key(&id) {
+            return Err(rebuild::unreported(id));
         }
-        let empty = || heard.group(id).filter(|other| other.held == Held::Nothing);
-        let replicas = settings.replicas as usize;
-        if empty().count() < replicas {
-            return Err(format!("{id} has {} of {replicas} replicas", empty().count()));
-        }
-        let members: Vec<Replica> = empty().take(replicas).map(|other| other.replica.clone()).collect();
-        let bootstrap =
-            Bootstrap { members: members.clone(), shards: ShardSet::default(), epoch: Epoch::default() };
-        let group = GroupRecord {
-            uid: GroupUid(ids()),
-            incarnation: Incarnation(0),
-            members,
-            candidates: Vec::new(),
-            bootstrap: Some(bootstrap),
-        };
+        let members = rebuild::first_members(settings, heard, id)?;
+        let group = GroupRecord::founded(GroupUid(ids()), members, ShardSet::default(), Epoch::default());
         self.record.to_mut().groups.insert(id, group);
         self.events.push(Event::NewGroup(id));
         Ok(())
@@ -341,6 +349,9 @@ impl<'a> Draft<'a> {
         {
             // The group was revived without it: it has to start again, as a new replica.
             return Plan::Join { uid: group.uid, incarnation: group.incarnation };
+        }
+        if report.retired {
+            return self.retire(*id, report, heard);
         }
         let newest_term = heard.leaders().get(id).map_or(0, |leader| leader.term);
         if report.confirmed && report.term >= newest_term {
@@ -372,6 +383,25 @@ impl<'a> Draft<'a> {
         let out = moves::out_of(&self.record, *id).into_iter();
         let moves = out.filter_map(|(shard, to)| Some((shard, to, uid_of(to.to)?))).collect();
         Plan::Serve { candidates, moves }
+    }
+
+    /// Takes the word of a group that it has nothing and takes nothing any more.
+    fn retire(&mut self, id: GroupId, report: &Report, heard: &Heard) -> Plan {
+        let mut next = self.record.clone().into_owned();
+        let reason = match retirement::retire(&mut next, heard, id, report.uid) {
+            Ok(()) => {
+                self.events.push(Event::Retired(id));
+                format!("{id} is retired: its servers can be stopped")
+            }
+            Err(reason) => {
+                if next != *self.record {
+                    self.events.push(Event::Leaves(id));
+                }
+                reason
+            }
+        };
+        self.record = Cow::Owned(next);
+        Plan::Wait { reason }
     }
 
     /// Takes a leader's word on its shards.

@@ -2,6 +2,7 @@
 
 use skv_sharding::{Epoch, GroupId, Owner, ShardId};
 
+use super::changes::Pending;
 use crate::record::{PlannedMove, Record};
 
 /// Makes the moves lead to the newest configuration. A move that goes there already keeps its
@@ -44,6 +45,15 @@ pub(super) fn is_news(record: &Record, owned: &[(ShardId, Epoch)]) -> bool {
     owned
         .iter()
         .any(|(shard, epoch)| record.owners.get(shard.0 as usize).is_some_and(|owner| owner.epoch < *epoch))
+}
+
+/// The shards that aren't where the newest configuration has them.
+pub(super) fn pending(record: &Record) -> Vec<Pending> {
+    let source = |shard: ShardId| record.owners.get(shard.0 as usize).map(|owner| owner.group);
+    let pending = |(&shard, to): (&ShardId, &PlannedMove)| {
+        Some(Pending { shard, source: source(shard)?, target: to.to })
+    };
+    record.moves.iter().filter_map(pending).collect()
 }
 
 /// All moves out of a group.

@@ -9,14 +9,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Incarnation, Layout, MapRevision, Owner, Policy, Replica, ShardId,
-    ShardSet, plan,
+    ClusterId, Epoch, GroupId, GroupUid, Layout, MapRevision, Owner, Policy, Replica, ShardId, ShardSet, plan,
 };
 
 use super::heard::Heard;
 use super::registration::{Held, Registration, Report};
 use super::{Ids, Settings};
-use crate::record::{Bootstrap, GroupRecord, History, Record, Requests};
+use crate::record::{GroupRecord, History, Record, Requests, RetiredGroups};
 
 /// A group that has spoken.
 enum Spoken<'a> {
@@ -100,7 +99,11 @@ pub(super) fn rebuild(
                 Spoken::Exists(report) => {
                     existing(old.and_then(|r| r.groups.get(&group)), heard, group, report)
                 }
-                Spoken::New(members) => founded(members, &given, group, epoch, ids),
+                Spoken::New(members) => {
+                    let given = given.iter().filter(|(_, owner)| **owner == group);
+                    let shards = given.map(|(&shard, _)| shard).collect();
+                    GroupRecord::founded(GroupUid(ids()), members, shards, epoch)
+                }
             };
             (group, record)
         })
@@ -119,6 +122,7 @@ pub(super) fn rebuild(
         moves: BTreeMap::new(),
         epoch,
         requests: old.map_or_else(Requests::default, |record| record.requests.clone()),
+        retired: old.map_or_else(RetiredGroups::default, |record| record.retired.clone()),
     };
     evidence_against(&record, heard).map_or(Ok(record), Err)
 }
@@ -156,18 +160,23 @@ fn all_groups<'a>(
     for group in expected {
         let reports = ours.iter().filter(|r| r.group == group).filter_map(|r| r.held.report());
         let leader = reports.filter(|report| report.confirmed).max_by_key(|report| report.term);
-        let empty = || heard.group(group).filter(|r| r.held == Held::Nothing).map(|r| &r.replica);
         if let Some(report) = leader {
             spoken.insert(group, Spoken::Exists(report));
         } else if old.is_some() || heard.exists(group) {
-            missing.push(format!("{group} exists, but no leader of it reports what it has"));
-        } else if empty().count() < settings.replicas as usize {
-            missing.push(format!("{group} has {} of {} replicas", empty().count(), settings.replicas));
+            missing.push(unreported(group));
         } else {
-            spoken.insert(group, Spoken::New(empty().take(settings.replicas as usize).cloned().collect()));
+            match first_members(settings, heard, group) {
+                Ok(members) => drop(spoken.insert(group, Spoken::New(members))),
+                Err(problem) => missing.push(problem),
+            }
         }
     }
     if missing.is_empty() { Ok(spoken) } else { Err(missing.join(", ")) }
+}
+
+/// Why nothing is done about a group that exists.
+pub(super) fn unreported(group: GroupId) -> String {
+    format!("{group} exists, but no leader of it reports what it has")
 }
 
 /// The owner of each shard that some group claims: of two claims the one of the higher epoch.
@@ -202,24 +211,23 @@ fn existing(old: Option<&GroupRecord>, heard: &Heard, group: GroupId, report: &R
         members: with_addresses(&report.members, old, heard, group),
         candidates: Vec::new(),
         bootstrap: old.and_then(|old| old.bootstrap.clone()),
+        joined: old.is_some_and(|old| old.joined),
     }
 }
 
-fn founded(
-    members: Vec<Replica>,
-    given: &BTreeMap<ShardId, GroupId>,
+/// The first members of a group that nobody has ever heard of; or what is missing of it.
+pub(super) fn first_members(
+    settings: &Settings,
+    heard: &Heard,
     group: GroupId,
-    epoch: Epoch,
-    ids: &mut Ids<'_>,
-) -> GroupRecord {
-    let shards = given.iter().filter(|(_, owner)| **owner == group).map(|(&shard, _)| shard).collect();
-    GroupRecord {
-        uid: GroupUid(ids()),
-        incarnation: Incarnation(0),
-        members: members.clone(),
-        candidates: Vec::new(),
-        bootstrap: Some(Bootstrap { members, shards, epoch }),
+) -> Result<Vec<Replica>, String> {
+    let empty = heard.group(group).filter(|other| other.held == Held::Nothing).map(|other| &other.replica);
+    let replicas = settings.replicas as usize;
+    let members: Vec<Replica> = empty.take(replicas).cloned().collect();
+    if members.len() < replicas {
+        return Err(format!("{group} has {} of {replicas} replicas", members.len()));
     }
+    Ok(members)
 }
 
 /// Members as they registered lately; else as they were recorded; else as they were reported.

@@ -68,6 +68,8 @@ pub struct Report {
     pub owned: Vec<(ShardId, Epoch)>,
     /// The highest epoch that the group has seen of any shard.
     pub epoch: Epoch,
+    /// The group has nothing and takes no shard any more.
+    pub retired: bool,
     /// The highest manager version that the group obeyed.
     pub obeyed: MapRevision,
     /// The number of shards of the cluster.
@@ -120,6 +122,8 @@ pub enum Plan {
         /// All shards that the group is to hand to others, with the identities of those.
         moves: Vec<(ShardId, PlannedMove, GroupUid)>,
     },
+    /// The group is no more: start again, empty.
+    Retired,
 }
 
 /// Why a replica is sent away.

@@ -156,6 +156,7 @@ impl Replica {
                 term: 1,
                 leader: 0,
                 highest_epoch: 0,
+                retired: false,
             };
             self.data = Some(Data { cluster: response.cluster_id, report });
         }

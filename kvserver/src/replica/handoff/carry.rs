@@ -5,10 +5,13 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
+use prost::Message as _;
 use skv_proto::Error;
 use skv_proto::v1::StepRefusal as Answer;
-use skv_proto::v1::handoff_step::{Begin, Drop, Freeze, Receive, Step};
+use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Receive, Step};
+use tokio::time::Instant;
 
+use super::pace::Brake;
 use super::target::Group;
 use crate::replica::{Environment, Running};
 use crate::store::{Move, Peer, Position, Progress, StepRefusal};
@@ -25,6 +28,7 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Carries one shard.
 pub(super) struct Carrier {
     own: Arc<Running>,
+    env: Arc<Environment>,
     to: Move,
     target: Group,
 }
@@ -46,7 +50,7 @@ impl From<Error> for Stop {
 impl Carrier {
     pub(super) fn new(own: Arc<Running>, env: &Arc<Environment>, to: Move) -> Self {
         let target = Group::new(&own, env, Peer { group: to.target, uid: to.target_uid });
-        Carrier { own, to, target }
+        Carrier { own, env: env.clone(), to, target }
     }
 
     /// Carries the shard to its target; ends when it is there, or the move is another.
@@ -87,9 +91,13 @@ impl Carrier {
             self.copy().await?
         };
         let position = self.catch_up(position).await?;
+        // By whoever froze it before, it has been frozen for a time that we don't know.
+        let froze = (progress != Progress::Frozen).then(Instant::now);
         self.here(Step::Freeze(Freeze {})).await?;
         let install = self.own.store.installation(&self.to, position).ok_or(Stop::Over)?;
+        self.env.metrics.handoffs.sent(install.encoded_len() as u64);
         self.there(Step::Install(install)).await?;
+        self.env.metrics.handoffs.done(froze.map(|at| at.elapsed()));
         self.here(Step::Drop(Drop {})).await
     }
 
@@ -105,6 +113,7 @@ impl Carrier {
             {
                 taken?;
             }
+            self.await_turn(&chunk).await;
             under_way.push(self.there(Step::Chunk(chunk)));
         }
         while let Some(taken) = under_way.next().await {
@@ -116,20 +125,28 @@ impl Carrier {
     /// Sends in rounds what changed after a position, until little is missing.
     async fn catch_up(&self, mut position: Position) -> Result<Position, Stop> {
         let store = &self.own.store;
+        let mut brake = Brake::new(self.own.clone(), self.to.shard);
         loop {
             let difference = store.difference(&self.to, position, REST).ok_or(Stop::Over)?;
             if !difference.more {
                 return Ok(position);
             }
+            self.await_turn(&difference.chunk).await;
             self.there(Step::Chunk(difference.chunk)).await?;
             position = difference.position;
+            brake.round();
         }
     }
 
+    /// Waits until a chunk may be sent, and counts it.
+    async fn await_turn(&self, chunk: &Chunk) {
+        let bytes = chunk.encoded_len() as u64;
+        self.env.pace.await_turn(bytes).await;
+        self.env.metrics.handoffs.sent(bytes);
+    }
+
     fn progress(&self) -> Result<Progress, Stop> {
-        let departures = self.own.store.departures();
-        let own = departures.iter().find(|departure| departure.to == self.to);
-        own.map(|departure| departure.progress).ok_or(Stop::Over)
+        self.own.store.progress(&self.to).ok_or(Stop::Over)
     }
 
     /// Takes a step in our own group.

@@ -5,6 +5,7 @@
 //! there (`store/handoff`).
 
 mod carry;
+mod pace;
 mod target;
 
 use std::collections::BTreeMap;
@@ -20,8 +21,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::{Environment, Running};
 use crate::raft::types::EncodedEntry;
-use crate::store::{Applied, Arrival, Departure, Move, Progress, StepRefusal, encode_assign, encode_handoff};
+use crate::store::{
+    Applied, Arrival, Departure, Move, Part, Progress, StepRefusal, encode_assign, encode_handoff,
+    encode_retire,
+};
 use carry::Carrier;
+pub use pace::{Pace, Slowed};
 use target::Group;
 
 /// How often the leader looks what is due.
@@ -52,7 +57,10 @@ impl Running {
                 watched = Watched::default();
                 continue;
             }
-            self.obey_list(env).await;
+            self.obey_list().await;
+            if !self.store.is_handing_off() && carried.is_empty() {
+                continue;
+            }
             let mut departures = self.store.departures();
             // What nobody serves comes first.
             departures.sort_by_key(|departure| departure.progress != Progress::Frozen);
@@ -100,11 +108,32 @@ impl Running {
         }
     }
 
+    /// Ends a group that has nothing of any shard, for good.
+    pub async fn retire(&self) -> Result<(), Error> {
+        match self.propose(encode_retire(self.clock.now_ms())).await? {
+            Applied::Retired(true) => {
+                tracing::info!(group = %self.place.group, "the group is retired");
+                self.news.notify_one();
+                Ok(())
+            }
+            Applied::Retired(false) => {
+                let stats = self.store.stats();
+                Err(Error::Unavailable(format!(
+                    "{} owns {} shards and receives {}: have it leave, and wait until all have gone",
+                    self.place.group,
+                    stats.owned(),
+                    stats.of(Part::Arriving)
+                )))
+            }
+            other => Err(Error::Internal(format!("a retirement was applied as {other}"))),
+        }
+    }
+
     /// Commits the manager's list, if it says something new.
-    async fn obey_list(&self, env: &Environment) {
+    async fn obey_list(&self) {
         let orders = self.orders.lock().clone();
         let Some(moves) = orders.moves.filter(|moves| self.store.would_assign(moves)) else { return };
-        let entry = encode_assign(env.clock.now_ms(), orders.version.0, moves);
+        let entry = encode_assign(self.clock.now_ms(), orders.version.0, moves);
         match self.propose(entry).await {
             Ok(Applied::Assigned { accepted: true, frozen, .. }) => {
                 tracing::info!(group = %self.place.group, version = %orders.version, "the list of moves is obeyed");

@@ -11,6 +11,7 @@
 mod changes;
 mod copy;
 mod staged;
+mod summary;
 
 use skv_proto::v1;
 use skv_sharding::{Epoch, GroupId, GroupUid, ShardId};
@@ -18,6 +19,7 @@ use skv_sharding::{Epoch, GroupId, GroupUid, ShardId};
 pub(super) use changes::{Changes, Tombstone};
 pub use copy::{BaseCopy, Difference, Position};
 pub(super) use staged::Staged;
+pub use summary::{Part, Summary};
 
 /// One shard to another group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -11,7 +11,7 @@ const G1: GroupId = GroupId(1);
 const G2: GroupId = GroupId(2);
 
 /// Two groups with three shards each, and a third that hasn't joined.
-fn three_groups() -> Bench {
+pub(super) fn three_groups() -> Bench {
     let mut bench = Bench::new();
     bench.found();
     assert!(waits(&bench.say(&empty(2, 0))) && waits(&bench.say(&empty(2, 1))));
@@ -19,7 +19,7 @@ fn three_groups() -> Bench {
     bench
 }
 
-fn change(bench: &mut Bench, change: &Change) -> u64 {
+pub(super) fn change(bench: &mut Bench, change: &Change) -> u64 {
     ask(bench, "", change).unwrap()
 }
 
@@ -46,7 +46,7 @@ fn list(bench: &mut Bench, group: u32) -> Vec<(u32, u64, GroupId)> {
 }
 
 /// A leader says that these shards of its group have come, beside those that the record knows.
-fn arrive(bench: &mut Bench, group: u32, arrived: &[(u32, u64)]) {
+pub(super) fn arrive(bench: &mut Bench, group: u32, arrived: &[(u32, u64)]) {
     let report = with(bench.leader(group, 0), |report| {
         report.owned.extend(arrived.iter().map(|&(shard, epoch)| (ShardId(shard), Epoch(epoch))));
     });
@@ -215,4 +215,20 @@ fn a_move_names_a_group_that_exists() {
     record.check().unwrap();
     record.moves.insert(ShardId(0), PlannedMove { to: GroupId(9), epoch: Epoch(9) });
     assert!(record.check().is_err());
+}
+
+#[test]
+fn a_rehearsal_says_what_would_move_and_rebalancing_what_is_even_moves_nothing() {
+    let mut bench = three_groups();
+    let rehearsed = crate::rules::change(bench.record(), "a", &Change::Join(vec![G2])).unwrap();
+    assert_eq!(rehearsed.configuration, 2);
+    let pairs = rehearsed.moves.iter().map(|m| (m.shard.0, m.source, m.target));
+    assert_eq!(pairs.collect::<Vec<_>>(), [(4, G0, G2), (5, G1, G2)]);
+    let even = crate::rules::change(bench.record(), "b", &Change::Rebalance).unwrap();
+    assert_eq!((even.configuration, even.moves.len()), (1, 0));
+    // Asked again while it goes on: what is left of it.
+    ask(&mut bench, "a", &Change::Join(vec![G2])).unwrap();
+    arrive(&mut bench, 2, &[(4, 2)]);
+    let again = crate::rules::change(bench.record(), "a", &Change::Join(vec![G2])).unwrap();
+    assert_eq!((again.record, again.moves.len()), (None, 1));
 }

@@ -4,6 +4,7 @@ mod changing;
 mod lost_record;
 mod registering;
 mod resizing;
+mod retiring;
 mod world;
 
 use skv_sharding::{ClusterId, Epoch, GroupUid, Incarnation, MapRevision, Owner, Replica, ShardId};
@@ -101,6 +102,7 @@ impl Bench {
             term: 1,
             leader: None,
             epoch: Epoch(0),
+            retired: false,
         };
         Registration { held: Held::Data { cluster: record.cluster, report }, ..empty(group, n) }
     }

@@ -106,6 +106,7 @@ impl World {
                     members: truth.members.clone(),
                     owned: truth.owned.clone(),
                     epoch: Epoch(0),
+                    retired: false,
                     obeyed: truth.obeyed,
                     shards: 6,
                     hash: Hash::Fnv1,
@@ -158,6 +159,7 @@ impl World {
                 }
             }
             Plan::Serve { .. } | Plan::Wait { .. } => {}
+            Plan::Retired => panic!("nobody was retired"),
         }
     }
 

@@ -29,12 +29,13 @@ async fn an_image_that_does_not_exist_affects_one_pod() {
         store.change(json!({ "server": { "resources": { "requests": { "memory": "64Ti" } } } })).await;
         let resource = store.says("Degraded", "PodsNotRunning").await;
         let summary = resource["status"]["summary"].as_str().unwrap_or_default();
-        assert!(summary.contains("kv-g0-2") && summary.contains("Insufficient memory"), "{summary}");
-        assert_eq!(not_ready(&namespace).await, ["kv-g0-2"]);
+        // A follower: which, depends on who leads.
+        let [first] = &not_ready(&namespace).await[..] else { panic!("not one server: {summary}") };
+        assert!(summary.contains(first) && summary.contains("Insufficient memory"), "{summary}");
         load.recorder.more_acknowledged(50).await;
         store.change(json!({ "replicas": 5 })).await;
         eventually("the additional servers wait too", || async {
-            (not_ready(&namespace).await == ["kv-g0-2", "kv-g0-3", "kv-g0-4"]).then_some(())
+            (not_ready(&namespace).await == [first, "kv-g0-3", "kv-g0-4"]).then_some(())
         })
         .await;
         load.recorder.more_acknowledged(50).await;

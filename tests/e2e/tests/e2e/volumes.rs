@@ -1,8 +1,8 @@
 //! Volumes that are lost, and volumes that grow.
 
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::api::{DeleteParams, ListParams};
+use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use kube::api::{DeleteParams, ListParams, Patch, PatchParams};
 use serde_json::{Value, json};
 use skv_e2e::{
     Load, Namespace, Store, assert_linearizable, assert_none_failed, eventually, in_namespace,
@@ -57,21 +57,25 @@ async fn a_majority_that_is_lost_is_said_and_left_alone() {
         install_operator(&namespace.cluster).await;
         let store = Store::create(&namespace, json!({ "groups": 1 })).await;
         assert!(store.skv(&["put", "kept", "yes"]).await.succeeded);
-        let survivor = store.server(0, 2);
+        let survivor = store.server(0, 0);
         let stays = store.pods(0).await[&survivor].metadata.uid.clone();
-        for ordinal in [0, 1] {
-            let server = store.server(0, ordinal);
+        // Both are away before either comes back: of one at a time a new replica would be made.
+        store.change(json!({ "paused": true })).await;
+        store.says("Progressing", "Paused").await;
+        let fewer = Patch::Merge(json!({ "spec": { "replicas": 1 } }));
+        let sets = namespace.api::<StatefulSet>();
+        sets.patch("kv-g0", &PatchParams::default(), &fewer).await.expect("a StatefulSet can be changed");
+        eventually("two pods are gone", || async { (store.pods(0).await.len() == 1).then_some(()) }).await;
+        for ordinal in [1, 2] {
+            let claim = format!("data-{}", store.server(0, ordinal));
             let claims = namespace.api::<PersistentVolumeClaim>();
-            claims
-                .delete(&format!("data-{server}"), &DeleteParams::default())
-                .await
-                .expect("a claim can be deleted");
-            namespace
-                .api::<Pod>()
-                .delete(&server, &DeleteParams::default())
-                .await
-                .expect("a pod can be deleted");
+            claims.delete(&claim, &DeleteParams::default()).await.expect("a claim can be deleted");
+            eventually(&format!("{claim} is gone"), || async {
+                claims.get_opt(&claim).await.ok()?.is_none().then_some(())
+            })
+            .await;
         }
+        store.change(json!({ "paused": null })).await;
         let resource = store.says("Degraded", "QuorumLost").await;
         let summary = resource["status"]["summary"].as_str().unwrap_or_default();
         assert!(summary.contains("g0") && summary.contains("skv group reset"), "{summary}");

@@ -1,0 +1,149 @@
+//! How fast shards are carried, and how writers of a shard are slowed down that changes faster
+//! than it can be carried.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::{Mutex, RwLock};
+use skv_sharding::ShardId;
+use tokio::time::Instant;
+
+use crate::replica::Running;
+
+/// What may be sent at once after a rest.
+const BURST: Duration = Duration::from_millis(50);
+/// Rounds of changes that are sent before writers are slowed down, and each time before they
+/// are slowed down more.
+const PATIENCE: u32 = 16;
+/// The first and the longest delay of a write.
+const DELAYS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+
+/// The transfer limit of a server: what all its leaders together may send.
+#[derive(Debug)]
+pub struct Pace {
+    /// 0: no limit.
+    bytes_per_second: u64,
+    /// When all that was sent would have been sent at exactly that rate.
+    paid_until: Mutex<Instant>,
+}
+
+impl Pace {
+    /// At most so many bytes per second; 0: no limit.
+    pub fn new(bytes_per_second: u64) -> Self {
+        Pace { bytes_per_second, paid_until: Mutex::new(Instant::now()) }
+    }
+
+    /// Waits until so many bytes may be sent.
+    pub(super) async fn await_turn(&self, bytes: u64) {
+        if self.bytes_per_second > 0 {
+            tokio::time::sleep_until(self.turn(bytes, Instant::now())).await;
+        }
+    }
+
+    /// When so many bytes may be sent, which are counted as sent then.
+    fn turn(&self, bytes: u64, now: Instant) -> Instant {
+        let mut paid_until = self.paid_until.lock();
+        let turn = (*paid_until).max(now.checked_sub(BURST).unwrap_or(now));
+        *paid_until = turn + Duration::from_secs_f64(bytes as f64 / self.bytes_per_second as f64);
+        turn
+    }
+}
+
+/// The shards whose writers are slowed down, and by how much.
+#[derive(Debug, Default)]
+pub struct Slowed {
+    count: AtomicUsize,
+    delays: RwLock<BTreeMap<ShardId, Duration>>,
+}
+
+impl Slowed {
+    /// How long a write of this shard has to wait; `None`: not at all.
+    pub fn delay(&self, shard: ShardId) -> Option<Duration> {
+        // Of every write that is ever made, hardly one gets past this.
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.delays.read().get(&shard).copied()
+    }
+
+    fn set(&self, shard: ShardId, delay: Option<Duration>) {
+        let mut delays = self.delays.write();
+        match delay {
+            Some(delay) => drop(delays.insert(shard, delay)),
+            None => drop(delays.remove(&shard)),
+        }
+        self.count.store(delays.len(), Ordering::Relaxed);
+    }
+}
+
+/// Slows the writers of one shard down, the more the longer it takes to keep up with them.
+/// They go on at full speed when this is dropped.
+pub(super) struct Brake {
+    running: Arc<Running>,
+    shard: ShardId,
+    rounds: u32,
+    delay: Option<Duration>,
+}
+
+impl Brake {
+    pub(super) fn new(running: Arc<Running>, shard: ShardId) -> Self {
+        Brake { running, shard, rounds: 0, delay: None }
+    }
+
+    /// To be called after each round of changes that wasn't the last.
+    pub(super) fn round(&mut self) {
+        self.rounds += 1;
+        if !self.rounds.is_multiple_of(PATIENCE) {
+            return;
+        }
+        let (first, longest) = DELAYS;
+        let delay = self.delay.map_or(first, |delay| (delay * 2).min(longest));
+        if self.delay.is_none() {
+            tracing::info!(group = %self.running.place.group, shard = %self.shard, "writes are slowed down: the shard changes as fast as it is copied");
+        }
+        self.delay = Some(delay);
+        self.running.slowed.set(self.shard, self.delay);
+    }
+}
+
+impl Drop for Brake {
+    fn drop(&mut self) {
+        if self.delay.is_some() {
+            self.running.slowed.set(self.shard, None);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn in_the_long_run_no_more_is_sent_than_the_limit() {
+        let (pace, start) = (Pace::new(1000), Instant::now());
+        let mut now = start;
+        for _ in 0..30 {
+            now = now.max(pace.turn(100, now));
+        }
+        // All but the last have been paid for, less what a rest allows.
+        assert!(now - start >= Duration::from_millis(2850), "{:?}", now - start);
+        let rested = now + Duration::from_mins(1);
+        now = rested;
+        for _ in 0..11 {
+            now = now.max(pace.turn(100, now));
+        }
+        assert!(now - rested >= Duration::from_millis(900), "a long rest isn't made up for");
+    }
+
+    #[test]
+    fn only_writers_of_a_slowed_shard_wait() {
+        let slowed = Slowed::default();
+        assert_eq!(slowed.delay(ShardId(1)), None);
+        slowed.set(ShardId(1), Some(DELAYS.0));
+        assert_eq!((slowed.delay(ShardId(1)), slowed.delay(ShardId(2))), (Some(DELAYS.0), None));
+        slowed.set(ShardId(1), None);
+        assert_eq!((slowed.delay(ShardId(1)), slowed.count.load(Ordering::Relaxed)), (None, 0));
+    }
+}
