@@ -10,11 +10,11 @@ use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
 use skv_proto::v1;
 use skv_resource::Retention;
-use skv_sharding::{ClusterId, GroupId};
+use skv_sharding::{ClusterId, GroupId, GroupUid};
 
 use crate::cache::Cache;
 use crate::claims::Claim;
-use crate::names::{GROUP_LABEL, Names, RESTART_HASH_ANNOTATION};
+use crate::names::{GROUP_LABEL, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION};
 use crate::pods::{self, ServerPod};
 use crate::servers::Assignment;
 
@@ -47,6 +47,7 @@ pub(crate) struct ObservedGroup {
 }
 
 /// One group's StatefulSet.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ObservedSet {
     /// Tells it from others of its name.
@@ -65,6 +66,8 @@ pub(crate) struct ObservedSet {
     pub(crate) is_current: bool,
     /// It is being deleted.
     pub(crate) leaving: bool,
+    /// Its group is no more.
+    pub(crate) retired: bool,
 }
 
 /// What the shard map says, in short.
@@ -72,6 +75,10 @@ pub(crate) struct ObservedSet {
 pub(crate) struct ObservedMap {
     pub(crate) cluster: ClusterId,
     pub(crate) configuration: u64,
+    /// The groups that share the shards by the newest configuration.
+    pub(crate) sharing: BTreeSet<GroupId>,
+    /// The groups that are founded.
+    pub(crate) founded: BTreeMap<GroupId, GroupUid>,
     /// The server that leads each group, where it is known.
     pub(crate) leaders: BTreeMap<GroupId, String>,
     /// How many shards each group owns.
@@ -145,10 +152,27 @@ impl Observed {
     }
 }
 
+impl ObservedMap {
+    /// How many shards a group owns.
+    pub(crate) fn shards_of(&self, group: GroupId) -> u32 {
+        self.shards.get(&group).copied().unwrap_or(0)
+    }
+}
+
 impl ObservedGroup {
     /// How many of its pods are ready.
     pub(crate) fn ready(&self) -> u32 {
         self.pods.values().filter(|pod| pod.is_ready()).count() as u32
+    }
+
+    /// Its servers were told to go: it is no more.
+    pub(crate) fn retired(&self) -> bool {
+        self.set.as_ref().is_some_and(|set| set.retired)
+    }
+
+    /// A majority of its servers is ready.
+    pub(crate) fn has_quorum_ready(&self) -> bool {
+        self.ready() * 2 > self.replicas()
     }
 
     /// The number of its servers. While its StatefulSet is made anew, its pods tell.
@@ -176,6 +200,7 @@ impl From<&StatefulSet> for ObservedSet {
             restart_hash: spec.and_then(restart_hash).unwrap_or_default(),
             is_current: observed == set.metadata.generation,
             leaving: set.metadata.deletion_timestamp.is_some(),
+            retired: set.annotations().contains_key(RETIRED_ANNOTATION),
         }
     }
 }
@@ -189,6 +214,8 @@ impl From<&Assignment> for ObservedMap {
         let mut observed = ObservedMap {
             cluster: ClusterId(map.cluster_id),
             configuration: map.configuration,
+            sharing: configuration.groups.iter().copied().map(GroupId).collect(),
+            founded: map.groups.iter().map(|group| (GroupId(group.id), GroupUid(group.uid))).collect(),
             ..ObservedMap::default()
         };
         for group in &map.groups {

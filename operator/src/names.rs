@@ -16,6 +16,8 @@ pub(crate) const GROUP_LABEL: &str = "shardedkv.io/group";
 
 /// The annotation of pods that holds what they were made for: see `build::restart`.
 pub(crate) const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
+/// The annotation of the StatefulSet of a group that is no more: its servers and objects go.
+pub(crate) const RETIRED_ANNOTATION: &str = "shardedkv.io/retired";
 /// The name of a server's volume, with which the name of its claim begins.
 pub(crate) const DATA: &str = "data";
 /// The name of the port by which servers, and the operator, reach a server.
@@ -61,6 +63,11 @@ impl Names {
     /// The full domain name of one of our Services.
     pub(crate) fn domain(&self, service: &str, cluster_domain: &str) -> String {
         format!("{service}.{}.svc.{cluster_domain}", self.namespace)
+    }
+
+    /// Where the shard managers are found.
+    pub(crate) fn manager_address(&self, cluster_domain: &str, port: u16) -> String {
+        format!("{}:{port}", self.domain(&self.shard_manager(), cluster_domain))
     }
 
     /// The labels of everything that belongs to the resource.

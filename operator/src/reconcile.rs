@@ -1,5 +1,6 @@
 //! One pass over one resource: dereference, validate, build, apply, status.
 
+use std::slice::from_ref;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use skv_resource::{Problem, ShardedKv, validate};
 use crate::apply::{Applier, Change};
 use crate::build::{Desired, Input, build};
 use crate::cache::Cache;
-use crate::care::{self, Plan, Step};
+use crate::care::{self, GroupStep, Plan, Step, listed};
 use crate::dereference::{Observed, ObservedMap, dereference};
 use crate::error::{Class, Error};
 use crate::metrics::Metrics;
@@ -85,29 +86,33 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
     let servers = servers.as_ref();
     let now = now();
     let mut seen = dereference(&context.cache, &names, now);
+    let manager_address = names.manager_address(&context.cluster_domain, resource.spec.ports.manager);
+    if seen.ready_managers > 0 {
+        let assignment = servers.assignment(&manager_address).await;
+        seen.map = assignment.as_ref().map(ObservedMap::from);
+    }
     let Some(plan) = care::plan(client, servers, &names, resource, &mut seen, now).await? else {
         // It changed since it was watched; the change is on its way.
         return Ok(Action::requeue(LOOK_SOON));
     };
     let mut resource = plan.resource().unwrap_or(resource).clone();
     let input = input(&resource, names, &seen, &plan, context);
-    if seen.ready_managers > 0 {
-        let assignment = servers.assignment(&input.manager_address()).await;
-        seen.map = assignment.as_ref().map(ObservedMap::from);
-    }
     let applied = if resource.spec.paused { Ok(false) } else { apply_all(&resource, &input, context).await };
     if applied.as_ref().is_err_and(|error| error.class() == Class::Gone) {
         return Ok(Action::await_change());
     }
     let changed = applied.as_ref().is_ok_and(|changed| *changed);
     let outcome = match applied {
-        Ok(_) => plan.carry_out(client, servers, &input.names, &mut resource).await,
+        Ok(_) => plan.carry_out(client, servers, &input.names, &manager_address, &mut resource).await,
         Err(error) => Err(error),
     };
     let failure = outcome.as_ref().err().map(Error::to_string);
     let care = outcome.as_ref().ok().cloned().unwrap_or_default();
     if let Some(step) = &care.step {
         tell(&resource, step, context).await;
+    }
+    for step in &care.group_steps {
+        tell_of_groups(&resource, &input.names, step, context).await;
     }
     let old = resource.status.clone().unwrap_or_default();
     let generation = resource.metadata.generation;
@@ -118,7 +123,9 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
     outcome?;
     reported?;
     context.metrics.passed("done");
-    let soon = changed || care.doing.is_some() && care.refused.is_none();
+    let moving = !resource.spec.paused && seen.map.as_ref().is_some_and(|map| map.moving > 0);
+    let soon =
+        changed || moving || !care.turnover.is_empty() || care.doing.is_some() && care.refused.is_none();
     Ok(Action::requeue(if soon { LOOK_SOON } else { LOOK_AGAIN }))
 }
 
@@ -199,6 +206,33 @@ async fn tell(resource: &ShardedKv, step: &Step, context: &Context) {
     };
     tracing::info!(namespace = resource.namespace(), name = resource.name_any(), note, "took a step");
     publish(resource, reason, "Step", note, ("Pod", server), context).await;
+}
+
+/// Says which step of whole groups was taken.
+async fn tell_of_groups(resource: &ShardedKv, names: &Names, step: &GroupStep, context: &Context) {
+    let (reason, groups, note) = match step {
+        GroupStep::Join(groups) => {
+            ("Joined", &groups[..], format!("The shards are spread over {} too", listed(groups)))
+        }
+        GroupStep::Leave(groups) => {
+            ("Left", &groups[..], format!("The shards of {} go to the other groups", listed(groups)))
+        }
+        GroupStep::Retire { group, .. } => {
+            ("Retired", from_ref(group), format!("{group} has no shards, and takes none any more"))
+        }
+        GroupStep::LetGo { group, pod } => {
+            ("LetGo", from_ref(group), format!("Let go of {} of {group}: its node is lost", pod.name))
+        }
+        GroupStep::Disown { group, .. } => {
+            ("VolumesKept", from_ref(group), format!("The volumes of {group} are kept"))
+        }
+        GroupStep::Delete { group, .. } => {
+            ("GroupDeleted", from_ref(group), format!("Deleted the objects of {group}"))
+        }
+    };
+    tracing::info!(namespace = resource.namespace(), name = resource.name_any(), note, "took a step");
+    let about = groups.first().map_or_else(String::new, |group| names.group(*group));
+    publish(resource, reason, "Step", note, ("StatefulSet", &about), context).await;
 }
 
 async fn publish(

@@ -13,7 +13,9 @@ use tonic::transport::{Channel, Endpoint};
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A hand-over waits for a voter that has the whole log, and for its election.
 const HAND_OVER: Duration = Duration::from_secs(5);
-/// A change of members commits two entries.
+/// A change of the configuration is planned over all shards, and stored.
+const CHANGE_OF_GROUPS: Duration = Duration::from_secs(10);
+/// A change of members commits two entries, the end of a group one.
 const CHANGE_OF_MEMBERS: Duration = Duration::from_secs(10);
 
 /// What a shard manager says: the map of now, and the newest configuration, which it is on
@@ -48,6 +50,20 @@ pub(crate) trait Servers: Send + Sync {
         group: GroupId,
         uid: GroupUid,
         replica: ReplicaId,
+    ) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Has the shard manager at `HOST:PORT` spread the shards over these groups too.
+    fn join<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Has the shard manager at `HOST:PORT` drain these groups.
+    fn leave<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>>;
+
+    /// Has the leader at this peer address end its group, which refuses while it has a shard.
+    fn retire<'a>(
+        &'a self,
+        address: &'a str,
+        group: GroupId,
+        uid: GroupUid,
     ) -> BoxFuture<'a, Result<(), String>>;
 }
 
@@ -106,6 +122,43 @@ impl Servers for Network {
             Ok(())
         })
     }
+
+    fn join<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            // Joining twice changes nothing, so that no request id is needed.
+            let request = v1::JoinRequest { groups: numbers(groups), ..v1::JoinRequest::default() };
+            let mut manager = manager(address, CHANGE_OF_GROUPS).await?;
+            manager.join(request).await.map_err(|status| status.message().to_owned())?;
+            Ok(())
+        })
+    }
+
+    fn leave<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let request = v1::LeaveRequest { groups: numbers(groups), ..v1::LeaveRequest::default() };
+            let mut manager = manager(address, CHANGE_OF_GROUPS).await?;
+            manager.leave(request).await.map_err(|status| status.message().to_owned())?;
+            Ok(())
+        })
+    }
+
+    fn retire<'a>(
+        &'a self,
+        address: &'a str,
+        group: GroupId,
+        uid: GroupUid,
+    ) -> BoxFuture<'a, Result<(), String>> {
+        Box::pin(async move {
+            let request = v1::RetireRequest { group: group.0, group_uid: uid.0 };
+            let mut admin = admin(address, CHANGE_OF_MEMBERS).await?;
+            admin.retire(request).await.map_err(|status| status.message().to_owned())?;
+            Ok(())
+        })
+    }
+}
+
+fn numbers(groups: &[GroupId]) -> Vec<u32> {
+    groups.iter().map(|group| group.0).collect()
 }
 
 async fn connect(address: &str, patience: Duration) -> anyhow::Result<Channel> {
@@ -116,6 +169,11 @@ async fn connect(address: &str, patience: Duration) -> anyhow::Result<Channel> {
 async fn admin(address: &str, patience: Duration) -> Result<AdminClient<Channel>, String> {
     let channel = connect(address, patience).await.map_err(|error| format!("{address}: {error}"))?;
     Ok(AdminClient::new(channel))
+}
+
+async fn manager(address: &str, patience: Duration) -> Result<ShardManagerClient<Channel>, String> {
+    let channel = connect(address, patience).await.map_err(|error| format!("{address}: {error}"))?;
+    Ok(ShardManagerClient::new(channel))
 }
 
 fn told<T>(address: &str, answer: anyhow::Result<T>) -> Option<T> {

@@ -19,6 +19,9 @@ pub(crate) const AVAILABLE: &str = "Available";
 pub(crate) const PROGRESSING: &str = "Progressing";
 pub(crate) const DEGRADED: &str = "Degraded";
 
+/// The reason of a resource with which nothing goes on.
+const COMPLETE: &str = "Complete";
+
 /// How many pods are named when many have problems.
 const MOST_NAMED: usize = 3;
 
@@ -52,7 +55,7 @@ pub(crate) fn observed(
     now: Timestamp,
 ) -> ShardedKvStatus {
     let Circumstances { seen, care, .. } = *circumstances;
-    let groups = group_statuses(spec, seen);
+    let groups = remembering(group_statuses(spec, seen), seen, old);
     let servers: u32 = groups.iter().map(|group| group.replicas).sum();
     let ready: u32 = groups.iter().map(|group| group.ready_replicas).sum();
     let owned: u32 = groups.iter().map(|group| group.shards).sum();
@@ -64,9 +67,9 @@ pub(crate) fn observed(
             reason: "Valid",
             message: "The specification is valid".to_owned(),
         },
-        available(old, &groups),
-        progressing(spec, circumstances, &groups),
-        degraded(circumstances, old, &groups),
+        available(old, &serving(&groups, old)),
+        progressing(spec, circumstances, &groups, was_complete(old, generation)),
+        degraded(circumstances, old, &serving(&groups, old)),
     ];
     let summary = summary(spec, &verdicts);
     let map = seen.map.as_ref();
@@ -82,7 +85,7 @@ pub(crate) fn observed(
         version: versions.into_iter().collect::<Vec<_>>().join(","),
         cluster: map.map(|map| map.cluster.to_string()).or_else(|| old.cluster.clone()),
         configuration: map.map_or(old.configuration, |map| map.configuration),
-        groups: remembering(groups, seen, old),
+        groups,
         replacing: old.replacing.clone().filter(|_| !care.replaced),
         founded: Some(old.founded.clone().unwrap_or_else(|| Founded::from(spec))),
     }
@@ -188,6 +191,13 @@ fn remembering(mut groups: Vec<GroupStatus>, seen: &Observed, old: &ShardedKvSta
     groups
 }
 
+/// Of groups that come or go nobody misses anything: they have no shard. Before the first
+/// configuration none has.
+fn serving(groups: &[GroupStatus], old: &ShardedKvStatus) -> Vec<GroupStatus> {
+    let serves = |group: &&GroupStatus| group.shards > 0 || old.cluster.is_none();
+    groups.iter().filter(serves).cloned().collect()
+}
+
 fn available(old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
     let without: Vec<&str> = groups
         .iter()
@@ -204,7 +214,18 @@ fn available(old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
     Verdict { type_: AVAILABLE, holds: false, reason, message }
 }
 
-fn progressing(spec: &ShardedKvSpec, circumstances: &Circumstances<'_>, groups: &[GroupStatus]) -> Verdict {
+/// All was done, of this very specification.
+fn was_complete(old: &ShardedKvStatus, generation: Option<i64>) -> bool {
+    let complete = |condition: &Condition| condition.type_ == PROGRESSING && condition.reason == COMPLETE;
+    old.observed_generation == generation && old.conditions.iter().any(complete)
+}
+
+fn progressing(
+    spec: &ShardedKvSpec,
+    circumstances: &Circumstances<'_>,
+    groups: &[GroupStatus],
+    was_complete: bool,
+) -> Verdict {
     let Circumstances { seen, care, changed, failure } = circumstances;
     let verdict = |holds, reason, message| Verdict { type_: PROGRESSING, holds, reason, message };
     if let Some(failure) = failure {
@@ -216,8 +237,13 @@ fn progressing(spec: &ShardedKvSpec, circumstances: &Circumstances<'_>, groups: 
     if let Some(refused) = &care.refused {
         return verdict(false, "VolumesCannotGrow", refused.clone());
     }
-    if let Some(doing) = &care.doing {
-        return verdict(true, "Changing", shortened(doing));
+    let moving = seen.map.as_ref().map_or(0, |map| map.moving);
+    let moving = (moving > 0).then(|| format!("{moving} of {} shards are on their way", spec.shards));
+    let doing: Vec<&str> =
+        care.doing.iter().chain(&moving).chain(&care.turnover).map(String::as_str).collect();
+    if !doing.is_empty() {
+        let reason = if care.doing.is_some() { "Changing" } else { "Moving" };
+        return verdict(true, reason, shortened(&doing.join("; ")));
     }
     let starting: Vec<&str> = groups
         .iter()
@@ -227,12 +253,6 @@ fn progressing(spec: &ShardedKvSpec, circumstances: &Circumstances<'_>, groups: 
     if !starting.is_empty() {
         return verdict(true, "Starting", format!("waiting for servers of {}", named(&starting)));
     }
-    let kept: Vec<String> =
-        seen.groups.keys().filter(|id| id.0 >= spec.groups).map(GroupId::to_string).collect();
-    if !kept.is_empty() {
-        let message = format!("{} may own shards, and stays", kept.join(", "));
-        return verdict(false, "Kept", shortened(&message));
-    }
     if *changed {
         return verdict(true, "Changing", "the specification has just been applied".to_owned());
     }
@@ -240,10 +260,12 @@ fn progressing(spec: &ShardedKvSpec, circumstances: &Circumstances<'_>, groups: 
     if seen.groups.values().any(surplus) {
         return verdict(true, "Changing", "waiting for servers that are too many to stop".to_owned());
     }
-    if !seen.managers_rolled_out || seen.ready_managers < spec.shard_manager.replicas {
+    // Without it nobody knows whether all groups share the shards.
+    let is_unknown = seen.map.is_none() && !was_complete;
+    if is_unknown || !seen.managers_rolled_out || seen.ready_managers < spec.shard_manager.replicas {
         return verdict(true, "Starting", "waiting for the shard manager".to_owned());
     }
-    verdict(false, "Complete", "Everything is as the specification says".to_owned())
+    verdict(false, COMPLETE, "Everything is as the specification says".to_owned())
 }
 
 fn degraded(circumstances: &Circumstances<'_>, old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {

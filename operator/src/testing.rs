@@ -47,6 +47,11 @@ impl FakeApiServer {
         state.objects.insert(path.to_owned(), object);
     }
 
+    /// Takes the object at a path away.
+    pub(crate) fn remove(&self, path: &str) {
+        self.0.lock().objects.remove(path);
+    }
+
     /// The object at a path.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.0.lock().objects.get(path).cloned()

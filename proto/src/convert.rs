@@ -124,6 +124,7 @@ impl From<&ShardMap> for v1::ShardMap {
                     replicas: group.replicas.iter().cloned().map(Into::into).collect(),
                     leader: 0,
                     leader_term: 0,
+                    drained: false,
                 })
                 .collect(),
             ranges: map.ranges().into_iter().map(Into::into).collect(),

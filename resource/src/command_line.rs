@@ -35,6 +35,7 @@ impl CommandLine {
         self.option("--replicas", spec.replicas);
         self.option("--shards", spec.shards);
         self.option("--hash", spec.hash);
+        self.option("--policy", spec.policy);
         self.option("--max-key-bytes", spec.limits.max_key_bytes);
         self.option("--max-value-bytes", spec.limits.max_value_bytes);
         self.option("--max-sessions-per-shard", spec.limits.max_sessions_per_shard);

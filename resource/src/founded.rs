@@ -5,7 +5,7 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skv_sharding::Hash;
+use skv_sharding::{Hash, Policy};
 
 use crate::{Limits, Placement, Problem, ShardedKvSpec};
 
@@ -18,6 +18,11 @@ pub struct Founded {
     /// How keys are mapped to shards.
     #[schemars(with = "String")]
     pub hash: Hash,
+    /// How shards are spread over groups. Resources that were created before there was a choice
+    /// have none, which is the default.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub policy: Policy,
     /// Which servers hold the replicas of a group.
     pub placement: Placement,
     /// What a client may ask for.
@@ -34,6 +39,7 @@ impl From<&ShardedKvSpec> for Founded {
         Founded {
             shards: spec.shards,
             hash: spec.hash,
+            policy: spec.policy,
             placement: spec.placement,
             limits: spec.limits.clone(),
             memory_only: spec.storage.memory_only,
@@ -52,6 +58,7 @@ impl Founded {
         let compared = [
             ("spec.shards", self.shards == wanted.shards, self.shards.to_string()),
             ("spec.hash", self.hash == wanted.hash, self.hash.to_string()),
+            ("spec.policy", self.policy == wanted.policy, self.policy.to_string()),
             ("spec.placement", self.placement == wanted.placement, show(self.placement)),
             ("spec.limits", self.limits == wanted.limits, format!("{:?}", self.limits)),
             ("spec.storage.memoryOnly", self.memory_only == wanted.memory_only, self.memory_only.to_string()),

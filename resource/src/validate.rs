@@ -3,6 +3,8 @@
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
+use skv_sharding::Policy;
+
 use crate::{Placement, Ports, ShardedKvSpec, Storage, Tuning};
 
 /// A field that can't be as it is.
@@ -64,6 +66,14 @@ fn check_groups(check: &mut Check, spec: &ShardedKvSpec) {
     if spec.groups > spec.shards {
         let reason =
             format!("{} groups can't share {} shards: each needs at least one", spec.groups, spec.shards);
+        check.fails("spec.groups", reason);
+    }
+    // 0 groups are refused above.
+    if spec.policy == Policy::Modulo && spec.groups > 0 && !spec.shards.is_multiple_of(spec.groups) {
+        let reason = format!(
+            "{} groups don't divide {} shards, which policy modulo needs: choose a number that does",
+            spec.groups, spec.shards
+        );
         check.fails("spec.groups", reason);
     }
     if spec.placement == Placement::Ring {

@@ -1,7 +1,7 @@
 //! Manifests as people write them.
 
 use skv_resource::{ManifestError, Placement, PullPolicy, Retention, ShardedKvSpec, parse};
-use skv_sharding::Hash;
+use skv_sharding::{Hash, Policy};
 
 const HEAD: &str = "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {name: demo}\n";
 
@@ -45,7 +45,7 @@ fn what_is_left_out_has_its_default() {
 #[test]
 fn every_field_can_be_set() {
     let spec = parse(&with_spec(
-        "{groups: 1, replicas: 5, shards: 7, hash: integer, placement: groups,
+        "{groups: 1, replicas: 5, shards: 7, hash: integer, policy: modulo, placement: groups,
           image: {name: 'registry:5000/skv:2', pullPolicy: Always, pullSecrets: [{name: registry}]},
           server: {workerThreads: 4, logOperations: true, logFormat: json, resources: {limits: {memory: 1Gi}}},
           shardManager: {replicas: 1, resources: {requests: {cpu: 100m}}},
@@ -61,7 +61,7 @@ fn every_field_can_be_set() {
     .unwrap()
     .spec;
     assert_eq!((spec.groups, spec.replicas, spec.shards, spec.hash), (1, 5, 7, Hash::Integer));
-    assert_eq!(spec.placement, Placement::Groups);
+    assert_eq!((spec.policy, spec.placement), (Policy::Modulo, Placement::Groups));
     assert_eq!((spec.server.worker_threads, spec.server.log_operations), (Some(4), true));
     assert_eq!((spec.limits.max_value_bytes, spec.limits.session_ttl_seconds), (20, 40));
     assert_eq!((spec.tuning.heartbeat_ms, spec.tuning.snapshot_log_bytes), (100, 4096));
@@ -98,6 +98,8 @@ fn a_wrong_field_is_named_with_its_path_and_the_reason() {
         ("{scheduling: {tolerations: {}}}", "spec.scheduling.tolerations: invalid type: map"),
         ("{hash: md5}", "spec.hash: unknown variant `md5`"),
         ("{groups: 9, shards: 4}", "spec.groups: 9 groups can't share 4 shards"),
+        ("{policy: even}", "spec.policy: unknown variant `even`"),
+        ("{groups: 7, policy: modulo}", "spec.groups: 7 groups don't divide 240 shards"),
         ("{placement: ring}", "spec.placement: ring is not available yet"),
     ] {
         let message = refused(&with_spec(spec));

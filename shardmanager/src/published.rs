@@ -21,7 +21,7 @@ pub struct Published {
 }
 
 impl Published {
-    /// The map as it is sent, with the leaders.
+    /// The map as it is sent, with the leaders and who is drained.
     pub fn wire_map(&self) -> v1::ShardMap {
         let mut map = v1::ShardMap::from(&self.map);
         for group in &mut map.groups {
@@ -29,6 +29,7 @@ impl Published {
                 group.leader = leader.id.0;
                 group.leader_term = leader.term;
             }
+            group.drained = self.record.groups.get(&GroupId(group.id)).is_some_and(|known| known.drained);
         }
         map
     }

@@ -131,8 +131,10 @@ impl ShardManager for Service {
         &self,
         request: Request<v1::LeaveRequest>,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
-        let v1::LeaveRequest { groups, request_id, dry_run } = request.into_inner();
-        self.change(&request_id, &Change::Leave(groups.into_iter().map(GroupId).collect()), dry_run).await
+        let v1::LeaveRequest { groups, request_id, dry_run, removal } = request.into_inner();
+        let groups = groups.into_iter().map(GroupId).collect();
+        let change = if removal { Change::Remove(groups) } else { Change::Leave(groups) };
+        self.change(&request_id, &change, dry_run).await
     }
 
     async fn r#move(

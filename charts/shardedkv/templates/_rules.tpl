@@ -11,8 +11,12 @@
   resources: [shardmaps]
   verbs: [get, list, watch, create, patch, update]
 - apiGroups: [""]
-  resources: [services, serviceaccounts]
+  resources: [serviceaccounts]
   verbs: [get, list, watch, create, patch]
+# Those of groups that are no more are deleted.
+- apiGroups: [""]
+  resources: [services]
+  verbs: [get, list, watch, create, patch, delete]
 # Looked at right before each step of a rolling update; deleted only when they aren't ready.
 - apiGroups: [""]
   resources: [pods]
@@ -21,7 +25,8 @@
 - apiGroups: [""]
   resources: [pods/eviction]
   verbs: [create]
-# Asked to grow with the resource's storage, and watched: a lost volume is a lost replica.
+# Asked to grow with the resource's storage, kept when their group goes, and watched: a lost
+# volume is a lost replica.
 - apiGroups: [""]
   resources: [persistentvolumeclaims]
   verbs: [get, list, watch, patch]
@@ -29,14 +34,14 @@
   resources: [deployments]
   verbs: [get, list, watch, create, patch]
 # What a StatefulSet says of its claims can't be changed: it is deleted, without its pods,
-# and made anew.
+# and made anew. That of a group that is no more is deleted when its pods have stopped.
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
 - apiGroups: [rbac.authorization.k8s.io]
   resources: [roles, rolebindings]
   verbs: [get, list, watch, create, patch]
-# These two can be switched off.
+# These two can be switched off; a budget goes with its group.
 - apiGroups: [policy]
   resources: [poddisruptionbudgets]
   verbs: [get, list, watch, create, patch, delete]

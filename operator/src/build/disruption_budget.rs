@@ -8,9 +8,9 @@ use super::Input;
 use crate::names::{Component, selector};
 
 /// One at a time, and only while all others are there. A group of one replica has no
-/// budget: it would forbid every drain for ever.
+/// budget: it would forbid every drain for ever. Nor has one that is no more.
 pub(super) fn disruption_budget(input: &Input, group: GroupId) -> Option<PodDisruptionBudget> {
-    if !input.spec.disruption_budget.enabled || input.replicas(group) == 1 {
+    if !input.spec.disruption_budget.enabled || input.replicas(group) <= 1 {
         return None;
     }
     let labels = input.names.pod_labels(Component::Group(group));

@@ -55,6 +55,8 @@ pub(crate) struct ExistingGroup {
     pub(crate) storage_size: Option<String>,
     /// The StatefulSet is about to be made anew: no claim may go with it.
     pub(crate) keep_claims: bool,
+    /// The group is no more: its servers stop, and nothing of it is made again.
+    pub(crate) retired: bool,
 }
 
 /// One object as it shall be.
@@ -87,7 +89,9 @@ pub(crate) fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
     objects.push(Desired::new(&manager_deployment::manager_deployment(input))?);
     let restart_hash = restart_hash(&input.spec)?;
     for group in input.group_ids() {
-        objects.push(Desired::new(&headless_service::headless_service(input, group))?);
+        if !input.is_retired(group) {
+            objects.push(Desired::new(&headless_service::headless_service(input, group))?);
+        }
         if let Some(budget) = disruption_budget::disruption_budget(input, group) {
             objects.push(Desired::new(&budget)?);
         }
@@ -104,8 +108,16 @@ impl Input {
         (0..self.spec.groups).map(GroupId).chain(beyond)
     }
 
+    fn is_retired(&self, group: GroupId) -> bool {
+        self.groups.get(&group).is_some_and(|existing| existing.retired)
+    }
+
     fn replicas(&self, group: GroupId) -> u32 {
-        self.groups.get(&group).map_or(self.spec.replicas, |existing| existing.replicas)
+        match self.groups.get(&group) {
+            Some(existing) if existing.retired => 0,
+            Some(existing) => existing.replicas,
+            None => self.spec.replicas,
+        }
     }
 
     fn storage_size(&self, group: GroupId) -> String {
@@ -115,13 +127,17 @@ impl Input {
 
     fn when_deleted(&self, group: GroupId) -> Retention {
         let keep = self.groups.get(&group).is_some_and(|existing| existing.keep_claims);
-        if keep { Retention::Retain } else { self.spec.storage.when_deleted }
+        match keep {
+            // It goes because there are fewer groups, while the resource stays.
+            _ if self.is_retired(group) => self.spec.storage.when_scaled,
+            true => Retention::Retain,
+            false => self.spec.storage.when_deleted,
+        }
     }
 
     /// Where the shard managers are found.
-    pub(crate) fn manager_address(&self) -> String {
-        let domain = self.names.domain(&self.names.shard_manager(), &self.cluster_domain);
-        format!("{domain}:{}", self.spec.ports.manager)
+    fn manager_address(&self) -> String {
+        self.names.manager_address(&self.cluster_domain, self.spec.ports.manager)
     }
 
     /// Metadata of an object that is deleted with the resource.

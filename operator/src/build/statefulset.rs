@@ -14,7 +14,9 @@ use skv_sharding::GroupId;
 
 use super::Input;
 use super::pod::{container, listen, pod_metadata, pod_spec};
-use crate::names::{Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, labels, selector};
+use crate::names::{
+    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, labels, selector,
+};
 
 /// Where the volume of a server is mounted.
 const DATA_DIR: &str = "/data";
@@ -46,8 +48,10 @@ pub(super) fn statefulset(input: &Input, group: GroupId, restart_hash: &str) -> 
         ..pod_spec(spec, names.servers(), container, &labels_of_pods)
     };
     let annotations = labels([(RESTART_HASH_ANNOTATION, restart_hash)]);
+    // Written with the number of pods, since nobody can say it any more when they are gone.
+    let mark = input.is_retired(group).then(|| labels([(RETIRED_ANNOTATION, "true")]));
     StatefulSet {
-        metadata: input.owned(names.group(group), labels_of_pods.clone()),
+        metadata: ObjectMeta { annotations: mark, ..input.owned(names.group(group), labels_of_pods.clone()) },
         spec: Some(StatefulSetSpec {
             replicas: Some(input.replicas(group).cast_signed()),
             service_name: Some(names.group(group)),

@@ -107,7 +107,12 @@ fn a_group_of_one_replica_has_no_disruption_budget() {
 #[test]
 fn a_group_that_exists_keeps_its_replicas_its_volumes_and_itself() {
     let mut input = input("{groups: 1, replicas: 5, storage: {size: 20Gi}}");
-    let existing = ExistingGroup { replicas: 3, storage_size: Some("10Gi".to_owned()), keep_claims: false };
+    let existing = ExistingGroup {
+        replicas: 3,
+        storage_size: Some("10Gi".to_owned()),
+        keep_claims: false,
+        retired: false,
+    };
     input.groups = [(GroupId(0), existing.clone()), (GroupId(1), existing)].into();
     let objects = build(&input).unwrap();
     for title in ["StatefulSet demo-g0", "StatefulSet demo-g1"] {
@@ -119,6 +124,31 @@ fn a_group_that_exists_keeps_its_replicas_its_volumes_and_itself() {
 }
 
 #[test]
+fn a_group_that_is_no_more_has_no_servers_and_nothing_of_it_is_made_again() {
+    for (when_scaled, when_deleted) in [("Delete", "Retain"), ("Retain", "Delete")] {
+        let spec =
+            format!("{{groups: 1, storage: {{whenScaled: {when_scaled}, whenDeleted: {when_deleted}}}}}");
+        let mut input = input(&spec);
+        let existing = ExistingGroup { replicas: 3, storage_size: None, keep_claims: false, retired: true };
+        input.groups = [(GroupId(1), existing)].into();
+        let objects = build(&input).unwrap();
+        let of_group: Vec<String> = titles(&objects).into_iter().filter(|t| t.ends_with("-g1")).collect();
+        assert_eq!(of_group, ["StatefulSet demo-g1"]);
+        let set = find(&objects, "StatefulSet demo-g1");
+        assert_eq!(set["spec"]["replicas"], 0);
+        assert_eq!(set["metadata"]["annotations"]["shardedkv.io/retired"], "true");
+        // The resource stays.
+        let policy = &set["spec"]["persistentVolumeClaimRetentionPolicy"];
+        assert_eq!(
+            (&policy["whenDeleted"], &policy["whenScaled"]),
+            (&policy["whenScaled"], &when_scaled.into())
+        );
+        let other = find(&objects, "StatefulSet demo-g0");
+        assert_eq!(other["metadata"]["annotations"], Value::Null);
+    }
+}
+
+#[test]
 fn no_claim_goes_with_a_statefulset_that_is_made_anew() {
     let mut input = input("{groups: 1, storage: {whenDeleted: Delete}}");
     let policy = |input: &Input| {
@@ -126,7 +156,7 @@ fn no_claim_goes_with_a_statefulset_that_is_made_anew() {
         set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"].clone()
     };
     assert_eq!(policy(&input), "Delete");
-    let existing = ExistingGroup { replicas: 3, storage_size: None, keep_claims: true };
+    let existing = ExistingGroup { replicas: 3, storage_size: None, keep_claims: true, retired: false };
     input.groups = [(GroupId(0), existing)].into();
     assert_eq!(policy(&input), "Retain");
 }

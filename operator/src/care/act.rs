@@ -2,16 +2,17 @@
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::Client;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, Preconditions, PropagationPolicy};
+use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use skv_resource::{Replacing, ShardedKv, Size};
 
 use super::decide::{PodRef, Step};
+use super::groups::GroupStep;
 use crate::dereference::ObservedSet;
 use crate::error::Error;
-use crate::names::{MANAGER, Names};
+use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
 use crate::report::write_status;
 use crate::servers::Servers;
 
@@ -29,6 +30,8 @@ pub(super) struct Actor<'a> {
     pub(super) client: &'a Client,
     pub(super) servers: &'a dyn Servers,
     pub(super) names: &'a Names,
+    /// Where the shard managers are.
+    pub(super) manager_address: &'a str,
 }
 
 impl Actor<'_> {
@@ -57,6 +60,62 @@ impl Actor<'_> {
                 Ok(self.servers.remove_replica(leader_address, *group, *uid, *replica).await.into())
             }
         }
+    }
+
+    /// Takes a step of a whole group.
+    pub(super) async fn turn(&self, resource: &ShardedKv, step: &GroupStep) -> Result<Taken, Error> {
+        match step {
+            GroupStep::Join(groups) => Ok(self.servers.join(self.manager_address, groups).await.into()),
+            GroupStep::Leave(groups) => Ok(self.servers.leave(self.manager_address, groups).await.into()),
+            GroupStep::Retire { group, uid, leader_address } => {
+                Ok(self.servers.retire(leader_address, *group, *uid).await.into())
+            }
+            GroupStep::LetGo { pod, .. } => self.delete(pod, Some(0)).await,
+            GroupStep::Disown { claims, .. } => {
+                for claim in claims {
+                    self.disown(claim).await?;
+                }
+                Ok(Taken::Done)
+            }
+            // By its StatefulSet the group is found, so that goes last.
+            GroupStep::Delete { group, set } => {
+                let name = self.names.group(*group);
+                self.delete_service(resource, &name).await?;
+                self.delete_set(&name, set, PropagationPolicy::Background).await?;
+                Ok(Taken::Done)
+            }
+        }
+    }
+
+    /// Deletes a group's Service, unless it is somebody else's.
+    async fn delete_service(&self, resource: &ShardedKv, name: &str) -> Result<(), Error> {
+        let (title, services) = (format!("Service {name}"), self.api::<Service>());
+        let found = services.get_opt(name).await.map_err(|error| Error::api("read", &title, error))?;
+        let Some(service) = found else { return Ok(()) };
+        let has = |label: &str, value: &str| service.labels().get(label).is_some_and(|is| is == value);
+        let owner = resource.meta().uid.as_ref();
+        let is_ours = has(MANAGED_BY_LABEL, MANAGER)
+            && has(INSTANCE_LABEL, &self.names.resource)
+            && service.owner_references().iter().any(|reference| Some(&reference.uid) == owner);
+        if !is_ours {
+            return Ok(());
+        }
+        let only_this = Preconditions { uid: service.uid(), resource_version: None };
+        match services.delete(name, &DeleteParams::default().preconditions(only_this)).await {
+            Ok(_) => Ok(()),
+            Err(error) if is_another(&error) => Ok(()),
+            Err(error) => Err(Error::api("delete", &title, error)),
+        }
+    }
+
+    /// Takes the owners of a claim away, with which it would be deleted.
+    async fn disown(&self, claim: &str) -> Result<(), Error> {
+        let patch = json!({ "metadata": { "ownerReferences": null } });
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        let patched =
+            self.api::<PersistentVolumeClaim>().patch(claim, &parameters, &Patch::Merge(patch)).await;
+        patched.map_err(|error| Error::api("keep", &format!("PersistentVolumeClaim {claim}"), error))?;
+        Ok(())
     }
 
     /// The API server checks the disruption budget, and that the pod is still this one.
@@ -95,12 +154,20 @@ impl Actor<'_> {
 
     /// Deletes a StatefulSet and leaves its pods, if it still is exactly what was looked at.
     pub(super) async fn orphan(&self, name: &str, set: &ObservedSet) -> Result<(), Error> {
+        self.delete_set(name, set, PropagationPolicy::Orphan).await
+    }
+
+    async fn delete_set(
+        &self,
+        name: &str,
+        set: &ObservedSet,
+        dependents: PropagationPolicy,
+    ) -> Result<(), Error> {
         let exactly = Preconditions {
             uid: Some(set.uid.clone()),
             resource_version: Some(set.resource_version.clone()),
         };
-        let parameters =
-            DeleteParams { propagation_policy: Some(PropagationPolicy::Orphan), ..DeleteParams::default() };
+        let parameters = DeleteParams { propagation_policy: Some(dependents), ..DeleteParams::default() };
         let deleted = self.api::<StatefulSet>().delete(name, &parameters.preconditions(exactly)).await;
         deleted.map_err(|error| Error::api("delete", &format!("StatefulSet {name}"), error))?;
         Ok(())

@@ -14,6 +14,12 @@ pub(crate) struct Members {
     pub(crate) hosted: BTreeMap<String, ReplicaId>,
     /// The voters, as the newest membership says that any server has.
     pub(crate) voters: BTreeMap<ReplicaId, String>,
+    /// The servers whose replica waits for a group, and so has nothing.
+    pub(crate) waiting: BTreeSet<String>,
+    /// A replica is of a group that isn't retired, as far as the replica knows.
+    pub(crate) lives: bool,
+    /// A replica says that the group is retired: that was committed, and is final.
+    pub(crate) retired: bool,
 }
 
 /// A leader that has a quorum.
@@ -31,6 +37,10 @@ pub(crate) struct Leader {
     pub(crate) last: u64,
     /// How far each other voter has the log.
     pub(crate) matched: BTreeMap<ReplicaId, u64>,
+    /// How many shards the group owns.
+    pub(crate) owned: u32,
+    /// How many shards it receives.
+    pub(crate) arriving: u32,
 }
 
 impl Members {
@@ -47,7 +57,16 @@ impl Members {
             stored.log_id.as_ref().map(|log_id| (log_id.term, log_id.index)).unwrap_or_default()
         });
         let voters = newest.and_then(|stored| stored.membership.as_ref()).map(voters).unwrap_or_default();
-        Members { leader, hosted, voters }
+        let waits = |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting;
+        let waiting = statuses.iter().filter(|(_, status)| waits(status)).map(|(s, _)| s.clone()).collect();
+        let lives = statuses.values().any(|status| status.group_uid != 0 && !status.retired);
+        let retired = statuses.values().any(|status| status.retired);
+        Members { leader, hosted, voters, waiting, lives, retired }
+    }
+
+    /// The group is retired by its own word, and no replica has missed that.
+    pub(crate) fn is_retired(&self) -> bool {
+        self.retired && !self.lives
     }
 
     /// The voters whose server hosts another replica now: theirs were lost.
@@ -78,6 +97,8 @@ impl Leader {
             matched: peers
                 .map(|p| (ReplicaId(p.replica), p.matched.as_ref().map_or(0, |log_id| log_id.index)))
                 .collect(),
+            owned: status.shards_owned,
+            arriving: status.shards_arriving,
         }
     }
 }
@@ -154,6 +175,26 @@ pub(super) mod tests {
         let mut statuses = statuses(&[1, 2, 3]);
         statuses.get_mut("demo-g0-0").unwrap().quorum_lost_ms = 100;
         assert_eq!(Members::from_statuses(&statuses).leader, None);
+    }
+
+    #[test]
+    fn a_group_is_retired_when_no_replica_has_missed_it() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        statuses.get_mut("demo-g0-0").unwrap().retired = true;
+        let members = Members::from_statuses(&statuses);
+        assert!(members.retired && members.lives && !members.is_retired());
+        for status in statuses.values_mut() {
+            status.retired = true;
+        }
+        // One that started again, on a disk whose group is no more.
+        let waiting = v1::ReplicaState::Waiting as i32;
+        statuses.insert(
+            "demo-g0-1".to_owned(),
+            v1::ReplicaStatus { replica: 9, state: waiting, ..v1::ReplicaStatus::default() },
+        );
+        let members = Members::from_statuses(&statuses);
+        assert!(members.is_retired());
+        assert_eq!(members.waiting, ["demo-g0-1".to_owned()].into());
     }
 
     #[test]

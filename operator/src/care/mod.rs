@@ -1,13 +1,14 @@
-//! Care for what runs: pods that must be replaced, groups that get fewer members, volumes
-//! that grow. One careful step at a time:
+//! Care for what runs: pods that must be replaced, groups that get fewer members, groups that
+//! come and go, volumes that grow. One careful step at a time:
 //!
-//! 1. `decide::needs_look`: the cache shows that there is something to do (pure)
+//! 1. `needs_look`: the cache, or the shard manager, shows that there is something to do (pure)
 //! 2. `look`: read the objects live, and ask the servers
-//! 3. `decide`, `storage`: the next step (pure)
+//! 3. `groups`, `decide`, `storage`: the next step of each kind (pure)
 //! 4. `act`: record the step, and take it
 
 mod act;
 mod decide;
+mod groups;
 mod look;
 mod members;
 mod storage;
@@ -22,6 +23,8 @@ use skv_sharding::GroupId;
 use self::act::{Actor, Taken};
 pub(crate) use self::decide::Step;
 use self::decide::{Decision, Situation, needs_look};
+pub(crate) use self::groups::{GroupStep, listed};
+use self::groups::{Roster, Turnover};
 use self::look::Look;
 use self::storage::{Growth, growth};
 use crate::build::{ExistingGroup, restart_hash};
@@ -35,6 +38,7 @@ use crate::servers::Servers;
 pub(crate) struct Plan {
     look: Option<Look>,
     decision: Decision,
+    turnover: Turnover,
 }
 
 /// What is being done, for the status.
@@ -42,6 +46,8 @@ pub(crate) struct Plan {
 pub(crate) struct Care {
     /// What goes on; `None` if there is nothing to do.
     pub(crate) doing: Option<String>,
+    /// What becomes of whole groups, beside that.
+    pub(crate) turnover: Vec<String>,
     /// What can't be done.
     pub(crate) refused: Option<String>,
     /// Groups whose majority is gone for good.
@@ -50,6 +56,8 @@ pub(crate) struct Care {
     pub(crate) replaced: bool,
     /// The step that was taken.
     pub(crate) step: Option<Step>,
+    /// The steps of whole groups that were taken.
+    pub(crate) group_steps: Vec<GroupStep>,
 }
 
 /// Looks if there is reason to, and decides. Where it looked, what the cache has of the groups
@@ -68,7 +76,9 @@ pub(crate) async fn plan(
     let replacing = status.and_then(|status| status.replacing.as_ref());
     let founded = status.is_some_and(|status| status.cluster.is_some());
     let grows = |group: &ObservedGroup| growth_of(spec, group) != Growth::Done;
-    let reason = needs_look(spec, &hash, replacing, founded, &seen.groups) || seen.groups.values().any(grows);
+    let reason = needs_look(spec, &hash, replacing, founded, &seen.groups)
+        || groups::needs_look(spec, &seen.groups, seen.map.as_ref())
+        || seen.groups.values().any(grows);
     if !reason || spec.paused {
         return Ok(Some(Plan::default()));
     }
@@ -79,19 +89,35 @@ pub(crate) async fn plan(
         return Ok(None);
     }
     seen.groups.clone_from(&look.groups);
+    let roster = Roster {
+        names,
+        spec,
+        groups: &look.groups,
+        members: &look.members,
+        map: seen.map.as_ref(),
+        lost_nodes: &look.lost_nodes,
+    };
+    let turnover = roster.turnover();
+    // Groups that are no more need no care. Those that are to leave have data, and are like all others.
+    let is_no_more = |id: &GroupId| {
+        turnover.retired.contains(id) || look.members.get(id).is_some_and(|members| members.retired)
+    };
+    let (mut groups, mut members) = (look.groups.clone(), look.members.clone());
+    groups.retain(|id, _| !is_no_more(id));
+    members.retain(|id, _| !is_no_more(id));
     let situation = Situation {
         names,
         spec,
         restart_hash: &hash,
         replacing: look.resource.status.as_ref().and_then(|status| status.replacing.as_ref()),
-        groups: &look.groups,
-        members: &look.members,
+        groups: &groups,
+        members: &members,
         later: &look.later,
         lost_nodes: &look.lost_nodes,
         managers_rolled_out: seen.managers_rolled_out,
     };
     let decision = situation.decide();
-    Ok(Some(Plan { look: Some(look), decision }))
+    Ok(Some(Plan { look: Some(look), decision, turnover }))
 }
 
 impl Plan {
@@ -107,7 +133,8 @@ impl Plan {
                 if shrink.contains(id) { spec.replicas } else { group.replicas().max(spec.replicas) };
             let keep_claims = matches!(growth_of(spec, group), Growth::Disown | Growth::Recreate);
             let storage_size = group.set.as_ref().and_then(|set| set.storage_size.clone());
-            (*id, ExistingGroup { replicas, storage_size, keep_claims })
+            let retired = group.retired() || self.turnover.retired.contains(id);
+            (*id, ExistingGroup { replicas, storage_size, keep_claims, retired })
         };
         groups.iter().map(existing).collect()
     }
@@ -123,13 +150,15 @@ impl Plan {
         client: &Client,
         servers: &dyn Servers,
         names: &Names,
+        manager_address: &str,
         resource: &mut ShardedKv,
     ) -> Result<Care, Error> {
         let Some(look) = self.look else { return Ok(Care::default()) };
-        let actor = Actor { client, servers, names };
+        let actor = Actor { client, servers, names, manager_address };
         let Decision { step, doing, replaced, lost, .. } = self.decision;
-        let mut care = Care { doing, lost, replaced, ..Care::default() };
-        for (id, group) in &look.groups {
+        let Turnover { steps, doing: turnover, retired } = self.turnover;
+        let mut care = Care { doing, turnover, lost, replaced, ..Care::default() };
+        for (id, group) in look.groups.iter().filter(|(id, _)| !retired.contains(id)) {
             care.grow(&actor, resource, *id, group).await?;
         }
         if let Some(step) = step {
@@ -140,6 +169,12 @@ impl Plan {
             match actor.take(&step).await? {
                 Taken::Done => care.step = Some(step),
                 Taken::NotYet(why) => care.doing = Some(why),
+            }
+        }
+        for step in steps {
+            match actor.turn(resource, &step).await? {
+                Taken::Done => care.group_steps.push(step),
+                Taken::NotYet(why) => care.turnover.push(why),
             }
         }
         Ok(care)

@@ -42,7 +42,7 @@ fn seen(ready: [u32; 2]) -> Observed {
             configuration: 1,
             leaders: [(GroupId(0), "demo-g0-1".to_owned())].into(),
             shards: [(GroupId(0), 120), (GroupId(1), 120)].into(),
-            moving: 0,
+            ..ObservedMap::default()
         }),
         ..Observed::default()
     }
@@ -123,11 +123,47 @@ fn what_keeps_pods_from_running_is_said_at_once() {
 }
 
 #[test]
-fn a_group_that_is_too_many_stays_and_that_is_said() {
-    let spec = ShardedKvSpec { groups: 1, ..ShardedKvSpec::default() };
-    let status = status_of(&spec, &ShardedKvStatus::default(), &seen([3, 3]), 1);
-    assert_eq!(condition(&status, PROGRESSING), ("False", "Kept"));
-    assert_eq!(status.summary, "g1 may own shards, and stays");
+fn shards_that_move_are_counted_until_all_have_arrived() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let mut moving = seen([3, 3]);
+    moving.map.as_mut().unwrap().moving = 37;
+    let status = status_of(&spec, &running, &moving, 2);
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Moving"));
+    assert_eq!(status.summary, "37 of 240 shards are on their way");
+    let care =
+        Care { turnover: vec!["g2 leaves: 37 of its shards are still to go".to_owned()], ..Care::default() };
+    let status = with_care(&spec, &running, &moving, &care, 2);
+    let both = "37 of 240 shards are on their way; g2 leaves: 37 of its shards are still to go";
+    assert_eq!(status.summary, both);
+    let care = Care { doing: Some("replacing demo-g0-2".to_owned()), ..Care::default() };
+    let status = with_care(&spec, &running, &moving, &care, 2);
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Changing"));
+    assert_eq!(status.summary, "replacing demo-g0-2; 37 of 240 shards are on their way");
+    let status = status_of(&spec, &status, &seen([3, 3]), 3);
+    assert_eq!(condition(&status, PROGRESSING), ("False", "Complete"));
+}
+
+#[test]
+fn a_group_without_shards_is_missed_by_nobody() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let mut coming = seen([3, 0]);
+    coming.map.as_mut().unwrap().shards = [(GroupId(0), 240)].into();
+    let status = status_of(&spec, &running, &coming, 2);
+    assert_eq!(condition(&status, AVAILABLE), ("True", "QuorumReady"));
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Starting"));
+    assert_eq!(condition(&status, DEGRADED), ("False", "Healthy"));
+}
+
+#[test]
+fn it_is_not_complete_before_the_shard_manager_has_said_so() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let mut without = seen([3, 3]);
+    without.map = None;
+    let status = status_of(&spec, &running, &without, 2);
+    assert_eq!(condition(&status, PROGRESSING), ("False", "Complete"), "what it said last stands");
+    let before = ShardedKvStatus { observed_generation: Some(0), ..running };
+    let status = status_of(&spec, &before, &without, 2);
+    assert_eq!(condition(&status, PROGRESSING), ("True", "Starting"), "of another specification it said it");
 }
 
 #[test]

@@ -16,7 +16,7 @@ mod tuning;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skv_sharding::Hash;
+use skv_sharding::{Hash, Policy};
 
 use crate::status::ShardedKvStatus;
 
@@ -91,7 +91,8 @@ pub use tuning::Tuning;
 )]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(extend("x-kubernetes-validations" = [
-        { "rule": "self.groups <= self.shards", "message": "each group needs at least one shard", "fieldPath": ".groups" }
+        { "rule": "self.groups <= self.shards", "message": "each group needs at least one shard", "fieldPath": ".groups" },
+        { "rule": "self.policy != 'modulo' || self.shards % self.groups == 0", "message": "policy modulo needs a number of groups that divides the number of shards", "fieldPath": ".groups" }
     ]))]
 pub struct ShardedKvSpec {
     /// How many Raft groups share the shards. `kubectl scale` changes it.
@@ -117,6 +118,14 @@ pub struct ShardedKvSpec {
         { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
     ]))]
     pub hash: Hash,
+    /// How shards are spread over groups: minimal (as even as can be, by the fewest moves), or
+    /// modulo (shard i in the (i mod groups)th group; the number of groups must divide that of
+    /// shards). Fixed for the life of the resource.
+    #[schemars(schema_with = "policy_schema")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
+    ]))]
+    pub policy: Policy,
     /// Which servers hold the replicas of a group: `groups` (each group has servers of its
     /// own), or `ring` (all groups share one ring of servers). Fixed for the life of the resource.
     #[schemars(extend("x-kubernetes-validations" = [
@@ -172,6 +181,7 @@ impl Default for ShardedKvSpec {
             replicas: 3,
             shards: 240,
             hash: Hash::default(),
+            policy: Policy::default(),
             placement: Placement::default(),
             image: Image::default(),
             server: Server::default(),
@@ -193,9 +203,22 @@ fn hash_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({ "type": "string", "enum": ["fnv1", "fnv1a", "integer"] })
 }
 
+fn policy_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+    schemars::json_schema!({ "type": "string", "enum": ["minimal", "modulo"] })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_schema_names_every_policy() {
+        for policy in [Policy::Minimal, Policy::Modulo] {
+            let schema = policy_schema(&mut schemars::SchemaGenerator::default()).to_value();
+            let name = serde_json::to_value(policy).unwrap();
+            assert!(schema["enum"].as_array().unwrap().contains(&name), "{name}");
+        }
+    }
 
     #[test]
     fn the_schema_names_every_hash() {

@@ -52,6 +52,10 @@ fn what_a_schema_can_not_say_is_refused_by_us_and_by_the_rules_of_the_api_server
         assert!(rules_take("quickstart", &spec).is_err(), "{path}");
     };
     both("spec.groups", |spec| spec.groups = 241);
+    both("spec.groups", |spec| {
+        spec.policy = Policy::Modulo;
+        spec.groups = 7;
+    });
     both("spec.replicas", |spec| spec.replicas = 2);
     both("spec.placement", |spec| spec.placement = Placement::Ring);
     both("spec.tuning.electionTimeoutMs", |spec| spec.tuning.election_timeout_ms = 149);
@@ -92,6 +96,7 @@ fn what_is_fixed_can_not_change_for_us_nor_for_the_api_server() {
     };
     fixed("spec.shards", |spec| spec.shards = 480);
     fixed("spec.hash", |spec| spec.hash = skv_sharding::Hash::Fnv1a);
+    fixed("spec.policy", |spec| spec.policy = Policy::Modulo);
     fixed("spec.placement", |spec| spec.placement = Placement::Ring);
     fixed("spec.limits", |spec| spec.limits.max_key_bytes = 1);
     fixed("spec.storage.memoryOnly", |spec| spec.storage.memory_only = true);

@@ -84,6 +84,9 @@ pub struct GroupRecord {
     /// It was asked to share the shards at some time.
     #[serde(default)]
     pub joined: bool,
+    /// It was asked to give its shards away, and not to join again since.
+    #[serde(default)]
+    pub drained: bool,
 }
 
 /// The first membership and the first shards of a group: written once, given to every
@@ -156,6 +159,7 @@ impl GroupRecord {
             candidates: Vec::new(),
             bootstrap: Some(Bootstrap { members, shards, epoch }),
             joined: false,
+            drained: false,
         }
     }
 

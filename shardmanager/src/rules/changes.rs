@@ -13,8 +13,10 @@ use crate::record::Record;
 pub enum Change {
     /// These groups share the shards from now on.
     Join(Vec<GroupId>),
-    /// These groups are drained.
+    /// These groups are drained, and marked so.
     Leave(Vec<GroupId>),
+    /// These groups are drained, to be removed.
+    Remove(Vec<GroupId>),
     /// A shard is to be in this group until it is unpinned.
     Move(ShardId, GroupId),
     /// A shard is wherever it is best.
@@ -77,11 +79,12 @@ pub fn change(record: &Record, request_id: &str, change: &Change) -> Result<Chan
     let (mut groups, mut pins) = (newest.groups.clone(), record.pins.clone());
     apply(record, change, &mut groups, &mut pins)?;
     let mut next = with_groups(record, groups, pins)?;
-    if let Change::Join(joining) = change {
-        next.groups
-            .iter_mut()
-            .filter(|(id, _)| joining.contains(id))
-            .for_each(|(_, group)| group.joined = true);
+    for (id, group) in &mut next.groups {
+        match change {
+            Change::Join(joining) if joining.contains(id) => (group.joined, group.drained) = (true, false),
+            Change::Leave(leaving) if leaving.contains(id) => group.drained = true,
+            _ => {}
+        }
     }
     let configuration = next.history.newest_number();
     next.requests.remember(request_id, configuration);
@@ -124,7 +127,7 @@ fn apply(
                 }
             }
         }
-        Change::Leave(leaving) => {
+        Change::Leave(leaving) | Change::Remove(leaving) => {
             if let Some(unknown) = leaving.iter().find(|group| !record.groups.contains_key(group)) {
                 return Err(ChangeRefusal::UnknownGroup(*unknown));
             }

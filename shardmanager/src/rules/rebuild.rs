@@ -212,6 +212,7 @@ fn existing(old: Option<&GroupRecord>, heard: &Heard, group: GroupId, report: &R
         candidates: Vec::new(),
         bootstrap: old.and_then(|old| old.bootstrap.clone()),
         joined: old.is_some_and(|old| old.joined),
+        drained: old.is_some_and(|old| old.drained),
     }
 }
 

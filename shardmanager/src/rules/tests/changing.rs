@@ -95,10 +95,14 @@ fn a_group_that_leaves_gives_all_away_and_stays() {
     assert_eq!(list(&mut bench, 1), [(1, 2, G0), (3, 3, G0), (5, 4, G0)]);
     arrive(&mut bench, 0, &[(1, 2), (3, 3), (5, 4)]);
     assert_eq!(owners(&bench), [0; 6]);
-    assert!(bench.record().groups.contains_key(&G1), "drained, and there for a Join");
+    assert!(bench.record().groups[&G1].drained, "there for a Join");
     let refused = ask(&mut bench, "", &Change::Leave(vec![G0])).unwrap_err();
     assert_eq!(refused, ChangeRefusal::Plan(PlanError::NoGroups { shards: 6 }));
     assert_eq!(change(&mut bench, &Change::Join(vec![G1])), 3);
+    assert!(!bench.record().groups[&G1].drained);
+    change(&mut bench, &Change::Remove(vec![G1]));
+    assert_eq!(bench.record().history.newest().groups, [G0]);
+    assert!(!bench.record().groups[&G1].drained, "whoever removes it knows what he wants");
 }
 
 #[test]

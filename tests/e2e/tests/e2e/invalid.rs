@@ -17,6 +17,8 @@ fn wrong() -> Vec<(Value, &'static str)> {
         (json!({ "shards": 4, "groups": 5 }), "each group needs at least one shard"),
         (json!({ "shards": 10_001 }), "spec.shards"),
         (json!({ "hash": "md5" }), "spec.hash"),
+        (json!({ "policy": "even" }), "spec.policy"),
+        (json!({ "policy": "modulo", "groups": 7 }), "divides the number of shards"),
         (json!({ "placement": "ring" }), "ring is not available yet"),
         (json!({ "storage": { "size": "1Mi" } }), "at least 256Mi"),
         (json!({ "storage": { "size": "lots" } }), "spec.storage.size"),
@@ -44,6 +46,7 @@ async fn what_can_not_be_is_refused_with_its_reason() {
         for spec in [
             json!({ "shards": 480 }),
             json!({ "hash": "fnv1a" }),
+            json!({ "policy": "modulo" }),
             json!({ "storage": { "className": "other" } }),
             json!({ "storage": { "memoryOnly": true } }),
             json!({ "storage": { "size": "1Gi" } }),

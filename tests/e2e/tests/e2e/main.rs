@@ -3,6 +3,7 @@
 mod broken_image;
 mod deletion;
 mod disruption;
+mod groups;
 mod helm;
 mod invalid;
 mod many;

@@ -1,0 +1,110 @@
+//! The number of groups changes while the store is used.
+
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use kube::api::{DeleteParams, ListParams};
+use serde_json::{Value, json};
+use skv_e2e::{
+    Load, Namespace, Store, assert_linearizable, assert_none_failed, eventually, in_namespace,
+    install_operator, kill_processes_of,
+};
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn groups_scale_out_and_in_under_load_and_no_call_fails() {
+    in_namespace("groups", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let storage = json!({ "size": "256Mi", "whenScaled": "Delete" });
+        let spec = json!({ "groups": 1, "replicas": 1, "shards": 12, "storage": storage });
+        let store = Store::create(&namespace, spec).await;
+        let load = Load::start(&store, 4, 16);
+        load.recorder.more_acknowledged(50).await;
+
+        let none = namespace.kubectl(&["scale", "shardedkv/kv", "--replicas=0"]).await;
+        assert!(!none.succeeded && none.stderr.contains("spec.groups"), "{none:?}");
+        let scaled = namespace.kubectl(&["scale", "shardedkv/kv", "--replicas=3"]).await;
+        assert!(scaled.succeeded, "{scaled:?}");
+        store.says("Progressing", "Moving").await;
+        reconfigured(&store, 1).await;
+        // The source of all moves.
+        let source = store.pods(0).await[&store.server(0, 0)].metadata.uid.clone();
+        kill_processes_of(&source.expect("a pod has a uid"));
+        assert_eq!(shards(&store.complete().await), [4, 4, 4]);
+        load.recorder.more_acknowledged(50).await;
+
+        store.change(json!({ "groups": 2 })).await;
+        assert_eq!(shards(&store.complete().await), [6, 6]);
+        nothing_is_left_of(&namespace, "kv-g2").await;
+        load.recorder.more_acknowledged(50).await;
+
+        store.change(json!({ "groups": 3 })).await;
+        assert_eq!(shards(&store.complete().await), [4, 4, 4]);
+        load.recorder.more_acknowledged(50).await;
+        let events = load.finish(&store).await;
+        assert_none_failed(&events);
+        assert_linearizable(&events);
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn a_group_that_leaves_goes_although_its_leader_is_replaced_and_its_volumes_stay() {
+    in_namespace("leaving", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let storage = json!({ "size": "256Mi", "whenDeleted": "Delete" });
+        let spec = json!({ "groups": 2, "replicas": 3, "shards": 12, "storage": storage });
+        let store = Store::create(&namespace, spec).await;
+        let load = Load::start(&store, 4, 16);
+        load.recorder.more_acknowledged(50).await;
+        let leader = store.leader(1).await;
+        store.change(json!({ "groups": 1 })).await;
+        // Its server may be on its way out already.
+        let deleted = namespace.api::<Pod>().delete(&leader, &DeleteParams::default()).await;
+        assert!(deleted.is_ok() || store.pods(1).await.is_empty(), "{deleted:?}");
+        assert_eq!(shards(&store.complete().await), [12]);
+        load.recorder.more_acknowledged(50).await;
+        let events = load.finish(&store).await;
+        assert_none_failed(&events);
+        assert_linearizable(&events);
+        // `whenScaled` is Retain.
+        assert_eq!(claims(&namespace, "kv-g1").await.len(), 3);
+
+        // What was kept is of a group that is no more: the new one begins without it.
+        store.change(json!({ "groups": 2 })).await;
+        assert_eq!(shards(&store.complete().await), [6, 6]);
+    })
+    .await;
+}
+
+/// Waits until there is a configuration after this one.
+async fn reconfigured(store: &Store, before: u64) {
+    eventually("there is a new configuration", || async {
+        (store.get().await["status"]["configuration"].as_u64()? > before).then_some(())
+    })
+    .await;
+}
+
+/// How many shards each group has.
+fn shards(resource: &Value) -> Vec<u64> {
+    let groups = resource["status"]["groups"].as_array().expect("the groups are told");
+    groups.iter().filter_map(|group| group["shards"].as_u64()).collect()
+}
+
+/// Waits until all objects of a group are gone.
+async fn nothing_is_left_of(namespace: &Namespace, group: &str) {
+    eventually(&format!("nothing is left of {group}"), || async {
+        let set = namespace.api::<StatefulSet>().get_opt(group).await.ok()?;
+        let service = namespace.api::<Service>().get_opt(group).await.ok()?;
+        let gone = set.is_none() && service.is_none() && claims(namespace, group).await.is_empty();
+        gone.then_some(())
+    })
+    .await;
+}
+
+/// The claims of a group's servers.
+async fn claims(namespace: &Namespace, group: &str) -> Vec<String> {
+    let listed = namespace.api::<PersistentVolumeClaim>().list(&ListParams::default()).await;
+    let names = listed.expect("claims can be listed").items.into_iter().filter_map(|c| c.metadata.name);
+    names.filter(|name| name.starts_with(&format!("data-{group}-"))).collect()
+}
