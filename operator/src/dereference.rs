@@ -77,6 +77,8 @@ pub(crate) struct ObservedMap {
     pub(crate) configuration: u64,
     /// The groups that share the shards by the newest configuration.
     pub(crate) sharing: BTreeSet<GroupId>,
+    /// The groups that people have drained: they stay, without shards.
+    pub(crate) drained: BTreeSet<GroupId>,
     /// The groups that are founded.
     pub(crate) founded: BTreeMap<GroupId, GroupUid>,
     /// The server that leads each group, where it is known.
@@ -215,6 +217,7 @@ impl From<&Assignment> for ObservedMap {
             cluster: ClusterId(map.cluster_id),
             configuration: map.configuration,
             sharing: configuration.groups.iter().copied().map(GroupId).collect(),
+            drained: map.groups.iter().filter(|group| group.drained).map(|group| GroupId(group.id)).collect(),
             founded: map.groups.iter().map(|group| (GroupId(group.id), GroupUid(group.uid))).collect(),
             ..ObservedMap::default()
         };

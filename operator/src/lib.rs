@@ -34,6 +34,7 @@ mod servers;
 mod status;
 #[cfg(test)]
 mod testing;
+mod wanted;
 
 pub use options::{LogFormat, Options};
 pub use process::run;

@@ -23,6 +23,7 @@ use crate::names::Names;
 use crate::report::Reporter;
 use crate::servers::Servers;
 use crate::status;
+use crate::wanted::wanted;
 
 /// Leaders change without a trace in the API server, so they are asked for now and then.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -133,6 +134,7 @@ fn input(resource: &ShardedKv, names: Names, seen: &Observed, plan: &Plan, conte
     Input {
         names,
         spec: resource.spec.clone(),
+        wanted: wanted(resource.spec.groups, &seen.groups, seen.map.as_ref()),
         // A resource that was read from the API server has a name and a uid.
         owner: resource.controller_owner_ref(&()).unwrap_or_default(),
         groups: plan.existing(&resource.spec, &seen.groups),

@@ -55,7 +55,7 @@ pub(crate) trait Servers: Send + Sync {
     /// Has the shard manager at `HOST:PORT` spread the shards over these groups too.
     fn join<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>>;
 
-    /// Has the shard manager at `HOST:PORT` drain these groups.
+    /// Has the shard manager at `HOST:PORT` drain these groups, which are to be removed.
     fn leave<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>>;
 
     /// Has the leader at this peer address end its group, which refuses while it has a shard.
@@ -135,7 +135,8 @@ impl Servers for Network {
 
     fn leave<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            let request = v1::LeaveRequest { groups: numbers(groups), ..v1::LeaveRequest::default() };
+            let request =
+                v1::LeaveRequest { groups: numbers(groups), removal: true, ..v1::LeaveRequest::default() };
             let mut manager = manager(address, CHANGE_OF_GROUPS).await?;
             manager.leave(request).await.map_err(|status| status.message().to_owned())?;
             Ok(())

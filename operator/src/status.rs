@@ -12,6 +12,7 @@ use skv_sharding::GroupId;
 use crate::care::Care;
 use crate::dereference::{Observed, ObservedGroup};
 use crate::names::Names;
+use crate::wanted::wanted;
 
 /// The conditions of a resource.
 pub(crate) const VALID: &str = "Valid";
@@ -162,8 +163,9 @@ pub(crate) fn conditions(
 }
 
 fn group_statuses(spec: &ShardedKvSpec, seen: &Observed) -> Vec<GroupStatus> {
-    let beyond = seen.groups.keys().copied().filter(|group| group.0 >= spec.groups);
-    let all = (0..spec.groups).map(GroupId).chain(beyond);
+    let wanted = wanted(spec.groups, &seen.groups, seen.map.as_ref());
+    let beyond = seen.groups.keys().filter(|group| !wanted.contains(group));
+    let all = wanted.iter().chain(beyond).copied();
     all.map(|id| {
         let group = seen.groups.get(&id);
         let map = seen.map.as_ref();

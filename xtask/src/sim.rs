@@ -15,6 +15,9 @@ pub(crate) struct Args {
     /// Replay this seed and show what happens
     #[arg(long)]
     seed: Option<u64>,
+    /// How many groups; with more than one, shards move all the time
+    #[arg(long, default_value_t = 1)]
+    groups: usize,
     /// With --seed: show the servers' logs, for example `info`
     #[arg(long, requires = "seed")]
     log: Option<String>,
@@ -24,7 +27,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let program = build::simulation()?;
     let simulate = |seed: u64| {
         let mut command = Command::new(&program);
-        command.args(["--seed", &seed.to_string()]);
+        command.args([format!("--seed={seed}"), format!("--groups={}", args.groups)]);
         command
     };
     if let Some(seed) = args.seed {
@@ -39,7 +42,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for seed in 1..=args.seeds {
         let output = simulate(seed).output().context("starting the simulation")?;
         if !output.status.success() {
-            eprintln!("seed {seed} fails; replay it with: cargo xtask sim --seed {seed}");
+            eprintln!(
+                "seed {seed} fails; replay it with: cargo xtask sim --seed {seed} --groups {}",
+                args.groups
+            );
             failed.push(seed);
         } else if seed % 10 == 0 || seed == args.seeds {
             eprintln!("{seed} of {} seeds", args.seeds);

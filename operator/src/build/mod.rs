@@ -16,7 +16,7 @@ mod service_accounts;
 mod shard_map;
 mod statefulset;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, OwnerReference};
 use kube::core::{ApiResource, NamespaceResourceScope};
@@ -38,6 +38,8 @@ pub(crate) struct Input {
     pub(crate) spec: ShardedKvSpec,
     /// The resource itself: what is deleted with it.
     pub(crate) owner: OwnerReference,
+    /// The groups that are to be.
+    pub(crate) wanted: BTreeSet<GroupId>,
     /// The groups that exist, as far as a change of them takes more than applying it.
     pub(crate) groups: BTreeMap<GroupId, ExistingGroup>,
     /// The domain of the cluster's Services, such as `cluster.local`.
@@ -101,11 +103,11 @@ pub(crate) fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
 }
 
 impl Input {
-    /// The groups that are asked for, and those that exist: none is ever taken away by
-    /// building without it.
+    /// The groups that are wanted, and those that exist: none is ever taken away by building
+    /// without it.
     pub(crate) fn group_ids(&self) -> impl Iterator<Item = GroupId> + '_ {
-        let beyond = self.groups.keys().copied().filter(|group| group.0 >= self.spec.groups);
-        (0..self.spec.groups).map(GroupId).chain(beyond)
+        let beyond = self.groups.keys().filter(|group| !self.wanted.contains(group));
+        self.wanted.iter().chain(beyond).copied()
     }
 
     fn is_retired(&self, group: GroupId) -> bool {

@@ -10,7 +10,9 @@ fn input(spec: &str) -> Input {
     if spec.image == skv_resource::Image::default() {
         spec.image.name = "shardedkv:1".to_owned();
     }
+    let wanted = (0..spec.groups).map(GroupId).collect();
     Input {
+        wanted,
         names: Names { resource: "demo".to_owned(), namespace: "prod".to_owned() },
         spec,
         owner: OwnerReference {

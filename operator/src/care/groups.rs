@@ -17,6 +17,7 @@ use super::members::Members;
 use crate::dereference::{ObservedGroup, ObservedMap, ObservedSet};
 use crate::names::{DATA, Names};
 use crate::pods::{PodState, ServerPod};
+use crate::wanted::wanted;
 
 /// Everything that decides.
 #[derive(Debug, Clone, Copy)]
@@ -66,8 +67,9 @@ pub(crate) fn needs_look(
     groups: &BTreeMap<GroupId, ObservedGroup>,
     map: Option<&ObservedMap>,
 ) -> bool {
-    let shared_by_others = |map: &ObservedMap| !map.sharing.iter().copied().eq(wanted(spec));
-    groups.iter().any(|(id, group)| id.0 >= spec.groups || group.retired())
+    let wanted = wanted(spec.groups, groups, map);
+    let shared_by_others = |map: &ObservedMap| !map.sharing.iter().eq(wanted.difference(&map.drained));
+    groups.iter().any(|(id, group)| !wanted.contains(id) || group.retired())
         || map.is_some_and(shared_by_others)
 }
 
@@ -82,16 +84,18 @@ impl Roster<'_> {
         }
         let Some(map) = self.map else {
             // Who has what, it alone can say.
-            let beyond = self.groups.keys().filter(|id| id.0 >= self.spec.groups);
+            let wanted = self.wanted();
+            let beyond = self.groups.keys().filter(|id| !wanted.contains(id));
             turnover
                 .doing
                 .extend(beyond.map(|id| format!("{id} is to leave: waiting for the shard manager")));
             return turnover;
         };
-        self.join(map, &mut turnover);
-        self.leave(map, &mut turnover);
+        let wanted = self.wanted();
+        self.join(&wanted, map, &mut turnover);
+        self.leave(&wanted, map, &mut turnover);
         let ending = |id: &GroupId, group: &ObservedGroup| {
-            id.0 >= self.spec.groups || group.retired() || self.says_retired(*id)
+            !wanted.contains(id) || group.retired() || self.says_retired(*id)
         };
         for (id, group) in self.groups.iter().filter(|(id, group)| ending(id, group)) {
             let step = match &group.set {
@@ -114,13 +118,19 @@ impl Roster<'_> {
         turnover
     }
 
-    /// All that are missing join at once, so that each shard moves once.
-    fn join(&self, map: &ObservedMap, turnover: &mut Turnover) {
-        let missing: Vec<GroupId> = wanted(self.spec).filter(|id| !map.sharing.contains(id)).collect();
+    fn wanted(&self) -> BTreeSet<GroupId> {
+        wanted(self.spec.groups, self.groups, self.map)
+    }
+
+    /// All that are missing join at once, so that each shard moves once. Those that people have
+    /// drained are left to them.
+    fn join(&self, wanted: &BTreeSet<GroupId>, map: &ObservedMap, turnover: &mut Turnover) {
+        let to_share: Vec<GroupId> = wanted.difference(&map.drained).copied().collect();
+        let missing: Vec<GroupId> = to_share.iter().copied().filter(|id| !map.sharing.contains(id)).collect();
         if missing.is_empty() {
             return;
         }
-        if let Some(why) = wanted(self.spec).find_map(|id| self.keeps_others_from_joining(id, map)) {
+        if let Some(why) = to_share.into_iter().find_map(|id| self.keeps_others_from_joining(id, map)) {
             turnover.doing.push(format!(
                 "{} {} to join: {why}",
                 listed(&missing),
@@ -145,8 +155,8 @@ impl Roster<'_> {
     }
 
     /// All that are too many leave at once, so that no shard goes from one to the other.
-    fn leave(&self, map: &ObservedMap, turnover: &mut Turnover) {
-        let too_many = |id: &GroupId| id.0 >= self.spec.groups || self.says_retired(*id);
+    fn leave(&self, wanted: &BTreeSet<GroupId>, map: &ObservedMap, turnover: &mut Turnover) {
+        let too_many = |id: &GroupId| !wanted.contains(id) || self.says_retired(*id);
         let leaving: Vec<GroupId> = map.sharing.iter().copied().filter(too_many).collect();
         if leaving.is_empty() {
             return;
@@ -261,11 +271,6 @@ enum Next {
     Stop,
     /// Nothing, for this reason.
     Wait(String),
-}
-
-/// The groups that are asked for.
-fn wanted(spec: &ShardedKvSpec) -> impl Iterator<Item = GroupId> + use<> {
-    (0..spec.groups).map(GroupId)
 }
 
 /// For people: `g1, g2`.

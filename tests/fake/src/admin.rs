@@ -72,6 +72,14 @@ impl Admin for FakeServer {
         Ok(Response::new(v1::RemoveReplicaResponse {}))
     }
 
+    async fn shards(&self, _: Request<v1::ShardsRequest>) -> Result<Response<v1::ShardsResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
+    async fn retire(&self, _: Request<v1::RetireRequest>) -> Result<Response<v1::RetireResponse>, Status> {
+        Err(Status::unimplemented("not part of these tests"))
+    }
+
     async fn snapshot(
         &self,
         _: Request<v1::SnapshotRequest>,

@@ -82,4 +82,11 @@ impl ShardManager for FakeManager {
     async fn unpin(&self, _: Request<v1::UnpinRequest>) -> Result<Response<v1::ChangeResponse>, Status> {
         unused()
     }
+
+    async fn rebalance(
+        &self,
+        _: Request<v1::RebalanceRequest>,
+    ) -> Result<Response<v1::ChangeResponse>, Status> {
+        unused()
+    }
 }

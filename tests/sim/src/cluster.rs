@@ -1,5 +1,5 @@
-//! Two shard managers and one group of three servers on a simulated network, and the faults
-//! that befall them.
+//! Two shard managers and groups of three servers on a simulated network, and the faults that
+//! befall them.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,7 +21,10 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{net, operator};
 
+/// Servers of a group.
 pub(crate) const SERVERS: usize = 3;
+/// The number of shards.
+pub(crate) const SHARDS: u32 = 16;
 /// The shard managers' hosts; they share one record.
 const MANAGERS: [&str; 2] = ["manager-0", "manager-1"];
 const CLIENT_PORT: u16 = 7000;
@@ -61,12 +64,14 @@ impl DiskSlot {
 pub(crate) struct Cluster {
     /// The simulation, for clients to be added.
     pub(crate) sim: turmoil::Sim<'static>,
+    /// One for each server of each group.
     disks: Vec<DiskSlot>,
     rng: SmallRng,
 }
 
+/// The servers are numbered through all groups.
 fn server_name(index: usize) -> String {
-    format!("kv-g0-{index}")
+    format!("kv-g{}-{}", index / SERVERS, index % SERVERS)
 }
 
 /// Where a server serves other servers.
@@ -81,7 +86,7 @@ pub(crate) fn managers() -> Vec<String> {
 
 impl Cluster {
     /// All hosts, ready to run.
-    pub(crate) fn start(seed: u64, rng: SmallRng) -> Self {
+    pub(crate) fn start(seed: u64, groups: usize, rng: SmallRng) -> Self {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
             .simulation_duration(Duration::from_hours(1))
@@ -95,8 +100,8 @@ impl Cluster {
             let store = store.clone();
             sim.host(host, move || run_manager(store.clone()));
         }
-        sim.host("operator", operator::run);
-        let disks: Vec<DiskSlot> = (0..SERVERS).map(|_| DiskSlot::default()).collect();
+        sim.host("operator", move || operator::run(groups));
+        let disks: Vec<DiskSlot> = (0..groups * SERVERS).map(|_| DiskSlot::default()).collect();
         for (index, disk) in disks.iter().cloned().enumerate() {
             sim.host(server_name(index), move || run_server(index, disk.get()));
         }
@@ -109,6 +114,36 @@ impl Cluster {
         mut done: impl FnMut() -> bool,
         limit: Duration,
     ) -> anyhow::Result<()> {
+        let fault = self.strike_and_heal(&mut done, limit)?;
+        if let Some(passing) = fault {
+            self.heal(&passing);
+        }
+        Ok(())
+    }
+
+    /// Steps until `done`, without any new fault.
+    pub(crate) fn run(&mut self, mut done: impl FnMut() -> bool, limit: Duration) -> anyhow::Result<()> {
+        let limit = self.sim.elapsed() + limit;
+        while !done() {
+            if self.sim.elapsed() > limit {
+                bail!("the moves didn't end within {limit:?} of simulated time");
+            }
+            self.step()?;
+        }
+        Ok(())
+    }
+
+    fn step(&mut self) -> anyhow::Result<()> {
+        self.sim.step().map_err(|e| anyhow!("the simulation failed: {e}"))?;
+        Ok(())
+    }
+
+    /// The fault that has struck last, if it hasn't passed.
+    fn strike_and_heal(
+        &mut self,
+        mut done: impl FnMut() -> bool,
+        limit: Duration,
+    ) -> anyhow::Result<Option<Fault>> {
         let mut change_at = self.sim.elapsed() + self.pause(3000..6000);
         let mut fault: Option<Fault> = None;
         while !done() {
@@ -129,9 +164,9 @@ impl Cluster {
                     change_at = now + self.pause(100..4000);
                 }
             }
-            self.sim.step().map_err(|e| anyhow!("the simulation failed: {e}"))?;
+            self.step()?;
         }
-        Ok(())
+        Ok(fault)
     }
 
     fn pause(&mut self, ms: std::ops::Range<u64>) -> Duration {
@@ -139,13 +174,28 @@ impl Cluster {
     }
 
     fn draw_fault(&mut self) -> Fault {
-        let server = self.rng.random_range(0..SERVERS);
+        let server = self.rng.random_range(0..self.disks.len());
+        let group = server / SERVERS * SERVERS;
         match self.rng.random_range(0..8) {
             0..3 => Fault::PowerLoss(vec![server]),
-            3 => Fault::PowerLoss((0..SERVERS).collect()),
+            3 => Fault::PowerLoss((group..group + SERVERS).collect()),
+            4 if self.disks.len() > SERVERS => Fault::Apart((group..group + SERVERS).collect()),
             4..6 => Fault::Isolated(server),
             6 => Fault::ManagersDown(self.rng.random_range(1..=MANAGERS.len())),
             _ => Fault::SlowDisk(server),
+        }
+    }
+
+    /// Does something for each of these servers with each of the others.
+    fn each_pair(
+        &mut self,
+        servers: &[usize],
+        mut act: impl FnMut(&mut turmoil::Sim<'static>, String, String),
+    ) {
+        for &index in servers {
+            for other in (0..self.disks.len()).filter(|other| !servers.contains(other)) {
+                act(&mut self.sim, server_name(index), server_name(other));
+            }
         }
     }
 
@@ -158,11 +208,8 @@ impl Cluster {
                     self.disks[index].lose_power(|| rng.random_bool(0.5));
                 }
             }
-            Fault::Isolated(index) => {
-                for other in (0..SERVERS).filter(|other| other != index) {
-                    self.sim.partition(server_name(*index), server_name(other));
-                }
-            }
+            Fault::Isolated(index) => self.each_pair(&[*index], |sim, a, b| sim.partition(a, b)),
+            Fault::Apart(servers) => self.each_pair(servers, |sim, a, b| sim.partition(a, b)),
             Fault::ManagersDown(count) => {
                 for host in &MANAGERS[..*count] {
                     self.sim.crash(*host);
@@ -179,11 +226,8 @@ impl Cluster {
                     self.sim.bounce(server_name(*index));
                 }
             }
-            Fault::Isolated(index) => {
-                for other in (0..SERVERS).filter(|other| other != index) {
-                    self.sim.repair(server_name(*index), server_name(other));
-                }
-            }
+            Fault::Isolated(index) => self.each_pair(&[*index], |sim, a, b| sim.repair(a, b)),
+            Fault::Apart(servers) => self.each_pair(servers, |sim, a, b| sim.repair(a, b)),
             Fault::ManagersDown(count) => {
                 for host in &MANAGERS[..*count] {
                     self.sim.bounce(*host);
@@ -201,6 +245,8 @@ enum Fault {
     PowerLoss(Vec<usize>),
     /// This server can't reach the others, nor they it; clients reach all of them.
     Isolated(usize),
+    /// These servers, a whole group, can't reach the other groups, nor they them; clients reach all.
+    Apart(Vec<usize>),
     /// So many shard managers are gone.
     ManagersDown(usize),
     /// Every sync takes long.
@@ -211,7 +257,7 @@ async fn run_manager(store: MemoryStore) -> turmoil::Result {
     let settings = Settings {
         groups: 1,
         replicas: SERVERS as u32,
-        shards: 16,
+        shards: SHARDS,
         hash: Hash::Fnv1,
         policy: Policy::Minimal,
         limits: LIMITS,
@@ -224,9 +270,9 @@ async fn run_manager(store: MemoryStore) -> turmoil::Result {
 }
 
 async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
-    let name = server_name(index);
+    let (name, group) = (server_name(index), index / SERVERS);
     let address = |host: &str, port: u16| format!("{host}:{port}");
-    let peers = (0..SERVERS).map(server_name).map(|name| NamedServer {
+    let peers = (group * SERVERS..(group + 1) * SERVERS).map(server_name).map(|name| NamedServer {
         addresses: ServerAddresses { client: address(&name, CLIENT_PORT), peer: address(&name, PEER_PORT) },
         name,
     });
@@ -235,7 +281,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
         peer_address: address(&name, PEER_PORT),
         instance: server::random_instance(),
         server: name,
-        groups: vec![GroupId(0)],
+        groups: vec![GroupId(group as u32)],
         managers: managers(),
         resolve: net::resolve(),
         addresses: Addresses::fixed(peers),

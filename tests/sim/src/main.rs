@@ -7,6 +7,7 @@
 mod cluster;
 mod net;
 mod operator;
+mod resharding;
 mod workload;
 
 use std::process::ExitCode;
@@ -28,6 +29,10 @@ struct Options {
     /// How many operations each client makes.
     #[arg(long, default_value_t = 100)]
     ops: u32,
+    /// How many groups there are. With more than one, groups join and leave and shards are
+    /// pinned all the time.
+    #[arg(long, default_value_t = 1)]
+    groups: usize,
     /// Show the servers' logs on standard error; for example `info`.
     #[arg(long)]
     log: Option<String>,
@@ -41,9 +46,18 @@ fn main() -> anyhow::Result<ExitCode> {
         tracing_subscriber::fmt().without_time().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     let rng = SmallRng::seed_from_u64(options.seed);
-    let mut cluster = cluster::Cluster::start(options.seed, rng);
+    let mut cluster = cluster::Cluster::start(options.seed, options.groups, rng);
+    let changes = resharding::Changes::default();
+    if options.groups > 1 {
+        let (groups, changes) = (options.groups, changes.clone());
+        cluster.sim.client("resharding", resharding::run(groups, changes));
+    }
     let history = workload::start(&mut cluster, options.clients, options.ops);
     cluster.run_with_faults(|| history.is_complete(), Duration::from_mins(10))?;
+    if options.groups > 1 {
+        changes.enough();
+        cluster.run(|| changes.are_over(), Duration::from_mins(5))?;
+    }
 
     let events = history.events();
     for event in &events {

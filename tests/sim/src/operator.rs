@@ -1,4 +1,4 @@
-//! Somebody who keeps removing replicas from the group, at any moment, also while leaders
+//! Somebody who keeps removing replicas from the groups, at any moment, also while leaders
 //! change. The shard managers want them back, so that each is admitted again.
 
 use std::time::Duration;
@@ -15,11 +15,12 @@ use crate::net;
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs as long as the simulation does.
-pub(crate) async fn run() -> turmoil::Result {
+pub(crate) async fn run(groups: usize) -> turmoil::Result {
     let dial = kvserver::net::dial(net::connector());
     loop {
         tokio::time::sleep(Duration::from_millis(2000 + random_below(3000))).await;
-        let statuses = statuses(&dial).await;
+        let group = random_below(groups as u64) as usize;
+        let statuses = statuses(&dial, group).await;
         let Some((leader, status)) = statuses.iter().find(|(_, s)| s.state() == ReplicaState::Leader) else {
             continue;
         };
@@ -37,18 +38,18 @@ pub(crate) async fn run() -> turmoil::Result {
     }
 }
 
-fn random_below(bound: u64) -> u64 {
+pub(crate) fn random_below(bound: u64) -> u64 {
     kvserver::entropy::random_id() % bound
 }
 
-fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> {
+pub(crate) fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> {
     dial(&peer_address(server)).ok().map(AdminClient::new)
 }
 
 /// What each server that answers says of its replica.
-async fn statuses(dial: &Dial) -> Vec<(usize, ReplicaStatus)> {
+async fn statuses(dial: &Dial, group: usize) -> Vec<(usize, ReplicaStatus)> {
     let mut statuses = Vec::new();
-    for server in 0..SERVERS {
+    for server in group * SERVERS..(group + 1) * SERVERS {
         let Some(mut admin) = admin(dial, server) else { continue };
         let answer = tokio::time::timeout(TIMEOUT, admin.status(StatusRequest {})).await;
         let replica = answer.ok().and_then(Result::ok).and_then(|answer| answer.into_inner().replicas.pop());
