@@ -6,6 +6,7 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skv_fail_points::fail_point;
 use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
 use tokio::sync::{Mutex, watch};
@@ -195,7 +196,9 @@ impl Inner {
             let decided = self.apply_rules(&mut state, registration);
             match decided {
                 Ok(Decision { change: Some((record, events)), version, cluster, plan }) => {
+                    fail_point!("registration-due");
                     if self.store(&mut state, record).await? {
+                        fail_point!("registration-written");
                         for event in events {
                             info!(revision = version.0, ?cluster, %event, "map written");
                         }
@@ -230,7 +233,9 @@ impl Inner {
             let mut changed = rules::change(record, request_id, change)?;
             let Some(next) = changed.record.take().filter(|_| !rehearsal) else { return Ok(changed) };
             let revision = next.revision;
+            fail_point!("change-due");
             if self.store(&mut state, next).await? {
+                fail_point!("change-written");
                 let Changed { configuration, moves, .. } = &changed;
                 info!(%revision, configuration, ?change, moves = moves.len(), "map written");
                 return Ok(changed);

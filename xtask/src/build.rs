@@ -45,10 +45,22 @@ impl Profile {
 /// Builds programs, and says nothing if there was nothing to do. Answers the directory that
 /// they are in.
 pub(crate) fn programs(profile: Profile, packages: &[&str]) -> anyhow::Result<PathBuf> {
-    let (name, directory) = profile.names();
-    let packages = packages.iter().map(|package| format!("--package={package}"));
-    let mut build =
-        cargo().args(["build", "--profile", name]).args(packages).stderr(Stdio::piped()).spawn()?;
+    let (_, directory) = profile.names();
+    build(&mut build_command(profile, packages))?;
+    Ok(target()?.join(directory))
+}
+
+fn build_command(profile: Profile, packages: &[&str]) -> Command {
+    let (name, _) = profile.names();
+    let mut build = cargo();
+    build.args(["build", "--profile", name]);
+    build.args(packages.iter().map(|package| format!("--package={package}")));
+    build
+}
+
+/// Runs a build, and says nothing if there was nothing to do.
+fn build(build: &mut Command) -> anyhow::Result<()> {
+    let mut build = build.stderr(Stdio::piped()).spawn()?;
     for line in build.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
         let line = line?;
         if !line.trim_start().starts_with("Finished") {
@@ -56,14 +68,28 @@ pub(crate) fn programs(profile: Profile, packages: &[&str]) -> anyhow::Result<Pa
         }
     }
     ensure!(build.wait()?.success(), "the build failed");
+    Ok(())
+}
+
+fn target() -> anyhow::Result<PathBuf> {
     let this = env::current_exe()?;
-    let target = this.ancestors().nth(2).context("this program isn't in a target directory")?;
-    Ok(target.join(directory))
+    Ok(this.ancestors().nth(2).context("this program isn't in a target directory")?.to_owned())
 }
 
 /// Builds all programs as the tests use them.
 pub(crate) fn test_programs() -> anyhow::Result<PathBuf> {
     programs(Profile::Dev, &all_programs())
+}
+
+/// Builds the programs that have fail points, exactly as `tests/chaos/src/programs.rs` does,
+/// which says why so.
+pub(crate) fn programs_with_fail_points() -> anyhow::Result<()> {
+    let target = target()?;
+    let mut command = build_command(Profile::Dev, &all_programs());
+    command.arg("--target-dir").arg(target.join("fail-points")).env("CARGO_BUILD_BUILD_DIR", target);
+    command.args(["--bin=kvserver", "--bin=shardmanager"]);
+    command.arg("--features=kvserver/fail-points,shardmanager/fail-points");
+    build(&mut command)
 }
 
 /// Builds the simulation; answers the program.

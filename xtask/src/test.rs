@@ -31,6 +31,7 @@ enum Kubernetes {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Built here, where the progress is seen; the process tests find them up to date.
     build::test_programs()?;
+    build::programs_with_fail_points()?;
     build::run(build::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(&args.arguments))?;
     let passed = match args.kubernetes {
         Some(Kubernetes::Always) => e2e::run_all().map(|()| "all tests passed"),

@@ -9,6 +9,7 @@ use skv_proto::v1::{GetShardMapRequest, ReplicaState, ReplicaStatus, ShardMap, S
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::programs::programs_with_fail_points;
 use crate::{Clerks, Process, call_admin, eventually, free_port, programs, status};
 
 /// The shape of a cluster. Small files and quick decisions, so that tests see many of them.
@@ -16,8 +17,9 @@ use crate::{Clerks, Process, call_admin, eventually, free_port, programs, status
 pub struct Settings {
     /// How many groups have servers of their own.
     pub groups: u32,
-    /// How many groups the shard manager founds, if more: servers then host several.
-    pub manager_groups: u32,
+    /// How many groups share the shards from the beginning, if not all that have servers: with
+    /// more, servers host several; with fewer, the others have to join.
+    pub first_groups: Option<u32>,
     /// How many replicas each.
     pub replicas: u32,
     /// How many shards.
@@ -28,18 +30,21 @@ pub struct Settings {
     pub server_flags: Vec<String>,
     /// Whether servers keep everything in memory only.
     pub memory_only: bool,
+    /// Whether processes can be made to die at fail points.
+    pub fail_points: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Settings {
             groups: 1,
-            manager_groups: 0,
+            first_groups: None,
             replicas: 3,
             shards: 12,
             manager_flags: Vec::new(),
             server_flags: vec!["--log-segment-bytes=4194304".to_owned()],
             memory_only: false,
+            fail_points: false,
         }
     }
 }
@@ -136,7 +141,7 @@ impl Cluster {
 
     /// Lays a cluster out; nothing is started.
     pub fn new(settings: &Settings) -> Cluster {
-        let programs = programs();
+        let programs = if settings.fail_points { programs_with_fail_points() } else { programs() };
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path();
         let manager_address = loopback();
@@ -145,7 +150,7 @@ impl Cluster {
             format!("--listen={manager_address}"),
             format!("--http-listen={}", loopback()),
             format!("--data-dir={}", manager_dir.display()),
-            format!("--groups={}", settings.groups.max(settings.manager_groups)),
+            format!("--groups={}", settings.first_groups.unwrap_or(settings.groups)),
             format!("--replicas={}", settings.replicas),
             format!("--shards={}", settings.shards),
         ];
@@ -174,7 +179,11 @@ impl Cluster {
             server.process.set_arguments(|old| *old = arguments);
         }
         let manager = Process::new(&programs.shardmanager, manager_arguments, path.join("manager.log"));
-        Cluster { manager, manager_address, manager_dir, servers, directory }
+        let mut cluster = Cluster { manager, manager_address, manager_dir, servers, directory };
+        if settings.fail_points {
+            cluster.prepare_fail_points();
+        }
+        cluster
     }
 
     /// A directory of the test's own, removed with the cluster.

@@ -7,11 +7,13 @@
 mod admin;
 mod cluster;
 mod damage;
+mod fail_points;
 mod http;
 mod load;
 mod ports;
 mod process;
 mod programs;
+mod resharding;
 mod wait;
 
 pub use admin::{call_admin, status};
@@ -22,4 +24,5 @@ pub use load::{Clerks, Client, Load, Recorder, assert_linearizable, assert_none_
 pub use ports::free_port;
 pub use process::Process;
 pub use programs::{Programs, programs};
+pub use resharding::{Changes, Holdings};
 pub use wait::{eventually, eventually_within};

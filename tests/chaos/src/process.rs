@@ -13,6 +13,7 @@ use crate::eventually;
 pub struct Process {
     program: PathBuf,
     arguments: Vec<String>,
+    variables: Vec<(&'static str, PathBuf)>,
     log: PathBuf,
     child: Option<Child>,
 }
@@ -20,7 +21,7 @@ pub struct Process {
 impl Process {
     /// A process that isn't started yet; its output is added to `log`.
     pub fn new(program: &Path, arguments: Vec<String>, log: PathBuf) -> Process {
-        Process { program: program.to_owned(), arguments, log, child: None }
+        Process { program: program.to_owned(), arguments, variables: Vec::new(), log, child: None }
     }
 
     /// Starts it.
@@ -29,6 +30,7 @@ impl Process {
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log can be written");
         let child = Command::new(&self.program)
             .args(&self.arguments)
+            .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
             .stdout(log.try_clone().expect("a log can be shared"))
             .stderr(log)
@@ -40,6 +42,11 @@ impl Process {
     /// Changes how it is called from its next start on.
     pub fn set_arguments(&mut self, change: impl FnOnce(&mut Vec<String>)) {
         change(&mut self.arguments);
+    }
+
+    /// Adds a variable to its environment, from its next start on.
+    pub fn set_variable(&mut self, name: &'static str, value: &Path) {
+        self.variables.push((name, value.to_owned()));
     }
 
     /// kill -9, and waits until it is gone.
@@ -91,6 +98,11 @@ impl Process {
     pub fn is_running(&mut self) -> bool {
         let child = self.child.as_mut();
         child.is_some_and(|child| child.try_wait().expect("a child can be waited for").is_none())
+    }
+
+    /// Whether it has ended by itself, and nobody has taken note of it yet.
+    pub fn has_ended(&mut self) -> bool {
+        self.child.is_some() && !self.is_running()
     }
 
     /// All that it has said since its first start.

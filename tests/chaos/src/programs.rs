@@ -1,6 +1,6 @@
 //! The programs under test, built when the first test needs them.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
@@ -25,17 +25,49 @@ pub struct Programs {
 /// apart, and what is up to date costs a moment.
 pub fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-    PROGRAMS.get_or_init(|| {
-        let directory = std::env::var_os("SKV_PROGRAMS").map_or_else(build, PathBuf::from);
+    PROGRAMS
+        .get_or_init(|| Programs::within(&std::env::var_os("SKV_PROGRAMS").map_or_else(build, PathBuf::from)))
+}
+
+/// The same with fail points, always freshly built; `skv` has none.
+pub(crate) fn programs_with_fail_points() -> &'static Programs {
+    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
+    PROGRAMS.get_or_init(|| Programs {
+        skv: programs().skv.clone(),
+        ..Programs::within(&build_with_fail_points())
+    })
+}
+
+impl Programs {
+    fn within(directory: &Path) -> Programs {
         Programs {
             kvserver: directory.join("kvserver"),
             shardmanager: directory.join("shardmanager"),
             skv: directory.join("skv"),
         }
-    })
+    }
 }
 
 fn build() -> PathBuf {
+    run(cargo_build());
+    target().join(PROFILE)
+}
+
+/// The programs come to a directory of their own, so that those without fail points stay where
+/// they are. What they are made of is shared, so that only what has fail points is compiled.
+fn build_with_fail_points() -> PathBuf {
+    let directory = target().join("fail-points");
+    let mut build = cargo_build();
+    build.arg("--target-dir").arg(&directory).env("CARGO_BUILD_BUILD_DIR", target());
+    build.args(["--bin=kvserver", "--bin=shardmanager"]);
+    build.arg("--features=kvserver/fail-points,shardmanager/fail-points");
+    run(build);
+    directory.join(PROFILE)
+}
+
+const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
+
+fn cargo_build() -> Command {
     let mut build = Command::new(env!("CARGO"));
     // The same that `cargo xtask` builds: of fewer packages, dependencies would have fewer
     // features and be compiled once more.
@@ -44,8 +76,24 @@ fn build() -> PathBuf {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
+    // Set by the cargo that runs this test. Build scripts that look at them, such as ring's,
+    // would run again, and all that depends on them be compiled again.
+    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
+    for (name, _) in std::env::vars_os() {
+        if name.to_str().is_some_and(of_this_package) {
+            build.env_remove(name);
+        }
+    }
+    build
+}
+
+fn run(mut build: Command) {
     assert!(build.status().expect("cargo can be run").success(), "the programs can't be built");
+}
+
+/// The target directory.
+fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     // TARGET/PROFILE/deps/TEST
-    test.ancestors().nth(2).expect("a test lies in a target directory").to_owned()
+    test.ancestors().nth(3).expect("a test lies in a target directory").to_owned()
 }

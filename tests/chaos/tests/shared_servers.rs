@@ -16,7 +16,7 @@ async fn both_ready(server: &Server) {
 #[tokio::test(flavor = "multi_thread")]
 async fn servers_with_replicas_of_two_groups_serve_both_and_survive_each_others_kill() {
     let settings = Settings {
-        manager_groups: 2,
+        first_groups: Some(2),
         server_flags: vec!["--log-segment-bytes=4194304".to_owned(), "--group=g1".to_owned()],
         ..Settings::default()
     };

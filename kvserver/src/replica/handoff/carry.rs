@@ -6,6 +6,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use futures::stream::FuturesUnordered;
 use prost::Message as _;
+use skv_fail_points::fail_point;
 use skv_proto::Error;
 use skv_proto::v1::StepRefusal as Answer;
 use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Receive, Step};
@@ -84,12 +85,14 @@ impl Carrier {
         let own = &self.own.place;
         let receive = Receive { source: own.group.0, source_uid: own.uid.0 };
         self.there(Step::Receive(receive)).await?;
+        fail_point!("receive-answered");
         let position = if progress == Progress::Frozen && !whole {
             // The target had everything from before copying began, or nobody would have frozen.
             self.own.store.beginning(&self.to).ok_or(Stop::Over)?
         } else {
             self.copy().await?
         };
+        fail_point!("copied");
         let position = self.catch_up(position).await?;
         // By whoever froze it before, it has been frozen for a time that we don't know.
         let froze = (progress != Progress::Frozen).then(Instant::now);
@@ -118,6 +121,7 @@ impl Carrier {
         }
         while let Some(taken) = under_way.next().await {
             taken?;
+            fail_point!("chunk-answered");
         }
         Ok(position)
     }
@@ -166,7 +170,8 @@ impl Carrier {
             match self.target.take(shard, epoch, step.clone()).await {
                 Ok(Answer::None) => return Ok(()),
                 Ok(refusal) => {
-                    return Err(Stop::Again(format!("{target} refuses a step: {}", refusal.as_str_name())));
+                    let (step, why) = (super::name(&step), refusal.as_str_name());
+                    return Err(Stop::Again(format!("{target} refuses {step}: {why}")));
                 }
                 Err(error) if !told => {
                     tracing::warn!(group = %self.own.place.group, %shard, %target, %epoch, %error, "the target can't be asked");

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
 use skv_sharding::{Epoch, ShardId};
@@ -90,15 +91,18 @@ impl Running {
         epoch: Epoch,
         step: Step,
     ) -> Result<Result<(), StepRefusal>, Error> {
+        self.check_leads()?;
         if matches!(step, Step::Receive(_)) {
             let others = self.store.arrivals().iter().filter(|arrival| arrival.shard != shard).count();
             if others >= ARRIVALS {
                 return Ok(Err(StepRefusal::Busy));
             }
         }
-        let changes_owner = matches!(step, Step::Install(_) | Step::Drop(_));
+        let (step_name, changes_owner) = (name(&step), matches!(step, Step::Install(_) | Step::Drop(_)));
+        fail_point!("{step_name}-due");
         match self.propose(encode_handoff(self.clock.now_ms(), shard, epoch, step)).await? {
             Applied::Handoff(outcome) => {
+                fail_point!("{step_name}-applied");
                 if changes_owner {
                     self.news.notify_one();
                 }
@@ -134,8 +138,10 @@ impl Running {
         let orders = self.orders.lock().clone();
         let Some(moves) = orders.moves.filter(|moves| self.store.would_assign(moves)) else { return };
         let entry = encode_assign(self.clock.now_ms(), orders.version.0, moves);
+        fail_point!("list-due");
         match self.propose(entry).await {
             Ok(Applied::Assigned { accepted: true, frozen, .. }) => {
+                fail_point!("list-applied");
                 tracing::info!(group = %self.place.group, version = %orders.version, "the list of moves is obeyed");
                 for Move { shard, target, .. } in frozen {
                     tracing::info!(group = %self.place.group, %shard, %target, "the move can't be changed any more");
@@ -159,11 +165,16 @@ impl Running {
         }
     }
 
-    /// Proposes an entry with room in the log, and waits until it is applied.
-    async fn propose(&self, entry: Bytes) -> Result<Applied, Error> {
+    fn check_leads(&self) -> Result<(), Error> {
         if !self.hints.is_leader() || *self.hold.borrow() {
             return Err(self.hints.not_leader(None));
         }
+        Ok(())
+    }
+
+    /// Proposes an entry with room in the log, and waits until it is applied.
+    async fn propose(&self, entry: Bytes) -> Result<Applied, Error> {
+        self.check_leads()?;
         let _reservation = self.space.reserve(entry.len()).await?;
         let unknown = |reason: String| Error::OutcomeUnknown(reason);
         match tokio::time::timeout(DEADLINE, self.raft.client_write(EncodedEntry(entry))).await {
@@ -174,6 +185,19 @@ impl Running {
             },
             Err(_) => Err(unknown(format!("not applied within {DEADLINE:?}"))),
         }
+    }
+}
+
+/// What a step is called in logs and fail points.
+fn name(step: &Step) -> &'static str {
+    match step {
+        Step::Begin(_) => "begin",
+        Step::Receive(_) => "receive",
+        Step::Chunk(_) => "chunk",
+        Step::Freeze(_) => "freeze",
+        Step::Install(_) => "install",
+        Step::Drop(_) => "drop",
+        Step::Abort(_) => "abort",
     }
 }
 

@@ -1,0 +1,152 @@
+//! Shards that move between groups: asking for it, and seeing who has what.
+
+use skv_proto::Error;
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_proto::v1::shard_status::State;
+use skv_proto::v1::{
+    ChangeResponse, JoinRequest, LeaveRequest, MoveRequest, ReplicaState, ShardStatus, ShardsRequest,
+};
+use tonic::transport::Channel;
+use tonic::{Response, Status};
+
+use crate::{Cluster, call_admin, eventually};
+
+/// Asks the shard manager for changes; waits for it while it is away.
+#[derive(Debug, Clone)]
+pub struct Changes {
+    manager_address: String,
+}
+
+impl Changes {
+    /// Has groups share the shards.
+    pub async fn join(&self, groups: &[u32]) -> ChangeResponse {
+        let request = JoinRequest { groups: groups.to_vec(), request_id: request_id(), dry_run: false };
+        self.ask("join", |mut manager| {
+            let request = request.clone();
+            async move { manager.join(request).await }
+        })
+        .await
+    }
+
+    /// Has groups give all their shards away.
+    pub async fn leave(&self, groups: &[u32]) -> ChangeResponse {
+        let request = LeaveRequest {
+            groups: groups.to_vec(),
+            request_id: request_id(),
+            dry_run: false,
+            removal: false,
+        };
+        self.ask("leave", |mut manager| {
+            let request = request.clone();
+            async move { manager.leave(request).await }
+        })
+        .await
+    }
+
+    /// Pins a shard to a group.
+    pub async fn move_shard(&self, shard: u32, group: u32) -> ChangeResponse {
+        let request = MoveRequest { shard, group, request_id: request_id(), dry_run: false };
+        self.ask("move", |mut manager| {
+            let request = request.clone();
+            async move { manager.r#move(request).await }
+        })
+        .await
+    }
+
+    /// Asks under one request id until there is an answer.
+    async fn ask<F: Future<Output = Result<Response<ChangeResponse>, Status>>>(
+        &self,
+        what: &str,
+        call: impl Fn(ShardManagerClient<Channel>) -> F,
+    ) -> ChangeResponse {
+        eventually(&format!("the shard manager answers to {what}"), || async {
+            let address = format!("http://{}", self.manager_address);
+            let manager = ShardManagerClient::connect(address).await.ok()?;
+            match call(manager).await {
+                Ok(answer) => Some(answer.into_inner()),
+                Err(status) => match Error::from_status(&status) {
+                    // No typed error: the connection broke.
+                    None | Some(Error::Unavailable(_)) => None,
+                    Some(refusal) => panic!("{what} is refused: {refusal}"),
+                },
+            }
+        })
+        .await
+    }
+}
+
+fn request_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
+}
+
+/// What a group itself has of the shards, as its leader says.
+#[derive(Debug)]
+pub struct Holdings(Vec<ShardStatus>);
+
+impl Holdings {
+    /// Of how many shards the group has something that is in this state.
+    pub fn count(&self, state: State) -> usize {
+        self.0.iter().filter(|shard| shard.state() == state).count()
+    }
+
+    /// How many shards each group owns, if each shard is owned and served by exactly one, and
+    /// no other has anything of it.
+    fn settled(groups: &[Holdings], shards: u32) -> Option<Vec<u32>> {
+        let all = || groups.iter().flat_map(|Holdings(shards)| shards);
+        let mut numbers: Vec<u32> = all().map(|shard| shard.shard).collect();
+        numbers.sort_unstable();
+        let is_settled =
+            all().all(|shard| shard.state() == State::Served) && numbers.into_iter().eq(0..shards);
+        is_settled.then(|| groups.iter().map(|Holdings(shards)| shards.len() as u32).collect())
+    }
+}
+
+impl Cluster {
+    /// To ask for changes.
+    pub fn changes(&self) -> Changes {
+        Changes { manager_address: self.manager_address.clone() }
+    }
+
+    /// Waits until so many groups exist.
+    pub async fn founded(&self, groups: usize) {
+        let what = format!("{groups} groups are founded");
+        eventually(&what, || async { (self.shard_map().await?.groups.len() == groups).then_some(()) }).await;
+    }
+
+    /// What a group has of the shards; `None` if it has no leader.
+    pub async fn group_holdings(&self, group: u32) -> Option<Holdings> {
+        for server in self.servers.iter().filter(|server| server.group == group) {
+            let Some(replica) = server.replica().await else { continue };
+            if replica.state() == ReplicaState::Leader && replica.quorum_lost_ms == 0 {
+                let mut admin = call_admin(&server.peer_address).await?;
+                let answer = admin.shards(ShardsRequest { group }).await.ok()?;
+                return Some(Holdings(answer.into_inner().shards));
+            }
+        }
+        None
+    }
+
+    async fn holdings(&self) -> Option<Vec<Holdings>> {
+        let last = self.servers.iter().map(|server| server.group).max()?;
+        let mut groups = Vec::new();
+        for group in 0..=last {
+            groups.push(self.group_holdings(group).await?);
+        }
+        Some(groups)
+    }
+
+    /// Waits until the groups own so many shards each, sorted by size: by what they say
+    /// themselves, and by the map. Answers how many each owns.
+    pub async fn settled(&self, expected: &[u32]) -> Vec<u32> {
+        eventually(&format!("the groups own {expected:?} shards, and nothing moves"), || async {
+            let map = self.shard_map().await?;
+            let owned = Holdings::settled(&self.holdings().await?, map.shards)?;
+            let mut by_map = vec![0; owned.len()];
+            map.ranges.iter().for_each(|range| by_map[range.group as usize] += range.count);
+            let mut sizes = owned.clone();
+            sizes.sort_unstable();
+            (by_map == owned && sizes == expected).then_some(owned)
+        })
+        .await
+    }
+}

@@ -1,0 +1,41 @@
+//! Fail points: named places of the product at which a test can have a process die.
+//!
+//! A test arms a point by a file of that name in the directory `$SKV_FAIL_POINTS`. The first
+//! process that passes the point takes the file away, says so, and dies on the spot: nothing
+//! is flushed, closed or answered. So exactly one process dies, whichever it is, and who takes
+//! over from it passes the point unharmed.
+//!
+//! Without the feature `enabled`, which only programs built for tests have, a point is nothing.
+//! The crate `fail` is for another need: its points are set from within a process or at its
+//! start, so that every leader that follows would die as well.
+
+/// A point of this name, given as for `format!`.
+#[cfg(feature = "enabled")]
+#[macro_export]
+macro_rules! fail_point {
+    ($($name:tt)+) => {
+        $crate::reached(&format!($($name)+))
+    };
+}
+
+/// A point of this name, given as for `format!`.
+#[cfg(not(feature = "enabled"))]
+#[macro_export]
+macro_rules! fail_point {
+    ($($name:tt)+) => {
+        if false {
+            let _ = format_args!($($name)+);
+        }
+    };
+}
+
+/// Dies if the point is armed.
+#[cfg(feature = "enabled")]
+pub fn reached(point: &str) {
+    let Some(directory) = std::env::var_os("SKV_FAIL_POINTS") else { return };
+    // Of several processes that get here at the same time only one can remove the file.
+    if std::fs::remove_file(std::path::Path::new(&directory).join(point)).is_ok() {
+        eprintln!("died at the fail point {point}");
+        std::process::abort();
+    }
+}
