@@ -1,12 +1,18 @@
 //! What servers say of themselves on their peer listeners.
 
+use std::time::Duration;
+
 use futures::future::join_all;
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
 use skv_sharding::GroupId;
+use tokio::time::timeout;
 use tonic::transport::Channel;
 
 use crate::target::{Target, explain};
+
+/// A replica that takes longer to say what it has is passed over for the next one.
+const SHARDS_WITHIN: Duration = Duration::from_secs(2);
 
 /// One replica of the shard map, and what its server says of it.
 pub(crate) struct Member {
@@ -47,6 +53,32 @@ async fn status(
     let answer = client.status(v1::StatusRequest {}).await.map_err(|status| explain(&status, address))?;
     let of_group = answer.into_inner().replicas.into_iter().find(|status| status.group == group.id);
     of_group.ok_or_else(|| anyhow::anyhow!("{address} holds no replica of {}", GroupId(group.id)))
+}
+
+/// What a group has of each shard: by its leader where that answers, else by another replica,
+/// which knows as much as it has applied.
+pub(crate) async fn shards(target: &Target, group: &v1::Group) -> anyhow::Result<Vec<v1::ShardStatus>> {
+    let (leader, others): (Vec<_>, Vec<_>) =
+        group.replicas.iter().partition(|replica| group.leader != 0 && replica.id == group.leader);
+    let mut problem = anyhow::anyhow!("{} has no replica", GroupId(group.id));
+    for replica in leader.into_iter().chain(others) {
+        match timeout(SHARDS_WITHIN, shards_by(target, group, replica)).await {
+            Ok(Ok(shards)) => return Ok(shards),
+            Ok(Err(error)) => problem = error,
+            Err(_) => problem = anyhow::anyhow!("{} doesn't answer", replica.peer_address),
+        }
+    }
+    Err(problem)
+}
+
+async fn shards_by(
+    target: &Target,
+    group: &v1::Group,
+    replica: &v1::Replica,
+) -> anyhow::Result<Vec<v1::ShardStatus>> {
+    let address = &replica.peer_address;
+    let answer = connect(target, address).await?.shards(v1::ShardsRequest { group: group.id }).await;
+    Ok(answer.map_err(|status| explain(&status, address))?.into_inner().shards)
 }
 
 pub(crate) async fn connect(target: &Target, address: &str) -> anyhow::Result<AdminClient<Channel>> {

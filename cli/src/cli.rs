@@ -9,7 +9,9 @@ use tracing_subscriber::EnvFilter;
 
 use crate::outcome::Outcome;
 use crate::target::Target;
-use crate::{append, bench, completions, delete, get, group, map, probe, put, status, up, workload};
+use crate::{
+    append, bench, completions, delete, get, group, map, probe, put, rebalance, shard, status, up, workload,
+};
 
 /// A sharded, replicated, linearizable, exactly-once key/value store.
 #[derive(Debug, Parser)]
@@ -49,8 +51,11 @@ enum Command {
     Delete(delete::Args),
     Workload(workload::Args),
     Bench(bench::Args),
-    #[command(subcommand)]
+    #[command(subcommand, visible_alias = "groups")]
     Group(group::Command),
+    #[command(subcommand)]
+    Shard(shard::Command),
+    Rebalance(rebalance::Args),
     Probe(probe::Args),
     Completions(completions::Args),
 }
@@ -100,6 +105,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Workload(args) => workload::run(target, args).await,
         Command::Bench(args) => bench::run(target, &args).await,
         Command::Group(command) => group::run(target, command).await,
+        Command::Shard(command) => shard::run(target, command).await,
+        Command::Rebalance(args) => rebalance::run(target, &args).await,
         Command::Probe(args) => probe::run(target, &args).await,
         Command::Completions(args) => completions::run(&args, &mut Cli::command()),
     }

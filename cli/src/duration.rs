@@ -1,4 +1,4 @@
-//! Durations as people write them.
+//! Durations as people write and read them.
 
 use std::time::Duration;
 
@@ -16,6 +16,17 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
 }
 
+/// A duration that is only roughly known.
+pub(crate) fn about(duration: Duration) -> String {
+    let seconds = duration.as_secs_f64();
+    match seconds {
+        ..1.0 => "less than a second".to_owned(),
+        ..90.0 => format!("about {seconds:.0} s"),
+        ..5400.0 => format!("about {:.0} min", seconds / 60.0),
+        _ => format!("about {:.1} h", seconds / 3600.0),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,5 +39,14 @@ mod tests {
         for text in ["", "10", "s", "1.5s", "-1s", "10 s", "1d", "99999999999999999h"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn rough_durations_have_rough_units() {
+        let about = |seconds| about(Duration::from_secs_f64(seconds));
+        assert_eq!(about(0.4), "less than a second");
+        assert_eq!(about(89.4), "about 89 s");
+        assert_eq!(about(600.0), "about 10 min");
+        assert_eq!(about(9000.0), "about 2.5 h");
     }
 }

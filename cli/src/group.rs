@@ -1,4 +1,4 @@
-//! `skv group`: what people do to a whole group.
+//! `skv group`, also called `skv groups`: what people do to whole groups.
 
 use anyhow::{Context as _, bail};
 use skv_proto::v1;
@@ -7,11 +7,45 @@ use skv_sharding::{GroupId, Incarnation, ReplicaId};
 use crate::admin::{self, Member, is_leader};
 use crate::outcome::Outcome;
 use crate::output;
+use crate::resharding::{self, Change, EXIT_CODES, Flags};
 use crate::target::{Target, explain};
 
-/// Hand over, shrink or revive a group.
+/// Add and remove groups; hand over, shrink or revive one.
 #[derive(Debug, clap::Subcommand)]
 pub(crate) enum Command {
+    /// Let groups share the shards.
+    ///
+    /// Their servers must run and have registered. The other groups hand over as few shards as
+    /// make it even, while all of them are served.
+    #[command(after_help = format!("{EXIT_CODES}
+
+Examples:
+  skv groups add g2 --dry-run   what would move, and about how long it takes
+  skv groups add g2 g3
+"))]
+    Add {
+        /// The groups, such as g2.
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<GroupId>,
+        #[command(flatten)]
+        flags: Flags,
+    },
+    /// Drain groups: the others take over their shards, while all of them are served.
+    ///
+    /// The groups go on without shards, and can be added again. Pins to them are taken back.
+    #[command(after_help = format!("{EXIT_CODES}
+
+Examples:
+  skv groups remove g2 --dry-run
+  skv groups remove g2
+"))]
+    Remove {
+        /// The groups, such as g2.
+        #[arg(required = true, value_name = "GROUP")]
+        groups: Vec<GroupId>,
+        #[command(flatten)]
+        flags: Flags,
+    },
     /// Hand the leadership of a group to another replica.
     TransferLeader {
         /// The group, such as g0.
@@ -49,6 +83,8 @@ pub(crate) enum Command {
 
 pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Outcome> {
     match command {
+        Command::Add { groups, flags } => resharding::run(target, &Change::Join(groups), &flags).await,
+        Command::Remove { groups, flags } => resharding::run(target, &Change::Leave(groups), &flags).await,
         Command::TransferLeader { group, to } => transfer_leader(target, group, to.as_deref()).await,
         Command::RemoveReplica { group, replica, yes } => remove_replica(target, group, &replica, yes).await,
         Command::Reset { group, from, accept_data_loss } => {

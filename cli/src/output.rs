@@ -71,6 +71,16 @@ pub(crate) fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     say(serde_json::to_string_pretty(document)?)
 }
 
+/// Prints one JSON document as one line, for those who read one after the other.
+pub(crate) fn print_json_line(document: &impl Serialize) -> anyhow::Result<()> {
+    say(serde_json::to_string(document)?)
+}
+
+/// How this program is called: a wrapper that runs it says so.
+pub(crate) fn this_command() -> String {
+    std::env::var("SKV_COMMAND").unwrap_or_else(|_| "skv".to_owned())
+}
+
 /// Bytes in JSON: as text where they are text.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "snake_case")]

@@ -44,6 +44,16 @@ impl Target {
         Ok(Addresses::Managers(vec![up::endpoint::find()?.manager]))
     }
 
+    /// The shard managers, which a server can't stand in for.
+    pub(crate) fn managers(&self) -> anyhow::Result<Vec<String>> {
+        match self.addresses()? {
+            Addresses::Managers(managers) => Ok(managers),
+            Addresses::Servers(_) => {
+                bail!("only a shard manager can do this: name one with --manager instead of --server")
+            }
+        }
+    }
+
     /// How long an operation may take.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
@@ -108,6 +118,8 @@ impl Target {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .with_context(|| format!("{address:?} is not an address of the form HOST:PORT"))?;
         let endpoint = endpoint.connect_timeout(self.timeout).timeout(self.timeout);
+        // What is watched for long is given up when nobody is there any more.
+        let endpoint = endpoint.http2_keep_alive_interval(self.timeout).keep_alive_timeout(self.timeout);
         endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
     }
 }

@@ -5,11 +5,13 @@
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
 use std::process::{Command, Output, Stdio};
+use std::time::Duration;
 
 use serde_json::Value;
 use skv_checker::{Options, judge, read_history};
 use skv_fake::{AdminCall, Fake, Fate};
 use skv_proto::v1::ReplicaState;
+use tokio::time::Instant;
 
 /// Runs skv against a store.
 fn skv(fake: &Fake, arguments: &[&str]) -> Output {
@@ -279,7 +281,7 @@ fn the_map_shows_who_owns_what() {
         .skip(2)
         .map(|line| line.split("kv-").last().unwrap()[1..].trim().to_owned())
         .collect();
-    assert_eq!(owns, ["0 1 3", "2"]);
+    assert_eq!(owns, ["0-1 3", "2"]);
     let json = json(&skv(&fake, &["map", "-o", "json"]));
     assert_eq!(json["ranges"][2]["group"], 1);
 }
@@ -325,6 +327,21 @@ fn a_group_is_reset_only_without_a_quorum_and_only_on_purpose() {
     assert_eq!(fake.admin_calls().last(), Some(&AdminCall::Reset { server: 1 }));
     let dead = skv(&fake, &["group", "reset", "g0", "--from", "kv-0", "--accept-data-loss"]);
     assert_eq!(code(&dead), 1, "{dead:?}");
+}
+
+#[test]
+fn changes_of_the_map_need_a_shard_manager() {
+    let mut fake = Fake::group(1, 4);
+    let server = fake.server(0);
+    for arguments in [&["groups", "add", "g1"][..], &["map", "--watch"], &["map", "--config", "0"]] {
+        let asked = bare_skv(&[arguments, &["--server", &server]].concat(), b"");
+        assert!(code(&asked) == 1 && err(&asked).contains("--manager instead of --server"), "{asked:?}");
+    }
+    fake.kill_manager();
+    let started = Instant::now();
+    let gone = skv(&fake, &["rebalance", "--timeout", "600ms"]);
+    assert!(code(&gone) == 1 && err(&gone).contains(&fake.manager()), "{gone:?}");
+    assert!(started.elapsed() >= Duration::from_millis(600), "one that starts meanwhile is asked again");
 }
 
 #[test]

@@ -123,6 +123,7 @@ mod tests {
                 "--replicas=3",
                 "--shards=240",
                 "--hash=fnv1a",
+                "--policy=minimal",
                 "--max-key-bytes=4096",
                 "--max-value-bytes=1048576",
                 "--max-sessions-per-shard=16384",

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use skv_resource::{Limits, Manifest};
-use skv_sharding::{GroupId, Hash};
+use skv_sharding::{GroupId, Hash, Policy};
 
 use super::process::ProcessId;
 
@@ -29,6 +29,9 @@ pub(super) struct Shape {
     pub(super) replicas: u32,
     pub(super) shards: u32,
     pub(super) hash: Hash,
+    /// Stores from before there was a choice have none, which is the default.
+    #[serde(default)]
+    pub(super) policy: Policy,
     pub(super) limits: Limits,
     pub(super) memory_only: bool,
 }
@@ -120,6 +123,7 @@ impl Shape {
             replicas: spec.replicas,
             shards: spec.shards,
             hash: spec.hash,
+            policy: spec.policy,
             limits: spec.limits.clone(),
             memory_only: spec.storage.memory_only,
         }
@@ -143,14 +147,15 @@ impl Shape {
         Ok(())
     }
 
-    fn fields(&self) -> [(&'static str, String); 10] {
-        let Shape { name, groups, replicas, shards, hash, limits, memory_only } = self;
+    fn fields(&self) -> [(&'static str, String); 11] {
+        let Shape { name, groups, replicas, shards, hash, policy, limits, memory_only } = self;
         [
             ("metadata.name", name.clone()),
             ("spec.groups", groups.to_string()),
             ("spec.replicas", replicas.to_string()),
             ("spec.shards", shards.to_string()),
             ("spec.hash", hash.to_string()),
+            ("spec.policy", policy.to_string()),
             ("spec.limits.maxKeyBytes", limits.max_key_bytes.to_string()),
             ("spec.limits.maxValueBytes", limits.max_value_bytes.to_string()),
             ("spec.limits.maxSessionsPerShard", limits.max_sessions_per_shard.to_string()),

@@ -10,6 +10,7 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::record::{Record, Role};
+use crate::output;
 
 /// Where lines are shown; clones share it.
 #[derive(Debug, Clone)]
@@ -97,8 +98,7 @@ impl Screen {
             table.add_row([group, member.name.clone(), client, peer, http, pid]);
         }
         self.say(&table.to_string());
-        // A wrapper that runs this program says how it is called itself.
-        let skv = std::env::var("SKV_COMMAND").unwrap_or_else(|_| "skv".to_owned());
+        let skv = output::this_command();
         let stop = if self.detached { format!("{skv} down stops it") } else { "Ctrl-C stops it".to_owned() };
         self.say(&format!(
             "{} is ready on 127.0.0.1. Data and logs are in {}; {stop}.\n\nTry:\n  \

@@ -1,20 +1,13 @@
-//! `skv map`.
+//! The map as it is now.
 
 use comfy_table::{Cell, Color};
 use serde::Serialize;
 use skv_proto::v1;
-use skv_sharding::{ClusterId, GroupId, GroupUid, ReplicaId};
+use skv_sharding::{ClusterId, GroupId, GroupUid, ReplicaId, ShardId};
 
 use crate::outcome::Outcome;
-use crate::output::{self, Format, Output};
-use crate::target::Target;
-
-/// Show which group owns which shards.
-#[derive(Debug, clap::Args)]
-pub(crate) struct Args {
-    #[command(flatten)]
-    output: Output,
-}
+use crate::output::{self, Format};
+use crate::shards;
 
 #[derive(Serialize)]
 struct Map {
@@ -65,12 +58,10 @@ const COLOURS: [(Color, u8); 6] = [
 ];
 /// Shards in one line of the picture.
 const WIDTH: usize = 60;
-/// Ranges of one group that are listed.
-const RANGES: usize = 8;
 
-pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
-    let map = Map::new(&target.shard_map().await?);
-    match args.output.format {
+pub(super) fn show(map: &v1::ShardMap, format: Format) -> anyhow::Result<Outcome> {
+    let map = Map::new(map);
+    match format {
         Format::Json => output::print_json(&map)?,
         Format::Text => map.print()?,
     }
@@ -134,14 +125,8 @@ impl Map {
     }
 
     fn owned(&self, group: GroupId) -> String {
-        let mut ranges =
-            self.ranges.iter().filter(|range| range.group == group).map(|range| match range.count {
-                1 => range.first.to_string(),
-                count => format!("{}-{}", range.first, range.first + count - 1),
-            });
-        let listed: Vec<String> = ranges.by_ref().take(RANGES).collect();
-        let more = ranges.count();
-        if more == 0 { listed.join(" ") } else { format!("{} and {more} more", listed.join(" ")) }
+        let ranges = self.ranges.iter().filter(|range| range.group == group);
+        shards::list(ranges.flat_map(|range| (range.first..).take(range.count as usize)).map(ShardId))
     }
 
     /// One block for each shard, in the colour of its group.

@@ -1,0 +1,108 @@
+//! What is asked of the shard managers.
+
+use std::time::Duration;
+
+use futures::{Stream, stream};
+use skv_proto::v1;
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use tokio::time::{Instant, sleep, timeout_at};
+use tonic::transport::Channel;
+use tonic::{Code, Response, Status, Streaming};
+
+use crate::target::{Target, explain};
+
+/// Between rounds in which every manager was asked.
+const PAUSE: Duration = Duration::from_millis(250);
+
+/// A client of one manager.
+pub(crate) type Client = ShardManagerClient<Channel>;
+
+/// Why one attempt failed.
+enum Failure {
+    /// Another attempt may succeed.
+    Passing(anyhow::Error),
+    /// The answer is no.
+    Refusal(anyhow::Error),
+}
+
+/// Asks the managers in turn until one answers or the command's time is over. A request may
+/// reach them more than once: it must be one that is the same when it is repeated.
+pub(crate) async fn ask<T>(
+    target: &Target,
+    request: impl AsyncFn(Client) -> Result<Response<T>, Status>,
+) -> anyhow::Result<T> {
+    let (managers, deadline) = (target.managers()?, Instant::now() + target.timeout());
+    let mut problem = None;
+    let rounds = async {
+        loop {
+            for manager in &managers {
+                match attempt(target, manager, &request).await {
+                    Ok(answer) => return Ok(answer),
+                    Err(Failure::Refusal(error)) => return Err(error),
+                    Err(Failure::Passing(error)) => problem = Some(error),
+                }
+            }
+            sleep(PAUSE).await;
+        }
+    };
+    match timeout_at(deadline, rounds).await {
+        Ok(answer) => answer,
+        Err(_) => Err(problem.unwrap_or_else(|| {
+            anyhow::anyhow!("{} didn't answer within {:?}", managers.join(", "), target.timeout())
+        })),
+    }
+}
+
+async fn attempt<T>(
+    target: &Target,
+    manager: &str,
+    request: &impl AsyncFn(Client) -> Result<Response<T>, Status>,
+) -> Result<T, Failure> {
+    let channel = target.dial(manager).await.map_err(Failure::Passing)?;
+    let answer = request(ShardManagerClient::new(channel)).await;
+    answer.map(Response::into_inner).map_err(|status| {
+        let error = explain(&status, manager);
+        if is_passing(&status) { Failure::Passing(error) } else { Failure::Refusal(error) }
+    })
+}
+
+/// A manager that starts, stops, or can't write now; or a connection that broke.
+fn is_passing(status: &Status) -> bool {
+    matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
+}
+
+/// One configuration of the history; `None`: the newest.
+pub(crate) async fn configuration(target: &Target, number: Option<u64>) -> anyhow::Result<v1::Configuration> {
+    ask(target, async |mut manager: Client| manager.query(v1::QueryRequest { number }).await).await
+}
+
+/// The shard map now and after every change. Goes on with another manager when one ends, and
+/// fails when none answers within the command's time.
+pub(crate) fn maps(target: &Target) -> impl Stream<Item = anyhow::Result<v1::ShardMap>> {
+    stream::try_unfold(Watch { target, open: None, after_revision: 0 }, Watch::next)
+}
+
+struct Watch<'a> {
+    target: &'a Target,
+    open: Option<Streaming<v1::ShardMap>>,
+    /// The last revision that was seen.
+    after_revision: u64,
+}
+
+impl Watch<'_> {
+    async fn next(mut self) -> anyhow::Result<Option<(v1::ShardMap, Self)>> {
+        loop {
+            if let Some(maps) = &mut self.open {
+                if let Ok(Some(map)) = maps.message().await {
+                    self.after_revision = map.revision;
+                    return Ok(Some((map, self)));
+                }
+                // It stops, or is gone.
+                sleep(PAUSE).await;
+            }
+            let request = v1::WatchShardMapRequest { after_revision: self.after_revision };
+            let maps = ask(self.target, async |mut manager: Client| manager.watch_shard_map(request).await);
+            self.open = Some(maps.await?);
+        }
+    }
+}

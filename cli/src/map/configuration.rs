@@ -1,0 +1,59 @@
+//! One configuration of the history: where the shards were to be. Where they were may differ, as
+//! long as they moved.
+
+use serde::Serialize;
+use skv_proto::v1;
+use skv_sharding::GroupId;
+
+use crate::outcome::Outcome;
+use crate::output::{self, Format};
+use crate::shards;
+
+#[derive(Serialize)]
+struct Configuration {
+    number: u64,
+    groups: Vec<GroupId>,
+    ranges: Vec<Range>,
+}
+
+#[derive(Serialize)]
+struct Range {
+    first: u32,
+    count: u32,
+    group: GroupId,
+}
+
+pub(super) fn show(wire: &v1::Configuration, format: Format) -> anyhow::Result<Outcome> {
+    match format {
+        Format::Json => output::print_json(&Configuration {
+            number: wire.number,
+            groups: wire.groups.iter().copied().map(GroupId).collect(),
+            ranges: wire
+                .ranges
+                .iter()
+                .map(|range| Range { first: range.first, count: range.count, group: GroupId(range.group) })
+                .collect(),
+        })?,
+        Format::Text => print(wire)?,
+    }
+    Ok(Outcome::Done)
+}
+
+fn print(wire: &v1::Configuration) -> anyhow::Result<()> {
+    let owners = shards::owners(&wire.ranges);
+    output::say(format_args!(
+        "configuration {}  {} shards in {} groups",
+        wire.number,
+        owners.len(),
+        wire.groups.len()
+    ))?;
+    if wire.groups.is_empty() {
+        return Ok(());
+    }
+    let mut table = output::table(["GROUP", "SHARDS", "OWNS"]);
+    for group in wire.groups.iter().copied().map(GroupId) {
+        let owned = || owners.iter().filter(|(_, owner)| **owner == group).map(|(shard, _)| *shard);
+        table.add_row([group.to_string(), owned().count().to_string(), shards::list(owned())]);
+    }
+    output::print_table(table)
+}

@@ -1,0 +1,45 @@
+//! `skv map`.
+//!
+//! - `current`: the map as it is now; `configuration`: one of the history
+//! - `watch`: each change of the map; `difference`: what a change is (pure)
+
+mod configuration;
+mod current;
+mod difference;
+mod watch;
+
+use crate::manager;
+use crate::outcome::Outcome;
+use crate::output::Output;
+use crate::target::Target;
+
+/// Show which group owns which shards.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  skv map                       which group owns which shards now
+  skv map --watch               and then each change of it, until Ctrl-C
+  skv map --watch -o json       the same for programs, a line of JSON for each change
+  skv map --config 3            which group was to own which shards in configuration 3
+")]
+pub(crate) struct Args {
+    /// Show what changes, from now on.
+    #[arg(long, short)]
+    watch: bool,
+    /// Show a configuration of the history; 0 is the empty one.
+    #[arg(long, value_name = "N", conflicts_with = "watch")]
+    config: Option<u64>,
+    #[command(flatten)]
+    output: Output,
+}
+
+pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
+    let format = args.output.format;
+    if args.watch {
+        return watch::run(target, format).await;
+    }
+    match args.config {
+        Some(number) => configuration::show(&manager::configuration(target, Some(number)).await?, format),
+        None => current::show(&target.shard_map().await?, format),
+    }
+}

@@ -1,0 +1,121 @@
+//! Watches moves until every shard is there.
+//!
+//! Where the shards are is told by the shard map, where they are to be by the configuration
+//! that the map names; how much of each has come, by the groups.
+
+use std::collections::BTreeMap;
+use std::pin::pin;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::future::join_all;
+use skv_proto::v1;
+use skv_sharding::{GroupId, ShardId};
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use super::moves::Moves;
+use super::screen::Screen;
+use super::speed::Speed;
+use crate::target::Target;
+use crate::{admin, manager, shards};
+
+/// How often the groups are asked what they have.
+const ASK_EVERY: Duration = Duration::from_millis(500);
+
+/// How the watching ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Every shard is there.
+    Done,
+    /// Somebody stopped it.
+    Stopped,
+    /// Nobody wanted it.
+    NotWatched,
+}
+
+/// Watches until every shard is where the newest configuration has it. Maps that don't know
+/// this configuration yet say nothing about it.
+pub(super) async fn follow(
+    target: &Target,
+    configuration: u64,
+    moves: &mut Moves,
+    screen: &mut Screen,
+) -> anyhow::Result<End> {
+    tokio::select! {
+        done = until_done(target, configuration, moves, screen) => done.map(|()| End::Done),
+        stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| End::Stopped)?),
+    }
+}
+
+async fn until_done(
+    target: &Target,
+    configuration: u64,
+    moves: &mut Moves,
+    screen: &mut Screen,
+) -> anyhow::Result<()> {
+    let mut maps = pin!(manager::maps(target));
+    let mut tick = interval(ASK_EVERY);
+    tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    let (started, mut speed) = (Instant::now(), Speed::default());
+    let mut newest: Option<v1::ShardMap> = None;
+    let mut goal = Goal::default();
+    loop {
+        tokio::select! {
+            Some(map) = maps.next() => {
+                let map = map?;
+                if map.configuration >= configuration {
+                    let owners = shards::owners(&map.ranges);
+                    moves.follow(&owners, goal.of(target, map.configuration).await?);
+                    newest = Some(map);
+                }
+            }
+            _ = tick.tick() => {
+                if let Some(map) = &newest {
+                    hear(target, map, moves).await;
+                    speed.sample(started.elapsed(), moves.came());
+                }
+            }
+        }
+        if newest.is_some() && moves.is_done() {
+            // The sizes of those that were too quick are known by their targets.
+            if let Some(map) = newest.filter(|_| moves.bytes().is_none()) {
+                hear(target, &map, moves).await;
+            }
+            return Ok(());
+        }
+        screen.show(moves, &speed);
+    }
+}
+
+/// Asks the groups between which shards move what they have. Answers why some didn't say it:
+/// moves are known without that, only not how far each is.
+pub(super) async fn hear(target: &Target, map: &v1::ShardMap, moves: &mut Moves) -> Vec<anyhow::Error> {
+    let concerned = moves.groups();
+    let groups = map.groups.iter().filter(|group| concerned.contains(&GroupId(group.id)));
+    let asked = groups.map(async |group| (GroupId(group.id), admin::shards(target, group).await));
+    let mut problems = Vec::new();
+    for (group, answer) in join_all(asked).await {
+        match answer {
+            Ok(shards) => moves.hear(group, &shards),
+            Err(problem) => problems.push(problem.context(format!("{group} can't be asked"))),
+        }
+    }
+    problems
+}
+
+/// Where a configuration has the shards; asked for once.
+#[derive(Default)]
+struct Goal {
+    number: u64,
+    owners: BTreeMap<ShardId, GroupId>,
+}
+
+impl Goal {
+    async fn of(&mut self, target: &Target, number: u64) -> anyhow::Result<&BTreeMap<ShardId, GroupId>> {
+        if self.number != number {
+            let configuration = manager::configuration(target, Some(number)).await?;
+            *self = Goal { number, owners: shards::owners(&configuration.ranges) };
+        }
+        Ok(&self.owners)
+    }
+}

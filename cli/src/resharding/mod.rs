@@ -1,0 +1,103 @@
+//! Commands by which shards change their groups: the change is made by the shard manager, and
+//! the groups carry it out on their own. So a command only asks, and watches.
+//!
+//! - `change`: what is asked for, and the words for it
+//! - `moves`: the shards on their way, and how far they are (pure)
+//! - `plan`: what `--dry-run` shows; `estimate`: how long it may take (pure)
+//! - `follow`: watches until every shard is there; `speed`: how fast they come (pure);
+//!   `screen`: what is shown meanwhile
+
+mod change;
+mod estimate;
+mod follow;
+mod moves;
+mod plan;
+mod screen;
+mod speed;
+
+use serde::Serialize;
+use tokio::time::Instant;
+
+pub(crate) use self::change::Change;
+use self::follow::End;
+use self::moves::{Move, Moves};
+use self::screen::Screen;
+use crate::outcome::Outcome;
+use crate::output::{self, Format, Output};
+use crate::target::Target;
+
+/// What all of these commands end their help with.
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 as asked, 1 failed, or stopped by Ctrl-C before every shard was there. Shards \
+move without this command: Ctrl-C only stops the watching.";
+
+/// What all of these commands have in common.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Flags {
+    /// Change nothing: show what would move, how much that is, and about how long it takes.
+    #[arg(long)]
+    dry_run: bool,
+    /// Don't watch until every shard is there.
+    #[arg(long, conflicts_with = "dry_run")]
+    no_wait: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What a change came to, for programs.
+#[derive(Serialize)]
+struct Report<'a> {
+    configuration: u64,
+    /// Whether every shard is where this configuration has it.
+    done: bool,
+    moved: usize,
+    /// Of all moves; `null` where a group didn't say.
+    bytes: Option<u64>,
+    seconds: f64,
+    moves: Vec<&'a Move>,
+}
+
+/// Makes a change, or shows what it would come to.
+pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyhow::Result<Outcome> {
+    let format = flags.output.format;
+    let answer = change.ask(target, flags.dry_run).await?;
+    let mut moves = Moves::new(&answer.moves);
+    if flags.dry_run {
+        return plan::show(target, change, answer.configuration, moves, format).await;
+    }
+    if format == Format::Text {
+        if moves.is_empty() {
+            output::say(change.nothing_to_move(target).await?)?;
+            return Ok(Outcome::Done);
+        }
+        output::say(format_args!("configuration {}: {}", answer.configuration, to_move(&moves)))?;
+    }
+    let started = Instant::now();
+    let end = if flags.no_wait || moves.is_empty() {
+        End::NotWatched
+    } else {
+        let mut screen = Screen::new(format);
+        follow::follow(target, answer.configuration, &mut moves, &mut screen).await?
+    };
+    let elapsed = started.elapsed();
+    match format {
+        Format::Json => output::print_json(&Report {
+            configuration: answer.configuration,
+            done: moves.is_done(),
+            moved: moves.counts().arrived,
+            bytes: moves.bytes(),
+            seconds: elapsed.as_secs_f64(),
+            moves: moves.iter().collect(),
+        })?,
+        Format::Text => output::say(screen::last_line(end, &moves, elapsed))?,
+    }
+    Ok(if end == End::Stopped { Outcome::Failed } else { Outcome::Done })
+}
+
+/// `1 shard moves`, `7 shards move`.
+fn to_move(moves: &Moves) -> String {
+    match moves.len() {
+        1 => "1 shard moves".to_owned(),
+        count => format!("{count} shards move"),
+    }
+}

@@ -1,0 +1,146 @@
+//! What is shown while shards move: a live line on a terminal, a line from time to time elsewhere.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+use tokio::time::Instant;
+
+use super::follow::End;
+use super::moves::Moves;
+use super::speed::Speed;
+use crate::duration::about;
+use crate::output::{self, Format};
+
+/// Between two lines where there is no terminal.
+const LINE_EVERY: Duration = Duration::from_secs(2);
+
+/// Where progress is shown.
+pub(super) struct Screen {
+    /// On standard error; hidden where that is no terminal.
+    bar: ProgressBar,
+    /// The last line that was printed instead, and when.
+    printed: Option<(String, Instant)>,
+    /// Whether lines may be printed: programs read one document.
+    lines: bool,
+}
+
+impl Screen {
+    pub(super) fn new(format: Format) -> Screen {
+        let bar = ProgressBar::no_length();
+        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {bar:20.cyan} {wide_msg}") {
+            bar.set_style(style);
+        }
+        bar.enable_steady_tick(Duration::from_millis(100));
+        let lines = bar.is_hidden() && format == Format::Text;
+        Screen { bar, printed: None, lines }
+    }
+
+    pub(super) fn show(&mut self, moves: &Moves, speed: &Speed) {
+        let line = line(moves, speed);
+        if self.lines {
+            self.print(line);
+        } else {
+            let (came, all) = share(moves);
+            self.bar.set_length(all);
+            self.bar.set_position(came);
+            self.bar.set_message(line);
+        }
+    }
+
+    /// Prints what is new, not too often. Nobody may be reading any more: that is no reason to
+    /// stop.
+    fn print(&mut self, line: String) {
+        let due = self.printed.as_ref().is_none_or(|(last, at)| *last != line && at.elapsed() >= LINE_EVERY);
+        if due {
+            let _ = output::say(&line);
+            self.printed = Some((line, Instant::now()));
+        }
+    }
+}
+
+impl Drop for Screen {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}
+
+/// What has come, and of how much: in bytes where there are any, else in shards.
+fn share(moves: &Moves) -> (u64, u64) {
+    match moves.bytes() {
+        Some(bytes) if bytes > 0 => (moves.came(), bytes),
+        _ => (moves.counts().arrived as u64, moves.len() as u64),
+    }
+}
+
+fn line(moves: &Moves, speed: &Speed) -> String {
+    let counts = moves.counts();
+    let mut parts = vec![format!("{}/{} shards", counts.arrived, moves.len())];
+    if let Some(bytes) = moves.bytes().filter(|bytes| *bytes > 0) {
+        parts.push(format!("{}/{}", output::bytes(moves.came()), output::bytes(bytes)));
+        if let Some(per_second) = speed.per_second() {
+            parts.push(format!("{}/s", output::bytes(per_second)));
+        }
+        if let Some(left) = speed.until(bytes.saturating_sub(moves.came())) {
+            parts.push(format!("{} left", about(left)));
+        }
+    }
+    let stages = [(counts.queued, "queued"), (counts.copying, "copying"), (counts.frozen, "frozen")];
+    let stages = stages.iter().filter(|(count, _)| *count > 0);
+    let stages: Vec<String> = stages.map(|(count, stage)| format!("{count} {stage}")).collect();
+    if !stages.is_empty() {
+        parts.push(stages.join(", "));
+    }
+    parts.join("  ")
+}
+
+/// What is said in the end.
+pub(super) fn last_line(end: End, moves: &Moves, elapsed: Duration) -> String {
+    let (skv, arrived, all) = (output::this_command(), moves.counts().arrived, moves.len());
+    let bytes = moves.bytes().filter(|bytes| *bytes > 0);
+    let bytes = bytes.map_or_else(String::new, |bytes| format!(", {},", output::bytes(bytes)));
+    match end {
+        End::Done if all == 1 => format!("the shard is there{bytes} after {:.1} s", elapsed.as_secs_f64()),
+        End::Done => format!("all {all} shards are there{bytes} after {:.1} s", elapsed.as_secs_f64()),
+        End::Stopped => format!(
+            "{arrived} of {all} shards are there; the others move on without this command, and `{skv} \
+             rebalance` shows them again"
+        ),
+        End::NotWatched => {
+            format!("they move without this command; `{skv} rebalance` shows how far they are")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_proto::v1::shard_status::State;
+    use skv_sharding::GroupId;
+
+    use super::*;
+    use crate::resharding::moves::tests::{planned, says};
+
+    #[test]
+    fn the_line_says_how_far_the_moves_are_and_how_long_it_takes() {
+        let mut moves = Moves::new(&[planned(0, 0, 1), planned(1, 0, 1), planned(2, 0, 1)]);
+        assert_eq!(line(&moves, &Speed::default()), "0/3 shards  3 queued");
+        let mut speed = Speed::default();
+        speed.sample(Duration::ZERO, 0);
+        let of_g0 = [(0, State::Frozen), (1, State::Copying), (2, State::Queued)];
+        moves.hear(GroupId(0), &of_g0.map(|(shard, state)| says(shard, state, 1, 10 << 20)));
+        moves.hear(GroupId(1), &[says(0, State::Arriving, 1, 6 << 20)]);
+        speed.sample(Duration::from_secs(3), moves.came());
+        assert_eq!(
+            line(&moves, &speed),
+            "0/3 shards  6.0 MiB/30.0 MiB  2.0 MiB/s  about 12 s left  1 queued, 1 copying, 1 frozen"
+        );
+        assert_eq!(share(&moves), (6 << 20, 30 << 20));
+    }
+
+    #[test]
+    fn in_the_end_it_says_what_happens_without_the_command() {
+        let moves = Moves::new(&[planned(0, 0, 1)]);
+        let line = |end| last_line(end, &moves, Duration::from_millis(1500));
+        assert!(line(End::Stopped).starts_with("0 of 1 shards are there; the others move on"));
+        assert_eq!(line(End::Done), "the shard is there after 1.5 s");
+    }
+}

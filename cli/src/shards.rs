@@ -1,0 +1,65 @@
+//! Shards and their groups, out of ranges as they are sent, and lists of shards for people.
+
+use std::collections::BTreeMap;
+
+use skv_proto::v1;
+use skv_sharding::{GroupId, ShardId};
+
+/// Runs of consecutive shards that a list names.
+const RUNS: usize = 8;
+
+/// The group of each shard.
+pub(crate) fn owners(ranges: &[v1::ShardRange]) -> BTreeMap<ShardId, GroupId> {
+    let of_range = |range: &v1::ShardRange| {
+        (range.first..).take(range.count as usize).zip(std::iter::repeat(range.group))
+    };
+    ranges.iter().flat_map(of_range).map(|(shard, group)| (ShardId(shard), GroupId(group))).collect()
+}
+
+/// Shards in ascending order as people write them: `0-39 77`; a long list is cut.
+pub(crate) fn list(shards: impl IntoIterator<Item = ShardId>) -> String {
+    let mut runs: Vec<(u32, u32)> = Vec::new();
+    for ShardId(shard) in shards {
+        match runs.last_mut() {
+            Some((_, last)) if *last + 1 == shard => *last = shard,
+            _ => runs.push((shard, shard)),
+        }
+    }
+    let named = runs.iter().take(RUNS).map(|&(first, last)| match last {
+        _ if first == last => first.to_string(),
+        _ => format!("{first}-{last}"),
+    });
+    let named = named.collect::<Vec<_>>().join(" ");
+    let more: u32 = runs.iter().skip(RUNS).map(|(first, last)| last - first + 1).sum();
+    if more == 0 { named } else { format!("{named} and {more} more") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn list_of(shards: &[u32]) -> String {
+        list(shards.iter().copied().map(ShardId))
+    }
+
+    #[test]
+    fn consecutive_shards_are_named_by_their_ends() {
+        assert_eq!(list_of(&[]), "");
+        assert_eq!(list_of(&[7]), "7");
+        assert_eq!(list_of(&[0, 1, 2, 5, 7, 8]), "0-2 5 7-8");
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_says_how_many_shards_are_left_out() {
+        let scattered: Vec<u32> = (0..8).map(|run| 3 * run).chain([30, 31, 40]).collect();
+        assert_eq!(list_of(&scattered), "0 3 6 9 12 15 18 21 and 3 more");
+    }
+
+    #[test]
+    fn every_shard_of_a_range_has_its_group() {
+        let range = |first, count, group| v1::ShardRange { first, count, group, epoch: 0 };
+        let owners = owners(&[range(0, 2, 1), range(2, 1, 0)]);
+        let expected = [(0, 1), (1, 1), (2, 0)].map(|(shard, group)| (ShardId(shard), GroupId(group)));
+        assert_eq!(owners, BTreeMap::from(expected));
+    }
+}

@@ -1,0 +1,142 @@
+//! A store that `skv up` runs, and the commands that a person gives it.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::sync::OnceLock;
+
+use serde_json::{Value, json};
+use tempfile::TempDir;
+
+/// All programs of the product.
+const PROGRAMS: &str = include_str!("../../../deploy/image/programs");
+/// As many as three groups share evenly.
+pub(crate) const SHARDS: u64 = 12;
+
+/// Three groups of one server each; keys are decimal numbers, so that key n is in shard n mod 12.
+pub(crate) struct Store {
+    skv: &'static Path,
+    home: TempDir,
+}
+
+impl Store {
+    pub(crate) fn start() -> Store {
+        let store = Store { skv: skv(), home: tempfile::tempdir().unwrap() };
+        let manifest = store.home.path().join("store.yaml");
+        let spec = format!(
+            "{{groups: 3, replicas: 1, shards: {SHARDS}, hash: integer, storage: {{memoryOnly: true}}}}"
+        );
+        let text = format!(
+            "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {{name: store}}\nspec: {spec}\n"
+        );
+        std::fs::write(&manifest, text).unwrap();
+        store.must(&["up", "--detach", "--file", manifest.to_str().unwrap()]);
+        store
+    }
+
+    /// A command of a person who started this store.
+    pub(crate) fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(self.skv);
+        command.args(arguments).env("SKV_HOME", self.home.path()).stdin(Stdio::null());
+        command.env_remove("SKV_MANAGER").env_remove("SKV_COMMAND");
+        command
+    }
+
+    pub(crate) fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().unwrap()
+    }
+
+    /// Runs a command that must succeed; answers what it printed.
+    #[track_caller]
+    pub(crate) fn must(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "skv {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// Runs a command that must fail; answers its complaint.
+    #[track_caller]
+    pub(crate) fn must_fail(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(1), "skv {arguments:?}: {output:?}");
+        String::from_utf8(output.stderr).unwrap()
+    }
+
+    /// The JSON that a command prints.
+    #[track_caller]
+    pub(crate) fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.must(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// The group of each shard, as the map has it.
+    #[track_caller]
+    pub(crate) fn owners(&self) -> Vec<u64> {
+        owners(&self.json(&["map"]))
+    }
+
+    /// What a change would change; not who leads, which is heard of anew all the time.
+    #[track_caller]
+    pub(crate) fn assignment(&self) -> Value {
+        let map = self.json(&["map"]);
+        json!([map["revision"], map["configuration"], map["ranges"]])
+    }
+
+    /// How many shards each of the three groups owns.
+    #[track_caller]
+    pub(crate) fn counts(&self) -> [usize; 3] {
+        let owners = self.owners();
+        [0, 1, 2].map(|group| owners.iter().filter(|owner| **owner == group).count())
+    }
+
+    /// The number of a member's process.
+    pub(crate) fn pid(&self, name: &str) -> i32 {
+        let record = std::fs::read(self.data().join("cluster.json")).unwrap();
+        let record: Value = serde_json::from_slice(&record).unwrap();
+        let member = record["members"].as_array().unwrap().iter().find(|member| member["name"] == name);
+        i32::try_from(member.unwrap()["process"]["pid"].as_i64().unwrap()).unwrap()
+    }
+
+    fn data(&self) -> PathBuf {
+        self.home.path().join("store")
+    }
+}
+
+impl Drop for Store {
+    fn drop(&mut self) {
+        let stopped = self.command(&["down"]).output();
+        assert!(stopped.is_ok() || std::thread::panicking(), "{stopped:?}");
+    }
+}
+
+/// The group of each shard in what `skv map` prints for programs.
+pub(crate) fn owners(map: &Value) -> Vec<u64> {
+    let ranges = map["ranges"].as_array().unwrap().iter();
+    let of_range = |range: &Value| {
+        std::iter::repeat_n(range["group"].as_u64().unwrap(), range["count"].as_u64().unwrap() as usize)
+    };
+    ranges.flat_map(of_range).collect()
+}
+
+/// The command line, with the servers beside it, where `skv up` finds them: those in
+/// `$SKV_PROGRAMS`, else freshly built; by itself cargo builds only the programs of this package.
+fn skv() -> &'static Path {
+    static SKV: OnceLock<PathBuf> = OnceLock::new();
+    SKV.get_or_init(|| {
+        if let Some(directory) = std::env::var_os("SKV_PROGRAMS") {
+            return PathBuf::from(directory).join("skv");
+        }
+        build();
+        PathBuf::from(env!("CARGO_BIN_EXE_skv"))
+    })
+}
+
+fn build() {
+    let mut build = Command::new(env!("CARGO"));
+    // All programs: of fewer, dependencies would have fewer features and be compiled once more.
+    build.args(["build", "--quiet"]).args(PROGRAMS.lines().map(|program| format!("--package={program}")));
+    build.current_dir(env!("CARGO_MANIFEST_DIR"));
+    if !cfg!(debug_assertions) {
+        build.arg("--release");
+    }
+    assert!(build.status().unwrap().success(), "the servers can't be built");
+}
