@@ -53,9 +53,11 @@ impl Members {
             status.state() == v1::ReplicaState::Leader && status.quorum_lost_ms == 0 && status.ready
         });
         let leader = leading.max_by_key(|(_, status)| status.term).map(|(server, s)| Leader::new(server, s));
-        let newest = statuses.values().filter_map(|status| status.membership.as_ref()).max_by_key(|stored| {
-            stored.log_id.as_ref().map(|log_id| (log_id.term, log_id.index)).unwrap_or_default()
-        });
+        // A replica that knows of none says so by an absent id; the first one's is all zeros.
+        let newest = statuses
+            .values()
+            .filter_map(|status| status.membership.as_ref())
+            .max_by_key(|stored| stored.log_id.as_ref().map(|log_id| (log_id.term, log_id.index)));
         let voters = newest.and_then(|stored| stored.membership.as_ref()).map(voters).unwrap_or_default();
         let waits = |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting;
         let waiting = statuses.iter().filter(|(_, status)| waits(status)).map(|(s, _)| s.clone()).collect();
@@ -123,8 +125,8 @@ pub(super) mod tests {
                 .map(|id| v1::membership::Member { replica: *id, server: server(id) })
                 .collect(),
         };
-        let log_id = |index| Some(v1::LogId { term: 2, replica: 1, index });
-        let stored = v1::StoredMembership { log_id: log_id(1), membership: Some(membership) };
+        let log_id = |index: u64| Some(v1::LogId { term: index.min(2), replica: 1, index });
+        let stored = v1::StoredMembership { log_id: log_id(0), membership: Some(membership) };
         let status = |id: &u64| {
             let leads = *id == voters[0];
             let peers = voters[1..]
@@ -156,6 +158,10 @@ pub(super) mod tests {
     #[test]
     fn the_leader_and_the_voters_are_those_of_the_newest_word() {
         let mut statuses = statuses(&[1, 2, 3]);
+        for status in statuses.values_mut() {
+            let log_id = v1::LogId { term: 2, replica: 1, index: 5 };
+            status.membership.as_mut().unwrap().log_id = Some(log_id);
+        }
         // A leader that was deposed and doesn't know yet.
         let old = statuses.get_mut("demo-g0-2").unwrap();
         old.state = v1::ReplicaState::Leader as i32;
@@ -203,7 +209,11 @@ pub(super) mod tests {
         let follower = v1::ReplicaState::Follower as i32;
         statuses.get_mut("demo-g0-0").unwrap().state = follower;
         // Two that can't be asked may come back.
-        let waits = |id| v1::ReplicaStatus { replica: id, ..v1::ReplicaStatus::default() };
+        let waits = |id| v1::ReplicaStatus {
+            replica: id,
+            membership: Some(v1::StoredMembership::default()),
+            ..v1::ReplicaStatus::default()
+        };
         let before = statuses.clone();
         statuses.remove("demo-g0-1");
         statuses.remove("demo-g0-2");
