@@ -1,0 +1,169 @@
+//! What it costs those who use a store that a shard moves: for how long nobody serves it, what
+//! that does to another shard of the same group, and how fast the bytes go. One JSON object per
+//! measurement on standard output.
+//!
+//! `cargo bench -p skv-chaos --bench handoff`
+
+#![allow(clippy::expect_used, reason = "a benchmark that can't go on says why")]
+
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use serde_json::json;
+use skv_chaos::{Cluster, Settings};
+use skv_client::Clerk;
+use skv_sharding::{Hash, ShardId};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+const MIB: usize = 1 << 20;
+const SHARDS: u32 = 4;
+/// The one that moves, between g0 and g1, and one that stays in g0.
+const MOVING: ShardId = ShardId(0);
+const STAYING: ShardId = ShardId(2);
+const IN_FLIGHT: usize = 16;
+/// How often a shard moves while it is measured.
+const MOVES: usize = 12;
+/// How long a quiet store is measured.
+const QUIET: Duration = Duration::from_secs(5);
+
+#[tokio::main]
+async fn main() {
+    for mib in [1, 8, 64] {
+        unserved(mib, 3, MOVES).await;
+    }
+    for mib in [64, 256, 1024] {
+        unserved(mib, 1, 4).await;
+    }
+    throughput().await;
+}
+
+async fn two_groups(replicas: u32, transfer: Option<u64>) -> Cluster {
+    let server_flags = transfer.map(|limit| format!("--transfer-bytes-per-second={limit}"));
+    let settings = Settings {
+        groups: 2,
+        replicas,
+        shards: SHARDS,
+        server_flags: server_flags.into_iter().collect(),
+        ..Settings::default()
+    };
+    Cluster::start(settings).await
+}
+
+/// A shard of this size moves to and fro while it is written; another one isn't disturbed.
+async fn unserved(mib: usize, replicas: u32, moves: usize) {
+    let cluster = two_groups(replicas, None).await;
+    fill(&cluster.clerk(), mib, 64 << 10).await;
+    let [moving, staying] = [MOVING, STAYING].map(|shard| Writer::start(&cluster, shard));
+    tokio::time::sleep(QUIET).await;
+    let quiet = [moving.take(), staying.take()];
+    let mut worst = Vec::new();
+    for number in 0..moves {
+        move_to(&cluster, (number as u32 + 1) % 2).await;
+        worst.push(moving.longest());
+        eprintln!("{mib} MiB, {replicas} replicas: move {} of {moves}: {:.1} ms", number + 1, worst[number]);
+    }
+    let during = [moving.take(), staying.take()];
+    moving.stop().await;
+    staying.stop().await;
+    println!(
+        "{}",
+        json!({
+            "measured": "a shard that moves while it is written, ms",
+            "mib": mib, "replicas": replicas, "moves": moves,
+            "longest_write_of_a_move": { "p50": at(&mut worst.clone(), 50), "p99": at(&mut worst, 99) },
+            "moving_shard": { "quiet_p99": at(&mut quiet[0].clone(), 99), "during_p99": at(&mut during[0].clone(), 99) },
+            "other_shard": { "quiet_p99": at(&mut quiet[1].clone(), 99), "during_p99": at(&mut during[1].clone(), 99) },
+        })
+    );
+}
+
+/// Large values between groups of one, without a limit.
+async fn throughput() {
+    let mib = 512;
+    let cluster = two_groups(1, Some(0)).await;
+    fill(&cluster.clerk(), mib, MIB - 100).await;
+    let mut rates = Vec::new();
+    for number in 0..4 {
+        let began = Instant::now();
+        move_to(&cluster, (number + 1) % 2).await;
+        rates.push((mib * MIB) as f64 / began.elapsed().as_secs_f64() / 1e6);
+    }
+    rates.sort_by(f64::total_cmp);
+    println!("{}", json!({ "measured": "a shard of large values, MB/s", "mib": mib, "moves": rates }));
+}
+
+/// Moves the shard, and waits until it is there.
+async fn move_to(cluster: &Cluster, group: u32) {
+    cluster.changes().move_shard(MOVING.0, group).await;
+    skv_chaos::eventually("the shard is there", || async {
+        let map = cluster.shard_map().await?;
+        let range = map.ranges.iter().find(|r| (r.first..r.first + r.count).contains(&MOVING.0))?;
+        (range.group == group).then_some(())
+    })
+    .await;
+}
+
+async fn fill(clerk: &Clerk, mib: usize, value_bytes: usize) {
+    let count = mib * MIB / value_bytes;
+    let puts = stream::iter(keys(MOVING).take(count)).map(|key| clerk.put(key, vec![b'v'; value_bytes]));
+    let mut puts = puts.buffer_unordered(IN_FLIGHT);
+    while let Some(put) = puts.next().await {
+        put.expect("a put");
+    }
+}
+
+/// Keys of a shard.
+fn keys(shard: ShardId) -> impl Iterator<Item = String> {
+    let is_there = move |key: &String| Hash::Fnv1.shard(key.as_bytes(), SHARDS).ok() == Some(shard);
+    (0..).map(|number| format!("key-{number}")).filter(is_there)
+}
+
+/// Writes to one shard, one call after the other, and notes how long each took.
+struct Writer {
+    stop: Arc<AtomicBool>,
+    latencies: Arc<Mutex<Vec<f64>>>,
+    task: JoinHandle<()>,
+}
+
+impl Writer {
+    fn start(cluster: &Cluster, shard: ShardId) -> Self {
+        let (stop, latencies) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
+        let (clerk, stopped, noted) = (cluster.clerk(), stop.clone(), latencies.clone());
+        let task = tokio::spawn(async move {
+            let keys: Vec<String> = keys(shard).take(100).collect();
+            for key in keys.iter().cycle() {
+                if stopped.load(Ordering::Relaxed) {
+                    return;
+                }
+                let began = Instant::now();
+                clerk.put(key.clone(), vec![b'w'; 1024]).await.expect("no call fails");
+                noted.lock().expect("nobody panicked").push(began.elapsed().as_secs_f64() * 1e3);
+            }
+        });
+        Writer { stop, latencies, task }
+    }
+
+    /// The latencies since the last call, in ms.
+    fn take(&self) -> Vec<f64> {
+        std::mem::take(&mut *self.latencies.lock().expect("nobody panicked"))
+    }
+
+    /// The longest of the last 2,000 calls, in ms: they cover the freeze, which comes last.
+    fn longest(&self) -> f64 {
+        let latencies = self.latencies.lock().expect("nobody panicked");
+        latencies.iter().rev().take(2000).copied().fold(0.0, f64::max)
+    }
+
+    async fn stop(self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.task.await.expect("no call fails");
+    }
+}
+
+fn at(values: &mut [f64], percent: usize) -> f64 {
+    values.sort_by(f64::total_cmp);
+    values[(values.len() * percent).div_ceil(100).clamp(1, values.len()) - 1]
+}
