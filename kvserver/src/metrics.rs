@@ -11,7 +11,7 @@ use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
-use prometheus_client::registry::Registry;
+use prometheus_client::registry::{Metric, Registry};
 use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
 use tokio::time::Instant;
@@ -68,13 +68,22 @@ impl Handoffs {
     fn register(registry: &mut Registry) -> Self {
         // 0.5 ms to 16 s.
         let unserved = Histogram::new(exponential_buckets(0.5e-3, 2.0, 16));
-        let handoffs = Handoffs { bytes: Counter::default(), done: Counter::default(), unserved };
-        let Handoffs { bytes, done, unserved } = &handoffs;
-        registry.register("handoff_bytes", "Bytes sent to other groups for their shards", bytes.clone());
-        registry.register("handoffs", "Shards that were handed over to other groups", done.clone());
-        let help = "For how long nobody served a shard, from its freeze here until its target had it";
-        registry.register("handoff_unserved_seconds", help, unserved.clone());
-        handoffs
+        let r = registry;
+        Handoffs {
+            bytes: register(
+                r,
+                "handoff_bytes",
+                "Bytes sent to other groups for their shards",
+                Counter::default(),
+            ),
+            done: register(r, "handoffs", "Shards that were handed over to other groups", Counter::default()),
+            unserved: register(
+                r,
+                "handoff_unserved_seconds",
+                "For how long nobody served a shard, from its freeze here until its target had it",
+                unserved,
+            ),
+        }
     }
 
     /// Counts what was sent.
@@ -139,11 +148,8 @@ impl ReplicaGauges {
             ("stored_bytes", "Bytes of keys and values", |s| s.bytes),
             ("sessions", "Sessions of clerks, summed over shards", |s| s.sessions),
         ];
-        let register = |(name, help, value): Described| {
-            let family = PerGroup::default();
-            registry.register(name, help, family.clone());
-            (family, value)
-        };
+        let register =
+            |(name, help, value): Described| (register(registry, name, help, PerGroup::default()), value);
         ReplicaGauges(gauges.into_iter().map(register).collect())
     }
 
@@ -158,6 +164,12 @@ impl ReplicaGauges {
     }
 }
 
+/// Shows a metric under a name, and answers it.
+fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
+    registry.register(name, help, metric.clone());
+    metric
+}
+
 fn log_index(id: Option<&v1::LogId>) -> u64 {
     id.map_or(0, |id| id.index)
 }
@@ -166,30 +178,24 @@ impl Metrics {
     /// All counters at zero.
     pub fn new() -> Arc<Self> {
         let mut registry = Registry::with_prefix("skv");
-        let operations = Family::<OperationLabels, Counter>::default();
-        registry.register("operations", "Operations that were answered", operations.clone());
-        let failed = Family::default();
-        registry.register("operations_failed", "Operations that got no answer, by reason", failed.clone());
+        let r = &mut registry;
+        let operations: Family<OperationLabels, Counter> =
+            register(r, "operations", "Operations that were answered", Family::default());
+        let failed =
+            register(r, "operations_failed", "Operations that got no answer, by reason", Family::default());
         // 50 us to 26 s.
         let duration = Histogram::new(exponential_buckets(50e-6, 2.0, 20));
-        registry.register(
-            "operation_duration_seconds",
-            "From the frame's arrival to its answers",
-            duration.clone(),
-        );
+        let help = "From the frame's arrival to its answers";
+        let duration = register(r, "operation_duration_seconds", help, duration);
         let answered = [Kind::Get, Kind::Put, Kind::Append, Kind::Delete]
             .map(|operation| operations.get_or_create(&OperationLabels { operation }).clone());
-        let replicas = ReplicaGauges::register(&mut registry);
-        let handoffs = Handoffs::register(&mut registry);
-        let (map_revision, map_lag) = (Gauge::default(), Gauge::default());
-        registry.register(
-            "map_revision",
-            "Revision of this server's copy of the shard map",
-            map_revision.clone(),
-        );
+        let replicas = ReplicaGauges::register(r);
+        let handoffs = Handoffs::register(r);
+        let help = "Revision of this server's copy of the shard map";
+        let map_revision = register(r, "map_revision", help, Gauge::default());
         let help =
             "By how many revisions that copy is older than what the shard managers have told replicas here";
-        registry.register("map_lag_revisions", help, map_lag.clone());
+        let map_lag = register(r, "map_lag_revisions", help, Gauge::default());
         let registry = Mutex::new(registry);
         Arc::new(Metrics { registry, answered, failed, duration, replicas, map_revision, map_lag, handoffs })
     }

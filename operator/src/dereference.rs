@@ -14,7 +14,7 @@ use skv_sharding::{ClusterId, GroupId, GroupUid};
 
 use crate::cache::Cache;
 use crate::claims::Claim;
-use crate::names::{GROUP_LABEL, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION};
+use crate::names::{DATA, GROUP_LABEL, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION};
 use crate::pods::{self, ServerPod};
 use crate::servers::Assignment;
 
@@ -175,6 +175,17 @@ impl ObservedGroup {
     /// A majority of its servers is ready.
     pub(crate) fn has_quorum_ready(&self) -> bool {
         self.ready() * 2 > self.replicas()
+    }
+
+    /// The pod of a server.
+    pub(crate) fn pod(&self, server: &str) -> Option<&ServerPod> {
+        self.pods.values().find(|pod| pod.name == server)
+    }
+
+    /// The claim of a server.
+    pub(crate) fn claim(&self, server: &str) -> Option<&Claim> {
+        let name = format!("{DATA}-{server}");
+        self.claims.iter().find(|claim| claim.name == name)
     }
 
     /// The number of its servers. While its StatefulSet is made anew, its pods tell.

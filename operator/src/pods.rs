@@ -1,5 +1,6 @@
 //! What a pod says of the server in it.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
@@ -64,6 +65,12 @@ impl ServerPod {
 
     pub(crate) fn is_ready(&self) -> bool {
         self.state == PodState::Ready
+    }
+
+    /// It is to go, and its node, one of those that are gone or don't answer, can't confirm
+    /// that it stopped.
+    pub(crate) fn is_lost(&self, lost_nodes: &BTreeSet<String>) -> bool {
+        self.state == PodState::Leaving && self.node.as_ref().is_some_and(|node| lost_nodes.contains(node))
     }
 }
 

@@ -59,7 +59,7 @@ impl Place {
     }
 
     /// Refuses what isn't meant for our group: one made again under its number is another.
-    pub fn check_uid(&self, cluster: u64, uid: u64) -> Result<(), Error> {
+    fn check_uid(&self, cluster: u64, uid: u64) -> Result<(), Error> {
         if cluster != self.cluster.0 {
             return wrong("cluster", ClusterId(cluster), self.cluster);
         }

@@ -6,6 +6,7 @@ use parking_lot::RwLock;
 use skv_sharding::ShardId;
 
 use crate::store::facts::Facts;
+use crate::store::handoff::Summary;
 use crate::store::slot::{Owned, Slot};
 
 /// What a group is and holds.
@@ -25,6 +26,11 @@ impl Founded {
     /// The slots, each with the number of its shard.
     pub(super) fn slots(&self) -> impl Iterator<Item = (ShardId, &RwLock<Slot>)> {
         (0..).map(ShardId).zip(&self.slots)
+    }
+
+    /// What the group has of each shard that it has something of.
+    pub(super) fn summaries(&self) -> impl Iterator<Item = Summary> {
+        self.slots().filter_map(|(id, slot)| slot.read().summary(id))
     }
 
     /// How many shards leave or come.

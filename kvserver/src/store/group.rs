@@ -196,8 +196,7 @@ impl Store {
     /// What the group has of each shard, in their order; those of which it has nothing are left out.
     pub fn shards(&self) -> Vec<Summary> {
         let founded = self.founded.read();
-        let slots = founded.iter().flat_map(Founded::slots);
-        slots.filter_map(|(id, slot)| slot.read().summary(id)).collect()
+        founded.iter().flat_map(Founded::summaries).collect()
     }
 
     /// How far a move out of the group is; `None` if it is over, or another.
@@ -254,8 +253,9 @@ impl Store {
 
     /// How much there is. Visits every shard.
     pub fn stats(&self) -> Stats {
+        let founded = self.founded.read();
         let mut stats = Stats::default();
-        for summary in self.shards() {
+        for summary in founded.iter().flat_map(Founded::summaries) {
             *stats.shards.entry(summary.part).or_insert(0) += 1;
             if summary.part != Part::Arriving {
                 stats.keys += summary.keys;

@@ -187,21 +187,20 @@ impl Slot {
 
     /// What the group has of the shard, in short.
     pub(super) fn summary(&self, shard: skv_sharding::ShardId) -> Option<Summary> {
-        let (epoch, part, other) = match &self.holding {
+        let (epoch, part, other, bytes) = match &self.holding {
             Holding::Nothing => return None,
-            Holding::Staged(staged) => (staged.epoch, Part::Arriving, Some(staged.source.group)),
+            Holding::Staged(staged) => {
+                let bytes = staged.shard.key_value_bytes;
+                (staged.epoch, Part::Arriving, Some(staged.source.group), bytes)
+            }
             Holding::Owned(owned) => {
                 let departure = self.departure();
                 let part = departure.map_or(Part::Served, |departure| departure.progress.into());
-                (owned.shard.epoch, part, departure.map(|departure| departure.to.target))
+                let target = departure.map(|departure| departure.to.target);
+                (owned.shard.epoch, part, target, owned.shard.key_value_bytes)
             }
         };
         let [keys, sessions, ..] = self.counts();
-        let bytes = match &self.holding {
-            Holding::Nothing => 0,
-            Holding::Staged(staged) => staged.shard.key_value_bytes,
-            Holding::Owned(owned) => owned.shard.key_value_bytes,
-        };
         Some(Summary { shard, epoch, part, other, keys, bytes, sessions })
     }
 

@@ -11,7 +11,7 @@ use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
 use super::members::{Leader, Members};
 use crate::dereference::ObservedGroup;
-use crate::names::{DATA, Names};
+use crate::names::Names;
 use crate::pods::{PodState, ServerPod};
 
 /// Everything that decides.
@@ -134,10 +134,7 @@ impl Situation<'_> {
     fn heal(&self) -> Option<Step> {
         self.groups.values().find_map(|group| {
             let lost = |pod: &&ServerPod| {
-                let node_is_lost = pod.node.as_ref().is_some_and(|node| self.lost_nodes.contains(node));
-                let claim = format!("{DATA}-{}", pod.name);
-                let given_up = group.claims.iter().any(|c| c.name == claim && c.leaving);
-                pod.state == PodState::Leaving && node_is_lost && given_up
+                pod.is_lost(self.lost_nodes) && group.claim(&pod.name).is_some_and(|claim| claim.leaving)
             };
             let stuck = |pod: &&ServerPod| matches!(pod.state, PodState::Stuck(_)) && self.is_outdated(pod);
             let pods = || group.pods.values();
@@ -154,7 +151,7 @@ impl Situation<'_> {
     fn finish(&self, replacing: &Replacing) -> Option<(Option<Step>, String)> {
         let Replacing { pod: name, uid } = replacing;
         let (id, group) = self.group_of(name)?;
-        let Some(pod) = group.pods.values().find(|pod| pod.name == *name) else {
+        let Some(pod) = group.pod(name) else {
             // Not made again: the group has become smaller.
             let ordinal = ordinal(name)?;
             return (ordinal < group.replicas())
@@ -322,8 +319,7 @@ impl Situation<'_> {
     }
 
     fn address(&self, id: GroupId, server: &str) -> Option<String> {
-        let pod = self.groups.get(&id)?.pods.values().find(|pod| pod.name == server)?;
-        pod.peer_address.clone()
+        self.groups.get(&id)?.pod(server)?.peer_address.clone()
     }
 }
 

@@ -15,8 +15,7 @@ use skv_sharding::{GroupId, GroupUid};
 use super::decide::PodRef;
 use super::members::Members;
 use crate::dereference::{ObservedGroup, ObservedMap, ObservedSet};
-use crate::names::{DATA, Names};
-use crate::pods::{PodState, ServerPod};
+use crate::names::Names;
 use crate::wanted::wanted;
 
 /// Everything that decides.
@@ -198,7 +197,7 @@ impl Roster<'_> {
         if leader.arriving > 0 {
             return Next::Wait(format!("{id} leaves: it still receives {} shards", leader.arriving));
         }
-        let pod = group.pods.values().find(|pod| pod.name == leader.server);
+        let pod = group.pod(&leader.server);
         let Some(leader_address) = pod.and_then(|pod| pod.peer_address.clone()) else {
             return Next::Wait(format!("{id} leaves: {} has no address", leader.server));
         };
@@ -225,9 +224,8 @@ impl Roster<'_> {
         let unknown = ordinals.into_iter().find(|ordinal| {
             // Where there never was a node or a volume, nothing can be.
             let pod = group.pods.get(ordinal);
-            let claim = format!("{DATA}-{}", server(*ordinal));
             let has_place = pod.is_some_and(|pod| pod.node.is_some())
-                || group.claims.iter().any(|c| c.name == claim && c.bound);
+                || group.claim(&server(*ordinal)).is_some_and(|claim| claim.bound);
             has_place && !members.waiting.contains(&server(*ordinal))
         })?;
         Some(format!("{} doesn't say that it has nothing", server(unknown)))
@@ -235,11 +233,7 @@ impl Roster<'_> {
 
     /// What is left of a group whose servers were told to go.
     fn clear_away(&self, id: GroupId, group: &ObservedGroup, set: &ObservedSet) -> Next {
-        let is_lost = |pod: &&ServerPod| {
-            let node_is_lost = pod.node.as_ref().is_some_and(|node| self.lost_nodes.contains(node));
-            pod.state == PodState::Leaving && node_is_lost
-        };
-        if let Some(pod) = group.pods.values().find(is_lost) {
+        if let Some(pod) = group.pods.values().find(|pod| pod.is_lost(self.lost_nodes)) {
             let doing = format!("{} is let go: its node is lost", pod.name);
             return Next::Step(GroupStep::LetGo { group: id, pod: PodRef::from(pod) }, doing);
         }

@@ -94,7 +94,7 @@ async fn later(
 ) -> BTreeMap<GroupId, Leader> {
     let leading = groups.iter().filter_map(|(id, group)| {
         let leader = members.get(id)?.leader.as_ref()?;
-        Some((*id, group.pods.values().find(|pod| pod.name == leader.server)?))
+        Some((*id, group.pod(&leader.server)?))
     });
     let asked = leading.map(|(id, pod)| async move {
         let status = replica_status(servers, id, pod).await?;

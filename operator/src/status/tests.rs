@@ -2,7 +2,7 @@
 
 use k8s_openapi::jiff::ToSpan as _;
 use skv_resource::Replacing;
-use skv_sharding::ClusterId;
+use skv_sharding::{ClusterId, GroupId};
 
 use super::*;
 use crate::dereference::{ObservedMap, ObservedSet};

@@ -131,8 +131,7 @@ fn apply(
             if let Some(unknown) = leaving.iter().find(|group| !record.groups.contains_key(group)) {
                 return Err(ChangeRefusal::UnknownGroup(*unknown));
             }
-            groups.retain(|group| !leaving.contains(group));
-            pins.retain(|_, group| !leaving.contains(group));
+            take_out(leaving, groups, pins);
         }
         Change::Move(shard, group) => {
             check_shard(record, *shard)?;
@@ -148,6 +147,16 @@ fn apply(
         Change::Rebalance => {}
     }
     Ok(())
+}
+
+/// Groups that share the shards no more keep no pins.
+pub(super) fn take_out(
+    leaving: &[GroupId],
+    groups: &mut Vec<GroupId>,
+    pins: &mut BTreeMap<ShardId, GroupId>,
+) {
+    groups.retain(|group| !leaving.contains(group));
+    pins.retain(|_, group| !leaving.contains(group));
 }
 
 fn check_shard(record: &Record, shard: ShardId) -> Result<(), ChangeRefusal> {

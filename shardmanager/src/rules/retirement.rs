@@ -4,7 +4,7 @@
 
 use skv_sharding::{ClusterId, GroupId, GroupUid};
 
-use super::changes::with_groups;
+use super::changes::{take_out, with_groups};
 use super::heard::Heard;
 use super::registration::{Held, Plan, Registration};
 use crate::record::{Record, RetiredGroup};
@@ -12,26 +12,25 @@ use crate::record::{Record, RetiredGroup};
 /// What a replica of a group that is no more is told; `None`: it isn't one.
 pub(super) fn answer(record: Option<&Record>, registration: &Registration) -> Option<Plan> {
     let Registration { group, replica, held } = registration;
-    let waits = |reason: String| Some(Plan::Wait { reason });
-    let stop = || format!("{group} is retired: its servers can be stopped");
+    let stop = Plan::Wait { reason: format!("{group} is retired: its servers can be stopped") };
     let report = match held {
         Held::Nothing => return None,
         // It has just started, and can't say yet of which group it is.
         Held::Place { cluster } => {
-            let is_left = |record: &Record| is_left_over(record, *cluster, *group);
-            return record.filter(|record| is_left(record)).and_then(|_| waits(stop()));
+            return record.is_some_and(|r| is_left_over(r, *cluster, *group)).then_some(stop);
         }
         Held::Data { report, .. } => report,
     };
     let Some(record) = record else {
-        return report.retired.then(|| waits(format!("{group} is retired, and there is no map yet")))?;
+        let reason = format!("{group} is retired, and there is no map yet");
+        return report.retired.then_some(Plan::Wait { reason });
     };
     match record.retired.get(report.uid) {
         // The group was made again, and this server with it, on the disk of one of old.
         Some(retired) if report.retired && !retired.instances.contains(&replica.instance) => {
             Some(Plan::Retired)
         }
-        Some(_) => waits(stop()),
+        Some(_) => Some(stop),
         // Nobody knows it any more.
         None if report.retired && record.groups.get(group).is_none_or(|known| known.uid != report.uid) => {
             Some(Plan::Retired)
@@ -55,8 +54,7 @@ pub(super) fn retire(
     let newest = record.history.newest();
     if newest.groups.contains(&group) {
         let (mut groups, mut pins) = (newest.groups, record.pins.clone());
-        groups.retain(|other| *other != group);
-        pins.retain(|_, pinned| *pinned != group);
+        take_out(&[group], &mut groups, &mut pins);
         *record =
             with_groups(record, groups, pins).map_err(|error| format!("{group} is retired, but {error}"))?;
     }

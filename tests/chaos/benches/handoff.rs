@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde_json::json;
-use skv_chaos::{Cluster, Settings};
+use skv_chaos::{Cluster, Settings, percentile};
 use skv_client::Clerk;
 use skv_sharding::{Hash, ShardId};
 use tokio::task::JoinHandle;
@@ -73,9 +73,9 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
         json!({
             "measured": "a shard that moves while it is written, ms",
             "mib": mib, "replicas": replicas, "moves": moves,
-            "longest_write_of_a_move": { "p50": at(&mut worst.clone(), 50), "p99": at(&mut worst, 99) },
-            "moving_shard": { "quiet_p99": at(&mut quiet[0].clone(), 99), "during_p99": at(&mut during[0].clone(), 99) },
-            "other_shard": { "quiet_p99": at(&mut quiet[1].clone(), 99), "during_p99": at(&mut during[1].clone(), 99) },
+            "longest_write_of_a_move": { "p50": percentile(&mut worst.clone(), 50), "p99": percentile(&mut worst, 99) },
+            "moving_shard": { "quiet_p99": percentile(&mut quiet[0].clone(), 99), "during_p99": percentile(&mut during[0].clone(), 99) },
+            "other_shard": { "quiet_p99": percentile(&mut quiet[1].clone(), 99), "during_p99": percentile(&mut during[1].clone(), 99) },
         })
     );
 }
@@ -161,9 +161,4 @@ impl Writer {
         self.stop.store(true, Ordering::Relaxed);
         self.task.await.expect("no call fails");
     }
-}
-
-fn at(values: &mut [f64], percent: usize) -> f64 {
-    values.sort_by(f64::total_cmp);
-    values[(values.len() * percent).div_ceil(100).clamp(1, values.len()) - 1]
 }

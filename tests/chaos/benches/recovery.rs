@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde_json::json;
-use skv_chaos::{Cluster, Server, Settings};
+use skv_chaos::{Cluster, Server, Settings, percentile};
 use skv_client::Clerk;
 use tokio::time::Instant;
 
@@ -45,8 +45,7 @@ async fn leader_killed() {
         cluster.ready().await;
         eprintln!("kill {} of {KILLS}: {:.0} ms", kill + 1, away[kill]);
     }
-    away.sort_by(f64::total_cmp);
-    let at = |percent: usize| away[(KILLS * percent).div_ceil(100).clamp(1, KILLS) - 1];
+    let mut at = |percent| percentile(&mut away, percent);
     println!(
         "{}",
         json!({

@@ -183,6 +183,14 @@ impl Load {
         }
         self.recorder.events()
     }
+
+    /// The same, where no call may have failed and the history must be proven right.
+    pub async fn finish_right(self, store: &impl Clerks) -> Vec<Event> {
+        let events = self.finish(store).await;
+        assert_none_failed(&events);
+        assert_linearizable(&events);
+        events
+    }
 }
 
 /// Panics if a call failed, or may have.

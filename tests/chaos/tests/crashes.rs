@@ -2,13 +2,6 @@
 //! wrong, nothing acknowledged is lost.
 
 use skv_chaos::{Cluster, Load, Settings, assert_linearizable};
-use skv_checker::{Event, Outcome};
-
-#[track_caller]
-fn assert_no_call_failed(events: &[Event]) {
-    let failed: Vec<&Event> = events.iter().filter(|event| event.outcome != Outcome::Ok).collect();
-    assert!(failed.is_empty(), "{} of {} calls failed, such as {:?}", failed.len(), events.len(), failed[0]);
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn any_one_server_may_be_killed_under_load() {
@@ -21,9 +14,7 @@ async fn any_one_server_may_be_killed_under_load() {
         cluster.servers[index].process.start();
         cluster.servers[index].ready().await;
     }
-    let events = load.finish(&cluster).await;
-    assert_no_call_failed(&events);
-    assert_linearizable(&events);
+    load.finish_right(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -38,9 +29,7 @@ async fn the_leader_may_be_killed_again_and_again() {
         cluster.servers[leader].process.start();
         cluster.servers[leader].ready().await;
     }
-    let events = load.finish(&cluster).await;
-    assert_no_call_failed(&events);
-    assert_linearizable(&events);
+    load.finish_right(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -70,9 +59,7 @@ async fn a_leader_that_was_paused_serves_nothing_old_when_it_goes_on() {
         cluster.servers[leader].process.resume();
         cluster.servers[leader].ready().await;
     }
-    let events = load.finish(&cluster).await;
-    assert_no_call_failed(&events);
-    assert_linearizable(&events);
+    load.finish_right(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -87,9 +74,7 @@ async fn a_server_that_is_told_to_stop_hands_its_leadership_over() {
         cluster.servers[leader].process.start();
         cluster.servers[leader].ready().await;
     }
-    let events = load.finish(&cluster).await;
-    assert_no_call_failed(&events);
-    assert_linearizable(&events);
+    load.finish_right(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -105,9 +90,7 @@ async fn leadership_is_handed_over_under_load_when_a_person_asks() {
         let said = String::from_utf8_lossy(&done.stdout).into_owned();
         assert!(said.contains(&format!("g0 is led by {to}")), "{said}");
     }
-    let events = load.finish(&cluster).await;
-    assert_no_call_failed(&events);
-    assert_linearizable(&events);
+    load.finish_right(&cluster).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -123,7 +106,5 @@ async fn data_is_served_while_the_manager_is_down() {
     cluster.servers[leader].process.start();
     cluster.servers[leader].ready().await;
     cluster.manager.start();
-    let events = load.finish(&cluster).await;
-    assert_no_call_failed(&events);
-    assert_linearizable(&events);
+    load.finish_right(&cluster).await;
 }

@@ -47,7 +47,7 @@ pub(crate) fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> 
 }
 
 /// What each server that answers says of its replica.
-async fn statuses(dial: &Dial, group: usize) -> Vec<(usize, ReplicaStatus)> {
+pub(crate) async fn statuses(dial: &Dial, group: usize) -> Vec<(usize, ReplicaStatus)> {
     let mut statuses = Vec::new();
     for server in group * SERVERS..(group + 1) * SERVERS {
         let Some(mut admin) = admin(dial, server) else { continue };

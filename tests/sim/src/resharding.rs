@@ -12,9 +12,9 @@ use skv_proto::v1;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::shard_status::State;
 
-use crate::cluster::{SERVERS, SHARDS, managers};
+use crate::cluster::{SHARDS, managers};
 use crate::net;
-use crate::operator::{admin, random_below};
+use crate::operator::{admin, random_below, statuses};
 
 /// How long a call may take.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -150,13 +150,9 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
 
 /// What a group's leader has.
 async fn shards_of(dial: &Dial, group: usize) -> anyhow::Result<Vec<v1::ShardStatus>> {
-    for server in group * SERVERS..(group + 1) * SERVERS {
-        let mut admin = admin(dial, server).context("no server")?;
-        let Ok(Ok(status)) = tokio::time::timeout(TIMEOUT, admin.status(v1::StatusRequest {})).await else {
-            continue;
-        };
-        let replica = status.into_inner().replicas.pop().context("no replica")?;
+    for (server, replica) in statuses(dial, group).await {
         if replica.state() == v1::ReplicaState::Leader && replica.quorum_lost_ms == 0 {
+            let mut admin = admin(dial, server).context("no server")?;
             let asked = v1::ShardsRequest { group: group as u32 };
             return Ok(admin.shards(asked).await?.into_inner().shards);
         }

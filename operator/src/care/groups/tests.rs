@@ -3,6 +3,7 @@
 use super::super::members::Leader;
 use super::*;
 use crate::claims::Claim;
+use crate::pods::{PodState, ServerPod};
 
 /// Groups of three servers, and all that can be said of them.
 struct Scene {

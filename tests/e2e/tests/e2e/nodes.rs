@@ -7,8 +7,7 @@ use kube::Api;
 use kube::api::{DeleteParams, EvictParams};
 use serde_json::{Value, json};
 use skv_e2e::{
-    Load, Node, Store, Watch, assert_linearizable, assert_none_failed, eventually, eventually_within,
-    in_namespace, install_operator, is_ready,
+    Load, Node, Store, Watch, eventually, eventually_within, in_namespace, install_operator, is_ready,
 };
 use tokio::time::sleep;
 
@@ -31,9 +30,7 @@ async fn every_node_is_drained_in_turn_and_no_call_fails() {
         }
         store.complete().await;
 
-        let events = load.finish(&store).await;
-        assert_none_failed(&events);
-        assert_linearizable(&events);
+        load.finish_right(&store).await;
     })
     .await;
 }
@@ -59,9 +56,7 @@ async fn of_two_who_evict_servers_one_waits() {
         .await;
         store.complete().await;
         assert_eq!(watch.most_away(), 1, "neither took a second one");
-        let events = load.finish(&store).await;
-        assert_none_failed(&events);
-        assert_linearizable(&events);
+        load.finish_right(&store).await;
     })
     .await;
 }
@@ -110,9 +105,7 @@ async fn a_node_that_was_cut_off_comes_back_and_one_that_is_lost_is_replaced() {
         node.join().await;
         store.complete().await;
 
-        let events = load.finish(&store).await;
-        assert_none_failed(&events);
-        assert_linearizable(&events);
+        load.finish_right(&store).await;
         eventually("all replicas hold the same", || async {
             let group = store.group_status(0).await?;
             let replicas = group["replicas"].as_array()?;
