@@ -6,9 +6,9 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::RwLock;
 use skv_proto::{ShardOwner, v1};
 use skv_sharding::{GroupId, MapRevision, Replica, ReplicaId, ShardMap};
+use tokio::sync::watch;
 
 use crate::addresses::Addresses;
 use crate::checked_file;
@@ -25,7 +25,7 @@ pub struct MapCopy {
     disk: Arc<dyn Disk>,
     file: PathBuf,
     addresses: Arc<Addresses>,
-    current: RwLock<Option<Arc<Seen>>>,
+    current: watch::Sender<Option<Arc<Seen>>>,
 }
 
 /// A map, and who led when it was sent.
@@ -49,13 +49,13 @@ impl MapCopy {
             addresses.learn(map);
         }
         let current = kept.map(|map| Arc::new(Seen { map, leaders: Vec::new() }));
-        Arc::new(MapCopy { disk, file, addresses, current: RwLock::new(current) })
+        Arc::new(MapCopy { disk, file, addresses, current: watch::Sender::new(current) })
     }
 
     /// Follows the manager for as long as the server runs.
     pub async fn follow(self: Arc<Self>, manager: Arc<Manager>) {
         loop {
-            let after = self.current.read().as_ref().map_or(0, |seen| seen.map.revision.0);
+            let after = self.current.borrow().as_ref().map_or(0, |seen| seen.map.revision.0);
             match manager.watch(after).await {
                 Ok(mut maps) => loop {
                     match maps.message().await {
@@ -81,7 +81,7 @@ impl MapCopy {
                 return;
             }
         };
-        if let Some(seen) = &*self.current.read() {
+        if let Some(seen) = &*self.current.borrow() {
             if seen.map.cluster != map.cluster {
                 tracing::error!(ours = %seen.map.cluster, theirs = %map.cluster, "the manager is of another cluster; its map is ignored");
                 return;
@@ -98,7 +98,8 @@ impl MapCopy {
             .map(|group| (GroupId(group.id), ReplicaId(group.leader)))
             .collect();
         let seen = Arc::new(Seen { map, leaders });
-        let durable = self.current.write().replace(seen.clone()).is_some_and(|before| before.map == seen.map);
+        let durable =
+            self.current.send_replace(Some(seen.clone())).is_some_and(|before| before.map == seen.map);
         if !durable {
             self.save(seen).await;
         }
@@ -112,23 +113,40 @@ impl MapCopy {
         }
     }
 
+    fn seen(&self) -> Option<Arc<Seen>> {
+        self.current.borrow().clone()
+    }
+
     /// The owner of a key's shard by this copy, the leader's replica first.
     pub fn owner_of(&self, key: &[u8]) -> Option<ShardOwner> {
-        let seen = self.current.read().clone()?;
+        let seen = self.seen()?;
         let (shard, owner) = seen.map.locate(key).ok()??;
         let uid = seen.map.groups.get(&owner.group)?.uid;
         let replicas = seen.members(owner.group);
         Some(ShardOwner { shard, group: owner.group, uid, epoch: owner.epoch, replicas })
     }
 
+    /// The number of the newest configuration; 0: there is none.
+    pub fn configuration(&self) -> u64 {
+        self.current.borrow().as_ref().map_or(0, |seen| seen.map.configuration)
+    }
+
+    /// Waits until there is a newer configuration than this one.
+    pub async fn newer_configuration(&self, than: u64) {
+        let is_newer =
+            |seen: &Option<Arc<Seen>>| seen.as_ref().is_some_and(|seen| seen.map.configuration > than);
+        // What sends is `self`, so that this doesn't end before.
+        let _ = self.current.subscribe().wait_for(is_newer).await;
+    }
+
     /// The revision of this copy; 0: there is none.
     pub fn revision(&self) -> MapRevision {
-        self.current.read().as_ref().map_or(MapRevision(0), |seen| seen.map.revision)
+        self.current.borrow().as_ref().map_or(MapRevision(0), |seen| seen.map.revision)
     }
 
     /// The map with what is known of leaders, as a message.
     pub fn to_wire(&self) -> Option<v1::ShardMap> {
-        let seen = self.current.read().clone()?;
+        let seen = self.seen()?;
         let mut wire = v1::ShardMap::from(&seen.map);
         for group in &mut wire.groups {
             let leader = seen.leaders.iter().find(|(g, _)| g.0 == group.id);
@@ -139,12 +157,12 @@ impl MapCopy {
 
     /// A group's members, the leader first.
     pub fn members(&self, group: GroupId) -> Vec<Replica> {
-        self.current.read().clone().map_or(Vec::new(), |seen| seen.members(group))
+        self.seen().map_or(Vec::new(), |seen| seen.members(group))
     }
 
     /// What a replica said of itself when it started.
     pub fn instance(&self, group: GroupId, id: ReplicaId) -> Option<String> {
-        let seen = self.current.read().clone()?;
+        let seen = self.seen()?;
         let replica = seen.map.groups.get(&group)?.replicas.iter().find(|replica| replica.id == id)?;
         Some(replica.instance.clone())
     }

@@ -65,7 +65,8 @@ pub(super) struct Superseded {
 }
 
 impl Running {
-    /// Registers again and again, at once when the leader changes, and keeps the orders.
+    /// Registers again and again, at once when the leader or the configuration changes, and
+    /// keeps the orders.
     /// Ends when the group lives on without this replica, under a newer incarnation, or is
     /// no more.
     pub(super) async fn register(&self, env: &Environment) -> Superseded {
@@ -78,7 +79,7 @@ impl Running {
                 cluster_id: self.place.cluster.0,
                 report: self.report(env).await,
             };
-            let founded = request.report.is_some();
+            let (founded, configuration) = (request.report.is_some(), env.map.configuration());
             match env.manager.register(request).await {
                 Ok(response) => {
                     if let Some(superseded) = self.take_plan(response).await {
@@ -95,6 +96,7 @@ impl Running {
                 tokio::select! {
                     () = &mut pause => break,
                     () = self.news.notified() => break,
+                    () = env.map.newer_configuration(configuration) => break,
                     changed = metrics.changed() => {
                         let now = metrics.borrow_watched().current_leader;
                         if changed.is_err() || now != leader {

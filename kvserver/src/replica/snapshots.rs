@@ -12,16 +12,20 @@ use crate::raft::types::LogId;
 const INTERVAL: Duration = Duration::from_millis(500);
 /// How long a snapshot is waited for, before it is asked for again.
 const TIMEOUT: Duration = Duration::from_mins(1);
+/// A snapshot is written after this part of the last one's size was applied, if that is more
+/// than the setting: of each byte that is written, this many more are for snapshots at most.
+const PART: u64 = 4;
 
 impl Running {
-    /// Writes a snapshot whenever `log_bytes` were applied since the last one. The log is
-    /// kept back to the snapshot before, so that a follower that is a little behind needs
-    /// only entries.
+    /// Writes a snapshot whenever `log_bytes` were applied since the last one, or a quarter of
+    /// what that has. The log is kept back to the snapshot before, so that a follower that is a
+    /// little behind needs only entries.
     pub(super) async fn snapshot_by_size(&self, log_bytes: u64) {
         let mut tick = tokio::time::interval(INTERVAL);
         loop {
             tick.tick().await;
-            if self.applied_bytes.load(Ordering::Relaxed) < log_bytes {
+            let last = self.snapshots.current().map_or(0, |snapshot| snapshot.length());
+            if self.applied_bytes.load(Ordering::Relaxed) < log_bytes.max(last / PART) {
                 continue;
             }
             let before = self.raft.metrics().borrow_watched().snapshot;

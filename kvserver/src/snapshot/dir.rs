@@ -12,6 +12,7 @@ use skv_proto::v1;
 use crate::disk::{self, Disk};
 use crate::snapshot::file::{OpenError, SnapshotFile};
 use crate::snapshot::format::Encoder;
+use crate::snapshot::growing::Growing;
 use crate::snapshot::spool::Spool;
 
 const EXTENSION: &str = "snap";
@@ -149,14 +150,11 @@ impl SnapshotDir {
             return Ok(snapshot);
         }
         let path = self.temporary();
-        let file = self.disk.create(&path)?;
-        let mut offset = 0;
-        while offset < snapshot.length() {
-            let piece = snapshot.piece(offset)?;
-            file.write_all_at(&piece, offset)?;
-            offset += piece.len() as u64;
+        let mut file = Growing::create(&*self.disk, &path)?;
+        while file.length() < snapshot.length() {
+            file.append(&snapshot.piece(file.length())?).await?;
         }
-        file.sync().await?;
+        file.finish().await?;
         let copy = SnapshotFile::open(&self.disk, &path).map_err(io::Error::other)?;
         copy.set_temporary();
         Ok(copy)
@@ -177,21 +175,18 @@ async fn write(
     header: &v1::SnapshotHeader,
     items: impl Iterator<Item = v1::SnapshotItem>,
 ) -> io::Result<()> {
-    let file = disk.create(path)?;
+    let mut file = Growing::create(disk, path)?;
     let (mut encoder, mut piece) = Encoder::new(header);
-    let mut offset = 0;
     for item in items {
         if let Some(next) = encoder.add(&item) {
-            let piece = std::mem::replace(&mut piece, next);
-            file.write_all_at(&piece, offset)?;
-            offset += piece.len() as u64;
+            file.append(&std::mem::replace(&mut piece, next)).await?;
             // A simulated disk, or one in memory, shares its threads with others.
             tokio::task::yield_now().await;
         }
     }
-    file.write_all_at(&piece, offset)?;
-    file.write_all_at(&encoder.finish(), offset + piece.len() as u64)?;
-    file.sync().await
+    file.append(&piece).await?;
+    file.append(&encoder.finish()).await?;
+    file.finish().await
 }
 
 /// The index and term of the last entry that a snapshot covers. Of two snapshots of a

@@ -6,6 +6,7 @@
 mod dir;
 mod file;
 mod format;
+mod growing;
 mod spool;
 
 pub use dir::SnapshotDir;

@@ -9,6 +9,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::disk::Disk;
 use crate::snapshot::file::{OpenError, SnapshotFile};
+use crate::snapshot::growing::Growing;
 
 /// Chunks that wait to be written.
 const CHUNKS_AHEAD: usize = 2;
@@ -88,21 +89,18 @@ async fn write(
     announced: u64,
     chunks: &mut mpsc::Receiver<Bytes>,
 ) -> Result<SnapshotFile, SpoolError> {
-    let file = disk.create(path)?;
-    let mut received = 0;
+    let mut file = Growing::create(&**disk, path)?;
     while let Some(chunk) = chunks.recv().await {
-        let offset = received;
-        received += chunk.len() as u64;
+        let received = file.length() + chunk.len() as u64;
         if received > announced {
             return Err(SpoolError::Length { announced, received });
         }
-        file.write_all_at(&chunk, offset)?;
+        file.append(&chunk).await?;
     }
-    if received != announced {
-        return Err(SpoolError::Length { announced, received });
+    if file.length() != announced {
+        return Err(SpoolError::Length { announced, received: file.length() });
     }
-    file.sync().await?;
-    drop(file);
+    file.finish().await?;
     let snapshot = SnapshotFile::open(disk, path)?;
     snapshot.set_temporary();
     snapshot.read(|_| Ok(()))?;

@@ -99,6 +99,11 @@ impl<T: Clone> Buckets<T> {
         self.buckets.into_iter().flat_map(take)
     }
 
+    /// Frees one bucket with each item of the iterator.
+    pub(super) fn into_parts(self) -> impl Iterator<Item = ()> {
+        self.buckets.into_iter().map(drop)
+    }
+
     /// The bucket of a hash. The table inside a bucket uses the lowest and the seven
     /// highest bits, so these are others.
     fn index(&self, hash: u64) -> usize {

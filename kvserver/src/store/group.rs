@@ -20,6 +20,7 @@ use crate::store::handoff::{
     Arrival, BaseCopy, Departure, Difference, Move, Part, Position, Progress, StepRefusal, Summary,
 };
 use crate::store::restore::{Restore, Restored};
+use crate::store::rubble::Rubble;
 use crate::store::shard::Context;
 use crate::store::slot::{Owned, Slot};
 use crate::store::view::StoreView;
@@ -37,6 +38,8 @@ pub struct Store {
     founded: RwLock<Option<Founded>>,
     /// How many shards leave or come.
     handing_off: AtomicUsize,
+    /// Of shards that have gone.
+    rubble: Mutex<Rubble>,
     /// Held while the state changes or is viewed as a whole.
     applying: Mutex<Scratch>,
 }
@@ -86,6 +89,7 @@ impl Store {
             time: AtomicU64::new(0),
             founded: RwLock::new(None),
             handing_off: AtomicUsize::new(0),
+            rubble: Mutex::default(),
             applying: Mutex::default(),
         }
     }
@@ -249,6 +253,11 @@ impl Store {
         let slot = founded.as_ref()?.slots.get(to.shard.0 as usize)?.read();
         let departure = slot.departure().filter(|departure| departure.to == *to)?;
         of(slot.owned()?, departure.progress)
+    }
+
+    /// Frees a little of what is left of shards that have gone. Whether there is more.
+    pub fn clear_rubble(&self) -> bool {
+        self.rubble.lock().clear_some()
     }
 
     /// How much there is. Visits every shard.
@@ -428,7 +437,8 @@ impl Store {
         let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
         let mut slot = slot.write();
         let before = slot.is_handing_off();
-        let outcome = slot.step(Epoch(step.epoch), kind, founded.facts.retired, &context);
+        let outcome =
+            slot.step(Epoch(step.epoch), kind, founded.facts.retired, &context, &mut self.rubble.lock());
         match (before, slot.is_handing_off()) {
             (false, true) => drop(self.handing_off.fetch_add(1, Ordering::Release)),
             (true, false) => drop(self.handing_off.fetch_sub(1, Ordering::Release)),

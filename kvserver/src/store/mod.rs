@@ -15,6 +15,7 @@ mod handoff;
 mod item;
 mod record;
 mod restore;
+mod rubble;
 mod sessions;
 mod shard;
 mod slot;

@@ -10,6 +10,7 @@ use crate::store::entry::ApplyError;
 use crate::store::handoff::{
     Arrival, Changes, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal, Summary,
 };
+use crate::store::rubble::Rubble;
 use crate::store::shard::{Context, Shard};
 
 /// A shard's place in a group.
@@ -74,6 +75,31 @@ impl Phase {
         match self {
             Phase::Queued => None,
             Phase::Copying(changes) | Phase::Frozen(changes) => Some(changes),
+        }
+    }
+
+    fn into_changes(self) -> Option<Changes> {
+        match self {
+            Phase::Queued => None,
+            Phase::Copying(changes) | Phase::Frozen(changes) => Some(changes),
+        }
+    }
+}
+
+impl Holding {
+    /// What there may be millions of, to be freed part by part.
+    pub(super) fn into_parts(self) -> Vec<Box<dyn Iterator<Item = ()> + Send>> {
+        match self {
+            Holding::Nothing => Vec::new(),
+            Holding::Staged(staged) => {
+                vec![Box::new(staged.shard.keys.into_parts()), Box::new(staged.tombstones.into_parts())]
+            }
+            Holding::Owned(owned) => {
+                let Owned { shard, outgoing } = *owned;
+                let changes = outgoing.and_then(|outgoing| outgoing.phase.into_changes());
+                let changes = changes.into_iter().flat_map(Changes::into_parts);
+                vec![Box::new(shard.keys.into_parts()), Box::new(changes)]
+            }
         }
     }
 }
@@ -242,15 +268,16 @@ impl Slot {
         step: Step,
         retired: bool,
         context: &Context<'_>,
+        rubble: &mut Rubble,
     ) -> Result<Result<(), StepRefusal>, ApplyError> {
         Ok(match step {
             Step::Begin(_) => self.begin(epoch),
             Step::Freeze(_) => self.freeze(epoch),
-            Step::Drop(_) => self.let_go(epoch),
+            Step::Drop(_) => self.let_go(epoch, rubble),
             Step::Receive(receive) => self.receive(epoch, &receive, retired),
             Step::Chunk(chunk) => self.add(epoch, chunk, context)?,
             Step::Install(install) => self.install(epoch, install, context)?,
-            Step::Abort(_) => self.abort(epoch),
+            Step::Abort(_) => self.abort(epoch, rubble),
         })
     }
 
@@ -283,11 +310,11 @@ impl Slot {
         Ok(())
     }
 
-    fn let_go(&mut self, epoch: Epoch) -> Result<(), StepRefusal> {
+    fn let_go(&mut self, epoch: Epoch, rubble: &mut Rubble) -> Result<(), StepRefusal> {
         let (_, outgoing) = self.outgoing(epoch)?;
         let Outgoing { to, phase: Phase::Frozen(_) } = outgoing else { return Err(StepRefusal::NotDue) };
         self.fence.next = Some(*to);
-        self.holding = Holding::Nothing;
+        rubble.add(std::mem::take(&mut self.holding));
         Ok(())
     }
 
@@ -365,9 +392,9 @@ impl Slot {
         })
     }
 
-    fn abort(&mut self, epoch: Epoch) -> Result<(), StepRefusal> {
+    fn abort(&mut self, epoch: Epoch, rubble: &mut Rubble) -> Result<(), StepRefusal> {
         self.staged(epoch)?;
-        self.holding = Holding::Nothing;
+        rubble.add(std::mem::take(&mut self.holding));
         Ok(())
     }
 }

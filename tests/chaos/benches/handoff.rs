@@ -59,11 +59,18 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
     let [moving, staying] = [MOVING, STAYING].map(|shard| Writer::start(&cluster, shard));
     tokio::time::sleep(QUIET).await;
     let quiet = [moving.take(), staying.take()];
-    let mut worst = Vec::new();
+    let (mut worst, mut unserved) = (Vec::new(), Vec::new());
     for number in 0..moves {
+        let before = unserved_ms(&cluster).await;
         move_to(&cluster, (number as u32 + 1) % 2).await;
         worst.push(moving.longest());
-        eprintln!("{mib} MiB, {replicas} replicas: move {} of {moves}: {:.1} ms", number + 1, worst[number]);
+        unserved.push(unserved_ms(&cluster).await - before);
+        eprintln!(
+            "{mib} MiB, {replicas} replicas: move {} of {moves}: unserved {:.1} ms, longest write {:.1} ms",
+            number + 1,
+            unserved[number],
+            worst[number]
+        );
     }
     let during = [moving.take(), staying.take()];
     moving.stop().await;
@@ -73,11 +80,23 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
         json!({
             "measured": "a shard that moves while it is written, ms",
             "mib": mib, "replicas": replicas, "moves": moves,
+            "unserved": { "p50": percentile(&mut unserved.clone(), 50), "p99": percentile(&mut unserved, 99) },
             "longest_write_of_a_move": { "p50": percentile(&mut worst.clone(), 50), "p99": percentile(&mut worst, 99) },
             "moving_shard": { "quiet_p99": percentile(&mut quiet[0].clone(), 99), "during_p99": percentile(&mut during[0].clone(), 99) },
             "other_shard": { "quiet_p99": percentile(&mut quiet[1].clone(), 99), "during_p99": percentile(&mut during[1].clone(), 99) },
         })
     );
+}
+
+/// The time in which nobody served a shard, of all moves so far, by what the servers say.
+async fn unserved_ms(cluster: &Cluster) -> f64 {
+    let mut sum = 0.0;
+    for server in &cluster.servers {
+        let (_, page) = skv_chaos::http_get(&server.http_address, "/metrics").await.expect("a page");
+        let line = page.lines().find_map(|line| line.strip_prefix("skv_handoff_unserved_seconds_sum "));
+        sum += line.and_then(|value| value.parse::<f64>().ok()).expect("the sum");
+    }
+    sum * 1e3
 }
 
 /// Large values between groups of one, without a limit.

@@ -18,11 +18,11 @@ use crate::replica::{Environment, Running};
 use crate::store::{Move, Peer, Position, Progress, StepRefusal};
 
 /// Bytes of one chunk.
-const CHUNK: usize = 512 << 10;
+const CHUNK: usize = 128 << 10;
 /// Chunks that are under way at the same time.
 const UNDER_WAY: usize = 4;
 /// What may be missing at the target when the source freezes: it goes along with the last step.
-const REST: usize = 1 << 20;
+const REST: usize = 256 << 10;
 /// Between attempts.
 const PAUSE: Duration = Duration::from_millis(100);
 

@@ -51,6 +51,9 @@ impl Running {
         let mut watched = Watched::default();
         loop {
             tick.tick().await;
+            while self.store.clear_rubble() {
+                tokio::task::yield_now().await;
+            }
             while carriers.try_join_next().is_some() {}
             carried.retain(|_, (_, carrier)| !carrier.is_finished());
             if !self.hints.is_leader() || *self.hold.borrow() {

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use crate::replica::Running;
 
 /// What may be sent at once after a rest.
-const BURST: Duration = Duration::from_millis(50);
+const BURST: Duration = Duration::from_millis(10);
 /// Rounds of changes that are sent before writers are slowed down, and each time before they
 /// are slowed down more.
 const PATIENCE: u32 = 16;

@@ -85,6 +85,11 @@ impl Changes {
         self.by_revision.range((Excluded(after), Unbounded)).map(|(revision, key)| (*revision, &key[..]))
     }
 
+    /// Frees a part with each item of the iterator.
+    pub(in crate::store) fn into_parts(self) -> impl Iterator<Item = ()> {
+        self.tombstones.into_parts().chain(self.by_revision.into_iter().map(drop))
+    }
+
     fn bury(&mut self, hash: u64, tombstone: Tombstone, hasher: &FixedState) {
         self.by_revision.insert(tombstone.revision, tombstone.key.clone());
         self.tombstones.insert(hash, tombstone, |a, b| a.key == b.key, |t| hasher.hash_one(&t.key[..]));
