@@ -78,7 +78,7 @@ impl Readiness {
     }
 
     /// Whether a leader was heard lately; a leader hears itself only with a quorum.
-    pub(super) fn leader_heard(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
+    fn leader_heard(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
         self.silence(metrics).is_some_and(|silence| silence < LEADER_SILENCE)
     }
 

@@ -67,10 +67,11 @@ impl Running {
         Ok((incarnation, last))
     }
 
+    /// What status says too: who reads there that the quorum is lost may act on it.
     fn has_quorum(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
-        self.readiness.leader_heard(&metrics)
+        self.readiness.quorum_lost(&metrics).is_none()
     }
 
     /// Applies what the log holds beyond what is known to be committed: some of it may have
