@@ -179,6 +179,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         readiness: Readiness::default(),
         map: env.map.clone(),
         slowed: Slowed::default(),
+        watched: Mutex::default(),
         network,
         changing_members: tokio::sync::Mutex::default(),
         log: tokio::sync::Mutex::new(reader),

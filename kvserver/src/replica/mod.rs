@@ -33,6 +33,7 @@ use tokio_util::sync::CancellationToken;
 
 pub use data_dir::{Belongs, DataDir, Identity};
 pub use environment::Environment;
+use handoff::Watched;
 pub use handoff::{Pace, Slowed};
 pub use handover::HandoverError;
 pub use leader::LeaderHints;
@@ -162,6 +163,8 @@ pub struct Running {
     pub map: Arc<MapCopy>,
     /// The shards whose writers are slowed down.
     pub slowed: Slowed,
+    /// How the shards get on that the group receives.
+    watched: Mutex<Watched>,
     /// Its way to the others, to see who is there.
     network: NetworkFactory,
     /// Held while members change: one change at a time.

@@ -62,7 +62,7 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
     let (mut worst, mut unserved) = (Vec::new(), Vec::new());
     for number in 0..moves {
         let before = unserved_ms(&cluster).await;
-        move_to(&cluster, (number as u32 + 1) % 2).await;
+        cluster.move_shard(MOVING.0, (number as u32 + 1) % 2).await;
         worst.push(moving.longest());
         unserved.push(unserved_ms(&cluster).await - before);
         eprintln!(
@@ -107,22 +107,11 @@ async fn throughput() {
     let mut rates = Vec::new();
     for number in 0..4 {
         let began = Instant::now();
-        move_to(&cluster, (number + 1) % 2).await;
+        cluster.move_shard(MOVING.0, (number + 1) % 2).await;
         rates.push((mib * MIB) as f64 / began.elapsed().as_secs_f64() / 1e6);
     }
     rates.sort_by(f64::total_cmp);
     println!("{}", json!({ "measured": "a shard of large values, MB/s", "mib": mib, "moves": rates }));
-}
-
-/// Moves the shard, and waits until it is there.
-async fn move_to(cluster: &Cluster, group: u32) {
-    cluster.changes().move_shard(MOVING.0, group).await;
-    skv_chaos::eventually("the shard is there", || async {
-        let map = cluster.shard_map().await?;
-        let range = map.ranges.iter().find(|r| (r.first..r.first + r.count).contains(&MOVING.0))?;
-        (range.group == group).then_some(())
-    })
-    .await;
 }
 
 async fn fill(clerk: &Clerk, mib: usize, value_bytes: usize) {

@@ -14,6 +14,7 @@ mod percentile;
 mod ports;
 mod process;
 mod programs;
+mod request;
 mod resharding;
 mod wait;
 
@@ -26,5 +27,6 @@ pub use percentile::percentile;
 pub use ports::free_port;
 pub use process::Process;
 pub use programs::{Programs, programs};
+pub use request::{first_append, first_request_of, open_session};
 pub use resharding::{Changes, Holdings};
 pub use wait::{eventually, eventually_within};

@@ -135,6 +135,17 @@ impl Cluster {
         Some(groups)
     }
 
+    /// Has a shard move to a group, and waits until it is there by the map.
+    pub async fn move_shard(&self, shard: u32, group: u32) {
+        self.changes().move_shard(shard, group).await;
+        eventually(&format!("shard {shard} is in g{group}"), || async {
+            let map = self.shard_map().await?;
+            let range = map.ranges.iter().find(|r| (r.first..r.first + r.count).contains(&shard))?;
+            (range.group == group).then_some(())
+        })
+        .await;
+    }
+
     /// Waits until the groups own so many shards each, sorted by size: by what they say
     /// themselves, and by the map. Answers how many each owns.
     pub async fn settled(&self, expected: &[u32]) -> Vec<u32> {

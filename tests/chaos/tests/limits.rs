@@ -3,14 +3,13 @@
 use std::collections::HashMap;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use skv_chaos::{Cluster, Settings, eventually};
+use skv_chaos::{Cluster, Settings, eventually, first_append, first_request_of, open_session};
 use skv_client::Clerk;
 use skv_proto::Error;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::operation::Operation as Op;
 use skv_proto::v1::{
-    AppendRequest, AppendResponse, GetRequest, OpenSessionRequest, Operation, PipelineRequest, PutRequest,
-    RequestId, SessionId, answer,
+    AppendResponse, GetRequest, OpenSessionRequest, Operation, PipelineRequest, PutRequest, SessionId, answer,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -76,18 +75,8 @@ fn now_ms() -> u64 {
     now.expect("it is after 1970").as_millis() as u64
 }
 
-fn first_request_of(session: SessionId) -> RequestId {
-    RequestId { session: Some(session), seq: 1, acked_below: 1 }
-}
-
 async fn append(kv: &mut KvClient<Channel>, session: SessionId) -> Result<AppendResponse, tonic::Status> {
-    let request = AppendRequest {
-        key: b"once".to_vec().into(),
-        args: b"x".to_vec().into(),
-        id: Some(first_request_of(session)),
-        ..AppendRequest::default()
-    };
-    Ok(kv.append(request).await?.into_inner())
+    first_append(kv, session, "once", "x").await
 }
 
 /// Lets each of these sessions make one put; answers how many were refused.
@@ -129,8 +118,7 @@ async fn a_hundred_thousand_sessions_stay_within_the_bound() {
     let leader = cluster.leader(0).await;
     let address = format!("http://{}", cluster.servers[leader].client_address);
     let mut kv = KvClient::connect(address).await.expect("the server listens");
-    let open = kv.open_session(OpenSessionRequest { after: 0 }).await.expect("a session").into_inner();
-    let first = open.session.expect("it has an id");
+    let first = open_session(&mut kv).await;
     append(&mut kv, first).await.expect("it is appended");
 
     let refused = puts_of_sessions(&mut kv, SESSIONS).await;

@@ -4,9 +4,11 @@
 use std::fs;
 use std::path::Path;
 
-use skv_chaos::{Cluster, Load, Settings, eventually};
+use skv_chaos::{Cluster, Load, Settings, eventually, first_append, open_session};
 use skv_checker::Outcome;
+use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::shard_status::State;
+use skv_sharding::{Hash, ShardId};
 
 /// Slow enough that a move is still under way when the test acts on it.
 const SLOW: u32 = 256 << 10;
@@ -103,6 +105,26 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
     cluster.settled(&[2, 2]).await;
     load.recorder.more_acknowledged(100).await;
     load.finish_right(&cluster).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_request_whose_answer_was_lost_gets_it_after_its_shard_went_to_and_fro() {
+    let cluster = Cluster::start(Settings { groups: 2, shards: 2, ..Settings::default() }).await;
+    let is_in_g0 = |key: &String| Hash::Fnv1.shard(key.as_bytes(), 2) == Ok(ShardId(0));
+    let key = &(0..).map(|number| format!("key-{number}")).find(is_in_g0).expect("there is one");
+    let address = format!("http://{}", cluster.servers[0].client_address);
+    let mut kv = KvClient::connect(address).await.expect("the server listens");
+    let session = open_session(&mut kv).await;
+    // What a clerk never heard.
+    let answer = first_append(&mut kv, session, key, "a").await.expect("it is appended");
+    let clerk = cluster.clerk();
+    for (target, token) in [(1, "b"), (0, "c"), (1, "d")] {
+        cluster.move_shard(0, target).await;
+        clerk.append(key.clone(), token).await.expect("it is appended");
+    }
+    let again = first_append(&mut kv, session, key, "a").await.expect("it was appended");
+    assert_eq!(again, answer);
+    assert_eq!(clerk.get(key.clone()).await.expect("a value").value, "abcd");
 }
 
 #[tokio::test(flavor = "multi_thread")]

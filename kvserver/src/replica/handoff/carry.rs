@@ -23,8 +23,10 @@ const CHUNK: usize = 128 << 10;
 const UNDER_WAY: usize = 4;
 /// What may be missing at the target when the source freezes: it goes along with the last step.
 const REST: usize = 256 << 10;
-/// Between attempts.
-const PAUSE: Duration = Duration::from_millis(100);
+/// Before the second attempt, and at most between two.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Between two questions to a target that can't be reached.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Carries one shard.
 pub(super) struct Carrier {
@@ -58,6 +60,7 @@ impl Carrier {
     pub(super) async fn run(self) {
         let Move { shard, target, epoch, .. } = self.to;
         let (group, mut told, mut whole) = (self.own.place.group, String::new(), false);
+        let (mut pause, longest) = PAUSES;
         loop {
             match self.carry(whole).await {
                 Ok(()) => {
@@ -72,7 +75,8 @@ impl Carrier {
                 Err(Stop::Again(_)) => {}
             }
             whole = true;
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
         }
     }
 
@@ -179,7 +183,7 @@ impl Carrier {
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(PAUSE).await;
+            tokio::time::sleep(ASK_AGAIN).await;
         }
     }
 }

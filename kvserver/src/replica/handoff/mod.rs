@@ -7,6 +7,7 @@
 mod carry;
 mod pace;
 mod target;
+mod watched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,18 +30,18 @@ use crate::store::{
 use carry::Carrier;
 pub use pace::{Pace, Slowed};
 use target::Group;
+pub(super) use watched::Watched;
 
 /// How often the leader looks what is due.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Shards that leave a group at the same time.
 const DEPARTURES: usize = 2;
 /// Shards that come to a group at the same time. More than leave one, so that two sources
-/// needn't wait for each other.
+/// needn't wait for each other. One that stands still doesn't count, or a source that is gone
+/// would hold up all others.
 const ARRIVALS: usize = 4;
 /// An entry that isn't applied in this time has an unknown outcome.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// For how long an arrival stands still before its source is asked after it.
-const STILL: Duration = Duration::from_secs(10);
 
 impl Running {
     /// Runs for as long as the replica does; acts only while it leads.
@@ -48,7 +49,6 @@ impl Running {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut carried, mut carriers) = (BTreeMap::<ShardId, (Move, AbortHandle)>::new(), JoinSet::new());
-        let mut watched = Watched::default();
         loop {
             tick.tick().await;
             while self.store.clear_rubble() {
@@ -58,7 +58,7 @@ impl Running {
             carried.retain(|_, (_, carrier)| !carrier.is_finished());
             if !self.hints.is_leader() || *self.hold.borrow() {
                 carriers.abort_all();
-                watched = Watched::default();
+                *self.watched.lock() = Watched::default();
                 continue;
             }
             self.obey_list().await;
@@ -81,7 +81,8 @@ impl Running {
                     carried.insert(to.shard, (to, carriers.spawn(carrier.run())));
                 }
             }
-            for arrival in watched.still(self.store.arrivals()) {
+            let still = self.watched.lock().still(self.store.arrivals(), Instant::now());
+            for arrival in still {
                 self.ask_after(env, arrival).await;
             }
         }
@@ -96,8 +97,8 @@ impl Running {
     ) -> Result<Result<(), StepRefusal>, Error> {
         self.check_leads()?;
         if matches!(step, Step::Receive(_)) {
-            let others = self.store.arrivals().iter().filter(|arrival| arrival.shard != shard).count();
-            if others >= ARRIVALS {
+            let others = self.store.arrivals().into_iter().filter(|arrival| arrival.shard != shard);
+            if self.watched.lock().progressing(others, Instant::now()) >= ARRIVALS {
                 return Ok(Err(StepRefusal::Busy));
             }
         }
@@ -201,26 +202,5 @@ fn name(step: &Step) -> &'static str {
         Step::Install(_) => "install",
         Step::Drop(_) => "drop",
         Step::Abort(_) => "abort",
-    }
-}
-
-/// How far arrivals were when the leader last looked, and since when.
-#[derive(Debug, Default)]
-struct Watched(BTreeMap<ShardId, (Arrival, Instant)>);
-
-impl Watched {
-    /// Those that haven't changed for [`STILL`]. Each is named once in that time.
-    fn still(&mut self, arrivals: Vec<Arrival>) -> Vec<Arrival> {
-        let now = Instant::now();
-        self.0.retain(|_, (known, _)| arrivals.contains(known));
-        let mut still = Vec::new();
-        for arrival in arrivals {
-            let (_, since) = self.0.entry(arrival.shard).or_insert((arrival, now));
-            if now.duration_since(*since) >= STILL {
-                *since = now;
-                still.push(arrival);
-            }
-        }
-        still
     }
 }
