@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use anyhow::Context as _;
 use futures::future::join_all;
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
@@ -24,8 +25,13 @@ pub(crate) struct Member {
 impl Member {
     /// Whether it says that it leads, and a majority answers it.
     pub(crate) fn leads_a_quorum(&self) -> bool {
-        self.status.as_ref().is_ok_and(|status| is_leader(status) && status.quorum_lost_ms == 0)
+        self.status.as_ref().is_ok_and(leads_a_quorum)
     }
+}
+
+/// Whether a replica leads, and a majority answers it.
+pub(crate) fn leads_a_quorum(status: &v1::ReplicaStatus) -> bool {
+    is_leader(status) && status.quorum_lost_ms == 0
 }
 
 pub(crate) fn is_leader(status: &v1::ReplicaStatus) -> bool {
@@ -36,23 +42,23 @@ pub(crate) fn is_leader(status: &v1::ReplicaStatus) -> bool {
 pub(crate) async fn members(target: &Target, map: &v1::ShardMap) -> Vec<Member> {
     let all = map.groups.iter().flat_map(|group| {
         group.replicas.iter().map(move |replica| async move {
-            let status = status(target, group, replica).await;
+            let status = status(target, &replica.peer_address, GroupId(group.id)).await;
             Member { group: GroupId(group.id), replica: replica.clone(), status }
         })
     });
     join_all(all).await
 }
 
-async fn status(
+/// What the server at this peer address says of its replica of a group.
+pub(crate) async fn status(
     target: &Target,
-    group: &v1::Group,
-    replica: &v1::Replica,
+    address: &str,
+    group: GroupId,
 ) -> anyhow::Result<v1::ReplicaStatus> {
-    let address = &replica.peer_address;
     let mut client = connect(target, address).await?;
     let answer = client.status(v1::StatusRequest {}).await.map_err(|status| explain(&status, address))?;
-    let of_group = answer.into_inner().replicas.into_iter().find(|status| status.group == group.id);
-    of_group.ok_or_else(|| anyhow::anyhow!("{address} holds no replica of {}", GroupId(group.id)))
+    let of_group = answer.into_inner().replicas.into_iter().find(|status| status.group == group.0);
+    of_group.with_context(|| format!("{address} holds no replica of {group}"))
 }
 
 /// What a group has of each shard: by its leader where that answers, else by another replica,

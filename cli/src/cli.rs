@@ -30,6 +30,7 @@ Examples:
   skv append greeting ', world'
   skv get greeting
   skv status
+  skv apply -f deploy/samples/quickstart.yaml   after a change of spec.groups
 "
 )]
 pub(crate) struct Cli {
@@ -42,6 +43,7 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     Up(up::Args),
+    Apply(up::apply::Args),
     Down(up::down::Args),
     Status(status::Args),
     Map(map::Args),
@@ -94,7 +96,8 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     let target = &cli.target;
     match cli.command {
-        Command::Up(args) => Box::pin(up::run(args)).await.map(|()| Outcome::Done),
+        Command::Up(args) => Box::pin(up::run(target, args)).await.map(|()| Outcome::Done),
+        Command::Apply(args) => Box::pin(up::apply::run(target, args)).await.map(|()| Outcome::Done),
         Command::Down(args) => up::down::run(args).await.map(|()| Outcome::Done),
         Command::Status(args) => status::run(target, &args).await,
         Command::Map(args) => map::run(target, &args).await,

@@ -17,7 +17,7 @@ pub(crate) enum Format {
 }
 
 /// `-o`, for the commands that have it.
-#[derive(Debug, clap::Args)]
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Output {
     /// The form of the output.
     #[arg(short = 'o', long = "output", value_enum, default_value_t)]

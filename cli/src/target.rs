@@ -34,6 +34,11 @@ enum Addresses {
 }
 
 impl Target {
+    /// The store of this shard manager, whichever one the flags name.
+    pub(crate) fn of_manager(manager: String, timeout: Duration) -> Target {
+        Target { manager: vec![manager], server: Vec::new(), timeout }
+    }
+
     fn addresses(&self) -> anyhow::Result<Addresses> {
         if !self.server.is_empty() {
             return Ok(Addresses::Servers(self.server.clone()));

@@ -8,6 +8,7 @@ mod ids;
 mod map;
 mod plan;
 mod shard_set;
+mod wanted;
 
 pub use hash::{Hash, KeyError, ParseHashError, fnv1, fnv1a};
 pub use ids::{
@@ -16,3 +17,4 @@ pub use ids::{
 pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
 pub use plan::{Layout, ParsePolicyError, PlanError, Policy, plan};
 pub use shard_set::{MAX_SHARDS, ParseShardSetError, ShardSet};
+pub use wanted::wanted_groups;

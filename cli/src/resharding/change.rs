@@ -13,6 +13,8 @@ pub(crate) enum Change {
     Join(Vec<GroupId>),
     /// These groups are drained.
     Leave(Vec<GroupId>),
+    /// These groups are drained, to be removed.
+    Remove(Vec<GroupId>),
     /// A shard is to be in this group until it is unpinned.
     Move(ShardId, GroupId),
     /// A shard may be wherever it is best.
@@ -32,9 +34,10 @@ impl Change {
                     let groups = groups.iter().map(|group| group.0).collect();
                     manager.join(v1::JoinRequest { groups, request_id, dry_run }).await
                 }
-                Change::Leave(groups) => {
+                Change::Leave(groups) | Change::Remove(groups) => {
                     let groups = groups.iter().map(|group| group.0).collect();
-                    manager.leave(v1::LeaveRequest { groups, request_id, dry_run, removal: false }).await
+                    let removal = matches!(self, Change::Remove(_));
+                    manager.leave(v1::LeaveRequest { groups, request_id, dry_run, removal }).await
                 }
                 Change::Move(shard, group) => {
                     let (shard, group) = (shard.0, group.0);
@@ -57,7 +60,7 @@ impl Change {
 
     fn why_nothing(&self, newest: &v1::Configuration) -> String {
         match self {
-            Change::Leave(groups) => {
+            Change::Leave(groups) | Change::Remove(groups) => {
                 let names: Vec<String> = groups.iter().map(GroupId::to_string).collect();
                 match &names[..] {
                     [name] => format!("{name} has no shards"),

@@ -31,8 +31,8 @@ pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 as asked, 1 failed, or stopped by Ctrl-C before every shard was there. Shards \
 move without this command: Ctrl-C only stops the watching.";
 
-/// What all of these commands have in common.
-#[derive(Debug, clap::Args)]
+/// What all of these commands have in common. Without any of them a change is made and watched.
+#[derive(Debug, Default, clap::Args)]
 pub(crate) struct Flags {
     /// Change nothing: show what would move, how much that is, and about how long it takes.
     #[arg(long)]

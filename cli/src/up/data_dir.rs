@@ -5,8 +5,10 @@ use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 
-use super::record::Record;
+use super::record::{Member, Record};
 
 const RECORD: &str = "cluster.json";
 const LOCK: &str = "lock";
@@ -25,7 +27,7 @@ impl DataDir {
         fs::create_dir_all(path.join("logs"))
             .with_context(|| format!("can't make the data directory {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
-        let lock = lock_file(&path)?;
+        let lock = lock_file(&path, LOCK)?;
         match lock.try_lock() {
             Ok(()) => Ok(DataDir { path, _lock: lock }),
             Err(TryLockError::WouldBlock) => {
@@ -53,24 +55,15 @@ impl DataDir {
 
     /// Replaces what the directory remembers, in one step.
     pub(super) fn save(&self, record: &Record) -> anyhow::Result<()> {
-        let file = self.path.join(RECORD);
-        let write = || -> io::Result<()> {
-            let new = file.with_extension("new");
-            let mut out = File::create(&new)?;
-            out.write_all(&serde_json::to_vec_pretty(record)?)?;
-            out.sync_all()?;
-            fs::rename(&new, &file)?;
-            File::open(&self.path)?.sync_all()
-        };
-        write().with_context(|| format!("can't write {}", file.display()))
+        replace(&self.path, RECORD, record)
     }
 
-    /// Removes the shard manager's data.
-    pub(super) fn forget_manager(&self) -> anyhow::Result<()> {
-        let manager = self.path.join(MANAGER);
-        match fs::remove_dir_all(&manager) {
+    /// Removes a member's data.
+    pub(super) fn forget(&self, member: &Member) -> anyhow::Result<()> {
+        let data = member_dir(&self.path, member);
+        match fs::remove_dir_all(&data) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                Err(error).with_context(|| format!("can't remove {}", manager.display()))
+                Err(error).with_context(|| format!("can't remove {}", data.display()))
             }
             _ => Ok(()),
         }
@@ -79,25 +72,44 @@ impl DataDir {
 
 /// What a directory remembers, without locking it.
 pub(super) fn read_record(path: &Path) -> anyhow::Result<Option<Record>> {
-    let file = path.join(RECORD);
+    read(path, RECORD, "it only holds ports, and which groups there are")
+}
+
+/// Reads a file of a data directory; `None` if there is none.
+pub(super) fn read<T: DeserializeOwned>(path: &Path, name: &str, holds: &str) -> anyhow::Result<Option<T>> {
+    let file = path.join(name);
     match fs::read(&file) {
         Ok(bytes) => {
-            let record = serde_json::from_slice(&bytes)
-                .with_context(|| format!("{} is damaged; it only holds ports: remove it", file.display()))?;
-            Ok(Some(record))
+            let content = serde_json::from_slice(&bytes)
+                .with_context(|| format!("{} is damaged; {holds}: remove it", file.display()))?;
+            Ok(Some(content))
         }
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
         Err(error) => Err(error).with_context(|| format!("can't read {}", file.display())),
     }
 }
 
+/// Replaces a file of a data directory in one step.
+pub(super) fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+    let file = path.join(name);
+    let write = || -> io::Result<()> {
+        let new = file.with_extension("new");
+        let mut out = File::create(&new)?;
+        out.write_all(&serde_json::to_vec_pretty(content)?)?;
+        out.sync_all()?;
+        fs::rename(&new, &file)?;
+        File::open(path)?.sync_all()
+    };
+    write().with_context(|| format!("can't write {}", file.display()))
+}
+
 /// Whether somebody uses the directory.
 pub(super) fn is_locked(path: &Path) -> anyhow::Result<bool> {
-    Ok(matches!(lock_file(path)?.try_lock(), Err(TryLockError::WouldBlock)))
+    Ok(matches!(lock_file(path, LOCK)?.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Where a member keeps its data.
-pub(super) fn member_dir(path: &Path, member: &super::record::Member) -> PathBuf {
+pub(super) fn member_dir(path: &Path, member: &Member) -> PathBuf {
     if member.group().is_none() { path.join(MANAGER) } else { path.join(&member.name) }
 }
 
@@ -106,8 +118,9 @@ pub(super) fn log_file(path: &Path, name: &str) -> PathBuf {
     path.join("logs").join(format!("{name}.log"))
 }
 
-fn lock_file(path: &Path) -> anyhow::Result<File> {
-    let lock = path.join(LOCK);
+/// Opens a file that is only there to be locked.
+pub(super) fn lock_file(path: &Path, name: &str) -> anyhow::Result<File> {
+    let lock = path.join(name);
     File::options()
         .create(true)
         .truncate(false)

@@ -7,18 +7,18 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use futures::future::join_all;
 use tokio::time::sleep;
 
 use super::data_dir::{DataDir, log_file, read_record};
-use super::ready;
 use super::record::Record;
 use super::screen::Screen;
+use super::{ready, scale};
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Starts this program once more as the supervisor, and returns when everything is ready.
-pub(super) async fn run(manifest: &str, path: &Path) -> anyhow::Result<()> {
+/// Starts this program once more as the supervisor, and returns when everything is ready and
+/// there are as many groups as are asked for.
+pub(super) async fn run(manifest: &str, path: &Path, groups: u32, patience: Duration) -> anyhow::Result<()> {
     // Complains here about a directory that can't be used; the supervisor locks it again.
     let dir = DataDir::open(path)?.path().to_owned();
     let log = log_file(&dir, "supervisor");
@@ -31,6 +31,7 @@ pub(super) async fn run(manifest: &str, path: &Path) -> anyhow::Result<()> {
     };
     screen.end();
     screen.summary(&outcome?, &dir);
+    scale::run_until_stopped(&dir, groups, patience, &screen).await?;
     Ok(())
 }
 
@@ -62,13 +63,7 @@ async fn wait_until_ready(dir: &Path, supervisor: u32, screen: &Screen) -> anyho
             None => sleep(POLL).await,
         }
     };
-    screen.begin(record.members.iter().map(|member| member.name.clone()));
-    join_all(record.members.iter().map(|member| async {
-        let address = member.http_address();
-        ready::wait(&address, |reason| screen.not_ready(&member.name, &reason)).await;
-        screen.ready(&member.name);
-    }))
-    .await;
+    ready::wait_for_all(&record.members, Some(screen)).await;
     read_record(dir)?.context("the record of the store has gone")
 }
 

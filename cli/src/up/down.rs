@@ -9,10 +9,10 @@ use tokio::time::{Instant, sleep};
 
 use super::data_dir::{DataDir, is_locked, read_record};
 use super::home;
+use super::keeper::STOP_WITHIN;
 use super::process::ProcessId;
 use super::record::Record;
 use super::screen::Screen;
-use super::supervise::STOP_WITHIN;
 
 const POLL: Duration = Duration::from_millis(50);
 

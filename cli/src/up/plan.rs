@@ -30,7 +30,7 @@ pub(super) fn launch(
     let data_dir = member_dir(dir, member);
     let program = match &member.role {
         Role::Manager => {
-            manager_arguments(&mut line, resource, member, &data_dir);
+            manager_arguments(&mut line, resource, record, member, &data_dir);
             &binaries.manager
         }
         Role::Server { peer_port, .. } => {
@@ -42,10 +42,17 @@ pub(super) fn launch(
     Launch { program: program.clone(), arguments: line.into_arguments(), log: log_file(dir, &member.name) }
 }
 
-fn manager_arguments(line: &mut CommandLine, resource: &Manifest, member: &Member, data_dir: &Path) {
+fn manager_arguments(
+    line: &mut CommandLine,
+    resource: &Manifest,
+    record: &Record,
+    member: &Member,
+    data_dir: &Path,
+) {
     line.option("--listen", member.client_address());
     line.option("--data-dir", data_dir.display());
-    line.shard_manager(&resource.spec);
+    // The manifest says how many are to be: those that are new join later.
+    line.shard_manager(&ShardedKvSpec { groups: record.countable_groups(), ..resource.spec.clone() });
 }
 
 fn server_arguments(
@@ -91,6 +98,8 @@ fn peers(record: &Record, member: &Member) -> String {
 
 #[cfg(test)]
 mod tests {
+    use skv_sharding::GroupId;
+
     use super::*;
     use crate::up::record::Shape;
 
@@ -99,7 +108,8 @@ mod tests {
             "{{apiVersion: shardedkv.io/v1alpha1, kind: ShardedKV, metadata: {{name: demo}}, spec: {spec}}}"
         );
         let resource = skv_resource::parse(&yaml).unwrap();
-        let mut record = Record::new(Shape::of(&resource));
+        let groups = [GroupId(0), GroupId(1)].into();
+        let mut record = Record::new(Shape::of(&resource), &groups);
         for (port, place) in (1..).zip(record.members.iter_mut().flat_map(|member| member.ports_mut())) {
             *place = port;
         }
@@ -111,15 +121,15 @@ mod tests {
     }
 
     #[test]
-    fn the_manager_knows_the_shape_and_the_limits() {
+    fn the_manager_knows_the_shape_and_the_limits_and_the_groups_that_there_are() {
         assert_eq!(
-            arguments("{groups: 1, hash: fnv1a}", "demo-manager"),
+            arguments("{groups: 5, hash: fnv1a}", "demo-manager"),
             [
                 "--http-listen=127.0.0.1:2",
                 "--listen=127.0.0.1:1",
                 "--data-dir=/data/manager",
                 "--log-format=text",
-                "--groups=1",
+                "--groups=2",
                 "--replicas=3",
                 "--shards=240",
                 "--hash=fnv1a",

@@ -15,19 +15,32 @@ const ATTEMPTS: usize = 1000;
 
 /// Gives every member ports that are free now. Those it had are kept where possible.
 pub(super) fn choose(record: &mut Record) -> anyhow::Result<()> {
-    choose_among(record, is_free)
+    choose_among(record, is_free, is_free)
 }
 
-fn choose_among(record: &mut Record, is_free: impl Fn(u16) -> bool) -> anyhow::Result<()> {
+/// Gives ports to the members that have none; the others may be using theirs.
+pub(super) fn choose_missing(record: &mut Record) -> anyhow::Result<()> {
+    choose_among(record, |_| true, is_free)
+}
+
+fn choose_among(
+    record: &mut Record,
+    is_kept: impl Fn(u16) -> bool,
+    is_free: impl Fn(u16) -> bool,
+) -> anyhow::Result<()> {
+    let mut ports: Vec<&mut u16> = record.members.iter_mut().flat_map(Member::ports_mut).collect();
     let mut taken = HashSet::new();
-    for port in record.members.iter_mut().flat_map(Member::ports_mut) {
-        if *port == 0 || taken.contains(port) || !is_free(*port) {
-            let mut rng = rand::rng();
-            *port = std::iter::repeat_with(|| rng.random_range(RANGE))
-                .take(ATTEMPTS)
-                .find(|port| !taken.contains(port) && is_free(*port))
-                .context("there is no free port on 127.0.0.1")?;
+    for port in &mut ports {
+        if **port != 0 && !(is_kept(**port) && taken.insert(**port)) {
+            **port = 0;
         }
+    }
+    let mut rng = rand::rng();
+    for port in ports.into_iter().filter(|port| **port == 0) {
+        *port = std::iter::repeat_with(|| rng.random_range(RANGE))
+            .take(ATTEMPTS)
+            .find(|port| !taken.contains(port) && is_free(*port))
+            .context("there is no free port on 127.0.0.1")?;
         taken.insert(*port);
     }
     Ok(())
@@ -39,8 +52,12 @@ fn is_free(port: u16) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use skv_sharding::GroupId;
+
     use super::*;
     use crate::up::record::Shape;
+
+    const GROUPS: [GroupId; 2] = [GroupId(0), GroupId(1)];
 
     fn ports(record: &mut Record) -> Vec<u16> {
         record.members.iter_mut().flat_map(Member::ports_mut).map(|port| *port).collect()
@@ -49,21 +66,38 @@ mod tests {
     #[test]
     fn ports_are_kept_unless_somebody_else_has_one() {
         let yaml = "{apiVersion: shardedkv.io/v1alpha1, kind: ShardedKV, metadata: {name: demo}}";
-        let mut record = Record::new(Shape::of(&skv_resource::parse(yaml).unwrap()));
-        choose_among(&mut record, |_| true).unwrap();
+        let mut record = Record::new(Shape::of(&skv_resource::parse(yaml).unwrap()), &GROUPS.into());
+        choose_among(&mut record, |_| true, |_| true).unwrap();
         let first = ports(&mut record);
         let different: HashSet<&u16> = first.iter().collect();
         assert_eq!((first.len(), different.len()), (20, 20));
 
-        choose_among(&mut record, |_| true).unwrap();
+        choose_among(&mut record, |_| true, |_| true).unwrap();
         assert_eq!(ports(&mut record), first);
 
-        choose_among(&mut record, |port| port != first[3]).unwrap();
+        let not_the_fourth = |port| port != first[3];
+        choose_among(&mut record, not_the_fourth, not_the_fourth).unwrap();
         let second = ports(&mut record);
         assert_ne!(second[3], first[3]);
         assert_eq!(second.iter().zip(&first).filter(|(a, b)| a != b).count(), 1);
 
-        assert!(choose_among(&mut record, |_| false).is_err());
+        assert!(choose_among(&mut record, |_| false, |_| false).is_err());
+    }
+
+    #[test]
+    fn a_new_group_gets_ports_and_takes_none_from_those_that_run() {
+        let yaml = "{apiVersion: shardedkv.io/v1alpha1, kind: ShardedKV, metadata: {name: demo}}";
+        let shape = Shape::of(&skv_resource::parse(yaml).unwrap());
+        // The servers of g1, which come last, run already.
+        let mut record = Record::new(shape, &[GROUPS[1]].into());
+        choose_among(&mut record, |_| true, |_| true).unwrap();
+        let running = ports(&mut record);
+        record.have_groups(&GROUPS.into());
+        let in_use: HashSet<u16> = running.iter().copied().collect();
+        choose_among(&mut record, |_| true, |port| !in_use.contains(&port)).unwrap();
+        let all = ports(&mut record);
+        assert_eq!((&all[..2], &all[11..]), (&running[..2], &running[2..]));
+        assert_eq!(all.iter().collect::<HashSet<_>>().len(), 20);
     }
 
     #[test]

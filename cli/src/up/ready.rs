@@ -3,9 +3,13 @@
 use std::io;
 use std::time::Duration;
 
+use futures::future::join_all;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
+
+use super::record::Member;
+use super::screen::Screen;
 
 const POLL: Duration = Duration::from_millis(100);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -34,6 +38,22 @@ pub(super) async fn wait(address: &str, mut tell: impl FnMut(String)) {
         }
         sleep(POLL).await;
     }
+}
+
+/// Waits until all of these are ready, and shows how far they are where there is a screen for it.
+pub(super) async fn wait_for_all(members: &[Member], screen: Option<&Screen>) {
+    if let Some(screen) = screen {
+        screen.begin(members.iter().map(|member| member.name.clone()));
+    }
+    join_all(members.iter().map(async |member| {
+        let show =
+            |reason: String| screen.into_iter().for_each(|screen| screen.not_ready(&member.name, &reason));
+        wait(&member.http_address(), show).await;
+        if let Some(screen) = screen {
+            screen.ready(&member.name);
+        }
+    }))
+    .await;
 }
 
 /// Asks once.

@@ -1,9 +1,11 @@
-//! What a data directory remembers of its store: its shape, the ports, and which processes
-//! run.
+//! What a data directory remembers of its store: its shape, its groups, the ports, and which
+//! processes run.
 
+use std::collections::BTreeSet;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use skv_resource::{Limits, Manifest};
 use skv_sharding::{GroupId, Hash, Policy};
 
@@ -14,18 +16,20 @@ use super::process::ProcessId;
 #[serde(rename_all = "camelCase")]
 pub(super) struct Record {
     pub(super) shape: Shape,
+    /// The settings that its processes were started with; none before the first start.
+    #[serde(default)]
+    pub(super) settings: Value,
     /// The `skv up` that runs it.
     pub(super) supervisor: Option<ProcessId>,
     /// The shard manager first, then the servers group by group.
     pub(super) members: Vec<Member>,
 }
 
-/// What can't change once there is data.
+/// What can't change once there is data. How many groups there are can: the members say it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub(super) struct Shape {
     pub(super) name: String,
-    pub(super) groups: u32,
     pub(super) replicas: u32,
     pub(super) shards: u32,
     pub(super) hash: Hash,
@@ -57,18 +61,42 @@ pub(super) enum Role {
 }
 
 impl Record {
-    pub(super) fn new(shape: Shape) -> Record {
-        let member = |name, role| Member { name, role, client_port: 0, http_port: 0, process: None };
-        let manager = member(format!("{}-manager", shape.name), Role::Manager);
-        let servers = (0..shape.groups).flat_map(|group| {
-            let name = &shape.name;
-            (0..shape.replicas).map(move |index| {
-                let role = Role::Server { group: GroupId(group), peer_port: 0 };
-                member(format!("{name}-g{group}-{index}"), role)
-            })
-        });
-        let members = std::iter::once(manager).chain(servers).collect();
-        Record { shape, supervisor: None, members }
+    pub(super) fn new(shape: Shape, groups: &BTreeSet<GroupId>) -> Record {
+        let manager = Member::new(format!("{}-manager", shape.name), Role::Manager);
+        let mut record = Record { shape, settings: Value::Null, supervisor: None, members: vec![manager] };
+        record.have_groups(groups);
+        record
+    }
+
+    /// The groups that have servers.
+    pub(super) fn groups(&self) -> BTreeSet<GroupId> {
+        self.members.iter().filter_map(Member::group).collect()
+    }
+
+    /// The servers of a group.
+    pub(super) fn servers(&self, group: GroupId) -> impl Iterator<Item = &Member> {
+        self.members.iter().filter(move |member| member.group() == Some(group))
+    }
+
+    /// How many groups the shard manager is told of, which counts when it has no record: before
+    /// the first one it founds these, and in place of a lost one it waits for all of them. So
+    /// they are those that there are, as far as they can be counted.
+    pub(super) fn countable_groups(&self) -> u32 {
+        self.groups().iter().zip(0..).take_while(|(group, place)| group.0 == *place).count().max(1) as u32
+    }
+
+    /// Has exactly these groups. Servers that stay are as they were; new ones have no ports yet.
+    pub(super) fn have_groups(&mut self, groups: &BTreeSet<GroupId>) {
+        let there = self.groups();
+        self.members.retain(|member| member.group().is_none_or(|group| groups.contains(&group)));
+        for group in groups.difference(&there) {
+            let servers = (0..self.shape.replicas).map(|index| {
+                let role = Role::Server { group: *group, peer_port: 0 };
+                Member::new(format!("{}-{group}-{index}", self.shape.name), role)
+            });
+            self.members.extend(servers);
+        }
+        self.members.sort_by_key(Member::group);
     }
 
     /// The address of the shard manager.
@@ -84,6 +112,10 @@ impl Record {
 }
 
 impl Member {
+    fn new(name: String, role: Role) -> Member {
+        Member { name, role, client_port: 0, http_port: 0, process: None }
+    }
+
     pub(super) fn client_address(&self) -> String {
         loopback(self.client_port)
     }
@@ -97,6 +129,14 @@ impl Member {
         match self.role {
             Role::Manager => None,
             Role::Server { group, .. } => Some(group),
+        }
+    }
+
+    /// Where a server's peers, and those who command it, reach it.
+    pub(super) fn peer_address(&self) -> Option<String> {
+        match self.role {
+            Role::Manager => None,
+            Role::Server { peer_port, .. } => Some(loopback(peer_port)),
         }
     }
 
@@ -119,7 +159,6 @@ impl Shape {
         let spec = &resource.spec;
         Shape {
             name: resource.metadata.name.clone(),
-            groups: spec.groups,
             replicas: spec.replicas,
             shards: spec.shards,
             hash: spec.hash,
@@ -147,11 +186,10 @@ impl Shape {
         Ok(())
     }
 
-    fn fields(&self) -> [(&'static str, String); 11] {
-        let Shape { name, groups, replicas, shards, hash, policy, limits, memory_only } = self;
+    fn fields(&self) -> [(&'static str, String); 10] {
+        let Shape { name, replicas, shards, hash, policy, limits, memory_only } = self;
         [
             ("metadata.name", name.clone()),
-            ("spec.groups", groups.to_string()),
             ("spec.replicas", replicas.to_string()),
             ("spec.shards", shards.to_string()),
             ("spec.hash", hash.to_string()),
@@ -174,12 +212,42 @@ mod tests {
         Shape::of(&skv_resource::parse(yaml).unwrap())
     }
 
+    fn groups(numbers: &[u32]) -> BTreeSet<GroupId> {
+        numbers.iter().copied().map(GroupId).collect()
+    }
+
+    fn names(record: &Record) -> Vec<&str> {
+        record.members.iter().map(|member| member.name.as_str()).collect()
+    }
+
     #[test]
     fn a_store_is_a_manager_and_groups_times_replicas_servers() {
-        let names: Vec<String> = Record::new(shape()).members.into_iter().map(|member| member.name).collect();
+        let record = Record::new(shape(), &groups(&[0, 1]));
         let expected =
             ["demo-manager", "demo-g0-0", "demo-g0-1", "demo-g0-2", "demo-g1-0", "demo-g1-1", "demo-g1-2"];
-        assert_eq!(names, expected);
+        assert_eq!(names(&record), expected);
+    }
+
+    #[test]
+    fn groups_come_and_go_and_the_servers_of_the_others_stay_as_they_are() {
+        let mut record = Record::new(Shape { replicas: 1, ..shape() }, &groups(&[0, 2]));
+        assert_eq!(record.countable_groups(), 1);
+        record.members[2].client_port = 77;
+        record.have_groups(&groups(&[0, 1, 2]));
+        assert_eq!(names(&record), ["demo-manager", "demo-g0-0", "demo-g1-0", "demo-g2-0"]);
+        assert_eq!((record.members[3].client_port, record.countable_groups()), (77, 3));
+        record.have_groups(&groups(&[1, 2]));
+        assert_eq!(names(&record), ["demo-manager", "demo-g1-0", "demo-g2-0"]);
+        assert_eq!((record.members[2].client_port, record.countable_groups()), (77, 1));
+    }
+
+    #[test]
+    fn a_record_of_before_groups_could_change_is_read() {
+        let record = Record::new(shape(), &groups(&[0, 1]));
+        let mut old = serde_json::to_value(&record).unwrap();
+        old["shape"]["groups"] = 2.into();
+        old.as_object_mut().unwrap().remove("settings");
+        assert_eq!(serde_json::from_value::<Record>(old).unwrap(), record);
     }
 
     #[test]
@@ -195,7 +263,7 @@ mod tests {
 
     #[test]
     fn a_record_is_read_as_it_was_written() {
-        let mut record = Record::new(shape());
+        let mut record = Record::new(shape(), &groups(&[0, 1]));
         record.members[0].process = ProcessId::of(std::process::id());
         let text = serde_json::to_string(&record).unwrap();
         assert_eq!(serde_json::from_str::<Record>(&text).unwrap(), record);

@@ -42,6 +42,7 @@ impl Screen {
     pub(super) fn begin(&self, names: impl Iterator<Item = String>) {
         let mut waiting = self.waiting();
         *waiting = names.map(|name| (name, "starting".to_owned())).collect();
+        self.bar.reset();
         self.bar.set_length(waiting.len() as u64);
         if io::stdout().is_terminal() {
             self.bar.set_draw_target(ProgressDrawTarget::stdout());
@@ -58,14 +59,22 @@ impl Screen {
         self.update();
     }
 
-    /// Shows that one is ready.
+    /// Shows that one is ready; when all are, the live line goes.
     pub(super) fn ready(&self, name: &str) {
         if self.bar.is_hidden() {
             self.say(&format!("{name}: ready"));
         }
-        self.waiting().remove(name);
         self.bar.inc(1);
+        self.forget(name);
+    }
+
+    /// Waits for this one no longer.
+    pub(super) fn forget(&self, name: &str) {
+        self.waiting().remove(name);
         self.update();
+        if self.waiting().is_empty() {
+            self.end();
+        }
     }
 
     /// Takes the live line away.

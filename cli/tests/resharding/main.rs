@@ -4,5 +4,6 @@
 
 mod changes;
 mod map;
+mod scaling;
 mod store;
 mod watching;

@@ -12,25 +12,40 @@ const PROGRAMS: &str = include_str!("../../../deploy/image/programs");
 /// As many as three groups share evenly.
 pub(crate) const SHARDS: u64 = 12;
 
-/// Three groups of one server each; keys are decimal numbers, so that key n is in shard n mod 12.
+/// Keys are decimal numbers, so that key n is in shard n mod 12.
 pub(crate) struct Store {
     skv: &'static Path,
     home: TempDir,
 }
 
 impl Store {
+    /// Three groups of one server each, in memory.
     pub(crate) fn start() -> Store {
-        let store = Store { skv: skv(), home: tempfile::tempdir().unwrap() };
-        let manifest = store.home.path().join("store.yaml");
-        let spec = format!(
-            "{{groups: 3, replicas: 1, shards: {SHARDS}, hash: integer, storage: {{memoryOnly: true}}}}"
-        );
+        let store = Store::new();
+        store.up(&store.manifest("groups: 3, replicas: 1, storage: {memoryOnly: true}"));
+        store
+    }
+
+    /// A place for a store that isn't started yet.
+    pub(crate) fn new() -> Store {
+        Store { skv: skv(), home: tempfile::tempdir().unwrap() }
+    }
+
+    /// Writes the store's manifest; answers where it is.
+    pub(crate) fn manifest(&self, spec: &str) -> String {
+        let manifest = self.home.path().join("store.yaml");
         let text = format!(
-            "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {{name: store}}\nspec: {spec}\n"
+            "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {{name: store}}\nspec: {{shards: \
+             {SHARDS}, hash: integer, {spec}}}\n"
         );
         std::fs::write(&manifest, text).unwrap();
-        store.must(&["up", "--detach", "--file", manifest.to_str().unwrap()]);
-        store
+        manifest.to_str().unwrap().to_owned()
+    }
+
+    /// Starts the store in the background; answers what that printed.
+    #[track_caller]
+    pub(crate) fn up(&self, manifest: &str) -> String {
+        self.must(&["up", "--detach", "--file", manifest])
     }
 
     /// A command of a person who started this store.
@@ -89,16 +104,37 @@ impl Store {
     }
 
     /// The number of a member's process.
+    #[track_caller]
     pub(crate) fn pid(&self, name: &str) -> i32 {
-        let record = std::fs::read(self.data().join("cluster.json")).unwrap();
-        let record: Value = serde_json::from_slice(&record).unwrap();
-        let member = record["members"].as_array().unwrap().iter().find(|member| member["name"] == name);
-        i32::try_from(member.unwrap()["process"]["pid"].as_i64().unwrap()).unwrap()
+        let members = self.members();
+        let member = members.iter().find(|member| member["name"] == name);
+        number_of(&member.unwrap()["process"])
     }
 
-    fn data(&self) -> PathBuf {
+    /// The number of the process that keeps the others running.
+    #[track_caller]
+    pub(crate) fn supervisor(&self) -> i32 {
+        number_of(&self.record()["supervisor"])
+    }
+
+    /// The processes that there are, as the data directory has it.
+    #[track_caller]
+    pub(crate) fn members(&self) -> Vec<Value> {
+        self.record()["members"].as_array().unwrap().clone()
+    }
+
+    fn record(&self) -> Value {
+        let record = std::fs::read(self.data().join("cluster.json")).unwrap();
+        serde_json::from_slice(&record).unwrap()
+    }
+
+    pub(crate) fn data(&self) -> PathBuf {
         self.home.path().join("store")
     }
+}
+
+fn number_of(process: &Value) -> i32 {
+    i32::try_from(process["pid"].as_i64().unwrap()).unwrap()
 }
 
 impl Drop for Store {
