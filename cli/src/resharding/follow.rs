@@ -42,8 +42,10 @@ pub(super) async fn follow(
     screen: &mut Screen,
 ) -> anyhow::Result<End> {
     tokio::select! {
-        done = until_done(target, configuration, moves, screen) => done.map(|()| End::Done),
+        // First, so that whoever sees the first line can already stop it.
+        biased;
         stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| End::Stopped)?),
+        done = until_done(target, configuration, moves, screen) => done.map(|()| End::Done),
     }
 }
 
