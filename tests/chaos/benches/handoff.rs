@@ -16,7 +16,7 @@ use skv_chaos::{Cluster, Settings, percentile};
 use skv_client::Clerk;
 use skv_sharding::{Hash, ShardId};
 use tokio::task::JoinHandle;
-use tokio::time::Instant;
+use tokio::time::{Instant, MissedTickBehavior};
 
 const MIB: usize = 1 << 20;
 const SHARDS: u32 = 4;
@@ -26,6 +26,8 @@ const STAYING: ShardId = ShardId(2);
 const IN_FLIGHT: usize = 16;
 /// How often a shard moves while it is measured.
 const MOVES: usize = 12;
+/// Between two writes of one writer: the processors have time left when nothing moves.
+const PAUSE: Duration = Duration::from_millis(5);
 /// How long a quiet store is measured.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -142,7 +144,10 @@ impl Writer {
         let (clerk, stopped, noted) = (cluster.clerk(), stop.clone(), latencies.clone());
         let task = tokio::spawn(async move {
             let keys: Vec<String> = keys(shard).take(100).collect();
+            let mut turn = tokio::time::interval(PAUSE);
+            turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
             for key in keys.iter().cycle() {
+                turn.tick().await;
                 if stopped.load(Ordering::Relaxed) {
                     return;
                 }
@@ -159,10 +164,10 @@ impl Writer {
         std::mem::take(&mut *self.latencies.lock().expect("nobody panicked"))
     }
 
-    /// The longest of the last 2,000 calls, in ms: they cover the freeze, which comes last.
+    /// The longest of the last 400 calls, in ms: they cover the freeze, which comes last.
     fn longest(&self) -> f64 {
         let latencies = self.latencies.lock().expect("nobody panicked");
-        latencies.iter().rev().take(2000).copied().fold(0.0, f64::max)
+        latencies.iter().rev().take(400).copied().fold(0.0, f64::max)
     }
 
     async fn stop(self) {
