@@ -18,6 +18,9 @@ use crate::manager::Manager;
 const FORMAT: &str = "skv-map-copy/1";
 /// Between attempts to watch the manager.
 const RETRY: Duration = Duration::from_millis(500);
+/// The copy is written no more often: while shards move, each that arrives changes the map, and
+/// the disk belongs to the log. An older copy is one that was true.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The newest map that was seen.
 #[derive(Debug)]
@@ -54,12 +57,16 @@ impl MapCopy {
 
     /// Follows the manager for as long as the server runs.
     pub async fn follow(self: Arc<Self>, manager: Arc<Manager>) {
+        tokio::join!(self.watch(&manager), self.keep());
+    }
+
+    async fn watch(&self, manager: &Manager) {
         loop {
             let after = self.current.borrow().as_ref().map_or(0, |seen| seen.map.revision.0);
             match manager.watch(after).await {
                 Ok(mut maps) => loop {
                     match maps.message().await {
-                        Ok(Some(map)) => self.take(&map).await,
+                        Ok(Some(map)) => self.take(&map),
                         Ok(None) => break,
                         Err(status) => {
                             tracing::debug!(status = status.message(), "the watch of the shard map ended");
@@ -73,7 +80,23 @@ impl MapCopy {
         }
     }
 
-    async fn take(&self, wire: &v1::ShardMap) {
+    /// Keeps the newest map on the disk.
+    async fn keep(&self) {
+        let mut maps = self.current.subscribe();
+        let mut kept = self.seen();
+        // What sends is `self`, so that this doesn't end before.
+        while maps.changed().await.is_ok() {
+            let Some(seen) = maps.borrow_and_update().clone() else { continue };
+            let is_new = kept.is_none_or(|kept| kept.map != seen.map);
+            kept = Some(seen.clone());
+            if is_new {
+                self.save(seen).await;
+                tokio::time::sleep(KEEP_EVERY).await;
+            }
+        }
+    }
+
+    fn take(&self, wire: &v1::ShardMap) {
         let map = match ShardMap::try_from(wire) {
             Ok(map) => map,
             Err(error) => {
@@ -97,12 +120,7 @@ impl MapCopy {
             .filter(|group| group.leader != 0)
             .map(|group| (GroupId(group.id), ReplicaId(group.leader)))
             .collect();
-        let seen = Arc::new(Seen { map, leaders });
-        let durable =
-            self.current.send_replace(Some(seen.clone())).is_some_and(|before| before.map == seen.map);
-        if !durable {
-            self.save(seen).await;
-        }
+        self.current.send_replace(Some(Arc::new(Seen { map, leaders })));
     }
 
     async fn save(&self, seen: Arc<Seen>) {

@@ -94,7 +94,8 @@ pub struct Tuning {
     /// at most twice as long.
     #[arg(long, env = "SKV_ELECTION_TIMEOUT_MS", default_value_t = 250)]
     pub election_timeout_ms: u64,
-    /// Write a snapshot after this many bytes of log.
+    /// Write a snapshot after this many bytes of log, or after a quarter of the last snapshot if
+    /// that is more.
     #[arg(long, env = "SKV_SNAPSHOT_LOG_BYTES", default_value_t = 64 << 20)]
     pub snapshot_log_bytes: u64,
     /// The size of one file of the log: at least 4 MiB, so that it holds a batch of the largest values.

@@ -17,7 +17,8 @@ pub struct Tuning {
     /// milliseconds; at most twice as long. At least three heartbeats.
     #[schemars(range(min = 50, max = 60000))]
     pub election_timeout_ms: u64,
-    /// A replica writes a snapshot after this many bytes of log.
+    /// A replica writes a snapshot after this many bytes of log, or after a quarter of the
+    /// last snapshot if that is more.
     #[schemars(range(min = 1024))]
     pub snapshot_log_bytes: u64,
 }

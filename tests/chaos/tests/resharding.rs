@@ -111,7 +111,7 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
 async fn a_request_whose_answer_was_lost_gets_it_after_its_shard_went_to_and_fro() {
     let cluster = Cluster::start(Settings { groups: 2, shards: 2, ..Settings::default() }).await;
     let is_in_g0 = |key: &String| Hash::Fnv1.shard(key.as_bytes(), 2) == Ok(ShardId(0));
-    let key = &(0..).map(|number| format!("key-{number}")).find(is_in_g0).expect("there is one");
+    let key = &(0..100).map(|number| format!("key-{number}")).find(is_in_g0).expect("there is one");
     let address = format!("http://{}", cluster.servers[0].client_address);
     let mut kv = KvClient::connect(address).await.expect("the server listens");
     let session = open_session(&mut kv).await;
