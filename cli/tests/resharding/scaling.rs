@@ -257,7 +257,12 @@ fn what_a_killed_supervisor_and_a_killed_apply_left_is_finished_by_the_next_star
         apply(&store, 3);
         let manifest = store.manifest(&spec(2));
         kill_when_it_says(&store, &["apply", "--file", &manifest], phase);
-        kill_process(Pid::from_raw(store.supervisor()).unwrap(), Signal::KILL).unwrap();
+        let supervisor = store.supervisor();
+        kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
+        // Until it is gone it has the lock of the directory.
+        while is_alive(supervisor) {
+            std::thread::sleep(Duration::from_millis(10));
+        }
         store.up(&manifest);
         assert_groups(&store, 2);
     }
