@@ -71,7 +71,8 @@ fn build(build: &mut Command) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn target() -> anyhow::Result<PathBuf> {
+/// The target directory.
+pub(crate) fn target() -> anyhow::Result<PathBuf> {
     let this = env::current_exe()?;
     Ok(this.ancestors().nth(2).context("this program isn't in a target directory")?.to_owned())
 }

@@ -8,6 +8,7 @@ mod e2e;
 mod image;
 mod kube;
 mod manifests;
+mod mutants;
 mod packages;
 mod sim;
 mod skv;
@@ -27,6 +28,7 @@ enum Chore {
     Crd(crd::Args),
     Manifests(manifests::Args),
     Sim(sim::Args),
+    Mutants(mutants::Args),
     Kube(kube::Args),
     Image(image::Args),
     E2e(e2e::Args),
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         Chore::Crd(args) => crd::run(&args),
         Chore::Manifests(args) => manifests::run(&args),
         Chore::Sim(args) => sim::run(&args),
+        Chore::Mutants(args) => mutants::run(&args),
         Chore::Kube(args) => kube::run(&args),
         Chore::Image(args) => image::run(&args),
         Chore::E2e(args) => e2e::run(&args),

@@ -26,6 +26,8 @@ struct Group {
     uid: GroupUid,
     incarnation: u32,
     shards: u32,
+    /// Whether people had it leave: it gets no shards until it joins again.
+    drained: bool,
     /// The name of the server that led when last heard of.
     leader: Option<String>,
     replicas: Vec<Replica>,
@@ -101,7 +103,7 @@ impl Map {
             let servers: Vec<&str> = group.replicas.iter().map(|replica| replica.server.as_str()).collect();
             table.add_row([
                 Cell::new(group.id).fg(*colour),
-                Cell::new(group.shards),
+                Cell::new(group.shards_and_why()),
                 Cell::new(self.epochs(group.id)),
                 Cell::new(group.leader.as_deref().unwrap_or("unknown")),
                 Cell::new(servers.join(" ")),
@@ -151,6 +153,10 @@ impl Map {
 }
 
 impl Group {
+    fn shards_and_why(&self) -> String {
+        if self.drained { format!("{}, drained", self.shards) } else { self.shards.to_string() }
+    }
+
     fn new(wire: &v1::Group, shards: u32) -> Group {
         let leader = wire.replicas.iter().find(|replica| wire.leader != 0 && replica.id == wire.leader);
         Group {
@@ -158,6 +164,7 @@ impl Group {
             uid: GroupUid(wire.uid),
             incarnation: wire.incarnation,
             shards,
+            drained: wire.drained,
             leader: leader.map(|replica| replica.server.clone()),
             replicas: wire
                 .replicas

@@ -71,11 +71,18 @@ fn groups_leave_and_join_and_their_shards_are_handed_over() {
     // A key of one or two digits and 7 or 8 bytes more for each shard.
     assert!(left["bytes"].as_u64() >= Some(4 * 8), "{left}");
     assert_eq!(store.counts(), [6, 6, 0]);
+    let drained = || -> Vec<bool> {
+        let map = store.json(&["map"]);
+        map["groups"].as_array().unwrap().iter().map(|group| group["drained"] == json!(true)).collect()
+    };
+    assert_eq!(drained(), [false, false, true]);
+    assert!(store.must(&["map"]).contains("0, drained"));
 
     // The same command under the name that goes with its siblings.
     let joined = store.must(&["group", "add", "g2"]);
     assert!(joined.starts_with("configuration 3: 4 shards move\n"), "{joined}");
     assert!(joined.contains("all 4 shards are there, "), "{joined}");
+    assert_eq!(drained(), [false; 3]);
     assert_eq!(store.counts(), [4, 4, 4]);
     for key in 0..SHARDS {
         assert_eq!(store.must(&["get", &key.to_string()]), format!("value {key}"));

@@ -28,6 +28,8 @@ const IN_FLIGHT: usize = 16;
 const MOVES: usize = 12;
 /// Between two writes of one writer: the processors have time left when nothing moves.
 const PAUSE: Duration = Duration::from_millis(5);
+/// Between two moves.
+const REST: Duration = Duration::from_secs(1);
 /// How long a quiet store is measured.
 const QUIET: Duration = Duration::from_secs(5);
 
@@ -61,12 +63,18 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
     let [moving, staying] = [MOVING, STAYING].map(|shard| Writer::start(&cluster, shard));
     tokio::time::sleep(QUIET).await;
     let quiet = [moving.take(), staying.take()];
-    let (mut worst, mut unserved) = (Vec::new(), Vec::new());
+    let (mut worst, mut unserved, mut during) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
     for number in 0..moves {
+        tokio::time::sleep(REST).await;
+        drop((moving.take(), staying.take()));
         let before = unserved_ms(&cluster).await;
         cluster.move_shard(MOVING.0, (number as u32 + 1) % 2).await;
-        worst.push(moving.longest());
+        // The calls that were under way when it arrived count too.
+        tokio::time::sleep(4 * PAUSE).await;
         unserved.push(unserved_ms(&cluster).await - before);
+        let calls = [moving.take(), staying.take()];
+        worst.push(calls[0].iter().copied().fold(0.0, f64::max));
+        during.iter_mut().zip(calls).for_each(|(all, calls)| all.extend(calls));
         eprintln!(
             "{mib} MiB, {replicas} replicas: move {} of {moves}: unserved {:.1} ms, longest write {:.1} ms",
             number + 1,
@@ -74,7 +82,6 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
             worst[number]
         );
     }
-    let during = [moving.take(), staying.take()];
     moving.stop().await;
     staying.stop().await;
     println!(
@@ -162,12 +169,6 @@ impl Writer {
     /// The latencies since the last call, in ms.
     fn take(&self) -> Vec<f64> {
         std::mem::take(&mut *self.latencies.lock().expect("nobody panicked"))
-    }
-
-    /// The longest of the last 400 calls, in ms: they cover the freeze, which comes last.
-    fn longest(&self) -> f64 {
-        let latencies = self.latencies.lock().expect("nobody panicked");
-        latencies.iter().rev().take(400).copied().fold(0.0, f64::max)
     }
 
     async fn stop(self) {

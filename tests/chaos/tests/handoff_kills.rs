@@ -2,12 +2,15 @@
 //! target's, and the shard manager. Each time the moves complete by themselves, no call of a
 //! clerk fails, nothing is lost, and each shard ends in exactly one group.
 
-use skv_chaos::{Cluster, Load, Settings};
+use skv_chaos::{Cluster, Load, Settings, eventually};
+use skv_proto::v1::shard_status::State;
 
 const SHARDS: u32 = 4;
 /// Enough that a shard takes several chunks.
 const BALLAST: u32 = 16;
 const BALLAST_BYTES: usize = 300 << 10;
+/// So slow that a move can be taken back while it is under way.
+const SLOW: u32 = 256 << 10;
 
 /// Two groups that share the shards, or the first one has them all.
 struct Store {
@@ -29,13 +32,12 @@ fn ballast(index: u32) -> String {
 
 impl Store {
     async fn start() -> Store {
-        let settings = Settings {
-            groups: 2,
-            first_groups: Some(1),
-            shards: SHARDS,
-            fail_points: true,
-            ..Settings::default()
-        };
+        Store::start_with(Settings::default()).await
+    }
+
+    async fn start_with(settings: Settings) -> Store {
+        let settings =
+            Settings { groups: 2, first_groups: Some(1), shards: SHARDS, fail_points: true, ..settings };
         let cluster = Cluster::start(settings).await;
         cluster.founded(2).await;
         let clerk = cluster.clerk();
@@ -73,6 +75,11 @@ impl Store {
         let index = self.cluster.server_dies_at(point).await;
         let target = u32::from(self.shared);
         let group = if victim == Victim::Target { target } else { 1 - target };
+        self.revive(index, group, point).await;
+    }
+
+    /// The others go on without a server of this group that died; then it comes back.
+    async fn revive(&mut self, index: usize, group: u32, point: &str) {
         assert_eq!(self.cluster.servers[index].group, group, "{point}");
         self.load.recorder.more_acknowledged(20).await;
         self.cluster.servers[index].process.start();
@@ -130,6 +137,25 @@ async fn the_targets_leader_dies_at_each_step() {
         ["receive-due", "receive-applied", "chunk-due", "chunk-applied", "install-due", "install-applied"]
     {
         store.kill_server_at(point, Victim::Target).await;
+    }
+    store.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_targets_leader_dies_while_it_forgets_a_move_that_was_taken_back() {
+    let slow = Settings::default().server_flag("--transfer-bytes-per-second", SLOW);
+    let mut store = Store::start_with(slow).await;
+    for point in ["abort-due", "abort-applied"] {
+        eprintln!("a server dies at {point}");
+        store.resize().await;
+        eventually("a shard arrives", || async {
+            (store.cluster.group_holdings(1).await?.count(State::Arriving) > 0).then_some(())
+        })
+        .await;
+        store.cluster.arm(point);
+        store.resize().await;
+        let index = store.cluster.server_dies_at(point).await;
+        store.revive(index, 1, point).await;
     }
     store.finish().await;
 }

@@ -184,6 +184,21 @@ fn of_a_shard_that_went_only_the_fence_is_left() {
 }
 
 #[test]
+fn what_a_shard_leaves_behind_is_freed_bit_by_bit() {
+    let [empty, full] = [0, 2000].map(|keys| {
+        let (a, b) = (store(0, true), store(1, false));
+        for key in 0..keys {
+            run(&a, put(&key.to_string(), "value")).unwrap();
+        }
+        assert!(!a.clear_rubble(), "nothing has gone yet");
+        hand_over(&a, &b, 2, to(2, 1));
+        std::iter::from_fn(|| a.clear_rubble().then_some(())).count()
+    });
+    // Of some 256 keys at a time.
+    assert!(full >= empty + 2000 / 256 - 1, "{empty}, {full}");
+}
+
+#[test]
 fn an_older_word_neither_revives_a_deleted_key_nor_undoes_a_write() {
     let (source, target) = copying();
     run(&source, put("deleted", "old")).unwrap();

@@ -1,0 +1,95 @@
+//! Many who change the configuration at the same time, through managers that are rivals.
+#![allow(clippy::unwrap_used)]
+
+mod support;
+
+use std::collections::BTreeSet;
+
+use futures::future::join_all;
+use shardmanager::rules::Settings;
+use shardmanager::store::MemoryStore;
+use skv_proto::v1;
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use support::{Replica, SHARDS, Server, owners, settings};
+use tonic::transport::Channel;
+
+const CLIENTS: u32 = 10;
+const ROUNDS: u32 = 4;
+
+/// One group for each client, and one that stays; each has one replica, which leads.
+async fn found(client: &mut ShardManagerClient<Channel>) {
+    let mut replicas: Vec<Replica> = (0..=CLIENTS).map(|group| Replica::new(group, 0)).collect();
+    for _ in 0..2 {
+        for replica in &mut replicas {
+            replica.obey(client).await;
+        }
+    }
+    for replica in &mut replicas {
+        replica.lead(1);
+        replica.obey(client).await;
+    }
+}
+
+/// Has a group leave and join, again and again.
+async fn leave_and_join(mut client: ShardManagerClient<Channel>, group: u32) {
+    for round in 0..ROUNDS {
+        let groups = vec![group];
+        let request_id = format!("{group}-{round}-leaves");
+        let leave = v1::LeaveRequest { groups: groups.clone(), request_id, ..Default::default() };
+        client.leave(leave).await.unwrap();
+        let request_id = format!("{group}-{round}-joins");
+        let join = v1::JoinRequest { groups, request_id, ..Default::default() };
+        client.join(join).await.unwrap();
+    }
+}
+
+/// All configurations from the first on.
+async fn history(client: &mut ShardManagerClient<Channel>) -> Vec<v1::Configuration> {
+    let newest = client.query(v1::QueryRequest { number: None }).await.unwrap().into_inner();
+    let mut all = Vec::new();
+    for number in 1..=newest.number {
+        all.push(client.query(v1::QueryRequest { number: Some(number) }).await.unwrap().into_inner());
+    }
+    all
+}
+
+fn sizes(configuration: &v1::Configuration) -> Vec<usize> {
+    let owners = owners(&configuration.ranges);
+    let size = |group: &u32| owners.iter().filter(|owner| *owner == group).count();
+    configuration.groups.iter().map(size).collect()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_clients_of_two_managers_make_one_history_of_which_nothing_is_lost() {
+    let (store, settings) =
+        (MemoryStore::default(), Settings { groups: CLIENTS + 1, replicas: 1, ..settings() });
+    let managers = [
+        Server::start(settings.clone(), store.clone()).await,
+        Server::start(settings.clone(), store.clone()).await,
+    ];
+    found(&mut managers[0].client().await).await;
+    let clients = join_all((1..=CLIENTS).map(|group| managers[group as usize % 2].client())).await;
+    join_all(clients.into_iter().zip(1..).map(|(client, group)| leave_and_join(client, group))).await;
+
+    // One that starts now has read all of it.
+    let later = Server::start(settings, store).await;
+    let made = history(&mut later.client().await).await;
+    assert_eq!(made.len() as u32, 1 + CLIENTS * ROUNDS * 2);
+    for (configuration, number) in made.iter().zip(1..) {
+        assert_eq!(configuration.number, number);
+        let sizes = sizes(configuration);
+        assert_eq!(sizes.iter().sum::<usize>(), SHARDS as usize, "{configuration:?}");
+        assert!(sizes.iter().max().unwrap() - sizes.iter().min().unwrap() <= 1, "{configuration:?}");
+    }
+    let groups: Vec<BTreeSet<u32>> = made.iter().map(|c| c.groups.iter().copied().collect()).collect();
+    for pair in groups.windows(2) {
+        assert_eq!((&pair[0] ^ &pair[1]).len(), 1, "one group came or went: {pair:?}");
+    }
+    assert_eq!(*groups.last().unwrap(), (0..=CLIENTS).collect());
+
+    // A rival may not have heard of the last ones yet; of all others it says the same.
+    for manager in managers {
+        let known = history(&mut manager.client().await).await;
+        assert!(known.len() > made.len() / 2 && made.starts_with(&known), "{known:?}");
+    }
+}

@@ -1,0 +1,176 @@
+//! `cargo xtask mutants`: are the tests any good? Each defect of `tests/mutants.yaml` is made in
+//! a copy of the sources, and the tests that it names must fail.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use anyhow::{Context as _, bail, ensure};
+use serde::Deserialize;
+
+use crate::{build, command};
+
+const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
+
+/// Make the defects of tests/mutants.yaml, one at a time: the tests must notice each.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Parts of names: only these defects.
+    names: Vec<String>,
+}
+
+/// A defect that the tests must notice.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Mutant {
+    name: String,
+    /// What it breaks.
+    rule: String,
+    file: PathBuf,
+    /// A text that is in the file once,
+    find: String,
+    /// and what stands in its place.
+    replace: String,
+    /// The arguments of `cargo test` that run the tests which must fail.
+    tests: Vec<String>,
+}
+
+/// What came of running tests.
+#[derive(Debug, PartialEq, Eq)]
+enum Outcome {
+    Passed,
+    /// The names of those that failed.
+    Failed(Vec<String>),
+    /// Nothing was tested, and why.
+    NotRun(String),
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let chosen = |mutant: &Mutant| {
+        args.names.is_empty() || args.names.iter().any(|name| mutant.name.contains(name.as_str()))
+    };
+    let mutants: Vec<Mutant> = load()?.into_iter().filter(chosen).collect();
+    ensure!(!mutants.is_empty(), "there is no such mutant");
+    let place = build::target()?.join("mutants");
+    let sources = place.join("sources");
+    copy_sources(&sources)?;
+    let test = |tests: &[String]| outcome(&cargo_test(&sources, &place.join("build"), tests)?);
+    for tests in mutants.iter().map(|mutant| &mutant.tests).collect::<BTreeSet<_>>() {
+        eprintln!("without a defect: {}", tests.join(" "));
+        match test(tests)? {
+            Outcome::Passed => {}
+            other => bail!("the tests don't pass without a defect: {other:?}"),
+        }
+    }
+    let mut survivors = Vec::new();
+    for mutant in &mutants {
+        let file = sources.join(&mutant.file);
+        let right = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+        fs::write(&file, mutant.applied_to(&right)?)?;
+        let outcome = test(&mutant.tests);
+        fs::write(&file, &right)?;
+        match outcome? {
+            Outcome::Failed(tests) => println!("{:<40} caught by {}", mutant.name, summary(&tests)),
+            Outcome::NotRun(why) => bail!("{} can't be tested:\n{why}", mutant.name),
+            Outcome::Passed => {
+                println!("{:<40} SURVIVED: {}", mutant.name, mutant.rule);
+                survivors.push(mutant.name.as_str());
+            }
+        }
+    }
+    ensure!(survivors.is_empty(), "no test notices {}", survivors.join(", "));
+    println!("all {} were caught", mutants.len());
+    Ok(())
+}
+
+fn summary(tests: &[String]) -> String {
+    match tests {
+        [first, rest @ ..] if !rest.is_empty() => format!("{first} and {} more", rest.len()),
+        _ => tests.concat(),
+    }
+}
+
+fn load() -> anyhow::Result<Vec<Mutant>> {
+    let file = Path::new(ROOT).join("tests/mutants.yaml");
+    let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+    serde_saphyr::from_str(&text).with_context(|| format!("{}", file.display()))
+}
+
+/// Brings the copy to what the working tree has. What is the same isn't touched, so that it isn't
+/// compiled again.
+fn copy_sources(to: &Path) -> anyhow::Result<()> {
+    let mut list = Command::new("git");
+    list.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(ROOT);
+    for name in command::output(&mut list)?.lines() {
+        let (from, to) = (Path::new(ROOT).join(name), to.join(name));
+        let Ok(content) = fs::read(&from) else { continue };
+        if fs::read(&to).is_ok_and(|there| there == content) {
+            continue;
+        }
+        if let Some(directory) = to.parent() {
+            fs::create_dir_all(directory)?;
+        }
+        fs::write(&to, content).with_context(|| format!("can't write {}", to.display()))?;
+    }
+    Ok(())
+}
+
+fn cargo_test(sources: &Path, target: &Path, tests: &[String]) -> anyhow::Result<Output> {
+    let mut test = build::cargo();
+    test.args(["test", "--locked", "--quiet"]).args(tests);
+    // What a defect leaves unused is nobody's business.
+    test.current_dir(sources).env("CARGO_TARGET_DIR", target).env("RUSTFLAGS", "--cap-lints=allow");
+    test.output().context("can't run cargo")
+}
+
+fn outcome(output: &Output) -> anyhow::Result<Outcome> {
+    let said = std::str::from_utf8(&output.stdout).context("cargo printed something that isn't text")?;
+    let failed = said.lines().filter_map(|line| line.strip_prefix("---- ")?.strip_suffix(" stdout ----"));
+    let failed: Vec<String> = failed.map(str::to_owned).collect();
+    Ok(match (output.status.success(), failed.is_empty()) {
+        (true, _) => Outcome::Passed,
+        (false, false) => Outcome::Failed(failed),
+        (false, true) => Outcome::NotRun(String::from_utf8_lossy(&output.stderr).into_owned()),
+    })
+}
+
+impl Mutant {
+    fn applied_to(&self, source: &str) -> anyhow::Result<String> {
+        let (name, file) = (&self.name, self.file.display());
+        let count = source.matches(&self.find).count();
+        ensure!(count == 1, "{name}: its text is {count} times in {file}, and must be there once");
+        Ok(source.replace(&self.find, &self.replace))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_defect_can_still_be_made() {
+        let mutants = load().unwrap();
+        for mutant in &mutants {
+            let source = fs::read_to_string(Path::new(ROOT).join(&mutant.file)).unwrap();
+            assert_ne!(mutant.applied_to(&source).unwrap(), source, "{}", mutant.name);
+        }
+        let names: BTreeSet<&str> = mutants.iter().map(|mutant| mutant.name.as_str()).collect();
+        assert_eq!(names.len(), mutants.len(), "two have the same name");
+    }
+
+    #[test]
+    fn only_a_test_that_failed_has_caught_anything() {
+        use std::os::unix::process::ExitStatusExt as _;
+        let output = |code, stdout: &str| Output {
+            status: std::process::ExitStatus::from_raw(code),
+            stdout: stdout.into(),
+            stderr: "error: it doesn't compile".into(),
+        };
+        let of = |output| outcome(&output).unwrap();
+        assert_eq!(of(output(0, "test result: ok")), Outcome::Passed);
+        let failed = "---- a::b stdout ----\nassertion failed\n";
+        assert_eq!(of(output(256, failed)), Outcome::Failed(vec!["a::b".to_owned()]));
+        assert_eq!(of(output(256, "")), Outcome::NotRun("error: it doesn't compile".to_owned()));
+    }
+}
