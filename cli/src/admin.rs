@@ -25,13 +25,8 @@ pub(crate) struct Member {
 impl Member {
     /// Whether it says that it leads, and a majority answers it.
     pub(crate) fn leads_a_quorum(&self) -> bool {
-        self.status.as_ref().is_ok_and(leads_a_quorum)
+        self.status.as_ref().is_ok_and(v1::ReplicaStatus::leads_a_quorum)
     }
-}
-
-/// Whether a replica leads, and a majority answers it.
-pub(crate) fn leads_a_quorum(status: &v1::ReplicaStatus) -> bool {
-    is_leader(status) && status.quorum_lost_ms == 0
 }
 
 pub(crate) fn is_leader(status: &v1::ReplicaStatus) -> bool {

@@ -76,6 +76,11 @@ pub(crate) async fn configuration(target: &Target, number: Option<u64>) -> anyho
     ask(target, async |mut manager: Client| manager.query(v1::QueryRequest { number }).await).await
 }
 
+/// The shard map now.
+pub(crate) async fn shard_map(target: &Target) -> anyhow::Result<v1::ShardMap> {
+    ask(target, async |mut manager: Client| manager.get_shard_map(v1::GetShardMapRequest {}).await).await
+}
+
 /// The shard map now and after every change. Goes on with another manager when one ends, and
 /// fails when none answers within the command's time.
 pub(crate) fn maps(target: &Target) -> impl Stream<Item = anyhow::Result<v1::ShardMap>> {

@@ -62,8 +62,7 @@ impl MapCopy {
 
     async fn watch(&self, manager: &Manager) {
         loop {
-            let after = self.current.borrow().as_ref().map_or(0, |seen| seen.map.revision.0);
-            match manager.watch(after).await {
+            match manager.watch(self.revision().0).await {
                 Ok(mut maps) => loop {
                     match maps.message().await {
                         Ok(Some(map)) => self.take(&map),

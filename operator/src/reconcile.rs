@@ -11,11 +11,12 @@ use kube::runtime::controller::Action;
 use kube::runtime::events::{Event, EventType};
 use kube::{Client, Resource as _, ResourceExt as _};
 use skv_resource::{Problem, ShardedKv, validate};
+use skv_sharding::GroupId;
 
 use crate::apply::{Applier, Change};
 use crate::build::{Desired, Input, build};
 use crate::cache::Cache;
-use crate::care::{self, GroupStep, Plan, Step, listed};
+use crate::care::{self, GroupStep, Plan, Step};
 use crate::dereference::{Observed, ObservedMap, dereference};
 use crate::error::{Class, Error};
 use crate::metrics::Metrics;
@@ -214,10 +215,10 @@ async fn tell(resource: &ShardedKv, step: &Step, context: &Context) {
 async fn tell_of_groups(resource: &ShardedKv, names: &Names, step: &GroupStep, context: &Context) {
     let (reason, groups, note) = match step {
         GroupStep::Join(groups) => {
-            ("Joined", &groups[..], format!("The shards are spread over {} too", listed(groups)))
+            ("Joined", &groups[..], format!("The shards are spread over {} too", GroupId::list(groups)))
         }
         GroupStep::Leave(groups) => {
-            ("Left", &groups[..], format!("The shards of {} go to the other groups", listed(groups)))
+            ("Left", &groups[..], format!("The shards of {} go to the other groups", GroupId::list(groups)))
         }
         GroupStep::Retire { group, .. } => {
             ("Retired", from_ref(group), format!("{group} has no shards, and takes none any more"))

@@ -7,8 +7,9 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
 use kube::runtime::events::{Event, EventType};
 use skv_resource::{Founded, GroupStatus, Image, Problem, ShardedKvSpec, ShardedKvStatus};
+use skv_sharding::GroupId;
 
-use crate::care::{Care, listed};
+use crate::care::Care;
 use crate::dereference::{Observed, ObservedGroup};
 use crate::names::Names;
 use crate::wanted::wanted;
@@ -273,7 +274,7 @@ fn degraded(circumstances: &Circumstances<'_>, old: &ShardedKvStatus, groups: &[
     let Circumstances { seen, care, .. } = circumstances;
     let verdict = |holds, reason, message| Verdict { type_: DEGRADED, holds, reason, message };
     if !care.lost.is_empty() {
-        let lost = listed(&care.lost);
+        let lost = GroupId::list(&care.lost);
         let message = format!(
             "a majority of the replicas of {lost} is gone for good; `skv group reset` revives a group with what one \
              replica still has"

@@ -3,6 +3,7 @@
 
 mod convert;
 mod error;
+mod status;
 
 /// The generated types of package `shardedkv.v1`. Their documentation stands in the
 /// .proto files.

@@ -140,6 +140,13 @@ impl FromStr for GroupId {
     }
 }
 
+impl GroupId {
+    /// Several for people: `g1, g2`.
+    pub fn list<'a>(groups: impl IntoIterator<Item = &'a GroupId>) -> String {
+        groups.into_iter().map(GroupId::to_string).collect::<Vec<_>>().join(", ")
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

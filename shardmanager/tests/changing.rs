@@ -10,25 +10,11 @@ use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
 use skv_proto::v1;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
-use support::{Replica, SHARDS, Server, owners, settings};
+use support::{SHARDS, Server, found_groups, owners, settings};
 use tonic::transport::Channel;
 
 const CLIENTS: u32 = 10;
 const ROUNDS: u32 = 4;
-
-/// One group for each client, and one that stays; each has one replica, which leads.
-async fn found(client: &mut ShardManagerClient<Channel>) {
-    let mut replicas: Vec<Replica> = (0..=CLIENTS).map(|group| Replica::new(group, 0)).collect();
-    for _ in 0..2 {
-        for replica in &mut replicas {
-            replica.obey(client).await;
-        }
-    }
-    for replica in &mut replicas {
-        replica.lead(1);
-        replica.obey(client).await;
-    }
-}
 
 /// Has a group leave and join, again and again.
 async fn leave_and_join(mut client: ShardManagerClient<Channel>, group: u32) {
@@ -67,7 +53,8 @@ async fn ten_clients_of_two_managers_make_one_history_of_which_nothing_is_lost()
         Server::start(settings.clone(), store.clone()).await,
         Server::start(settings.clone(), store.clone()).await,
     ];
-    found(&mut managers[0].client().await).await;
+    // One group for each client, and one that stays.
+    found_groups(&mut managers[0].client().await, CLIENTS + 1, 1).await;
     let clients = join_all((1..=CLIENTS).map(|group| managers[group as usize % 2].client())).await;
     join_all(clients.into_iter().zip(1..).map(|(client, group)| leave_and_join(client, group))).await;
 

@@ -61,11 +61,8 @@ impl Change {
     fn why_nothing(&self, newest: &v1::Configuration) -> String {
         match self {
             Change::Leave(groups) | Change::Remove(groups) => {
-                let names: Vec<String> = groups.iter().map(GroupId::to_string).collect();
-                match &names[..] {
-                    [name] => format!("{name} has no shards"),
-                    _ => format!("{} have no shards", names.join(", ")),
-                }
+                let verb = if groups.len() == 1 { "has" } else { "have" };
+                format!("{} {verb} no shards", GroupId::list(groups))
             }
             Change::Move(shard, group) => format!("shard {shard} is in {group}"),
             Change::Unpin(shard) => format!("shard {shard} may stay where it is"),

@@ -5,14 +5,13 @@ use std::collections::BTreeMap;
 
 use comfy_table::CellAlignment;
 use serde::Serialize;
-use skv_proto::v1;
 use skv_sharding::{GroupId, ShardId};
 
 use super::change::Change;
 use super::estimate::{self, BYTES_PER_SECOND};
 use super::follow;
 use super::moves::{Move, Moves};
-use crate::manager::{self, Client};
+use crate::manager;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
 use crate::target::Target;
@@ -48,10 +47,7 @@ pub(super) async fn show(
 ) -> anyhow::Result<Outcome> {
     let mut silent = Vec::new();
     if !moves.is_empty() {
-        let map = manager::ask(target, async |mut manager: Client| {
-            manager.get_shard_map(v1::GetShardMapRequest {}).await
-        });
-        silent = follow::hear(target, &map.await?, &mut moves).await;
+        silent = follow::hear(target, &manager::shard_map(target).await?, &mut moves).await;
     }
     match format {
         Format::Json => output::print_json(&Plan {

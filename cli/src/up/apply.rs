@@ -1,12 +1,11 @@
 //! `skv apply`: has a store that runs on this machine follow its changed manifest.
 
-use std::path::PathBuf;
-
 use serde_json::Value;
 
 use super::record::Shape;
 use super::screen::Screen;
-use super::{read_manifest, resource_of, scale, settings, store_path};
+use super::source::{Described, Source};
+use super::{scale, settings};
 use crate::output;
 use crate::target::Target;
 
@@ -26,17 +25,12 @@ Examples:
   skv apply -f store.yaml --data-dir DIR   of the store that `skv up --data-dir DIR` runs
 ")]
 pub(crate) struct Args {
-    /// The manifest; - reads it from standard input.
-    #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
-    /// The store's data directory [default: ~/.local/share/skv/NAME].
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
 }
 
 pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
-    let resource = resource_of(&read_manifest(&args.file)?, &args.file)?;
-    let path = store_path(args.data_dir, &resource)?;
+    let Described { resource, path, .. } = args.source.read()?;
     let record = scale::running(&path)?;
     record.shape.must_equal(&Shape::of(&resource), &path)?;
     anyhow::ensure!(

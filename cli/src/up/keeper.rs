@@ -96,11 +96,11 @@ impl Keeper {
     pub(super) async fn run(self, starting: mpsc::Sender<Infallible>) {
         let mut starting = Some(starting);
         let mut pause = FIRST_PAUSE;
-        loop {
+        for again in std::iter::once(false).chain(std::iter::repeat(true)) {
             let started = Instant::now();
             let end = match self.start() {
                 Ok(mut child) => {
-                    let end = self.watch(&mut child, &mut starting).await;
+                    let end = self.watch(&mut child, &mut starting, again).await;
                     self.remember(None);
                     match end {
                         Some(end) => end,
@@ -150,6 +150,7 @@ impl Keeper {
         &self,
         child: &mut Child,
         starting: &mut Option<mpsc::Sender<Infallible>>,
+        again: bool,
     ) -> Option<String> {
         let (screen, name) = (&self.store.screen, &self.member.name);
         let report_ready = async {
@@ -159,9 +160,12 @@ impl Keeper {
                 }
             })
             .await;
-            match starting.take() {
-                Some(_) => screen.ready(name),
-                None => self.say(&format!("{name} is ready again")),
+            if starting.take().is_some() {
+                screen.ready(name);
+            }
+            // Also when nobody here had seen it ready before it ended: others may have.
+            if again {
+                self.say(&format!("{name} is ready again"));
             }
             std::future::pending().await
         };

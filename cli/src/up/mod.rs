@@ -11,6 +11,7 @@
 //!
 //! - `plan`: which processes there are, and how each is called (pure)
 //! - `record`: what the data directory remembers: groups, ports, and which processes run
+//! - `source`: the manifest and the directory that a command names
 //! - `settings`: what a manifest says beside the number of groups (pure)
 //! - `data_dir`: the directory and its lock; `home`: where it is, and which is current
 //! - `supervise`: starts and stops processes; `keeper`: keeps one of them running; `detach`: the
@@ -37,13 +38,12 @@ mod record;
 mod scale;
 mod screen;
 mod settings;
+mod source;
 mod supervise;
 mod turnover;
 mod wanted;
 
 use std::collections::BTreeSet;
-use std::io::Read as _;
-use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
 use skv_resource::Manifest;
@@ -53,6 +53,7 @@ use self::binaries::Binaries;
 use self::data_dir::DataDir;
 use self::record::{Record, Shape};
 use self::screen::Screen;
+use self::source::{Described, Source};
 use crate::target::Target;
 
 /// Run a ShardedKV manifest as processes on this machine.
@@ -66,12 +67,8 @@ Examples:
   skv up -f deploy/samples/quickstart.yaml --detach   in the background, until `skv down`
 ")]
 pub(crate) struct Args {
-    /// The manifest; - reads it from standard input.
-    #[arg(short, long, value_name = "FILE")]
-    file: PathBuf,
-    /// Where data, logs and ports are kept [default: ~/.local/share/skv/NAME].
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    source: Source,
     /// Go on in the background once everything is ready.
     #[arg(long, short)]
     detach: bool,
@@ -86,10 +83,8 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
         // A session of its own: signals of the terminal no longer reach it.
         rustix::process::setsid().context("can't leave the terminal's session")?;
     }
-    let manifest = read_manifest(&args.file)?;
-    let resource = resource_of(&manifest, &args.file)?;
+    let Described { manifest, resource, path } = args.source.read()?;
     let binaries = Binaries::find()?;
-    let path = store_path(args.data_dir, &resource)?;
     let (groups, patience) = (resource.spec.groups, target.timeout());
     if args.detach {
         return detach::run(&manifest, &path, groups, patience).await;
@@ -105,24 +100,6 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
         Ok(())
     };
     supervise::run(dir, record, &resource, &binaries, &screen, when_ready).await
-}
-
-fn resource_of(manifest: &str, file: &Path) -> anyhow::Result<Manifest> {
-    skv_resource::parse(manifest).with_context(|| format!("manifest {}", file.display()))
-}
-
-/// The data directory that was named, else that of the manifest's name.
-fn store_path(named: Option<PathBuf>, resource: &Manifest) -> anyhow::Result<PathBuf> {
-    named.map_or_else(|| Ok(home::home()?.join(&resource.metadata.name)), Ok)
-}
-
-fn read_manifest(file: &Path) -> anyhow::Result<String> {
-    if file.as_os_str() == "-" {
-        let mut text = String::new();
-        std::io::stdin().read_to_string(&mut text).context("can't read the manifest from standard input")?;
-        return Ok(text);
-    }
-    std::fs::read_to_string(file).with_context(|| format!("can't read the manifest {}", file.display()))
 }
 
 /// Makes the directory fit for a start: what it remembers matches the manifest, nothing of

@@ -46,7 +46,7 @@ pub(super) async fn run(
         let record = running(path)?;
         if let Some(wanted) = wanted::wanted(path)?.filter(|wanted| *wanted != record.groups()) {
             // Whoever wanted them was killed before that was done.
-            let why = format!("waiting for the servers of exactly {} to run", listed(&wanted));
+            let why = format!("waiting for the servers of exactly {} to run", GroupId::list(&wanted));
             wait(&mut waited_for, &why).await?;
             continue;
         }
@@ -58,7 +58,11 @@ pub(super) async fn run(
         match &step {
             Step::Done => {
                 if changed {
-                    output::say(format_args!("{} has {}", record.shape.name, listed(&record.groups())))?;
+                    output::say(format_args!(
+                        "{} has {}",
+                        record.shape.name,
+                        GroupId::list(&record.groups())
+                    ))?;
                 }
                 return Ok(changed);
             }
@@ -131,10 +135,8 @@ async fn groups(target: &Target, record: &Record) -> BTreeMap<GroupId, Group> {
 }
 
 async fn assignment(target: &Target) -> anyhow::Result<Assignment> {
-    let map = manager::ask(target, async |mut manager: manager::Client| {
-        manager.get_shard_map(v1::GetShardMapRequest {}).await
-    });
-    Ok(Assignment::of(&map.await?, &manager::configuration(target, None).await?))
+    let map = manager::shard_map(target).await?;
+    Ok(Assignment::of(&map, &manager::configuration(target, None).await?))
 }
 
 /// Has the supervisor start and stop servers, and waits until those that are new are ready and
@@ -147,7 +149,7 @@ async fn run_servers(
     screen: Option<&Screen>,
 ) -> anyhow::Result<()> {
     let there = before.groups();
-    let (new, gone) = (listed(wanted.difference(&there)), listed(there.difference(wanted)));
+    let (new, gone) = (GroupId::list(wanted.difference(&there)), GroupId::list(there.difference(wanted)));
     if !gone.is_empty() {
         output::say(format_args!("{gone}: stopping the servers and removing their data"))?;
     }
@@ -206,9 +208,4 @@ async fn wait(waited_for: &mut Option<String>, why: &str) -> anyhow::Result<()> 
     }
     sleep(POLL).await;
     Ok(())
-}
-
-/// For people: `g1, g2`.
-fn listed<'a>(groups: impl IntoIterator<Item = &'a GroupId>) -> String {
-    groups.into_iter().map(GroupId::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skv_proto::v1;
 use skv_sharding::{GroupId, GroupUid, wanted_groups};
 
-use crate::{admin, shards};
+use crate::shards;
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,7 +71,7 @@ impl Group {
     /// From what its servers say, each with its peer address; those that don't answer are left
     /// out.
     pub(super) fn of(statuses: &[(String, v1::ReplicaStatus)]) -> Group {
-        let leading = statuses.iter().filter(|(_, status)| admin::leads_a_quorum(status) && status.ready);
+        let leading = statuses.iter().filter(|(_, status)| status.leads_a_quorum() && status.ready);
         let leader = leading.max_by_key(|(_, status)| status.term).map(|(address, status)| Leader {
             peer_address: address.clone(),
             uid: GroupUid(status.group_uid),

@@ -14,6 +14,10 @@ use skv_client::{Clerk, Options};
 
 use crate::store::{SHARDS, Store};
 
+/// What `apply` says of a third group that comes, and of one that goes.
+const COMING: [&str; 3] = ["g2: starting", "store-g2-0: ready", "configuration "];
+const GOING: [&str; 3] = ["configuration ", "g2 is empty, and is retired", "g2: stopping"];
+
 fn spec(groups: u32) -> String {
     format!("groups: {groups}, replicas: 1")
 }
@@ -58,15 +62,18 @@ fn is_alive(pid: i32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Starts a command, and kills it when it has printed a line that begins like this.
+/// Starts an `apply` of so many groups, and kills it when it has printed a line that begins like
+/// this.
 #[track_caller]
-fn kill_when_it_says(store: &Store, arguments: &[&str], beginning: &str) {
-    let mut child = store.command(arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+fn kill_apply(store: &Store, groups: u32, phase: &str) {
+    let manifest = store.manifest(&spec(groups));
+    let mut apply = store.command(&["apply", "--file", &manifest]);
+    let mut child = apply.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
-    let said = read_until(&mut out, beginning);
+    let said = read_until(&mut out, phase);
     child.kill().unwrap();
     child.wait().unwrap();
-    assert!(said.last().is_some_and(|line| line.starts_with(beginning)), "{beginning}: {said:?}");
+    assert!(said.last().is_some_and(|line| line.starts_with(phase)), "{phase}: {said:?}");
 }
 
 /// The lines up to one that begins like this.
@@ -194,17 +201,16 @@ fn groups_come_and_go_while_clerks_write_and_no_write_is_lost() {
 #[test]
 fn an_apply_that_is_killed_anywhere_is_finished_by_the_next_one() {
     let store = two_groups();
-    let larger = || store.manifest(&spec(3));
-    for phase in ["g2: starting", "store-g2-0: ready", "configuration "] {
-        kill_when_it_says(&store, &["apply", "--file", &larger()], phase);
+    for phase in COMING {
+        kill_apply(&store, 3, phase);
         apply(&store, 3);
         assert_groups(&store, 3);
         apply(&store, 2);
         assert_groups(&store, 2);
     }
-    for phase in ["configuration ", "g2 is empty, and is retired", "g2: stopping"] {
+    for phase in GOING {
         apply(&store, 3);
-        kill_when_it_says(&store, &["apply", "--file", &store.manifest(&spec(2))], phase);
+        kill_apply(&store, 2, phase);
         apply(&store, 2);
         assert_groups(&store, 2);
     }
@@ -213,14 +219,14 @@ fn an_apply_that_is_killed_anywhere_is_finished_by_the_next_one() {
 #[test]
 fn an_apply_that_is_killed_is_taken_back_by_another_number() {
     let store = two_groups();
-    for phase in ["g2: starting", "store-g2-0: ready", "configuration "] {
-        kill_when_it_says(&store, &["apply", "--file", &store.manifest(&spec(3))], phase);
+    for phase in COMING {
+        kill_apply(&store, 3, phase);
         apply(&store, 2);
         assert_groups(&store, 2);
     }
     apply(&store, 3);
-    for phase in ["configuration ", "g2 is empty, and is retired", "g2: stopping"] {
-        kill_when_it_says(&store, &["apply", "--file", &store.manifest(&spec(2))], phase);
+    for phase in GOING {
+        kill_apply(&store, 2, phase);
         apply(&store, 3);
         assert_groups(&store, 3);
     }
@@ -253,17 +259,16 @@ fn a_store_that_is_started_again_has_its_groups_and_gets_those_of_the_manifest()
 #[test]
 fn what_a_killed_supervisor_and_a_killed_apply_left_is_finished_by_the_next_start() {
     let store = two_groups();
-    for phase in ["g2 is empty, and is retired", "g2: stopping"] {
+    for phase in &GOING[1..] {
         apply(&store, 3);
-        let manifest = store.manifest(&spec(2));
-        kill_when_it_says(&store, &["apply", "--file", &manifest], phase);
+        kill_apply(&store, 2, phase);
         let supervisor = store.supervisor();
         kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
         // Until it is gone it has the lock of the directory.
         while is_alive(supervisor) {
             std::thread::sleep(Duration::from_millis(10));
         }
-        store.up(&manifest);
+        store.up(&store.manifest(&spec(2)));
         assert_groups(&store, 2);
     }
 }

@@ -66,8 +66,7 @@ pub(super) struct Superseded {
 
 impl Running {
     /// Registers again and again, at once when the leader or the configuration changes, and
-    /// keeps the orders.
-    /// Ends when the group lives on without this replica, under a newer incarnation, or is
+    /// keeps the orders. Ends when the group lives on without this replica, under a newer incarnation, or is
     /// no more.
     pub(super) async fn register(&self, env: &Environment) -> Superseded {
         let mut metrics = self.raft.metrics();
@@ -91,12 +90,13 @@ impl Running {
                 }
             }
             let pause = tokio::time::sleep(if founded { RUNNING } else { WAITING });
-            tokio::pin!(pause);
+            let newer = env.map.newer_configuration(configuration);
+            tokio::pin!(pause, newer);
             loop {
                 tokio::select! {
                     () = &mut pause => break,
                     () = self.news.notified() => break,
-                    () = env.map.newer_configuration(configuration) => break,
+                    () = &mut newer => break,
                     changed = metrics.changed() => {
                         let now = metrics.borrow_watched().current_leader;
                         if changed.is_err() || now != leader {

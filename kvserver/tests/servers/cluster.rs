@@ -203,9 +203,7 @@ impl Cluster {
     pub(crate) async fn leader_of(&self, group: usize) -> usize {
         for attempt in 0.. {
             let index = group * 3 + attempt % 3;
-            let leads =
-                |s: &v1::ReplicaStatus| s.state() == v1::ReplicaState::Leader && s.quorum_lost_ms == 0;
-            if self.status(index).await.as_ref().is_some_and(leads) {
+            if self.status(index).await.is_some_and(|status| status.leads_a_quorum()) {
                 return index;
             }
             assert!(attempt < 3000, "nobody leads");

@@ -132,12 +132,12 @@ impl Roster<'_> {
         if let Some(why) = to_share.into_iter().find_map(|id| self.keeps_others_from_joining(id, map)) {
             turnover.doing.push(format!(
                 "{} {} to join: {why}",
-                listed(&missing),
+                GroupId::list(&missing),
                 verb(&missing, "is", "are")
             ));
             return;
         }
-        turnover.doing.push(format!("{} {}", listed(&missing), verb(&missing, "joins", "join")));
+        turnover.doing.push(format!("{} {}", GroupId::list(&missing), verb(&missing, "joins", "join")));
         turnover.steps.push(GroupStep::Join(missing));
     }
 
@@ -162,12 +162,13 @@ impl Roster<'_> {
         }
         if leaving.len() == map.sharing.len() {
             let are = verb(&leaving, "is", "are");
-            turnover
-                .doing
-                .push(format!("{} {are} to leave: no other group shares the shards", listed(&leaving)));
+            turnover.doing.push(format!(
+                "{} {are} to leave: no other group shares the shards",
+                GroupId::list(&leaving)
+            ));
             return;
         }
-        turnover.doing.push(format!("{} {}", listed(&leaving), verb(&leaving, "leaves", "leave")));
+        turnover.doing.push(format!("{} {}", GroupId::list(&leaving), verb(&leaving, "leaves", "leave")));
         turnover.steps.push(GroupStep::Leave(leaving));
     }
 
@@ -265,11 +266,6 @@ enum Next {
     Stop,
     /// Nothing, for this reason.
     Wait(String),
-}
-
-/// For people: `g1, g2`.
-pub(crate) fn listed(groups: &[GroupId]) -> String {
-    groups.iter().map(GroupId::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn verb(groups: &[GroupId], one: &'static str, many: &'static str) -> &'static str {

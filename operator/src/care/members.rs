@@ -49,9 +49,7 @@ impl Members {
         let id_of = |status: &v1::ReplicaStatus| (status.replica != 0).then_some(ReplicaId(status.replica));
         let hosted =
             statuses.iter().filter_map(|(server, status)| Some((server.clone(), id_of(status)?))).collect();
-        let leading = statuses.iter().filter(|(_, status)| {
-            status.state() == v1::ReplicaState::Leader && status.quorum_lost_ms == 0 && status.ready
-        });
+        let leading = statuses.iter().filter(|(_, status)| status.leads_a_quorum() && status.ready);
         let leader = leading.max_by_key(|(_, status)| status.term).map(|(server, s)| Leader::new(server, s));
         // A replica that knows of none says so by an absent id; the first one's is all zeros.
         let newest = statuses

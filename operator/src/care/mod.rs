@@ -23,7 +23,7 @@ use skv_sharding::GroupId;
 use self::act::{Actor, Taken};
 pub(crate) use self::decide::Step;
 use self::decide::{Decision, Situation, needs_look};
-pub(crate) use self::groups::{GroupStep, listed};
+pub(crate) use self::groups::GroupStep;
 use self::groups::{Roster, Turnover};
 use self::look::Look;
 use self::storage::{Growth, growth};

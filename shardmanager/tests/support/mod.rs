@@ -177,20 +177,29 @@ impl Replica {
 
 /// Two groups of three; the first of each leads.
 pub async fn found(client: &mut ShardManagerClient<Channel>) -> Vec<Replica> {
-    let mut replicas: Vec<Replica> =
-        (0..2).flat_map(|group| (0..3).map(move |n| Replica::new(group, n))).collect();
+    found_groups(client, 2, 3).await
+}
+
+/// So many groups of so many replicas; the first of each leads.
+pub async fn found_groups(
+    client: &mut ShardManagerClient<Channel>,
+    groups: u32,
+    replicas: u32,
+) -> Vec<Replica> {
+    let mut all: Vec<Replica> =
+        (0..groups).flat_map(|group| (0..replicas).map(move |n| Replica::new(group, n))).collect();
     for _ in 0..2 {
-        for replica in &mut replicas {
+        for replica in &mut all {
             replica.obey(client).await;
         }
     }
-    for leader in [0, 3] {
-        replicas[leader].lead(1);
+    for leader in all.iter_mut().step_by(replicas as usize) {
+        leader.lead(1);
     }
-    for replica in &mut replicas {
+    for replica in &mut all {
         assert!(matches!(replica.obey(client).await, Plan::Serve(_)));
     }
-    replicas
+    all
 }
 
 pub async fn map(client: &mut ShardManagerClient<Channel>) -> v1::ShardMap {

@@ -5,7 +5,7 @@ use std::process::{Output, Stdio};
 
 use skv_client::{Clerk, Options};
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
-use skv_proto::v1::{GetShardMapRequest, ReplicaState, ReplicaStatus, ShardMap, SnapshotRequest};
+use skv_proto::v1::{GetShardMapRequest, ReplicaStatus, ShardMap, SnapshotRequest};
 use tempfile::TempDir;
 use tokio::process::Command;
 
@@ -222,8 +222,7 @@ impl Cluster {
             for (index, server) in self.servers.iter().enumerate().filter(|(_, server)| server.group == group)
             {
                 let Some(replica) = server.replica().await else { continue };
-                let leads = replica.state() == ReplicaState::Leader && replica.quorum_lost_ms == 0;
-                if leads && leader.is_none_or(|(term, _)| term < replica.term) {
+                if replica.leads_a_quorum() && leader.is_none_or(|(term, _)| term < replica.term) {
                     leader = Some((replica.term, index));
                 }
             }

@@ -3,9 +3,7 @@
 use skv_proto::Error;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::shard_status::State;
-use skv_proto::v1::{
-    ChangeResponse, JoinRequest, LeaveRequest, MoveRequest, ReplicaState, ShardStatus, ShardsRequest,
-};
+use skv_proto::v1::{ChangeResponse, JoinRequest, LeaveRequest, MoveRequest, ShardStatus, ShardsRequest};
 use tonic::transport::Channel;
 use tonic::{Response, Status};
 
@@ -117,7 +115,7 @@ impl Cluster {
     pub async fn group_holdings(&self, group: u32) -> Option<Holdings> {
         for server in self.servers.iter().filter(|server| server.group == group) {
             let Some(replica) = server.replica().await else { continue };
-            if replica.state() == ReplicaState::Leader && replica.quorum_lost_ms == 0 {
+            if replica.leads_a_quorum() {
                 let mut admin = call_admin(&server.peer_address).await?;
                 let answer = admin.shards(ShardsRequest { group }).await.ok()?;
                 return Some(Holdings(answer.into_inner().shards));

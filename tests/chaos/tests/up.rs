@@ -188,6 +188,27 @@ async fn a_crashed_process_is_started_again_and_said_so() {
 }
 
 #[tokio::test]
+async fn a_process_that_crashes_before_it_was_ready_is_said_to_be_ready_again() {
+    let home = Home::new();
+    let mut up = home.command(["up", "--detach", "--file"]);
+    let mut up = up.arg(&home.manifest).stdout(Stdio::null()).spawn().expect("skv can be run");
+    // `up` itself may not have written the record yet.
+    let record = home.path("home/store/cluster.json");
+    let pid =
+        eventually("it is started", || async { record.exists().then(|| home.pid("store-g0-0")).flatten() })
+            .await;
+    signal(pid, Signal::KILL);
+    let log = home.path("home/store/logs/supervisor.log");
+    eventually("it is ready again", || async {
+        let log = fs::read_to_string(&log).expect("a log");
+        log.contains("store-g0-0 is ready again").then_some(())
+    })
+    .await;
+    assert!(up.wait().expect("a child can be waited for").success());
+    home.must(&["down"]);
+}
+
+#[tokio::test]
 async fn what_a_killed_supervisor_left_is_found_and_stopped() {
     let home = Home::new();
     home.up();

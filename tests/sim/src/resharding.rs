@@ -151,7 +151,7 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
 /// What a group's leader has.
 async fn shards_of(dial: &Dial, group: usize) -> anyhow::Result<Vec<v1::ShardStatus>> {
     for (server, replica) in statuses(dial, group).await {
-        if replica.state() == v1::ReplicaState::Leader && replica.quorum_lost_ms == 0 {
+        if replica.leads_a_quorum() {
             let mut admin = admin(dial, server).context("no server")?;
             let asked = v1::ShardsRequest { group: group as u32 };
             return Ok(admin.shards(asked).await?.into_inner().shards);

@@ -128,8 +128,8 @@ impl Scene {
     fn next(&self) -> String {
         let turnover = self.turnover();
         let step = |step: &GroupStep| match step {
-            GroupStep::Join(groups) => format!("join {}", listed(groups)),
-            GroupStep::Leave(groups) => format!("leave {}", listed(groups)),
+            GroupStep::Join(groups) => format!("join {}", GroupId::list(groups)),
+            GroupStep::Leave(groups) => format!("leave {}", GroupId::list(groups)),
             GroupStep::Retire { group, uid, leader_address } => {
                 format!("retire {group} {} at {leader_address}", uid.0)
             }

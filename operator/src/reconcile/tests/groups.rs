@@ -123,14 +123,14 @@ impl Servers for World {
 
     fn join<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>> {
         let mut cluster = self.0.lock();
-        cluster.calls.push(format!("join {} at {address}", listed(groups)));
+        cluster.calls.push(format!("join {} at {address}", GroupId::list(groups)));
         cluster.sharing.extend(groups.iter().map(|group| group.0));
         done()
     }
 
     fn leave<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>> {
         let mut cluster = self.0.lock();
-        cluster.calls.push(format!("leave {} at {address}", listed(groups)));
+        cluster.calls.push(format!("leave {} at {address}", GroupId::list(groups)));
         cluster.sharing.retain(|group| !groups.contains(&GroupId(*group)));
         done()
     }
