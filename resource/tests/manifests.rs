@@ -33,7 +33,7 @@ fn every_sample_is_valid_and_has_the_name_of_its_file() {
         names.push(resource.metadata.name);
     }
     names.sort();
-    assert_eq!(names, ["memory-only", "production", "quickstart", "single"]);
+    assert_eq!(names, ["lab-shardkv", "memory-only", "production", "quickstart", "single"]);
 }
 
 #[test]

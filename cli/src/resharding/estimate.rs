@@ -13,8 +13,8 @@ use super::moves::Move;
 pub(super) const BYTES_PER_SECOND: u64 = 32 << 20;
 /// What a shard takes however small it is: a handful of commits in two groups.
 const PER_SHARD: Duration = Duration::from_millis(30);
-/// Until the sources have heard of their moves: they ask the shard manager from time to time.
-const START: Duration = Duration::from_secs(2);
+/// Until the sources have heard of their moves and the targets expect them.
+const START: Duration = Duration::from_millis(100);
 
 /// The time of the group that has most to do, since all groups work at the same time; `None` if
 /// the size of a shard isn't known.
@@ -45,7 +45,7 @@ mod tests {
         moves.hear(GroupId(1), &of_g1);
         assert_eq!(
             expected(moves.iter()),
-            Some(Duration::from_millis(2000 + 2 * 30 + 3000)),
+            Some(Duration::from_millis(100 + 2 * 30 + 3000)),
             "what g2 takes in"
         );
     }
