@@ -4,12 +4,22 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 8] = ["admin", "common", "entry", "error", "handoff", "kv", "raft", "shard_manager"];
+const FILES: [&str; 9] = [
+    "v1/admin",
+    "v1/common",
+    "v1/entry",
+    "v1/error",
+    "v1/handoff",
+    "v1/kv",
+    "v1/raft",
+    "v1/shard_manager",
+    "lab/v1/cluster",
+];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
-    let files: Vec<PathBuf> = FILES.iter().map(|f| root.join(format!("shardedkv/v1/{f}.proto"))).collect();
+    let files: Vec<PathBuf> = FILES.iter().map(|f| root.join(format!("shardedkv/{f}.proto"))).collect();
     println!("cargo:rerun-if-changed=shardedkv");
 
     let descriptors = protox::compile(&files, [&root])?;

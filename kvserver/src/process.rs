@@ -9,6 +9,7 @@ use hickory_resolver::TokioResolver;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
 
@@ -40,7 +41,7 @@ fn start_log(format: LogFormat) {
 
 async fn serve(options: Options) -> anyhow::Result<()> {
     let (mut disk, data_dir): (Arc<dyn Disk>, PathBuf) = match &options.data_dir {
-        Some(dir) => (Arc::new(RealDisk), dir.clone()),
+        Some(dir) => (Arc::new(RealDisk::default()), dir.clone()),
         None => (Arc::new(MemoryDisk::default()), PathBuf::from("/")),
     };
     if let Some(faults) = options.disk_faults {
@@ -73,6 +74,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         data_dir,
         clock: Clock::system(),
         connector: skv_client::tcp(),
+        beside: Routes::default(),
     };
     tracing::info!(
         server = config.server,
@@ -82,7 +84,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         "the server starts"
     );
     let stop = stop_on_signal()?;
-    server::run(config, incoming(client), incoming(peer), Some(http), stop).await?;
+    server::run(config, incoming(client), Some(incoming(peer)), Some(http), stop).await?;
     tracing::info!("the server has stopped");
     Ok(())
 }
@@ -91,12 +93,13 @@ async fn listen(name: &str, address: std::net::SocketAddr) -> anyhow::Result<Tcp
     TcpListener::bind(address).await.with_context(|| format!("the {name} listener can't use {address}"))
 }
 
-fn incoming(listener: TcpListener) -> TcpIncoming {
+/// The connections of a listener.
+pub fn incoming(listener: TcpListener) -> TcpIncoming {
     TcpIncoming::from(listener).with_nodelay(Some(true))
 }
 
-/// Two servers on one directory would destroy it.
-fn lock(data_dir: &Path) -> anyhow::Result<File> {
+/// Keeps a directory for this process until the file is dropped: two servers would destroy it.
+pub fn lock(data_dir: &Path) -> anyhow::Result<File> {
     std::fs::create_dir_all(data_dir).with_context(|| format!("making {}", data_dir.display()))?;
     let path = data_dir.join("lock");
     let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
@@ -112,7 +115,7 @@ fn lock(data_dir: &Path) -> anyhow::Result<File> {
 }
 
 /// Cancelled by SIGTERM or SIGINT; a second one ends the process at once.
-fn stop_on_signal() -> anyhow::Result<CancellationToken> {
+pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let stop = CancellationToken::new();

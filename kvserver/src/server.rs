@@ -1,5 +1,5 @@
-//! A whole server: its replicas and its three listeners. Listeners and disk are given, so
-//! that a simulation can bring its own.
+//! A whole server: its replicas and its listeners. Listeners and disk are given, so that a
+//! simulation can bring its own.
 
 use std::io;
 use std::net::SocketAddr;
@@ -17,6 +17,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
 use crate::addresses::Addresses;
@@ -71,6 +72,8 @@ pub struct Config {
     pub clock: Clock,
     /// How others are reached.
     pub connector: Connector,
+    /// More services for users.
+    pub beside: Routes,
 }
 
 /// Why a server ended.
@@ -92,11 +95,12 @@ pub enum ServerError {
     },
 }
 
-/// Runs a server until `stop`: then it hands leaderships over, drains and returns.
+/// Runs a server until `stop`: then it hands leaderships over, drains and returns. Without a
+/// listener for servers, that for users serves both.
 pub async fn run<Io>(
     config: Config,
     client_incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
-    peer_incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
+    peer_incoming: Option<impl Stream<Item = io::Result<Io>> + Send + 'static>,
     http_listener: Option<TcpListener>,
     stop: CancellationToken,
 ) -> Result<(), ServerError>
@@ -154,14 +158,22 @@ where
             .map_err(|e| ServerError::Listener("client", e.to_string()))
     };
 
+    let for_users = config.beside.add_service(kv).add_service(health).add_service(reflection()?);
+    let for_servers = |routes: Routes| routes.add_service(raft).add_service(handoff).add_service(admin);
+
     let mut listeners = JoinSet::new();
-    let client = net::server().add_service(kv).add_service(health).add_service(reflection()?);
+    let for_users = if let Some(peer_incoming) = peer_incoming {
+        let peer = for_servers(Routes::new(reflection()?));
+        let peer = net::server().add_routes(peer);
+        let peer = peer.serve_with_incoming_shutdown(peer_incoming, closed.clone().cancelled_owned());
+        listeners.spawn(async move { peer.await.map_err(|e| ServerError::Listener("peer", e.to_string())) });
+        for_users
+    } else {
+        for_servers(for_users)
+    };
+    let client = net::server().add_routes(for_users);
     let client = client.serve_with_incoming_shutdown(client_incoming, closed.clone().cancelled_owned());
     listeners.spawn(async move { client.await.map_err(|e| ServerError::Listener("client", e.to_string())) });
-    let peer =
-        net::server().add_service(raft).add_service(handoff).add_service(admin).add_service(reflection()?);
-    let peer = peer.serve_with_incoming_shutdown(peer_incoming, closed.clone().cancelled_owned());
-    listeners.spawn(async move { peer.await.map_err(|e| ServerError::Listener("peer", e.to_string())) });
     if let Some(listener) = http_listener {
         let pages = http::router(replicas.clone(), map.clone(), metrics);
         let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());

@@ -24,6 +24,7 @@ impl From<Hash> for v1::Hash {
             Hash::Fnv1 => v1::Hash::Fnv1,
             Hash::Fnv1a => v1::Hash::Fnv1a,
             Hash::Integer => v1::Hash::Integer,
+            Hash::IntegerOrFnv1 => v1::Hash::IntegerOrFnv1,
         }
     }
 }
@@ -35,6 +36,7 @@ impl TryFrom<v1::Hash> for Hash {
             v1::Hash::Fnv1 => Ok(Hash::Fnv1),
             v1::Hash::Fnv1a => Ok(Hash::Fnv1a),
             v1::Hash::Integer => Ok(Hash::Integer),
+            v1::Hash::IntegerOrFnv1 => Ok(Hash::IntegerOrFnv1),
             v1::Hash::Unspecified => Err(ConvertError::UnknownHash(hash as i32)),
         }
     }

@@ -12,6 +12,15 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/shardedkv.v1.rs"));
 }
 
+/// What the programs in `lab/` say to each other beside that.
+pub mod lab {
+    /// The generated types of package `shardedkv.lab.v1`.
+    #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
+    pub mod v1 {
+        include!(concat!(env!("OUT_DIR"), "/shardedkv.lab.v1.rs"));
+    }
+}
+
 pub use convert::ConvertError;
 pub use error::{DOMAIN, Error, ShardOwner};
 

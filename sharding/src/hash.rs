@@ -34,6 +34,9 @@ pub enum Hash {
     Fnv1a,
     /// The key itself, a decimal integer of any length, mod shards (never negative).
     Integer,
+    /// [`Hash::Integer`] where the key is a decimal integer, [`Hash::Fnv1`] for any other key.
+    #[serde(rename = "integer-or-fnv1")]
+    IntegerOrFnv1,
 }
 
 /// A key that the hash can't take.
@@ -45,7 +48,7 @@ pub struct KeyError {
 
 /// A text that isn't the name of a hash.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{text:?} is no hash: there are fnv1, fnv1a and integer")]
+#[error("{text:?} is no hash: there are fnv1, fnv1a, integer and integer-or-fnv1")]
 pub struct ParseHashError {
     text: String,
 }
@@ -56,6 +59,7 @@ impl fmt::Display for Hash {
             Hash::Fnv1 => "fnv1",
             Hash::Fnv1a => "fnv1a",
             Hash::Integer => "integer",
+            Hash::IntegerOrFnv1 => "integer-or-fnv1",
         })
     }
 }
@@ -64,7 +68,7 @@ impl FromStr for Hash {
     type Err = ParseHashError;
 
     fn from_str(text: &str) -> Result<Self, ParseHashError> {
-        [Hash::Fnv1, Hash::Fnv1a, Hash::Integer]
+        Hash::ALL
             .into_iter()
             .find(|hash| hash.to_string() == text)
             .ok_or_else(|| ParseHashError { text: text.to_owned() })
@@ -72,6 +76,9 @@ impl FromStr for Hash {
 }
 
 impl Hash {
+    /// Every hash.
+    pub const ALL: [Hash; 4] = [Hash::Fnv1, Hash::Fnv1a, Hash::Integer, Hash::IntegerOrFnv1];
+
     /// The shard of a key. `shards` must not be 0.
     pub fn shard(self, key: &[u8], shards: u32) -> Result<ShardId, KeyError> {
         let remainder = match self {
@@ -79,6 +86,10 @@ impl Hash {
             Hash::Fnv1a => (fnv1a(key) % u64::from(shards)) as u32,
             Hash::Integer => decimal_remainder(key, shards)
                 .ok_or_else(|| KeyError { key: String::from_utf8_lossy(key).into_owned() })?,
+            Hash::IntegerOrFnv1 => match decimal_remainder(key, shards) {
+                Some(remainder) => remainder,
+                None => return Hash::Fnv1.shard(key, shards),
+            },
         };
         Ok(ShardId(remainder))
     }
@@ -125,7 +136,7 @@ mod tests {
 
     #[test]
     fn a_hash_has_one_name_everywhere() {
-        for hash in [Hash::Fnv1, Hash::Fnv1a, Hash::Integer] {
+        for hash in Hash::ALL {
             assert_eq!(hash.to_string().parse(), Ok(hash));
             assert_eq!(serde_json::to_value(hash).unwrap(), hash.to_string());
         }
@@ -139,6 +150,16 @@ mod tests {
         }
     }
 
+    #[test]
+    fn integer_or_fnv1_takes_every_key() {
+        for (key, as_if) in
+            [("-5", Hash::Integer), ("123", Hash::Integer), ("", Hash::Fnv1), ("1a", Hash::Fnv1)]
+        {
+            let shard = Hash::IntegerOrFnv1.shard(key.as_bytes(), 2520);
+            assert_eq!(shard, as_if.shard(key.as_bytes(), 2520), "{key:?}");
+        }
+    }
+
     proptest! {
         #[test]
         fn integer_is_the_euclidean_remainder(key: i128, shards in 1u32..) {
@@ -149,7 +170,7 @@ mod tests {
 
         #[test]
         fn every_hash_stays_below_the_number_of_shards(key: Vec<u8>, shards in 1u32..5000) {
-            for hash in [Hash::Fnv1, Hash::Fnv1a] {
+            for hash in [Hash::Fnv1, Hash::Fnv1a, Hash::IntegerOrFnv1] {
                 prop_assert!(hash.shard(&key, shards).unwrap().0 < shards);
             }
         }

@@ -23,4 +23,4 @@ pub use manager::{Environment, Manager, OpenError};
 pub use options::{LogFormat, Options};
 pub use process::{Error, run};
 pub use published::Published;
-pub use serve::{http_routes, serve};
+pub use serve::{http_routes, serve, serve_beside};

@@ -50,8 +50,8 @@ pub struct Options {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SHARDS)))]
     pub shards: u32,
 
-    /// How keys are mapped to shards: fnv1, fnv1a or integer (decimal keys, key mod
-    /// shards). Fixed for the life of the cluster.
+    /// How keys are mapped to shards: fnv1, fnv1a, integer (decimal keys, key mod shards) or
+    /// integer-or-fnv1 (whichever fits the key). Fixed for the life of the cluster.
     #[arg(long, env = "SHARDMANAGER_HASH", value_name = "HASH", default_value_t = Hash::Fnv1)]
     pub hash: Hash,
 

@@ -12,6 +12,7 @@ use axum::routing::get;
 use futures::Stream;
 use skv_proto::v1::shard_manager_server::ShardManagerServer;
 use tokio::io::{AsyncRead, AsyncWrite};
+use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tonic::transport::{self, Server};
 
@@ -23,6 +24,21 @@ const KEEPALIVE: Duration = Duration::from_secs(10);
 
 /// Serves gRPC on incoming connections until `shutdown` is done; then lets calls finish.
 pub async fn serve<I, IO, E>(
+    manager: Manager,
+    incoming: I,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), transport::Error>
+where
+    I: Stream<Item = Result<IO, E>>,
+    IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+    E: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
+    serve_beside(Routes::default(), manager, incoming, shutdown).await
+}
+
+/// The same beside services of the caller's own.
+pub async fn serve_beside<I, IO, E>(
+    others: Routes,
     manager: Manager,
     incoming: I,
     shutdown: impl Future<Output = ()>,
@@ -45,6 +61,7 @@ where
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
+        .add_routes(others)
         .add_service(health_service)
         .add_optional_service(reflection)
         .add_optional_service(old_reflection)

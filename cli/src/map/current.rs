@@ -82,6 +82,7 @@ impl Map {
                 v1::Hash::Fnv1 => "fnv1",
                 v1::Hash::Fnv1a => "fnv1a",
                 v1::Hash::Integer => "integer",
+                v1::Hash::IntegerOrFnv1 => "integer-or-fnv1",
             },
             shards: wire.shards,
             groups: wire.groups.iter().map(|group| Group::new(group, shards_of(group.id))).collect(),

@@ -163,7 +163,7 @@ mod tests {
     async fn the_control_file_decides_what_fails() {
         let dir = tempfile::tempdir().unwrap();
         let control = dir.path().join("faults");
-        let disk = FaultyDisk::new(Arc::new(RealDisk), control.clone());
+        let disk = FaultyDisk::new(Arc::new(RealDisk::default()), control.clone());
         let file = disk.create(&dir.path().join("f")).unwrap();
         file.write_all_at(b"abc", 0).unwrap();
         file.sync().await.unwrap();

@@ -12,7 +12,26 @@ use crate::disk::{Disk, DiskFile};
 
 /// The file system that the process sees.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct RealDisk;
+pub struct RealDisk {
+    tasks: Tasks,
+}
+
+/// Where tasks run that may block on the disk.
+#[derive(Debug, Clone, Copy, Default)]
+enum Tasks {
+    /// Each on a thread of its own.
+    #[default]
+    Threads,
+    /// On the runtime of who starts them.
+    Runtime,
+}
+
+impl RealDisk {
+    /// For a process that is to have one thread: while the disk works, nothing else does.
+    pub fn on_one_thread() -> Self {
+        RealDisk { tasks: Tasks::Runtime }
+    }
+}
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
@@ -58,6 +77,10 @@ impl Disk for RealDisk {
     }
 
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>) {
+        if let Tasks::Runtime = self.tasks {
+            tokio::spawn(task);
+            return;
+        }
         let run = move || match tokio::runtime::Builder::new_current_thread().enable_time().build() {
             Ok(runtime) => runtime.block_on(task),
             Err(error) => tracing::error!(%error, "a disk thread can't run its task"),
@@ -99,33 +122,40 @@ mod tests {
     #[tokio::test]
     async fn files_are_made_once_and_found_again() {
         let root = tempfile::tempdir().unwrap();
-        let dir = root.path().join("a/b");
-        RealDisk.create_dir_all(&dir).unwrap();
+        let (disk, dir) = (RealDisk::default(), root.path().join("a/b"));
+        disk.create_dir_all(&dir).unwrap();
         let (old, new) = (dir.join("old"), dir.join("new"));
-        let file = RealDisk.create(&old).unwrap();
-        assert_eq!(RealDisk.create(&old).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
+        let file = disk.create(&old).unwrap();
+        assert_eq!(disk.create(&old).unwrap_err().kind(), io::ErrorKind::AlreadyExists);
         file.write_all_at(b"12345", 3).unwrap();
         file.sync().await.unwrap();
-        RealDisk.rename(&old, &new).unwrap();
-        RealDisk.sync_dir(&dir).unwrap();
-        assert_eq!(RealDisk.list(&dir).unwrap(), std::slice::from_ref(&new));
+        disk.rename(&old, &new).unwrap();
+        disk.sync_dir(&dir).unwrap();
+        assert_eq!(disk.list(&dir).unwrap(), std::slice::from_ref(&new));
 
-        let file = RealDisk.open(&new).unwrap();
+        let file = disk.open(&new).unwrap();
         let mut bytes = [9; 8];
         file.read_exact_at(&mut bytes, 0).unwrap();
         assert_eq!((file.len().unwrap(), &bytes), (8, b"\0\0\x0012345"));
         assert_eq!(file.read_exact_at(&mut bytes, 1).unwrap_err().kind(), io::ErrorKind::UnexpectedEof);
 
-        RealDisk.remove(&new).unwrap();
-        assert!(!RealDisk.exists(&new).unwrap());
+        disk.remove(&new).unwrap();
+        assert!(!disk.exists(&new).unwrap());
         for _ in 0..2 {
-            RealDisk.remove_dir_all(&root.path().join("a")).unwrap();
+            disk.remove_dir_all(&root.path().join("a")).unwrap();
         }
     }
 
     #[tokio::test]
     async fn a_task_runs_on_a_thread_of_its_own() {
         let name = async { std::thread::current().name().map(str::to_owned) };
-        assert_eq!(disk::run(&RealDisk, "a-task", name).await.unwrap().as_deref(), Some("a-task"));
+        assert_eq!(disk::run(&RealDisk::default(), "a-task", name).await.unwrap().as_deref(), Some("a-task"));
+    }
+
+    #[tokio::test]
+    async fn a_process_of_one_thread_keeps_to_it() {
+        let thread = async { std::thread::current().id() };
+        let ran_on = disk::run(&RealDisk::on_one_thread(), "a-task", thread).await.unwrap();
+        assert_eq!(ran_on, std::thread::current().id());
     }
 }

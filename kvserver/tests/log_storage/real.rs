@@ -11,7 +11,7 @@ use crate::support::{append, close, entry, options, read_all};
 async fn a_log_is_there_after_a_restart() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("log");
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
     let options = Options { cache_bytes: 0, ..options(64) };
     Log::format(&disk, &dir, 1, &options).await.unwrap();
     for round in 0..4 {
@@ -32,7 +32,7 @@ async fn a_full_file_system_passes_by_itself() {
     let root = tempfile::tempdir().unwrap();
     let dir = root.path().join("log");
     let control = root.path().join("faults");
-    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(Arc::new(RealDisk), control.clone()));
+    let disk: Arc<dyn Disk> = Arc::new(FaultyDisk::new(Arc::new(RealDisk::default()), control.clone()));
     Log::format(&disk, &dir, 1, &options(64)).await.unwrap();
     std::fs::write(&control, "full").unwrap();
     let (log, _) = Log::open(disk, &dir, &options(64)).await.unwrap();

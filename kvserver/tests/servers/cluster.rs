@@ -23,6 +23,7 @@ use skv_sharding::{GroupId, Hash, Policy};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
@@ -240,9 +241,11 @@ impl Server {
             data_dir: PathBuf::from("/data"),
             clock: Clock::system(),
             connector: skv_client::tcp(),
+            beside: Routes::default(),
         };
         let stop = CancellationToken::new();
-        let run = server::run(config, TcpIncoming::from(client), TcpIncoming::from(peer), None, stop.clone());
+        let run =
+            server::run(config, TcpIncoming::from(client), Some(TcpIncoming::from(peer)), None, stop.clone());
         Server { disk, identity, stop, task: tokio::spawn(run) }
     }
 

@@ -220,7 +220,7 @@ async fn a_kept_snapshot_survives_the_loss_of_power() {
 async fn a_snapshot_travels_from_one_directory_to_another() {
     let from = tempfile::tempdir().unwrap();
     let to = tempfile::tempdir().unwrap();
-    let disk: Arc<dyn Disk> = Arc::new(RealDisk);
+    let disk: Arc<dyn Disk> = Arc::new(RealDisk::default());
     let open = |dir: &Path| Arc::new(SnapshotDir::open(Arc::clone(&disk), dir.to_owned()).unwrap());
     let (source, target) = (open(from.path()), open(to.path()));
     let store = large_store();

@@ -111,8 +111,8 @@ pub struct ShardedKvSpec {
         { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
     ]))]
     pub shards: u32,
-    /// How a key is mapped to a shard: fnv1, fnv1a, or integer (decimal keys, key mod shards).
-    /// Fixed for the life of the resource.
+    /// How a key is mapped to a shard: fnv1, fnv1a, integer (decimal keys, key mod shards)
+    /// or integer-or-fnv1 (whichever fits the key). Fixed for the life of the resource.
     #[schemars(schema_with = "hash_schema")]
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
@@ -200,7 +200,7 @@ impl Default for ShardedKvSpec {
 }
 
 fn hash_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-    schemars::json_schema!({ "type": "string", "enum": ["fnv1", "fnv1a", "integer"] })
+    schemars::json_schema!({ "type": "string", "enum": ["fnv1", "fnv1a", "integer", "integer-or-fnv1"] })
 }
 
 fn policy_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
@@ -222,7 +222,7 @@ mod tests {
 
     #[test]
     fn the_schema_names_every_hash() {
-        for hash in [Hash::Fnv1, Hash::Fnv1a, Hash::Integer] {
+        for hash in Hash::ALL {
             let schema = hash_schema(&mut schemars::SchemaGenerator::default()).to_value();
             let name = serde_json::to_value(hash).unwrap();
             assert!(schema["enum"].as_array().unwrap().contains(&name), "{name}");

@@ -41,7 +41,11 @@ pub enum OpenError {
 
 /// A store in a directory. The directory stays locked until this is dropped.
 #[derive(Debug)]
-pub struct FileStore(Arc<Directory>);
+pub struct FileStore {
+    directory: Arc<Directory>,
+    /// Whether the thread that asks does the work.
+    inline: bool,
+}
 
 #[derive(Debug)]
 struct Directory {
@@ -66,9 +70,36 @@ impl FileStore {
             .open(&lock_path)
             .map_err(io("open", &lock_path))?;
         match lock.try_lock() {
-            Ok(()) => Ok(FileStore(Arc::new(Directory { path: path.to_owned(), lock: Mutex::new(lock) }))),
+            Ok(()) => {
+                let directory = Directory { path: path.to_owned(), lock: Mutex::new(lock) };
+                Ok(FileStore { directory: Arc::new(directory), inline: false })
+            }
             Err(TryLockError::WouldBlock) => Err(OpenError::Locked { lock: lock_path }),
             Err(TryLockError::Error(source)) => Err(io("lock", &lock_path)(source)),
+        }
+    }
+
+    /// For a process that is to have one thread: while the disk works, nothing else does.
+    #[must_use]
+    pub fn on_one_thread(self) -> FileStore {
+        FileStore { inline: true, ..self }
+    }
+
+    /// Does what blocks on the disk, by default apart from the threads that serve requests.
+    async fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&Directory) -> Result<T, StoreError> + Send + 'static,
+    ) -> Result<T, StoreError> {
+        if self.inline {
+            return work(&self.directory);
+        }
+        let directory = Arc::clone(&self.directory);
+        match tokio::task::spawn_blocking(move || work(&directory)).await {
+            Ok(result) => result,
+            Err(error) => {
+                let (file, source) = (self.directory.path.clone(), io::Error::other(error));
+                Err(StoreError::Io { action: "work on", file, source })
+            }
         }
     }
 }
@@ -120,8 +151,7 @@ fn version_of(record: &Record, bytes: &[u8]) -> Version {
 
 impl MapStore for FileStore {
     fn load(&self) -> BoxFuture<'_, Result<Option<(Record, Version)>, StoreError>> {
-        let directory = Arc::clone(&self.0);
-        Box::pin(blocking(self.0.path.clone(), move || directory.read()))
+        Box::pin(self.work(Directory::read))
     }
 
     fn compare_and_swap<'a>(
@@ -129,19 +159,8 @@ impl MapStore for FileStore {
         expected: Option<&'a Version>,
         record: &'a Record,
     ) -> BoxFuture<'a, Result<Version, StoreError>> {
-        let (directory, expected, record) = (Arc::clone(&self.0), expected.cloned(), record.clone());
-        Box::pin(blocking(self.0.path.clone(), move || directory.swap(expected.as_ref(), &record)))
-    }
-}
-
-/// Runs what blocks on the disk apart from the threads that serve requests.
-async fn blocking<T: Send + 'static>(
-    file: PathBuf,
-    work: impl FnOnce() -> Result<T, StoreError> + Send + 'static,
-) -> Result<T, StoreError> {
-    match tokio::task::spawn_blocking(work).await {
-        Ok(result) => result,
-        Err(error) => Err(StoreError::Io { action: "work on", file, source: io::Error::other(error) }),
+        let (expected, record) = (expected.cloned(), record.clone());
+        Box::pin(self.work(move |directory| directory.swap(expected.as_ref(), &record)))
     }
 }
 
@@ -164,8 +183,10 @@ mod tests {
         let first = store.compare_and_swap(None, &revision(1)).await.unwrap();
         let second = store.compare_and_swap(Some(&first), &revision(2)).await.unwrap();
         drop(store);
-        let store = FileStore::open(dir.path()).unwrap();
-        assert_eq!(store.load().await.unwrap(), Some((revision(2), second)));
+        let store = FileStore::open(dir.path()).unwrap().on_one_thread();
+        assert_eq!(store.load().await.unwrap(), Some((revision(2), second.clone())));
+        let third = store.compare_and_swap(Some(&second), &revision(3)).await.unwrap();
+        assert_eq!(store.load().await.unwrap(), Some((revision(3), third)));
     }
 
     #[tokio::test]

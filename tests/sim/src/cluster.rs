@@ -295,8 +295,9 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
         data_dir: PathBuf::from("/data"),
         clock: Clock::from_fn(|| EPOCH_MS + turmoil::elapsed().as_millis() as u64),
         connector: net::connector(),
+        beside: tonic::service::Routes::default(),
     };
     let (clients, peers) = (net::listen(CLIENT_PORT).await?, net::listen(PEER_PORT).await?);
-    server::run(config, clients, peers, None, CancellationToken::new()).await?;
+    server::run(config, clients, Some(peers), None, CancellationToken::new()).await?;
     Ok(())
 }

@@ -36,6 +36,14 @@ pub(super) struct Carrier {
     target: Group,
 }
 
+/// How a carrier ended.
+pub(super) enum Ended {
+    /// The shard is there.
+    There,
+    /// There was nothing to do any more.
+    Over,
+}
+
 /// Why a carrier stops for now.
 enum Stop {
     /// There is nothing to do any more: the move is over, or another one.
@@ -57,7 +65,7 @@ impl Carrier {
     }
 
     /// Carries the shard to its target; ends when it is there, or the move is another.
-    pub(super) async fn run(self) {
+    pub(super) async fn run(self) -> Ended {
         let Move { shard, target, epoch, .. } = self.to;
         let (group, mut told, mut whole) = (self.own.place.group, String::new(), false);
         let (mut pause, longest) = PAUSES;
@@ -65,9 +73,9 @@ impl Carrier {
             match self.carry(whole).await {
                 Ok(()) => {
                     tracing::info!(%group, %shard, %target, %epoch, "the shard was handed over");
-                    return;
+                    return Ended::There;
                 }
-                Err(Stop::Over) => return,
+                Err(Stop::Over) => return Ended::Over,
                 Err(Stop::Again(problem)) if problem != told => {
                     tracing::warn!(%group, %shard, %target, %epoch, problem, "the shard isn't handed over yet");
                     told = problem;

@@ -27,7 +27,7 @@ use crate::store::{
     Applied, Arrival, Departure, Move, Part, Progress, StepRefusal, encode_assign, encode_handoff,
     encode_retire,
 };
-use carry::Carrier;
+use carry::{Carrier, Ended};
 pub use pace::{Pace, Slowed};
 use target::Group;
 pub(super) use watched::Watched;
@@ -50,7 +50,12 @@ impl Running {
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut carried, mut carriers) = (BTreeMap::<ShardId, (Move, AbortHandle)>::new(), JoinSet::new());
         loop {
-            tick.tick().await;
+            tokio::select! {
+                biased;
+                _ = tick.tick() => {}
+                // Many small shards don't wait for the time of the next look.
+                Some(Ok(Ended::There)) = carriers.join_next() => {}
+            }
             while self.store.clear_rubble() {
                 tokio::task::yield_now().await;
             }

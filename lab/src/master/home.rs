@@ -1,0 +1,60 @@
+//! Where the data of a cluster is: the master's record and what its servers hold.
+
+use std::env;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use anyhow::Context as _;
+use tempfile::TempDir;
+
+use crate::Port;
+
+/// Names the directory in which clusters are kept over restarts of their masters.
+const VARIABLE: &str = "SKV_LAB_DIR";
+
+/// The directory of one cluster.
+#[derive(Debug)]
+pub(super) enum Home {
+    /// The cluster is there again when the master starts again.
+    Kept(PathBuf),
+    /// The cluster ends with its master.
+    Temporary(TempDir),
+}
+
+impl Home {
+    /// The directory that the environment names; else a new one, in place of what masters of
+    /// this port left that were killed. Only for who listens on the port.
+    pub(super) fn open(port: Port) -> anyhow::Result<Home> {
+        if let Some(directory) = env::var_os(VARIABLE).filter(|directory| !directory.is_empty()) {
+            let directory = std::path::absolute(&directory)
+                .with_context(|| format!("{VARIABLE} is {}", directory.display()))?;
+            return Ok(Home::Kept(directory));
+        }
+        let prefix = format!("shardedkv-master-{port}-");
+        let parent = env::temp_dir();
+        remove_all(&parent, &prefix).with_context(|| format!("looking into {}", parent.display()))?;
+        let made = tempfile::Builder::new().prefix(&prefix).tempdir_in(&parent);
+        Ok(Home::Temporary(made.with_context(|| format!("making a directory in {}", parent.display()))?))
+    }
+
+    /// The directory.
+    pub(super) fn path(&self) -> &Path {
+        match self {
+            Home::Kept(path) => path,
+            Home::Temporary(directory) => directory.path(),
+        }
+    }
+}
+
+/// Removes all directories whose names begin so. One that is somebody else's stays.
+fn remove_all(parent: &Path, prefix: &str) -> std::io::Result<()> {
+    for entry in fs::read_dir(parent)? {
+        let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes())
+            && let Err(error) = fs::remove_dir_all(entry.path())
+        {
+            tracing::warn!(directory = %entry.path().display(), %error, "an old cluster can't be removed");
+        }
+    }
+    Ok(())
+}

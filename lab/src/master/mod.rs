@@ -1,0 +1,70 @@
+//! `master-svr`: the shard manager, which also gives servers their places.
+
+mod home;
+mod joins;
+mod places;
+mod services;
+
+use std::ffi::OsString;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use shardmanager::record::Limits;
+use shardmanager::rules::Settings;
+use shardmanager::store::FileStore;
+use shardmanager::{Environment, Manager};
+use skv_proto::lab::v1::locator_server::LocatorServer;
+use skv_proto::lab::v1::membership_server::MembershipServer;
+use tonic::service::Routes;
+
+use crate::{SHARDING, options, process};
+use home::Home;
+use services::Services;
+
+/// How long open calls may take to finish once the process is asked to stop.
+const GRACE: Duration = Duration::from_secs(2);
+
+/// What servers must agree on: what is usual.
+const LIMITS: Limits = Limits {
+    max_key_bytes: 4 << 10,
+    max_value_bytes: 1 << 20,
+    max_sessions_per_shard: 16_384,
+    session_ttl_ms: 600_000,
+};
+
+/// Runs `master-svr` until it is asked to stop.
+pub fn master_svr(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    match process::parse(arguments) {
+        Ok(options) => process::run("master-svr", "info", run(options)),
+        Err(refused) => refused,
+    }
+}
+
+async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
+    let stop = kvserver::process::stop_on_signal()?;
+    // First of all: who listens there is the one master of that port.
+    let listener = process::listen(options.port).await?;
+    let home = Home::open(options.port)?;
+    let store = FileStore::open(&home.path().join("master"))?.on_one_thread();
+    let environment = Environment::new(kvserver::entropy::random_id);
+    let manager = Manager::open(settings(), Arc::new(store), environment).await?;
+    let services = Services::new(manager.clone(), home.path());
+    let routes =
+        Routes::new(MembershipServer::new(services.clone())).add_service(LocatorServer::new(services));
+    tracing::info!(port = options.port, directory = %home.path().display(), "the master serves");
+
+    tokio::spawn(joins::run(manager.clone()));
+    let incoming = kvserver::process::incoming(listener);
+    tokio::select! {
+        ended = shardmanager::serve_beside(routes, manager, incoming, stop.clone().cancelled_owned()) => ended?,
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The first server has everything; the others join.
+fn settings() -> Settings {
+    let (shards, hash, policy) = SHARDING;
+    Settings { groups: 1, replicas: 1, shards, hash, policy, limits: LIMITS }
+}

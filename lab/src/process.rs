@@ -1,0 +1,49 @@
+//! What the three programs have in common: how they take arguments, run and end.
+
+use std::ffi::OsString;
+use std::io;
+use std::process::ExitCode;
+
+use anyhow::Context as _;
+use clap::Parser;
+use tokio::net::TcpListener;
+use tracing_subscriber::EnvFilter;
+
+use crate::{Port, address};
+
+/// Reads the arguments; whatever is wrong with them is said with the usage, and is exit code 1.
+pub(crate) fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
+    T::try_parse_from(arguments).map_err(|error| refuse(&error))
+}
+
+/// Says what is wrong with the arguments.
+pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+    // Nobody is there to hear it if it can't be printed.
+    let _ = error.print();
+    ExitCode::FAILURE
+}
+
+/// Runs a program on this thread alone. `log`: what is logged on standard error, unless RUST_LOG
+/// says so.
+pub(crate) fn run(
+    program: &str,
+    log: &str,
+    main: impl Future<Output = anyhow::Result<ExitCode>>,
+) -> ExitCode {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log));
+    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let ended = runtime.context("starting the runtime").and_then(|runtime| runtime.block_on(main));
+    ended.unwrap_or_else(|error| {
+        eprintln!("{program}: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+/// Listens on a port of loopback.
+pub(crate) async fn listen(port: Port) -> anyhow::Result<TcpListener> {
+    let address = address(port);
+    TcpListener::bind(&address)
+        .await
+        .with_context(|| format!("can't listen on {address}; is another program listening there?"))
+}

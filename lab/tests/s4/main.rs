@@ -1,0 +1,9 @@
+//! The programs master-svr, svr and clt, run as processes.
+
+mod build_script;
+mod growth;
+mod lab;
+mod options;
+mod processes;
+mod restarts;
+mod scenarios;
