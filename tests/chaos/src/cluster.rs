@@ -10,13 +10,25 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::programs::programs_with_fail_points;
-use crate::{Clerks, Process, call_admin, eventually, free_port, programs, status};
+use crate::{Clerks, Net, Process, call_admin, eventually, free_port, programs, status};
+
+/// Which servers have the replicas of a group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Placement {
+    /// Each group has servers of its own.
+    Groups,
+    /// There are as many servers as groups; group i is on the servers from the ith on, around
+    /// the ring.
+    Ring,
+}
 
 /// The shape of a cluster. Small files and quick decisions, so that tests see many of them.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many groups have servers of their own.
+    /// How many groups there are servers for.
     pub groups: u32,
+    /// Which servers have the replicas of a group.
+    pub placement: Placement,
     /// How many groups share the shards from the beginning, if not all that have servers: with
     /// more, servers host several; with fewer, the others have to join.
     pub first_groups: Option<u32>,
@@ -32,12 +44,15 @@ pub struct Settings {
     pub memory_only: bool,
     /// Whether processes can be made to die at fail points.
     pub fail_points: bool,
+    /// Whether there is a [`Net`] between clerks and servers.
+    pub net: bool,
 }
 
 impl Default for Settings {
     fn default() -> Self {
         Settings {
             groups: 1,
+            placement: Placement::Groups,
             first_groups: None,
             replicas: 3,
             shards: 12,
@@ -45,11 +60,43 @@ impl Default for Settings {
             server_flags: vec!["--log-segment-bytes=4194304".to_owned()],
             memory_only: false,
             fail_points: false,
+            net: false,
         }
     }
 }
 
 impl Settings {
+    /// The static ring: as many servers as shards; shard i, that of the integer keys with this
+    /// remainder, is alone in group i, on `replicas` servers from the ith on.
+    pub fn ring(servers: u32, replicas: u32) -> Settings {
+        Settings {
+            groups: servers,
+            placement: Placement::Ring,
+            replicas,
+            shards: servers,
+            manager_flags: vec!["--hash=integer".to_owned(), "--policy=modulo".to_owned()],
+            ..Settings::default()
+        }
+    }
+
+    /// The name of each server, and the groups that it has replicas of.
+    fn layout(&self) -> Vec<(String, Vec<u32>)> {
+        let groups = 0..self.groups;
+        match self.placement {
+            Placement::Groups => groups
+                .flat_map(|group| {
+                    (0..self.replicas).map(move |index| (format!("g{group}-{index}"), vec![group]))
+                })
+                .collect(),
+            Placement::Ring => groups
+                .map(|server| {
+                    let back = |steps| (server + self.groups - steps) % self.groups;
+                    (format!("s{server}"), (0..self.replicas).map(back).collect())
+                })
+                .collect(),
+        }
+    }
+
     /// The same with one more flag for every server.
     #[must_use]
     pub fn server_flag(mut self, name: &str, value: impl std::fmt::Display) -> Settings {
@@ -62,12 +109,14 @@ impl Settings {
 /// One server of a cluster.
 #[derive(Debug)]
 pub struct Server {
-    /// Its name, such as g0-2.
+    /// Its name, such as g0-2, or s2 in a ring.
     pub name: String,
-    /// Its group.
-    pub group: u32,
+    /// The groups that it has replicas of.
+    pub groups: Vec<u32>,
     /// Where it serves users.
     pub client_address: String,
+    /// Where users are told to find it: with a [`Net`], there is a proxy.
+    pub advertised_address: String,
     /// Where it serves servers.
     pub peer_address: String,
     /// Where its pages are.
@@ -79,21 +128,38 @@ pub struct Server {
 }
 
 impl Server {
-    /// What the server says of its replica; `None` if it doesn't answer.
+    /// Whether it has a replica of this group.
+    pub fn hosts(&self, group: u32) -> bool {
+        self.groups.contains(&group)
+    }
+
+    /// What the server says of its first replica; `None` if it doesn't answer.
     pub async fn replica(&self) -> Option<ReplicaStatus> {
         status(&self.peer_address).await?.replicas.into_iter().next()
     }
 
-    /// Waits until its replica is ready to serve.
-    pub async fn ready(&self) -> ReplicaStatus {
-        let what = format!("{} is ready", self.name);
-        eventually(&what, || async { self.replica().await.filter(|replica| replica.ready) }).await
+    /// What the server says of its replica of a group; `None` if it doesn't answer.
+    pub async fn replica_of(&self, group: u32) -> Option<ReplicaStatus> {
+        status(&self.peer_address).await?.replicas.into_iter().find(|replica| replica.group == group)
     }
 
-    /// Lets it write a snapshot, and drop the log that this covers.
+    /// Waits until its replicas are ready to serve; answers the first.
+    pub async fn ready(&self) -> ReplicaStatus {
+        let what = format!("{} is ready", self.name);
+        eventually(&what, || async {
+            let replicas = status(&self.peer_address).await?.replicas;
+            let all_ready = replicas.iter().all(|replica| replica.ready);
+            replicas.into_iter().next().filter(|_| all_ready)
+        })
+        .await
+    }
+
+    /// Lets it write a snapshot of each replica, and drop the log that this covers.
     pub async fn take_snapshot(&self) {
         let mut admin = call_admin(&self.peer_address).await.expect("the server answers");
-        admin.snapshot(SnapshotRequest { group: self.group }).await.expect("a snapshot can be written");
+        for &group in &self.groups {
+            admin.snapshot(SnapshotRequest { group }).await.expect("a snapshot can be written");
+        }
     }
 
     /// Removes all its files, as if its disk had been replaced. It must not run.
@@ -114,6 +180,7 @@ pub struct Cluster {
     pub manager_dir: PathBuf,
     /// The servers, group by group.
     pub servers: Vec<Server>,
+    net: Option<Net>,
     directory: TempDir,
 }
 
@@ -155,20 +222,23 @@ impl Cluster {
             format!("--shards={}", settings.shards),
         ];
         manager_arguments.extend(settings.manager_flags.iter().cloned());
-        let mut servers: Vec<Server> = (0..settings.groups)
-            .flat_map(|group| (0..settings.replicas).map(move |index| (group, index)))
-            .map(|(group, index)| Server {
-                name: format!("g{group}-{index}"),
-                group,
-                client_address: loopback(),
-                peer_address: loopback(),
-                http_address: loopback(),
-                data_dir: path.join(format!("g{group}-{index}")),
-                process: Process::new(
-                    &programs.kvserver,
-                    Vec::new(),
-                    path.join(format!("g{group}-{index}.log")),
-                ),
+        let mut net = settings.net.then(Net::new);
+        let mut servers: Vec<Server> = settings
+            .layout()
+            .into_iter()
+            .map(|(name, groups)| {
+                let client_address = loopback();
+                let proxy = net.as_mut().map(|net| net.lead_to(&client_address));
+                Server {
+                    groups,
+                    advertised_address: proxy.unwrap_or_else(|| client_address.clone()),
+                    client_address,
+                    peer_address: loopback(),
+                    http_address: loopback(),
+                    data_dir: path.join(&name),
+                    process: Process::new(&programs.kvserver, Vec::new(), path.join(format!("{name}.log"))),
+                    name,
+                }
             })
             .collect();
         let arguments: Vec<Vec<String>> = servers
@@ -179,11 +249,16 @@ impl Cluster {
             server.process.set_arguments(|old| *old = arguments);
         }
         let manager = Process::new(&programs.shardmanager, manager_arguments, path.join("manager.log"));
-        let mut cluster = Cluster { manager, manager_address, manager_dir, servers, directory };
+        let mut cluster = Cluster { manager, manager_address, manager_dir, servers, net, directory };
         if settings.fail_points {
             cluster.prepare_fail_points();
         }
         cluster
+    }
+
+    /// The net between clerks and servers, which the settings must have asked for.
+    pub fn net(&self) -> &Net {
+        self.net.as_ref().expect("the settings ask for a net")
     }
 
     /// A directory of the test's own, removed with the cluster.
@@ -219,9 +294,8 @@ impl Cluster {
         let what = format!("group g{group} has a leader");
         eventually(&what, || async {
             let mut leader: Option<(u64, usize)> = None;
-            for (index, server) in self.servers.iter().enumerate().filter(|(_, server)| server.group == group)
-            {
-                let Some(replica) = server.replica().await else { continue };
+            for (index, server) in self.servers.iter().enumerate().filter(|(_, server)| server.hosts(group)) {
+                let Some(replica) = server.replica_of(group).await else { continue };
                 if replica.leads_a_quorum() && leader.is_none_or(|(term, _)| term < replica.term) {
                     leader = Some((replica.term, index));
                 }
@@ -234,7 +308,7 @@ impl Cluster {
     /// The voters of a group, as its leader's committed membership has them.
     pub async fn voters(&self, group: u32) -> Vec<u64> {
         let leader = self.leader(group).await;
-        let membership = self.servers[leader].replica().await.and_then(|replica| replica.membership);
+        let membership = self.servers[leader].replica_of(group).await.and_then(|replica| replica.membership);
         let configs = membership.and_then(|stored| stored.membership).unwrap_or_default().configs;
         configs.into_iter().flat_map(|config| config.replicas).collect()
     }
@@ -267,12 +341,11 @@ impl Cluster {
 fn server_arguments(settings: &Settings, servers: &[Server], server: &Server, manager: &str) -> Vec<String> {
     let peers: Vec<String> = servers
         .iter()
-        .filter(|other| other.group == server.group)
-        .map(|other| format!("{}={}/{}", other.name, other.client_address, other.peer_address))
+        .filter(|other| server.groups.iter().any(|&group| other.hosts(group)))
+        .map(|other| format!("{}={}/{}", other.name, other.advertised_address, other.peer_address))
         .collect();
     let mut arguments = vec![
         format!("--server={}", server.name),
-        format!("--group=g{}", server.group),
         format!("--client-listen={}", server.client_address),
         format!("--peer-listen={}", server.peer_address),
         format!("--http-listen={}", server.http_address),
@@ -281,6 +354,10 @@ fn server_arguments(settings: &Settings, servers: &[Server], server: &Server, ma
         // Two processors are shared by all servers of all tests that run.
         "--worker-threads=1".to_owned(),
     ];
+    if server.advertised_address != server.client_address {
+        arguments.push(format!("--client-advertise={}", server.advertised_address));
+    }
+    arguments.extend(server.groups.iter().map(|group| format!("--group=g{group}")));
     arguments.push(if settings.memory_only {
         "--memory-only".to_owned()
     } else {

@@ -113,8 +113,8 @@ impl Cluster {
 
     /// What a group has of the shards; `None` if it has no leader.
     pub async fn group_holdings(&self, group: u32) -> Option<Holdings> {
-        for server in self.servers.iter().filter(|server| server.group == group) {
-            let Some(replica) = server.replica().await else { continue };
+        for server in self.servers.iter().filter(|server| server.hosts(group)) {
+            let Some(replica) = server.replica_of(group).await else { continue };
             if replica.leads_a_quorum() {
                 let mut admin = call_admin(&server.peer_address).await?;
                 let answer = admin.shards(ShardsRequest { group }).await.ok()?;
@@ -125,7 +125,7 @@ impl Cluster {
     }
 
     async fn holdings(&self) -> Option<Vec<Holdings>> {
-        let last = self.servers.iter().map(|server| server.group).max()?;
+        let last = self.servers.iter().flat_map(|server| &server.groups).copied().max()?;
         let mut groups = Vec::new();
         for group in 0..=last {
             groups.push(self.group_holdings(group).await?);

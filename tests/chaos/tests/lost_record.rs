@@ -57,11 +57,11 @@ async fn without_a_record_nothing_is_founded_before_every_group_has_reported() {
     cluster.manager.start();
     // The servers of one group come back empty: with the record they were a group, and
     // without it they look like a new one.
-    for server in cluster.servers.iter_mut().filter(|server| server.group == 0) {
+    for server in cluster.servers.iter_mut().filter(|server| server.hosts(0)) {
         server.wipe();
         server.process.start();
     }
-    for server in cluster.servers.iter_mut().filter(|server| server.group == 1) {
+    for server in cluster.servers.iter_mut().filter(|server| server.hosts(1)) {
         server.process.start();
     }
     let leader = cluster.leader(1).await;
@@ -69,7 +69,7 @@ async fn without_a_record_nothing_is_founded_before_every_group_has_reported() {
     let holds = cluster.servers[leader].replica().await.expect("it answers");
     let uid_of_1 = before.groups.iter().find(|group| group.id == 1).map(|group| group.uid);
     assert_eq!(Some(holds.group_uid), uid_of_1, "the group with data is the same");
-    for server in cluster.servers.iter().filter(|server| server.group == 0) {
+    for server in cluster.servers.iter().filter(|server| server.hosts(0)) {
         let replica = eventually("an empty replica answers", || server.replica()).await;
         assert!(!replica.ready && replica.keys == 0, "{replica:?}");
     }

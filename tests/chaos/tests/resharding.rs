@@ -54,7 +54,7 @@ async fn copying(cluster: &Cluster, group: u32) {
 
 /// Kills servers of a group until one is left.
 fn take_quorum(cluster: &mut Cluster, group: u32) {
-    let servers = cluster.servers.iter_mut().filter(|server| server.group == group);
+    let servers = cluster.servers.iter_mut().filter(|server| server.hosts(group));
     servers.skip(1).for_each(|server| server.process.kill());
 }
 

@@ -38,7 +38,7 @@ fn hasty(cluster: &Cluster) -> Clerk {
 }
 
 fn kill(cluster: &mut Cluster, group: u32) {
-    let servers = cluster.servers.iter_mut().filter(|server| server.group == group);
+    let servers = cluster.servers.iter_mut().filter(|server| server.hosts(group));
     servers.for_each(|server| server.process.kill());
 }
 
