@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use prost::Message as _;
 
-const FILES: [&str; 9] = [
+const FILES: [&str; 10] = [
+    "lab/v1/cluster",
+    "lab/v1/lab",
     "v1/admin",
     "v1/common",
     "v1/entry",
@@ -13,7 +15,6 @@ const FILES: [&str; 9] = [
     "v1/kv",
     "v1/raft",
     "v1/shard_manager",
-    "lab/v1/cluster",
 ];
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -23,7 +24,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=shardedkv");
 
     let descriptors = protox::compile(&files, [&root])?;
-    std::fs::write(out.join("shardedkv.v1.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(out.join("shardedkv.bin"), descriptors.encode_to_vec())?;
     tonic_prost_build::configure().bytes(".").compile_fds(descriptors)?;
     Ok(())
 }

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use futures::Stream;
 use skv_client::{Connector, Forwarder};
+use skv_proto::lab::v1::kv_server_server::KvServerServer as LabServer;
 use skv_proto::v1::admin_server::AdminServer;
 use skv_proto::v1::handoff_server::HandoffServer;
 use skv_proto::v1::kv_server::KvServer;
@@ -33,6 +34,7 @@ use crate::services::admin::AdminService;
 use crate::services::handoff::HandoffService;
 use crate::services::http;
 use crate::services::kv::KvService;
+use crate::services::lab::LabService;
 use crate::services::operations::Operations;
 use crate::services::raft::RaftService;
 use crate::{entropy, log};
@@ -140,6 +142,9 @@ where
     let closed = CancellationToken::new();
     let kv =
         KvService::new(operations, replicas.clone(), map.clone(), forwarder, config.clock, closed.clone());
+    let lab = LabServer::new(LabService::new(kv.clone()))
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
     let kv =
         KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
     let raft = RaftServer::new(RaftService::new(replicas.clone(), closed.clone()))
@@ -158,7 +163,8 @@ where
             .map_err(|e| ServerError::Listener("client", e.to_string()))
     };
 
-    let for_users = config.beside.add_service(kv).add_service(health).add_service(reflection()?);
+    let for_users =
+        config.beside.add_service(kv).add_service(lab).add_service(health).add_service(reflection()?);
     let for_servers = |routes: Routes| routes.add_service(raft).add_service(handoff).add_service(admin);
 
     let mut listeners = JoinSet::new();

@@ -5,6 +5,7 @@
 
 use std::collections::HashMap;
 
+use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
@@ -96,7 +97,11 @@ impl Applier {
         desired: &[Desired],
         cache: &Cache,
     ) -> Result<Vec<String>, Error> {
+        let mut services = cache.of::<Service>(names);
+        // The others are there for as long as their servers.
+        services.retain(|service| service.data["spec"]["type"] == "NodePort");
         let optional = [
+            (ApiResource::erase::<Service>(&()), services),
             (ApiResource::erase::<PodDisruptionBudget>(&()), cache.of::<PodDisruptionBudget>(names)),
             (ApiResource::erase::<NetworkPolicy>(&()), cache.of::<NetworkPolicy>(names)),
         ];

@@ -55,6 +55,15 @@ impl Names {
         format!("{}-manager", self.resource)
     }
 
+    /// The Service that leads to a part's pods from a port of every node.
+    pub(crate) fn node_ports(&self, component: Component) -> String {
+        let part = match component {
+            Component::Group(group) => self.group(group),
+            Component::ShardManager => self.shard_manager(),
+        };
+        format!("{part}-nodes")
+    }
+
     /// The account of the servers.
     pub(crate) fn servers(&self) -> String {
         format!("{}-server", self.resource)

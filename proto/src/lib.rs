@@ -12,9 +12,10 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/shardedkv.v1.rs"));
 }
 
-/// What the programs in `lab/` say to each other beside that.
+/// What the front doors of the exercises speak, over the same store.
 pub mod lab {
-    /// The generated types of package `shardedkv.lab.v1`.
+    /// The generated types of package `shardedkv.lab.v1`. Their documentation stands in the
+    /// .proto files.
     #[allow(missing_docs, unreachable_pub, clippy::all, clippy::pedantic)]
     pub mod v1 {
         include!(concat!(env!("OUT_DIR"), "/shardedkv.lab.v1.rs"));
@@ -25,4 +26,4 @@ pub use convert::ConvertError;
 pub use error::{DOMAIN, Error, ShardOwner};
 
 /// The compiled .proto files, for server reflection.
-pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardedkv.v1.bin"));
+pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardedkv.bin"));

@@ -20,8 +20,9 @@ pub use founded::Founded;
 pub use manifest::{API_VERSION, KIND, Manifest, ManifestError, Metadata, parse};
 pub use shard_map::{ShardMap, ShardMapFields};
 pub use spec::{
-    DisruptionBudget, Image, Limits, LogFormat, NetworkPolicy, ParseSizeError, Placement, PodMetadata, Ports,
-    PullPolicy, Retention, Scheduling, Server, ShardManager, ShardedKv, ShardedKvSpec, Size, Storage, Tuning,
+    DisruptionBudget, Image, Limits, LogFormat, NetworkPolicy, NodePorts, ParseSizeError, Placement,
+    PodMetadata, Ports, PullPolicy, Retention, Scheduling, Server, ShardManager, ShardedKv, ShardedKvSpec,
+    Size, Storage, Tuning,
 };
 pub use status::{GroupStatus, Replacing, ShardedKvStatus};
 pub use validate::{Problem, validate};

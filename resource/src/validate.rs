@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use skv_sharding::Policy;
 
-use crate::{Placement, Ports, ShardedKvSpec, Storage, Tuning};
+use crate::{NodePorts, Placement, Ports, ShardedKvSpec, Storage, Tuning};
 
 /// A field that can't be as it is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -42,6 +42,7 @@ pub fn validate(name: &str, spec: &ShardedKvSpec) -> Vec<Problem> {
     }
     check_storage(&mut check, &spec.storage);
     check_ports(&mut check, &spec.ports);
+    check_node_ports(&mut check, spec);
 
     let limits = &spec.limits;
     check.range("spec.limits.maxKeyBytes", limits.max_key_bytes, 1..=65_536);
@@ -110,6 +111,19 @@ fn check_ports(check: &mut Check, ports: &Ports) {
     if client == peer || client == http || peer == http || manager == http {
         let reason = "client, peer and http must differ, and manager and http".to_owned();
         check.fails("spec.ports", reason);
+    }
+}
+
+fn check_node_ports(check: &mut Check, spec: &ShardedKvSpec) {
+    let Some(NodePorts { first }) = spec.node_ports else { return };
+    check.range("spec.nodePorts.first", first, NodePorts::RANGE);
+    let last = *NodePorts::RANGE.end();
+    if first <= last && u32::from(first) + spec.groups > u32::from(last) {
+        let reason = format!(
+            "{first} is too high for {} groups, each of which needs a port of its own up to {last}: begin lower",
+            spec.groups
+        );
+        check.fails("spec.nodePorts.first", reason);
     }
 }
 

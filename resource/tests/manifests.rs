@@ -1,6 +1,6 @@
 //! Manifests as people write them.
 
-use skv_resource::{ManifestError, Placement, PullPolicy, Retention, ShardedKvSpec, parse};
+use skv_resource::{ManifestError, NodePorts, Placement, PullPolicy, Retention, ShardedKvSpec, parse};
 use skv_sharding::{Hash, Policy};
 
 const HEAD: &str = "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {name: demo}\n";
@@ -33,7 +33,10 @@ fn every_sample_is_valid_and_has_the_name_of_its_file() {
         names.push(resource.metadata.name);
     }
     names.sort();
-    assert_eq!(names, ["lab-shardkv", "memory-only", "production", "quickstart", "single"]);
+    assert_eq!(
+        names,
+        ["lab-raft", "lab-shardkv", "lab-static", "memory-only", "production", "quickstart", "single"]
+    );
 }
 
 #[test]
@@ -52,7 +55,7 @@ fn every_field_can_be_set() {
           scheduling: {nodeSelector: {disk: fast}, tolerations: [{key: kv, operator: Exists}], affinity: {},
                        topologySpreadConstraints: [], priorityClassName: high},
           podMetadata: {labels: {team: a}, annotations: {b: c}},
-          ports: {client: 8000, peer: 8001, http: 8002, manager: 8003},
+          ports: {client: 8000, peer: 8001, http: 8002, manager: 8003}, nodePorts: {first: 30400},
           disruptionBudget: {enabled: false}, networkPolicy: {enabled: false, clients: []}, paused: true,
           limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
           tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096},
@@ -71,6 +74,7 @@ fn every_field_can_be_set() {
         (spec.image.name.as_str(), spec.image.pull_policy),
         ("registry:5000/skv:2", PullPolicy::Always)
     );
+    assert_eq!(spec.node_ports, Some(NodePorts { first: 30_400 }));
     assert_eq!((spec.ports.manager, spec.shard_manager.replicas, spec.paused), (8003, 1, true));
 }
 

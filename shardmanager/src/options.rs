@@ -80,6 +80,12 @@ pub struct Options {
           value_parser = clap::value_parser!(u64).range(1..))]
     pub session_ttl_ms: u64,
 
+    /// Groups are reached from outside of the Kubernetes cluster by node ports, which are numbered
+    /// from this one: it is our own, and that of group N is 1 + N above it. GetShardIndex answers
+    /// the group's [default: the port of the group's leader].
+    #[arg(long, env = "SHARDMANAGER_FIRST_NODE_PORT", value_name = "PORT")]
+    pub first_node_port: Option<u16>,
+
     /// Form of the log on standard error. RUST_LOG chooses what is logged.
     #[arg(long, env = "SHARDMANAGER_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use rand::Rng as _;
+use skv_resource::NodePorts;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -70,6 +71,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     start_log(options.log_format);
     let stop = stop_signal()?;
     let environment = Environment::new(random_id);
+    let node_ports = options.first_node_port.map(|first| NodePorts { first });
     let manager = match (&options.kubernetes, &options.data_dir) {
         (Some(object), _) => {
             // One provider for all of TLS; fails only if one was installed before, which then stays.
@@ -97,7 +99,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     );
 
     let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-    let grpc = serve(manager.clone(), incoming, stopped(stop.clone()));
+    let grpc = serve(manager.clone(), node_ports, incoming, stopped(stop.clone()));
     let http = axum::serve(http, http_routes(manager)).with_graceful_shutdown(stopped(stop.clone()));
     let both = async {
         tokio::try_join!(async { grpc.await.map_err(Error::from) }, async { http.await.map_err(Error::Http) })

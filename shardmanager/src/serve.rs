@@ -10,21 +10,26 @@ use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use futures::Stream;
+use skv_proto::lab::v1::shard_manager_server::ShardManagerServer as LabServer;
 use skv_proto::v1::shard_manager_server::ShardManagerServer;
+use skv_resource::NodePorts;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
 use tonic::transport::{self, Server};
 
+use crate::lab::LabService;
 use crate::manager::Manager;
 use crate::service::Service;
 
 /// A connection whose other side is gone is closed after one to two of these.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// Serves gRPC on incoming connections until `shutdown` is done; then lets calls finish.
+/// Serves gRPC on incoming connections until `shutdown` is done; then lets calls finish. Groups
+/// that have `node_ports` are known by these.
 pub async fn serve<I, IO, E>(
     manager: Manager,
+    node_ports: Option<NodePorts>,
     incoming: I,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), transport::Error>
@@ -33,13 +38,14 @@ where
     IO: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
     E: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
-    serve_beside(Routes::default(), manager, incoming, shutdown).await
+    serve_beside(Routes::default(), manager, node_ports, incoming, shutdown).await
 }
 
 /// The same beside services of the caller's own.
 pub async fn serve_beside<I, IO, E>(
     others: Routes,
     manager: Manager,
+    node_ports: Option<NodePorts>,
     incoming: I,
     shutdown: impl Future<Output = ()>,
 ) -> Result<(), transport::Error>
@@ -58,6 +64,7 @@ where
     // Both versions of reflection: older tools know only the first. The descriptors are
     // compiled in, so that building either fails in tests or never.
     let (reflection, old_reflection) = (services().build_v1().ok(), services().build_v1alpha().ok());
+    let service = Service::new(manager.clone(), node_ports);
     Server::builder()
         .http2_keepalive_interval(Some(KEEPALIVE))
         .http2_keepalive_timeout(Some(KEEPALIVE))
@@ -65,7 +72,8 @@ where
         .add_service(health_service)
         .add_optional_service(reflection)
         .add_optional_service(old_reflection)
-        .add_service(ShardManagerServer::new(Service::new(manager.clone())))
+        .add_service(LabServer::new(LabService::new(service.clone())))
+        .add_service(ShardManagerServer::new(service))
         .serve_with_incoming_shutdown(incoming, async {
             shutdown.await;
             health.set_not_serving::<ShardManagerServer<Service>>().await;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use futures::{Stream, stream};
 use skv_proto::v1::shard_manager_server::ShardManager;
 use skv_proto::{Error, v1};
+use skv_resource::NodePorts;
 use skv_sharding::{GroupId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tonic::{Request, Response, Status};
@@ -19,15 +20,16 @@ use crate::wire;
 const MOST_WATCHES: usize = 4096;
 
 /// Serves a manager.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(crate) struct Service {
     manager: Manager,
+    node_ports: Option<NodePorts>,
     watches: Arc<Semaphore>,
 }
 
 impl Service {
-    pub(crate) fn new(manager: Manager) -> Self {
-        Service { manager, watches: Arc::new(Semaphore::new(MOST_WATCHES)) }
+    pub(crate) fn new(manager: Manager, node_ports: Option<NodePorts>) -> Self {
+        Service { manager, node_ports, watches: Arc::new(Semaphore::new(MOST_WATCHES)) }
     }
 
     async fn change(
@@ -37,6 +39,12 @@ impl Service {
         rehearsal: bool,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
         Ok(Response::new(self.manager.change(request_id, change, rehearsal).await?))
+    }
+
+    /// The port by which a group is known.
+    fn port(&self, group: GroupId, addresses: &[String]) -> u16 {
+        let on_nodes = self.node_ports.and_then(|ports| ports.of_group(group));
+        on_nodes.or_else(|| addresses.iter().find_map(|address| wire::port(address))).unwrap_or_default()
     }
 
     fn published(&self) -> Result<Arc<Published>, Error> {
@@ -63,7 +71,7 @@ impl ShardManager for Service {
         Ok(Response::new(v1::GetShardIndexResponse {
             shard: shard.0,
             group: owner.group.0,
-            port: addresses.iter().find_map(|address| wire::port(address)).map_or(0, u32::from),
+            port: self.port(owner.group, &addresses).into(),
             addresses,
         }))
     }

@@ -4,10 +4,15 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use shardmanager::http_routes;
 use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
+use skv_proto::lab::v1 as lab;
+use skv_proto::lab::v1::shard_manager_client::ShardManagerClient as LabClient;
 use skv_proto::{Error, v1};
+use skv_resource::NodePorts;
 use skv_sharding::Hash;
 use support::{Server, found, map, owners, settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
@@ -73,6 +78,24 @@ async fn the_answer_leads_to_the_newest_leader() {
     assert_eq!(answer.addresses, ["127.0.0.1:5001", "127.0.0.1:5000", "127.0.0.1:5002"]);
     let group = &map(&mut client).await.groups[0];
     assert_eq!((group.leader, group.leader_term), (5001, 5));
+}
+
+#[tokio::test]
+async fn a_group_with_a_node_port_is_known_by_it() {
+    let node_ports = Some(NodePorts { first: 30_400 });
+    let server = Server::start_with(settings(), MemoryStore::default(), node_ports).await;
+    let mut client = server.client().await;
+    found(&mut client).await;
+    let mut lab = LabClient::connect(format!("http://{}", server.address)).await.unwrap();
+    let mut ports = BTreeSet::new();
+    for text in (0..100).map(|n| n.to_string()) {
+        let found = client.get_shard_index(key(&text)).await.unwrap().into_inner();
+        assert_eq!(found.port, 30_401 + found.group, "{text}");
+        let asked = lab::GetShardIndexRequest { key: text.clone() };
+        assert_eq!(lab.get_shard_index(asked).await.unwrap().into_inner().port, found.port, "{text}");
+        ports.insert(found.port);
+    }
+    assert_eq!(ports, [30_401, 30_402].into());
 }
 
 #[tokio::test]
@@ -175,7 +198,9 @@ async fn health_and_reflection_are_on() {
         panic!("no list of services")
     };
     let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    assert!(names.contains(&"shardedkv.v1.ShardManager".to_owned()), "{names:?}");
+    for service in ["shardedkv.v1.ShardManager", "shardedkv.lab.v1.ShardManager"] {
+        assert!(names.contains(&service.to_owned()), "{names:?}");
+    }
 }
 
 async fn http_get(address: std::net::SocketAddr, path: &str) -> String {

@@ -1,6 +1,7 @@
 //! Every chore of the project is `cargo xtask NAME`.
 
 mod build;
+mod cache;
 mod check;
 mod command;
 mod crd;
@@ -10,6 +11,7 @@ mod kube;
 mod manifests;
 mod mutants;
 mod packages;
+mod python;
 mod sim;
 mod skv;
 mod test;
@@ -29,6 +31,7 @@ enum Chore {
     Manifests(manifests::Args),
     Sim(sim::Args),
     Mutants(mutants::Args),
+    Python(python::Args),
     Kube(kube::Args),
     Image(image::Args),
     E2e(e2e::Args),
@@ -43,6 +46,7 @@ fn main() -> ExitCode {
         Chore::Manifests(args) => manifests::run(&args),
         Chore::Sim(args) => sim::run(&args),
         Chore::Mutants(args) => mutants::run(&args),
+        Chore::Python(args) => python::run(&args),
         Chore::Kube(args) => kube::run(&args),
         Chore::Image(args) => image::run(&args),
         Chore::E2e(args) => e2e::run(&args),

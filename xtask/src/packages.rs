@@ -23,6 +23,7 @@ pub(crate) struct Package {
 enum Brings {
     Program(&'static str),
     File(&'static str),
+    PythonModule(&'static str),
 }
 
 impl Package {
@@ -34,10 +35,17 @@ impl Package {
         Package { name, brings: Brings::File(file) }
     }
 
+    pub(crate) const fn with_python_module(name: &'static str, module: &'static str) -> Package {
+        Package { name, brings: Brings::PythonModule(module) }
+    }
+
     fn is_there(&self) -> bool {
         match self.brings {
             Brings::Program(program) => has_program(program),
             Brings::File(file) => Path::new(file).exists(),
+            Brings::PythonModule(module) => {
+                succeeds(Command::new("python3").args(["-c", &format!("import {module}")]))
+            }
         }
     }
 }

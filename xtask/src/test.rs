@@ -5,24 +5,28 @@ use std::ffi::OsString;
 use clap::ValueEnum;
 
 use crate::packages::Unavailable;
-use crate::{build, e2e};
+use crate::{build, e2e, python};
 
-/// Run every test: of the pure rules, of simulated clusters, of real processes, and of real
-/// pods on Kubernetes.
+/// Run every test: of the pure rules, of simulated clusters, of real processes, of the Python
+/// clients, and of real pods on Kubernetes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Whether the tests on Kubernetes are run [default: where a cluster can be made, unless
     /// arguments choose among the tests].
     #[arg(long, value_enum)]
-    kubernetes: Option<Kubernetes>,
+    kubernetes: Option<Wanted>,
+    /// Whether the tests of the Python clients are run [default: where there is Python, unless
+    /// arguments choose among the tests].
+    #[arg(long, value_enum)]
+    python: Option<Wanted>,
     /// Passed on to `cargo test`, such as a part of a test's name.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
-enum Kubernetes {
-    /// Fail where no cluster can be made.
+enum Wanted {
+    /// Fail where they can't be run.
     Always,
     /// Leave them out.
     Never,
@@ -30,25 +34,37 @@ enum Kubernetes {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Built here, where the progress is seen; the process tests find them up to date.
-    build::test_programs()?;
+    let programs = build::test_programs()?;
     build::programs_with_fail_points()?;
     build::run(build::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(&args.arguments))?;
-    let passed = match args.kubernetes {
-        Some(Kubernetes::Always) => e2e::run_all().map(|()| "all tests passed"),
-        None if args.arguments.is_empty() => where_possible(e2e::run_all()),
-        None | Some(Kubernetes::Never) => Ok("the tests passed; those on Kubernetes were LEFT OUT"),
-    };
-    eprintln!("\n{}", passed?);
+    let default = if args.arguments.is_empty() { None } else { Some(Wanted::Never) };
+    let missing = [
+        part("of the Python clients", args.python.or(default), || python::run_tests(&programs, &[]))?,
+        part("on Kubernetes", args.kubernetes.or(default), e2e::run_all)?,
+    ];
+    let missing: Vec<String> = missing.into_iter().flatten().collect();
+    match missing.as_slice() {
+        [] => eprintln!("\nall tests passed"),
+        missing => eprintln!("\nthe tests passed, but not all were run: {}", missing.join("; ")),
+    }
     Ok(())
 }
 
-/// A machine that can't have a cluster fails no test, but must not look as if it had passed them.
-fn where_possible(outcome: anyhow::Result<()>) -> anyhow::Result<&'static str> {
-    match outcome {
-        Ok(()) => Ok("all tests passed"),
-        Err(error) if error.is::<Unavailable>() => {
-            eprintln!("\n*** The tests on Kubernetes are SKIPPED: {error:#}");
-            Ok("all tests but those on Kubernetes passed; those were SKIPPED")
+/// Runs a part of the tests; says so if it wasn't run. A machine that can't run it fails no test,
+/// but must not look as if it had passed them.
+fn part(
+    which: &str,
+    wanted: Option<Wanted>,
+    run: impl FnOnce() -> anyhow::Result<()>,
+) -> anyhow::Result<Option<String>> {
+    if wanted == Some(Wanted::Never) {
+        return Ok(Some(format!("those {which} were LEFT OUT")));
+    }
+    match run() {
+        Ok(()) => Ok(None),
+        Err(error) if error.is::<Unavailable>() && wanted.is_none() => {
+            eprintln!("\n*** The tests {which} are SKIPPED: {error:#}");
+            Ok(Some(format!("those {which} were SKIPPED")))
         }
         Err(error) => Err(error),
     }
@@ -60,14 +76,25 @@ mod tests {
 
     use super::*;
 
-    #[test]
-    fn where_no_cluster_can_be_made_that_is_said_and_nothing_fails() {
-        let said = where_possible(Err(Unavailable("no root".to_owned()).into())).unwrap();
-        assert!(said.contains("SKIPPED"), "{said}");
+    fn unavailable() -> anyhow::Result<()> {
+        Err(Unavailable("no root".to_owned()).into())
     }
 
     #[test]
-    fn a_failed_test_is_no_missing_cluster() {
-        assert!(where_possible(Err(anyhow!("a test failed"))).is_err());
+    fn what_can_not_be_run_here_is_said_and_nothing_fails_unless_it_was_asked_for() {
+        let said = part("on Kubernetes", None, unavailable).unwrap().unwrap();
+        assert!(said.contains("SKIPPED"), "{said}");
+        assert!(part("on Kubernetes", Some(Wanted::Always), unavailable).is_err());
+    }
+
+    #[test]
+    fn what_is_not_wanted_is_not_run_and_that_is_said() {
+        let said = part("on Kubernetes", Some(Wanted::Never), || panic!("it is run")).unwrap().unwrap();
+        assert!(said.contains("LEFT OUT"), "{said}");
+    }
+
+    #[test]
+    fn a_failed_test_is_nothing_that_is_missing() {
+        assert!(part("on Kubernetes", None, || Err(anyhow!("a test failed"))).is_err());
     }
 }

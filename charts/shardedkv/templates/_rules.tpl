@@ -13,7 +13,7 @@
 - apiGroups: [""]
   resources: [serviceaccounts]
   verbs: [get, list, watch, create, patch]
-# Those of groups that are no more are deleted.
+# Those of groups that are no more are deleted; those by node ports can be switched off.
 - apiGroups: [""]
   resources: [services]
   verbs: [get, list, watch, create, patch, delete]

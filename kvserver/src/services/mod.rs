@@ -4,6 +4,7 @@ pub mod admin;
 pub mod handoff;
 pub mod http;
 pub mod kv;
+pub mod lab;
 pub mod operations;
 mod pipeline;
 pub mod raft;

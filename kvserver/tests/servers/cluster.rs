@@ -285,7 +285,7 @@ async fn run_manager(listener: TcpListener, store: MemoryStore) {
         Settings { groups: 1, replicas: 3, shards: 8, hash: Hash::Fnv1, policy: Policy::Minimal, limits };
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await.unwrap();
-    shardmanager::serve(manager, TcpIncoming::from(listener), std::future::pending()).await.unwrap();
+    shardmanager::serve(manager, None, TcpIncoming::from(listener), std::future::pending()).await.unwrap();
 }
 
 /// Waits for a condition.

@@ -57,7 +57,7 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
     tokio::spawn(joins::run(manager.clone()));
     let incoming = kvserver::process::incoming(listener);
     tokio::select! {
-        ended = shardmanager::serve_beside(routes, manager, incoming, stop.clone().cancelled_owned()) => ended?,
+        ended = shardmanager::serve_beside(routes, manager, None, incoming, stop.clone().cancelled_owned()) => ended?,
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use k8s_openapi::api::apps::v1::{Deployment, DeploymentSpec};
 use k8s_openapi::api::core::v1::{Container, PodSpec, PodTemplateSpec};
-use skv_resource::CommandLine;
+use skv_resource::{CommandLine, NodePorts};
 
 use super::Input;
 use super::pod::{container, listen, pod_metadata, pod_spec};
@@ -44,5 +44,8 @@ fn arguments(input: &Input) -> CommandLine {
     listen(&mut line, "--listen", spec.ports.manager);
     listen(&mut line, "--http-listen", spec.ports.http);
     line.shard_manager(spec);
+    if let Some(NodePorts { first }) = spec.node_ports {
+        line.option("--first-node-port", first);
+    }
     line
 }

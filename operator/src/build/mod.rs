@@ -9,6 +9,7 @@ mod headless_service;
 mod manager_deployment;
 mod manager_service;
 mod network_policy;
+mod node_ports;
 mod pod;
 mod rbac;
 mod restart;
@@ -88,11 +89,17 @@ pub(crate) fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
     if input.spec.network_policy.enabled {
         objects.push(Desired::new(&network_policy::network_policy(input))?);
     }
+    if let Some(service) = node_ports::of_shard_manager(input) {
+        objects.push(Desired::new(&service)?);
+    }
     objects.push(Desired::new(&manager_deployment::manager_deployment(input))?);
     let restart_hash = restart_hash(&input.spec)?;
     for group in input.group_ids() {
         if !input.is_retired(group) {
             objects.push(Desired::new(&headless_service::headless_service(input, group))?);
+            if let Some(service) = node_ports::of_group(input, group) {
+                objects.push(Desired::new(&service)?);
+            }
         }
         if let Some(budget) = disruption_budget::disruption_budget(input, group) {
             objects.push(Desired::new(&budget)?);

@@ -48,7 +48,7 @@ fn without_defaults(value: &mut Value, defaults: Option<&Value>) {
 
 #[cfg(test)]
 mod tests {
-    use skv_resource::{Image, LogFormat, PullPolicy, Retention};
+    use skv_resource::{Image, LogFormat, NodePorts, PullPolicy, Retention};
 
     use super::*;
 
@@ -112,5 +112,6 @@ mod tests {
         assert!(!restarts(|spec| spec.scheduling.priority_class_name = Some("high".to_owned())));
         assert!(!restarts(|spec| spec.disruption_budget.enabled = false));
         assert!(!restarts(|spec| spec.network_policy.enabled = false));
+        assert!(!restarts(|spec| spec.node_ports = Some(NodePorts { first: 30_400 })));
     }
 }

@@ -63,7 +63,7 @@ fn a_group_that_uses_every_setting() {
         scheduling: {nodeSelector: {disk: fast}, tolerations: [{key: kv, operator: Exists}], priorityClassName: high,
                      topologySpreadConstraints: [{maxSkew: 2, topologyKey: zone, whenUnsatisfiable: ScheduleAnyway}]},
         podMetadata: {labels: {team: a, app.kubernetes.io/name: mine}, annotations: {note: b}},
-        ports: {client: 8000, peer: 8001, http: 8002, manager: 8003},
+        ports: {client: 8000, peer: 8001, http: 8002, manager: 8003}, nodePorts: {first: 30400},
         limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
         tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096},
         networkPolicy: {clients: [{podSelector: {matchLabels: {may: connect}}}]}}";
@@ -96,6 +96,24 @@ fn each_group_has_its_own_servers_and_all_share_one_shard_manager() {
         ]
     };
     assert_eq!(more, [per_group("g1"), per_group("g2")].concat());
+}
+
+#[test]
+fn each_group_has_a_node_port_that_follows_from_its_number_until_it_is_no_more() {
+    let mut input = input("{groups: 3, nodePorts: {first: 30400}}");
+    let node_port = |input: &Input, name: &str| {
+        let objects = build(input).unwrap();
+        let service = objects.iter().find(|object| object.name == name)?;
+        service.content["spec"]["ports"][0]["nodePort"].as_u64()
+    };
+    assert_eq!(node_port(&input, "demo-manager-nodes"), Some(30_400));
+    assert_eq!(node_port(&input, "demo-g0-nodes"), Some(30_401));
+    assert_eq!(node_port(&input, "demo-g2-nodes"), Some(30_403));
+    let retired = ExistingGroup { replicas: 3, storage_size: None, keep_claims: false, retired: true };
+    input.groups = [(GroupId(2), retired)].into();
+    assert_eq!(node_port(&input, "demo-g2-nodes"), None);
+    input.spec.node_ports = None;
+    assert!(!titles(&build(&input).unwrap()).iter().any(|title| title.ends_with("-nodes")));
 }
 
 #[test]

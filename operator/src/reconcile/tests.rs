@@ -271,6 +271,26 @@ async fn what_is_switched_off_is_deleted() {
 }
 
 #[tokio::test]
+async fn node_ports_are_switched_on_and_off_and_other_services_stay() {
+    let services = |operator: &Operator| {
+        let names = ["demo", "demo-manager", "demo-g0", "demo-manager-nodes", "demo-g0-nodes"];
+        let path = |name: &str| format!("/api/v1/namespaces/prod/services/{name}");
+        let there = names.into_iter().filter(|name| operator.server.get(&path(name)).is_some());
+        there.collect::<Vec<_>>()
+    };
+    let mut operator = Operator::new(json!({ "groups": 1 }));
+    operator.pass().await.unwrap();
+    let others = ["demo", "demo-manager", "demo-g0"];
+    assert_eq!(services(&operator), others);
+    operator.set_spec(json!({ "groups": 1, "nodePorts": { "first": 30400 } }));
+    operator.pass().await.unwrap();
+    assert_eq!(services(&operator), [&others[..], &["demo-manager-nodes", "demo-g0-nodes"]].concat());
+    operator.set_spec(json!({ "groups": 1 }));
+    operator.pass().await.unwrap();
+    assert_eq!(services(&operator), others);
+}
+
+#[tokio::test]
 async fn a_groups_replicas_and_the_group_itself_are_never_counted_away() {
     let mut operator = Operator::new(json!({ "groups": 2, "replicas": 5 }));
     operator.pass().await.unwrap();

@@ -22,7 +22,7 @@ use crate::status::ShardedKvStatus;
 
 pub use image::{Image, PullPolicy};
 pub use limits::Limits;
-pub use network::{DisruptionBudget, NetworkPolicy};
+pub use network::{DisruptionBudget, NetworkPolicy, NodePorts};
 pub use pods::PodMetadata;
 pub use ports::Ports;
 pub use scheduling::Scheduling;
@@ -92,7 +92,8 @@ pub use tuning::Tuning;
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self.groups <= self.shards", "message": "each group needs at least one shard", "fieldPath": ".groups" },
-        { "rule": "self.policy != 'modulo' || self.shards % self.groups == 0", "message": "policy modulo needs a number of groups that divides the number of shards", "fieldPath": ".groups" }
+        { "rule": "self.policy != 'modulo' || self.shards % self.groups == 0", "message": "policy modulo needs a number of groups that divides the number of shards", "fieldPath": ".groups" },
+        { "rule": "!has(self.nodePorts) || self.nodePorts.first + self.groups <= 32767", "message": "each group needs a port of its own up to 32767: begin lower", "fieldPath": ".nodePorts.first" }
     ]))]
 pub struct ShardedKvSpec {
     /// How many Raft groups share the shards. `kubectl scale` changes it.
@@ -148,6 +149,10 @@ pub struct ShardedKvSpec {
     pub pod_metadata: PodMetadata,
     /// The ports of pods and Services. Outside of a cluster they are chosen freely.
     pub ports: Ports,
+    /// Ports of every node, under which the store is reached from outside of the cluster; none
+    /// without it. The network policy must let such clients in. Outside of a cluster it has no meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub node_ports: Option<NodePorts>,
     /// What a client may ask for. Fixed for the life of the resource.
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self == oldSelf", "message": "are fixed for the life of the resource" }
@@ -190,6 +195,7 @@ impl Default for ShardedKvSpec {
             scheduling: Scheduling::default(),
             pod_metadata: PodMetadata::default(),
             ports: Ports::default(),
+            node_ports: None,
             limits: Limits::default(),
             tuning: Tuning::default(),
             disruption_budget: DisruptionBudget::default(),

@@ -1,8 +1,9 @@
-//! Who may connect to the pods, and who may evict them.
+//! Who may connect to the pods, from where, and who may evict them.
 
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use skv_sharding::GroupId;
 
 /// Whether evictions wait until the group can spare a pod.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -22,6 +23,28 @@ pub struct NetworkPolicy {
     /// Who may use the ports for clients, the shard manager and http; everybody without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<NetworkPolicyPeer>>,
+}
+
+/// The ports of every node under which the store is reached from outside of the cluster.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase", deny_unknown_fields)]
+pub struct NodePorts {
+    /// The shard manager's port. That of group N is `first + 1 + N`, by which alone the group is
+    /// known: GetShardIndex answers it.
+    #[schemars(range(min = 30000, max = 32767))]
+    pub first: u16,
+}
+
+impl NodePorts {
+    /// What an API server gives out, unless it was told otherwise.
+    pub const RANGE: std::ops::RangeInclusive<u16> = 30_000..=32_767;
+
+    /// The port of a group; `None` for one whose number is too high.
+    pub fn of_group(self, group: GroupId) -> Option<u16> {
+        let number = u16::try_from(group.0).ok()?;
+        let port = self.first.checked_add(1)?.checked_add(number)?;
+        Self::RANGE.contains(&port).then_some(port)
+    }
 }
 
 impl Default for DisruptionBudget {

@@ -1,6 +1,7 @@
 //! Each rule, as we check it and as an API server does.
 
 use kube::core::cel::{validate_cel, validate_cel_update};
+use skv_sharding::GroupId;
 
 use super::*;
 use crate::{Founded, ShardedKv};
@@ -35,6 +36,8 @@ fn each_field_out_of_range_is_named() {
     one("spec.image.name", |spec| spec.image.name.clear());
     one("spec.storage.className", |spec| spec.storage.class_name = Some(String::new()));
     one("spec.ports.client", |spec| spec.ports.client = 80);
+    one("spec.nodePorts.first", |spec| spec.node_ports = Some(NodePorts { first: 29_999 }));
+    one("spec.nodePorts.first", |spec| spec.node_ports = Some(NodePorts { first: 32_768 }));
     one("spec.limits.maxKeyBytes", |spec| spec.limits.max_key_bytes = 0);
     one("spec.limits.maxValueBytes", |spec| spec.limits.max_value_bytes = 3 << 20);
     one("spec.limits.maxSessionsPerShard", |spec| spec.limits.max_sessions_per_shard = 0);
@@ -66,6 +69,23 @@ fn what_a_schema_can_not_say_is_refused_by_us_and_by_the_rules_of_the_api_server
     });
     both("spec.ports", |spec| spec.ports.http = spec.ports.client);
     both("spec.ports", |spec| spec.ports.manager = spec.ports.http);
+    both("spec.nodePorts.first", |spec| {
+        spec.groups = 68;
+        spec.node_ports = Some(NodePorts { first: 32_700 });
+    });
+}
+
+#[test]
+fn each_group_has_a_port_of_its_own_in_the_range_of_node_ports() {
+    let nodes = NodePorts { first: 32_700 };
+    let spec = ShardedKvSpec { groups: 67, node_ports: Some(nodes), ..ShardedKvSpec::default() };
+    assert!(validate("quickstart", &spec).is_empty());
+    assert_eq!(rules_take("quickstart", &spec), Ok(()));
+    assert_eq!(nodes.of_group(GroupId(0)), Some(32_701));
+    assert_eq!(nodes.of_group(GroupId(66)), Some(32_767));
+    // Groups aren't always numbered without a gap.
+    assert_eq!(nodes.of_group(GroupId(67)), None);
+    assert_eq!(nodes.of_group(GroupId(u32::MAX)), None);
 }
 
 #[test]
@@ -112,6 +132,7 @@ fn the_rest_can_change() {
     new.storage.size = "2Gi".parse().unwrap();
     new.tuning.heartbeat_ms = 60;
     new.ports.client = 8000;
+    new.node_ports = Some(NodePorts { first: 30_400 });
     assert!(Founded::from(&old).problems(&new).is_empty());
     let (old, new) = (ShardedKv::new("quickstart", old), ShardedKv::new("quickstart", new));
     validate_cel_update(&new, &old).unwrap();

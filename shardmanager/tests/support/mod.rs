@@ -13,6 +13,7 @@ use shardmanager::{Environment, Manager, serve};
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_resource::NodePorts;
 use skv_sharding::{Hash, Policy};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -43,6 +44,15 @@ pub struct Server {
 
 impl Server {
     pub async fn start(settings: Settings, store: impl MapStore) -> Server {
+        Server::start_with(settings, store, None).await
+    }
+
+    /// One whose groups have node ports.
+    pub async fn start_with(
+        settings: Settings,
+        store: impl MapStore,
+        node_ports: Option<NodePorts>,
+    ) -> Server {
         let clock = Arc::new(AtomicU64::new(0));
         let ticks = Arc::clone(&clock);
         let last_id = AtomicU64::new(rand::random());
@@ -57,7 +67,7 @@ impl Server {
         let incoming = TcpListenerStream::new(listener);
         let served = manager.clone();
         let task = tokio::spawn(async move {
-            serve(served, incoming, async { drop(stopped.await) }).await.unwrap();
+            serve(served, node_ports, incoming, async { drop(stopped.await) }).await.unwrap();
         });
         Server { address, manager, clock, stop, task }
     }

@@ -270,7 +270,9 @@ async fn health_reflection_and_pages_are_there() {
         .expect("it is on")
         .into_inner();
     let answer = format!("{:?}", answers.message().await.expect("an answer"));
-    assert!(answer.contains("shardedkv.v1.Kv"), "{answer}");
+    for service in ["shardedkv.v1.Kv", "shardedkv.lab.v1.KvServer"] {
+        assert!(answer.contains(service), "{answer}");
+    }
 
     let pages = &cluster.servers[0].http_address;
     for page in ["/livez", "/readyz", "/metrics"] {

@@ -265,7 +265,7 @@ async fn run_manager(store: MemoryStore) -> turmoil::Result {
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await?;
     let incoming = net::listen(MANAGER_PORT).await?;
-    shardmanager::serve(manager, incoming, std::future::pending()).await?;
+    shardmanager::serve(manager, None, incoming, std::future::pending()).await?;
     Ok(())
 }
 

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use super::{NODES, cache};
+use super::NODES;
+use crate::cache;
 use crate::command::run;
 use crate::packages::{Unavailable, has_program};
 
@@ -67,12 +68,12 @@ impl Kind {
     }
 
     pub(super) fn kubeconfig(&self) -> anyhow::Result<PathBuf> {
-        Ok(cache()?.join("kube").join(format!("kind-{}.conf", self.index)))
+        Ok(cache::folder()?.join("kube").join(format!("kind-{}.conf", self.index)))
     }
 
     /// What kind is told: there from before the cluster is made until it is gone.
     fn config_file(&self) -> anyhow::Result<PathBuf> {
-        Ok(cache()?.join("kube").join(format!("kind-{}.yaml", self.index)))
+        Ok(cache::folder()?.join("kube").join(format!("kind-{}.yaml", self.index)))
     }
 
     pub(super) fn command(&self, program: &OsString) -> anyhow::Result<Command> {

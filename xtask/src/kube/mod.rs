@@ -213,10 +213,3 @@ fn print_how_to_use(cluster: &Cluster) -> anyhow::Result<()> {
     );
     Ok(())
 }
-
-/// A folder of ours in the user's cache.
-fn cache() -> anyhow::Result<PathBuf> {
-    let folder = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
-    let cache = folder("XDG_CACHE_HOME").or_else(|| Some(folder("HOME")?.join(".cache")));
-    Ok(cache.context("there is no home directory: set HOME")?.join("shardedkv"))
-}

@@ -30,7 +30,7 @@ pub(super) async fn relay(
     let from_server = server.pipeline(UnboundedReceiverStream::new(outgoing)).await?.into_inner();
     let (to_clerk, answers) = unbounded_channel();
     state.count(|counts| counts.streams += 1);
-    let link = Arc::new(Link { state, under_way: Mutex::default(), order: Default::default() });
+    let link = Arc::new(Link { state, under_way: Mutex::default(), order: Orders::default() });
     tokio::spawn(Arc::clone(&link).carry_requests(from_clerk, to_server));
     tokio::spawn(link.carry_replies(from_server, to_clerk));
     Ok(UnboundedReceiverStream::new(answers).boxed())

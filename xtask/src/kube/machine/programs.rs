@@ -11,9 +11,8 @@ use skv_sharding::fnv1a;
 
 use super::plan::Plan;
 use crate::command::run_slowly;
-use crate::image;
-use crate::kube::cache;
 use crate::packages::{Unavailable, has_program};
+use crate::{cache, image};
 
 /// The Go program that holds all components of Kubernetes.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kube");
@@ -71,7 +70,7 @@ impl Programs {
     }
 
     fn current() -> anyhow::Result<Programs> {
-        Ok(Programs { dir: cache()?.join("kube").join(source_hash()?) })
+        Ok(Programs { dir: cache::folder()?.join("kube").join(source_hash()?) })
     }
 
     /// The programs that a cluster was started with: the source may have changed since.

@@ -1,0 +1,230 @@
+"""One call, from its first transmission to an answer, a clear error, or "outcome unknown"."""
+
+import random
+import time
+from enum import Enum, auto
+from typing import Any, NoReturn
+
+from shardedkv.errors import (
+    AlreadyApplied,
+    ClerkError,
+    NoAnswer,
+    OutcomeUnknown,
+    Refused,
+    Unreachable,
+    is_refusal,
+)
+from shardedkv.group import Group, Member
+from shardedkv.pauses import Backoff
+from shardedkv.peer import Answered, Lost, NotSent, Peer
+from shardedkv.routing import Placement, Router
+from shardedkv.sessions import After, Sessions, Ticket
+from shardedkv.v1 import error_pb2 as e
+
+# While a group has no leader its members are asked in turn, with a pause after each round: the
+# election needs the processor more than we do.
+ROUND = (0.020, 0.050)
+
+
+class _Next(Enum):
+    """What comes after a transmission that has no final answer."""
+
+    # Send it again at once: leader or owner are newly known, or the next member decides.
+    AGAIN = auto()
+    # Send it again a little later.
+    PAUSE = auto()
+
+
+class Call:
+    """One call under way. Every transmission of a mutation carries the same request id."""
+
+    def __init__(
+        self, router: Router, sessions: Sessions, method: str, request: Any, deadline: float, attempt_timeout: float
+    ):
+        self._router = router
+        self._sessions = sessions
+        self._method = method
+        self._request = request
+        self._is_mutation = method != "Get"
+        self._patience = deadline
+        self._deadline = time.monotonic() + deadline
+        self._attempt_timeout = attempt_timeout
+        self._ticket: Ticket | None = None
+        self._after = After()
+        self._backoff = Backoff()
+        # The last transmission that was refused.
+        self._refused: e.Error | None = None
+        # The first transmission of which nobody knows whether it arrived.
+        self._lost: str | None = None
+        # Why nothing could be sent.
+        self._unsent = "no server is known"
+
+    def run(self) -> Any:
+        """Ends in the answer, or raises a ClerkError."""
+        try:
+            return self._run()
+        finally:
+            self._finish_ticket()
+
+    def _run(self) -> Any:
+        while True:
+            placement = self._router.place(self._request.key)
+            if placement is None:
+                self._look_for_a_map()
+                continue
+            if self._is_mutation and self._ticket is None:
+                self._ticket = self._sessions.ticket(placement, self._after, self._deadline)
+            outcome = self._step(placement)
+            if not isinstance(outcome, _Next):
+                return outcome
+            if outcome is _Next.PAUSE:
+                self._sleep(self._backoff.next())
+            if time.monotonic() + self._last_chance() >= self._deadline:
+                self._give_up()
+
+    def _look_for_a_map(self) -> None:
+        self._router.refresh(self._attempt_timeout)
+        self._unsent = f"no shard map yet: {self._router.trouble}"
+        if time.monotonic() >= self._deadline:
+            self._give_up()
+        if self._router.place(self._request.key) is None:
+            self._sleep(self._backoff.next())
+
+    def _step(self, placement: Placement) -> Any:
+        """One transmission: its answer, or what comes next."""
+        group, member, ends_round = self._router.choose(placement)
+        if group is None or member is None:
+            self._router.refresh(self._attempt_timeout)
+            return self._forward(placement)
+        outcome = self._ask(placement, group, member)
+        if ends_round and outcome is _Next.AGAIN:
+            # Also the addresses may be old.
+            self._router.refresh(self._attempt_timeout)
+            self._sleep(random.uniform(*ROUND))
+            if self._never_sent():
+                # As behind a port-forward: only some servers can be reached.
+                return self._forward(placement)
+        return outcome
+
+    def _ask(self, placement: Placement, group: Group, member: Member) -> Any:
+        try:
+            answer = self._transmit(member.peer, placement, direct=True)
+        except NotSent as failure:
+            self._router.failed(group, member)
+            self._unsent = str(failure)
+            return _Next.AGAIN
+        except Lost as failure:
+            self._router.failed(group, member)
+            self._transmission_lost(str(failure))
+            return _Next.AGAIN
+        except Answered as failure:
+            doubtful = (e.REASON_NOT_LEADER, e.REASON_WRONG_IDENTITY, e.REASON_UNAVAILABLE, e.REASON_INTERNAL)
+            if failure.error.reason in doubtful:
+                self._router.failed(group, member)
+            return self._after_error(failure.error)
+        self._router.worked(group, member)
+        return answer
+
+    def _forward(self, placement: Placement) -> Any:
+        peer = self._router.forwarder()
+        if peer is None:
+            return _Next.PAUSE
+        try:
+            return self._transmit(peer, placement, direct=False)
+        except NotSent as failure:
+            self._unsent = str(failure)
+        except Lost as failure:
+            self._transmission_lost(str(failure))
+        except Answered as failure:
+            self._after_error(failure.error)
+        return _Next.PAUSE
+
+    def _transmit(self, peer: Peer, placement: Placement, direct: bool) -> Any:
+        request = self._request
+        request.cluster_id = placement.cluster
+        request.direct = direct
+        if self._ticket is not None:
+            request.id.CopyFrom(self._ticket.request_id())
+        timeout = max(0.001, min(self._attempt_timeout, self._deadline - time.monotonic()))
+        return peer.call(getattr(peer.kv, self._method), request, timeout)
+
+    def _transmission_lost(self, why: str) -> None:
+        self._lost = self._lost or why
+        self._attempt_timeout *= 2
+
+    def _after_error(self, error: e.Error) -> _Next:
+        if error.reason == e.REASON_ALREADY_APPLIED:
+            raise AlreadyApplied(error.revision)
+        if not is_refusal(error):
+            self._lost = self._lost or error.message
+            return _Next.PAUSE
+        self._refused = error
+        match error.reason:
+            case e.REASON_NOT_LEADER if error.HasField("leader"):
+                self._router.learn_leader(error.group, error.leader, error.term)
+                return _Next.AGAIN
+            case e.REASON_WRONG_GROUP | e.REASON_SHARD_MOVING:
+                if error.HasField("owner") and self._router.learn_owner(error.owner):
+                    return _Next.AGAIN
+                self._router.refresh(self._attempt_timeout)
+                return _Next.PAUSE
+            case e.REASON_WRONG_IDENTITY:
+                self._router.refresh(self._attempt_timeout)
+                return _Next.PAUSE
+            case e.REASON_SESSION_EXPIRED:
+                return self._session_refused(error.floor)
+            case e.REASON_CLOCK_SKEW:
+                # The group's time goes on; a session may only be changed if nothing was sent under it.
+                return self._session_refused(0) if self._lost is None else _Next.PAUSE
+            case e.REASON_NOT_LEADER | e.REASON_UNAVAILABLE:
+                # The next member, or the group itself, decides.
+                return _Next.AGAIN
+            case e.REASON_OVERLOADED | e.REASON_DISK_FULL:
+                return _Next.PAUSE
+            case _:
+                self._give_up()
+
+    def _session_refused(self, floor: int) -> _Next:
+        """The session isn't accepted. Under a new one the request is another one: only right if none of
+        its transmissions can have been applied."""
+        if self._lost is not None:
+            self._give_up()
+        is_first = not self._after.refused
+        if self._ticket is not None:
+            self._after.refused.add(self._ticket.session.id.random)
+        self._after.floor = max(self._after.floor, floor)
+        self._finish_ticket()
+        return _Next.AGAIN if is_first else _Next.PAUSE
+
+    def _finish_ticket(self) -> None:
+        if self._ticket is not None:
+            self._ticket.finish()
+            self._ticket = None
+
+    def _never_sent(self) -> bool:
+        return self._refused is None and self._lost is None
+
+    def _last_chance(self) -> float:
+        """How much time must be left for another transmission. A mutation that was surely not applied
+        stays so if there is hardly time for an answer."""
+        surely_not_applied = self._refused is not None and self._lost is None
+        if surely_not_applied and self._is_mutation:
+            return min(self._attempt_timeout, self._patience / 2)
+        return 0.0
+
+    def _sleep(self, pause: float) -> None:
+        time.sleep(max(0.0, min(pause, self._deadline - time.monotonic())))
+
+    def _give_up(self) -> NoReturn:
+        """Says what is known when there is no answer."""
+        raise self._verdict()
+
+    def _verdict(self) -> ClerkError:
+        if self._lost is not None and self._is_mutation:
+            text = "outcome unknown: the request may have been applied, or may be later"
+            return OutcomeUnknown(f"{text} ({self._lost})")
+        if self._lost is not None:
+            return NoAnswer(f"no answer before the deadline ({self._lost})")
+        if self._refused is not None:
+            return Refused(self._refused)
+        return Unreachable(f"no server could be reached: {self._unsent}; are they running, and is the address right?")

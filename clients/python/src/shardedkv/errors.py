@@ -1,0 +1,73 @@
+"""Why a call has no answer, and the typed error that servers send."""
+
+from enum import IntEnum
+
+import grpc
+from google.rpc import status_pb2
+
+from shardedkv.v1 import error_pb2
+
+_DETAILS = "grpc-status-details-bin"
+
+Reason = IntEnum("Reason", [(name.removeprefix("REASON_"), number) for name, number in error_pb2.Reason.items()])
+Reason.__doc__ = """Why a server refused: as in error.proto, which says what each means."""
+
+
+class ClerkError(Exception):
+    """A call has no answer. Only OutcomeUnknown leaves open whether a mutation was applied."""
+
+
+class Invalid(ClerkError, ValueError):
+    """The options or the call can't be right; nothing was sent."""
+
+
+class Refused(ClerkError):
+    """Every transmission was refused: the call was never applied and never will be."""
+
+    def __init__(self, error: error_pb2.Error):
+        super().__init__(f"refused: {error.message}")
+        try:
+            self.reason = Reason(error.reason)
+        except ValueError:
+            self.reason = Reason.UNSPECIFIED
+
+
+class Unreachable(ClerkError):
+    """No server could be reached before the deadline; nothing was sent."""
+
+
+class OutcomeUnknown(ClerkError):
+    """The mutation may have been applied, or may be later. Read the key to find out."""
+
+
+class AlreadyApplied(ClerkError):
+    """The mutation was applied, once, and its answer is no longer kept."""
+
+    def __init__(self, revision: int):
+        super().__init__(f"applied as revision {revision}; the answer is no longer kept")
+        self.revision = revision
+
+
+class NoAnswer(ClerkError):
+    """A read found no answer before its deadline."""
+
+
+def is_refusal(error: error_pb2.Error) -> bool:
+    """Whether this transmission was never applied and never will be.
+
+    A reason that we don't know promises nothing.
+    """
+    known = error.reason in error_pb2.Reason.values()
+    return known and error_pb2.REASON_UNSPECIFIED < error.reason < error_pb2.REASON_OUTCOME_UNKNOWN
+
+
+def typed(failure: grpc.RpcError) -> error_pb2.Error | None:
+    """The error that one of our servers sent; `None` if somebody else speaks, such as the connection."""
+    trailers = failure.trailing_metadata() or ()
+    details = next((value for name, value in trailers if name == _DETAILS), None)
+    if details is None:
+        return None
+    for detail in status_pb2.Status.FromString(details).details:
+        if detail.Is(error_pb2.Error.DESCRIPTOR):
+            return error_pb2.Error.FromString(detail.value)
+    return None

@@ -1,0 +1,66 @@
+"""The members of one group, and which of them leads. No IO."""
+
+from dataclasses import dataclass, field
+
+from shardedkv.peer import Peer
+
+
+@dataclass(frozen=True)
+class Member:
+    """One replica and the way to it."""
+
+    id: int
+    peer: Peer
+
+
+@dataclass
+class Group:
+    """One group, as this clerk sees it."""
+
+    uid: int
+    incarnation: int = 0
+    members: list[Member] = field(default_factory=list)
+    leader: Member | None = None
+    # The highest term heard of.
+    term: int = 0
+    # Whoever was said to lead in `term` and then failed: others may not know yet.
+    barred: int | None = None
+    # How many members were asked while nobody knew the leader.
+    probes: int = 0
+
+    def set_members(self, members: list[Member]) -> None:
+        """Takes over addresses and membership; keeps the leader."""
+        self.members = members
+        if self.leader is not None:
+            same = (member for member in members if member.id == self.leader.id)
+            self.leader = next(same, self.leader)
+
+    def choose(self) -> tuple[Member | None, bool]:
+        """Whom to ask, and whether that ends a round of asking all: then a pause is due."""
+        if self.leader is not None or not self.members:
+            return self.leader, False
+        member = self.members[self.probes % len(self.members)]
+        self.probes += 1
+        return member, self.probes % len(self.members) == 0
+
+    def hint(self, leader: Member, term: int) -> bool:
+        """Somebody says who leads in `term`. Answers whether that is news."""
+        same_term = term == self.term and self.leader is None and self.barred != leader.id
+        if term <= self.term and not same_term:
+            return False
+        if term > self.term:
+            self.barred = None
+        self.term = term
+        self.leader = leader
+        return True
+
+    def worked(self, member: Member) -> None:
+        """This member answered as only a leader does."""
+        if self.leader is None:
+            self.leader = member
+
+    def failed(self, member: Member) -> None:
+        """This member doesn't lead, or can't be reached."""
+        if self.leader is not None and self.leader.id == member.id:
+            self.leader = None
+            self.barred = member.id

@@ -1,0 +1,211 @@
+"""From a key to the server that is asked: the cached shard map, healed from what servers and
+shard managers say."""
+
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import grpc
+
+from shardedkv.group import Group, Member
+from shardedkv.hashing import shard_of
+from shardedkv.peer import Answered, Lost, NotSent, Peer
+from shardedkv.v1 import common_pb2, error_pb2, kv_pb2, shard_manager_pb2
+
+# The map isn't asked for more often than this.
+REFRESH_PAUSE = 0.1
+
+
+@dataclass(frozen=True)
+class Placement:
+    """Where a key belongs."""
+
+    cluster: int
+    shard: int
+
+
+@dataclass
+class _Known:
+    """What is known of the cluster."""
+
+    cluster: int
+    hash: int
+    revision: int
+    # Of each shard: the owning group's number, and since which epoch.
+    owners: list[tuple[int, int]]
+    groups: dict[int, Group]
+
+
+class Router:
+    """How to reach the owner of every shard. May be used by many threads."""
+
+    def __init__(self, connect: Callable[[str], grpc.Channel], managers: list[str], servers: list[str]):
+        self._connect = connect
+        self._peers: dict[str, Peer] = {}
+        self._lock = threading.RLock()
+        self._known: _Known | None = None
+        self._turn = itertools.count()
+        self._refreshing = threading.Lock()
+        self._refreshed = float("-inf")
+        self.trouble = "nobody was asked yet"
+        self._managers = [self._peer(address) for address in managers]
+        self._seeds = [self._peer(address) for address in servers]
+
+    def place(self, key: bytes) -> Placement | None:
+        """Where a key belongs; `None` while that isn't known."""
+        with self._lock:
+            if self._known is None:
+                return None
+            shard = shard_of(self._known.hash, key, len(self._known.owners))
+            return Placement(self._known.cluster, shard)
+
+    def choose(self, placement: Placement) -> tuple[Group | None, Member | None, bool]:
+        """The owning group, whom of it to ask, and whether a pause is due after that."""
+        with self._lock:
+            group = self._owner(placement)
+            return (None, None, False) if group is None else (group, *group.choose())
+
+    def forwarder(self) -> Peer | None:
+        """Any server passes a call on to the right one."""
+        servers = self.servers()
+        return servers[next(self._turn) % len(servers)] if servers else None
+
+    def servers(self, placement: Placement | None = None) -> list[Peer]:
+        """All servers, those of the owning group first."""
+        with self._lock:
+            own = self._owner(placement) if placement is not None else None
+            groups = [own] if own is not None else []
+            found = [peer for group in groups for peer in _peers_of(group)]
+            found.extend(self._seeds)
+            if self._known is not None:
+                found.extend(peer for group in self._known.groups.values() for peer in _peers_of(group))
+            return list(dict.fromkeys(found))
+
+    def worked(self, group: Group, member: Member) -> None:
+        """This member answered as only a leader does."""
+        with self._lock:
+            group.worked(member)
+
+    def failed(self, group: Group, member: Member) -> None:
+        """This member doesn't lead, or can't be reached."""
+        with self._lock:
+            group.failed(member)
+
+    def refresh(self, timeout: float) -> None:
+        """Asks the shard managers for their map, and if none answers, servers for their copies.
+
+        One call asks at a time, and not too often.
+        """
+        before = self._refreshed
+        with self._refreshing:
+            if self._refreshed != before or time.monotonic() < self._refreshed + REFRESH_PAUSE:
+                return
+            expires = time.monotonic() + timeout
+            from_manager = ((peer, peer.manager.GetShardMap, shard_manager_pb2.GetShardMapRequest()) for peer in self._managers)
+            from_server = ((peer, peer.kv.GetShardMap, shard_manager_pb2.GetShardMapRequest()) for peer in self.servers())
+            for peer, method, request in itertools.chain(from_manager, from_server):
+                left = expires - time.monotonic()
+                if left <= 0:
+                    break
+                try:
+                    shard_map = peer.call(method, request, left)
+                except (Answered, NotSent, Lost) as failure:
+                    self.trouble = str(failure)
+                    continue
+                if self.learn_map(shard_map, from_manager=peer in self._managers):
+                    break
+                self.trouble = f"{peer.address} has no usable map"
+            self._refreshed = time.monotonic()
+
+    def learn_leader(self, group_id: int, leader: common_pb2.Replica, term: int) -> None:
+        """Somebody says who leads a group in `term`."""
+        with self._lock:
+            group = self._known.groups.get(group_id) if self._known is not None else None
+            if group is not None:
+                group.hint(self._member(leader), term)
+
+    def learn_owner(self, owner: error_pb2.ShardOwner) -> bool:
+        """Somebody says who owns a shard. Answers whether that is news: only a higher epoch is."""
+        with self._lock:
+            known = self._known
+            if known is None or owner.shard >= len(known.owners) or known.owners[owner.shard][1] >= owner.epoch:
+                return False
+            known.owners[owner.shard] = (owner.group, owner.epoch)
+            group = known.groups.get(owner.group)
+            if group is None or group.uid != owner.group_uid:
+                known.groups[owner.group] = Group(owner.group_uid, members=self._members(owner.replicas))
+            elif not group.members:
+                group.set_members(self._members(owner.replicas))
+            return True
+
+    def learn_map(self, shard_map: common_pb2.ShardMap, from_manager: bool) -> bool:
+        """Takes over what is newer in a map. Answers whether it could be used at all."""
+        owners = _owners(shard_map)
+        if owners is None:
+            return False
+        with self._lock:
+            is_first = self._known is None
+            if is_first:
+                self._known = _Known(shard_map.cluster_id, shard_map.hash, 0, owners, {})
+            known = self._known
+            same = (known.cluster, known.hash, len(known.owners))
+            if same != (shard_map.cluster_id, shard_map.hash, len(owners)):
+                return False
+            for shard, (_, epoch) in enumerate(owners):
+                if epoch > known.owners[shard][1]:
+                    known.owners[shard] = owners[shard]
+            # The manager's addresses are the newest that there are; a server's copy may be old.
+            if from_manager or is_first or shard_map.revision > known.revision:
+                self._take_groups(known, shard_map)
+            known.revision = max(known.revision, shard_map.revision)
+            for group in shard_map.groups:
+                leader = next((r for r in group.replicas if r.id == group.leader != 0), None)
+                if leader is not None:
+                    self.learn_leader(group.id, leader, group.leader_term)
+            return True
+
+    def close(self) -> None:
+        """Ends all connections."""
+        with self._lock:
+            for peer in self._peers.values():
+                peer.close()
+
+    def _take_groups(self, known: _Known, shard_map: common_pb2.ShardMap) -> None:
+        for wire in shard_map.groups:
+            group = known.groups.get(wire.id)
+            if group is not None and group.uid == wire.uid and group.incarnation >= wire.incarnation:
+                group.set_members(self._members(wire.replicas))
+            else:
+                known.groups[wire.id] = Group(wire.uid, wire.incarnation, self._members(wire.replicas))
+        needed = {wire.id for wire in shard_map.groups} | {group for group, _ in known.owners}
+        known.groups = {number: group for number, group in known.groups.items() if number in needed}
+
+    def _owner(self, placement: Placement) -> Group | None:
+        if self._known is None:
+            return None
+        number, _ = self._known.owners[placement.shard]
+        return self._known.groups.get(number)
+
+    def _members(self, replicas: Iterable[common_pb2.Replica]) -> list[Member]:
+        return [self._member(replica) for replica in replicas]
+
+    def _member(self, replica: common_pb2.Replica) -> Member:
+        return Member(replica.id, self._peer(replica.client_address))
+
+    def _peer(self, address: str) -> Peer:
+        if address not in self._peers:
+            self._peers[address] = Peer(address, self._connect(address))
+        return self._peers[address]
+
+
+def _peers_of(group: Group) -> list[Peer]:
+    leader = [group.leader] if group.leader is not None else []
+    return [member.peer for member in leader + group.members]
+
+
+def _owners(shard_map: common_pb2.ShardMap) -> list[tuple[int, int]] | None:
+    """Of each shard the group and the epoch; `None` if the map isn't whole."""
+    owners = [(r.group, r.epoch) for r in shard_map.ranges for _ in range(r.count)]
+    return owners if owners and len(owners) == shard_map.shards else None

@@ -1,0 +1,167 @@
+"""The rules of a call, against servers that misbehave on demand."""
+
+import time
+
+import grpc
+import pytest
+from fake_server import CLUSTER, FakeServer, refuse
+
+from shardedkv import AlreadyApplied, Clerk, Invalid, Options, OutcomeUnknown, Reason, Refused, Unreachable
+from shardedkv.v1 import common_pb2, error_pb2
+
+HASTY = Options(deadline=2.0, attempt_timeout=0.3)
+
+
+@pytest.fixture
+def server():
+    server = FakeServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def other():
+    server = FakeServer()
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def clerk(server):
+    with Clerk(servers=[server.address], options=HASTY) as clerk:
+        yield clerk
+
+
+def refusal(reason, **fields):
+    return lambda request, context: refuse(context, reason, **fields)
+
+
+def silence(request, context):
+    """Longer than any attempt waits. What comes then, nobody hears."""
+    time.sleep(0.5)
+
+
+def breaks(request, context):
+    """As a proxy does whose server is gone."""
+    context.abort(grpc.StatusCode.UNAVAILABLE, "gone")
+
+
+def ids(requests):
+    return [(request.id.session.random, request.id.seq) for request in requests]
+
+
+def test_each_mutation_has_a_number_of_its_own_and_says_which_answers_came(server, clerk):
+    for key in ["1", "1", "2"]:
+        clerk.append(key, "x")
+    assert ids(server.applied) == [(1, 1), (1, 2), (1, 1)]
+    assert [request.id.acked_below for request in server.applied] == [1, 2, 1]
+    assert all(request.cluster_id == CLUSTER and request.direct for request in server.applied)
+
+
+def test_a_lost_answer_is_asked_for_again_under_the_same_id(server, clerk):
+    server.answers = [silence, breaks]
+    clerk.append("1", "x")
+    assert len(server.asked) == 3
+    assert set(ids(server.asked)) == {(1, 1)}
+
+
+def test_a_session_that_expired_before_anything_was_sent_is_replaced(server, clerk):
+    server.answers = [refusal(error_pb2.REASON_SESSION_EXPIRED, floor=5000)]
+    clerk.append("1", "x")
+    assert ids(server.applied) == [(2, 1)]
+    assert server.applied[0].id.session.opened_at > 5000
+
+
+def test_a_session_that_expired_after_a_lost_transmission_leaves_the_outcome_open(server, clerk):
+    server.answers = [breaks, refusal(error_pb2.REASON_SESSION_EXPIRED, floor=5000)]
+    with pytest.raises(OutcomeUnknown):
+        clerk.append("1", "x")
+    assert server.applied == []
+    # The next call goes on, under another session.
+    clerk.append("1", "y")
+    assert ids(server.applied)[0][0] != 1 or len(server.asked) == 3
+
+
+def test_a_session_from_the_future_is_replaced(server, clerk):
+    server.answers = [refusal(error_pb2.REASON_CLOCK_SKEW)]
+    clerk.append("1", "x")
+    assert ids(server.applied) == [(2, 1)]
+
+
+def test_who_leads_is_learned_from_a_follower(server, other, clerk):
+    server.answers = [refusal(error_pb2.REASON_NOT_LEADER, group=0, term=2, leader=other.replica(2))]
+    clerk.append("1", "x")
+    clerk.append("1", "y")
+    assert (len(server.asked), len(other.applied)) == (1, 2)
+    assert {request.id.session.random for request in other.applied} == {1}
+
+
+def test_a_new_owner_is_learned_only_from_a_higher_epoch(server, other, clerk):
+    def owner(epoch):
+        return error_pb2.ShardOwner(shard=1, group=1, group_uid=101, epoch=epoch, replicas=[other.replica(2)])
+
+    server.answers = [
+        refusal(error_pb2.REASON_WRONG_GROUP, owner=owner(5)),
+        refusal(error_pb2.REASON_SHARD_MOVING, owner=owner(6)),
+    ]
+    clerk.append("1", "x")
+    assert (len(server.asked), len(other.applied)) == (2, 1)
+    clerk.append("2", "y")
+    assert len(server.applied) == 1, "other shards stay where they were"
+
+
+def test_what_is_refused_for_good_is_told_at_once(server, clerk):
+    server.answers = [refusal(error_pb2.REASON_INVALID_ARGUMENT)]
+    with pytest.raises(Refused) as refused:
+        clerk.append("1", "x")
+    assert refused.value.reason == Reason.INVALID_ARGUMENT
+    assert len(server.asked) == 1
+
+
+def test_what_is_refused_until_the_deadline_was_never_applied(server, clerk):
+    server.answers = [refusal(error_pb2.REASON_OVERLOADED)] * 1000
+    with pytest.raises(Refused) as refused:
+        clerk.append("1", "x")
+    assert refused.value.reason == Reason.OVERLOADED
+    assert server.applied == []
+
+
+def test_an_answer_that_is_no_longer_kept_is_told_with_its_revision(server, clerk):
+    server.answers = [refusal(error_pb2.REASON_ALREADY_APPLIED, revision=9)]
+    with pytest.raises(AlreadyApplied) as applied:
+        clerk.append("1", "x")
+    assert applied.value.revision == 9
+
+
+def test_a_lost_transmission_leaves_the_outcome_open_whatever_is_refused_later(server, clerk):
+    server.answers = [breaks] + [refusal(error_pb2.REASON_OVERLOADED)] * 1000
+    with pytest.raises(OutcomeUnknown):
+        clerk.append("1", "x")
+
+
+def test_without_a_server_nothing_was_sent(server, clerk):
+    server.stop()
+    with pytest.raises(Unreachable, match="can't connect"):
+        clerk.append("1", "x")
+
+
+def test_members_that_can_not_be_reached_are_passed_by(server, clerk):
+    unreachable = common_pb2.Replica(id=3, server="gone", client_address="127.0.0.1:1")
+    server.groups[0].replicas.insert(0, unreachable)
+    clerk.append("1", "x")
+    assert len(server.applied) == 1
+
+
+def test_where_only_some_server_can_be_reached_it_is_asked_to_pass_the_call_on(server, clerk):
+    del server.groups[0].replicas[:]
+    server.groups[0].replicas.add(id=3, server="hidden", client_address="127.0.0.1:1")
+    clerk.append("1", "x")
+    assert [request.direct for request in server.applied] == [False]
+
+
+def test_what_can_not_be_right_is_told_without_a_server(server, clerk):
+    with pytest.raises(Invalid, match="no address"):
+        Clerk()
+    with pytest.raises(Invalid, match="not a decimal integer"):
+        clerk.append("x", "y")
+    assert server.asked == []
