@@ -106,7 +106,7 @@ impl Request {
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Request, std::process::ExitCode> {
         let client: Client = process::parse(arguments)?;
-        client.request().map_err(|error| process::refuse(&error))
+        client.request().map_err(|error| process::refuse::<Client>(&error))
     }
 }
 

@@ -5,7 +5,7 @@ use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -13,13 +13,16 @@ use crate::{Port, address};
 
 /// Reads the arguments; whatever is wrong with them is said with the usage, and is exit code 1.
 pub(crate) fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
-    T::try_parse_from(arguments).map_err(|error| refuse(&error))
+    T::try_parse_from(arguments).map_err(|error| refuse::<T>(&error))
 }
 
-/// Says what is wrong with the arguments.
-pub(crate) fn refuse(error: &clap::Error) -> ExitCode {
+/// Says what is wrong with the arguments, and how they should be.
+pub(crate) fn refuse<T: CommandFactory>(error: &clap::Error) -> ExitCode {
     // Nobody is there to hear it if it can't be printed.
     let _ = error.print();
+    if !error.to_string().contains("Usage: ") {
+        eprintln!("{}", T::command().render_usage());
+    }
     ExitCode::FAILURE
 }
 
