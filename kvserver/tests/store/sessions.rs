@@ -2,6 +2,7 @@
 
 use kvserver::store::{Answer, Applied, Rejection, Store, encode_tick};
 use skv_proto::v1;
+use skv_proto::v1::snapshot_item::Item;
 use skv_sharding::Revision;
 
 use crate::support::*;
@@ -99,6 +100,34 @@ fn what_was_acknowledged_never_executes_again() {
         Rejection::StaleSequence { seq: 4, acked_below: 5 }
     );
     assert_eq!(value(&store, &key()).as_deref(), Some("ac"));
+}
+
+/// The sequence numbers of which the only session keeps the answers.
+fn answers_kept(store: &Store) -> Vec<u64> {
+    let sessions = dump(store).into_iter().filter_map(|item| match item.item {
+        Some(Item::Session(session)) => Some(session),
+        _ => None,
+    });
+    sessions.flat_map(|session| session.decided).map(|decided| decided.seq).collect()
+}
+
+#[test]
+fn answers_are_freed_as_soon_as_a_request_says_that_they_have_come() {
+    let store = founded(1, limits());
+    // A clerk with one call at a time.
+    for seq in 1..=500 {
+        apply(&store, 150, by(A, seq, seq, append(&key(), "x"))).unwrap();
+        assert_eq!(answers_kept(&store), [seq]);
+    }
+    // With three calls in flight, of which the first is answered last.
+    for seq in 501..=503 {
+        apply(&store, 150, by(A, seq, 501, append(&key(), "x"))).unwrap();
+    }
+    assert_eq!(answers_kept(&store), [501, 502, 503]);
+    apply(&store, 150, by(A, 504, 503, append(&key(), "x"))).unwrap();
+    assert_eq!(answers_kept(&store), [503, 504]);
+    apply(&store, 150, by(A, 505, 505, append(&key(), "x"))).unwrap();
+    assert_eq!(answers_kept(&restored(&store, 5)), [505]);
 }
 
 #[test]

@@ -3,10 +3,14 @@
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::eventually;
+
+/// In what Linux tells about processes, on all that Rust runs on (`USER_HZ`).
+const TICKS_PER_SECOND: u64 = 100;
 
 /// A process that can be started again under the same arguments. Killed when dropped.
 #[derive(Debug)]
@@ -87,6 +91,16 @@ impl Process {
     /// Its process id.
     pub fn id(&self) -> u32 {
         self.child.as_ref().expect("the process runs").id()
+    }
+
+    /// The processor time that it has used, in user and kernel mode, since its start.
+    pub fn cpu_time(&self) -> Duration {
+        let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process runs");
+        // The second field, the program's name in parentheses, may contain anything.
+        let (_, fields) = stat.rsplit_once(')').expect("it has a name");
+        let ticks = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+        let ticks: u64 = ticks.map(|ticks| ticks.expect("a number")).sum();
+        Duration::from_millis(ticks * 1000 / TICKS_PER_SECOND)
     }
 
     fn signal(&self, signal: Signal) {

@@ -92,6 +92,8 @@ fn assert_unreliable(cluster: &Cluster) {
         assert!(passed.lost > 0 && passed.doubled > 0 && passed.late > 0, "{counts:?}");
     }
     assert!(counts.sent_again > 0, "{counts:?}");
+    // Only in streams there is an order.
+    assert!(counts.streams == 0 || counts.requests.overtaken + counts.replies.overtaken > 0, "{counts:?}");
 }
 
 // Basic: one client.
@@ -155,6 +157,33 @@ async fn unreliable_one_key_many_clients_append_each_token_once_and_in_order() {
     cluster.net().set(Faults::UNRELIABLE);
     clients_append(&cluster, 10, 20, &["1"]).await;
     assert_unreliable(&cluster);
+}
+
+/// What one clerk has in flight at once may take effect in any order, but once each.
+#[tokio::test(flavor = "multi_thread")]
+async fn unreliable_many_calls_in_flight_of_one_clerk_take_effect_once_each() {
+    let cluster = one_server().await;
+    cluster.net().set(Faults::UNRELIABLE);
+    let clerk = retrying(&cluster);
+    let appends = (0..300).map(|number| {
+        let clerk = &clerk;
+        async move {
+            let token = format!("<{number}>");
+            (append(clerk, "1", &token).await, token)
+        }
+    });
+    let appended = join_all(appends).await;
+    let value = text(&clerk, "1").await;
+    for (before, token) in &appended {
+        assert!(value.starts_with(&format!("{before}{token}")), "{token} isn't after what it was told");
+    }
+    assert_eq!(
+        value.len(),
+        appended.iter().map(|(_, token)| token.len()).sum::<usize>(),
+        "each once: {value}"
+    );
+    assert_unreliable(&cluster);
+    assert!(cluster.net().counts().most_open > 1);
 }
 
 /// One answer of a stream gets lost, the stream and its other answers don't; what is sent again
