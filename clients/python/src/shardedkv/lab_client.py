@@ -36,6 +36,15 @@ class Store:
             return manager.GetShardIndex(lab_pb2.GetShardIndexRequest(key=key)).port
 
 
+_printing = threading.Lock()
+
+
+def say(line: str) -> None:
+    """Prints a line whole, whatever other threads print."""
+    with _printing:
+        print(line, flush=True)
+
+
 # A request as it is printed, and what sends it and answers what is printed then.
 Request = tuple[str, Callable[[lab_pb2_grpc.KvServerStub], str]]
 
@@ -67,13 +76,13 @@ def run_client(client: int, store: Store, keys: list[str], count: int, dice: ran
         shown, send = random_request(key, client, dice)
         try:
             port = store.port_of(key)
-            print(f"client {client}: {shown} to port {port}", flush=True)
+            say(f"client {client}: {shown} to port {port}")
             with grpc.insecure_channel(f"{store.host}:{port}") as channel:
                 answer = send(lab_pb2_grpc.KvServerStub(channel))
         except grpc.RpcError as error:
-            print(f"client {client}: {shown} failed: {error.details()}", flush=True)
+            say(f"client {client}: {shown} failed: {error.details()}")
             return False
-        print(f"client {client}: {shown} -> {answer}", flush=True)
+        say(f"client {client}: {shown} -> {answer}")
     return True
 
 

@@ -12,7 +12,7 @@ import grpc
 from shardedkv.group import Group, Member
 from shardedkv.hashing import shard_of
 from shardedkv.peer import Answered, Lost, NotSent, Peer
-from shardedkv.v1 import common_pb2, error_pb2, kv_pb2, shard_manager_pb2
+from shardedkv.v1 import common_pb2, error_pb2, shard_manager_pb2
 
 # The map isn't asked for more often than this.
 REFRESH_PAUSE = 0.1
@@ -94,7 +94,7 @@ class Router:
             group.failed(member)
 
     def refresh(self, timeout: float) -> None:
-        """Asks the shard managers for their map, and if none answers, servers for their copies.
+        """Asks the shard managers for their map, and if none answers, servers until a copy has news.
 
         One call asks at a time, and not too often.
         """
@@ -102,21 +102,24 @@ class Router:
         with self._refreshing:
             if self._refreshed != before or time.monotonic() < self._refreshed + REFRESH_PAUSE:
                 return
-            expires = time.monotonic() + timeout
-            from_manager = ((peer, peer.manager.GetShardMap, shard_manager_pb2.GetShardMapRequest()) for peer in self._managers)
-            from_server = ((peer, peer.kv.GetShardMap, shard_manager_pb2.GetShardMapRequest()) for peer in self.servers())
-            for peer, method, request in itertools.chain(from_manager, from_server):
+            expires, known = time.monotonic() + timeout, self._revision()
+            asked = [(peer, peer.manager.GetShardMap) for peer in self._managers]
+            asked += [(peer, peer.kv.GetShardMap) for peer in self.servers()]
+            for peer, method in asked:
                 left = expires - time.monotonic()
                 if left <= 0:
                     break
                 try:
-                    shard_map = peer.call(method, request, left)
+                    # One that is silent leaves time for the next.
+                    shard_map = peer.call(method, shard_manager_pb2.GetShardMapRequest(), left / 2)
                 except (Answered, NotSent, Lost) as failure:
                     self.trouble = str(failure)
                     continue
-                if self.learn_map(shard_map, from_manager=peer in self._managers):
+                from_manager = peer in self._managers
+                if not self.learn_map(shard_map, from_manager):
+                    self.trouble = f"{peer.address} has no usable map"
+                elif from_manager or self._revision() > known:
                     break
-                self.trouble = f"{peer.address} has no usable map"
             self._refreshed = time.monotonic()
 
     def learn_leader(self, group_id: int, leader: common_pb2.Replica, term: int) -> None:
@@ -171,6 +174,10 @@ class Router:
         with self._lock:
             for peer in self._peers.values():
                 peer.close()
+
+    def _revision(self) -> int:
+        with self._lock:
+            return -1 if self._known is None else self._known.revision
 
     def _take_groups(self, known: _Known, shard_map: common_pb2.ShardMap) -> None:
         for wire in shard_map.groups:

@@ -6,6 +6,7 @@ mod disruption;
 mod groups;
 mod helm;
 mod invalid;
+mod lab;
 mod many;
 mod memory_only;
 mod nodes;
