@@ -118,7 +118,7 @@ fn check_node_ports(check: &mut Check, spec: &ShardedKvSpec) {
     let Some(NodePorts { first }) = spec.node_ports else { return };
     check.range("spec.nodePorts.first", first, NodePorts::RANGE);
     let last = *NodePorts::RANGE.end();
-    if first <= last && u32::from(first) + spec.groups > u32::from(last) {
+    if first <= last && u32::from(first).saturating_add(spec.groups) > u32::from(last) {
         let reason = format!(
             "{first} is too high for {} groups, each of which needs a port of its own up to {last}: begin lower",
             spec.groups

@@ -1,4 +1,4 @@
-//! The lab's ShardManager service: the messages of `shardedkv.lab.v1` before the handlers of
+//! The lab's `ShardManager` service: the messages of `shardedkv.lab.v1` before the handlers of
 //! [`Service`].
 
 use skv_proto::lab::v1 as lab;

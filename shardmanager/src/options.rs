@@ -81,8 +81,8 @@ pub struct Options {
     pub session_ttl_ms: u64,
 
     /// Groups are reached from outside of the Kubernetes cluster by node ports, which are numbered
-    /// from this one: it is our own, and that of group N is 1 + N above it. GetShardIndex answers
-    /// the group's [default: the port of the group's leader].
+    /// from this one: it is our own, and that of group N is 1 + N above it. `GetShardIndex`
+    /// answers the group's [default: the port of the group's leader].
     #[arg(long, env = "SHARDMANAGER_FIRST_NODE_PORT", value_name = "PORT")]
     pub first_node_port: Option<u16>,
 

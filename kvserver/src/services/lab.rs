@@ -1,4 +1,4 @@
-//! The lab's KvServer service: the messages of `shardedkv.lab.v1` before the handlers of
+//! The lab's `KvServer` service: the messages of `shardedkv.lab.v1` before the handlers of
 //! [`KvService`]. It has no store, no rule and no retry of its own.
 
 use bytes::Bytes;

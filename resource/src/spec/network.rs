@@ -30,7 +30,7 @@ pub struct NetworkPolicy {
 #[serde(rename_all = "camelCase", deny_unknown_fields)]
 pub struct NodePorts {
     /// The shard manager's port. That of group N is `first + 1 + N`, by which alone the group is
-    /// known: GetShardIndex answers it.
+    /// known: `GetShardIndex` answers it.
     #[schemars(range(min = 30000, max = 32767))]
     pub first: u16,
 }

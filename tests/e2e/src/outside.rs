@@ -10,7 +10,7 @@ use crate::cluster::variable;
 
 /// Carries bytes between its own input and output and a connection to a host and a port, until the
 /// input ends.
-const CARRY: &str = r#"exec 3<>"/dev/tcp/$0/$1" && { cat <&3 & cat >&3; kill $!; }"#;
+const CARRY: &str = r#"exec 3<>"/dev/tcp/$0/$1" && { cat <&3 & cat >&3; kill $! 2>/dev/null; }"#;
 
 /// An address on this machine that leads to a port of a node. Where the cluster is a network of its
 /// own on this machine, connections are made from beside the nodes.
