@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
-use skv_sharding::GroupId;
+use skv_sharding::{GroupId, Ring};
 
 use crate::addresses::NamedServer;
 
@@ -16,8 +16,12 @@ pub struct Options {
     #[arg(long, env = "SKV_SERVER")]
     pub server: String,
     /// A group to host a replica of; may be repeated.
-    #[arg(long = "group", env = "SKV_GROUPS", value_delimiter = ',', required = true)]
+    #[arg(long = "group", env = "SKV_GROUPS", value_delimiter = ',', required_unless_present = "ring")]
     pub groups: Vec<GroupId>,
+    /// Host a replica of each group that this server's place gives it in a ring of so many
+    /// servers, with so many replicas of each group. Its place is the number at the end of its name.
+    #[arg(long, env = "SKV_RING", value_name = "SERVERS,REPLICAS", conflicts_with = "groups")]
+    pub ring: Option<Ring>,
     /// Where the replicas keep their logs and snapshots.
     #[arg(long, env = "SKV_DATA_DIR", required_unless_present = "memory_only")]
     pub data_dir: Option<PathBuf>,
@@ -73,6 +77,29 @@ pub struct Options {
     /// For tests: the disk has the faults that stand in this file.
     #[arg(long, hide = true, conflicts_with = "memory_only")]
     pub disk_faults: Option<PathBuf>,
+}
+
+/// A server whose name doesn't say where in its ring it is.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "the server's name {server:?} doesn't end with its place in a ring of {servers} servers: call them NAME-0 \
+     to NAME-{last}", last = .servers - 1
+)]
+pub struct NoPlace {
+    server: String,
+    servers: u32,
+}
+
+impl Options {
+    /// The groups to host replicas of.
+    pub fn hosted_groups(&self) -> Result<Vec<GroupId>, NoPlace> {
+        let Some(ring) = self.ring else { return Ok(self.groups.clone()) };
+        let number = self.server.rsplit_once('-').and_then(|(_, number)| number.parse().ok());
+        match number.filter(|place| *place < ring.servers()) {
+            Some(place) => Ok(ring.groups_of(place).collect()),
+            None => Err(NoPlace { server: self.server.clone(), servers: ring.servers() }),
+        }
+    }
 }
 
 /// The form of the log.
@@ -132,6 +159,34 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Options::command().debug_assert();
+    }
+
+    fn in_ring(server: &str) -> Result<Vec<GroupId>, NoPlace> {
+        let server = format!("--server={server}");
+        let flags = ["kvserver", &server, "--ring=5,3", "--memory-only", "--shard-manager=h:1"];
+        Options::parse_from(flags).hosted_groups()
+    }
+
+    #[test]
+    fn in_a_ring_the_name_of_a_server_says_which_groups_it_hosts() {
+        assert_eq!(in_ring("lab-ring-4"), Ok([4, 3, 2].map(GroupId).to_vec()));
+        assert_eq!(in_ring("lab-ring-0"), Ok([0, 4, 3].map(GroupId).to_vec()));
+        for server in ["lab-ring-5", "lab-ring", "4", "lab-ring-"] {
+            let message = in_ring(server).unwrap_err().to_string();
+            assert!(message.ends_with("call them NAME-0 to NAME-4"), "{message}");
+        }
+    }
+
+    #[test]
+    fn a_server_is_in_a_ring_or_is_told_its_groups() {
+        let options = |flags: &[&str]| {
+            let always = ["kvserver", "--server=a-0", "--memory-only", "--shard-manager=h:1"];
+            Options::try_parse_from(always.iter().chain(flags))
+        };
+        assert_eq!(options(&["--group=g1"]).unwrap().hosted_groups(), Ok(vec![GroupId(1)]));
+        for flags in [&[][..], &["--group=g1", "--ring=5,3"], &["--ring=3,5"]] {
+            assert!(options(flags).is_err(), "{flags:?}");
+        }
     }
 
     #[test]

@@ -40,6 +40,7 @@ fn start_log(format: LogFormat) {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
+    let groups = options.hosted_groups()?;
     let (mut disk, data_dir): (Arc<dyn Disk>, PathBuf) = match &options.data_dir {
         Some(dir) => (Arc::new(RealDisk::default()), dir.clone()),
         None => (Arc::new(MemoryDisk::default()), PathBuf::from("/")),
@@ -62,7 +63,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let config = Config {
         server: options.server,
         instance: options.instance.unwrap_or_else(server::random_instance),
-        groups: options.groups,
+        groups,
         client_address: server::advertised(options.client_advertise, client.local_addr()?),
         peer_address: server::advertised(options.peer_advertise, peer.local_addr()?),
         managers: options.shard_manager,

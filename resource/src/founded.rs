@@ -25,6 +25,9 @@ pub struct Founded {
     pub policy: Policy,
     /// Which servers hold the replicas of a group.
     pub placement: Placement,
+    /// How many replicas each group has, in a ring; elsewhere that can change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_replicas: Option<u32>,
     /// What a client may ask for.
     pub limits: Limits,
     /// Whether everything is kept in memory only.
@@ -41,6 +44,7 @@ impl From<&ShardedKvSpec> for Founded {
             hash: spec.hash,
             policy: spec.policy,
             placement: spec.placement,
+            ring_replicas: (spec.placement == Placement::Ring).then_some(spec.replicas),
             limits: spec.limits.clone(),
             memory_only: spec.storage.memory_only,
             storage_class_name: spec.storage.class_name.clone(),
@@ -52,14 +56,18 @@ impl Founded {
     /// The fields of a specification that differ and mustn't.
     pub fn problems(&self, spec: &ShardedKvSpec) -> Vec<Problem> {
         let wanted = Founded::from(spec);
-        let show = |placement: Placement| format!("{placement:?}").to_lowercase();
+        // Where the placement itself is another one, that is the problem.
+        let other_ring = |(was, wanted)| was != wanted;
+        let rings = self.ring_replicas.zip(wanted.ring_replicas);
+        let replicas = rings.map_or_else(String::new, |(was, _)| was.to_string());
         let class =
             |name: &Option<String>| name.clone().unwrap_or_else(|| "the cluster's default".to_owned());
         let compared = [
             ("spec.shards", self.shards == wanted.shards, self.shards.to_string()),
             ("spec.hash", self.hash == wanted.hash, self.hash.to_string()),
             ("spec.policy", self.policy == wanted.policy, self.policy.to_string()),
-            ("spec.placement", self.placement == wanted.placement, show(self.placement)),
+            ("spec.placement", self.placement == wanted.placement, self.placement.to_string()),
+            ("spec.replicas", !rings.is_some_and(other_ring), replicas),
             ("spec.limits", self.limits == wanted.limits, format!("{:?}", self.limits)),
             ("spec.storage.memoryOnly", self.memory_only == wanted.memory_only, self.memory_only.to_string()),
             (

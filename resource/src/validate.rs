@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
-use skv_sharding::Policy;
+use skv_sharding::{Policy, Ring};
 
 use crate::{NodePorts, Placement, Ports, ShardedKvSpec, Storage, Tuning};
 
@@ -54,16 +54,22 @@ pub fn validate(name: &str, spec: &ShardedKvSpec) -> Vec<Problem> {
 }
 
 fn check_groups(check: &mut Check, spec: &ShardedKvSpec) {
-    check.range("spec.replicas", spec.replicas, 1..=7);
-    if spec.replicas.is_multiple_of(2) && spec.replicas > 0 {
-        let fewer = spec.replicas - 1;
-        check.fails(
-            "spec.replicas",
-            format!("{} tolerates no more failures than {fewer}: choose an odd number", spec.replicas),
-        );
+    match spec.placement {
+        Placement::Groups => check_replicas_of_groups(check, spec.replicas),
+        Placement::Ring => check_replicas_of_ring(check, spec),
     }
     check.range("spec.shards", spec.shards, 1..=10_000);
     check.range("spec.groups", spec.groups, 1..=4096);
+    if spec.placement == Placement::Ring {
+        if spec.groups != spec.shards {
+            let reason = format!(
+                "a ring has one group for each shard, and a server for each group: {} shards take {0} groups",
+                spec.shards
+            );
+            check.fails("spec.groups", reason);
+        }
+        return;
+    }
     if spec.groups > spec.shards {
         let reason =
             format!("{} groups can't share {} shards: each needs at least one", spec.groups, spec.shards);
@@ -77,8 +83,26 @@ fn check_groups(check: &mut Check, spec: &ShardedKvSpec) {
         );
         check.fails("spec.groups", reason);
     }
-    if spec.placement == Placement::Ring {
-        check.fails("spec.placement", "ring is not available yet: use groups".to_owned());
+}
+
+fn check_replicas_of_groups(check: &mut Check, replicas: u32) {
+    check.range("spec.replicas", replicas, 1..=7);
+    if replicas.is_multiple_of(2) && replicas > 0 {
+        let fewer = replicas - 1;
+        check.fails(
+            "spec.replicas",
+            format!("{replicas} tolerates no more failures than {fewer}: choose an odd number"),
+        );
+    }
+}
+
+/// Any number: who asks for an even one wants what a ring is, and knows what a majority is.
+fn check_replicas_of_ring(check: &mut Check, spec: &ShardedKvSpec) {
+    // A ring without servers is refused for that.
+    if spec.groups > 0
+        && let Err(error) = Ring::new(spec.groups, spec.replicas)
+    {
+        check.fails("spec.replicas", error.to_string());
     }
 }
 

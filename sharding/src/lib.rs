@@ -7,6 +7,7 @@ mod hash;
 mod ids;
 mod map;
 mod plan;
+mod ring;
 mod shard_set;
 mod wanted;
 
@@ -16,5 +17,6 @@ pub use ids::{
 };
 pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
 pub use plan::{Layout, ParsePolicyError, PlanError, Policy, plan};
+pub use ring::{Ring, RingError};
 pub use shard_set::{MAX_SHARDS, ParseShardSetError, ShardSet};
 pub use wanted::wanted_groups;

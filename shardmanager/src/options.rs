@@ -42,7 +42,7 @@ pub struct Options {
 
     /// Replicas per group.
     #[arg(long, env = "SHARDMANAGER_REPLICAS", value_name = "R", default_value_t = 3,
-          value_parser = clap::value_parser!(u32).range(1..=15))]
+          value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub replicas: u32,
 
     /// Number of shards. Fixed for the life of the cluster.

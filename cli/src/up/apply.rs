@@ -14,7 +14,7 @@ use crate::target::Target;
 /// New groups get servers, join, and take over shards; groups that are too many give theirs to
 /// the others, and are removed with their servers and data once they are empty. All of it goes on
 /// while the store is used. First go groups that were drained with `skv groups remove`, then the
-/// highest numbers.
+/// highest numbers. A ring stays as it is: its groups are as many as its shards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Exit codes: 0 the store has the groups that are asked for, 1 failed, or stopped by Ctrl-C. Whatever \

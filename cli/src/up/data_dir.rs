@@ -110,7 +110,7 @@ pub(super) fn is_locked(path: &Path) -> anyhow::Result<bool> {
 
 /// Where a member keeps its data.
 pub(super) fn member_dir(path: &Path, member: &Member) -> PathBuf {
-    if member.group().is_none() { path.join(MANAGER) } else { path.join(&member.name) }
+    if member.is_manager() { path.join(MANAGER) } else { path.join(&member.name) }
 }
 
 /// Where a process writes its log.

@@ -20,7 +20,7 @@ use super::data_dir::DataDir;
 use super::plan::Launch;
 use super::process::ProcessId;
 use super::ready;
-use super::record::{Member, Record};
+use super::record::{Member, Record, Role};
 use super::screen::Screen;
 
 /// How long a process may take to stop by itself.
@@ -205,9 +205,10 @@ impl Keeper {
     }
 
     fn is_to_stop(&self, orders: &Orders) -> bool {
-        match self.member.group() {
-            Some(group) => orders.stop >= Stop::Servers || orders.leaving.contains(&group),
-            None => orders.stop >= Stop::Everything,
+        match self.member.role {
+            Role::Manager => orders.stop >= Stop::Everything,
+            Role::Server { group, .. } => orders.stop >= Stop::Servers || orders.leaving.contains(&group),
+            Role::RingServer { .. } => orders.stop >= Stop::Servers,
         }
     }
 

@@ -1,7 +1,8 @@
 //! `skv up`, `skv apply` and `skv down`: a `ShardedKV` manifest as processes on this machine.
 //!
-//! One shard manager and groups x replicas servers run on loopback, each with its data, its
-//! ports and its log under one data directory. The same directory brings all data back.
+//! One shard manager and groups x replicas servers (in a ring as many as groups) run on loopback,
+//! each with its data, its ports and its log under one data directory. The same directory brings
+//! all data back.
 //!
 //! The supervisor alone starts and stops processes and writes `cluster.json`, the record of which
 //! there are. It has those groups run that `wanted.json` names, which `skv apply` writes; `skv
@@ -117,7 +118,7 @@ async fn prepare(dir: &DataDir, resource: &Manifest, screen: &Screen) -> anyhow:
     down::stop_leftovers(&mut record, screen).await;
     if record.shape.memory_only {
         // The groups are gone with the processes that held them; so is what was known of them.
-        for manager in record.members.iter().filter(|member| member.group().is_none()) {
+        for manager in record.members.iter().filter(|member| member.is_manager()) {
             dir.forget(manager)?;
         }
         wanted::forget(dir.path())?;

@@ -6,7 +6,7 @@ use skv_resource::{CommandLine, Manifest, ShardedKvSpec};
 
 use super::binaries::Binaries;
 use super::data_dir::{log_file, member_dir};
-use super::record::{Member, Record, Role, loopback};
+use super::record::{Member, Record};
 
 /// A process to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,13 +28,13 @@ pub(super) fn launch(
     let mut line = CommandLine::default();
     line.option("--http-listen", member.http_address());
     let data_dir = member_dir(dir, member);
-    let program = match &member.role {
-        Role::Manager => {
+    let program = match member.peer_address() {
+        None => {
             manager_arguments(&mut line, resource, record, member, &data_dir);
             &binaries.manager
         }
-        Role::Server { peer_port, .. } => {
-            line.option("--peer-listen", loopback(*peer_port));
+        Some(peer_address) => {
+            line.option("--peer-listen", peer_address);
             server_arguments(&mut line, resource, record, member, &data_dir, processors);
             &binaries.server
         }
@@ -65,35 +65,35 @@ fn server_arguments(
 ) {
     let spec = &resource.spec;
     line.option("--server", &member.name);
-    if let Some(group) = member.group() {
-        line.option("--group", group);
+    match (member.group(), record.shape.ring()) {
+        (Some(group), _) => line.option("--group", group),
+        (None, Some(ring)) => line.option("--ring", ring),
+        (None, None) => {}
     }
     line.option("--client-listen", member.client_address());
     if let Some(manager) = record.manager_address() {
         line.option("--shard-manager", manager);
     }
-    line.option("--peers", peers(record, member));
-    line.option("--worker-threads", worker_threads(spec, processors));
+    let peers = peers(record, member);
+    line.option("--worker-threads", worker_threads(spec, processors, peers.len()));
+    line.option("--peers", peers.join(","));
     line.server(spec);
     line.data(&spec.storage, data_dir.display());
 }
 
-/// The servers of a group share this machine's processors: threads beyond them would only
-/// wait for each other.
-fn worker_threads(spec: &ShardedKvSpec, processors: u32) -> u32 {
-    spec.server.worker_threads.map_or_else(|| processors.div_ceil(spec.replicas), u32::from)
+/// The servers of a group, or of a ring, share this machine's processors: threads beyond them
+/// would only wait for each other.
+fn worker_threads(spec: &ShardedKvSpec, processors: u32, servers: usize) -> u32 {
+    spec.server.worker_threads.map_or_else(|| processors.div_ceil(servers as u32), u32::from)
 }
 
-/// All members of the same group, each `NAME=CLIENT/PEER`.
-fn peers(record: &Record, member: &Member) -> String {
-    let of_group = record.members.iter().filter(|other| other.group() == member.group());
-    let peers = of_group.filter_map(|other| match other.role {
-        Role::Manager => None,
-        Role::Server { peer_port, .. } => {
-            Some(format!("{}={}/{}", other.name, other.client_address(), loopback(peer_port)))
-        }
+/// All members of the same group, or of the ring, each `NAME=CLIENT/PEER`.
+fn peers(record: &Record, member: &Member) -> Vec<String> {
+    let same = record.members.iter().filter(|other| other.group() == member.group());
+    let peers = same.filter_map(|other| {
+        Some(format!("{}={}/{}", other.name, other.client_address(), other.peer_address()?))
     });
-    peers.collect::<Vec<_>>().join(",")
+    peers.collect()
 }
 
 #[cfg(test)]
@@ -153,8 +153,8 @@ mod tests {
                 "--group=g1",
                 "--client-listen=127.0.0.1:6",
                 "--shard-manager=127.0.0.1:1",
-                "--peers=demo-g1-0=127.0.0.1:6/127.0.0.1:8",
                 "--worker-threads=4",
+                "--peers=demo-g1-0=127.0.0.1:6/127.0.0.1:8",
                 "--log-format=text",
                 "--heartbeat-ms=50",
                 "--election-timeout-ms=250",
@@ -171,6 +171,25 @@ mod tests {
             "{of_three:?}"
         );
         assert!(of_three.contains(&"--worker-threads=2".to_owned()), "{of_three:?}");
+    }
+
+    #[test]
+    fn a_server_of_a_ring_knows_the_ring_and_where_all_of_it_is() {
+        let spec = "{placement: ring, groups: 3, shards: 3, replicas: 2}";
+        let server = arguments(spec, "demo-1");
+        for expected in [
+            "--server=demo-1",
+            "--ring=3,2",
+            "--worker-threads=2",
+            "--peers=demo-0=127.0.0.1:3/127.0.0.1:5,demo-1=127.0.0.1:6/127.0.0.1:8,demo-2=127.0.0.1:9/127.0.0.1:11",
+        ] {
+            assert!(server.iter().any(|argument| argument == expected), "{expected}: {server:?}");
+        }
+        assert!(!server.iter().any(|argument| argument.starts_with("--group")), "{server:?}");
+        let manager = arguments(spec, "demo-manager");
+        for expected in ["--groups=3", "--replicas=2", "--shards=3"] {
+            assert!(manager.iter().any(|argument| argument == expected), "{expected}: {manager:?}");
+        }
     }
 
     #[test]

@@ -6,8 +6,8 @@ use std::path::Path;
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use skv_resource::{Limits, Manifest};
-use skv_sharding::{GroupId, Hash, Policy};
+use skv_resource::{Limits, Manifest, Placement};
+use skv_sharding::{GroupId, Hash, Policy, Ring};
 
 use super::process::ProcessId;
 
@@ -21,7 +21,7 @@ pub(super) struct Record {
     pub(super) settings: Value,
     /// The `skv up` that runs it.
     pub(super) supervisor: Option<ProcessId>,
-    /// The shard manager first, then the servers group by group.
+    /// The shard manager first, then the servers group by group, or around the ring.
     pub(super) members: Vec<Member>,
 }
 
@@ -36,6 +36,9 @@ pub(super) struct Shape {
     /// Stores from before there was a choice have none, which is the default.
     #[serde(default)]
     pub(super) policy: Policy,
+    /// As above.
+    #[serde(default)]
+    pub(super) placement: Placement,
     pub(super) limits: Limits,
     pub(super) memory_only: bool,
 }
@@ -57,23 +60,41 @@ pub(super) struct Member {
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
 pub(super) enum Role {
     Manager,
-    Server { group: GroupId, peer_port: u16 },
+    /// A server of one group.
+    Server {
+        group: GroupId,
+        peer_port: u16,
+    },
+    /// A server of a ring, of whose groups it hosts several.
+    RingServer {
+        place: u32,
+        peer_port: u16,
+    },
 }
 
 impl Record {
     pub(super) fn new(shape: Shape, groups: &BTreeSet<GroupId>) -> Record {
         let manager = Member::new(format!("{}-manager", shape.name), Role::Manager);
         let mut record = Record { shape, settings: Value::Null, supervisor: None, members: vec![manager] };
-        record.have_groups(groups);
+        match record.shape.ring() {
+            Some(ring) => record.members.extend((0..ring.servers()).map(|place| {
+                let role = Role::RingServer { place, peer_port: 0 };
+                Member::new(format!("{}-{place}", record.shape.name), role)
+            })),
+            None => record.have_groups(groups),
+        }
         record
     }
 
     /// The groups that have servers.
     pub(super) fn groups(&self) -> BTreeSet<GroupId> {
-        self.members.iter().filter_map(Member::group).collect()
+        match self.shape.ring() {
+            Some(ring) => ring.groups().collect(),
+            None => self.members.iter().filter_map(Member::group).collect(),
+        }
     }
 
-    /// The servers of a group.
+    /// The servers that are a group's own.
     pub(super) fn servers(&self, group: GroupId) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(move |member| member.group() == Some(group))
     }
@@ -86,7 +107,11 @@ impl Record {
     }
 
     /// Has exactly these groups. Servers that stay are as they were; new ones have no ports yet.
+    /// Those of a ring stay, as its groups do.
     pub(super) fn have_groups(&mut self, groups: &BTreeSet<GroupId>) {
+        if self.shape.ring().is_some() {
+            return;
+        }
         let there = self.groups();
         self.members.retain(|member| member.group().is_none_or(|group| groups.contains(&group)));
         for group in groups.difference(&there) {
@@ -101,7 +126,7 @@ impl Record {
 
     /// The address of the shard manager.
     pub(super) fn manager_address(&self) -> Option<String> {
-        let manager = self.members.iter().find(|member| member.role == Role::Manager)?;
+        let manager = self.members.iter().find(|member| member.is_manager())?;
         Some(manager.client_address())
     }
 
@@ -124,10 +149,15 @@ impl Member {
         loopback(self.http_port)
     }
 
-    /// The group that a server belongs to; `None` for the shard manager.
+    pub(super) fn is_manager(&self) -> bool {
+        self.role == Role::Manager
+    }
+
+    /// The one group that a server belongs to. The shard manager belongs to none, and a server of
+    /// a ring to several.
     pub(super) fn group(&self) -> Option<GroupId> {
         match self.role {
-            Role::Manager => None,
+            Role::Manager | Role::RingServer { .. } => None,
             Role::Server { group, .. } => Some(group),
         }
     }
@@ -136,15 +166,16 @@ impl Member {
     pub(super) fn peer_address(&self) -> Option<String> {
         match self.role {
             Role::Manager => None,
-            Role::Server { peer_port, .. } => Some(loopback(peer_port)),
+            Role::Server { peer_port, .. } | Role::RingServer { peer_port, .. } => Some(loopback(peer_port)),
         }
     }
 
     /// All of its ports.
     pub(super) fn ports_mut(&mut self) -> Vec<&mut u16> {
         let mut ports = vec![&mut self.client_port, &mut self.http_port];
-        if let Role::Server { peer_port, .. } = &mut self.role {
-            ports.push(peer_port);
+        match &mut self.role {
+            Role::Manager => {}
+            Role::Server { peer_port, .. } | Role::RingServer { peer_port, .. } => ports.push(peer_port),
         }
         ports
     }
@@ -163,8 +194,18 @@ impl Shape {
             shards: spec.shards,
             hash: spec.hash,
             policy: spec.policy,
+            placement: spec.placement,
             limits: spec.limits.clone(),
             memory_only: spec.storage.memory_only,
+        }
+    }
+
+    /// The ring that the groups share, if they do.
+    pub(super) fn ring(&self) -> Option<Ring> {
+        match self.placement {
+            Placement::Groups => None,
+            // As many servers and groups as shards.
+            Placement::Ring => Ring::new(self.shards, self.replicas).ok(),
         }
     }
 
@@ -186,14 +227,15 @@ impl Shape {
         Ok(())
     }
 
-    fn fields(&self) -> [(&'static str, String); 10] {
-        let Shape { name, replicas, shards, hash, policy, limits, memory_only } = self;
+    fn fields(&self) -> [(&'static str, String); 11] {
+        let Shape { name, replicas, shards, hash, policy, placement, limits, memory_only } = self;
         [
             ("metadata.name", name.clone()),
             ("spec.replicas", replicas.to_string()),
             ("spec.shards", shards.to_string()),
             ("spec.hash", hash.to_string()),
             ("spec.policy", policy.to_string()),
+            ("spec.placement", placement.to_string()),
             ("spec.limits.maxKeyBytes", limits.max_key_bytes.to_string()),
             ("spec.limits.maxValueBytes", limits.max_value_bytes.to_string()),
             ("spec.limits.maxSessionsPerShard", limits.max_sessions_per_shard.to_string()),
@@ -242,10 +284,21 @@ mod tests {
     }
 
     #[test]
+    fn a_ring_is_a_manager_and_one_server_for_each_group_whatever_groups_are_asked_for() {
+        let shape = Shape { placement: Placement::Ring, shards: 5, ..shape() };
+        let mut record = Record::new(shape, &groups(&[0, 1]));
+        let expected = ["demo-manager", "demo-0", "demo-1", "demo-2", "demo-3", "demo-4"];
+        assert_eq!(names(&record), expected);
+        record.have_groups(&groups(&[7]));
+        assert_eq!((names(&record), record.countable_groups()), (expected.to_vec(), 5));
+    }
+
+    #[test]
     fn a_record_of_before_groups_could_change_is_read() {
         let record = Record::new(shape(), &groups(&[0, 1]));
         let mut old = serde_json::to_value(&record).unwrap();
         old["shape"]["groups"] = 2.into();
+        old["shape"].as_object_mut().unwrap().remove("placement");
         old.as_object_mut().unwrap().remove("settings");
         assert_eq!(serde_json::from_value::<Record>(old).unwrap(), record);
     }

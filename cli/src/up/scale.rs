@@ -39,6 +39,10 @@ pub(super) async fn run(
     patience: Duration,
     screen: Option<&Screen>,
 ) -> anyhow::Result<bool> {
+    if running(path)?.shape.ring().is_some() {
+        // Its groups are those of its shape, which the manifest has too.
+        return Ok(false);
+    }
     let turn = Turn::take(path)?;
     let mut changed = false;
     let mut waited_for = None;

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use skv_sharding::{GroupId, Hash};
 
 use super::record::{Record, Role};
 use crate::output;
@@ -98,20 +99,25 @@ impl Screen {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(["GROUP", "SERVER", "GRPC", "PEER", "HTTP", "PID"]);
         for member in &record.members {
-            let (group, peer) = match member.role {
+            let (groups, peer) = match member.role {
                 Role::Manager => ("manager".to_owned(), String::new()),
                 Role::Server { group, peer_port } => (group.to_string(), peer_port.to_string()),
+                Role::RingServer { place, peer_port } => {
+                    let groups = record.shape.ring().map(|ring| ring.groups_of(place).collect::<Vec<_>>());
+                    (GroupId::list(groups.iter().flatten()), peer_port.to_string())
+                }
             };
             let pid = member.process.as_ref().map_or(String::new(), |process| process.pid.to_string());
             let (client, http) = (member.client_port.to_string(), member.http_port.to_string());
-            table.add_row([group, member.name.clone(), client, peer, http, pid]);
+            table.add_row([groups, member.name.clone(), client, peer, http, pid]);
         }
         self.say(&table.to_string());
         let skv = output::this_command();
+        let key = if record.shape.hash == Hash::Integer { "12" } else { "greeting" };
         let stop = if self.detached { format!("{skv} down stops it") } else { "Ctrl-C stops it".to_owned() };
         self.say(&format!(
             "{} is ready on 127.0.0.1. Data and logs are in {}; {stop}.\n\nTry:\n  \
-             {skv} put greeting hello\n  {skv} get greeting\n  {skv} append greeting ', world'\n  {skv} status",
+             {skv} put {key} hello\n  {skv} get {key}\n  {skv} append {key} ', world'\n  {skv} status",
             record.shape.name,
             dir.display()
         ));

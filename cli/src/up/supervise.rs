@@ -19,7 +19,7 @@ use super::data_dir::DataDir;
 use super::keeper::{Keeper, Orders, Stop, Store};
 use super::plan::launch;
 use super::process::ProcessId;
-use super::record::{Member, Record};
+use super::record::{Member, Record, Role};
 use super::screen::Screen;
 use super::{operations, ports, wanted};
 
@@ -35,9 +35,11 @@ struct Supervisor<'a> {
     orders: watch::Sender<Orders>,
     manager: JoinSet<()>,
     groups: BTreeMap<GroupId, Servers>,
+    /// The servers that all groups share, in a ring.
+    ring: Servers,
 }
 
-/// The servers of a group.
+/// The servers of a group, or of the ring.
 #[derive(Default)]
 struct Servers {
     keepers: JoinSet<()>,
@@ -68,6 +70,7 @@ pub(super) async fn run(
         orders: watch::Sender::default(),
         manager: JoinSet::new(),
         groups: BTreeMap::new(),
+        ring: Servers::default(),
     };
     let mut all_ready = supervisor.start(members);
     let begin = async {
@@ -105,14 +108,17 @@ impl Supervisor<'_> {
         store.screen.begin(members.iter().map(|member| member.name.clone()));
         for member in members {
             let launch = launch(resource, &record, &member, dir, binaries, *processors);
-            let (name, log, group) = (member.name.clone(), launch.log.clone(), member.group());
+            let (name, log, role) = (member.name.clone(), launch.log.clone(), member.role.clone());
             let orders = self.orders.subscribe();
             let keeper = Keeper { store: Arc::clone(store), orders, member, launch }.run(starting.clone());
-            let Some(group) = group else {
-                self.manager.spawn(keeper);
-                continue;
+            let servers = match role {
+                Role::Manager => {
+                    self.manager.spawn(keeper);
+                    continue;
+                }
+                Role::Server { group, .. } => self.groups.entry(group).or_default(),
+                Role::RingServer { .. } => &mut self.ring,
             };
-            let servers = self.groups.entry(group).or_default();
             if resource.spec.server.log_operations {
                 servers.followers.spawn(operations::follow(name, log, store.screen.clone()));
             }
@@ -184,11 +190,11 @@ impl Supervisor<'_> {
 
     /// Stops everything, in order; once more told to, without waiting.
     async fn stop(&mut self, signals: &mut Signals) {
-        let Supervisor { orders, groups, manager, .. } = self;
+        let Supervisor { orders, groups, ring, manager, .. } = self;
         let stop = |stop| orders.send_modify(|orders| orders.stop = stop);
         let stop_everything = async {
             stop(Stop::Servers);
-            for servers in groups.values_mut() {
+            for servers in groups.values_mut().chain([ring]) {
                 while servers.keepers.join_next().await.is_some() {}
             }
             stop(Stop::Everything);

@@ -13,10 +13,12 @@ mod size;
 mod storage;
 mod tuning;
 
+use std::fmt::{self, Display};
+
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
-use skv_sharding::{Hash, Policy};
+use skv_sharding::{Hash, Policy, Ring};
 
 use crate::status::ShardedKvStatus;
 
@@ -93,17 +95,21 @@ pub use tuning::Tuning;
 #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self.groups <= self.shards", "message": "each group needs at least one shard", "fieldPath": ".groups" },
         { "rule": "self.policy != 'modulo' || self.shards % self.groups == 0", "message": "policy modulo needs a number of groups that divides the number of shards", "fieldPath": ".groups" },
-        { "rule": "!has(self.nodePorts) || self.nodePorts.first + self.groups <= 32767", "message": "each group needs a port of its own up to 32767: begin lower", "fieldPath": ".nodePorts.first" }
+        { "rule": "!has(self.nodePorts) || self.nodePorts.first + self.groups <= 32767", "message": "each group needs a port of its own up to 32767: begin lower", "fieldPath": ".nodePorts.first" },
+        { "rule": "self.placement == 'ring' || self.replicas <= 7", "message": "a group that has servers of its own has at most 7 replicas", "fieldPath": ".replicas" },
+        { "rule": "self.placement == 'ring' || self.replicas % 2 == 1", "message": "an even number tolerates no more failures than one less: choose an odd number", "fieldPath": ".replicas" },
+        { "rule": "self.placement != 'ring' || self.groups == self.shards", "message": "a ring has one group for each shard, and a server for each group: their number is that of shards, which is fixed", "fieldPath": ".groups" },
+        { "rule": "self.placement != 'ring' || self.replicas <= self.groups", "message": "a ring has no more replicas of a group than servers, of which there are as many as groups", "fieldPath": ".replicas" },
+        { "rule": "self.placement != 'ring' || self.replicas == oldSelf.replicas", "message": "is fixed for the life of a ring", "fieldPath": ".replicas" }
     ]))]
 pub struct ShardedKvSpec {
-    /// How many Raft groups share the shards. `kubectl scale` changes it.
+    /// How many Raft groups share the shards. `kubectl scale` changes it. In a ring: how many
+    /// servers there are, and groups, and shards, all of which is one number that stays.
     #[schemars(range(min = 1, max = 4096))]
     pub groups: u32,
-    /// How many replicas each group has: odd, since one more would tolerate no further failure.
-    #[schemars(range(min = 1, max = 7))]
-    #[schemars(extend("x-kubernetes-validations" = [
-        { "rule": "self % 2 == 1", "message": "an even number tolerates no more failures than one less: choose an odd number" }
-    ]))]
+    /// How many replicas each group has: 1, 3, 5 or 7, since an even number would tolerate no
+    /// more failures than one less. In a ring any number up to that of servers, which stays.
+    #[schemars(range(min = 1, max = 4096))]
     pub replicas: u32,
     /// How many shards the keys are hashed to. Fixed for the life of the resource; 240
     /// divides evenly by 1 to 6, 8, 10 and 12 groups.
@@ -128,10 +134,11 @@ pub struct ShardedKvSpec {
     ]))]
     pub policy: Policy,
     /// Which servers hold the replicas of a group: `groups` (each group has servers of its
-    /// own), or `ring` (all groups share one ring of servers). Fixed for the life of the resource.
+    /// own), or `ring` (all groups share one ring of servers: as many groups as shards and as
+    /// servers, the replicas of group i on servers i to i + replicas - 1, counted around the
+    /// ring). Fixed for the life of the resource.
     #[schemars(extend("x-kubernetes-validations" = [
-        { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" },
-        { "rule": "self != 'ring'", "message": "ring is not available yet: use groups" }
+        { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
     ]))]
     pub placement: Placement,
     /// What the pods run. Outside of a cluster it has no meaning.
@@ -177,6 +184,25 @@ pub enum Placement {
     Groups,
     /// All groups share one ring of servers, each of which holds replicas of several groups.
     Ring,
+}
+
+impl Display for Placement {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Placement::Groups => "groups",
+            Placement::Ring => "ring",
+        })
+    }
+}
+
+impl ShardedKvSpec {
+    /// The ring that the groups share, if they do. A valid specification of one has it.
+    pub fn ring(&self) -> Option<Ring> {
+        match self.placement {
+            Placement::Groups => None,
+            Placement::Ring => Ring::new(self.groups, self.replicas).ok(),
+        }
+    }
 }
 
 impl Default for ShardedKvSpec {

@@ -18,6 +18,12 @@ fn rules_take(name: &str, spec: &ShardedKvSpec) -> Result<(), String> {
     validate_cel(&ShardedKv::new(name, spec.clone())).map_err(|errors| format!("{errors:?}"))
 }
 
+/// A ring of so many servers, with so many replicas of each group.
+fn ring(servers: u32, replicas: u32) -> ShardedKvSpec {
+    let placement = Placement::Ring;
+    ShardedKvSpec { groups: servers, shards: servers, replicas, placement, ..ShardedKvSpec::default() }
+}
+
 #[test]
 fn the_defaults_are_valid() {
     assert!(problems(|_| {}).is_empty());
@@ -29,7 +35,9 @@ fn each_field_out_of_range_is_named() {
     let one = |path: &str, change: fn(&mut ShardedKvSpec)| assert_eq!(problems(change), [path]);
     one("spec.groups", |spec| spec.groups = 0);
     one("spec.replicas", |spec| spec.replicas = 0);
-    one("spec.replicas", |spec| spec.replicas = 9);
+    one("spec.replicas", |spec| {
+        *spec = ring(5, 0);
+    });
     one("spec.shards", |spec| spec.shards = 10_001);
     one("spec.server.workerThreads", |spec| spec.server.worker_threads = Some(0));
     one("spec.shardManager.replicas", |spec| spec.shard_manager.replicas = 0);
@@ -60,7 +68,10 @@ fn what_a_schema_can_not_say_is_refused_by_us_and_by_the_rules_of_the_api_server
         spec.groups = 7;
     });
     both("spec.replicas", |spec| spec.replicas = 2);
-    both("spec.placement", |spec| spec.placement = Placement::Ring);
+    both("spec.replicas", |spec| spec.replicas = 9);
+    both("spec.replicas", |spec| *spec = ring(3, 4));
+    both("spec.groups", |spec| *spec = ShardedKvSpec { groups: 4, ..ring(5, 3) });
+    both("spec.groups", |spec| *spec = ShardedKvSpec { groups: 6, ..ring(5, 3) });
     both("spec.tuning.electionTimeoutMs", |spec| spec.tuning.election_timeout_ms = 149);
     both("spec.storage.size", |spec| spec.storage.size = "255Mi".parse().unwrap());
     both("spec.storage.className", |spec| {
@@ -86,6 +97,42 @@ fn each_group_has_a_port_of_its_own_in_the_range_of_node_ports() {
     // Groups aren't always numbered without a gap.
     assert_eq!(nodes.of_group(GroupId(67)), None);
     assert_eq!(nodes.of_group(GroupId(u32::MAX)), None);
+}
+
+#[test]
+fn a_ring_has_any_number_of_replicas_up_to_that_of_its_servers() {
+    for servers in 1..=9 {
+        for replicas in 1..=servers {
+            for policy in [Policy::Minimal, Policy::Modulo] {
+                let spec = ShardedKvSpec { policy, ..ring(servers, replicas) };
+                assert_eq!(validate("ring", &spec), []);
+                assert_eq!(rules_take("ring", &spec), Ok(()));
+                assert_eq!(spec.ring(), Some(Ring::new(servers, replicas).unwrap()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_ring_stays_as_it_was_created() {
+    let old = ring(5, 3);
+    let refused = |new: &ShardedKvSpec| {
+        let (old, new) = (ShardedKv::new("ring", old.clone()), ShardedKv::new("ring", new.clone()));
+        validate_cel_update(&new, &old).is_err()
+    };
+    // What `kubectl scale` asks for: it isn't even valid by itself.
+    let scaled = ShardedKvSpec { groups: 6, ..old.clone() };
+    assert!(refused(&scaled));
+    assert_eq!(validate("ring", &scaled)[0].path, "spec.groups");
+    let fewer = ShardedKvSpec { replicas: 2, ..old.clone() };
+    assert!(refused(&fewer));
+    let found = Founded::from(&old).problems(&fewer);
+    assert_eq!(found.len(), 1);
+    assert_eq!(
+        found[0].to_string(),
+        "spec.replicas: is fixed for the life of the resource: set it back to 3"
+    );
+    assert!(!refused(&ShardedKvSpec { paused: true, ..old.clone() }));
 }
 
 #[test]

@@ -114,7 +114,17 @@ proptest! {
     // Cases are cheap, and what goes wrong with pins does so in few of them.
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
-    #[test]
+    /// What a ring is made of.
+#[test]
+fn of_as_many_groups_as_shards_each_gets_the_shard_of_its_number() {
+    let groups: Vec<u32> = (0..9).collect();
+    let case = Case::new(&groups, vec![None; 9]);
+    for policy in [Policy::Minimal, Policy::Modulo] {
+        assert_eq!(case.plan(policy), Ok(ids(&groups)), "{policy}");
+    }
+}
+
+#[test]
     fn no_assignment_is_more_even_and_none_as_even_has_fewer_moves(case in anything(6, 4)) {
         let planned = case.minimal();
         prop_assert!(case.obeys_pins(&planned));

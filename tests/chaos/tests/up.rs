@@ -2,120 +2,18 @@
 
 use std::ffi::OsStr;
 use std::fs;
-use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::path::Path;
+use std::process::Stdio;
 
-use rustix::process::{Pid, Signal, kill_process, test_kill_process};
-use skv_chaos::{assert_linearizable, eventually, programs};
+use rustix::process::Signal;
+use skv_chaos::{Home, assert_linearizable, eventually, is_alive, signal};
 use skv_checker::read_history;
-use tempfile::TempDir;
 
-/// A place where stores live, apart from those of the person who runs the tests.
-struct Home {
-    directory: TempDir,
-    manifest: PathBuf,
-}
-
-impl Home {
-    fn new() -> Home {
-        let directory = tempfile::tempdir().expect("a temporary directory");
-        let home = Home { manifest: directory.path().join("store.yaml"), directory };
-        home.write_manifest("{groups: 2, replicas: 1, shards: 12}");
-        home
-    }
-
-    fn write_manifest(&self, spec: &str) {
-        let text = format!(
-            "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {{name: store}}\nspec: {spec}\n"
-        );
-        fs::write(&self.manifest, text).expect("a file can be written");
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
-    }
-
-    fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
-        let mut command = Command::new(&programs().skv);
-        command.args(arguments).env("SKV_HOME", self.path("home")).stdin(Stdio::null());
-        command.env_remove("SKV_MANAGER").env_remove("RUST_BACKTRACE");
-        command
-    }
-
-    /// Runs a command to its end.
-    #[track_caller]
-    fn run(&self, arguments: &[&str]) -> Output {
-        self.command(arguments).output().expect("skv can be run")
-    }
-
-    /// Runs a command that must succeed; answers what it printed.
-    #[track_caller]
-    fn must(&self, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert!(output.status.success(), "skv {arguments:?}: {output:?}");
-        String::from_utf8(output.stdout).expect("text")
-    }
-
-    /// Runs a command that must fail with this code; answers its complaint.
-    #[track_caller]
-    fn must_fail(&self, code: i32, arguments: &[&str]) -> String {
-        let output = self.run(arguments);
-        assert_eq!(output.status.code(), Some(code), "skv {arguments:?}: {output:?}");
-        String::from_utf8(output.stderr).expect("text")
-    }
-
-    #[track_caller]
-    fn up(&self) -> String {
-        self.must(&["up", "--detach", "--file", &self.manifest.to_string_lossy()])
-    }
-
-    fn record(&self) -> serde_json::Value {
-        let bytes = fs::read(self.path("home/store/cluster.json")).expect("there is a record");
-        serde_json::from_slice(&bytes).expect("it is JSON")
-    }
-
-    /// The process number of a member, or of the supervisor.
-    fn pid(&self, name: &str) -> Option<u64> {
-        let record = self.record();
-        if name == "supervisor" {
-            return record["supervisor"]["pid"].as_u64();
-        }
-        let members = record["members"].as_array().expect("members");
-        members.iter().find(|member| member["name"] == name)?["process"]["pid"].as_u64()
-    }
-
-    fn pids(&self) -> Vec<u64> {
-        let names = ["supervisor", "store-manager", "store-g0-0", "store-g1-0"];
-        names.iter().filter_map(|name| self.pid(name)).collect()
-    }
-}
-
-impl Drop for Home {
-    fn drop(&mut self) {
-        // Also when the test failed: nothing may be left running.
-        for pid in self.pids() {
-            signal(pid, Signal::KILL);
-        }
-    }
-}
-
-fn pid(number: u64) -> Pid {
-    Pid::from_raw(i32::try_from(number).expect("it fits")).expect("it isn't 0")
-}
-
-fn signal(number: u64, signal: Signal) {
-    let _ = kill_process(pid(number), signal);
-}
-
-fn is_alive(number: u64) -> bool {
-    let ended = |stat: String| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
-    test_kill_process(pid(number)).is_ok()
-        && !fs::read_to_string(format!("/proc/{number}/stat")).map_or(true, ended)
-}
+const TWO_GROUPS: &str = "{groups: 2, replicas: 1, shards: 12}";
 
 #[tokio::test]
 async fn a_store_is_started_used_stopped_and_started_again_with_all_its_data() {
-    let home = Home::new();
+    let home = Home::new(TWO_GROUPS);
     let shown = home.up();
     for expected in ["store-manager", "store-g0-0", "store-g1-0", "skv put greeting hello"] {
         assert!(shown.contains(expected), "{expected}: {shown}");
@@ -149,7 +47,7 @@ async fn a_store_is_started_used_stopped_and_started_again_with_all_its_data() {
 
 #[tokio::test]
 async fn five_clients_do_their_random_work_and_the_history_is_right() {
-    let home = Home::new();
+    let home = Home::new(TWO_GROUPS);
     home.up();
     let history = home.path("history.jsonl");
     let printed =
@@ -163,7 +61,7 @@ async fn five_clients_do_their_random_work_and_the_history_is_right() {
 
 #[tokio::test]
 async fn a_crashed_process_is_started_again_and_said_so() {
-    let home = Home::new();
+    let home = Home::new(TWO_GROUPS);
     home.up();
     home.must(&["put", "k", "v"]);
     for name in ["store-g0-0", "store-g1-0", "store-manager"] {
@@ -174,11 +72,11 @@ async fn a_crashed_process_is_started_again_and_said_so() {
         })
         .await;
         let said = format!("{name} ended with signal: 9 (SIGKILL); it is started again");
-        let log = fs::read_to_string(home.path("home/store/logs/supervisor.log")).expect("a log");
+        let log = fs::read_to_string(home.data("logs/supervisor.log")).expect("a log");
         assert!(log.contains(&said), "{log}");
         let ready = format!("{name} is ready again");
         eventually("it is ready again", || async {
-            let log = fs::read_to_string(home.path("home/store/logs/supervisor.log")).expect("a log");
+            let log = fs::read_to_string(home.data("logs/supervisor.log")).expect("a log");
             log.contains(&ready).then_some(())
         })
         .await;
@@ -189,16 +87,16 @@ async fn a_crashed_process_is_started_again_and_said_so() {
 
 #[tokio::test]
 async fn a_process_that_crashes_before_it_was_ready_is_said_to_be_ready_again() {
-    let home = Home::new();
+    let home = Home::new(TWO_GROUPS);
     let mut up = home.command(["up", "--detach", "--file"]);
     let mut up = up.arg(&home.manifest).stdout(Stdio::null()).spawn().expect("skv can be run");
     // `up` itself may not have written the record yet.
-    let record = home.path("home/store/cluster.json");
+    let record = home.data("cluster.json");
     let pid =
         eventually("it is started", || async { record.exists().then(|| home.pid("store-g0-0")).flatten() })
             .await;
     signal(pid, Signal::KILL);
-    let log = home.path("home/store/logs/supervisor.log");
+    let log = home.data("logs/supervisor.log");
     eventually("it is ready again", || async {
         let log = fs::read_to_string(&log).expect("a log");
         log.contains("store-g0-0 is ready again").then_some(())
@@ -210,7 +108,7 @@ async fn a_process_that_crashes_before_it_was_ready_is_said_to_be_ready_again() 
 
 #[tokio::test]
 async fn what_a_killed_supervisor_left_is_found_and_stopped() {
-    let home = Home::new();
+    let home = Home::new(TWO_GROUPS);
     home.up();
     home.must(&["put", "k", "v"]);
     let left = home.pids();
@@ -232,7 +130,7 @@ async fn what_a_killed_supervisor_left_is_found_and_stopped() {
 
 #[tokio::test]
 async fn in_the_foreground_it_runs_until_it_is_told_to_stop() {
-    let home = Home::new();
+    let home = Home::new(TWO_GROUPS);
     home.write_manifest("{groups: 2, replicas: 1, server: {logOperations: true}}");
     let shown = home.path("shown");
     let out = fs::File::create(&shown).expect("a file can be made");
@@ -259,7 +157,7 @@ async fn in_the_foreground_it_runs_until_it_is_told_to_stop() {
 
 #[tokio::test]
 async fn what_can_not_be_started_is_refused_with_the_reason() {
-    let home = Home::new();
+    let home = Home::new(TWO_GROUPS);
     let file = home.manifest.to_string_lossy().into_owned();
     let up = |arguments: &[&str]| {
         let mut all = vec!["up", "-f", &file];
@@ -270,12 +168,12 @@ async fn what_can_not_be_started_is_refused_with_the_reason() {
     assert!(up(&[]).contains("spec.shard: unknown field"));
     home.write_manifest("{replicas: 4, placement: ring}");
     let complaint = up(&["--detach"]);
-    assert!(complaint.contains("spec.replicas: 4"), "{complaint}");
-    assert!(complaint.contains("spec.placement: ring is not available yet"), "{complaint}");
+    assert!(complaint.contains("spec.replicas: a ring of 2 servers"), "{complaint}");
+    assert!(complaint.contains("spec.groups: a ring has one group for each shard"), "{complaint}");
     let missing = home.must_fail(1, &["up", "-f", "no-such-file.yaml"]);
     assert!(missing.contains("no-such-file.yaml"), "{missing}");
 
-    home.write_manifest("{groups: 2, replicas: 1, shards: 12}");
+    home.write_manifest(TWO_GROUPS);
     home.up();
     assert!(up(&[]).contains("is in use by process"));
     assert!(up(&["--detach"]).contains("is in use by process"));

@@ -1,0 +1,148 @@
+//! A store that `skv up` runs, and the commands that a person gives it.
+
+use std::ffi::OsStr;
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process, test_kill_process};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::programs;
+
+/// A place where a store lives, apart from those of the person who runs the tests.
+#[derive(Debug)]
+pub struct Home {
+    /// Where the manifest of the store is.
+    pub manifest: PathBuf,
+    directory: TempDir,
+}
+
+impl Home {
+    /// A place for a store of this specification, which isn't started yet.
+    pub fn new(spec: &str) -> Home {
+        let directory = tempfile::tempdir().expect("a temporary directory");
+        let home = Home { manifest: directory.path().join("store.yaml"), directory };
+        home.write_manifest(spec);
+        home
+    }
+
+    /// Gives the manifest another specification.
+    pub fn write_manifest(&self, spec: &str) {
+        let text = format!(
+            "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {{name: store}}\nspec: {spec}\n"
+        );
+        fs::write(&self.manifest, text).expect("a file can be written");
+    }
+
+    /// A file of the test's own.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// A file of the store's data directory.
+    pub fn data(&self, name: &str) -> PathBuf {
+        self.path("home/store").join(name)
+    }
+
+    /// A command of the person who lives here.
+    pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
+        let mut command = Command::new(&programs().skv);
+        command.args(arguments).env("SKV_HOME", self.path("home")).stdin(Stdio::null());
+        command.env_remove("SKV_MANAGER").env_remove("RUST_BACKTRACE");
+        command
+    }
+
+    /// Runs a command to its end.
+    #[track_caller]
+    pub fn run(&self, arguments: &[&str]) -> Output {
+        self.command(arguments).output().expect("skv can be run")
+    }
+
+    /// Runs a command that must succeed; answers what it printed.
+    #[track_caller]
+    pub fn must(&self, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert!(output.status.success(), "skv {arguments:?}: {output:?}");
+        String::from_utf8(output.stdout).expect("text")
+    }
+
+    /// The JSON that a command prints.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let text = self.must(&[arguments, &["-o", "json"]].concat());
+        serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
+    }
+
+    /// Runs a command that must fail with this code; answers its complaint.
+    #[track_caller]
+    pub fn must_fail(&self, code: i32, arguments: &[&str]) -> String {
+        let output = self.run(arguments);
+        assert_eq!(output.status.code(), Some(code), "skv {arguments:?}: {output:?}");
+        String::from_utf8(output.stderr).expect("text")
+    }
+
+    /// Starts the store in the background; answers what that printed.
+    #[track_caller]
+    pub fn up(&self) -> String {
+        self.must(&["up", "--detach", "--file", &self.manifest.to_string_lossy()])
+    }
+
+    /// Where the shard manager serves.
+    pub fn manager_address(&self) -> String {
+        let port = self.record().map(|record| record["members"][0]["clientPort"].clone());
+        format!("127.0.0.1:{}", port.expect("the store was started"))
+    }
+
+    /// The process number of a member, or of the supervisor.
+    pub fn pid(&self, name: &str) -> Option<u64> {
+        self.processes().into_iter().find(|(member, _)| member == name).map(|(_, pid)| pid)
+    }
+
+    /// The process numbers of the supervisor, and of all members in their order.
+    pub fn pids(&self) -> Vec<u64> {
+        self.processes().into_iter().map(|(_, pid)| pid).collect()
+    }
+
+    fn processes(&self) -> Vec<(String, u64)> {
+        let record = self.record().unwrap_or_default();
+        let members = record["members"].as_array().into_iter().flatten();
+        let members = members.map(|member| (member["name"].as_str().unwrap_or_default(), &member["process"]));
+        [("supervisor", &record["supervisor"])]
+            .into_iter()
+            .chain(members)
+            .filter_map(|(name, process)| Some((name.to_owned(), process["pid"].as_u64()?)))
+            .collect()
+    }
+
+    /// What the data directory remembers; `None` before the first start.
+    fn record(&self) -> Option<Value> {
+        serde_json::from_slice(&fs::read(self.data("cluster.json")).ok()?).ok()
+    }
+}
+
+impl Drop for Home {
+    fn drop(&mut self) {
+        // Also when the test failed: nothing may be left running.
+        for pid in self.pids() {
+            signal(pid, Signal::KILL);
+        }
+    }
+}
+
+/// Sends a signal to a process, if it is still there.
+pub fn signal(pid: u64, signal: Signal) {
+    let _ = kill_process(number(pid), signal);
+}
+
+/// Whether a process runs; one that has ended and whom nobody waited for doesn't.
+pub fn is_alive(pid: u64) -> bool {
+    let ended = |stat: String| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
+    test_kill_process(number(pid)).is_ok()
+        && !fs::read_to_string(format!("/proc/{pid}/stat")).map_or(true, ended)
+}
+
+fn number(pid: u64) -> Pid {
+    Pid::from_raw(i32::try_from(pid).expect("it fits")).expect("it isn't 0")
+}
