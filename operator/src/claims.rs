@@ -3,9 +3,8 @@
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
 use skv_resource::Size;
-use skv_sharding::GroupId;
 
-use crate::names::GROUP_LABEL;
+use crate::names::ServerSet;
 
 /// The claim of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -23,9 +22,9 @@ pub(crate) struct Claim {
 }
 
 impl Claim {
-    /// The group and the claim, if it is a server's.
-    pub(crate) fn parse(claim: &PersistentVolumeClaim) -> Option<(GroupId, Claim)> {
-        let group = claim.labels().get(GROUP_LABEL)?.parse().ok()?;
+    /// The claim, if it is a server's, and which servers that belongs to.
+    pub(crate) fn parse(claim: &PersistentVolumeClaim) -> Option<(ServerSet, Claim)> {
+        let set = ServerSet::of(claim.labels())?;
         let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
         let size = requests.and_then(|requests| requests.get("storage")?.0.parse().ok());
         let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
@@ -36,7 +35,7 @@ impl Claim {
             owned: !claim.owner_references().is_empty(),
             leaving: claim.metadata.deletion_timestamp.is_some(),
         };
-        Some((group, seen))
+        Some((set, seen))
     }
 
     /// Whether it asks for less than this.

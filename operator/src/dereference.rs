@@ -14,15 +14,15 @@ use skv_sharding::{ClusterId, GroupId, GroupUid};
 
 use crate::cache::Cache;
 use crate::claims::Claim;
-use crate::names::{DATA, GROUP_LABEL, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION};
+use crate::names::{DATA, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
 use crate::pods::{self, ServerPod};
 use crate::servers::Assignment;
 
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Observed {
-    /// The groups that have a StatefulSet, or at least pods of one.
-    pub(crate) groups: BTreeMap<GroupId, ObservedGroup>,
+    /// The servers of each StatefulSet that there is, or of which there are pods.
+    pub(crate) servers: BTreeMap<ServerSet, ObservedServers>,
     /// How many pods of the shard manager are ready.
     pub(crate) ready_managers: u32,
     /// All pods of the shard manager are as the specification says, and ready.
@@ -35,18 +35,18 @@ pub(crate) struct Observed {
     pub(crate) map: Option<ObservedMap>,
 }
 
-/// One group's objects.
+/// The objects of servers that one StatefulSet runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) struct ObservedGroup {
-    /// Its StatefulSet; `None` while that is made anew.
+pub(crate) struct ObservedServers {
+    /// The StatefulSet; `None` while that is made anew.
     pub(crate) set: Option<ObservedSet>,
-    /// Its pods, by their place.
+    /// The pods, by their place.
     pub(crate) pods: BTreeMap<u32, ServerPod>,
-    /// Its claims.
+    /// The claims.
     pub(crate) claims: Vec<Claim>,
 }
 
-/// One group's StatefulSet.
+/// A StatefulSet of servers.
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ObservedSet {
@@ -66,7 +66,7 @@ pub(crate) struct ObservedSet {
     pub(crate) is_current: bool,
     /// It is being deleted.
     pub(crate) leaving: bool,
-    /// Its group is no more.
+    /// The group whose servers these are is no more.
     pub(crate) retired: bool,
 }
 
@@ -117,9 +117,8 @@ pub(crate) fn dereference(cache: &Cache, names: &Names, now: Timestamp) -> Obser
 pub(crate) fn observe(objects: &Objects, now: Timestamp) -> Observed {
     let mut observed = Observed::default();
     for set in &objects.sets {
-        let group = set.labels().get(GROUP_LABEL).and_then(|group| group.parse().ok());
-        if let Some(group) = group {
-            observed.group(group).set = Some(ObservedSet::from(set));
+        if let Some(servers) = ServerSet::of(set.labels()) {
+            observed.servers_of(servers).set = Some(ObservedSet::from(set));
         }
     }
     observed.managers_rolled_out = !objects.deployments.is_empty();
@@ -134,23 +133,29 @@ pub(crate) fn observe(objects: &Objects, now: Timestamp) -> Observed {
         if let Some(problem) = pods::problem(pod) {
             observed.problems.push(format!("{}: {problem}", pod.name_any()));
         }
-        let Some((group, server)) = ServerPod::parse(pod, now) else { continue };
-        observed.group(group).pods.insert(server.ordinal, server);
+        let Some((set, server)) = ServerPod::parse(pod, now) else { continue };
+        observed.servers_of(set).pods.insert(server.ordinal, server);
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
         observed.images.extend(containers.filter_map(|container| container.image.clone()));
     }
-    for (group, claim) in objects.claims.iter().filter_map(Claim::parse) {
+    for (set, claim) in objects.claims.iter().filter_map(Claim::parse) {
         // Claims that were kept when their group went make no group.
-        if let Some(group) = observed.groups.get_mut(&group) {
-            group.claims.push(claim);
+        if let Some(servers) = observed.servers.get_mut(&set) {
+            servers.claims.push(claim);
         }
     }
     observed
 }
 
 impl Observed {
-    fn group(&mut self, id: GroupId) -> &mut ObservedGroup {
-        self.groups.entry(id).or_default()
+    fn servers_of(&mut self, set: ServerSet) -> &mut ObservedServers {
+        self.servers.entry(set).or_default()
+    }
+
+    /// The groups that have servers of their own.
+    pub(crate) fn groups(&self) -> BTreeMap<GroupId, ObservedServers> {
+        let own = |(set, servers): (&ServerSet, &ObservedServers)| Some((set.group()?, servers.clone()));
+        self.servers.iter().filter_map(own).collect()
     }
 }
 
@@ -161,18 +166,18 @@ impl ObservedMap {
     }
 }
 
-impl ObservedGroup {
-    /// How many of its pods are ready.
+impl ObservedServers {
+    /// How many of the pods are ready.
     pub(crate) fn ready(&self) -> u32 {
         self.pods.values().filter(|pod| pod.is_ready()).count() as u32
     }
 
-    /// Its servers were told to go: it is no more.
+    /// They were told to go: their group is no more.
     pub(crate) fn retired(&self) -> bool {
         self.set.as_ref().is_some_and(|set| set.retired)
     }
 
-    /// A majority of its servers is ready.
+    /// A majority of them is ready.
     pub(crate) fn has_quorum_ready(&self) -> bool {
         self.ready() * 2 > self.replicas()
     }
@@ -188,7 +193,7 @@ impl ObservedGroup {
         self.claims.iter().find(|claim| claim.name == name)
     }
 
-    /// The number of its servers. While its StatefulSet is made anew, its pods tell.
+    /// The number of servers. While the StatefulSet is made anew, its pods tell.
     pub(crate) fn replicas(&self) -> u32 {
         let by_pods = || self.pods.keys().last().map_or(1, |last| last + 1);
         self.set.as_ref().map_or_else(by_pods, |set| set.replicas)

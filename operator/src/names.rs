@@ -1,6 +1,7 @@
 //! The names and labels of all that belongs to one resource.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use skv_sharding::GroupId;
@@ -13,6 +14,11 @@ pub(crate) const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 pub(crate) const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The label that holds the name of a group.
 pub(crate) const GROUP_LABEL: &str = "shardedkv.io/group";
+
+/// The label of the servers of a ring, which belong to several groups.
+const PLACEMENT_LABEL: &str = "shardedkv.io/placement";
+/// Its value.
+const RING: &str = "ring";
 
 /// The annotation of pods that holds what they were made for: see `build::restart`.
 pub(crate) const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
@@ -29,10 +35,46 @@ pub(crate) type Labels = BTreeMap<String, String>;
 /// A part of the resource that has pods of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Component {
-    /// The servers of one group.
-    Group(GroupId),
+    /// The servers.
+    Servers(ServerSet),
     /// The shard manager.
     ShardManager,
+}
+
+/// Servers that one StatefulSet runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum ServerSet {
+    /// Those of one group.
+    Group(GroupId),
+    /// Those of the ring that all groups share.
+    Ring,
+}
+
+impl ServerSet {
+    /// The servers that an object is of, by its labels.
+    pub(crate) fn of(labels: &Labels) -> Option<ServerSet> {
+        if labels.get(PLACEMENT_LABEL).is_some_and(|placement| placement == RING) {
+            return Some(ServerSet::Ring);
+        }
+        Some(ServerSet::Group(labels.get(GROUP_LABEL)?.parse().ok()?))
+    }
+
+    /// The group whose own servers these are.
+    pub(crate) fn group(self) -> Option<GroupId> {
+        match self {
+            ServerSet::Group(group) => Some(group),
+            ServerSet::Ring => None,
+        }
+    }
+}
+
+impl fmt::Display for ServerSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerSet::Group(group) => group.fmt(f),
+            ServerSet::Ring => f.write_str("the ring"),
+        }
+    }
 }
 
 /// The names within one resource.
@@ -45,9 +87,25 @@ pub(crate) struct Names {
 }
 
 impl Names {
-    /// The StatefulSet of a group, and its headless Service.
-    pub(crate) fn group(&self, group: GroupId) -> String {
-        format!("{}-{group}", self.resource)
+    /// The StatefulSet of servers, with whose name theirs begin, and their disruption budget.
+    pub(crate) fn servers_of(&self, set: ServerSet) -> String {
+        match set {
+            ServerSet::Group(group) => format!("{}-{group}", self.resource),
+            ServerSet::Ring => self.resource.clone(),
+        }
+    }
+
+    /// The headless Service of servers. The one for clients has the resource's own name.
+    pub(crate) fn headless_service(&self, set: ServerSet) -> String {
+        match set {
+            ServerSet::Group(_) => self.servers_of(set),
+            ServerSet::Ring => format!("{}-ring", self.resource),
+        }
+    }
+
+    /// One server.
+    pub(crate) fn server(&self, set: ServerSet, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.servers_of(set))
     }
 
     /// The shard manager's Deployment, Service, account and role.
@@ -55,13 +113,14 @@ impl Names {
         format!("{}-manager", self.resource)
     }
 
-    /// The Service that leads to a part's pods from a port of every node.
-    pub(crate) fn node_ports(&self, component: Component) -> String {
-        let part = match component {
-            Component::Group(group) => self.group(group),
-            Component::ShardManager => self.shard_manager(),
-        };
-        format!("{part}-nodes")
+    /// The Service that leads to the shard managers from a port of every node.
+    pub(crate) fn node_port_of_manager(&self) -> String {
+        format!("{}-nodes", self.shard_manager())
+    }
+
+    /// The Service that leads to the servers of a group from a port of every node.
+    pub(crate) fn node_port_of(&self, group: GroupId) -> String {
+        format!("{}-{group}-nodes", self.resource)
     }
 
     /// The account of the servers.
@@ -99,9 +158,13 @@ impl Names {
     /// never change: a StatefulSet's selector is immutable.
     pub(crate) fn pod_labels(&self, component: Component) -> Labels {
         match component {
-            Component::Group(group) => {
+            Component::Servers(set) => {
                 let mut labels = self.server_labels();
-                labels.insert(GROUP_LABEL.to_owned(), group.to_string());
+                let (label, value) = match set {
+                    ServerSet::Group(group) => (GROUP_LABEL, group.to_string()),
+                    ServerSet::Ring => (PLACEMENT_LABEL, RING.to_owned()),
+                };
+                labels.insert(label.to_owned(), value);
                 labels
             }
             Component::ShardManager => {

@@ -6,9 +6,8 @@ use std::net::SocketAddr;
 use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
-use skv_sharding::GroupId;
 
-use crate::names::{GROUP_LABEL, PEER_PORT, RESTART_HASH_ANNOTATION};
+use crate::names::{PEER_PORT, RESTART_HASH_ANNOTATION, ServerSet};
 
 /// A server that runs for so long and isn't ready won't be by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
@@ -46,9 +45,9 @@ pub(crate) enum PodState {
 }
 
 impl ServerPod {
-    /// The group and the pod, if it is a server's.
-    pub(crate) fn parse(pod: &Pod, now: Timestamp) -> Option<(GroupId, ServerPod)> {
-        let group = pod.labels().get(GROUP_LABEL)?.parse().ok()?;
+    /// The pod, if it is a server's, and which servers that belongs to.
+    pub(crate) fn parse(pod: &Pod, now: Timestamp) -> Option<(ServerSet, ServerPod)> {
+        let set = ServerSet::of(pod.labels())?;
         let name = pod.name_any();
         let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
         let server = ServerPod {
@@ -60,7 +59,7 @@ impl ServerPod {
             state: state(pod, now),
             name,
         };
-        Some((group, server))
+        Some((set, server))
     }
 
     pub(crate) fn is_ready(&self) -> bool {
@@ -133,8 +132,10 @@ fn explained(reason: Option<&str>, message: Option<&str>) -> String {
 #[cfg(test)]
 mod tests {
     use serde_json::{Value, json};
+    use skv_sharding::GroupId;
 
     use super::*;
+    use crate::names::GROUP_LABEL;
 
     fn parsed(change: impl FnOnce(&mut Value)) -> ServerPod {
         let mut pod = json!({
@@ -153,8 +154,8 @@ mod tests {
         change(&mut pod);
         let pod: Pod = serde_json::from_value(pod).unwrap();
         let now = "2026-01-01T00:10:00Z".parse().unwrap();
-        let (group, server) = ServerPod::parse(&pod, now).unwrap();
-        assert_eq!(group, GroupId(1));
+        let (set, server) = ServerPod::parse(&pod, now).unwrap();
+        assert_eq!(set, ServerSet::Group(GroupId(1)));
         server
     }
 

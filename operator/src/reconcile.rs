@@ -20,7 +20,8 @@ use crate::care::{self, GroupStep, Plan, Step};
 use crate::dereference::{Observed, ObservedMap, dereference};
 use crate::error::{Class, Error};
 use crate::metrics::Metrics;
-use crate::names::Names;
+use crate::names::{Names, ServerSet};
+use crate::placement;
 use crate::report::Reporter;
 use crate::servers::Servers;
 use crate::status;
@@ -135,10 +136,10 @@ fn input(resource: &ShardedKv, names: Names, seen: &Observed, plan: &Plan, conte
     Input {
         names,
         spec: resource.spec.clone(),
-        wanted: wanted(resource.spec.groups, &seen.groups, seen.map.as_ref()),
+        wanted: placement::server_sets(&resource.spec, wanted(&resource.spec, seen)),
         // A resource that was read from the API server has a name and a uid.
         owner: resource.controller_owner_ref(&()).unwrap_or_default(),
-        groups: plan.existing(&resource.spec, &seen.groups),
+        existing: plan.existing(&resource.spec, &seen.servers),
         cluster_domain: context.cluster_domain.clone(),
         operator_namespace: context.own_namespace.clone(),
     }
@@ -177,11 +178,11 @@ async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Re
     failed.map_or(Ok(changed), Err)
 }
 
-/// Of all objects, new groups are what people want to hear of.
+/// Of all objects, new servers are what people want to hear of.
 async fn announce(resource: &ShardedKv, object: &Desired, context: &Context) {
     if object.resource.kind == "StatefulSet" {
-        let note = format!("Created the servers of group {}", object.name);
-        publish(resource, "GroupCreated", "Create", note, (&object.resource.kind, &object.name), context)
+        let note = format!("Created the servers of {}", object.name);
+        publish(resource, "ServersCreated", "Create", note, (&object.resource.kind, &object.name), context)
             .await;
     }
 }
@@ -234,7 +235,7 @@ async fn tell_of_groups(resource: &ShardedKv, names: &Names, step: &GroupStep, c
         }
     };
     tracing::info!(namespace = resource.namespace(), name = resource.name_any(), note, "took a step");
-    let about = groups.first().map_or_else(String::new, |group| names.group(*group));
+    let about = groups.first().map_or_else(String::new, |group| names.servers_of(ServerSet::Group(*group)));
     publish(resource, reason, "Step", note, ("StatefulSet", &about), context).await;
 }
 

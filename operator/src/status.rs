@@ -10,8 +10,9 @@ use skv_resource::{Founded, GroupStatus, Image, Problem, ShardedKvSpec, ShardedK
 use skv_sharding::GroupId;
 
 use crate::care::Care;
-use crate::dereference::{Observed, ObservedGroup};
-use crate::names::Names;
+use crate::dereference::{Observed, ObservedServers};
+use crate::names::{Names, ServerSet};
+use crate::placement;
 use crate::wanted::wanted;
 
 /// The conditions of a resource.
@@ -57,8 +58,7 @@ pub(crate) fn observed(
 ) -> ShardedKvStatus {
     let Circumstances { seen, care, .. } = *circumstances;
     let groups = remembering(group_statuses(spec, seen), seen, old);
-    let servers: u32 = groups.iter().map(|group| group.replicas).sum();
-    let ready: u32 = groups.iter().map(|group| group.ready_replicas).sum();
+    let (servers, ready) = count_servers(spec, seen, &groups);
     let owned: u32 = groups.iter().map(|group| group.shards).sum();
     let versions: BTreeSet<&str> = seen.images.iter().map(|image| Image::version_of(image)).collect();
     let verdicts = [
@@ -70,7 +70,7 @@ pub(crate) fn observed(
         },
         available(old, &serving(&groups, old)),
         progressing(spec, circumstances, &groups, was_complete(old, generation)),
-        degraded(circumstances, old, &serving(&groups, old)),
+        degraded(circumstances, old, count_servers(spec, seen, &serving(&groups, old))),
     ];
     let summary = summary(spec, &verdicts);
     let map = seen.map.as_ref();
@@ -78,7 +78,7 @@ pub(crate) fn observed(
         observed_generation: generation,
         conditions: conditions(&old.conditions, verdicts, generation, now),
         summary,
-        group_count: u32::try_from(seen.groups.len()).unwrap_or(u32::MAX),
+        group_count: placement::groups(spec, seen.servers.keys()).len() as u32,
         selector: selector_text(names),
         ready: format!("{ready}/{servers}"),
         shards: format!("{owned}/{}", spec.shards),
@@ -163,21 +163,35 @@ pub(crate) fn conditions(
 }
 
 fn group_statuses(spec: &ShardedKvSpec, seen: &Observed) -> Vec<GroupStatus> {
-    let wanted = wanted(spec.groups, &seen.groups, seen.map.as_ref());
-    let beyond = seen.groups.keys().filter(|group| !wanted.contains(group));
+    let wanted = wanted(spec, seen);
+    let existing = placement::groups(spec, seen.servers.keys());
+    let beyond = existing.difference(&wanted);
     let all = wanted.iter().chain(beyond).copied();
     all.map(|id| {
-        let group = seen.groups.get(&id);
+        let servers = seen.servers.get(&placement::set_of(spec, id));
+        let (replicas, ready_replicas) =
+            servers.map_or((spec.replicas, 0), |servers| placement::replicas(spec, id, servers));
         let map = seen.map.as_ref();
         GroupStatus {
             name: id.to_string(),
-            replicas: group.map_or(spec.replicas, ObservedGroup::replicas),
-            ready_replicas: group.map_or(0, ObservedGroup::ready),
+            replicas,
+            ready_replicas,
             leader: map.and_then(|map| map.leaders.get(&id).cloned()),
             shards: map.and_then(|map| map.shards.get(&id).copied()).unwrap_or(0),
         }
     })
     .collect()
+}
+
+/// How many servers these groups have, and how many of them are ready. In a ring all groups
+/// have the same.
+fn count_servers(spec: &ShardedKvSpec, seen: &Observed, groups: &[GroupStatus]) -> (u32, u32) {
+    if spec.ring().is_some() {
+        let ring = seen.servers.get(&ServerSet::Ring);
+        return ring.map_or((spec.groups, 0), |servers| (servers.replicas(), servers.ready()));
+    }
+    let sum = |count: fn(&GroupStatus) -> u32| groups.iter().map(count).sum();
+    (sum(|group| group.replicas), sum(|group| group.ready_replicas))
 }
 
 /// While the shard manager can't be asked, what it said last still stands.
@@ -258,8 +272,9 @@ fn progressing(
     if *changed {
         return verdict(true, "Changing", "the specification has just been applied".to_owned());
     }
-    let surplus = |group: &ObservedGroup| group.pods.keys().any(|ordinal| *ordinal >= group.replicas());
-    if seen.groups.values().any(surplus) {
+    let surplus =
+        |servers: &ObservedServers| servers.pods.keys().any(|ordinal| *ordinal >= servers.replicas());
+    if seen.servers.values().any(surplus) {
         return verdict(true, "Changing", "waiting for servers that are too many to stop".to_owned());
     }
     // Without it nobody knows whether all groups share the shards.
@@ -270,7 +285,11 @@ fn progressing(
     verdict(false, COMPLETE, "Everything is as the specification says".to_owned())
 }
 
-fn degraded(circumstances: &Circumstances<'_>, old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
+fn degraded(
+    circumstances: &Circumstances<'_>,
+    old: &ShardedKvStatus,
+    (servers, ready): (u32, u32),
+) -> Verdict {
     let Circumstances { seen, care, .. } = circumstances;
     let verdict = |holds, reason, message| Verdict { type_: DEGRADED, holds, reason, message };
     if !care.lost.is_empty() {
@@ -285,8 +304,7 @@ fn degraded(circumstances: &Circumstances<'_>, old: &ShardedKvStatus, groups: &[
         let named: Vec<&str> = seen.problems.iter().map(String::as_str).take(MOST_NAMED).collect();
         return verdict(true, "PodsNotRunning", shortened(&named.join("; ")));
     }
-    let servers: u32 = groups.iter().map(|group| group.replicas).sum();
-    let missing: u32 = groups.iter().map(|group| group.replicas.saturating_sub(group.ready_replicas)).sum();
+    let missing = servers.saturating_sub(ready);
     // Before all were there once, they are merely about to start.
     let began = old.conditions.iter().any(|condition| {
         condition.type_ == PROGRESSING && !["Starting", "ApplyFailed"].contains(&condition.reason.as_str())

@@ -2,14 +2,23 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use skv_resource::ShardedKvSpec;
 use skv_sharding::{GroupId, wanted_groups};
 
-use crate::dereference::{ObservedGroup, ObservedMap};
+use crate::dereference::{Observed, ObservedMap, ObservedServers};
 
-/// The groups that a resource is to have, if it asks for so many.
-pub(crate) fn wanted(
+/// The groups that a resource is to have. Those of a ring are what they are.
+pub(crate) fn wanted(spec: &ShardedKvSpec, seen: &Observed) -> BTreeSet<GroupId> {
+    match spec.ring() {
+        Some(ring) => ring.groups().collect(),
+        None => wanted_of(spec.groups, &seen.groups(), seen.map.as_ref()),
+    }
+}
+
+/// The groups to have, if so many are asked for and each has servers of its own.
+pub(crate) fn wanted_of(
     count: u32,
-    groups: &BTreeMap<GroupId, ObservedGroup>,
+    groups: &BTreeMap<GroupId, ObservedServers>,
     map: Option<&ObservedMap>,
 ) -> BTreeSet<GroupId> {
     let existing = groups.iter().filter(|(_, group)| !group.retired()).map(|(id, _)| *id);
@@ -29,18 +38,18 @@ mod tests {
 
     #[test]
     fn what_the_shard_manager_says_of_the_groups_decides_which_go() {
-        let groups = ids(&[0, 1, 2, 3]).into_iter().map(|id| (id, ObservedGroup::default())).collect();
+        let groups = ids(&[0, 1, 2, 3]).into_iter().map(|id| (id, ObservedServers::default())).collect();
         let map = ObservedMap { sharing: ids(&[0, 2]), drained: ids(&[1]), ..ObservedMap::default() };
-        assert_eq!(wanted(3, &groups, Some(&map)), ids(&[0, 2, 3]));
-        assert_eq!(wanted(3, &groups, None), ids(&[0, 1, 2]));
+        assert_eq!(wanted_of(3, &groups, Some(&map)), ids(&[0, 2, 3]));
+        assert_eq!(wanted_of(3, &groups, None), ids(&[0, 1, 2]));
     }
 
     #[test]
     fn a_group_that_is_no_more_is_made_again_if_it_is_needed() {
         let retired = ObservedSet { retired: true, ..ObservedSet::default() };
-        let gone = ObservedGroup { set: Some(retired), ..ObservedGroup::default() };
-        let groups = [(GroupId(0), ObservedGroup::default()), (GroupId(1), gone)].into();
-        assert_eq!(wanted(1, &groups, None), ids(&[0]));
-        assert_eq!(wanted(2, &groups, None), ids(&[0, 1]));
+        let gone = ObservedServers { set: Some(retired), ..ObservedServers::default() };
+        let groups = [(GroupId(0), ObservedServers::default()), (GroupId(1), gone)].into();
+        assert_eq!(wanted_of(1, &groups, None), ids(&[0]));
+        assert_eq!(wanted_of(2, &groups, None), ids(&[0, 1]));
     }
 }

@@ -1,21 +1,20 @@
-//! How many pods of a group may be evicted at once.
+//! How many pods of a group, or of the ring, may be evicted at once.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use skv_sharding::GroupId;
 
 use super::Input;
-use crate::names::{Component, selector};
+use crate::names::{Component, ServerSet, selector};
 
-/// One at a time, and only while all others are there. A group of one replica has no
-/// budget: it would forbid every drain for ever. Nor has one that is no more.
-pub(super) fn disruption_budget(input: &Input, group: GroupId) -> Option<PodDisruptionBudget> {
-    if !input.spec.disruption_budget.enabled || input.replicas(group) <= 1 {
+/// One at a time, and only while all others are there. A single server has no budget: it
+/// would forbid every drain for ever. Nor has a group that is no more.
+pub(super) fn disruption_budget(input: &Input, set: ServerSet) -> Option<PodDisruptionBudget> {
+    if !input.spec.disruption_budget.enabled || input.replicas(set) <= 1 {
         return None;
     }
-    let labels = input.names.pod_labels(Component::Group(group));
+    let labels = input.names.pod_labels(Component::Servers(set));
     Some(PodDisruptionBudget {
-        metadata: input.owned(input.names.group(group), labels.clone()),
+        metadata: input.owned(input.names.servers_of(set), labels.clone()),
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
             selector: Some(selector(labels)),

@@ -1,18 +1,17 @@
-//! The Service of one group, whose SRV records name its servers and their ports.
+//! The Service whose SRV records name the servers of one group, or of the ring, and their ports.
 
 use k8s_openapi::api::core::v1::{Service, ServiceSpec};
-use skv_sharding::GroupId;
 
 use super::Input;
 use super::pod::service_port;
-use crate::names::{Component, PEER_PORT};
+use crate::names::{Component, PEER_PORT, ServerSet};
 
 /// Servers that aren't ready are published too: they become ready by finding each other.
-pub(super) fn headless_service(input: &Input, group: GroupId) -> Service {
+pub(super) fn headless_service(input: &Input, set: ServerSet) -> Service {
     let (names, ports) = (&input.names, &input.spec.ports);
-    let labels = names.pod_labels(Component::Group(group));
+    let labels = names.pod_labels(Component::Servers(set));
     Service {
-        metadata: input.owned(names.group(group), labels.clone()),
+        metadata: input.owned(names.headless_service(set), labels.clone()),
         spec: Some(ServiceSpec {
             cluster_ip: Some("None".to_owned()),
             publish_not_ready_addresses: Some(true),

@@ -25,9 +25,9 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::Value;
 use skv_resource::{Retention, ShardedKvSpec};
-use skv_sharding::GroupId;
 
-use crate::names::{Labels, Names};
+use crate::names::{Labels, Names, ServerSet};
+use crate::placement;
 pub(crate) use restart::restart_hash;
 
 /// Everything that decides what is built.
@@ -39,20 +39,20 @@ pub(crate) struct Input {
     pub(crate) spec: ShardedKvSpec,
     /// The resource itself: what is deleted with it.
     pub(crate) owner: OwnerReference,
-    /// The groups that are to be.
-    pub(crate) wanted: BTreeSet<GroupId>,
-    /// The groups that exist, as far as a change of them takes more than applying it.
-    pub(crate) groups: BTreeMap<GroupId, ExistingGroup>,
+    /// The servers that are to be.
+    pub(crate) wanted: BTreeSet<ServerSet>,
+    /// The servers that exist, as far as a change of them takes more than applying it.
+    pub(crate) existing: BTreeMap<ServerSet, ExistingServers>,
     /// The domain of the cluster's Services, such as `cluster.local`.
     pub(crate) cluster_domain: String,
     /// The namespace of the operator, which must reach the pods.
     pub(crate) operator_namespace: String,
 }
 
-/// What a group's StatefulSet has that the specification doesn't decide alone.
+/// What a StatefulSet of servers has that the specification doesn't decide alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ExistingGroup {
-    /// The number of its pods: as many as it has members, or is to get.
+pub(crate) struct ExistingServers {
+    /// The number of its pods: in a group as many as it has members, or is to get.
     pub(crate) replicas: u32,
     /// The size of its claims, which a StatefulSet can't change.
     pub(crate) storage_size: Option<String>,
@@ -94,51 +94,52 @@ pub(crate) fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
     }
     objects.push(Desired::new(&manager_deployment::manager_deployment(input))?);
     let restart_hash = restart_hash(&input.spec)?;
-    for group in input.group_ids() {
-        if !input.is_retired(group) {
-            objects.push(Desired::new(&headless_service::headless_service(input, group))?);
-            if let Some(service) = node_ports::of_group(input, group) {
+    for set in input.server_sets() {
+        if !input.is_retired(set) {
+            objects.push(Desired::new(&headless_service::headless_service(input, set))?);
+            for service in node_ports::of_groups(input, set) {
                 objects.push(Desired::new(&service)?);
             }
         }
-        if let Some(budget) = disruption_budget::disruption_budget(input, group) {
+        if let Some(budget) = disruption_budget::disruption_budget(input, set) {
             objects.push(Desired::new(&budget)?);
         }
-        objects.push(Desired::new(&statefulset::statefulset(input, group, &restart_hash))?);
+        objects.push(Desired::new(&statefulset::statefulset(input, set, &restart_hash))?);
     }
     Ok(objects)
 }
 
 impl Input {
-    /// The groups that are wanted, and those that exist: none is ever taken away by building
+    /// The servers that are wanted, and those that exist: none is ever taken away by building
     /// without it.
-    pub(crate) fn group_ids(&self) -> impl Iterator<Item = GroupId> + '_ {
-        let beyond = self.groups.keys().filter(|group| !self.wanted.contains(group));
+    pub(crate) fn server_sets(&self) -> impl Iterator<Item = ServerSet> + '_ {
+        let beyond = self.existing.keys().filter(|set| !self.wanted.contains(set));
         self.wanted.iter().chain(beyond).copied()
     }
 
-    fn is_retired(&self, group: GroupId) -> bool {
-        self.groups.get(&group).is_some_and(|existing| existing.retired)
+    fn is_retired(&self, set: ServerSet) -> bool {
+        self.existing.get(&set).is_some_and(|existing| existing.retired)
     }
 
-    fn replicas(&self, group: GroupId) -> u32 {
-        match self.groups.get(&group) {
+    /// The number of pods.
+    fn replicas(&self, set: ServerSet) -> u32 {
+        match self.existing.get(&set) {
             Some(existing) if existing.retired => 0,
             Some(existing) => existing.replicas,
-            None => self.spec.replicas,
+            None => placement::servers(&self.spec, set),
         }
     }
 
-    fn storage_size(&self, group: GroupId) -> String {
-        let existing = self.groups.get(&group).and_then(|existing| existing.storage_size.clone());
+    fn storage_size(&self, set: ServerSet) -> String {
+        let existing = self.existing.get(&set).and_then(|existing| existing.storage_size.clone());
         existing.unwrap_or_else(|| self.spec.storage.size.to_string())
     }
 
-    fn when_deleted(&self, group: GroupId) -> Retention {
-        let keep = self.groups.get(&group).is_some_and(|existing| existing.keep_claims);
+    fn when_deleted(&self, set: ServerSet) -> Retention {
+        let keep = self.existing.get(&set).is_some_and(|existing| existing.keep_claims);
         match keep {
             // It goes because there are fewer groups, while the resource stays.
-            _ if self.is_retired(group) => self.spec.storage.when_scaled,
+            _ if self.is_retired(set) => self.spec.storage.when_scaled,
             true => Retention::Retain,
             false => self.spec.storage.when_deleted,
         }

@@ -7,26 +7,34 @@ use skv_sharding::GroupId;
 
 use super::Input;
 use super::pod::service_port;
-use crate::names::Component;
+use crate::names::{Component, ServerSet};
 
 /// Leads to the shard managers that are ready.
 pub(super) fn of_shard_manager(input: &Input) -> Option<Service> {
     let NodePorts { first } = input.spec.node_ports?;
     let port = service_port("manager", input.spec.ports.manager);
-    Some(service(input, Component::ShardManager, first, port))
+    Some(service(input, input.names.node_port_of_manager(), Component::ShardManager, first, port))
 }
 
-/// Leads to the ready servers of one group; its port alone says which group that is.
-pub(super) fn of_group(input: &Input, group: GroupId) -> Option<Service> {
-    let number = input.spec.node_ports?.of_group(group)?;
-    let port = service_port("client", input.spec.ports.client);
-    Some(service(input, Component::Group(group), number, port))
+/// Lead to the ready servers of each of their groups, whose port alone says which group that is.
+/// In a ring to all servers: any of them passes requests on.
+pub(super) fn of_groups(input: &Input, set: ServerSet) -> Vec<Service> {
+    let groups = match set {
+        ServerSet::Group(group) => group.0..group.0 + 1,
+        ServerSet::Ring => 0..input.spec.groups,
+    };
+    let of_group = |group| {
+        let number = input.spec.node_ports?.of_group(group)?;
+        let port = service_port("client", input.spec.ports.client);
+        Some(service(input, input.names.node_port_of(group), Component::Servers(set), number, port))
+    };
+    groups.map(GroupId).filter_map(of_group).collect()
 }
 
-fn service(input: &Input, component: Component, number: u16, port: ServicePort) -> Service {
-    let labels = input.names.pod_labels(component);
+fn service(input: &Input, name: String, leads_to: Component, number: u16, port: ServicePort) -> Service {
+    let labels = input.names.pod_labels(leads_to);
     Service {
-        metadata: input.owned(input.names.node_ports(component), labels.clone()),
+        metadata: input.owned(name, labels.clone()),
         spec: Some(ServiceSpec {
             type_: Some("NodePort".to_owned()),
             selector: Some(labels),

@@ -1,4 +1,4 @@
-//! The servers of one group.
+//! The servers of one group, or of the ring.
 
 use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
@@ -10,12 +10,11 @@ use k8s_openapi::api::core::v1::{
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use skv_resource::CommandLine;
-use skv_sharding::GroupId;
 
 use super::Input;
 use super::pod::{container, listen, pod_metadata, pod_spec};
 use crate::names::{
-    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, labels, selector,
+    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet, labels, selector,
 };
 
 /// Where the volume of a server is mounted.
@@ -25,10 +24,10 @@ const DATA_DIR: &str = "/data";
 const GRACE_SECONDS: i64 = 60;
 
 /// All pods start at once, since they need each other, and none is replaced by Kubernetes:
-/// which one may go, and when, only the state of the group says.
-pub(super) fn statefulset(input: &Input, group: GroupId, restart_hash: &str) -> StatefulSet {
+/// which one may go, and when, only the state of its groups says.
+pub(super) fn statefulset(input: &Input, set: ServerSet, restart_hash: &str) -> StatefulSet {
     let (names, spec) = (&input.names, &input.spec);
-    let labels_of_pods = names.pod_labels(Component::Group(group));
+    let labels_of_pods = names.pod_labels(Component::Servers(set));
     let ports = [("client", spec.ports.client), (PEER_PORT, spec.ports.peer), ("http", spec.ports.http)];
     let in_memory = spec.storage.memory_only;
     let mount =
@@ -41,7 +40,7 @@ pub(super) fn statefulset(input: &Input, group: GroupId, restart_hash: &str) -> 
         ]),
         resources: spec.server.resources.clone(),
         volume_mounts: (!in_memory).then(|| vec![mount]),
-        ..container(spec, "kvserver", arguments(input, group), &ports)
+        ..container(spec, "kvserver", arguments(input, set), &ports)
     };
     let pod = PodSpec {
         termination_grace_period_seconds: Some(GRACE_SECONDS),
@@ -49,12 +48,15 @@ pub(super) fn statefulset(input: &Input, group: GroupId, restart_hash: &str) -> 
     };
     let annotations = labels([(RESTART_HASH_ANNOTATION, restart_hash)]);
     // Written with the number of pods, since nobody can say it any more when they are gone.
-    let mark = input.is_retired(group).then(|| labels([(RETIRED_ANNOTATION, "true")]));
+    let mark = input.is_retired(set).then(|| labels([(RETIRED_ANNOTATION, "true")]));
     StatefulSet {
-        metadata: ObjectMeta { annotations: mark, ..input.owned(names.group(group), labels_of_pods.clone()) },
+        metadata: ObjectMeta {
+            annotations: mark,
+            ..input.owned(names.servers_of(set), labels_of_pods.clone())
+        },
         spec: Some(StatefulSetSpec {
-            replicas: Some(input.replicas(group).cast_signed()),
-            service_name: Some(names.group(group)),
+            replicas: Some(input.replicas(set).cast_signed()),
+            service_name: Some(names.headless_service(set)),
             pod_management_policy: Some("Parallel".to_owned()),
             update_strategy: Some(StatefulSetUpdateStrategy {
                 type_: Some("OnDelete".to_owned()),
@@ -65,10 +67,10 @@ pub(super) fn statefulset(input: &Input, group: GroupId, restart_hash: &str) -> 
                 metadata: Some(pod_metadata(spec, labels_of_pods, annotations)),
                 spec: Some(pod),
             },
-            volume_claim_templates: (!in_memory).then(|| vec![claim(input, group)]),
+            volume_claim_templates: (!in_memory).then(|| vec![claim(input, set)]),
             persistent_volume_claim_retention_policy: (!in_memory).then(|| {
                 StatefulSetPersistentVolumeClaimRetentionPolicy {
-                    when_deleted: Some(input.when_deleted(group).name().to_owned()),
+                    when_deleted: Some(input.when_deleted(set).name().to_owned()),
                     when_scaled: Some(spec.storage.when_scaled.name().to_owned()),
                 }
             }),
@@ -78,11 +80,16 @@ pub(super) fn statefulset(input: &Input, group: GroupId, restart_hash: &str) -> 
     }
 }
 
-fn arguments(input: &Input, group: GroupId) -> CommandLine {
+fn arguments(input: &Input, set: ServerSet) -> CommandLine {
     let (spec, ports) = (&input.spec, &input.spec.ports);
-    let domain = input.names.domain(&input.names.group(group), &input.cluster_domain);
+    let domain = input.names.domain(&input.names.headless_service(set), &input.cluster_domain);
     let mut line = CommandLine::default();
-    line.option("--group", group);
+    match (set, spec.ring()) {
+        (ServerSet::Group(group), _) => line.option("--group", group),
+        // Each pod knows its place by its name.
+        (ServerSet::Ring, Some(ring)) => line.option("--ring", ring),
+        (ServerSet::Ring, None) => {}
+    }
     line.data(&spec.storage, DATA_DIR);
     listen(&mut line, "--client-listen", ports.client);
     listen(&mut line, "--peer-listen", ports.peer);
@@ -98,12 +105,12 @@ fn arguments(input: &Input, group: GroupId) -> CommandLine {
     line
 }
 
-fn claim(input: &Input, group: GroupId) -> PersistentVolumeClaim {
-    let size = Quantity(input.storage_size(group));
+fn claim(input: &Input, set: ServerSet) -> PersistentVolumeClaim {
+    let size = Quantity(input.storage_size(set));
     PersistentVolumeClaim {
         metadata: ObjectMeta {
             name: Some(DATA.to_owned()),
-            labels: Some(input.names.pod_labels(Component::Group(group))),
+            labels: Some(input.names.pod_labels(Component::Servers(set))),
             ..ObjectMeta::default()
         },
         spec: Some(PersistentVolumeClaimSpec {

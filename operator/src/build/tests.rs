@@ -1,5 +1,7 @@
 //! What is built, as it is sent to the API server: `snapshots/` holds it for people to review.
 
+use skv_sharding::GroupId;
+
 use super::*;
 
 fn input(spec: &str) -> Input {
@@ -10,7 +12,7 @@ fn input(spec: &str) -> Input {
     if spec.image == skv_resource::Image::default() {
         spec.image.name = "shardedkv:1".to_owned();
     }
-    let wanted = (0..spec.groups).map(GroupId).collect();
+    let wanted = placement::server_sets(&spec, (0..spec.groups).map(GroupId));
     Input {
         wanted,
         names: Names { resource: "demo".to_owned(), namespace: "prod".to_owned() },
@@ -23,10 +25,14 @@ fn input(spec: &str) -> Input {
             controller: Some(true),
             block_owner_deletion: Some(true),
         },
-        groups: BTreeMap::new(),
+        existing: BTreeMap::new(),
         cluster_domain: "cluster.local".to_owned(),
         operator_namespace: "operators".to_owned(),
     }
+}
+
+fn group(number: u32) -> ServerSet {
+    ServerSet::Group(GroupId(number))
 }
 
 fn titles(objects: &[Desired]) -> Vec<String> {
@@ -109,11 +115,37 @@ fn each_group_has_a_node_port_that_follows_from_its_number_until_it_is_no_more()
     assert_eq!(node_port(&input, "demo-manager-nodes"), Some(30_400));
     assert_eq!(node_port(&input, "demo-g0-nodes"), Some(30_401));
     assert_eq!(node_port(&input, "demo-g2-nodes"), Some(30_403));
-    let retired = ExistingGroup { replicas: 3, storage_size: None, keep_claims: false, retired: true };
-    input.groups = [(GroupId(2), retired)].into();
+    let retired = ExistingServers { replicas: 3, storage_size: None, keep_claims: false, retired: true };
+    input.existing = [(group(2), retired)].into();
     assert_eq!(node_port(&input, "demo-g2-nodes"), None);
     input.spec.node_ports = None;
     assert!(!titles(&build(&input).unwrap()).iter().any(|title| title.ends_with("-nodes")));
+}
+
+#[test]
+fn in_a_ring_each_group_has_a_node_port_that_leads_to_all_servers() {
+    let spec = "{placement: ring, groups: 3, shards: 3, hash: integer, nodePorts: {first: 30400}}";
+    let objects = build(&input(spec)).unwrap();
+    let services: Vec<&Value> = objects
+        .iter()
+        .filter(|object| object.content["spec"]["type"] == "NodePort" && object.name != "demo-manager-nodes")
+        .map(|object| &object.content["spec"])
+        .collect();
+    let ports: Vec<Option<u64>> = services.iter().map(|spec| spec["ports"][0]["nodePort"].as_u64()).collect();
+    assert_eq!(ports, [Some(30_401), Some(30_402), Some(30_403)]);
+    let all_servers = &build(&input(spec)).unwrap().pop().unwrap().content["spec"]["selector"]["matchLabels"];
+    assert!(services.iter().all(|spec| spec["selector"] == *all_servers), "{services:?}");
+}
+
+#[test]
+fn a_ring_of_five() {
+    let spec = "{placement: ring, groups: 5, shards: 5, replicas: 3, hash: integer}";
+    let objects = build(&input(spec)).unwrap();
+    let of_group = ["Service demo-ring", "PodDisruptionBudget demo", "StatefulSet demo"];
+    assert!(titles(&objects).ends_with(&of_group.map(str::to_owned)), "{:?}", titles(&objects));
+    let of_ring: Vec<Desired> =
+        objects.into_iter().filter(|object| of_group.contains(&object.title().as_str())).collect();
+    insta::assert_snapshot!(yaml(&of_ring));
 }
 
 #[test]
@@ -127,13 +159,13 @@ fn a_group_of_one_replica_has_no_disruption_budget() {
 #[test]
 fn a_group_that_exists_keeps_its_replicas_its_volumes_and_itself() {
     let mut input = input("{groups: 1, replicas: 5, storage: {size: 20Gi}}");
-    let existing = ExistingGroup {
+    let existing = ExistingServers {
         replicas: 3,
         storage_size: Some("10Gi".to_owned()),
         keep_claims: false,
         retired: false,
     };
-    input.groups = [(GroupId(0), existing.clone()), (GroupId(1), existing)].into();
+    input.existing = [(group(0), existing.clone()), (group(1), existing)].into();
     let objects = build(&input).unwrap();
     for title in ["StatefulSet demo-g0", "StatefulSet demo-g1"] {
         let spec = &find(&objects, title)["spec"];
@@ -149,8 +181,8 @@ fn a_group_that_is_no_more_has_no_servers_and_nothing_of_it_is_made_again() {
         let spec =
             format!("{{groups: 1, storage: {{whenScaled: {when_scaled}, whenDeleted: {when_deleted}}}}}");
         let mut input = input(&spec);
-        let existing = ExistingGroup { replicas: 3, storage_size: None, keep_claims: false, retired: true };
-        input.groups = [(GroupId(1), existing)].into();
+        let existing = ExistingServers { replicas: 3, storage_size: None, keep_claims: false, retired: true };
+        input.existing = [(group(1), existing)].into();
         let objects = build(&input).unwrap();
         let of_group: Vec<String> = titles(&objects).into_iter().filter(|t| t.ends_with("-g1")).collect();
         assert_eq!(of_group, ["StatefulSet demo-g1"]);
@@ -176,8 +208,8 @@ fn no_claim_goes_with_a_statefulset_that_is_made_anew() {
         set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"].clone()
     };
     assert_eq!(policy(&input), "Delete");
-    let existing = ExistingGroup { replicas: 3, storage_size: None, keep_claims: true, retired: false };
-    input.groups = [(GroupId(0), existing)].into();
+    let existing = ExistingServers { replicas: 3, storage_size: None, keep_claims: true, retired: false };
+    input.existing = [(group(0), existing)].into();
     assert_eq!(policy(&input), "Retain");
 }
 

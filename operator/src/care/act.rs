@@ -12,7 +12,7 @@ use super::decide::{PodRef, Step};
 use super::groups::GroupStep;
 use crate::dereference::ObservedSet;
 use crate::error::Error;
-use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
+use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names, ServerSet};
 use crate::report::write_status;
 use crate::servers::Servers;
 
@@ -79,7 +79,7 @@ impl Actor<'_> {
             }
             // By its StatefulSet the group is found, so that goes last.
             GroupStep::Delete { group, set } => {
-                let name = self.names.group(*group);
+                let name = self.names.servers_of(ServerSet::Group(*group));
                 self.delete_service(resource, &name).await?;
                 self.delete_set(&name, set, PropagationPolicy::Background).await?;
                 Ok(Taken::Done)

@@ -2,7 +2,8 @@
 //!
 //! One step at a time, over all groups: first what heals a pod that can't come up, then what
 //! was begun, then fewer replicas, then pods that are out of date. A step that takes away a
-//! server that works is only taken while every group is settled.
+//! server that works is only taken while every group is settled. Whether groups have servers of
+//! their own or share a ring makes no difference but for which servers are theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,8 +11,9 @@ use skv_resource::{Replacing, ShardedKvSpec};
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
 use super::members::{Leader, Members};
-use crate::dereference::ObservedGroup;
-use crate::names::Names;
+use crate::dereference::ObservedServers;
+use crate::names::{Names, ServerSet};
+use crate::placement;
 use crate::pods::{PodState, ServerPod};
 
 /// Everything that decides.
@@ -23,7 +25,7 @@ pub(crate) struct Situation<'a> {
     pub(crate) restart_hash: &'a str,
     /// The pod that was being replaced before this look.
     pub(crate) replacing: Option<&'a Replacing>,
-    pub(crate) groups: &'a BTreeMap<GroupId, ObservedGroup>,
+    pub(crate) servers: &'a BTreeMap<ServerSet, ObservedServers>,
     /// What each group's servers say.
     pub(crate) members: &'a BTreeMap<GroupId, Members>,
     /// How far each leader's peers were, asked after all that is in `members` was.
@@ -88,26 +90,30 @@ pub(crate) fn needs_look(
     restart_hash: &str,
     replacing: Option<&Replacing>,
     founded: bool,
-    groups: &BTreeMap<GroupId, ObservedGroup>,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
 ) -> bool {
-    let differs = |group: &ObservedGroup| {
-        group.set.is_none()
-            || group.replicas() != spec.replicas
-            || group.pods.values().any(|pod| pod.restart_hash != restart_hash)
+    let differs = |set: ServerSet, servers: &ObservedServers| {
+        servers.set.is_none()
+            || servers.replicas() != placement::servers(spec, set)
+            || servers.pods.values().any(|pod| pod.restart_hash != restart_hash)
     };
-    let ails = |group: &ObservedGroup| {
-        let leaving = group.pods.values().any(|pod| pod.state == PodState::Leaving);
-        founded && group.ready() * 2 <= group.replicas()
-            || leaving && group.claims.iter().any(|claim| claim.leaving)
+    let has_no_quorum = |group: &GroupId, servers: &ObservedServers| {
+        let (replicas, ready) = placement::replicas(spec, *group, servers);
+        ready * 2 <= replicas
     };
-    replacing.is_some() || groups.values().any(|group| differs(group) || ails(group))
+    let ails = |set: ServerSet, servers: &ObservedServers| {
+        let leaving = servers.pods.values().any(|pod| pod.state == PodState::Leaving);
+        founded && placement::groups(spec, [&set]).iter().any(|group| has_no_quorum(group, servers))
+            || leaving && servers.claims.iter().any(|claim| claim.leaving)
+    };
+    replacing.is_some() || seen.iter().any(|(set, servers)| differs(*set, servers) || ails(*set, servers))
 }
 
 impl Situation<'_> {
     /// What comes next.
     pub(crate) fn decide(&self) -> Decision {
         let mut decision = Decision {
-            shrink: self.groups.keys().copied().filter(|id| self.may_shrink(*id)).collect(),
+            shrink: self.groups().into_iter().filter(|id| self.may_shrink(*id)).collect(),
             lost: self.members.iter().filter(|(_, m)| m.majority_is_lost()).map(|(id, _)| *id).collect(),
             ..Decision::default()
         };
@@ -132,16 +138,16 @@ impl Situation<'_> {
     /// What brings a pod back that isn't coming by itself. It serves nobody, so that nothing
     /// is taken away.
     fn heal(&self) -> Option<Step> {
-        self.groups.values().find_map(|group| {
+        self.servers.values().find_map(|servers| {
             let lost = |pod: &&ServerPod| {
-                pod.is_lost(self.lost_nodes) && group.claim(&pod.name).is_some_and(|claim| claim.leaving)
+                pod.is_lost(self.lost_nodes) && servers.claim(&pod.name).is_some_and(|claim| claim.leaving)
             };
             let stuck = |pod: &&ServerPod| matches!(pod.state, PodState::Stuck(_)) && self.is_outdated(pod);
-            let pods = || group.pods.values();
+            let pods = || servers.pods.values();
             pods().find(lost).map(|pod| Step::ForceDelete(PodRef::from(pod))).or_else(|| {
                 pods()
                     .find(stuck)
-                    .filter(|_| self.makes_new_pods(group))
+                    .filter(|_| self.makes_new_pods(servers))
                     .map(|pod| Step::Delete(PodRef::from(pod)))
             })
         })
@@ -150,45 +156,47 @@ impl Situation<'_> {
     /// What is left to do of a replacement that was begun; `None` if it is over.
     fn finish(&self, replacing: &Replacing) -> Option<(Option<Step>, String)> {
         let Replacing { pod: name, uid } = replacing;
-        let (id, group) = self.group_of(name)?;
-        let Some(pod) = group.pod(name) else {
+        let (set, servers) = self.set_of(name)?;
+        let Some(pod) = servers.pod(name) else {
             // Not made again: the group has become smaller.
             let ordinal = ordinal(name)?;
-            return (ordinal < group.replicas())
+            return (ordinal < servers.replicas())
                 .then(|| (None, format!("replacing {name}: its successor isn't there yet")));
         };
+        let hosted = placement::hosted_by(self.spec, set, pod.ordinal);
+        let unsettled = || hosted.iter().find_map(|id| self.unsettled(*id));
         if pod.uid == *uid && pod.state != PodState::Leaving {
             // It was recorded, and perhaps not done.
-            let step = match self.unsettled(id) {
+            let step = match unsettled() {
                 _ if !self.is_outdated(pod) => return None,
                 Some(why) => return Some((None, format!("replacing {name}: {why}"))),
                 None => Step::Evict(PodRef::from(pod)),
             };
             return Some((Some(step), format!("replacing {name}")));
         }
-        let why = self.unsettled(id)?;
+        let why = unsettled()?;
         Some((None, format!("replacing {name}: {why}")))
     }
 
     /// The next change of what works.
     fn change(&self) -> (Option<Step>, Option<String>) {
-        let outdated: Vec<(GroupId, Vec<&ServerPod>)> = self
-            .groups
+        let outdated: Vec<Vec<&ServerPod>> = self
+            .servers
             .iter()
-            .map(|(id, group)| (*id, self.staying(group).filter(|pod| self.is_outdated(pod)).collect()))
-            .filter(|(_, pods): &(_, Vec<_>)| !pods.is_empty())
+            .map(|(set, servers)| self.staying(*set, servers).filter(|pod| self.is_outdated(pod)).collect())
+            .filter(|pods: &Vec<_>| !pods.is_empty())
             .collect();
         let surplus: Vec<GroupId> = self
-            .groups
+            .servers
             .iter()
-            .filter(|(_, g)| g.replicas() > self.spec.replicas)
-            .map(|(id, _)| *id)
+            .filter(|(set, servers)| servers.replicas() > placement::servers(self.spec, **set))
+            .filter_map(|(set, _)| set.group())
             .collect();
         if outdated.is_empty() && surplus.is_empty() {
             return (None, None);
         }
-        for id in self.groups.keys() {
-            if let Some(why) = self.unsettled(*id) {
+        for id in self.groups() {
+            if let Some(why) = self.unsettled(id) {
                 return (None, Some(format!("waiting for {id}: {why}")));
             }
         }
@@ -204,25 +212,43 @@ impl Situation<'_> {
                 return (Some(step), Some(doing));
             }
         }
-        let Some((id, pods)) = outdated.into_iter().next() else { return (None, None) };
-        self.replace_one(id, &pods)
+        outdated.first().map_or((None, None), |pods| self.replace_one(pods))
     }
 
-    /// Followers first. The leader goes last, when it is none any more.
-    fn replace_one(&self, id: GroupId, outdated: &[&ServerPod]) -> (Option<Step>, Option<String>) {
-        let Some(members) = self.members.get(&id) else { return (None, None) };
-        let Some(leader) = &members.leader else { return (None, None) };
-        let follower = outdated.iter().rev().find(|pod| pod.name != leader.server);
-        if let Some(pod) = follower.or_else(|| outdated.first().filter(|_| members.voters.len() == 1)) {
+    /// Who leads no group first. A leader goes last, when it is none any more; of those who lead
+    /// several groups, who leads the fewest.
+    fn replace_one(&self, outdated: &[&ServerPod]) -> (Option<Step>, Option<String>) {
+        let next = outdated.iter().rev().min_by_key(|pod| self.led_by(pod).len());
+        let Some(pod) = next else { return (None, None) };
+        let Some(&group) = self.led_by(pod).first() else {
             return (Some(Step::Evict(PodRef::from(*pod))), Some(format!("replacing {}", pod.name)));
-        }
-        let step = self.address(id, &leader.server).map(|address| Step::HandOver {
-            group: id,
-            server: leader.server.clone(),
+        };
+        let to = self.successor(group);
+        let step = pod.peer_address.clone().map(|address| Step::HandOver {
+            group,
+            server: pod.name.clone(),
             address,
-            to: None,
+            to,
         });
-        (step, Some(format!("{} hands over the leadership of {id}", leader.server)))
+        (step, Some(format!("{} hands over the leadership of {group}", pod.name)))
+    }
+
+    /// The groups that a server leads and can hand over: those that have other voters.
+    fn led_by(&self, pod: &ServerPod) -> Vec<GroupId> {
+        let leads = |members: &Members| {
+            members.voters.len() > 1 && members.leader.as_ref().is_some_and(|l| l.server == pod.name)
+        };
+        self.members.iter().filter(|(_, members)| leads(members)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whose turn is over, so that nobody need hand over again; `None` where it is all the same.
+    fn successor(&self, id: GroupId) -> Option<ReplicaId> {
+        let members = self.members.get(&id)?;
+        let leader = members.leader.as_ref()?;
+        let others = members.voters.iter().filter(|(replica, _)| **replica != leader.replica);
+        let (outdated, current): (Vec<_>, Vec<_>) =
+            others.partition(|(_, server)| self.pod(server).is_none_or(|pod| self.is_outdated(pod)));
+        current.first().filter(|_| !outdated.is_empty()).map(|(replica, _)| **replica)
     }
 
     /// One member less of a group that is to have fewer servers.
@@ -234,7 +260,7 @@ impl Situation<'_> {
             .iter()
             .filter(|(_, server)| self.is_surplus(server))
             .max_by_key(|(_, s)| ordinal(s))?;
-        let leader_address = self.address(id, &leader.server)?;
+        let leader_address = self.address(&leader.server)?;
         if self.is_surplus(&leader.server) {
             let (&to, _) = members.voters.iter().find(|(_, server)| !self.is_surplus(server))?;
             let doing = format!("{} hands over the leadership of {id}", leader.server);
@@ -249,9 +275,10 @@ impl Situation<'_> {
 
     /// Servers that are no members any more aren't needed.
     fn may_shrink(&self, id: GroupId) -> bool {
-        let Some((group, members)) = self.groups.get(&id).zip(self.members.get(&id)) else { return false };
+        let servers = self.servers.get(&placement::set_of(self.spec, id));
+        let Some((servers, members)) = servers.zip(self.members.get(&id)) else { return false };
         let settled = members.leader.as_ref().is_some_and(|leader| !leader.changing);
-        group.replicas() > self.spec.replicas
+        servers.replicas() > self.wanted_servers(id)
             && settled
             && !members.voters.is_empty()
             && !members.voters.values().any(|server| self.is_surplus(server))
@@ -259,14 +286,16 @@ impl Situation<'_> {
 
     /// What a group still needs before anything may be taken from it.
     fn unsettled(&self, id: GroupId) -> Option<String> {
-        let group = self.groups.get(&id)?;
-        if !self.makes_new_pods(group) {
+        let set = placement::set_of(self.spec, id);
+        let servers = self.servers.get(&set)?;
+        if !self.makes_new_pods(servers) {
             return Some("its StatefulSet has just changed".to_owned());
         }
         let members = self.members.get(&id).cloned().unwrap_or_default();
-        for ordinal in 0..group.replicas().min(self.spec.replicas) {
-            let server = format!("{}-{ordinal}", self.names.group(id));
-            let Some(pod) = group.pods.get(&ordinal) else { return Some(format!("{server} isn't there")) };
+        let staying = servers.replicas().min(self.wanted_servers(id));
+        for place in placement::places(self.spec, id, staying) {
+            let server = self.names.server(set, place);
+            let Some(pod) = servers.pods.get(&place) else { return Some(format!("{server} isn't there")) };
             match &pod.state {
                 PodState::Ready => {}
                 PodState::Stuck(problem) => return Some(format!("{server} isn't ready: {problem}")),
@@ -294,32 +323,51 @@ impl Situation<'_> {
         behind.map(|(_, server)| format!("{server} hasn't caught up"))
     }
 
-    fn staying<'b>(&self, group: &'b ObservedGroup) -> impl Iterator<Item = &'b ServerPod> {
-        let replicas = self.spec.replicas;
-        group.pods.values().filter(move |pod| pod.ordinal < replicas)
+    /// The groups that there are.
+    fn groups(&self) -> BTreeSet<GroupId> {
+        placement::groups(self.spec, self.servers.keys())
+    }
+
+    /// How many servers there are to be where a group has its own.
+    fn wanted_servers(&self, id: GroupId) -> u32 {
+        placement::servers(self.spec, placement::set_of(self.spec, id))
+    }
+
+    fn staying<'b>(
+        &self,
+        set: ServerSet,
+        servers: &'b ObservedServers,
+    ) -> impl Iterator<Item = &'b ServerPod> {
+        let wanted = placement::servers(self.spec, set);
+        servers.pods.values().filter(move |pod| pod.ordinal < wanted)
     }
 
     /// A pod that is made now is up to date.
-    fn makes_new_pods(&self, group: &ObservedGroup) -> bool {
-        group.set.as_ref().is_some_and(|set| set.is_current && set.restart_hash == self.restart_hash)
+    fn makes_new_pods(&self, servers: &ObservedServers) -> bool {
+        servers.set.as_ref().is_some_and(|set| set.is_current && set.restart_hash == self.restart_hash)
     }
 
     fn is_outdated(&self, pod: &ServerPod) -> bool {
         pod.restart_hash != self.restart_hash
     }
 
+    /// It is to leave its group. Nobody leaves a ring.
     fn is_surplus(&self, server: &str) -> bool {
-        ordinal(server).is_some_and(|ordinal| ordinal >= self.spec.replicas)
+        self.spec.ring().is_none() && ordinal(server).is_some_and(|ordinal| ordinal >= self.spec.replicas)
     }
 
-    fn group_of(&self, server: &str) -> Option<(GroupId, &ObservedGroup)> {
-        let set = server.rsplit_once('-')?.0;
-        let (id, group) = self.groups.iter().find(|(id, _)| self.names.group(**id) == set)?;
-        Some((*id, group))
+    fn set_of(&self, server: &str) -> Option<(ServerSet, &ObservedServers)> {
+        let name = server.rsplit_once('-')?.0;
+        let (set, servers) = self.servers.iter().find(|(set, _)| self.names.servers_of(**set) == name)?;
+        Some((*set, servers))
     }
 
-    fn address(&self, id: GroupId, server: &str) -> Option<String> {
-        self.groups.get(&id)?.pod(server)?.peer_address.clone()
+    fn pod(&self, server: &str) -> Option<&ServerPod> {
+        self.servers.values().find_map(|servers| servers.pod(server))
+    }
+
+    fn address(&self, server: &str) -> Option<String> {
+        self.pod(server)?.peer_address.clone()
     }
 }
 

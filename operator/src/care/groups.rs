@@ -1,4 +1,4 @@
-//! Groups that come and go: from what is asked for, what there is, and what the shard manager
+//! Groups that come and go, each with servers of its own: from what is asked for, what there is, and what the shard manager
 //! and the servers say, to the next steps. Pure.
 //!
 //! Groups join together, once all that are asked for are founded and most of their servers are
@@ -14,16 +14,16 @@ use skv_sharding::{GroupId, GroupUid};
 
 use super::decide::PodRef;
 use super::members::Members;
-use crate::dereference::{ObservedGroup, ObservedMap, ObservedSet};
-use crate::names::Names;
-use crate::wanted::wanted;
+use crate::dereference::{ObservedMap, ObservedServers, ObservedSet};
+use crate::names::{Names, ServerSet};
+use crate::wanted::wanted_of;
 
 /// Everything that decides.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Roster<'a> {
     pub(crate) names: &'a Names,
     pub(crate) spec: &'a ShardedKvSpec,
-    pub(crate) groups: &'a BTreeMap<GroupId, ObservedGroup>,
+    pub(crate) groups: &'a BTreeMap<GroupId, ObservedServers>,
     /// What each group's servers say.
     pub(crate) members: &'a BTreeMap<GroupId, Members>,
     /// What the shard manager says; `None` if it can't be asked.
@@ -63,10 +63,10 @@ pub(crate) enum GroupStep {
 /// Whether the cached view, or the shard manager, gives reason to look at all.
 pub(crate) fn needs_look(
     spec: &ShardedKvSpec,
-    groups: &BTreeMap<GroupId, ObservedGroup>,
+    groups: &BTreeMap<GroupId, ObservedServers>,
     map: Option<&ObservedMap>,
 ) -> bool {
-    let wanted = wanted(spec.groups, groups, map);
+    let wanted = wanted_of(spec.groups, groups, map);
     let shared_by_others = |map: &ObservedMap| !map.sharing.iter().eq(wanted.difference(&map.drained));
     groups.iter().any(|(id, group)| !wanted.contains(id) || group.retired())
         || map.is_some_and(shared_by_others)
@@ -93,7 +93,7 @@ impl Roster<'_> {
         let wanted = self.wanted();
         self.join(&wanted, map, &mut turnover);
         self.leave(&wanted, map, &mut turnover);
-        let ending = |id: &GroupId, group: &ObservedGroup| {
+        let ending = |id: &GroupId, group: &ObservedServers| {
             !wanted.contains(id) || group.retired() || self.says_retired(*id)
         };
         for (id, group) in self.groups.iter().filter(|(id, group)| ending(id, group)) {
@@ -118,7 +118,7 @@ impl Roster<'_> {
     }
 
     fn wanted(&self) -> BTreeSet<GroupId> {
-        wanted(self.spec.groups, self.groups, self.map)
+        wanted_of(self.spec.groups, self.groups, self.map)
     }
 
     /// All that are missing join at once, so that each shard moves once. Those that people have
@@ -143,13 +143,13 @@ impl Roster<'_> {
 
     fn keeps_others_from_joining(&self, id: GroupId, map: &ObservedMap) -> Option<String> {
         let group = self.groups.get(&id);
-        if group.is_some_and(ObservedGroup::retired) || self.says_retired(id) {
+        if group.is_some_and(ObservedServers::retired) || self.says_retired(id) {
             return Some(format!("waiting for the old {id} to be gone"));
         }
         if !map.founded.contains_key(&id) {
             return Some(format!("waiting for {id} to be founded"));
         }
-        let ready = group.is_some_and(ObservedGroup::has_quorum_ready);
+        let ready = group.is_some_and(ObservedServers::has_quorum_ready);
         (!ready).then(|| format!("waiting for a majority of the servers of {id}"))
     }
 
@@ -173,7 +173,7 @@ impl Roster<'_> {
     }
 
     /// From a group that shares the shards no more to one that is no more.
-    fn retire(&self, id: GroupId, group: &ObservedGroup, map: &ObservedMap) -> Next {
+    fn retire(&self, id: GroupId, group: &ObservedServers, map: &ObservedMap) -> Next {
         let members = self.members.get(&id).cloned().unwrap_or_default();
         let Some(uid) = map.founded.get(&id) else {
             // It was never founded, or it was retired and forgotten.
@@ -210,7 +210,7 @@ impl Roster<'_> {
     fn who_may_have_something(
         &self,
         id: GroupId,
-        group: &ObservedGroup,
+        group: &ObservedServers,
         members: &Members,
     ) -> Option<String> {
         if members.lives {
@@ -221,7 +221,7 @@ impl Roster<'_> {
             return None;
         }
         let ordinals: BTreeSet<u32> = (0..group.replicas()).chain(group.pods.keys().copied()).collect();
-        let server = |ordinal| format!("{}-{ordinal}", self.names.group(id));
+        let server = |ordinal| self.names.server(ServerSet::Group(id), ordinal);
         let unknown = ordinals.into_iter().find(|ordinal| {
             // Where there never was a node or a volume, nothing can be.
             let pod = group.pods.get(ordinal);
@@ -233,7 +233,7 @@ impl Roster<'_> {
     }
 
     /// What is left of a group whose servers were told to go.
-    fn clear_away(&self, id: GroupId, group: &ObservedGroup, set: &ObservedSet) -> Next {
+    fn clear_away(&self, id: GroupId, group: &ObservedServers, set: &ObservedSet) -> Next {
         if let Some(pod) = group.pods.values().find(|pod| pod.is_lost(self.lost_nodes)) {
             let doing = format!("{} is let go: its node is lost", pod.name);
             return Next::Step(GroupStep::LetGo { group: id, pod: PodRef::from(pod) }, doing);

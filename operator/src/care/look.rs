@@ -11,13 +11,14 @@ use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use skv_proto::v1;
-use skv_resource::ShardedKv;
+use skv_resource::{ShardedKv, ShardedKvSpec};
 use skv_sharding::GroupId;
 
 use super::members::{Leader, Members};
-use crate::dereference::{Objects, ObservedGroup, observe};
+use crate::dereference::{Objects, ObservedServers, observe};
 use crate::error::Error;
-use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
+use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names, ServerSet};
+use crate::placement;
 use crate::pods::{PodState, ServerPod};
 use crate::servers::Servers;
 
@@ -26,8 +27,8 @@ use crate::servers::Servers;
 pub(crate) struct Look {
     /// The resource itself.
     pub(crate) resource: ShardedKv,
-    /// Its groups.
-    pub(crate) groups: BTreeMap<GroupId, ObservedGroup>,
+    /// Its servers.
+    pub(crate) servers: BTreeMap<ServerSet, ObservedServers>,
     /// What each group's servers say.
     pub(crate) members: BTreeMap<GroupId, Members>,
     /// What the leaders said when they were asked once more.
@@ -54,11 +55,11 @@ pub(crate) async fn look(
         claims: list::<PersistentVolumeClaim>(client, names).await?,
         deployments: Vec::new(),
     };
-    let groups = observe(&objects, now).groups;
-    let members = members(servers, &groups).await;
-    let later = later(servers, &groups, &members).await;
-    let lost_nodes = lost_nodes(client, &groups).await?;
-    Ok(Some(Look { resource, groups, members, later, lost_nodes }))
+    let seen = observe(&objects, now).servers;
+    let members = members(servers, &resource.spec, &seen).await;
+    let later = later(servers, &seen, &members).await;
+    let lost_nodes = lost_nodes(client, &seen).await?;
+    Ok(Some(Look { resource, servers: seen, members, later, lost_nodes }))
 }
 
 async fn list<K>(client: &Client, names: &Names) -> Result<Vec<K>, Error>
@@ -77,50 +78,54 @@ where
 /// Asks all servers at once.
 async fn members(
     servers: &dyn Servers,
-    groups: &BTreeMap<GroupId, ObservedGroup>,
+    spec: &ShardedKvSpec,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
 ) -> BTreeMap<GroupId, Members> {
-    let asked = groups.iter().map(|(id, group)| async move {
-        let statuses = join_all(group.pods.values().map(|pod| replica_status(servers, *id, pod))).await;
-        (*id, Members::from_statuses(&statuses.into_iter().flatten().collect()))
-    });
-    join_all(asked).await.into_iter().collect()
+    let pods = seen.values().flat_map(|servers| servers.pods.values());
+    let asked = join_all(pods.map(async |pod| Some((pod, status(servers, pod).await?)))).await;
+    let answers: Vec<(&ServerPod, v1::StatusResponse)> = asked.into_iter().flatten().collect();
+    let of_group = |group: GroupId| {
+        let statuses =
+            answers.iter().filter_map(|(pod, answer)| Some((pod.name.clone(), replica_of(answer, group)?)));
+        (group, Members::from_statuses(&statuses.collect()))
+    };
+    placement::groups(spec, seen.keys()).into_iter().map(of_group).collect()
 }
 
 /// Asks the leaders once more.
 async fn later(
     servers: &dyn Servers,
-    groups: &BTreeMap<GroupId, ObservedGroup>,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
     members: &BTreeMap<GroupId, Members>,
 ) -> BTreeMap<GroupId, Leader> {
-    let leading = groups.iter().filter_map(|(id, group)| {
-        let leader = members.get(id)?.leader.as_ref()?;
-        Some((*id, group.pod(&leader.server)?))
+    let leading = members.iter().filter_map(|(id, members)| {
+        let leader = members.leader.as_ref()?;
+        Some((*id, seen.values().find_map(|servers| servers.pod(&leader.server))?))
     });
-    let asked = leading.map(|(id, pod)| async move {
-        let status = replica_status(servers, id, pod).await?;
-        Some((id, Members::from_statuses(&[status].into()).leader?))
+    let asked = leading.map(async |(id, pod)| {
+        let replica = replica_of(&status(servers, pod).await?, id)?;
+        Some((id, Members::from_statuses(&[(pod.name.clone(), replica)].into()).leader?))
     });
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// What a pod's server says of its replica. Somebody else may have its address by now.
-async fn replica_status(
-    servers: &dyn Servers,
-    group: GroupId,
-    pod: &ServerPod,
-) -> Option<(String, v1::ReplicaStatus)> {
+/// What a pod's server says of itself. Somebody else may have its address by now.
+async fn status(servers: &dyn Servers, pod: &ServerPod) -> Option<v1::StatusResponse> {
     let answer = servers.status(pod.peer_address.as_ref()?).await?;
-    let replica = answer.replicas.into_iter().find(|replica| replica.group == group.0)?;
-    (answer.server == pod.name).then(|| (pod.name.clone(), replica))
+    (answer.server == pod.name).then_some(answer)
+}
+
+fn replica_of(answer: &v1::StatusResponse, group: GroupId) -> Option<v1::ReplicaStatus> {
+    answer.replicas.iter().find(|replica| replica.group == group.0).cloned()
 }
 
 /// Nodes are looked at only where a pod doesn't go.
 async fn lost_nodes(
     client: &Client,
-    groups: &BTreeMap<GroupId, ObservedGroup>,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
 ) -> Result<BTreeSet<String>, Error> {
     let nodes: Api<Node> = Api::all(client.clone());
-    let pods = groups.values().flat_map(|group| group.pods.values());
+    let pods = seen.values().flat_map(|servers| servers.pods.values());
     let left: BTreeSet<&String> =
         pods.filter(|pod| pod.state == PodState::Leaving).filter_map(|pod| pod.node.as_ref()).collect();
     let mut lost = BTreeSet::new();

@@ -27,10 +27,11 @@ pub(crate) use self::groups::GroupStep;
 use self::groups::{Roster, Turnover};
 use self::look::Look;
 use self::storage::{Growth, growth};
-use crate::build::{ExistingGroup, restart_hash};
-use crate::dereference::{Observed, ObservedGroup};
+use crate::build::{ExistingServers, restart_hash};
+use crate::dereference::{Observed, ObservedServers};
 use crate::error::Error;
-use crate::names::Names;
+use crate::names::{Names, ServerSet};
+use crate::placement;
 use crate::servers::Servers;
 
 /// What is to be done for a resource, decided before its objects are applied.
@@ -60,8 +61,8 @@ pub(crate) struct Care {
     pub(crate) group_steps: Vec<GroupStep>,
 }
 
-/// Looks if there is reason to, and decides. Where it looked, what the cache has of the groups
-/// is replaced. `None`: the resource is another by now.
+/// Looks if there is reason to, and decides. Where it looked, what the cache has of the
+/// servers is replaced. `None`: the resource is another by now.
 pub(crate) async fn plan(
     client: &Client,
     servers: &dyn Servers,
@@ -75,10 +76,12 @@ pub(crate) async fn plan(
     let status = resource.status.as_ref();
     let replacing = status.and_then(|status| status.replacing.as_ref());
     let founded = status.is_some_and(|status| status.cluster.is_some());
-    let grows = |group: &ObservedGroup| growth_of(spec, group) != Growth::Done;
-    let reason = needs_look(spec, &hash, replacing, founded, &seen.groups)
-        || groups::needs_look(spec, &seen.groups, seen.map.as_ref())
-        || seen.groups.values().any(grows);
+    let grows = |servers: &ObservedServers| growth_of(spec, servers) != Growth::Done;
+    // The groups of a ring neither come nor go.
+    let groups_may_change = spec.ring().is_none();
+    let reason = needs_look(spec, &hash, replacing, founded, &seen.servers)
+        || groups_may_change && groups::needs_look(spec, &seen.groups(), seen.map.as_ref())
+        || seen.servers.values().any(grows);
     if !reason || spec.paused {
         return Ok(Some(Plan::default()));
     }
@@ -88,29 +91,34 @@ pub(crate) async fn plan(
     {
         return Ok(None);
     }
-    seen.groups.clone_from(&look.groups);
-    let roster = Roster {
-        names,
-        spec,
-        groups: &look.groups,
-        members: &look.members,
-        map: seen.map.as_ref(),
-        lost_nodes: &look.lost_nodes,
+    seen.servers.clone_from(&look.servers);
+    let turnover = if groups_may_change {
+        let groups = seen.groups();
+        let roster = Roster {
+            names,
+            spec,
+            groups: &groups,
+            members: &look.members,
+            map: seen.map.as_ref(),
+            lost_nodes: &look.lost_nodes,
+        };
+        roster.turnover()
+    } else {
+        Turnover::default()
     };
-    let turnover = roster.turnover();
     // Groups that are no more need no care. Those that are to leave have data, and are like all others.
     let is_no_more = |id: &GroupId| {
         turnover.retired.contains(id) || look.members.get(id).is_some_and(|members| members.retired)
     };
-    let (mut groups, mut members) = (look.groups.clone(), look.members.clone());
-    groups.retain(|id, _| !is_no_more(id));
+    let (mut living, mut members) = (look.servers.clone(), look.members.clone());
+    living.retain(|set, _| set.group().is_none_or(|id| !is_no_more(&id)));
     members.retain(|id, _| !is_no_more(id));
     let situation = Situation {
         names,
         spec,
         restart_hash: &hash,
         replacing: look.resource.status.as_ref().and_then(|status| status.replacing.as_ref()),
-        groups: &groups,
+        servers: &living,
         members: &members,
         later: &look.later,
         lost_nodes: &look.lost_nodes,
@@ -121,22 +129,25 @@ pub(crate) async fn plan(
 }
 
 impl Plan {
-    /// What the groups' StatefulSets are to be built from.
+    /// What the StatefulSets of servers are to be built from.
     pub(crate) fn existing(
         &self,
         spec: &ShardedKvSpec,
-        groups: &BTreeMap<GroupId, ObservedGroup>,
-    ) -> BTreeMap<GroupId, ExistingGroup> {
-        let shrink: &BTreeSet<GroupId> = &self.decision.shrink;
-        let existing = |(id, group): (&GroupId, &ObservedGroup)| {
-            let replicas =
-                if shrink.contains(id) { spec.replicas } else { group.replicas().max(spec.replicas) };
-            let keep_claims = matches!(growth_of(spec, group), Growth::Disown | Growth::Recreate);
-            let storage_size = group.set.as_ref().and_then(|set| set.storage_size.clone());
-            let retired = group.retired() || self.turnover.retired.contains(id);
-            (*id, ExistingGroup { replicas, storage_size, keep_claims, retired })
+        seen: &BTreeMap<ServerSet, ObservedServers>,
+    ) -> BTreeMap<ServerSet, ExistingServers> {
+        let among =
+            |groups: &BTreeSet<GroupId>, set: ServerSet| set.group().is_some_and(|id| groups.contains(&id));
+        let existing = |(set, servers): (&ServerSet, &ObservedServers)| {
+            let wanted = placement::servers(spec, *set);
+            // Whoever is too many in a ring hosts nothing.
+            let may_shrink = *set == ServerSet::Ring || among(&self.decision.shrink, *set);
+            let replicas = if may_shrink { wanted } else { servers.replicas().max(wanted) };
+            let keep_claims = matches!(growth_of(spec, servers), Growth::Disown | Growth::Recreate);
+            let storage_size = servers.set.as_ref().and_then(|set| set.storage_size.clone());
+            let retired = servers.retired() || among(&self.turnover.retired, *set);
+            (*set, ExistingServers { replicas, storage_size, keep_claims, retired })
         };
-        groups.iter().map(existing).collect()
+        seen.iter().map(existing).collect()
     }
 
     /// The resource as it was looked at.
@@ -158,8 +169,9 @@ impl Plan {
         let Decision { step, doing, replaced, lost, .. } = self.decision;
         let Turnover { steps, doing: turnover, retired } = self.turnover;
         let mut care = Care { doing, turnover, lost, replaced, ..Care::default() };
-        for (id, group) in look.groups.iter().filter(|(id, _)| !retired.contains(id)) {
-            care.grow(&actor, resource, *id, group).await?;
+        let is_retired = |set: &ServerSet| set.group().is_some_and(|id| retired.contains(&id));
+        for (set, servers) in look.servers.iter().filter(|(set, _)| !is_retired(set)) {
+            care.grow(&actor, resource, *set, servers).await?;
         }
         if let Some(step) = step {
             if let Some(pod) = step.replaces() {
@@ -182,17 +194,17 @@ impl Plan {
 }
 
 impl Care {
-    /// The next step of growing one group's volumes. One that can't grow keeps nothing else
+    /// The next step of growing the volumes of servers. One that can't grow keeps nothing else
     /// from being done.
     async fn grow(
         &mut self,
         actor: &Actor<'_>,
         resource: &ShardedKv,
-        id: GroupId,
-        group: &ObservedGroup,
+        set: ServerSet,
+        servers: &ObservedServers,
     ) -> Result<(), Error> {
         let size = &resource.spec.storage.size;
-        let doing = match growth_of(&resource.spec, group) {
+        let doing = match growth_of(&resource.spec, servers) {
             Growth::Done => return Ok(()),
             Growth::Ask(claims) => {
                 for claim in &claims {
@@ -201,14 +213,14 @@ impl Care {
                         asked => asked?,
                     }
                 }
-                format!("asking the volumes of {id} to grow to {size}")
+                format!("asking the volumes of {set} to grow to {size}")
             }
-            Growth::Disown => format!("the volumes of {id} grow to {size}"),
+            Growth::Disown => format!("the volumes of {set} grow to {size}"),
             Growth::Recreate => {
-                if let Some(set) = &group.set {
-                    actor.orphan(&actor.names.group(id), set).await?;
+                if let Some(made) = &servers.set {
+                    actor.orphan(&actor.names.servers_of(set), made).await?;
                 }
-                format!("making the StatefulSet of {id} anew for volumes of {size}")
+                format!("making the StatefulSet of {set} anew for volumes of {size}")
             }
         };
         self.doing.get_or_insert(doing);
@@ -216,6 +228,6 @@ impl Care {
     }
 }
 
-fn growth_of(spec: &ShardedKvSpec, group: &ObservedGroup) -> Growth {
-    if spec.storage.memory_only { Growth::Done } else { growth(group, &spec.storage.size) }
+fn growth_of(spec: &ShardedKvSpec, servers: &ObservedServers) -> Growth {
+    if spec.storage.memory_only { Growth::Done } else { growth(servers, &spec.storage.size) }
 }

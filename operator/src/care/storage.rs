@@ -1,11 +1,11 @@
-//! Growing a group's volumes. Pure: what is to be done next.
+//! Growing the volumes of servers. Pure: what is to be done next.
 //!
 //! Claims are asked to grow one by one. A StatefulSet can't be told of their new size, so that
 //! it is made anew: without its pods, which go on, and not before no claim would go with it.
 
 use skv_resource::Size;
 
-use crate::dereference::ObservedGroup;
+use crate::dereference::ObservedServers;
 
 /// What comes next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,11 +20,11 @@ pub(crate) enum Growth {
     Recreate,
 }
 
-/// What comes next for a group whose volumes should have this size.
-pub(crate) fn growth(group: &ObservedGroup, wanted: &Size) -> Growth {
+/// What comes next for servers whose volumes should have this size.
+pub(crate) fn growth(servers: &ObservedServers, wanted: &Size) -> Growth {
     let small = |claim: &&crate::claims::Claim| claim.is_smaller_than(wanted) && !claim.leaving;
     // A claim without a volume can't grow; it is asked when it has one.
-    let names: Vec<String> = group
+    let names: Vec<String> = servers
         .claims
         .iter()
         .filter(small)
@@ -34,13 +34,13 @@ pub(crate) fn growth(group: &ObservedGroup, wanted: &Size) -> Growth {
     if !names.is_empty() {
         return Growth::Ask(names);
     }
-    let made = group.set.as_ref().filter(|set| !set.leaving);
+    let made = servers.set.as_ref().filter(|set| !set.leaving);
     let Some(set) = made else { return Growth::Done };
     let size = set.storage_size.as_ref().and_then(|size| size.parse::<Size>().ok());
     if size.is_none_or(|size| size.bytes() >= wanted.bytes()) {
         return Growth::Done;
     }
-    if !set.keeps_claims || group.claims.iter().any(|claim| claim.owned) {
+    if !set.keeps_claims || servers.claims.iter().any(|claim| claim.owned) {
         return Growth::Disown;
     }
     Growth::Recreate
@@ -52,7 +52,7 @@ mod tests {
     use crate::claims::Claim;
     use crate::dereference::ObservedSet;
 
-    fn group(claims: &[&str], set: &str) -> ObservedGroup {
+    fn group(claims: &[&str], set: &str) -> ObservedServers {
         let claim = |size: &&str| Claim {
             name: format!("data-{size}"),
             size: size.parse().ok(),
@@ -62,10 +62,10 @@ mod tests {
         };
         let set =
             ObservedSet { storage_size: Some(set.to_owned()), keeps_claims: true, ..ObservedSet::default() };
-        ObservedGroup {
+        ObservedServers {
             set: Some(set),
             claims: claims.iter().map(claim).collect(),
-            ..ObservedGroup::default()
+            ..ObservedServers::default()
         }
     }
 
@@ -103,7 +103,7 @@ mod tests {
 
     #[test]
     fn nothing_grows_without_a_volume() {
-        let group = ObservedGroup { set: Some(ObservedSet::default()), ..ObservedGroup::default() };
+        let group = ObservedServers { set: Some(ObservedSet::default()), ..ObservedServers::default() };
         assert_eq!(growth(&group, &wanted()), Growth::Done);
     }
 }

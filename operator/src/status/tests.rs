@@ -27,13 +27,13 @@ fn seen(ready: [u32; 2]) -> Observed {
         peer_address: None,
         state: PodState::Ready,
     };
-    let group = |ready| ObservedGroup {
+    let group = |ready| ObservedServers {
         set: Some(ObservedSet { replicas: 3, ..ObservedSet::default() }),
         pods: (0..ready).map(|ordinal| (ordinal, pod(ordinal))).collect(),
         claims: Vec::new(),
     };
     Observed {
-        groups: (0..).map(GroupId).zip(ready.map(group)).collect(),
+        servers: (0..).map(GroupId).map(ServerSet::Group).zip(ready.map(group)).collect(),
         ready_managers: 2,
         managers_rolled_out: true,
         images: ["shardedkv:1".to_owned()].into(),
@@ -294,4 +294,49 @@ fn long_messages_are_cut_at_a_character() {
     let text = shortened(&"ä".repeat(1000));
     assert!(text.len() < 1000 && text.ends_with("..."), "{}", text.len());
     assert_eq!(shortened("short"), "short");
+}
+
+#[test]
+fn servers_of_a_ring_are_counted_once_and_a_group_is_available_by_its_own() {
+    let spec = ShardedKvSpec {
+        placement: skv_resource::Placement::Ring,
+        groups: 5,
+        shards: 5,
+        replicas: 3,
+        ..ShardedKvSpec::default()
+    };
+    let seen = |away: &[u32]| {
+        let mut seen = seen([3, 3]);
+        let mut servers = seen.servers.remove(&ServerSet::Group(GroupId(0))).unwrap();
+        let pod = servers.pods[&0].clone();
+        servers.set.as_mut().unwrap().replicas = 5;
+        servers.pods =
+            (0..5).filter(|place| !away.contains(place)).map(|place| (place, pod.clone())).collect();
+        seen.servers = [(ServerSet::Ring, servers)].into();
+        let map = seen.map.as_mut().unwrap();
+        map.shards = (0..5).map(|group| (GroupId(group), 1)).collect();
+        map.sharing = (0..5).map(GroupId).collect();
+        seen
+    };
+    let starting = status_of(&spec, &ShardedKvStatus::default(), &Observed::default(), 1);
+    assert_eq!((starting.ready.as_str(), starting.group_count), ("0/5", 0));
+    let running = status_of(&spec, &starting, &seen(&[]), 2);
+    assert_eq!(condition(&running, PROGRESSING), ("False", "Complete"));
+    assert_eq!((running.ready.as_str(), running.shards.as_str(), running.group_count), ("5/5", "5/5", 5));
+
+    let status = status_of(&spec, &running, &seen(&[1]), 3);
+    assert_eq!(condition(&status, AVAILABLE).0, "True");
+    assert_eq!(condition(&status, DEGRADED), ("True", "ReplicasNotReady"));
+    assert!(status.summary.starts_with("1 of 5 servers"), "{}", status.summary);
+    let ready: Vec<u32> = status.groups.iter().map(|group| group.ready_replicas).collect();
+    assert_eq!(ready, [2, 2, 3, 3, 2]);
+    let status = status_of(&spec, &running, &seen(&[1, 2]), 3);
+    assert_eq!(condition(&status, AVAILABLE), ("False", "NoQuorum"));
+    let available = status.conditions.iter().find(|condition| condition.type_ == AVAILABLE).unwrap();
+    assert_eq!(available.message, "no majority is ready of g0, g1");
+
+    // One that is being replaced is meant to be away: once, not once for each of its groups.
+    let replacing = Replacing { pod: "demo-1".to_owned(), uid: String::new() };
+    let old = ShardedKvStatus { replacing: Some(replacing), ..running };
+    assert_eq!(condition(&status_of(&spec, &old, &seen(&[1]), 4), DEGRADED).0, "False");
 }

@@ -1,5 +1,7 @@
 //! Which step comes next in which situation.
 
+use skv_resource::Placement;
+
 use super::super::members::tests::statuses;
 use super::*;
 use crate::claims::Claim;
@@ -8,12 +10,16 @@ use crate::dereference::ObservedSet;
 const OLD: &str = "old";
 const NEW: &str = "new";
 
+fn of_group(number: u32) -> ServerSet {
+    ServerSet::Group(GroupId(number))
+}
+
 /// Groups of three that are settled, and all that can be wrong with them.
 struct Scene {
     names: Names,
     spec: ShardedKvSpec,
     replacing: Option<Replacing>,
-    groups: BTreeMap<GroupId, ObservedGroup>,
+    servers: BTreeMap<ServerSet, ObservedServers>,
     members: BTreeMap<GroupId, Members>,
     later: BTreeMap<GroupId, Leader>,
     lost_nodes: BTreeSet<String>,
@@ -27,7 +33,7 @@ impl Scene {
             names: Names { resource: "demo".to_owned(), namespace: "prod".to_owned() },
             spec: ShardedKvSpec { groups: 1, replicas, ..ShardedKvSpec::default() },
             replacing: None,
-            groups: BTreeMap::new(),
+            servers: BTreeMap::new(),
             members: BTreeMap::new(),
             later: BTreeMap::new(),
             lost_nodes: BTreeSet::new(),
@@ -36,10 +42,38 @@ impl Scene {
         .with_group(0, replicas)
     }
 
+    /// A settled ring of so many servers, each of which leads its own group.
+    fn ring(servers: u32, replicas: u32) -> Scene {
+        let mut scene = Scene::new(1);
+        scene.servers.clear();
+        scene.spec = ShardedKvSpec {
+            groups: servers,
+            shards: servers,
+            replicas,
+            placement: Placement::Ring,
+            ..ShardedKvSpec::default()
+        };
+        scene.have_servers(ServerSet::Ring, servers);
+        let ring = scene.spec.ring().unwrap();
+        for id in ring.groups() {
+            let servers = ring.servers_of(id).map(|place| scene.names.server(ServerSet::Ring, place));
+            let servers: Vec<String> = servers.collect();
+            scene.have_members(id, &servers);
+        }
+        scene
+    }
+
     fn with_group(mut self, group: u32, replicas: u32) -> Scene {
-        let id = GroupId(group);
+        let set = of_group(group);
+        self.have_servers(set, replicas);
+        let servers: Vec<String> = (0..replicas).map(|ordinal| self.names.server(set, ordinal)).collect();
+        self.have_members(GroupId(group), &servers);
+        self
+    }
+
+    fn have_servers(&mut self, set: ServerSet, replicas: u32) {
         let pod = |ordinal| {
-            let name = format!("{}-{ordinal}", self.names.group(id));
+            let name = self.names.server(set, ordinal);
             let pod = ServerPod {
                 uid: format!("uid-{name}"),
                 ordinal,
@@ -51,17 +85,21 @@ impl Scene {
             };
             (ordinal, pod)
         };
-        let set = ObservedSet {
+        let made = ObservedSet {
             replicas,
             restart_hash: NEW.to_owned(),
             is_current: true,
             ..ObservedSet::default()
         };
         let pods = (0..replicas).map(pod).collect();
-        self.groups.insert(id, ObservedGroup { set: Some(set), pods, claims: Vec::new() });
-        let voters: Vec<u64> = (1..=u64::from(replicas)).collect();
+        self.servers.insert(set, ObservedServers { set: Some(made), pods, claims: Vec::new() });
+    }
+
+    /// The first of these servers leads.
+    fn have_members(&mut self, id: GroupId, servers: &[String]) {
+        let voters: Vec<u64> = (1..=servers.len() as u64).collect();
         let renamed = statuses(&voters).into_iter().map(|(server, mut status)| {
-            let rename = |server: &str| server.replace("demo-g0", &self.names.group(id));
+            let rename = |server: &str| servers[ordinal(server).unwrap() as usize].clone();
             let membership = status.membership.as_mut().unwrap().membership.as_mut().unwrap();
             membership.members.iter_mut().for_each(|member| member.server = rename(&member.server));
             (rename(&server), status)
@@ -69,34 +107,32 @@ impl Scene {
         let members = Members::from_statuses(&renamed.collect());
         self.later.insert(id, members.leader.clone().unwrap());
         self.members.insert(id, members);
-        self
     }
 
     /// All pods were made for something else.
     fn outdated(mut self) -> Scene {
-        for group in self.groups.values_mut() {
+        for group in self.servers.values_mut() {
             group.pods.values_mut().for_each(|pod| OLD.clone_into(&mut pod.restart_hash));
         }
         self
     }
 
     fn pod(&mut self, group: u32, ordinal: u32) -> &mut ServerPod {
-        self.groups.get_mut(&GroupId(group)).unwrap().pods.get_mut(&ordinal).unwrap()
+        self.servers.get_mut(&of_group(group)).unwrap().pods.get_mut(&ordinal).unwrap()
     }
 
     fn leader(&mut self, group: u32) -> &mut Leader {
         self.members.get_mut(&GroupId(group)).unwrap().leader.as_mut().unwrap()
     }
 
-    /// The leader is another one now.
-    fn lead(&mut self, group: u32, ordinal: u32) {
-        let replica = ReplicaId(u64::from(ordinal) + 1);
-        let server = format!("demo-g{group}-{ordinal}");
-        let voters: Vec<ReplicaId> = self.members[&GroupId(group)].voters.keys().copied().collect();
+    /// The leader is another replica now, of those that count from 1.
+    fn lead(&mut self, group: u32, replica: ReplicaId) {
+        let members = &self.members[&GroupId(group)];
+        let (server, voters) = (members.voters[&replica].clone(), members.voters.clone().into_keys());
         let leader = self.leader(group);
         leader.replica = replica;
         leader.server = server;
-        leader.matched = voters.into_iter().filter(|id| *id != replica).map(|id| (id, 10)).collect();
+        leader.matched = voters.filter(|id| *id != replica).map(|id| (id, 10)).collect();
         let leader = leader.clone();
         self.later.insert(GroupId(group), leader);
     }
@@ -107,7 +143,7 @@ impl Scene {
             spec: &self.spec,
             restart_hash: NEW,
             replacing: self.replacing.as_ref(),
-            groups: &self.groups,
+            servers: &self.servers,
             members: &self.members,
             later: &self.later,
             lost_nodes: &self.lost_nodes,
@@ -136,13 +172,18 @@ impl Scene {
         match self.decide().step.unwrap() {
             Step::Evict(gone) | Step::Delete(gone) | Step::ForceDelete(gone) => {
                 self.replacing = Some(Replacing { pod: gone.name.clone(), uid: gone.uid });
-                let pods = self.groups.values_mut().flat_map(|group| group.pods.values_mut());
+                let pods = self.servers.values_mut().flat_map(|group| group.pods.values_mut());
                 let pod = { pods }.find(|pod| pod.name == gone.name).unwrap();
                 NEW.clone_into(&mut pod.restart_hash);
                 pod.uid.push('+');
                 pod.state = PodState::Ready;
             }
-            Step::HandOver { group, to, .. } => self.lead(group.0, to.map_or(2, |to| to.0 as u32 - 1)),
+            Step::HandOver { group, to, .. } => {
+                let leader = self.leader(group.0).replica;
+                let mut others = self.members[&group].voters.keys().copied().filter(|id| *id != leader);
+                let to = to.or_else(|| others.next_back()).unwrap();
+                self.lead(group.0, to);
+            }
             Step::Remove { group, replica, .. } => {
                 self.members.get_mut(&group).unwrap().voters.remove(&replica);
             }
@@ -154,24 +195,24 @@ impl Scene {
 fn nothing_is_done_where_nothing_differs() {
     let scene = Scene::new(3);
     assert_eq!(scene.next(), "nothing");
-    assert!(!needs_look(&scene.spec, NEW, None, true, &scene.groups));
+    assert!(!needs_look(&scene.spec, NEW, None, true, &scene.servers));
 }
 
 #[test]
 fn whatever_differs_is_a_reason_to_look() {
     let scene = Scene::new(3).outdated();
-    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups));
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.servers));
     let mut scene = Scene::new(3);
     scene.spec.replicas = 5;
-    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups));
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.servers));
     let mut scene = Scene::new(3);
     let replacing = Replacing { pod: "demo-g0-1".to_owned(), uid: "u".to_owned() };
-    assert!(needs_look(&scene.spec, NEW, Some(&replacing), true, &scene.groups));
+    assert!(needs_look(&scene.spec, NEW, Some(&replacing), true, &scene.servers));
     for ordinal in [0, 1] {
         scene.pod(0, ordinal).state = PodState::Starting;
     }
-    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups), "no majority is ready");
-    assert!(!needs_look(&scene.spec, NEW, None, false, &scene.groups), "it merely starts");
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.servers), "no majority is ready");
+    assert!(!needs_look(&scene.spec, NEW, None, false, &scene.servers), "it merely starts");
 }
 
 #[test]
@@ -196,6 +237,78 @@ fn groups_are_updated_one_after_the_other_followers_first_and_the_leader_last() 
 }
 
 #[test]
+fn of_a_ring_one_server_goes_at_a_time_and_leads_nothing_when_it_goes() {
+    let mut scene = Scene::ring(5, 3).outdated();
+    let mut steps = Vec::new();
+    while scene.next() != "nothing" {
+        steps.push(scene.next());
+        scene.evolve();
+    }
+    let expected = [
+        "hand over demo-4 any",
+        "evict demo-4",
+        // To who has had its turn, as long as others haven't.
+        "hand over demo-3 2",
+        "evict demo-3",
+        "hand over demo-2 any",
+        "evict demo-2",
+        "hand over demo-0 3",
+        "evict demo-0",
+        // It was handed g4 by the first one.
+        "hand over demo-1 any",
+        "hand over demo-1 any",
+        "evict demo-1",
+    ];
+    assert_eq!(steps, expected);
+}
+
+#[test]
+fn of_a_ring_nobody_goes_while_any_group_is_amiss() {
+    let mut scene = Scene::ring(5, 3).outdated();
+    scene.leader(3).changing = true;
+    assert_eq!(scene.next(), "waiting for g3: its members are changing");
+    let mut scene = Scene::ring(5, 3).outdated();
+    scene.servers.get_mut(&ServerSet::Ring).unwrap().pods.get_mut(&3).unwrap().state = PodState::Starting;
+    assert_eq!(scene.next(), "waiting for g1: demo-3 isn't ready");
+}
+
+#[test]
+fn a_server_of_a_ring_is_replaced_when_each_of_its_groups_has_it_back() {
+    let mut scene = Scene::ring(5, 3).outdated();
+    scene.evolve();
+    scene.evolve();
+    assert_eq!(scene.replacing.as_ref().unwrap().pod, "demo-4");
+    // It hosts g4, g3 and g2.
+    scene.later.get_mut(&GroupId(2)).unwrap().matched.insert(ReplicaId(3), 9);
+    assert_eq!(scene.next(), "replacing demo-4: demo-4 hasn't caught up");
+    scene.later.get_mut(&GroupId(2)).unwrap().matched.insert(ReplicaId(3), 10);
+    assert_eq!(scene.next(), "hand over demo-3 2");
+    assert!(scene.decide().replaced);
+}
+
+#[test]
+fn a_ring_of_single_replicas_is_replaced_server_by_server() {
+    let mut scene = Scene::ring(2, 1).outdated();
+    assert_eq!(scene.next(), "evict demo-1");
+    scene.evolve();
+    assert_eq!(scene.next(), "evict demo-0");
+}
+
+#[test]
+fn a_ring_is_looked_at_when_a_group_of_it_has_no_majority() {
+    let mut scene = Scene::ring(5, 3);
+    assert!(!needs_look(&scene.spec, NEW, None, true, &scene.servers));
+    let pods = &mut scene.servers.get_mut(&ServerSet::Ring).unwrap().pods;
+    pods.get_mut(&0).unwrap().state = PodState::Starting;
+    pods.get_mut(&3).unwrap().state = PodState::Starting;
+    // Only shard 3 is on both: on 3, 4 and 0.
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.servers));
+    let pods = &mut scene.servers.get_mut(&ServerSet::Ring).unwrap().pods;
+    pods.get_mut(&3).unwrap().state = PodState::Ready;
+    assert!(!needs_look(&scene.spec, NEW, None, true, &scene.servers));
+}
+
+#[test]
 fn the_only_replica_of_a_group_is_replaced_without_a_successor() {
     assert_eq!(Scene::new(1).outdated().next(), "evict demo-g0-0");
 }
@@ -210,7 +323,7 @@ fn nothing_that_works_is_taken_while_anything_is_amiss() {
     waits(&|s| s.pod(1, 0).state = PodState::Starting, "waiting for g1: demo-g1-0 isn't ready");
     waits(&|s| s.pod(0, 0).state = PodState::Leaving, "waiting for g0: demo-g0-0 isn't ready");
     waits(
-        &|s| drop(s.groups.get_mut(&GroupId(1)).unwrap().pods.remove(&2)),
+        &|s| drop(s.servers.get_mut(&of_group(1)).unwrap().pods.remove(&2)),
         "waiting for g1: demo-g1-2 isn't there",
     );
     waits(
@@ -225,7 +338,7 @@ fn nothing_that_works_is_taken_while_anything_is_amiss() {
         "waiting for g1: demo-g1-1 isn't a voter",
     );
     waits(
-        &|s| s.groups.get_mut(&GroupId(0)).unwrap().set.as_mut().unwrap().is_current = false,
+        &|s| s.servers.get_mut(&of_group(0)).unwrap().set.as_mut().unwrap().is_current = false,
         "waiting for g0: its StatefulSet has just changed",
     );
     waits(
@@ -281,7 +394,7 @@ fn a_pod_that_waits_is_not_deleted_before_its_successor_would_be_another() {
     let mut scene = Scene::new(3);
     scene.pod(0, 2).state = PodState::Stuck("CrashLoopBackOff".to_owned());
     OLD.clone_into(&mut scene.pod(0, 2).restart_hash);
-    scene.groups.get_mut(&GroupId(0)).unwrap().set.as_mut().unwrap().is_current = false;
+    scene.servers.get_mut(&of_group(0)).unwrap().set.as_mut().unwrap().is_current = false;
     assert_eq!(scene.next(), "waiting for g0: its StatefulSet has just changed");
 }
 
@@ -298,7 +411,7 @@ fn a_replacement_that_is_not_wanted_any_more_is_over() {
 fn fewer_replicas_leave_their_group_before_their_pods_go() {
     let mut scene = Scene::new(5);
     scene.spec.replicas = 3;
-    scene.lead(0, 4);
+    scene.lead(0, ReplicaId(5));
     assert_eq!(scene.next(), "hand over demo-g0-4 1");
     assert_eq!(scene.decide().shrink, BTreeSet::new());
     scene.evolve();
@@ -308,7 +421,7 @@ fn fewer_replicas_leave_their_group_before_their_pods_go() {
     assert_eq!(scene.decide().shrink, BTreeSet::new());
     scene.evolve();
     assert_eq!(scene.decide().shrink, [GroupId(0)].into());
-    scene.groups.get_mut(&GroupId(0)).unwrap().set.as_mut().unwrap().replicas = 3;
+    scene.servers.get_mut(&of_group(0)).unwrap().set.as_mut().unwrap().replicas = 3;
     assert_eq!(scene.next(), "nothing");
 }
 
@@ -342,8 +455,8 @@ fn a_pod_on_a_lost_node_is_let_go_once_its_volume_was_given_up() {
     assert_eq!(scene.next(), "nothing", "the node may come back with its disk");
     let claim =
         |leaving| Claim { name: "data-demo-g0-1".to_owned(), size: None, bound: true, owned: false, leaving };
-    scene.groups.get_mut(&GroupId(0)).unwrap().claims = vec![claim(true)];
-    assert!(needs_look(&scene.spec, NEW, None, true, &scene.groups));
+    scene.servers.get_mut(&of_group(0)).unwrap().claims = vec![claim(true)];
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.servers));
     assert_eq!(scene.next(), "force demo-g0-1");
     scene.lost_nodes.clear();
     assert_eq!(scene.next(), "nothing", "the node answers, and will stop it");

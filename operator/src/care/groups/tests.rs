@@ -9,7 +9,7 @@ use crate::pods::{PodState, ServerPod};
 struct Scene {
     names: Names,
     spec: ShardedKvSpec,
-    groups: BTreeMap<GroupId, ObservedGroup>,
+    groups: BTreeMap<GroupId, ObservedServers>,
     members: BTreeMap<GroupId, Members>,
     map: Option<ObservedMap>,
     lost_nodes: BTreeSet<String>,
@@ -37,7 +37,7 @@ impl Scene {
 
     /// A group has servers, which wait.
     fn start(&mut self, group: u32) {
-        let name = self.names.group(GroupId(group));
+        let name = self.names.servers_of(ServerSet::Group(GroupId(group)));
         let pod = |ordinal| {
             let pod = ServerPod {
                 name: format!("{name}-{ordinal}"),
@@ -59,7 +59,7 @@ impl Scene {
             leaving: false,
         };
         let claims = (0..3).map(claim).collect();
-        let seen = ObservedGroup { set: Some(set), pods: (0..3).map(pod).collect(), claims };
+        let seen = ObservedServers { set: Some(set), pods: (0..3).map(pod).collect(), claims };
         self.groups.insert(GroupId(group), seen);
         let waiting = (0..3).map(|ordinal| format!("{name}-{ordinal}")).collect();
         self.members.insert(GroupId(group), Members { waiting, ..Members::default() });
@@ -96,7 +96,7 @@ impl Scene {
         self.map.as_mut().unwrap()
     }
 
-    fn group(&mut self, group: u32) -> &mut ObservedGroup {
+    fn group(&mut self, group: u32) -> &mut ObservedServers {
         self.groups.get_mut(&GroupId(group)).unwrap()
     }
 

@@ -53,12 +53,13 @@ async fn a_namespace_goes_whether_the_operator_is_there_or_not() {
     install_operator(&cluster).await;
 }
 
-async fn delete(store: &Store) {
+/// Deletes a store, and waits until what belongs to it is gone.
+pub(super) async fn delete(store: &Store) {
     store.api().delete(&store.name, &DeleteParams::foreground()).await.expect("a resource can be deleted");
 }
 
 /// Nothing that serves is left.
-async fn left(namespace: &Namespace) -> Option<()> {
+pub(super) async fn left(namespace: &Namespace) -> Option<()> {
     let counts = [
         count::<StatefulSet>(namespace).await,
         count::<Deployment>(namespace).await,
@@ -72,7 +73,8 @@ async fn left(namespace: &Namespace) -> Option<()> {
     (counts == [0; 7]).then_some(())
 }
 
-async fn count<K>(namespace: &Namespace) -> usize
+/// How many objects of a kind there are.
+pub(super) async fn count<K>(namespace: &Namespace) -> usize
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope>
         + Clone

@@ -19,7 +19,11 @@ fn wrong() -> Vec<(Value, &'static str)> {
         (json!({ "hash": "md5" }), "spec.hash"),
         (json!({ "policy": "even" }), "spec.policy"),
         (json!({ "policy": "modulo", "groups": 7 }), "divides the number of shards"),
-        (json!({ "placement": "ring" }), "ring is not available yet"),
+        (json!({ "placement": "ring" }), "a ring has one group for each shard"),
+        (
+            json!({ "placement": "ring", "groups": 3, "shards": 3, "replicas": 4 }),
+            "no more replicas of a group than servers",
+        ),
         (json!({ "storage": { "size": "1Mi" } }), "at least 256Mi"),
         (json!({ "storage": { "size": "lots" } }), "spec.storage.size"),
         (json!({ "storage": { "memoryOnly": true, "className": "fast" } }), "no meaning with memoryOnly"),

@@ -13,6 +13,7 @@ mod nodes;
 mod operators;
 mod quickstart;
 mod replicas;
+mod ring;
 mod rollout;
 mod steady_state;
 mod volumes;
