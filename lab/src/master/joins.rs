@@ -18,9 +18,14 @@ pub(super) async fn run(manager: Manager) {
             if published.changed().await.is_err() {
                 return;
             }
-        } else if let Err(error) = manager.change("", &Change::Join(due.clone()), false).await {
-            tracing::warn!(groups = ?due, %error, "servers can't join yet");
-            tokio::time::sleep(PAUSE).await;
+            continue;
+        }
+        match manager.change("", &Change::Join(due.clone()), false).await {
+            Ok(change) => tracing::info!(groups = ?due, moves = change.moves.len(), "servers join"),
+            Err(error) => {
+                tracing::warn!(groups = ?due, %error, "servers can't join yet");
+                tokio::time::sleep(PAUSE).await;
+            }
         }
     }
 }

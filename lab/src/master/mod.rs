@@ -25,6 +25,9 @@ use services::Services;
 /// How long open calls may take to finish once the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
+/// Of thousands of moves each would be a line.
+const LOG: &str = "info,shardmanager=warn";
+
 /// What servers must agree on: what is usual.
 const LIMITS: Limits = Limits {
     max_key_bytes: 4 << 10,
@@ -36,7 +39,7 @@ const LIMITS: Limits = Limits {
 /// Runs `master-svr` until it is asked to stop.
 pub fn master_svr(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match process::parse(arguments) {
-        Ok(options) => process::run("master-svr", "info", run(options)),
+        Ok(options) => process::run("master-svr", LOG, run(options)),
         Err(refused) => refused,
     }
 }

@@ -29,10 +29,13 @@ use master::Master;
 /// A server of a cluster this small has little to log.
 const SEGMENT_BYTES: u32 = 4 << 20;
 
+/// Of thousands of moves each would be a line.
+const LOG: &str = "info,openraft=off,kvserver::replica::handoff=warn";
+
 /// Runs `svr` until it is asked to stop.
 pub fn svr(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match process::parse(arguments) {
-        Ok(options) => process::run("svr", "info,openraft=off", run(options)),
+        Ok(options) => process::run("svr", LOG, run(options)),
         Err(refused) => refused,
     }
 }

@@ -27,7 +27,7 @@ async fn build_sh_makes_the_three_programs_in_build_dev() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     build(root);
     let mut lab = Lab::start_with(Programs::within(&root.join("build/dev")), false);
-    lab.start_server();
+    lab.grow_to(1).await;
     lab.put("1", "one").await.assert_code(0);
     lab.get_at(0, "1").await.assert_found("one");
     lab.get("2").await.assert_code(2);

@@ -139,6 +139,19 @@ impl Lab {
         .await;
     }
 
+    /// Waits until a server answers. On a busy machine that may take longer than a client waits.
+    pub(crate) async fn serves(&self, server: usize) {
+        self.answer_at(server, "0").await;
+    }
+
+    /// The first answer that a client gets from a server of which it asks a key directly.
+    pub(crate) async fn answer_at(&self, server: usize, key: &str) -> Ended {
+        eventually_within(NEVER, &format!("server {server} answers"), || async {
+            Some(self.get_at(server, key).await).filter(|ended| ended.code != 1)
+        })
+        .await
+    }
+
     async fn is_settled(&self, servers: usize) -> Option<bool> {
         let mut manager = ShardManagerClient::connect(self.master_url()).await.ok()?;
         let newest = manager.query(QueryRequest::default()).await.ok()?.into_inner();

@@ -1,5 +1,7 @@
 //! The programs master-svr, svr and clt, run as processes.
 
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
 mod build_script;
 mod growth;
 mod lab;

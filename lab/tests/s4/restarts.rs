@@ -17,7 +17,7 @@ async fn a_server_that_was_killed_has_its_keys_again() {
     lab.get("1").await.assert_code(1);
 
     lab.servers[1].process.start();
-    lab.get_at(1, "1").await.assert_found("value of 1");
+    lab.answer_at(1, "1").await.assert_found("value of 1");
     lab.get("1").await.assert_found("value of 1");
     lab.put_at(1, "3", "three").await.assert_code(0);
     lab.get_at(1, "0").await.assert_code(2);
@@ -85,6 +85,8 @@ async fn with_a_directory_everything_is_there_again() {
     lab.servers.iter_mut().for_each(|server| server.process.kill());
     lab.master.start();
     lab.servers.iter_mut().for_each(|server| server.process.start());
+    lab.serves(0).await;
+    lab.serves(1).await;
     for (server, key) in [(0, "0"), (1, "1")] {
         lab.get(key).await.assert_found(&format!("value of {key}"));
         lab.get_at(server, key).await.assert_found(&format!("value of {key}"));

@@ -5,7 +5,7 @@ use crate::lab::Lab;
 #[tokio::test]
 async fn one_server_has_every_key() {
     let mut lab = Lab::start();
-    lab.start_server();
+    lab.grow_to(1).await;
     lab.put("7", "seven").await.assert_code(0);
     lab.get("7").await.assert_found("seven");
     lab.get_at(0, "7").await.assert_found("seven");
@@ -67,7 +67,7 @@ async fn a_server_that_joins_gets_its_share() {
     }
     let new = lab.start_server();
     // Nobody waits for it to be over: whoever asks for a key on its way has to wait.
-    lab.get_at(new, "1").await.assert_found("value of 1");
+    lab.answer_at(new, "1").await.assert_found("value of 1");
     for key in &keys {
         lab.get(key).await.assert_found(&format!("value of {key}"));
     }
