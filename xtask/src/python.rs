@@ -1,9 +1,9 @@
 //! `cargo xtask python`: the Python clients, tested as they are packaged, with real stores.
 
 use std::ffi::OsString;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::{fs, io};
 
 use anyhow::Context as _;
 use skv_sharding::fnv1a;
@@ -62,20 +62,15 @@ fn environment() -> anyhow::Result<PathBuf> {
         return Ok(environment);
     }
     let unfinished = folder.join(format!("unfinished-{}", std::process::id()));
-    let made = make_environment(&unfinished).and_then(|()| match fs::rename(&unfinished, &environment) {
-        // Another run was quicker.
-        Err(error) if environment.exists() => {
-            drop(error);
-            Ok(())
-        }
-        renamed => renamed.context("can't keep the Python environment"),
+    let made = make_environment(&unfinished).and_then(|()| {
+        let kept = fs::rename(&unfinished, &environment);
+        // Another run may have been quicker.
+        if environment.exists() { Ok(()) } else { kept.context("can't keep the Python environment") }
     });
-    match fs::remove_dir_all(&unfinished) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => {
-            return Err(error).with_context(|| format!("can't remove {}", unfinished.display()));
-        }
-        _ => made.map(|()| environment),
+    if unfinished.exists() {
+        fs::remove_dir_all(&unfinished).with_context(|| format!("can't remove {}", unfinished.display()))?;
     }
+    made.map(|()| environment)
 }
 
 fn make_environment(directory: &Path) -> anyhow::Result<()> {
