@@ -5,5 +5,5 @@ use shardmanager::{Options, run};
 
 #[tokio::main]
 async fn main() -> anyhow::Result<()> {
-    Ok(run(Options::parse()).await?)
+    Ok(Box::pin(run(Options::parse())).await?)
 }

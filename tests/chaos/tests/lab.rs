@@ -53,7 +53,7 @@ async fn groups_by_port(cluster: &Cluster) -> BTreeMap<String, u32> {
         .iter()
         .map(|server| {
             let (_, port) = server.client_address.rsplit_once(':').expect("an address has a port");
-            (port.parse().expect("a port is a number"), server.group)
+            (port.parse().expect("a port is a number"), server.groups[0])
         })
         .collect();
     let manager = ShardManagerClient::connect(format!("http://{}", cluster.manager_address)).await;
@@ -77,7 +77,7 @@ async fn is_divided_by_hash(cluster: &Cluster, groups: u32) {
     }
     for group in 0..groups {
         let expected = keys().filter(|key| of(key) == group).count() as u64;
-        for server in cluster.servers.iter().filter(|server| server.group == group) {
+        for server in cluster.servers.iter().filter(|server| server.hosts(group)) {
             // Followers apply a little later, and what a group gave away is freed little by little.
             eventually(&format!("{} has its {expected} keys and no others", server.name), || async {
                 (server.replica().await?.keys == expected).then_some(())
