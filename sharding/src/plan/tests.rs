@@ -295,3 +295,13 @@ fn a_policy_has_one_name_everywhere() {
     let error = "even".parse::<Policy>().unwrap_err().to_string();
     assert_eq!(error, "\"even\" is no policy: there are minimal and modulo");
 }
+
+/// What a ring is made of.
+#[test]
+fn of_as_many_groups_as_shards_each_gets_the_shard_of_its_number() {
+    let groups: Vec<u32> = (0..9).collect();
+    let case = Case::new(&groups, vec![None; 9]);
+    for policy in [Policy::Minimal, Policy::Modulo] {
+        assert_eq!(case.plan(policy), Ok(ids(&groups)), "{policy}");
+    }
+}
