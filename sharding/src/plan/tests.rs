@@ -228,16 +228,6 @@ fn what_groups_own_stays_short_to_write_while_a_dozen_joins_one_by_one() {
 }
 
 #[test]
-fn of_as_many_groups_as_shards_each_gets_the_shard_of_its_number() {
-    // What a ring is made of.
-    let groups: Vec<u32> = (0..9).collect();
-    let case = Case::new(&groups, vec![None; 9]);
-    for policy in [Policy::Minimal, Policy::Modulo] {
-        assert_eq!(case.plan(policy), Ok(ids(&groups)), "{policy}");
-    }
-}
-
-#[test]
 fn no_shards_need_no_groups() {
     for policy in [Policy::Minimal, Policy::Modulo] {
         assert_eq!(Case::new(&[], Vec::new()).plan(policy), Ok(Vec::new()));
