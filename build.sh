@@ -11,9 +11,10 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")"
 mkdir -p build/dev
 
-# cargo says where the programs are. The profile is that of the tests, with the same features of
-# dependencies, so that nothing is compiled twice.
-cargo build --locked --workspace --bin=master-svr --bin=svr --bin=clt \
+# cargo says where the programs are. Together with those of the product, dependencies have the
+# features that they have in the tests' programs, so that nothing is compiled twice.
+cargo build --locked $(sed 's/^/--package=/' deploy/image/programs) --package=skv-lab \
+    --bin=master-svr --bin=svr --bin=clt \
     --message-format=json-render-diagnostics |
     sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' |
     while read -r program; do
