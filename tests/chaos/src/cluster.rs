@@ -351,9 +351,11 @@ fn server_arguments(settings: &Settings, servers: &[Server], server: &Server, ma
         format!("--http-listen={}", server.http_address),
         format!("--shard-manager={manager}"),
         format!("--peers={}", peers.join(",")),
-        // Two processors are shared by all servers of all tests that run.
-        "--worker-threads=1".to_owned(),
     ];
+    if !settings.server_flags.iter().any(|flag| flag.starts_with("--worker-threads=")) {
+        // Two processors are shared by all servers of all tests that run.
+        arguments.push("--worker-threads=1".to_owned());
+    }
     if server.advertised_address != server.client_address {
         arguments.push(format!("--client-advertise={}", server.advertised_address));
     }
