@@ -12,7 +12,7 @@ use super::moves::Move;
 /// send (`--transfer-bytes-per-second`), unless they were given another one.
 pub(super) const BYTES_PER_SECOND: u64 = 32 << 20;
 /// What a shard takes however small it is: a handful of commits in two groups.
-const PER_SHARD: Duration = Duration::from_millis(30);
+const PER_SHARD: Duration = Duration::from_millis(3);
 /// Until the sources have heard of their moves and the targets expect them.
 const START: Duration = Duration::from_millis(100);
 
@@ -45,7 +45,7 @@ mod tests {
         moves.hear(GroupId(1), &of_g1);
         assert_eq!(
             expected(moves.iter()),
-            Some(Duration::from_millis(100 + 2 * 30 + 3000)),
+            Some(Duration::from_millis(100 + 2 * 3 + 3000)),
             "what g2 takes in"
         );
     }
