@@ -57,7 +57,6 @@ impl Founded {
     pub fn problems(&self, spec: &ShardedKvSpec) -> Vec<Problem> {
         let wanted = Founded::from(spec);
         // Where the placement itself is another one, that is the problem.
-        let other_ring = |(was, wanted)| was != wanted;
         let rings = self.ring_replicas.zip(wanted.ring_replicas);
         let replicas = rings.map_or_else(String::new, |(was, _)| was.to_string());
         let class =
@@ -67,7 +66,7 @@ impl Founded {
             ("spec.hash", self.hash == wanted.hash, self.hash.to_string()),
             ("spec.policy", self.policy == wanted.policy, self.policy.to_string()),
             ("spec.placement", self.placement == wanted.placement, self.placement.to_string()),
-            ("spec.replicas", !rings.is_some_and(other_ring), replicas),
+            ("spec.replicas", rings.is_none_or(|(was, wanted)| was == wanted), replicas),
             ("spec.limits", self.limits == wanted.limits, format!("{:?}", self.limits)),
             ("spec.storage.memoryOnly", self.memory_only == wanted.memory_only, self.memory_only.to_string()),
             (

@@ -3,7 +3,7 @@
 use comfy_table::{Cell, Color};
 use serde::Serialize;
 use skv_proto::v1;
-use skv_sharding::{ClusterId, GroupId, GroupUid, ReplicaId, ShardId};
+use skv_sharding::{ClusterId, GroupId, GroupUid, Hash, ReplicaId, ShardId};
 
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
@@ -14,7 +14,7 @@ struct Map {
     cluster: ClusterId,
     revision: u64,
     configuration: u64,
-    hash: &'static str,
+    hash: String,
     shards: u32,
     groups: Vec<Group>,
     ranges: Vec<Range>,
@@ -77,13 +77,7 @@ impl Map {
             cluster: ClusterId(wire.cluster_id),
             revision: wire.revision,
             configuration: wire.configuration,
-            hash: match wire.hash() {
-                v1::Hash::Unspecified => "unknown",
-                v1::Hash::Fnv1 => "fnv1",
-                v1::Hash::Fnv1a => "fnv1a",
-                v1::Hash::Integer => "integer",
-                v1::Hash::IntegerOrFnv1 => "integer-or-fnv1",
-            },
+            hash: Hash::try_from(wire.hash()).map_or("unknown".to_owned(), |hash| hash.to_string()),
             shards: wire.shards,
             groups: wire.groups.iter().map(|group| Group::new(group, shards_of(group.id))).collect(),
             ranges: wire

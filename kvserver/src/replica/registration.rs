@@ -66,8 +66,8 @@ pub(super) struct Superseded {
 
 impl Running {
     /// Registers again and again, at once when the leader or the configuration changes, and
-    /// keeps the orders. Ends when the group lives on without this replica, under a newer incarnation, or is
-    /// no more.
+    /// keeps the orders. Ends when the group lives on without this replica, under a newer
+    /// incarnation, or is no more.
     pub(super) async fn register(&self, env: &Environment) -> Superseded {
         let mut metrics = self.raft.metrics();
         let mut leader = None;

@@ -3,21 +3,16 @@
 use std::path::Path;
 use std::process::Command;
 
+use skv_chaos::{forget_this_package, target};
+
 use crate::lab::{Lab, Programs};
 
 /// Runs build.sh from elsewhere, as a person would who has the target directory of these tests.
 fn build(root: &Path) {
     let elsewhere = tempfile::tempdir().unwrap();
-    let test = std::env::current_exe().unwrap();
-    // TARGET/PROFILE/deps/TEST
-    let target = test.ancestors().nth(3).unwrap();
     let mut build = Command::new(root.join("build.sh"));
-    build.current_dir(&elsewhere).env("CARGO_TARGET_DIR", target);
-    // Set by the cargo that runs this test: build scripts that look at them would run again.
-    let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
-    for (name, _) in std::env::vars_os().filter(|(name, _)| name.to_str().is_some_and(of_this_package)) {
-        build.env_remove(name);
-    }
+    build.current_dir(&elsewhere).env("CARGO_TARGET_DIR", target());
+    forget_this_package(&mut build);
     let built = build.output().unwrap();
     assert!(built.status.success(), "{}", String::from_utf8_lossy(&built.stderr));
 }

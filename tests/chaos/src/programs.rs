@@ -76,15 +76,20 @@ fn cargo_build() -> Command {
     if !cfg!(debug_assertions) {
         build.arg("--release");
     }
-    // Set by the cargo that runs this test. Build scripts that look at them, such as ring's,
-    // would run again, and all that depends on them be compiled again.
+    forget_this_package(&mut build);
+    build
+}
+
+/// Lets a command that builds know nothing of the cargo that runs this test, which has set variables
+/// for its package. Build scripts that look at them, such as ring's, would run again, and all that
+/// depends on them be compiled again.
+pub fn forget_this_package(build: &mut Command) {
     let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in std::env::vars_os() {
         if name.to_str().is_some_and(of_this_package) {
             build.env_remove(name);
         }
     }
-    build
 }
 
 fn run(mut build: Command) {
@@ -92,7 +97,7 @@ fn run(mut build: Command) {
 }
 
 /// The target directory.
-fn target() -> PathBuf {
+pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     // TARGET/PROFILE/deps/TEST
     test.ancestors().nth(3).expect("a test lies in a target directory").to_owned()
