@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skv_proto::{ShardOwner, v1};
-use skv_sharding::{GroupId, MapRevision, Replica, ReplicaId, ShardMap};
+use skv_sharding::{GroupId, MapRevision, Owner, Replica, ReplicaId, ShardId, ShardMap};
 use tokio::sync::watch;
 
 use crate::addresses::Addresses;
@@ -141,6 +141,11 @@ impl MapCopy {
         let uid = seen.map.groups.get(&owner.group)?.uid;
         let replicas = seen.members(owner.group);
         Some(ShardOwner { shard, group: owner.group, uid, epoch: owner.epoch, replicas })
+    }
+
+    /// A shard's owner by this copy.
+    pub fn owner(&self, shard: ShardId) -> Option<Owner> {
+        self.seen()?.map.owners.get(shard.0 as usize).copied()
     }
 
     /// The number of the newest configuration; 0: there is none.

@@ -413,8 +413,10 @@ impl Store {
         }
         let listed = by_shard(list.moves.into_iter().map(Into::into));
         let own = founded.facts.uid;
-        let assign =
-            |(id, slot): (ShardId, &RwLock<Slot>)| slot.write().assign(listed.get(&id).copied(), own);
+        let mut rubble = self.rubble.lock();
+        let assign = |(id, slot): (ShardId, &RwLock<Slot>)| {
+            slot.write().assign(listed.get(&id).copied(), own, &mut rubble)
+        };
         let frozen = founded.slots().filter_map(assign).collect();
         self.handing_off.store(founded.handing_off(), Ordering::Release);
         Applied::Assigned { accepted: true, version, frozen }

@@ -3,16 +3,16 @@
 
 use std::collections::VecDeque;
 
-use crate::store::slot::Holding;
+use crate::store::slot::Parts;
 
 /// Parts of shards that nobody needs any more.
 #[derive(Default)]
-pub(super) struct Rubble(VecDeque<Box<dyn Iterator<Item = ()> + Send>>);
+pub(super) struct Rubble(VecDeque<Parts>);
 
 impl Rubble {
     /// Takes what a slot has let go of.
-    pub(super) fn add(&mut self, gone: Holding) {
-        self.0.extend(gone.into_parts());
+    pub(super) fn add(&mut self, gone: impl IntoIterator<Item = Parts>) {
+        self.0.extend(gone);
     }
 
     /// Frees a part. Whether there is more.

@@ -46,6 +46,15 @@ pub(super) struct Outgoing {
     pub(super) phase: Phase,
 }
 
+/// What there may be millions of, to be freed part by part.
+pub(super) type Parts = Box<dyn Iterator<Item = ()> + Send>;
+
+impl Outgoing {
+    fn into_parts(self) -> Option<Parts> {
+        Some(Box::new(self.phase.into_changes()?.into_parts()))
+    }
+}
+
 /// How far it is.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -87,8 +96,8 @@ impl Phase {
 }
 
 impl Holding {
-    /// What there may be millions of, to be freed part by part.
-    pub(super) fn into_parts(self) -> Vec<Box<dyn Iterator<Item = ()> + Send>> {
+    /// What isn't freed at once.
+    fn into_parts(self) -> Vec<Parts> {
         match self {
             Holding::Nothing => Vec::new(),
             Holding::Staged(staged) => {
@@ -96,9 +105,9 @@ impl Holding {
             }
             Holding::Owned(owned) => {
                 let Owned { shard, outgoing } = *owned;
-                let changes = outgoing.and_then(|outgoing| outgoing.phase.into_changes());
-                let changes = changes.into_iter().flat_map(Changes::into_parts);
-                vec![Box::new(shard.keys.into_parts()), Box::new(changes)]
+                let mut parts: Vec<Parts> = vec![Box::new(shard.keys.into_parts())];
+                parts.extend(outgoing.and_then(Outgoing::into_parts));
+                parts
             }
         }
     }
@@ -247,12 +256,18 @@ impl Slot {
 
     /// The manager's list says that the shard goes there, or stays. A frozen shard goes where
     /// it was going: that is answered.
-    pub(super) fn assign(&mut self, listed: Option<Move>, own: GroupUid) -> Option<Move> {
+    pub(super) fn assign(
+        &mut self,
+        listed: Option<Move>,
+        own: GroupUid,
+        rubble: &mut Rubble,
+    ) -> Option<Move> {
         if self.would_assign(listed, own)
             && let Holding::Owned(owned) = &mut self.holding
         {
             owned.shard.sessions.track_forgotten(false);
-            owned.outgoing = listed.map(|to| Outgoing { to, phase: Phase::Queued });
+            let outgoing = listed.map(|to| Outgoing { to, phase: Phase::Queued });
+            rubble.add(std::mem::replace(&mut owned.outgoing, outgoing).and_then(Outgoing::into_parts));
             if let Some(to) = listed {
                 self.fence.seen = to.epoch;
             }
@@ -274,7 +289,7 @@ impl Slot {
             Step::Begin(_) => self.begin(epoch),
             Step::Freeze(_) => self.freeze(epoch),
             Step::Drop(_) => self.let_go(epoch, rubble),
-            Step::Receive(receive) => self.receive(epoch, &receive, retired),
+            Step::Receive(receive) => self.receive(epoch, &receive, retired, rubble),
             Step::Chunk(chunk) => self.add(epoch, chunk, context)?,
             Step::Install(install) => self.install(epoch, install, context)?,
             Step::Abort(_) => self.abort(epoch, rubble),
@@ -314,7 +329,7 @@ impl Slot {
         let (_, outgoing) = self.outgoing(epoch)?;
         let Outgoing { to, phase: Phase::Frozen(_) } = outgoing else { return Err(StepRefusal::NotDue) };
         self.fence.next = Some(*to);
-        rubble.add(std::mem::take(&mut self.holding));
+        rubble.add(std::mem::take(&mut self.holding).into_parts());
         Ok(())
     }
 
@@ -323,6 +338,7 @@ impl Slot {
         epoch: Epoch,
         receive: &v1::handoff_step::Receive,
         retired: bool,
+        rubble: &mut Rubble,
     ) -> Result<(), StepRefusal> {
         let source = Peer { group: skv_sharding::GroupId(receive.source), uid: GroupUid(receive.source_uid) };
         match &self.holding {
@@ -335,7 +351,8 @@ impl Slot {
             Holding::Nothing | Holding::Staged(_) => {}
         }
         self.fence.seen = epoch;
-        self.holding = Holding::Staged(Box::new(Staged::new(epoch, source)));
+        let staged = Holding::Staged(Box::new(Staged::new(epoch, source)));
+        rubble.add(std::mem::replace(&mut self.holding, staged).into_parts());
         Ok(())
     }
 
@@ -394,7 +411,7 @@ impl Slot {
 
     fn abort(&mut self, epoch: Epoch, rubble: &mut Rubble) -> Result<(), StepRefusal> {
         self.staged(epoch)?;
-        rubble.add(std::mem::take(&mut self.holding));
+        rubble.add(std::mem::take(&mut self.holding).into_parts());
         Ok(())
     }
 }

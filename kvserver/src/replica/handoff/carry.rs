@@ -1,6 +1,7 @@
 //! One shard on its way from our group to another.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -34,6 +35,7 @@ pub(super) struct Carrier {
     env: Arc<Environment>,
     to: Move,
     target: Group,
+    stands: Arc<AtomicBool>,
 }
 
 /// How a carrier ended.
@@ -48,8 +50,12 @@ pub(super) enum Ended {
 enum Stop {
     /// There is nothing to do any more: the move is over, or another one.
     Over,
-    /// It has to begin again.
+    /// It has to go on from where it was.
     Again(String),
+    /// The target doesn't have what it was sent: it gets all of it once more.
+    Resend(String),
+    /// The shard map has it with the target, or further: nobody needs to be asked.
+    Recorded,
 }
 
 impl From<Error> for Stop {
@@ -61,7 +67,12 @@ impl From<Error> for Stop {
 impl Carrier {
     pub(super) fn new(own: Arc<Running>, env: &Arc<Environment>, to: Move) -> Self {
         let target = Group::new(&own, env, Peer { group: to.target, uid: to.target_uid });
-        Carrier { own, env: env.clone(), to, target }
+        Carrier { own, env: env.clone(), to, target, stands: Arc::default() }
+    }
+
+    /// Whether it waits for a target that can't be reached, or doesn't take the shard.
+    pub(super) fn stands(&self) -> Arc<AtomicBool> {
+        self.stands.clone()
     }
 
     /// Carries the shard to its target; ends when it is there, or the move is another.
@@ -70,45 +81,65 @@ impl Carrier {
         let (group, mut told, mut whole) = (self.own.place.group, String::new(), false);
         let (mut pause, longest) = PAUSES;
         loop {
-            match self.carry(whole).await {
+            let problem = match self.attempt(whole).await {
                 Ok(()) => {
                     tracing::info!(%group, %shard, %target, %epoch, "the shard was handed over");
                     return Ended::There;
                 }
-                Err(Stop::Over) => return Ended::Over,
-                Err(Stop::Again(problem)) if problem != told => {
-                    tracing::warn!(%group, %shard, %target, %epoch, problem, "the shard isn't handed over yet");
-                    told = problem;
+                Err(Stop::Over | Stop::Recorded) => return Ended::Over,
+                Err(Stop::Again(problem)) => problem,
+                Err(Stop::Resend(problem)) => {
+                    whole = true;
+                    problem
                 }
-                Err(Stop::Again(_)) => {}
+            };
+            self.stands.store(true, Ordering::Relaxed);
+            if problem != told {
+                tracing::warn!(%group, %shard, %target, %epoch, problem, "the shard isn't handed over yet");
+                told = problem;
             }
-            whole = true;
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Carries the shard, or drops it if it is known to have arrived.
+    async fn attempt(&self, whole: bool) -> Result<(), Stop> {
+        match self.carry(whole).await {
+            // A target that is gone, or was made anew since, can't say any more that it had it.
+            Err(Stop::Recorded) => self.here(Step::Drop(Drop {})).await,
+            ended => ended,
         }
     }
 
     /// Goes on from where an earlier leader was, or sends the whole shard.
     async fn carry(&self, whole: bool) -> Result<(), Stop> {
         let progress = self.progress()?;
-        if progress == Progress::Queued {
-            self.here(Step::Begin(Begin {})).await?;
-        }
         let own = &self.own.place;
         let receive = Receive { source: own.group.0, source_uid: own.uid.0 };
         self.there(Step::Receive(receive)).await?;
         fail_point!("receive-answered");
+        // Not before there is somebody to send it to: from here on all that changes is kept.
+        if progress == Progress::Queued {
+            self.here(Step::Begin(Begin {})).await?;
+        }
+        // What nobody serves doesn't wait for its turn.
+        let paced = progress != Progress::Frozen;
         let position = if progress == Progress::Frozen && !whole {
             // The target had everything from before copying began, or nobody would have frozen.
             self.own.store.beginning(&self.to).ok_or(Stop::Over)?
         } else {
-            self.copy().await?
+            self.copy(paced).await?
         };
         fail_point!("copied");
-        let position = self.catch_up(position).await?;
+        let mut brake = Brake::new(self.own.clone(), self.to.shard);
+        let position = self.catch_up(position, paced, Some(&mut brake)).await?;
         // By whoever froze it before, it has been frozen for a time that we don't know.
         let froze = (progress != Progress::Frozen).then(Instant::now);
         self.here(Step::Freeze(Freeze {})).await?;
+        drop(brake);
+        // What came until then may be more than goes into one entry.
+        let position = self.catch_up(position, false, None).await?;
         let install = self.own.store.installation(&self.to, position).ok_or(Stop::Over)?;
         self.env.metrics.handoffs.sent(install.encoded_len() as u64);
         self.there(Step::Install(install)).await?;
@@ -117,7 +148,7 @@ impl Carrier {
     }
 
     /// Sends the shard as it is now.
-    async fn copy(&self) -> Result<Position, Stop> {
+    async fn copy(&self, paced: bool) -> Result<Position, Stop> {
         let store = &self.own.store;
         let base = store.base_copy(&self.to).ok_or(Stop::Over)?;
         let position = base.position();
@@ -128,7 +159,7 @@ impl Carrier {
             {
                 taken?;
             }
-            self.await_turn(&chunk).await;
+            self.await_turn(&chunk, paced).await;
             under_way.push(self.there(Step::Chunk(chunk)));
         }
         while let Some(taken) = under_way.next().await {
@@ -139,25 +170,34 @@ impl Carrier {
     }
 
     /// Sends in rounds what changed after a position, until little is missing.
-    async fn catch_up(&self, mut position: Position) -> Result<Position, Stop> {
+    async fn catch_up(
+        &self,
+        mut position: Position,
+        paced: bool,
+        mut brake: Option<&mut Brake>,
+    ) -> Result<Position, Stop> {
         let store = &self.own.store;
-        let mut brake = Brake::new(self.own.clone(), self.to.shard);
         loop {
             let difference = store.difference(&self.to, position, REST).ok_or(Stop::Over)?;
             if !difference.more {
                 return Ok(position);
             }
-            self.await_turn(&difference.chunk).await;
+            self.await_turn(&difference.chunk, paced).await;
             self.there(Step::Chunk(difference.chunk)).await?;
+            fail_point!("round-answered");
             position = difference.position;
-            brake.round();
+            if let Some(brake) = &mut brake {
+                brake.round(difference.behind);
+            }
         }
     }
 
     /// Waits until a chunk may be sent, and counts it.
-    async fn await_turn(&self, chunk: &Chunk) {
+    async fn await_turn(&self, chunk: &Chunk, paced: bool) {
         let bytes = chunk.encoded_len() as u64;
-        self.env.pace.await_turn(bytes).await;
+        if paced {
+            self.env.pace.await_turn(bytes).await;
+        }
         self.env.metrics.handoffs.sent(bytes);
     }
 
@@ -180,18 +220,35 @@ impl Carrier {
         let mut told = false;
         loop {
             match self.target.take(shard, epoch, step.clone()).await {
-                Ok(Answer::None) => return Ok(()),
+                Ok(Answer::None) => {
+                    self.stands.store(false, Ordering::Relaxed);
+                    return Ok(());
+                }
                 Ok(refusal) => {
                     let (step, why) = (super::name(&step), refusal.as_str_name());
-                    return Err(Stop::Again(format!("{target} refuses {step}: {why}")));
+                    let problem = format!("{target} refuses {step}: {why}");
+                    return Err(match refusal {
+                        Answer::Incomplete | Answer::NotDue => Stop::Resend(problem),
+                        _ => Stop::Again(problem),
+                    });
                 }
+                // Sent again it would be refused again.
+                Err(error @ Error::InvalidArgument(_)) => return Err(error.into()),
+                Err(_) if self.is_recorded() => return Err(Stop::Recorded),
                 Err(error) if !told => {
                     tracing::warn!(group = %self.own.place.group, %shard, %target, %epoch, %error, "the target can't be asked");
                     told = true;
                 }
                 Err(_) => {}
             }
+            self.stands.store(true, Ordering::Relaxed);
             tokio::time::sleep(ASK_AGAIN).await;
         }
+    }
+
+    /// Whether the shard map says that the shard arrived under this epoch or a later one.
+    fn is_recorded(&self) -> bool {
+        let owner = self.env.map.owner(self.to.shard);
+        owner.is_some_and(|owner| owner.group != self.own.place.group && owner.epoch >= self.to.epoch)
     }
 }

@@ -11,9 +11,11 @@ mod watched;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
+use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
@@ -34,7 +36,8 @@ pub(super) use watched::Watched;
 
 /// How often the leader looks what is due.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Shards that leave a group at the same time.
+/// Shards that leave a group at the same time. One that waits for its target doesn't count, or a
+/// target that is gone would hold up all others; no more are begun that go to that target.
 const DEPARTURES: usize = 2;
 /// Shards that come to a group at the same time. More than leave one, so that two sources
 /// needn't wait for each other. One that stands still doesn't count, or a source that is gone
@@ -43,12 +46,36 @@ const ARRIVALS: usize = 4;
 /// An entry that isn't applied in this time has an unknown outcome.
 const DEADLINE: Duration = Duration::from_secs(5);
 
+/// A shard that is being carried.
+struct Carried {
+    to: Move,
+    /// Whether it waits for its target.
+    stands: Arc<AtomicBool>,
+    task: AbortHandle,
+}
+
+impl Carried {
+    fn stands(&self) -> bool {
+        self.stands.load(Ordering::Relaxed)
+    }
+}
+
+/// Whether one more shard may be carried.
+fn may_begin(departure: &Departure, carried: &BTreeMap<ShardId, Carried>) -> bool {
+    // What nobody serves never waits.
+    let is_frozen = departure.progress == Progress::Frozen;
+    let moving = carried.values().filter(|other| !other.stands()).count();
+    let mut standing = carried.values().filter(|other| other.stands());
+    is_frozen || moving < DEPARTURES && standing.all(|other| other.to.target_uid != departure.to.target_uid)
+}
+
 impl Running {
     /// Runs for as long as the replica does; acts only while it leads.
     pub(super) async fn hand_off(self: &Arc<Self>, env: &Arc<Environment>) {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let (mut carried, mut carriers) = (BTreeMap::<ShardId, (Move, AbortHandle)>::new(), JoinSet::new());
+        let (mut carried, mut carriers) = (BTreeMap::<ShardId, Carried>::new(), JoinSet::new());
+        let mut questions = JoinSet::new();
         loop {
             tokio::select! {
                 biased;
@@ -60,9 +87,11 @@ impl Running {
                 tokio::task::yield_now().await;
             }
             while carriers.try_join_next().is_some() {}
-            carried.retain(|_, (_, carrier)| !carrier.is_finished());
+            while questions.try_join_next().is_some() {}
+            carried.retain(|_, carried| !carried.task.is_finished());
             if !self.hints.is_leader() || *self.hold.borrow() {
                 carriers.abort_all();
+                questions.abort_all();
                 *self.watched.lock() = Watched::default();
                 continue;
             }
@@ -73,22 +102,25 @@ impl Running {
             let mut departures = self.store.departures();
             // What nobody serves comes first.
             departures.sort_by_key(|departure| departure.progress != Progress::Frozen);
-            carried.retain(|shard, (to, carrier)| {
-                let still = departures.iter().any(|departure| departure.to == *to && to.shard == *shard);
+            carried.retain(|_, Carried { to, task, .. }| {
+                let still = departures.iter().any(|departure| departure.to == *to);
                 if !still {
-                    carrier.abort();
+                    task.abort();
                 }
                 still
             });
-            for Departure { to, .. } in departures {
-                if carried.len() < DEPARTURES && !carried.contains_key(&to.shard) {
+            for departure in departures {
+                let to = departure.to;
+                if !carried.contains_key(&to.shard) && may_begin(&departure, &carried) {
                     let carrier = Carrier::new(self.clone(), env, to);
-                    carried.insert(to.shard, (to, carriers.spawn(carrier.run())));
+                    let stands = carrier.stands();
+                    carried.insert(to.shard, Carried { to, stands, task: carriers.spawn(carrier.run()) });
                 }
             }
             let still = self.watched.lock().still(self.store.arrivals(), Instant::now());
             for arrival in still {
-                self.ask_after(env, arrival).await;
+                let (this, env) = (self.clone(), env.clone());
+                questions.spawn(async move { this.ask_after(&env, arrival).await });
             }
         }
     }
@@ -101,7 +133,7 @@ impl Running {
         step: Step,
     ) -> Result<Result<(), StepRefusal>, Error> {
         self.check_leads()?;
-        if matches!(step, Step::Receive(_)) {
+        if matches!(step, Step::Receive(_)) && !self.has_promised(shard, epoch) {
             let others = self.store.arrivals().into_iter().filter(|arrival| arrival.shard != shard);
             if self.watched.lock().progressing(others, Instant::now()) >= ARRIVALS {
                 return Ok(Err(StepRefusal::Busy));
@@ -119,6 +151,13 @@ impl Running {
             }
             other => Err(Error::Internal(format!("a step was applied as {other}"))),
         }
+    }
+
+    /// Whether the group receives the shard already, or has it: then nobody may serve it elsewhere.
+    fn has_promised(&self, shard: ShardId, epoch: Epoch) -> bool {
+        let arrivals = self.store.arrivals();
+        arrivals.iter().any(|arrival| arrival.shard == shard && arrival.epoch == epoch)
+            || self.store.owns(shard).is_some_and(|owned| owned >= epoch)
     }
 
     /// Ends a group that has nothing of any shard, for good.
@@ -145,6 +184,9 @@ impl Running {
     /// Commits the manager's list, if it says something new.
     async fn obey_list(&self) {
         let orders = self.orders.lock().clone();
+        if orders.version.0 < self.store.obeyed_version() {
+            return; // It would be refused, and stand in the log for nothing.
+        }
         let Some(moves) = orders.moves.filter(|moves| self.store.would_assign(moves)) else { return };
         let entry = encode_assign(self.clock.now_ms(), orders.version.0, moves);
         fail_point!("list-due");
@@ -167,8 +209,14 @@ impl Running {
 
     /// Forgets what came of a shard, if its source has given that move up.
     async fn ask_after(&self, env: &Arc<Environment>, Arrival { shard, epoch, source, .. }: Arrival) {
-        let leaving = Group::new(self, env, source).is_leaving(shard, epoch).await;
-        if leaving == Ok(false) {
+        let is_over = match Group::new(self, env, source).is_leaving(shard, epoch).await {
+            Ok(leaving) => !leaving,
+            // A source that is gone can't say so; that the shard is elsewhere says as much.
+            Err(_) => env.map.owner(shard).is_some_and(|owner| {
+                owner.group != source.group && owner.group != self.place.group && owner.epoch >= epoch
+            }),
+        };
+        if is_over {
             tracing::info!(group = %self.place.group, %shard, "its source has given the move up");
             let _ = self.take_step(shard, epoch, Step::Abort(v1::handoff_step::Abort {})).await;
         }
@@ -177,6 +225,10 @@ impl Running {
     fn check_leads(&self) -> Result<(), Error> {
         if !self.hints.is_leader() || *self.hold.borrow() {
             return Err(self.hints.not_leader(None));
+        }
+        // Each attempt would stay in the log, and none be committed.
+        if self.readiness.quorum_lost(&self.raft.metrics().borrow_watched()).is_some() {
+            return Err(Error::Unavailable(format!("{} has no quorum", self.place.group)));
         }
         Ok(())
     }

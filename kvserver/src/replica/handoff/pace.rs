@@ -14,8 +14,8 @@ use crate::replica::Running;
 
 /// What may be sent at once after a rest.
 const BURST: Duration = Duration::from_millis(10);
-/// Rounds of changes that are sent before writers are slowed down, and each time before they
-/// are slowed down more.
+/// Rounds of changes that are sent before it is looked whether the rest shrinks; if it doesn't,
+/// writers are slowed down, or slowed down more.
 const PATIENCE: u32 = 16;
 /// The first and the longest delay of a write.
 const DELAYS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
@@ -84,18 +84,24 @@ pub(super) struct Brake {
     running: Arc<Running>,
     shard: ShardId,
     rounds: u32,
+    /// How far the target was behind at the last look.
+    behind: u64,
     delay: Option<Duration>,
 }
 
 impl Brake {
     pub(super) fn new(running: Arc<Running>, shard: ShardId) -> Self {
-        Brake { running, shard, rounds: 0, delay: None }
+        Brake { running, shard, rounds: 0, behind: 0, delay: None }
     }
 
-    /// To be called after each round of changes that wasn't the last.
-    pub(super) fn round(&mut self) {
+    /// To be called after each round of changes that wasn't the last, with how many revisions of
+    /// the shard the target was behind then.
+    pub(super) fn round(&mut self, behind: u64) {
         self.rounds += 1;
         if !self.rounds.is_multiple_of(PATIENCE) {
+            return;
+        }
+        if std::mem::replace(&mut self.behind, behind) > behind {
             return;
         }
         let (first, longest) = DELAYS;

@@ -46,6 +46,8 @@ pub struct Difference {
     pub position: Position,
     /// Whether there is more.
     pub more: bool,
+    /// How many revisions of the shard the target is behind then.
+    pub behind: u64,
 }
 
 impl BaseCopy {
@@ -124,7 +126,7 @@ fn session_size(session: &v1::SessionState) -> usize {
 }
 
 impl Difference {
-    /// What changed after `after`, up to about so many bytes of keys.
+    /// What changed after `after`, up to about so many bytes of keys, and as many of sessions.
     pub(in crate::store) fn after(
         shard: &Shard,
         changes: &Changes,
@@ -152,13 +154,38 @@ impl Difference {
         if !more {
             position.revision = shard.revision;
         }
-        chunk.forgotten =
-            shard.sessions.forgotten()[after.forgotten..].iter().map(|id| (*id).into()).collect();
-        position.forgotten = shard.sessions.forgotten().len();
-        let used = shard.sessions.used_after(after.sessions);
-        chunk.sessions = used.cloned().map(Into::into).collect();
-        position.sessions = shard.revision;
-        Difference { chunk, position, more }
+        let forgotten = &shard.sessions.forgotten()[after.forgotten..];
+        let sent = &forgotten[..forgotten.len().min(bytes / FRAME)];
+        more |= sent.len() < forgotten.len();
+        chunk.forgotten = sent.iter().map(|id| (*id).into()).collect();
+        position.forgotten += sent.len();
+        let mut used: Vec<_> = shard.sessions.used_after(after.sessions).collect();
+        // No two have the same last use, since each is a revision of its own.
+        let last_use = |session: &&Session| session.used_revision;
+        let most = bytes / FRAME;
+        if used.len() > most {
+            used.select_nth_unstable_by_key(most, last_use);
+        }
+        let all = used.len();
+        used.truncate(most);
+        used.sort_unstable_by_key(last_use);
+        let mut size = 0;
+        for session in used {
+            if size >= bytes {
+                break;
+            }
+            position.sessions = session.used_revision;
+            let session = session.clone().into();
+            size += FRAME + session_size(&session);
+            chunk.sessions.push(session);
+        }
+        if chunk.sessions.len() < all {
+            more = true;
+        } else {
+            position.sessions = shard.revision;
+        }
+        let behind = shard.revision.0 - position.revision.min(position.sessions).0;
+        Difference { chunk, position, more, behind }
     }
 
     /// The last one, for a shard that changes no more.
