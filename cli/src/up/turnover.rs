@@ -38,7 +38,7 @@ pub(super) enum Step {
 pub(super) struct Group {
     /// Its leader, if there is one that has a quorum.
     leader: Option<Leader>,
-    /// A replica is of a group that isn't retired, as far as the replica knows.
+    /// A replica is of a group of which none says that it is retired.
     lives: bool,
     /// A replica says that the group is retired: that was committed, and is final.
     retired: bool,
@@ -78,11 +78,14 @@ impl Group {
             owned: status.shards_owned,
             arriving: status.shards_arriving,
         });
-        Group {
-            leader,
-            lives: statuses.iter().any(|(_, status)| status.group_uid != 0 && !status.retired),
-            retired: statuses.iter().any(|(_, status)| status.retired),
-        }
+        // One that lags, or that was removed before, is of the same group and has nothing either.
+        let ended: BTreeSet<u64> = statuses
+            .iter()
+            .filter(|(_, status)| status.retired)
+            .map(|(_, status)| status.group_uid)
+            .collect();
+        let lives = |status: &v1::ReplicaStatus| status.group_uid != 0 && !ended.contains(&status.group_uid);
+        Group { leader, lives: statuses.iter().any(|(_, status)| lives(status)), retired: !ended.is_empty() }
     }
 }
 
@@ -152,7 +155,7 @@ fn keeps_from_joining(id: GroupId, group: &Group, map: &Assignment) -> Option<St
 /// From a group that shares the shards no more to one that is no more.
 fn end(id: GroupId, group: &Group, map: &Assignment) -> Step {
     let Some(uid) = map.founded.get(&id) else {
-        // It is about to be founded, or not all of its replicas know yet that it was retired.
+        // It is about to be founded, or a replica is of another group of its number.
         return Step::Wait(format!("{id} is to go: waiting for the shard manager and its servers to agree"));
     };
     if group.retired && !group.lives {
@@ -183,6 +186,8 @@ mod tests {
     fn ids(numbers: &[u32]) -> Vec<GroupId> {
         numbers.iter().copied().map(GroupId).collect()
     }
+
+    use std::slice::from_ref;
 
     fn set(numbers: &[u32]) -> BTreeSet<GroupId> {
         ids(numbers).into_iter().collect()
@@ -258,7 +263,7 @@ mod tests {
         assert!(waits(next(2, &groups, &left)).contains("waiting for the shard manager to forget it"));
         let forgotten = sharing(&[0, 1], &[0, 1]);
         third(&mut groups, Group { leader: None, lives: true, retired: true });
-        assert!(matches!(next(2, &groups, &forgotten), Step::Wait(_)), "a replica has missed it");
+        assert!(matches!(next(2, &groups, &forgotten), Step::Wait(_)), "a replica is of another");
         third(&mut groups, Group { leader: None, lives: false, retired: true });
         assert_eq!(next(2, &groups, &forgotten), Step::Run(set(&[0, 1])));
     }
@@ -311,3 +316,16 @@ mod tests {
         assert_eq!(of(vec![v1::ReplicaStatus::default()]), Group::default(), "it waits for a group");
     }
 }
+
+    #[test]
+    fn a_replica_that_has_not_learned_that_its_group_is_retired_is_not_of_a_living_one() {
+        let replica = |group_uid, retired| {
+            let status = v1::ReplicaStatus { group_uid, retired, ..v1::ReplicaStatus::default() };
+            ("peer".to_owned(), status)
+        };
+        let (ended, lags, another) = (replica(7, true), replica(7, false), replica(8, false));
+        assert!(Group::of(from_ref(&lags)).lives);
+        let group = Group::of(&[ended.clone(), lags]);
+        assert!(group.retired && !group.lives);
+        assert!(Group::of(&[ended, another]).lives);
+    }

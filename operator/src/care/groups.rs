@@ -1,5 +1,5 @@
-//! Groups that come and go, each with servers of its own: from what is asked for, what there is, and what the shard manager
-//! and the servers say, to the next steps. Pure.
+//! Groups that come and go, each with servers of its own: from what is asked for, what there is,
+//! and what the shard manager and the servers say, to the next steps. Pure.
 //!
 //! Groups join together, once all that are asked for are founded and most of their servers are
 //! ready. A group that is too many leaves, and is drained. When by its own word it has nothing,
@@ -217,8 +217,10 @@ impl Roster<'_> {
             return Some("waiting for the shard manager, to which it isn't known yet".to_owned());
         }
         if members.retired {
-            // That was committed: whoever doesn't answer has nothing either.
-            return None;
+            // That was committed: whoever doesn't answer has nothing either. Those that are about
+            // to learn it may: on a volume that is kept they would take the group for a living one.
+            let unaware = members.unaware.first();
+            return unaware.map(|server| format!("waiting for {server} to learn that {id} is retired"));
         }
         let ordinals: BTreeSet<u32> = (0..group.replicas()).chain(group.pods.keys().copied()).collect();
         let server = |ordinal| self.names.server(ServerSet::Group(id), ordinal);
