@@ -21,7 +21,8 @@ use crate::servers::Assignment;
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Observed {
-    /// The servers of each StatefulSet that there is, or of which there are pods.
+    /// The servers of each StatefulSet that there is, or of which there are pods; and those of
+    /// groups that the shard manager knows, once it was asked.
     pub(crate) servers: BTreeMap<ServerSet, ObservedServers>,
     /// How many pods of the shard manager are ready.
     pub(crate) ready_managers: u32,
@@ -38,7 +39,7 @@ pub(crate) struct Observed {
 /// The objects of servers that one StatefulSet runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ObservedServers {
-    /// The StatefulSet; `None` while that is made anew.
+    /// The StatefulSet; `None` while that is made, or made anew.
     pub(crate) set: Option<ObservedSet>,
     /// The pods, by their place.
     pub(crate) pods: BTreeMap<u32, ServerPod>,
@@ -170,6 +171,11 @@ impl ObservedServers {
     /// How many of the pods are ready.
     pub(crate) fn ready(&self) -> u32 {
         self.pods.values().filter(|pod| pod.is_ready()).count() as u32
+    }
+
+    /// Nothing of them is there.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.set.is_none() && self.pods.is_empty()
     }
 
     /// They were told to go: their group is no more.

@@ -93,6 +93,7 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
     if seen.ready_managers > 0 {
         let assignment = servers.assignment(&manager_address).await;
         seen.map = assignment.as_ref().map(ObservedMap::from);
+        placement::add_founded(&resource.spec, seen.map.as_ref(), &mut seen.servers);
     }
     let Some(plan) = care::plan(client, servers, &names, resource, &mut seen, now).await? else {
         // It changed since it was watched; the change is on its way.

@@ -23,6 +23,7 @@ use crate::wanted::wanted_of;
 pub(crate) struct Roster<'a> {
     pub(crate) names: &'a Names,
     pub(crate) spec: &'a ShardedKvSpec,
+    /// Those that have servers, and those that the shard manager knows.
     pub(crate) groups: &'a BTreeMap<GroupId, ObservedServers>,
     /// What each group's servers say.
     pub(crate) members: &'a BTreeMap<GroupId, Members>,
@@ -82,12 +83,7 @@ impl Roster<'_> {
             }
         }
         let Some(map) = self.map else {
-            // Who has what, it alone can say.
-            let wanted = self.wanted();
-            let beyond = self.groups.keys().filter(|id| !wanted.contains(id));
-            turnover
-                .doing
-                .extend(beyond.map(|id| format!("{id} is to leave: waiting for the shard manager")));
+            turnover.doing.extend(self.too_many());
             return turnover;
         };
         let wanted = self.wanted();
@@ -115,6 +111,18 @@ impl Roster<'_> {
             }
         }
         turnover
+    }
+
+    /// That some are too many. Who has what, and so which of them, the shard manager alone can say.
+    fn too_many(&self) -> Option<String> {
+        let stay = |(id, group): (&GroupId, &ObservedServers)| (!group.retired()).then_some(*id);
+        let groups: Vec<GroupId> = self.groups.iter().filter_map(stay).collect();
+        let all = GroupId::list(&groups);
+        match groups.len().saturating_sub(self.spec.groups as usize) {
+            0 => None,
+            1 => Some(format!("one of {all} is to leave: waiting for the shard manager")),
+            more => Some(format!("{more} of {all} are to leave: waiting for the shard manager")),
+        }
     }
 
     fn wanted(&self) -> BTreeSet<GroupId> {
@@ -184,6 +192,9 @@ impl Roster<'_> {
         };
         if members.is_retired() {
             return Next::Wait(format!("{id} is retired: waiting for the shard manager to forget it"));
+        }
+        if group.is_missing() {
+            return Next::Wait(format!("{id} is to leave: its servers, which are gone, are made again"));
         }
         let Some(leader) = &members.leader else {
             return Next::Wait(format!("{id} is to leave, but no leader of it has a quorum"));

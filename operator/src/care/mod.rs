@@ -85,12 +85,13 @@ pub(crate) async fn plan(
     if !reason || spec.paused {
         return Ok(Some(Plan::default()));
     }
-    let Some(look) = look::look(client, servers, names, now).await? else { return Ok(None) };
+    let Some(mut look) = look::look(client, servers, names, now).await? else { return Ok(None) };
     if look.resource.metadata.generation != resource.metadata.generation
         || look.resource.metadata.uid != resource.metadata.uid
     {
         return Ok(None);
     }
+    placement::add_founded(spec, seen.map.as_ref(), &mut look.servers);
     seen.servers.clone_from(&look.servers);
     let turnover = if groups_may_change {
         let groups = seen.groups();
