@@ -156,7 +156,8 @@ impl Plan {
         self.look.as_ref().map(|look| &look.resource)
     }
 
-    /// Takes the next step of each kind. The resource is then as it was recorded.
+    /// Takes the next step of each kind: what was done, and what failed of it. The resource is then
+    /// as it was recorded.
     pub(crate) async fn carry_out(
         self,
         client: &Client,
@@ -164,37 +165,51 @@ impl Plan {
         names: &Names,
         manager_address: &str,
         resource: &mut ShardedKv,
-    ) -> Result<Care, Error> {
-        let Some(look) = self.look else { return Ok(Care::default()) };
+    ) -> (Care, Result<(), Error>) {
+        let Some(look) = self.look else { return (Care::default(), Ok(())) };
         let actor = Actor { client, servers, names, manager_address };
         let Decision { step, doing, replaced, lost, .. } = self.decision;
         let Turnover { steps, doing: turnover, retired } = self.turnover;
         let mut care = Care { doing, turnover, lost, replaced, ..Care::default() };
         let is_retired = |set: &ServerSet| set.group().is_some_and(|id| retired.contains(&id));
+        // What fails of one kind keeps the others from nothing.
+        let mut outcome = Ok(());
         for (set, servers) in look.servers.iter().filter(|(set, _)| !is_retired(set)) {
-            care.grow(&actor, resource, *set, servers).await?;
+            outcome = outcome.and(care.grow(&actor, resource, *set, servers).await);
         }
         if let Some(step) = step {
-            if let Some(pod) = step.replaces() {
-                actor.record(resource, pod).await?;
-                care.replaced = false;
-            }
-            match actor.take(&step).await? {
-                Taken::Done => care.step = Some(step),
-                Taken::NotYet(why) => care.doing = Some(why),
-            }
+            outcome = outcome.and(care.take(&actor, resource, step).await);
         }
         for step in steps {
-            match actor.turn(resource, &step).await? {
-                Taken::Done => care.group_steps.push(step),
-                Taken::NotYet(why) => care.turnover.push(why),
-            }
+            outcome = outcome.and(care.turn(&actor, resource, step).await);
         }
-        Ok(care)
+        (care, outcome)
     }
 }
 
 impl Care {
+    /// The next step of pods.
+    async fn take(&mut self, actor: &Actor<'_>, resource: &mut ShardedKv, step: Step) -> Result<(), Error> {
+        if let Some(pod) = step.replaces() {
+            actor.record(resource, pod).await?;
+            self.replaced = false;
+        }
+        match actor.take(&step).await? {
+            Taken::Done => self.step = Some(step),
+            Taken::NotYet(why) => self.doing = Some(why),
+        }
+        Ok(())
+    }
+
+    /// A step of a whole group.
+    async fn turn(&mut self, actor: &Actor<'_>, resource: &ShardedKv, step: GroupStep) -> Result<(), Error> {
+        match actor.turn(resource, &step).await? {
+            Taken::Done => self.group_steps.push(step),
+            Taken::NotYet(why) => self.turnover.push(why),
+        }
+        Ok(())
+    }
+
     /// The next step of growing the volumes of servers. One that can't grow keeps nothing else
     /// from being done.
     async fn grow(
