@@ -114,6 +114,8 @@ pub(crate) async fn plan(
     let (mut living, mut members) = (look.servers.clone(), look.members.clone());
     living.retain(|set, _| set.group().is_none_or(|id| !is_no_more(&id)));
     members.retain(|id, _| !is_no_more(id));
+    let map = seen.map.as_ref().filter(|_| groups_may_change);
+    let aside = map.map(|map| &placement::groups(spec, living.keys()) - &map.sharing).unwrap_or_default();
     let situation = Situation {
         names,
         spec,
@@ -121,6 +123,7 @@ pub(crate) async fn plan(
         replacing: look.resource.status.as_ref().and_then(|status| status.replacing.as_ref()),
         servers: &living,
         members: &members,
+        aside: &aside,
         later: &look.later,
         lost_nodes: &look.lost_nodes,
         managers_rolled_out: seen.managers_rolled_out,
