@@ -14,7 +14,7 @@ use skv_sharding::{ClusterId, GroupId, GroupUid};
 
 use crate::cache::Cache;
 use crate::claims::Claim;
-use crate::names::{DATA, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
+use crate::names::{Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
 use crate::pods::{self, ServerPod};
 use crate::servers::Assignment;
 
@@ -195,8 +195,7 @@ impl ObservedServers {
 
     /// The claim of a server.
     pub(crate) fn claim(&self, server: &str) -> Option<&Claim> {
-        let name = format!("{DATA}-{server}");
-        self.claims.iter().find(|claim| claim.name == name)
+        self.claims.iter().find(|claim| claim.is_of(server))
     }
 
     /// The number of servers. While the StatefulSet is made anew, its pods tell.

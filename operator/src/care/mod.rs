@@ -146,7 +146,7 @@ impl Plan {
             // Whoever is too many in a ring hosts nothing.
             let may_shrink = *set == ServerSet::Ring || among(&self.decision.shrink, *set);
             let replicas = if may_shrink { wanted } else { servers.replicas().max(wanted) };
-            let keep_claims = matches!(growth_of(spec, servers), Growth::Disown | Growth::Recreate);
+            let keep_claims = matches!(growth_of(spec, servers), Growth::Disown(_) | Growth::Recreate);
             let storage_size = servers.set.as_ref().and_then(|set| set.storage_size.clone());
             let retired = servers.retired() || among(&self.turnover.retired, *set);
             (*set, ExistingServers { replicas, storage_size, keep_claims, retired })
@@ -234,7 +234,12 @@ impl Care {
                 }
                 format!("asking the volumes of {set} to grow to {size}")
             }
-            Growth::Disown => format!("the volumes of {set} grow to {size}"),
+            Growth::Disown(claims) => {
+                for claim in &claims {
+                    actor.disown(claim).await?;
+                }
+                format!("the volumes of {set} grow to {size}")
+            }
             Growth::Recreate => {
                 if let Some(made) = &servers.set {
                     actor.orphan(&actor.names.servers_of(set), made).await?;
