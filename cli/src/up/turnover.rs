@@ -134,7 +134,11 @@ pub(super) fn next(count: u32, groups: &BTreeMap<GroupId, Group>, map: &Assignme
         return Step::Leave(leaving);
     }
     if map.moving {
-        return Step::Follow;
+        // Without a leader its shards stay where they are: there is nothing to watch.
+        let stuck = groups.iter().find(|(id, group)| {
+            !wanted.contains(id) && map.shards.contains_key(id) && group.leader.is_none()
+        });
+        return stuck.map_or(Step::Follow, |(id, _)| Step::Wait(has_no_leader(*id)));
     }
     let ending = groups.iter().filter(|(id, group)| !wanted.contains(id) || group.retired);
     let steps: Vec<Step> = ending.map(|(id, group)| end(*id, group, map)).collect();
@@ -152,6 +156,10 @@ fn keeps_from_joining(id: GroupId, group: &Group, map: &Assignment) -> Option<St
     group.leader.is_none().then(|| format!("waiting for a leader of {id} that has a quorum"))
 }
 
+fn has_no_leader(id: GroupId) -> String {
+    format!("{id} is to go, but no leader of it has a quorum")
+}
+
 /// From a group that shares the shards no more to one that is no more.
 fn end(id: GroupId, group: &Group, map: &Assignment) -> Step {
     let Some(uid) = map.founded.get(&id) else {
@@ -162,7 +170,7 @@ fn end(id: GroupId, group: &Group, map: &Assignment) -> Step {
         return Step::Wait(format!("{id} is retired: waiting for the shard manager to forget it"));
     }
     let Some(leader) = &group.leader else {
-        return Step::Wait(format!("{id} is to go, but no leader of it has a quorum"));
+        return Step::Wait(has_no_leader(id));
     };
     if leader.uid != *uid {
         return Step::Wait(format!("{id} is to go, but the shard manager knows another {id}"));
@@ -179,6 +187,8 @@ fn end(id: GroupId, group: &Group, map: &Assignment) -> Step {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     const UID: GroupUid = GroupUid(7);
@@ -186,8 +196,6 @@ mod tests {
     fn ids(numbers: &[u32]) -> Vec<GroupId> {
         numbers.iter().copied().map(GroupId).collect()
     }
-
-    use std::slice::from_ref;
 
     fn set(numbers: &[u32]) -> BTreeSet<GroupId> {
         ids(numbers).into_iter().collect()
@@ -245,6 +253,13 @@ mod tests {
         assert_eq!(next(2, &groups, &Assignment { moving: true, ..left.clone() }), Step::Follow);
 
         let third = |groups: &mut BTreeMap<GroupId, Group>, group| _ = groups.insert(GroupId(2), group);
+        let moving = Assignment { moving: true, ..sharing(&[0, 1], &[0, 1, 2]) };
+        let moving = Assignment { shards: [(GroupId(2), 4)].into(), ..moving };
+        assert_eq!(next(2, &groups, &moving), Step::Follow);
+        let mut leaderless = groups.clone();
+        third(&mut leaderless, Group { leader: None, lives: true, retired: false });
+        assert!(waits(next(2, &leaderless, &moving)).contains("no leader of it has a quorum"));
+
         assert_eq!(waits(next(2, &groups, &left)), "g2 leaves: 4 of its shards are still to go");
         let by_the_map = Assignment { shards: [(GroupId(2), 1)].into(), ..left.clone() };
         third(&mut groups, Group { leader: Some(leader(0)), lives: true, retired: false });
@@ -315,7 +330,6 @@ mod tests {
         assert_eq!(of(vec![alone, leads]).leader, Some(leader(0)));
         assert_eq!(of(vec![v1::ReplicaStatus::default()]), Group::default(), "it waits for a group");
     }
-}
 
     #[test]
     fn a_replica_that_has_not_learned_that_its_group_is_retired_is_not_of_a_living_one() {
@@ -329,3 +343,4 @@ mod tests {
         assert!(group.retired && !group.lives);
         assert!(Group::of(&[ended, another]).lives);
     }
+}
