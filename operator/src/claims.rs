@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
 use skv_resource::Size;
 
-use crate::names::ServerSet;
+use crate::names::{DATA, ServerSet};
 
 /// The claim of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -36,6 +36,11 @@ impl Claim {
             leaving: claim.metadata.deletion_timestamp.is_some(),
         };
         Some((set, seen))
+    }
+
+    /// Whether it is this server's.
+    pub(crate) fn is_of(&self, server: &str) -> bool {
+        self.name.strip_prefix(DATA).and_then(|rest| rest.strip_prefix('-')) == Some(server)
     }
 
     /// Whether it asks for less than this.

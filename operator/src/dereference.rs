@@ -14,14 +14,15 @@ use skv_sharding::{ClusterId, GroupId, GroupUid};
 
 use crate::cache::Cache;
 use crate::claims::Claim;
-use crate::names::{DATA, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
+use crate::names::{Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
 use crate::pods::{self, ServerPod};
 use crate::servers::Assignment;
 
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Observed {
-    /// The servers of each StatefulSet that there is, or of which there are pods.
+    /// The servers of each StatefulSet that there is, or of which there are pods; and those of
+    /// groups that the shard manager knows, once it was asked.
     pub(crate) servers: BTreeMap<ServerSet, ObservedServers>,
     /// How many pods of the shard manager are ready.
     pub(crate) ready_managers: u32,
@@ -38,7 +39,7 @@ pub(crate) struct Observed {
 /// The objects of servers that one StatefulSet runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(crate) struct ObservedServers {
-    /// The StatefulSet; `None` while that is made anew.
+    /// The StatefulSet; `None` while that is made, or made anew.
     pub(crate) set: Option<ObservedSet>,
     /// The pods, by their place.
     pub(crate) pods: BTreeMap<u32, ServerPod>,
@@ -172,6 +173,11 @@ impl ObservedServers {
         self.pods.values().filter(|pod| pod.is_ready()).count() as u32
     }
 
+    /// Nothing of them is there.
+    pub(crate) fn is_missing(&self) -> bool {
+        self.set.is_none() && self.pods.is_empty()
+    }
+
     /// They were told to go: their group is no more.
     pub(crate) fn retired(&self) -> bool {
         self.set.as_ref().is_some_and(|set| set.retired)
@@ -189,8 +195,7 @@ impl ObservedServers {
 
     /// The claim of a server.
     pub(crate) fn claim(&self, server: &str) -> Option<&Claim> {
-        let name = format!("{DATA}-{server}");
-        self.claims.iter().find(|claim| claim.name == name)
+        self.claims.iter().find(|claim| claim.is_of(server))
     }
 
     /// The number of servers. While the StatefulSet is made anew, its pods tell.

@@ -1,11 +1,11 @@
 //! Which servers there are, and which groups each of them hosts a replica of. Pure.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skv_resource::ShardedKvSpec;
 use skv_sharding::{GroupId, Ring};
 
-use crate::dereference::ObservedServers;
+use crate::dereference::{ObservedMap, ObservedServers};
 use crate::names::ServerSet;
 
 /// The servers that a resource has which is to have these groups.
@@ -41,6 +41,19 @@ fn groups_of(spec: &ShardedKvSpec, set: ServerSet) -> Vec<GroupId> {
     match set {
         ServerSet::Group(group) => vec![group],
         ServerSet::Ring => spec.ring().into_iter().flat_map(Ring::groups).collect(),
+    }
+}
+
+/// A group that the shard manager knows may have shards, also when nothing is left of its servers:
+/// then they are made again.
+pub(crate) fn add_founded(
+    spec: &ShardedKvSpec,
+    map: Option<&ObservedMap>,
+    servers: &mut BTreeMap<ServerSet, ObservedServers>,
+) {
+    // The servers of a ring are the specification's.
+    for id in map.into_iter().filter(|_| spec.ring().is_none()).flat_map(|map| map.founded.keys()) {
+        servers.entry(ServerSet::Group(*id)).or_default();
     }
 }
 

@@ -16,7 +16,7 @@ use skv_sharding::GroupId;
 use crate::apply::{Applier, Change};
 use crate::build::{Desired, Input, build};
 use crate::cache::Cache;
-use crate::care::{self, GroupStep, Plan, Step};
+use crate::care::{self, Care, GroupStep, Plan, Step};
 use crate::dereference::{Observed, ObservedMap, dereference};
 use crate::error::{Class, Error};
 use crate::metrics::Metrics;
@@ -93,6 +93,7 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
     if seen.ready_managers > 0 {
         let assignment = servers.assignment(&manager_address).await;
         seen.map = assignment.as_ref().map(ObservedMap::from);
+        placement::add_founded(&resource.spec, seen.map.as_ref(), &mut seen.servers);
     }
     let Some(plan) = care::plan(client, servers, &names, resource, &mut seen, now).await? else {
         // It changed since it was watched; the change is on its way.
@@ -105,12 +106,11 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
         return Ok(Action::await_change());
     }
     let changed = applied.as_ref().is_ok_and(|changed| *changed);
-    let outcome = match applied {
+    let (care, outcome) = match applied {
         Ok(_) => plan.carry_out(client, servers, &input.names, &manager_address, &mut resource).await,
-        Err(error) => Err(error),
+        Err(error) => (Care::default(), Err(error)),
     };
     let failure = outcome.as_ref().err().map(Error::to_string);
-    let care = outcome.as_ref().ok().cloned().unwrap_or_default();
     if let Some(step) = &care.step {
         tell(&resource, step, context).await;
     }

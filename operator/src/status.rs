@@ -168,7 +168,7 @@ fn group_statuses(spec: &ShardedKvSpec, seen: &Observed) -> Vec<GroupStatus> {
     let beyond = existing.difference(&wanted);
     let all = wanted.iter().chain(beyond).copied();
     all.map(|id| {
-        let servers = seen.servers.get(&placement::set_of(spec, id));
+        let servers = seen.servers.get(&placement::set_of(spec, id)).filter(|servers| !servers.is_missing());
         let (replicas, ready_replicas) =
             servers.map_or((spec.replicas, 0), |servers| placement::replicas(spec, id, servers));
         let map = seen.map.as_ref();

@@ -122,6 +122,11 @@ impl State {
                     .collect();
                 (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items }))
             }
+            // As if the pod had stopped at once.
+            ("POST", _) if path.ends_with("/eviction") => {
+                self.objects.remove(path.trim_end_matches("/eviction"));
+                (200, json!({ "kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {} }))
+            }
             ("POST", _) => {
                 let name = body["metadata"]["name"].as_str().unwrap_or("generated").to_owned();
                 let path = format!("{path}/{name}");

@@ -29,8 +29,11 @@ pub(crate) fn wanted_of(
 
 #[cfg(test)]
 mod tests {
+    use skv_sharding::GroupUid;
+
     use super::*;
     use crate::dereference::ObservedSet;
+    use crate::placement;
 
     fn ids(numbers: &[u32]) -> BTreeSet<GroupId> {
         numbers.iter().copied().map(GroupId).collect()
@@ -42,6 +45,25 @@ mod tests {
         let map = ObservedMap { sharing: ids(&[0, 2]), drained: ids(&[1]), ..ObservedMap::default() };
         assert_eq!(wanted_of(3, &groups, Some(&map)), ids(&[0, 2, 3]));
         assert_eq!(wanted_of(3, &groups, None), ids(&[0, 1, 2]));
+    }
+
+    #[test]
+    fn a_group_that_the_shard_manager_knows_exists_also_without_servers() {
+        let wanted = |founded: &[u32]| {
+            let uid = |id| (id, GroupUid(1));
+            let map = ObservedMap {
+                sharing: ids(founded),
+                founded: ids(founded).into_iter().map(uid).collect(),
+                ..ObservedMap::default()
+            };
+            let spec = ShardedKvSpec { groups: 2, ..ShardedKvSpec::default() };
+            let mut seen = Observed { map: Some(map), ..Observed::default() };
+            placement::add_founded(&spec, seen.map.as_ref(), &mut seen.servers);
+            assert_eq!(placement::groups(&spec, seen.servers.keys()), ids(founded));
+            super::wanted(&spec, &seen)
+        };
+        assert_eq!(wanted(&[0, 1, 2]), ids(&[0, 1]));
+        assert_eq!(wanted(&[0, 2]), ids(&[0, 2]), "no g1 takes the place of g2");
     }
 
     #[test]

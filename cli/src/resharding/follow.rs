@@ -34,7 +34,8 @@ pub(super) enum End {
 }
 
 /// Watches until every shard is where the newest configuration has it. Maps that don't know
-/// this configuration yet say nothing about it.
+/// this configuration yet say nothing about it. A shard manager that lost its record begins to
+/// count configurations again: then what it wants now is watched.
 pub(super) async fn follow(
     target: &Target,
     configuration: u64,
@@ -60,12 +61,13 @@ async fn until_done(
     tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
     let (started, mut speed) = (Instant::now(), Speed::default());
     let mut newest: Option<v1::ShardMap> = None;
-    let mut goal = Goal::default();
+    let (mut numbers, mut goal) = (Numbers { first: configuration, seen: 0 }, Goal::default());
+    let mut problem = None;
     loop {
         tokio::select! {
             Some(map) = maps.next() => {
                 let map = map?;
-                if map.configuration >= configuration {
+                if numbers.count(map.configuration) {
                     let owners = shards::owners(&map.ranges);
                     moves.follow(&owners, goal.of(target, map.configuration).await?);
                     newest = Some(map);
@@ -73,7 +75,8 @@ async fn until_done(
             }
             _ = tick.tick() => {
                 if let Some(map) = &newest {
-                    hear(target, map, moves).await;
+                    let problems = hear(target, map, moves).await;
+                    problem = problems.first().map(|problem| format!("{problem:#}"));
                     speed.sample(started.elapsed(), moves.came());
                 }
             }
@@ -85,7 +88,7 @@ async fn until_done(
             }
             return Ok(());
         }
-        screen.show(moves, &speed);
+        screen.show(moves, &speed, problem.as_deref());
     }
 }
 
@@ -105,6 +108,26 @@ pub(super) async fn hear(target: &Target, map: &v1::ShardMap, moves: &mut Moves)
     problems
 }
 
+/// Which maps know the configuration that is waited for.
+struct Numbers {
+    /// The lowest that does.
+    first: u64,
+    /// The last that was seen.
+    seen: u64,
+}
+
+impl Numbers {
+    /// Whether a map of this configuration says where the shards are to be. Each is newer than
+    /// the one before, so that a lower number is one of a new count.
+    fn count(&mut self, configuration: u64) -> bool {
+        if configuration < self.seen {
+            self.first = configuration;
+        }
+        self.seen = configuration;
+        configuration >= self.first
+    }
+}
+
 /// Where a configuration has the shards; asked for once.
 #[derive(Default)]
 struct Goal {
@@ -119,5 +142,17 @@ impl Goal {
             *self = Goal { number, owners: shards::owners(&configuration.ranges) };
         }
         Ok(&self.owners)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_from_before_the_change_say_nothing_and_those_of_a_new_count_do() {
+        let mut numbers = Numbers { first: 5, seen: 0 };
+        let counted = [3, 4, 5, 5, 7, 1, 2].map(|configuration| numbers.count(configuration));
+        assert_eq!(counted, [false, false, true, true, true, true, true]);
     }
 }

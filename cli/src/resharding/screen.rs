@@ -35,8 +35,9 @@ impl Screen {
         Screen { bar, printed: None, lines }
     }
 
-    pub(super) fn show(&mut self, moves: &Moves, speed: &Speed) {
-        let line = line(moves, speed);
+    /// Shows how far the moves are, and why some don't go on, if that is known.
+    pub(super) fn show(&mut self, moves: &Moves, speed: &Speed, problem: Option<&str>) {
+        let line = line(moves, speed, problem);
         if self.lines {
             self.print(line);
         } else {
@@ -72,7 +73,7 @@ fn share(moves: &Moves) -> (u64, u64) {
     }
 }
 
-fn line(moves: &Moves, speed: &Speed) -> String {
+fn line(moves: &Moves, speed: &Speed, problem: Option<&str>) -> String {
     let counts = moves.counts();
     let mut parts = vec![format!("{}/{} shards", counts.arrived, moves.len())];
     if let Some(bytes) = moves.bytes().filter(|bytes| *bytes > 0) {
@@ -90,6 +91,7 @@ fn line(moves: &Moves, speed: &Speed) -> String {
     if !stages.is_empty() {
         parts.push(stages.join(", "));
     }
+    parts.extend(problem.map(str::to_owned));
     parts.join("  ")
 }
 
@@ -122,7 +124,10 @@ mod tests {
     #[test]
     fn the_line_says_how_far_the_moves_are_and_how_long_it_takes() {
         let mut moves = Moves::new(&[planned(0, 0, 1), planned(1, 0, 1), planned(2, 0, 1)]);
-        assert_eq!(line(&moves, &Speed::default()), "0/3 shards  3 queued");
+        let nothing = Speed::default();
+        assert_eq!(line(&moves, &nothing, None), "0/3 shards  3 queued");
+        let silent = Some("g1 can't be asked: it is away");
+        assert_eq!(line(&moves, &nothing, silent), "0/3 shards  3 queued  g1 can't be asked: it is away");
         let mut speed = Speed::default();
         speed.sample(Duration::ZERO, 0);
         let of_g0 = [(0, State::Frozen), (1, State::Copying), (2, State::Queued)];
@@ -130,7 +135,7 @@ mod tests {
         moves.hear(GroupId(1), &[says(0, State::Arriving, 1, 6 << 20)]);
         speed.sample(Duration::from_secs(3), moves.came());
         assert_eq!(
-            line(&moves, &speed),
+            line(&moves, &speed, None),
             "0/3 shards  6.0 MiB/30.0 MiB  2.0 MiB/s  about 12 s left  1 queued, 1 copying, 1 frozen"
         );
         assert_eq!(share(&moves), (6 << 20, 30 << 20));

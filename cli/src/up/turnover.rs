@@ -38,7 +38,7 @@ pub(super) enum Step {
 pub(super) struct Group {
     /// Its leader, if there is one that has a quorum.
     leader: Option<Leader>,
-    /// A replica is of a group that isn't retired, as far as the replica knows.
+    /// A replica is of a group of which none says that it is retired.
     lives: bool,
     /// A replica says that the group is retired: that was committed, and is final.
     retired: bool,
@@ -78,11 +78,14 @@ impl Group {
             owned: status.shards_owned,
             arriving: status.shards_arriving,
         });
-        Group {
-            leader,
-            lives: statuses.iter().any(|(_, status)| status.group_uid != 0 && !status.retired),
-            retired: statuses.iter().any(|(_, status)| status.retired),
-        }
+        // One that lags, or that was removed before, is of the same group and has nothing either.
+        let ended: BTreeSet<u64> = statuses
+            .iter()
+            .filter(|(_, status)| status.retired)
+            .map(|(_, status)| status.group_uid)
+            .collect();
+        let lives = |status: &v1::ReplicaStatus| status.group_uid != 0 && !ended.contains(&status.group_uid);
+        Group { leader, lives: statuses.iter().any(|(_, status)| lives(status)), retired: !ended.is_empty() }
     }
 }
 
@@ -131,7 +134,11 @@ pub(super) fn next(count: u32, groups: &BTreeMap<GroupId, Group>, map: &Assignme
         return Step::Leave(leaving);
     }
     if map.moving {
-        return Step::Follow;
+        // Without a leader its shards stay where they are: there is nothing to watch.
+        let stuck = groups.iter().find(|(id, group)| {
+            !wanted.contains(id) && map.shards.contains_key(id) && group.leader.is_none()
+        });
+        return stuck.map_or(Step::Follow, |(id, _)| Step::Wait(has_no_leader(*id)));
     }
     let ending = groups.iter().filter(|(id, group)| !wanted.contains(id) || group.retired);
     let steps: Vec<Step> = ending.map(|(id, group)| end(*id, group, map)).collect();
@@ -149,17 +156,21 @@ fn keeps_from_joining(id: GroupId, group: &Group, map: &Assignment) -> Option<St
     group.leader.is_none().then(|| format!("waiting for a leader of {id} that has a quorum"))
 }
 
+fn has_no_leader(id: GroupId) -> String {
+    format!("{id} is to go, but no leader of it has a quorum")
+}
+
 /// From a group that shares the shards no more to one that is no more.
 fn end(id: GroupId, group: &Group, map: &Assignment) -> Step {
     let Some(uid) = map.founded.get(&id) else {
-        // It is about to be founded, or not all of its replicas know yet that it was retired.
+        // It is about to be founded, or a replica is of another group of its number.
         return Step::Wait(format!("{id} is to go: waiting for the shard manager and its servers to agree"));
     };
     if group.retired && !group.lives {
         return Step::Wait(format!("{id} is retired: waiting for the shard manager to forget it"));
     }
     let Some(leader) = &group.leader else {
-        return Step::Wait(format!("{id} is to go, but no leader of it has a quorum"));
+        return Step::Wait(has_no_leader(id));
     };
     if leader.uid != *uid {
         return Step::Wait(format!("{id} is to go, but the shard manager knows another {id}"));
@@ -176,6 +187,8 @@ fn end(id: GroupId, group: &Group, map: &Assignment) -> Step {
 
 #[cfg(test)]
 mod tests {
+    use std::slice::from_ref;
+
     use super::*;
 
     const UID: GroupUid = GroupUid(7);
@@ -240,6 +253,13 @@ mod tests {
         assert_eq!(next(2, &groups, &Assignment { moving: true, ..left.clone() }), Step::Follow);
 
         let third = |groups: &mut BTreeMap<GroupId, Group>, group| _ = groups.insert(GroupId(2), group);
+        let moving = Assignment { moving: true, ..sharing(&[0, 1], &[0, 1, 2]) };
+        let moving = Assignment { shards: [(GroupId(2), 4)].into(), ..moving };
+        assert_eq!(next(2, &groups, &moving), Step::Follow);
+        let mut leaderless = groups.clone();
+        third(&mut leaderless, Group { leader: None, lives: true, retired: false });
+        assert!(waits(next(2, &leaderless, &moving)).contains("no leader of it has a quorum"));
+
         assert_eq!(waits(next(2, &groups, &left)), "g2 leaves: 4 of its shards are still to go");
         let by_the_map = Assignment { shards: [(GroupId(2), 1)].into(), ..left.clone() };
         third(&mut groups, Group { leader: Some(leader(0)), lives: true, retired: false });
@@ -258,7 +278,7 @@ mod tests {
         assert!(waits(next(2, &groups, &left)).contains("waiting for the shard manager to forget it"));
         let forgotten = sharing(&[0, 1], &[0, 1]);
         third(&mut groups, Group { leader: None, lives: true, retired: true });
-        assert!(matches!(next(2, &groups, &forgotten), Step::Wait(_)), "a replica has missed it");
+        assert!(matches!(next(2, &groups, &forgotten), Step::Wait(_)), "a replica is of another");
         third(&mut groups, Group { leader: None, lives: false, retired: true });
         assert_eq!(next(2, &groups, &forgotten), Step::Run(set(&[0, 1])));
     }
@@ -309,5 +329,18 @@ mod tests {
         assert_eq!(of(vec![alone.clone()]).leader, None);
         assert_eq!(of(vec![alone, leads]).leader, Some(leader(0)));
         assert_eq!(of(vec![v1::ReplicaStatus::default()]), Group::default(), "it waits for a group");
+    }
+
+    #[test]
+    fn a_replica_that_has_not_learned_that_its_group_is_retired_is_not_of_a_living_one() {
+        let replica = |group_uid, retired| {
+            let status = v1::ReplicaStatus { group_uid, retired, ..v1::ReplicaStatus::default() };
+            ("peer".to_owned(), status)
+        };
+        let (ended, lags, another) = (replica(7, true), replica(7, false), replica(8, false));
+        assert!(Group::of(from_ref(&lags)).lives);
+        let group = Group::of(&[ended.clone(), lags]);
+        assert!(group.retired && !group.lives);
+        assert!(Group::of(&[ended, another]).lives);
     }
 }

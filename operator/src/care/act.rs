@@ -109,7 +109,7 @@ impl Actor<'_> {
     }
 
     /// Takes the owners of a claim away, with which it would be deleted.
-    async fn disown(&self, claim: &str) -> Result<(), Error> {
+    pub(super) async fn disown(&self, claim: &str) -> Result<(), Error> {
         let patch = json!({ "metadata": { "ownerReferences": null } });
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
         let patched =

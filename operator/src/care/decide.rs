@@ -2,8 +2,9 @@
 //!
 //! One step at a time, over all groups: first what heals a pod that can't come up, then what
 //! was begun, then fewer replicas, then pods that are out of date. A step that takes away a
-//! server that works is only taken while every group is settled. Whether groups have servers of
-//! their own or share a ring makes no difference but for which servers are theirs.
+//! server that works is only taken while its group, and every group that shares the shards, is
+//! settled: one that comes or goes holds up nobody else. Whether groups have servers of their own
+//! or share a ring makes no difference but for which servers are theirs.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -28,6 +29,9 @@ pub(crate) struct Situation<'a> {
     pub(crate) servers: &'a BTreeMap<ServerSet, ObservedServers>,
     /// What each group's servers say.
     pub(crate) members: &'a BTreeMap<GroupId, Members>,
+    /// The groups that share no shards by the newest configuration. While one of them ails it is
+    /// left alone, and the others needn't wait for it.
+    pub(crate) aside: &'a BTreeSet<GroupId>,
     /// How far each leader's peers were, asked after all that is in `members` was.
     pub(crate) later: &'a BTreeMap<GroupId, Leader>,
     /// The nodes that are gone, or don't answer, of those that pods are to leave.
@@ -165,28 +169,37 @@ impl Situation<'_> {
         };
         let hosted = placement::hosted_by(self.spec, set, pod.ordinal);
         let unsettled = || hosted.iter().find_map(|id| self.unsettled(*id));
+        let is_aside = hosted.iter().all(|id| self.aside.contains(id));
         if pod.uid == *uid && pod.state != PodState::Leaving {
             // It was recorded, and perhaps not done.
             let step = match unsettled() {
                 _ if !self.is_outdated(pod) => return None,
+                Some(_) if is_aside => return None,
                 Some(why) => return Some((None, format!("replacing {name}: {why}"))),
                 None => Step::Evict(PodRef::from(pod)),
             };
             return Some((Some(step), format!("replacing {name}")));
         }
         let why = unsettled()?;
+        // What was rolled out works if the successor answers: then it is the group that ails.
+        let answers = |id: &GroupId| self.members.get(id).is_some_and(|m| m.hosted.contains_key(name));
+        if is_aside && pod.state != PodState::Leaving && hosted.iter().all(answers) {
+            return None;
+        }
         Some((None, format!("replacing {name}: {why}")))
     }
 
     /// The next change of what works.
     fn change(&self) -> (Option<Step>, Option<String>) {
-        let outdated: Vec<Vec<&ServerPod>> = self
+        let mut outdated: Vec<(ServerSet, Vec<&ServerPod>)> = self
             .servers
             .iter()
-            .map(|(set, servers)| self.staying(*set, servers).filter(|pod| self.is_outdated(pod)).collect())
-            .filter(|pods: &Vec<_>| !pods.is_empty())
+            .map(|(set, servers)| {
+                (*set, self.staying(*set, servers).filter(|pod| self.is_outdated(pod)).collect())
+            })
+            .filter(|(_, pods): &(_, Vec<_>)| !pods.is_empty())
             .collect();
-        let surplus: Vec<GroupId> = self
+        let mut surplus: Vec<GroupId> = self
             .servers
             .iter()
             .filter(|(set, servers)| servers.replicas() > placement::servers(self.spec, **set))
@@ -195,10 +208,18 @@ impl Situation<'_> {
         if outdated.is_empty() && surplus.is_empty() {
             return (None, None);
         }
-        for id in self.groups() {
-            if let Some(why) = self.unsettled(id) {
-                return (None, Some(format!("waiting for {id}: {why}")));
-            }
+        let ailing: BTreeMap<GroupId, String> =
+            self.groups().into_iter().filter_map(|id| Some((id, self.unsettled(id)?))).collect();
+        let waits = |id: &GroupId| (None, Some(format!("waiting for {id}: {}", ailing[id])));
+        if let Some(id) = ailing.keys().find(|id| !self.aside.contains(id)) {
+            return waits(id);
+        }
+        let to_change = surplus.iter().copied().chain(outdated.iter().filter_map(|(set, _)| set.group()));
+        let held_up = { to_change }.find(|id| ailing.contains_key(id));
+        outdated.retain(|(set, _)| set.group().is_none_or(|id| !ailing.contains_key(&id)));
+        surplus.retain(|id| !ailing.contains_key(id));
+        if let Some(id) = held_up.filter(|_| outdated.is_empty() && surplus.is_empty()) {
+            return waits(&id);
         }
         // A shard manager that still wants more members would offer a removed one again.
         if !self.managers_rolled_out {
@@ -212,7 +233,7 @@ impl Situation<'_> {
                 return (Some(step), Some(doing));
             }
         }
-        outdated.first().map_or((None, None), |pods| self.replace_one(pods))
+        outdated.first().map_or((None, None), |(_, pods)| self.replace_one(pods))
     }
 
     /// Who leads no group first. A leader goes last, when it is none any more; of those who lead

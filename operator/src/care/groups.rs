@@ -1,5 +1,5 @@
-//! Groups that come and go, each with servers of its own: from what is asked for, what there is, and what the shard manager
-//! and the servers say, to the next steps. Pure.
+//! Groups that come and go, each with servers of its own: from what is asked for, what there is,
+//! and what the shard manager and the servers say, to the next steps. Pure.
 //!
 //! Groups join together, once all that are asked for are founded and most of their servers are
 //! ready. A group that is too many leaves, and is drained. When by its own word it has nothing,
@@ -23,6 +23,7 @@ use crate::wanted::wanted_of;
 pub(crate) struct Roster<'a> {
     pub(crate) names: &'a Names,
     pub(crate) spec: &'a ShardedKvSpec,
+    /// Those that have servers, and those that the shard manager knows.
     pub(crate) groups: &'a BTreeMap<GroupId, ObservedServers>,
     /// What each group's servers say.
     pub(crate) members: &'a BTreeMap<GroupId, Members>,
@@ -82,12 +83,7 @@ impl Roster<'_> {
             }
         }
         let Some(map) = self.map else {
-            // Who has what, it alone can say.
-            let wanted = self.wanted();
-            let beyond = self.groups.keys().filter(|id| !wanted.contains(id));
-            turnover
-                .doing
-                .extend(beyond.map(|id| format!("{id} is to leave: waiting for the shard manager")));
+            turnover.doing.extend(self.too_many());
             return turnover;
         };
         let wanted = self.wanted();
@@ -115,6 +111,18 @@ impl Roster<'_> {
             }
         }
         turnover
+    }
+
+    /// That some are too many. Who has what, and so which of them, the shard manager alone can say.
+    fn too_many(&self) -> Option<String> {
+        let stay = |(id, group): (&GroupId, &ObservedServers)| (!group.retired()).then_some(*id);
+        let groups: Vec<GroupId> = self.groups.iter().filter_map(stay).collect();
+        let all = GroupId::list(&groups);
+        match groups.len().saturating_sub(self.spec.groups as usize) {
+            0 => None,
+            1 => Some(format!("one of {all} is to leave: waiting for the shard manager")),
+            more => Some(format!("{more} of {all} are to leave: waiting for the shard manager")),
+        }
     }
 
     fn wanted(&self) -> BTreeSet<GroupId> {
@@ -185,6 +193,9 @@ impl Roster<'_> {
         if members.is_retired() {
             return Next::Wait(format!("{id} is retired: waiting for the shard manager to forget it"));
         }
+        if group.is_missing() {
+            return Next::Wait(format!("{id} is to leave: its servers, which are gone, are made again"));
+        }
         let Some(leader) = &members.leader else {
             return Next::Wait(format!("{id} is to leave, but no leader of it has a quorum"));
         };
@@ -217,8 +228,10 @@ impl Roster<'_> {
             return Some("waiting for the shard manager, to which it isn't known yet".to_owned());
         }
         if members.retired {
-            // That was committed: whoever doesn't answer has nothing either.
-            return None;
+            // That was committed: whoever doesn't answer has nothing either. Those that are about
+            // to learn it may: on a volume that is kept they would take the group for a living one.
+            let unaware = members.unaware.first();
+            return unaware.map(|server| format!("waiting for {server} to learn that {id} is retired"));
         }
         let ordinals: BTreeSet<u32> = (0..group.replicas()).chain(group.pods.keys().copied()).collect();
         let server = |ordinal| self.names.server(ServerSet::Group(id), ordinal);

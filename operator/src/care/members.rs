@@ -16,10 +16,13 @@ pub(crate) struct Members {
     pub(crate) voters: BTreeMap<ReplicaId, String>,
     /// The servers whose replica waits for a group, and so has nothing.
     pub(crate) waiting: BTreeSet<String>,
-    /// A replica is of a group that isn't retired, as far as the replica knows.
+    /// A replica is of a group of which none says that it is retired.
     pub(crate) lives: bool,
     /// A replica says that the group is retired: that was committed, and is final.
     pub(crate) retired: bool,
+    /// The servers of voters that haven't learned that their group is retired, and will by its
+    /// leader.
+    pub(crate) unaware: BTreeSet<String>,
 }
 
 /// A leader that has a quorum.
@@ -57,14 +60,24 @@ impl Members {
             .filter_map(|status| status.membership.as_ref())
             .max_by_key(|stored| stored.log_id.as_ref().map(|log_id| (log_id.term, log_id.index)));
         let voters = newest.and_then(|stored| stored.membership.as_ref()).map(voters).unwrap_or_default();
-        let waits = |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting;
+        // Who has no id yet hasn't opened its files, and may find anything there.
+        let waits =
+            |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting && status.replica != 0;
         let waiting = statuses.iter().filter(|(_, status)| waits(status)).map(|(s, _)| s.clone()).collect();
-        let lives = statuses.values().any(|status| status.group_uid != 0 && !status.retired);
-        let retired = statuses.values().any(|status| status.retired);
-        Members { leader, hosted, voters, waiting, lives, retired }
+        let ended: BTreeSet<u64> =
+            statuses.values().filter(|status| status.retired).map(|status| status.group_uid).collect();
+        let has_group = |status: &v1::ReplicaStatus| status.group_uid != 0;
+        let lives = statuses.values().any(|status| has_group(status) && !ended.contains(&status.group_uid));
+        let lags = |status: &v1::ReplicaStatus| ended.contains(&status.group_uid) && !status.retired;
+        let leads = |uid: u64| leader.as_ref().is_some_and(|leader| leader.uid == GroupUid(uid));
+        let unaware = statuses.iter().filter(|(server, status)| {
+            lags(status) && leads(status.group_uid) && voters.get(&ReplicaId(status.replica)) == Some(*server)
+        });
+        let unaware = unaware.map(|(server, _)| server.clone()).collect();
+        Members { leader, hosted, voters, waiting, lives, retired: !ended.is_empty(), unaware }
     }
 
-    /// The group is retired by its own word, and no replica has missed that.
+    /// The group is retired by its own word, and there is no other of its number.
     pub(crate) fn is_retired(&self) -> bool {
         self.retired && !self.lives
     }
@@ -182,11 +195,34 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_group_is_retired_when_no_replica_has_missed_it() {
+    fn a_server_that_merely_starts_is_not_one_that_has_nothing() {
         let mut statuses = statuses(&[1, 2, 3]);
+        let waiting = v1::ReplicaState::Waiting as i32;
+        for (at, status) in statuses.values_mut().enumerate() {
+            // The listeners serve before the files are open; an empty replica knows who it is.
+            let replica = if at == 0 { 9 } else { 0 };
+            *status = v1::ReplicaStatus { replica, state: waiting, ..v1::ReplicaStatus::default() };
+        }
+        assert_eq!(Members::from_statuses(&statuses).waiting, ["demo-g0-0".to_owned()].into());
+    }
+
+    #[test]
+    fn a_group_is_retired_when_one_of_its_replicas_says_so_and_none_is_of_another() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        // One that was removed before, and learns nothing any more.
+        let removed = v1::ReplicaStatus { group_uid: 7, replica: 4, ..v1::ReplicaStatus::default() };
+        statuses.insert("demo-g0-3".to_owned(), removed);
+        assert!(!Members::from_statuses(&statuses).retired);
         statuses.get_mut("demo-g0-0").unwrap().retired = true;
         let members = Members::from_statuses(&statuses);
+        assert!(members.is_retired());
+        assert_eq!(members.unaware, ["demo-g0-1".to_owned(), "demo-g0-2".to_owned()].into());
+        statuses.get_mut("demo-g0-0").unwrap().quorum_lost_ms = 100;
+        assert_eq!(Members::from_statuses(&statuses).unaware, BTreeSet::new(), "nobody tells them");
+        statuses.get_mut("demo-g0-3").unwrap().group_uid = 8;
+        let members = Members::from_statuses(&statuses);
         assert!(members.retired && members.lives && !members.is_retired());
+        statuses.remove("demo-g0-3");
         for status in statuses.values_mut() {
             status.retired = true;
         }

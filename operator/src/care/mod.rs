@@ -85,12 +85,13 @@ pub(crate) async fn plan(
     if !reason || spec.paused {
         return Ok(Some(Plan::default()));
     }
-    let Some(look) = look::look(client, servers, names, now).await? else { return Ok(None) };
+    let Some(mut look) = look::look(client, servers, names, now).await? else { return Ok(None) };
     if look.resource.metadata.generation != resource.metadata.generation
         || look.resource.metadata.uid != resource.metadata.uid
     {
         return Ok(None);
     }
+    placement::add_founded(spec, seen.map.as_ref(), &mut look.servers);
     seen.servers.clone_from(&look.servers);
     let turnover = if groups_may_change {
         let groups = seen.groups();
@@ -113,6 +114,8 @@ pub(crate) async fn plan(
     let (mut living, mut members) = (look.servers.clone(), look.members.clone());
     living.retain(|set, _| set.group().is_none_or(|id| !is_no_more(&id)));
     members.retain(|id, _| !is_no_more(id));
+    let map = seen.map.as_ref().filter(|_| groups_may_change);
+    let aside = map.map(|map| &placement::groups(spec, living.keys()) - &map.sharing).unwrap_or_default();
     let situation = Situation {
         names,
         spec,
@@ -120,6 +123,7 @@ pub(crate) async fn plan(
         replacing: look.resource.status.as_ref().and_then(|status| status.replacing.as_ref()),
         servers: &living,
         members: &members,
+        aside: &aside,
         later: &look.later,
         lost_nodes: &look.lost_nodes,
         managers_rolled_out: seen.managers_rolled_out,
@@ -142,7 +146,7 @@ impl Plan {
             // Whoever is too many in a ring hosts nothing.
             let may_shrink = *set == ServerSet::Ring || among(&self.decision.shrink, *set);
             let replicas = if may_shrink { wanted } else { servers.replicas().max(wanted) };
-            let keep_claims = matches!(growth_of(spec, servers), Growth::Disown | Growth::Recreate);
+            let keep_claims = matches!(growth_of(spec, servers), Growth::Disown(_) | Growth::Recreate);
             let storage_size = servers.set.as_ref().and_then(|set| set.storage_size.clone());
             let retired = servers.retired() || among(&self.turnover.retired, *set);
             (*set, ExistingServers { replicas, storage_size, keep_claims, retired })
@@ -155,7 +159,8 @@ impl Plan {
         self.look.as_ref().map(|look| &look.resource)
     }
 
-    /// Takes the next step of each kind. The resource is then as it was recorded.
+    /// Takes the next step of each kind: what was done, and what failed of it. The resource is then
+    /// as it was recorded.
     pub(crate) async fn carry_out(
         self,
         client: &Client,
@@ -163,37 +168,51 @@ impl Plan {
         names: &Names,
         manager_address: &str,
         resource: &mut ShardedKv,
-    ) -> Result<Care, Error> {
-        let Some(look) = self.look else { return Ok(Care::default()) };
+    ) -> (Care, Result<(), Error>) {
+        let Some(look) = self.look else { return (Care::default(), Ok(())) };
         let actor = Actor { client, servers, names, manager_address };
         let Decision { step, doing, replaced, lost, .. } = self.decision;
         let Turnover { steps, doing: turnover, retired } = self.turnover;
         let mut care = Care { doing, turnover, lost, replaced, ..Care::default() };
         let is_retired = |set: &ServerSet| set.group().is_some_and(|id| retired.contains(&id));
+        // What fails of one kind keeps the others from nothing.
+        let mut outcome = Ok(());
         for (set, servers) in look.servers.iter().filter(|(set, _)| !is_retired(set)) {
-            care.grow(&actor, resource, *set, servers).await?;
+            outcome = outcome.and(care.grow(&actor, resource, *set, servers).await);
         }
         if let Some(step) = step {
-            if let Some(pod) = step.replaces() {
-                actor.record(resource, pod).await?;
-                care.replaced = false;
-            }
-            match actor.take(&step).await? {
-                Taken::Done => care.step = Some(step),
-                Taken::NotYet(why) => care.doing = Some(why),
-            }
+            outcome = outcome.and(care.take(&actor, resource, step).await);
         }
         for step in steps {
-            match actor.turn(resource, &step).await? {
-                Taken::Done => care.group_steps.push(step),
-                Taken::NotYet(why) => care.turnover.push(why),
-            }
+            outcome = outcome.and(care.turn(&actor, resource, step).await);
         }
-        Ok(care)
+        (care, outcome)
     }
 }
 
 impl Care {
+    /// The next step of pods.
+    async fn take(&mut self, actor: &Actor<'_>, resource: &mut ShardedKv, step: Step) -> Result<(), Error> {
+        if let Some(pod) = step.replaces() {
+            actor.record(resource, pod).await?;
+            self.replaced = false;
+        }
+        match actor.take(&step).await? {
+            Taken::Done => self.step = Some(step),
+            Taken::NotYet(why) => self.doing = Some(why),
+        }
+        Ok(())
+    }
+
+    /// A step of a whole group.
+    async fn turn(&mut self, actor: &Actor<'_>, resource: &ShardedKv, step: GroupStep) -> Result<(), Error> {
+        match actor.turn(resource, &step).await? {
+            Taken::Done => self.group_steps.push(step),
+            Taken::NotYet(why) => self.turnover.push(why),
+        }
+        Ok(())
+    }
+
     /// The next step of growing the volumes of servers. One that can't grow keeps nothing else
     /// from being done.
     async fn grow(
@@ -215,7 +234,12 @@ impl Care {
                 }
                 format!("asking the volumes of {set} to grow to {size}")
             }
-            Growth::Disown => format!("the volumes of {set} grow to {size}"),
+            Growth::Disown(claims) => {
+                for claim in &claims {
+                    actor.disown(claim).await?;
+                }
+                format!("the volumes of {set} grow to {size}")
+            }
             Growth::Recreate => {
                 if let Some(made) = &servers.set {
                     actor.orphan(&actor.names.servers_of(set), made).await?;

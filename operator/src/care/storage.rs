@@ -5,6 +5,7 @@
 
 use skv_resource::Size;
 
+use crate::claims::Claim;
 use crate::dereference::ObservedServers;
 
 /// What comes next.
@@ -14,15 +15,16 @@ pub(crate) enum Growth {
     Done,
     /// These claims must be asked for more.
     Ask(Vec<String>),
-    /// All claims have been asked; some would still be deleted with the StatefulSet.
-    Disown,
+    /// All claims have been asked; some would still be deleted with the StatefulSet. Kubernetes
+    /// lets go of those whose pod there is, and of these it doesn't.
+    Disown(Vec<String>),
     /// The StatefulSet is to be deleted without its pods.
     Recreate,
 }
 
 /// What comes next for servers whose volumes should have this size.
 pub(crate) fn growth(servers: &ObservedServers, wanted: &Size) -> Growth {
-    let small = |claim: &&crate::claims::Claim| claim.is_smaller_than(wanted) && !claim.leaving;
+    let small = |claim: &&Claim| claim.is_smaller_than(wanted) && !claim.leaving;
     // A claim without a volume can't grow; it is asked when it has one.
     let names: Vec<String> = servers
         .claims
@@ -40,17 +42,23 @@ pub(crate) fn growth(servers: &ObservedServers, wanted: &Size) -> Growth {
     if size.is_none_or(|size| size.bytes() >= wanted.bytes()) {
         return Growth::Done;
     }
-    if !set.keeps_claims || servers.claims.iter().any(|claim| claim.owned) {
-        return Growth::Disown;
+    let owned: Vec<&Claim> = servers.claims.iter().filter(|claim| claim.owned).collect();
+    if set.keeps_claims && owned.is_empty() {
+        return Growth::Recreate;
     }
-    Growth::Recreate
+    // Before the policy is seen it would only take them back.
+    let has_pod = |claim: &Claim| servers.pods.values().any(|pod| claim.is_of(&pod.name));
+    let forgotten = owned
+        .into_iter()
+        .filter(|claim| set.keeps_claims && set.is_current && !claim.leaving && !has_pod(claim));
+    Growth::Disown(forgotten.map(|claim| claim.name.clone()).collect())
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::claims::Claim;
     use crate::dereference::ObservedSet;
+    use crate::pods::{PodState, ServerPod};
 
     fn group(claims: &[&str], set: &str) -> ObservedServers {
         let claim = |size: &&str| Claim {
@@ -85,11 +93,32 @@ mod tests {
     #[test]
     fn a_statefulset_is_not_deleted_while_a_claim_would_go_with_it() {
         let mut group = group(&["2Gi"], "1Gi");
-        group.claims[0].owned = true;
-        assert_eq!(growth(&group, &wanted()), Growth::Disown);
-        group.claims[0].owned = false;
         group.set.as_mut().unwrap().keeps_claims = false;
-        assert_eq!(growth(&group, &wanted()), Growth::Disown);
+        assert_eq!(growth(&group, &wanted()), Growth::Disown(Vec::new()));
+    }
+
+    #[test]
+    fn a_claim_whose_pod_is_gone_is_let_go_by_nobody_else() {
+        let mut group = group(&["2Gi"], "1Gi");
+        group.claims[0].owned = true;
+        let forgotten = Growth::Disown(vec!["data-2Gi".to_owned()]);
+        assert_eq!(growth(&group, &wanted()), Growth::Disown(Vec::new()), "its policy isn't seen yet");
+        group.set.as_mut().unwrap().is_current = true;
+        assert_eq!(growth(&group, &wanted()), forgotten);
+        let pod = ServerPod {
+            name: "2Gi".to_owned(),
+            uid: String::new(),
+            ordinal: 0,
+            restart_hash: String::new(),
+            node: None,
+            peer_address: None,
+            state: PodState::Ready,
+        };
+        group.pods.insert(0, pod);
+        assert_eq!(growth(&group, &wanted()), Growth::Disown(Vec::new()), "by Kubernetes");
+        group.pods.clear();
+        group.set.as_mut().unwrap().keeps_claims = false;
+        assert_eq!(growth(&group, &wanted()), Growth::Disown(Vec::new()));
     }
 
     #[test]

@@ -36,6 +36,7 @@ pub struct Storage {
     /// Retain or Delete. Outside of a cluster they are always kept.
     pub when_deleted: Retention,
     /// What becomes of the volumes of a server that is no longer needed: Retain or Delete.
+    /// Outside of a cluster `skv apply` always removes the data of a group that left.
     pub when_scaled: Retention,
 }
 

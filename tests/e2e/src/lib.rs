@@ -26,6 +26,8 @@ pub use outside::reach_node;
 pub use pod::{Output, is_ready};
 pub use process::{kill_processes_of, memory_of};
 pub use programs::in_project;
-pub use skv_chaos::{Load, assert_linearizable, assert_none_failed, eventually, eventually_within, programs};
+pub use skv_chaos::{
+    Clerks, Load, assert_linearizable, assert_none_failed, eventually, eventually_within, programs,
+};
 pub use store::{Store, condition};
 pub use watch::Watch;

@@ -21,6 +21,7 @@ struct Scene {
     replacing: Option<Replacing>,
     servers: BTreeMap<ServerSet, ObservedServers>,
     members: BTreeMap<GroupId, Members>,
+    aside: BTreeSet<GroupId>,
     later: BTreeMap<GroupId, Leader>,
     lost_nodes: BTreeSet<String>,
     managers_rolled_out: bool,
@@ -35,6 +36,7 @@ impl Scene {
             replacing: None,
             servers: BTreeMap::new(),
             members: BTreeMap::new(),
+            aside: BTreeSet::new(),
             later: BTreeMap::new(),
             lost_nodes: BTreeSet::new(),
             managers_rolled_out: true,
@@ -125,6 +127,12 @@ impl Scene {
         self.members.get_mut(&GroupId(group)).unwrap().leader.as_mut().unwrap()
     }
 
+    /// A group has the leader again that it had at first.
+    fn lead_again(&mut self, group: u32) {
+        let id = GroupId(group);
+        self.members.get_mut(&id).unwrap().leader = Some(self.later[&id].clone());
+    }
+
     /// The leader is another replica now, of those that count from 1.
     fn lead(&mut self, group: u32, replica: ReplicaId) {
         let members = &self.members[&GroupId(group)];
@@ -145,6 +153,7 @@ impl Scene {
             replacing: self.replacing.as_ref(),
             servers: &self.servers,
             members: &self.members,
+            aside: &self.aside,
             later: &self.later,
             lost_nodes: &self.lost_nodes,
             managers_rolled_out: self.managers_rolled_out,
@@ -165,6 +174,16 @@ impl Scene {
             Some(Step::Remove { server, .. }) => format!("remove {server}"),
             None => decision.doing.unwrap_or_else(|| "nothing".to_owned()),
         }
+    }
+
+    /// Every step until there is none.
+    fn steps(&mut self) -> Vec<String> {
+        let mut steps = Vec::new();
+        while self.decide().step.is_some() {
+            steps.push(self.next());
+            self.evolve();
+        }
+        steps
     }
 
     /// Takes the step as Kubernetes and the servers would.
@@ -218,11 +237,6 @@ fn whatever_differs_is_a_reason_to_look() {
 #[test]
 fn groups_are_updated_one_after_the_other_followers_first_and_the_leader_last() {
     let mut scene = Scene::new(3).with_group(1, 3).outdated();
-    let mut steps = Vec::new();
-    while scene.next() != "nothing" {
-        steps.push(scene.next());
-        scene.evolve();
-    }
     let expected = [
         "evict demo-g0-2",
         "evict demo-g0-1",
@@ -233,17 +247,13 @@ fn groups_are_updated_one_after_the_other_followers_first_and_the_leader_last() 
         "hand over demo-g1-0 any",
         "evict demo-g1-0",
     ];
-    assert_eq!(steps, expected);
+    assert_eq!(scene.steps(), expected);
+    assert_eq!(scene.next(), "nothing");
 }
 
 #[test]
 fn of_a_ring_one_server_goes_at_a_time_and_leads_nothing_when_it_goes() {
     let mut scene = Scene::ring(5, 3).outdated();
-    let mut steps = Vec::new();
-    while scene.next() != "nothing" {
-        steps.push(scene.next());
-        scene.evolve();
-    }
     let expected = [
         "hand over demo-4 any",
         "evict demo-4",
@@ -259,7 +269,8 @@ fn of_a_ring_one_server_goes_at_a_time_and_leads_nothing_when_it_goes() {
         "hand over demo-1 any",
         "evict demo-1",
     ];
-    assert_eq!(steps, expected);
+    assert_eq!(scene.steps(), expected);
+    assert_eq!(scene.next(), "nothing");
 }
 
 #[test]
@@ -345,6 +356,94 @@ fn nothing_that_works_is_taken_while_anything_is_amiss() {
         &|s| s.managers_rolled_out = false,
         "waiting for the shard manager, which is updated before the servers",
     );
+}
+
+/// Two groups share the shards; g2 shares none, and has no leader.
+fn beside_one_that_ails(replicas: u32) -> Scene {
+    let mut scene = Scene::new(replicas).with_group(1, replicas).with_group(2, replicas);
+    scene.aside.insert(GroupId(2));
+    scene.members.get_mut(&GroupId(2)).unwrap().leader = None;
+    scene
+}
+
+const HAS_NO_LEADER: &str = "waiting for g2: no leader says that it has a quorum";
+
+#[test]
+fn a_group_that_shares_no_shards_holds_up_nobody_and_is_left_alone() {
+    let mut scene = beside_one_that_ails(3).outdated();
+    let expected = [
+        "evict demo-g0-2",
+        "evict demo-g0-1",
+        "hand over demo-g0-0 any",
+        "evict demo-g0-0",
+        "evict demo-g1-2",
+        "evict demo-g1-1",
+        "hand over demo-g1-0 any",
+        "evict demo-g1-0",
+    ];
+    assert_eq!(scene.steps(), expected);
+    assert_eq!(scene.next(), HAS_NO_LEADER);
+    scene.lead_again(2);
+    assert_eq!(scene.next(), "evict demo-g2-2", "its turn comes when it is well");
+}
+
+#[test]
+fn a_group_that_shares_no_shards_and_is_up_to_date_holds_up_nobody() {
+    let mut scene = Scene::new(3).with_group(1, 3).outdated().with_group(2, 3);
+    scene.aside.insert(GroupId(2));
+    scene.pod(2, 1).state = PodState::Stuck("Unschedulable".to_owned());
+    assert_eq!(scene.steps().len(), 8);
+    assert_eq!(scene.next(), "nothing", "and nothing is left to do");
+}
+
+#[test]
+fn a_group_that_shares_the_shards_holds_up_all() {
+    let mut scene = beside_one_that_ails(3).outdated();
+    scene.aside.clear();
+    assert_eq!(scene.next(), HAS_NO_LEADER);
+    let mut scene = beside_one_that_ails(3).outdated();
+    scene.leader(1).changing = true;
+    assert_eq!(scene.next(), "waiting for g1: its members are changing");
+}
+
+#[test]
+fn fewer_replicas_leave_also_beside_a_group_that_ails_and_none_leaves_that() {
+    let mut scene = beside_one_that_ails(5);
+    scene.spec.replicas = 3;
+    let expected = ["remove demo-g0-4", "remove demo-g0-3", "remove demo-g1-4", "remove demo-g1-3"];
+    assert_eq!(scene.steps(), expected);
+    assert_eq!(scene.decide().shrink, [GroupId(0), GroupId(1)].into());
+    for group in [0, 1] {
+        scene.servers.get_mut(&of_group(group)).unwrap().set.as_mut().unwrap().replicas = 3;
+    }
+    assert_eq!(scene.next(), HAS_NO_LEADER);
+}
+
+#[test]
+fn a_replacement_in_a_group_that_ails_and_shares_no_shards_holds_up_others_until_it_answers() {
+    let mut scene = beside_one_that_ails(3).outdated();
+    let replacing = Replacing { pod: "demo-g2-1".to_owned(), uid: "uid-demo-g2-1".to_owned() };
+    scene.replacing = Some(replacing);
+    assert_eq!(scene.next(), "evict demo-g0-2", "it was recorded, and isn't done now");
+    assert!(scene.decide().replaced);
+
+    // It was done; the old one still answers while it stops.
+    scene.pod(2, 1).state = PodState::Leaving;
+    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready");
+    // The successor may have a bad image.
+    let hosted = scene.members.get_mut(&GroupId(2)).unwrap().hosted.remove("demo-g2-1").unwrap();
+    let successor = scene.pod(2, 1);
+    (successor.uid, successor.restart_hash) = ("uid-next".to_owned(), NEW.to_owned());
+    successor.state = PodState::Stuck("ErrImagePull".to_owned());
+    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready: ErrImagePull");
+    assert!(!scene.decide().replaced);
+    scene.pod(2, 1).state = PodState::Starting;
+    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready");
+    scene.members.get_mut(&GroupId(2)).unwrap().hosted.insert("demo-g2-1".to_owned(), hosted);
+    assert_eq!(scene.next(), "evict demo-g0-2", "it is the group that ails");
+    assert!(scene.decide().replaced);
+    scene.aside.clear();
+    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready");
 }
 
 #[test]

@@ -234,6 +234,33 @@ fn a_group_that_people_have_drained_stays_as_it_is_until_fewer_are_asked_for() {
 }
 
 #[test]
+fn a_group_that_is_founded_and_has_no_servers_leaves_when_they_are_made_again() {
+    let mut scene = Scene::new(3, 2);
+    let servers = std::mem::take(scene.group(2));
+    let members = scene.members.remove(&GroupId(2)).unwrap();
+    assert!(scene.needs_look());
+    assert_eq!(scene.next(), "leave g2");
+    scene.map().sharing.remove(&GroupId(2));
+    assert!(scene.needs_look());
+    assert_eq!(scene.next(), "g2 is to leave: its servers, which are gone, are made again");
+    assert_eq!(scene.turnover().retired, BTreeSet::new());
+    *scene.group(2) = servers;
+    scene.members.insert(GroupId(2), members);
+    assert_eq!(scene.next(), "g2 leaves: 80 of its shards are still to go");
+}
+
+#[test]
+fn which_of_too_many_groups_leave_is_not_said_before_the_shard_manager_can_be_asked() {
+    let mut scene = Scene::new(4, 3);
+    scene.map = None;
+    assert_eq!(scene.next(), "one of g0, g1, g2, g3 is to leave: waiting for the shard manager");
+    scene.spec.groups = 2;
+    assert_eq!(scene.next(), "2 of g0, g1, g2, g3 are to leave: waiting for the shard manager");
+    scene.spec.groups = 4;
+    assert_eq!(scene.turnover(), Turnover::default());
+}
+
+#[test]
 fn groups_that_are_too_many_leave_together_and_nothing_else_happens_to_them() {
     let scene = Scene::new(4, 2);
     assert_eq!(scene.next(), "leave g2, g3");
@@ -271,7 +298,7 @@ fn a_group_is_retired_only_when_the_map_and_its_own_leader_say_that_it_has_nothi
     waits(&|s| s.leader(2).uid = GroupUid(9), "g2 is to leave, but the shard manager knows another g2");
     waits(&|s| s.members(2).leader = None, "g2 is to leave, but no leader of it has a quorum");
     waits(&|s| drop(s.members.remove(&GroupId(2))), "g2 is to leave, but no leader of it has a quorum");
-    waits(&|s| s.map = None, "g2 is to leave: waiting for the shard manager");
+    waits(&|s| s.map = None, "one of g0, g1, g2 is to leave: waiting for the shard manager");
 }
 
 #[test]
@@ -279,16 +306,14 @@ fn a_retired_group_is_kept_until_the_shard_manager_has_forgotten_it() {
     let mut scene = forgotten();
     scene.map().founded.insert(GroupId(2), GroupUid(102));
     assert_eq!(scene.next(), "g2 is retired: waiting for the shard manager to forget it");
-    scene.members(2).lives = true;
-    assert_eq!(
-        scene.next(),
-        "g2 is to leave, but no leader of it has a quorum",
-        "one replica doesn't know yet"
-    );
     scene.map().founded.remove(&GroupId(2));
+    scene.members(2).lives = true;
     let waits = "g2 is to go: waiting for the shard manager, to which it isn't known yet";
-    assert_eq!(scene.next(), waits, "and may be of another group");
+    assert_eq!(scene.next(), waits, "a replica is of another group");
     scene.members(2).lives = false;
+    scene.members(2).unaware.insert("demo-g2-1".to_owned());
+    assert_eq!(scene.next(), "g2 is to go: waiting for demo-g2-1 to learn that g2 is retired");
+    scene.members(2).unaware.clear();
     scene.stop(2);
 }
 

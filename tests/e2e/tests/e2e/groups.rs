@@ -4,7 +4,9 @@ use k8s_openapi::api::apps::v1::StatefulSet;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
 use kube::api::{DeleteParams, ListParams};
 use serde_json::{Value, json};
-use skv_e2e::{Load, Namespace, Store, eventually, in_namespace, install_operator, kill_processes_of};
+use skv_e2e::{
+    Clerks as _, Load, Namespace, Store, eventually, in_namespace, install_operator, kill_processes_of,
+};
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
@@ -68,6 +70,66 @@ async fn a_group_that_leaves_goes_although_its_leader_is_replaced_and_its_volume
         assert_eq!(shards(&store.complete().await), [6, 6]);
     })
     .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn a_number_of_groups_is_changed_back_while_shards_move_and_pods_die() {
+    in_namespace("turning-back", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let storage = json!({ "size": "1Gi", "whenScaled": "Delete" });
+        let spec = json!({ "groups": 2, "replicas": 1, "shards": 12, "storage": storage });
+        let store = Store::create(&namespace, spec).await;
+        // Enough for moves to take a while.
+        let ballast = Ballast::put(&store).await;
+        let load = Load::start(&store, 4, 16);
+        load.recorder.more_acknowledged(50).await;
+
+        store.change(json!({ "groups": 3 })).await;
+        reconfigured(&store, 1).await;
+        store.change(json!({ "groups": 2 })).await;
+        // A source of moves, and who plans them.
+        let source = store.pods(0).await[&store.server(0, 0)].metadata.uid.clone();
+        kill_processes_of(&source.expect("a pod has a uid"));
+        let managers = namespace.ready_pods_now(&store.managers_label()).await;
+        let manager = managers.into_iter().find_map(|pod| pod.metadata.name).expect("a manager is ready");
+        let deleted = namespace.api::<Pod>().delete(&manager, &DeleteParams::default()).await;
+        deleted.expect("a pod can be deleted");
+        assert_eq!(shards(&store.complete().await), [6, 6]);
+        nothing_is_left_of(&namespace, "kv-g2").await;
+        load.recorder.more_acknowledged(50).await;
+
+        store.change(json!({ "groups": 3 })).await;
+        assert_eq!(shards(&store.complete().await), [4, 4, 4]);
+        load.recorder.more_acknowledged(50).await;
+        load.finish_right(&store).await;
+        ballast.is_there(&store).await;
+    })
+    .await;
+}
+
+/// Large values, of which every shard has some.
+struct Ballast(Vec<String>);
+
+impl Ballast {
+    const VALUE: usize = 512 << 10;
+
+    async fn put(store: &Store) -> Ballast {
+        let ballast = Ballast((0..128).map(|number| format!("ballast-{number}")).collect());
+        let clerk = store.clerk();
+        for key in &ballast.0 {
+            clerk.put(key.clone(), vec![0; Ballast::VALUE]).await.expect("ballast is taken");
+        }
+        ballast
+    }
+
+    async fn is_there(self, store: &Store) {
+        let clerk = store.clerk();
+        for key in self.0 {
+            let found = clerk.get(key.clone()).await.unwrap_or_else(|error| panic!("{key}: {error}"));
+            assert_eq!(found.value.len(), Ballast::VALUE, "{key}");
+        }
+    }
 }
 
 /// Waits until there is a configuration after this one.
