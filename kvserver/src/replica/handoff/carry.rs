@@ -149,6 +149,7 @@ impl Carrier {
             }
             self.await_turn(&difference.chunk).await;
             self.there(Step::Chunk(difference.chunk)).await?;
+            fail_point!("round-answered");
             position = difference.position;
             brake.round();
         }
