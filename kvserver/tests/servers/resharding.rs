@@ -5,6 +5,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
+use kvserver::raft::header::VERSIONS;
+use skv_proto::v1::handoff_client::HandoffClient;
 use skv_proto::{Error, v1};
 use tokio::task::JoinSet;
 
@@ -159,7 +161,37 @@ async fn a_group_that_is_empty_retires_and_is_made_again_on_the_same_disks() {
     groups(&cluster, 2).await;
     let founded = map(&cluster).await.groups.into_iter().find(|group| group.id == 1).unwrap();
     assert_ne!(founded.uid, uid);
+    old_messages_are_refused(&cluster, uid, founded.uid).await;
     cluster.manager().await.join(join).await.unwrap();
     shards(&cluster, &[4, 4]).await;
     assert_eq!(clerk.get("key").await.unwrap().value, "value");
+}
+
+/// What is meant for group 1 as it was is refused by what is there now, and so is what only a
+/// source does to itself.
+async fn old_messages_are_refused(cluster: &Cluster, old: u64, new: u64) {
+    use v1::handoff_step::{Begin, Chunk, Drop, Freeze, Install, Receive, Step};
+
+    let leader = cluster.leader_of(1).await;
+    let mut handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
+    let cluster_id = map(cluster).await.cluster_id;
+    let header = |group_uid| v1::GroupHeader { cluster_id, group: 1, group_uid, versions: Some(VERSIONS) };
+    let take = |group_uid, step| v1::TakeStepRequest {
+        header: Some(header(group_uid)),
+        step: Some(v1::HandoffStep { shard: 0, epoch: 99, step: Some(step) }),
+    };
+    let receive = Receive { source: 0, source_uid: 1 };
+    for step in [Step::Receive(receive), Step::Chunk(Chunk::default()), Step::Install(Install::default())] {
+        let refused = handoff.take_step(take(old, step)).await.unwrap_err();
+        assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
+    }
+    let asked = v1::IsLeavingRequest { header: Some(header(old)), shard: 0, epoch: 99 };
+    let refused = handoff.is_leaving(asked).await.unwrap_err();
+    assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
+    for step in [Step::Begin(Begin {}), Step::Freeze(Freeze {}), Step::Drop(Drop {})] {
+        let refused = handoff.take_step(take(new, step)).await.unwrap_err();
+        assert!(matches!(Error::from_status(&refused), Some(Error::InvalidArgument(_))), "{refused}");
+    }
+    let held = cluster.status(leader).await.unwrap();
+    assert_eq!((held.shards_arriving, held.shards_owned), (0, 0));
 }

@@ -10,7 +10,7 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::programs::programs_with_fail_points;
-use crate::{Clerks, Net, Process, call_admin, eventually, free_port, programs, status};
+use crate::{Clerks, Net, Process, call_admin, eventually, free_port, http_get, programs, status};
 
 /// Which servers have the replicas of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -152,6 +152,13 @@ impl Server {
             replicas.into_iter().next().filter(|_| all_ready)
         })
         .await
+    }
+
+    /// What its page of metrics has under this name, with the labels if there are any; `None` if
+    /// it has no such line, or the server doesn't answer.
+    pub async fn metric(&self, name: &str) -> Option<f64> {
+        let (_, page) = http_get(&self.http_address, "/metrics").await?;
+        page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
     }
 
     /// Lets it write a snapshot of each replica, and drop the log that this covers.

@@ -1,4 +1,4 @@
-//! Processes that die at a named step: the tests' side of `tests/fail-points`.
+//! Processes that die or stand still at a named step: the tests' side of `tests/fail-points`.
 
 use std::fs;
 use std::os::unix::process::ExitStatusExt as _;
@@ -23,6 +23,25 @@ impl Cluster {
         fs::write(self.fail_points().join(point), []).expect("a file can be written");
     }
 
+    /// Has the next process that passes this point stand there until it is released.
+    pub fn arm_to_stand(&self, point: &str) {
+        // It mustn't be seen before it is whole: an empty file is death.
+        let whole = self.directory().join("armed");
+        fs::write(&whole, "wait").expect("a file can be written");
+        fs::rename(&whole, self.fail_points().join(point)).expect("a file can be renamed");
+    }
+
+    /// Waits until a process stands at an armed point.
+    pub async fn somebody_stands_at(&self, point: &str) {
+        let reached = self.reached(point);
+        eventually(&format!("somebody stands at {point}"), || async { reached.exists().then_some(()) }).await;
+    }
+
+    /// Has the process that stands at a point go on.
+    pub fn release(&self, point: &str) {
+        fs::remove_file(self.reached(point)).expect("a file can be removed");
+    }
+
     /// Waits until a server has died at an armed point; answers its index.
     pub async fn server_dies_at(&mut self, point: &str) -> usize {
         self.passed(point).await;
@@ -44,6 +63,10 @@ impl Cluster {
     async fn passed(&self, point: &str) {
         let armed = self.fail_points().join(point);
         eventually(&format!("somebody passes {point}"), || async { (!armed.exists()).then_some(()) }).await;
+    }
+
+    fn reached(&self, point: &str) -> PathBuf {
+        self.fail_points().join(format!("{point}.reached"))
     }
 
     fn fail_points(&self) -> PathBuf {

@@ -1,5 +1,5 @@
 //! A process dies at each step of a handoff, while clerks work: the source's leader, the
-//! target's, and the shard manager. Each time the moves complete by themselves, no call of a
+//! target's, and the shard manager; or others die while one stands at a step. Each time the moves complete by themselves, no call of a
 //! clerk fails, nothing is lost, and each shard ends in exactly one group.
 
 use skv_chaos::{Cluster, Load, Settings, eventually};
@@ -19,15 +19,22 @@ struct Store {
     shared: bool,
 }
 
-/// Who is to die.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Victim {
+/// A group that takes part in a move.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Side {
     Source,
     Target,
 }
 
 fn ballast(index: u32) -> String {
     char::from(b'a' + index as u8).to_string().repeat(BALLAST_BYTES)
+}
+
+async fn put_ballast(cluster: &Cluster) {
+    let clerk = cluster.clerk();
+    for index in 0..BALLAST {
+        clerk.put(format!("ballast-{index}"), ballast(index)).await.expect("a put");
+    }
 }
 
 impl Store {
@@ -40,10 +47,7 @@ impl Store {
             Settings { groups: 2, first_groups: Some(1), shards: SHARDS, fail_points: true, ..settings };
         let cluster = Cluster::start(settings).await;
         cluster.founded(2).await;
-        let clerk = cluster.clerk();
-        for index in 0..BALLAST {
-            clerk.put(format!("ballast-{index}"), ballast(index)).await.expect("a put");
-        }
+        put_ballast(&cluster).await;
         let load = Load::start(&cluster, 4, 8);
         load.recorder.more_acknowledged(100).await;
         Store { cluster, load, shared: false }
@@ -68,14 +72,36 @@ impl Store {
     }
 
     /// Has a server die at this point of a move; the others go on, then it comes back.
-    async fn kill_server_at(&mut self, point: &str, victim: Victim) {
+    async fn kill_server_at(&mut self, point: &str, victim: Side) {
         eprintln!("a server dies at {point}");
         self.cluster.arm(point);
         self.resize().await;
         let index = self.cluster.server_dies_at(point).await;
+        self.revive(index, self.group(victim), point).await;
+    }
+
+    /// Which group that is in the moves that were asked for last.
+    fn group(&self, side: Side) -> u32 {
         let target = u32::from(self.shared);
-        let group = if victim == Victim::Target { target } else { 1 - target };
-        self.revive(index, group, point).await;
+        if side == Side::Target { target } else { 1 - target }
+    }
+
+    /// Has the leader of one group stand at this point of a move, while the other group's leader
+    /// and the shard manager die; the groups go on, then those come back.
+    async fn kill_others_at(&mut self, point: &str, victim: Side) {
+        eprintln!("{victim:?} and the shard manager die while a server stands at {point}");
+        self.cluster.arm_to_stand(point);
+        self.resize().await;
+        self.cluster.somebody_stands_at(point).await;
+        let index = self.cluster.leader(self.group(victim)).await;
+        self.cluster.servers[index].process.kill();
+        self.cluster.manager.kill();
+        self.cluster.release(point);
+        self.load.recorder.more_acknowledged(20).await;
+        self.cluster.manager.start();
+        self.cluster.servers[index].process.start();
+        self.settled().await;
+        self.cluster.servers[index].ready().await;
     }
 
     /// The others go on without a server of this group that died; then it comes back.
@@ -85,6 +111,20 @@ impl Store {
         self.cluster.servers[index].process.start();
         self.settled().await;
         self.cluster.servers[index].ready().await;
+    }
+
+    /// Has a server die at this point of the rounds of what changed while a shard was copied. In
+    /// each shard that is more than may go along with the last step.
+    async fn kill_amid_rounds_at(&mut self, point: &str, victim: Side) {
+        eprintln!("a server dies at {point}, amid the rounds");
+        self.cluster.arm_to_stand("copied");
+        self.resize().await;
+        self.cluster.somebody_stands_at("copied").await;
+        put_ballast(&self.cluster).await;
+        self.cluster.arm(point);
+        self.cluster.release("copied");
+        let index = self.cluster.server_dies_at(point).await;
+        self.revive(index, self.group(victim), point).await;
     }
 
     /// Has the shard manager die at this point of a change; the groups go on, then it comes back.
@@ -125,7 +165,7 @@ async fn the_sources_leader_dies_at_each_step() {
         "drop-due",
         "drop-applied",
     ] {
-        store.kill_server_at(point, Victim::Source).await;
+        store.kill_server_at(point, Side::Source).await;
     }
     store.finish().await;
 }
@@ -136,7 +176,34 @@ async fn the_targets_leader_dies_at_each_step() {
     for point in
         ["receive-due", "receive-applied", "chunk-due", "chunk-applied", "install-due", "install-applied"]
     {
-        store.kill_server_at(point, Victim::Target).await;
+        store.kill_server_at(point, Side::Target).await;
+    }
+    store.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_leader_dies_amid_the_rounds_of_what_changed_meanwhile() {
+    let mut store = Store::start().await;
+    store.kill_amid_rounds_at("round-answered", Side::Source).await;
+    for point in ["chunk-due", "chunk-applied"] {
+        store.kill_amid_rounds_at(point, Side::Target).await;
+    }
+    store.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whoever_dies_while_another_is_at_a_step() {
+    let mut store = Store::start().await;
+    for point in
+        ["begin-applied", "receive-answered", "chunk-answered", "copied", "freeze-applied", "drop-due"]
+    {
+        store.kill_others_at(point, Side::Target).await;
+    }
+    // At the last one the shard is served already, and the source dies before it hears of it.
+    for point in
+        ["receive-due", "receive-applied", "chunk-due", "chunk-applied", "install-due", "install-applied"]
+    {
+        store.kill_others_at(point, Side::Source).await;
     }
     store.finish().await;
 }

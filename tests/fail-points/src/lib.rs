@@ -1,9 +1,13 @@
-//! Fail points: named places of the product at which a test can have a process die.
+//! Fail points: named places of the product at which a test can have a process die, or stand
+//! still.
 //!
 //! A test arms a point by a file of that name in the directory `$SKV_FAIL_POINTS`. The first
 //! process that passes the point takes the file away, says so, and dies on the spot: nothing
 //! is flushed, closed or answered. So exactly one process dies, whichever it is, and who takes
 //! over from it passes the point unharmed.
+//!
+//! If the file's content is `wait`, the process renames it to `POINT.reached` instead, and the task
+//! that got there stands until that file is gone; all else in the process goes on.
 //!
 //! Without the feature `enabled`, which only programs built for tests have, a point is nothing.
 //! The crate `fail` is for another need: its points are set from within a process or at its
@@ -29,12 +33,24 @@ macro_rules! fail_point {
     };
 }
 
-/// Dies if the point is armed.
+/// Dies or stands here if the point is armed. Tasks that stand need a runtime of several threads.
 #[cfg(feature = "enabled")]
 pub fn reached(point: &str) {
     let Some(directory) = std::env::var_os("SKV_FAIL_POINTS") else { return };
-    // Of several processes that get here at the same time only one can remove the file.
-    if std::fs::remove_file(std::path::Path::new(&directory).join(point)).is_ok() {
+    let armed = std::path::Path::new(&directory).join(point);
+    let Ok(content) = std::fs::read(&armed) else { return };
+    // Of several processes that get here at the same time only one can take the file.
+    if content == b"wait" {
+        let reached = armed.with_file_name(format!("{point}.reached"));
+        if std::fs::rename(&armed, &reached).is_ok() {
+            eprintln!("stands at the fail point {point}");
+            tokio::task::block_in_place(|| {
+                while reached.exists() {
+                    std::thread::sleep(std::time::Duration::from_millis(10));
+                }
+            });
+        }
+    } else if std::fs::remove_file(&armed).is_ok() {
         eprintln!("died at the fail point {point}");
         std::process::abort();
     }

@@ -118,6 +118,7 @@ impl Drop for Brake {
     fn drop(&mut self) {
         if self.delay.is_some() {
             self.running.slowed.set(self.shard, None);
+            tracing::info!(group = %self.running.place.group, shard = %self.shard, "writes are slowed down no more");
         }
     }
 }

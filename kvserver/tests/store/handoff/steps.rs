@@ -11,7 +11,7 @@ use skv_sharding::{Epoch, Revision};
 use super::world::{
     SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, receive, step, store, take, to, uid,
 };
-use crate::support::{append, by, delete, put};
+use crate::support::{append, by, delete, dump, put, restored};
 
 const S1: (u64, u64) = (101, 1);
 
@@ -181,6 +181,41 @@ fn of_a_shard_that_went_only_the_fence_is_left() {
     assert_eq!(a.stats(), kvserver::store::Stats::default());
     let elsewhere = Rejection::WrongGroup { next: Some(to(2, 1)) };
     assert_eq!(value(&a, "key"), Err(elsewhere));
+}
+
+#[test]
+fn old_messages_change_nothing_after_a_snapshot_either() {
+    let (a, b) = (store(0, true), store(1, false));
+    run(&a, by(S1, 1, 0, put("key", "1"))).unwrap();
+    list(&a, 2, &[to(2, 1)]);
+    take(&a, &begin(2)).unwrap();
+    take(&b, &receive(2, 0)).unwrap();
+    let (base, install) = frozen(&a, to(2, 1));
+    let coming = [chunk(2, base), step(2, Step::Install(install))];
+    coming.iter().for_each(|message| take(&b, message).unwrap());
+    run(&b, put("key", "2")).unwrap();
+    let installed = restored(&b, 9);
+    let before = dump(&installed);
+    assert_eq!(before, dump(&b));
+    for message in coming.iter().chain([&receive(2, 0)]) {
+        assert_eq!(take(&installed, message), Ok(()), "it is done");
+    }
+    assert_eq!(take(&installed, &abort(2)), Err(StepRefusal::Passed(Epoch(2))));
+    assert_eq!(dump(&installed), before);
+    assert_eq!(value(&installed, "key"), Ok(Some("2".to_owned())));
+
+    take(&a, &drop_it(2)).unwrap();
+    let dropped = restored(&a, 9);
+    let before = dump(&dropped);
+    for message in [begin(2), freeze(2), drop_it(2), receive(2, 1)] {
+        assert_eq!(take(&dropped, &message), Err(StepRefusal::Passed(Epoch(2))));
+    }
+    for message in &coming {
+        assert_eq!(take(&dropped, message), Err(StepRefusal::Passed(Epoch(2))));
+    }
+    assert_eq!(list(&dropped, 2, &[to(2, 1)]), [], "it has nothing to give");
+    assert_eq!(dump(&dropped), before);
+    assert_eq!(value(&dropped, "key"), Err(Rejection::WrongGroup { next: Some(to(2, 1)) }));
 }
 
 #[test]
