@@ -261,3 +261,31 @@ fn name(step: &Step) -> &'static str {
         Step::Abort(_) => "abort",
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use skv_sharding::{GroupId, GroupUid};
+
+    use super::*;
+
+    fn departure(shard: u32, target: u32, progress: Progress) -> Departure {
+        let (target, target_uid) = (GroupId(target), GroupUid(u64::from(target) + 70));
+        Departure { to: Move { shard: ShardId(shard), epoch: Epoch(2), target, target_uid }, progress }
+    }
+
+    #[tokio::test]
+    async fn a_target_that_is_waited_for_keeps_no_shard_from_another_target() {
+        let mut carried = BTreeMap::new();
+        let mut carry = |shard, target, stands: bool| {
+            let to = departure(shard, target, Progress::Copying).to;
+            let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
+            carried.insert(ShardId(shard), Carried { to, stands: Arc::new(stands.into()), task });
+            let may = |target, progress| may_begin(&departure(9, target, progress), &carried);
+            (may(1, Progress::Queued), may(2, Progress::Queued), may(1, Progress::Frozen))
+        };
+        assert_eq!(carry(1, 1, true), (false, true, true), "g1 is waited for");
+        assert_eq!(carry(2, 1, true), (false, true, true), "twice");
+        assert_eq!(carry(3, 2, false), (false, true, true));
+        assert_eq!(carry(4, 2, false), (false, false, true), "two are under way");
+    }
+}

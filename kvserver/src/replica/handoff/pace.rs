@@ -83,25 +83,40 @@ impl Slowed {
 pub(super) struct Brake {
     running: Arc<Running>,
     shard: ShardId,
+    patience: Patience,
+    delay: Option<Duration>,
+}
+
+/// Whether the rest of a shard shrinks.
+#[derive(Debug, Default)]
+struct Patience {
     rounds: u32,
     /// How far the target was behind at the last look.
-    behind: u64,
-    delay: Option<Duration>,
+    behind: Option<u64>,
+}
+
+impl Patience {
+    /// After a round: whether it is out.
+    fn is_out(&mut self, behind: u64) -> bool {
+        self.rounds += 1;
+        let before = *self.behind.get_or_insert(behind);
+        if !self.rounds.is_multiple_of(PATIENCE) {
+            return false;
+        }
+        self.behind = Some(behind);
+        behind >= before
+    }
 }
 
 impl Brake {
     pub(super) fn new(running: Arc<Running>, shard: ShardId) -> Self {
-        Brake { running, shard, rounds: 0, behind: 0, delay: None }
+        Brake { running, shard, patience: Patience::default(), delay: None }
     }
 
     /// To be called after each round of changes that wasn't the last, with how many revisions of
     /// the shard the target was behind then.
     pub(super) fn round(&mut self, behind: u64) {
-        self.rounds += 1;
-        if !self.rounds.is_multiple_of(PATIENCE) {
-            return;
-        }
-        if std::mem::replace(&mut self.behind, behind) > behind {
+        if !self.patience.is_out(behind) {
             return;
         }
         let (first, longest) = DELAYS;
@@ -152,5 +167,16 @@ mod tests {
         assert_eq!((slowed.delay(ShardId(1)), slowed.delay(ShardId(2))), (Some(DELAYS.0), None));
         slowed.set(ShardId(1), None);
         assert_eq!((slowed.delay(ShardId(1)), slowed.count.load(Ordering::Relaxed)), (None, 0));
+    }
+
+    #[test]
+    fn only_a_rest_that_does_not_shrink_slows_writers_down() {
+        let out = |behind: fn(u64) -> u64| {
+            let mut patience = Patience::default();
+            (1..=u64::from(4 * PATIENCE)).filter(|&round| patience.is_out(behind(round))).count()
+        };
+        assert_eq!(out(|round| 10_000 - round), 0, "it comes nearer");
+        assert_eq!(out(|_| 500), 4, "it stays away");
+        assert_eq!(out(|round| 10_000 + round), 4, "it falls back");
     }
 }

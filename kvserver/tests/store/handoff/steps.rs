@@ -3,6 +3,7 @@
 use kvserver::store::{
     Answer, Applied, Move, Progress, Rejection, StepRefusal, Store, encode_retire, encode_tick,
 };
+use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::{Chunk, Install, Step};
 use skv_proto::v1::snapshot_item::Item;
@@ -254,6 +255,37 @@ fn an_older_word_neither_revives_a_deleted_key_nor_undoes_a_write() {
     take(&target, &step(2, Step::Install(install))).unwrap();
     assert_eq!(value(&target, "deleted"), Ok(None));
     assert_eq!(value(&target, "written"), Ok(Some("new".to_owned())));
+}
+
+/// All sessions of a shard may be more than goes into one entry of the target's log.
+#[test]
+fn sessions_are_sent_in_parts_too() {
+    let (source, target) = copying();
+    let sessions = 2000;
+    for session in 0..sessions {
+        let key = (session % 7).to_string();
+        run(&source, by((101 + session, 1), 1, 0, put(&key, "value"))).unwrap();
+    }
+    let (mut position, mut parts) = (source.beginning(&to(2, 1)).unwrap(), 0);
+    loop {
+        let difference = source.difference(&to(2, 1), position, 4096).unwrap();
+        if !difference.more {
+            break;
+        }
+        assert!(difference.chunk.encoded_len() < 2 * 4096, "{} bytes", difference.chunk.encoded_len());
+        take(&target, &chunk(2, difference.chunk)).unwrap();
+        (position, parts) = (difference.position, parts + 1);
+    }
+    assert!(parts > 10, "{parts}");
+    take(&source, &freeze(2)).unwrap();
+    let install = source.installation(&to(2, 1), position).unwrap();
+    assert!(install.encoded_len() < 3 * 4096, "{} bytes", install.encoded_len());
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    for session in 0..sessions {
+        let key = (session % 7).to_string();
+        let (again, revision) = (by((101 + session, 1), 1, 0, put(&key, "value")), Revision(session + 1));
+        assert_eq!(run(&target, again), Ok(Answer::Put { success: true, revision }));
+    }
 }
 
 /// Its last request would else be taken for a new one: the copy is older than that.
