@@ -4,7 +4,7 @@ use std::io::{BufRead as _, BufReader, Read as _};
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal, kill_process};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::store::Store;
 
@@ -32,12 +32,21 @@ impl Drop for Paused {
 #[test]
 fn who_doesnt_wait_can_watch_later() {
     let store = Store::start();
+    // The number of a shard is a key in it.
+    let shard = shard_of(&store, 0);
+    store.must(&["put", &shard, "12345678"]);
     // Nothing can come to g1 and g0 has all; so there is something left to watch.
     let paused = Paused::new(&store, "store-g1-0");
-    let asked = store.json(&["shard", "move", &shard_of(&store, 0), "g1", "--no-wait"]);
+    let asked = store.json(&["shard", "move", &shard, "g1", "--no-wait"]);
     assert_eq!((&asked["done"], &asked["moved"]), (&json!(false), &json!(0)), "{asked}");
     let plan = store.json(&["rebalance", "--dry-run"]);
-    assert!(!plan["moves"].as_array().unwrap().is_empty(), "{plan}");
+    let of_shard = |planned: &&Value| planned["shard"].to_string() == shard;
+    let known = plan["moves"].as_array().unwrap().iter().find(of_shard).unwrap();
+    assert_eq!((&known["keys"], &known["bytes"]), (&json!(1), &json!(shard.len() + 8)), "{plan}");
+    // What g1 gives away in exchange, it can't tell the size of.
+    for sum in ["keys", "bytes", "expected_seconds"] {
+        assert_eq!(plan.get(sum), Some(&Value::Null), "{plan}");
+    }
     drop(paused);
     let watched = store.json(&["rebalance"]);
     assert_eq!((&watched["done"], &watched["configuration"]), (&json!(true), &json!(2)), "{watched}");

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use skv_chaos::{Cluster, Load, Settings, eventually};
+use skv_chaos::{Clerks, Cluster, Faults, Load, Settings, eventually};
 use skv_client::Clerk;
 use skv_proto::v1::GetShardIndexRequest;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
@@ -141,6 +141,43 @@ async fn groups_come_and_go_and_start_again_with_many_small_snapshots() {
     cluster.changes().join(&[0, 1, 2]).await;
     cluster.settled(&[4, 4, 4]).await;
     load.finish_right(&cluster).await;
+}
+
+/// Clerks that ask again soon, and don't give up.
+struct Retrying<'a>(&'a Cluster);
+
+impl Clerks for Retrying<'_> {
+    fn clerk(&self) -> Clerk {
+        let mut options = self.0.clerk_options();
+        options.attempt_timeout = Duration::from_millis(100);
+        options.deadline = Duration::from_mins(1);
+        Clerk::connect(options).expect("the options are right")
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn groups_come_and_go_over_an_unreliable_net() {
+    let settings = Settings { groups: 3, first_groups: Some(1), net: true, ..Settings::default() };
+    let cluster = Cluster::start(settings).await;
+    cluster.founded(3).await;
+    cluster.net().set(Faults::UNRELIABLE);
+    let load = Load::start(&Retrying(&cluster), 6, 8);
+    for _ in 0..2 {
+        cluster.changes().join(&[1, 2]).await;
+        load.recorder.more_acknowledged(20).await;
+        cluster.changes().leave(&[0]).await;
+        load.recorder.more_acknowledged(20).await;
+        cluster.changes().join(&[0]).await;
+        load.recorder.more_acknowledged(20).await;
+        cluster.changes().leave(&[1, 2]).await;
+        load.recorder.more_acknowledged(20).await;
+    }
+    cluster.changes().join(&[1, 2]).await;
+    cluster.settled(&[4, 4, 4]).await;
+    load.recorder.more_acknowledged(20).await;
+    load.finish_right(&Retrying(&cluster)).await;
+    let counts = cluster.net().counts();
+    assert!(counts.requests.lost > 0 && counts.replies.lost > 0 && counts.sent_again > 0, "{counts:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
