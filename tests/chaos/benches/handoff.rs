@@ -24,6 +24,11 @@ const SHARDS: u32 = 4;
 const MOVING: ShardId = ShardId(0);
 const STAYING: ShardId = ShardId(2);
 const IN_FLIGHT: usize = 16;
+/// Bytes of each value of the shard that moves. Its writer replaces them at such a rate that in the
+/// time of 64 MiB more changes than may go along with the last step, many times over.
+const VALUE: usize = 16 << 10;
+/// Bytes of each value of the shard that stays.
+const SMALL: usize = 1 << 10;
 /// How often a shard moves while it is measured.
 const MOVES: usize = 12;
 /// Between two writes of one writer: the processors have time left when nothing moves.
@@ -59,8 +64,9 @@ async fn two_groups(replicas: u32, transfer: Option<u64>) -> Cluster {
 /// A shard of this size moves to and fro while it is written; another one isn't disturbed.
 async fn unserved(mib: usize, replicas: u32, moves: usize) {
     let cluster = two_groups(replicas, None).await;
-    fill(&cluster.clerk(), mib, 64 << 10).await;
-    let [moving, staying] = [MOVING, STAYING].map(|shard| Writer::start(&cluster, shard));
+    fill(&cluster.clerk(), mib, VALUE).await;
+    let moving = Writer::start(&cluster, keys(MOVING).take(mib * MIB / VALUE), VALUE);
+    let staying = Writer::start(&cluster, keys(STAYING).take(100), SMALL);
     tokio::time::sleep(QUIET).await;
     let quiet = [moving.take(), staying.take()];
     let (mut worst, mut unserved, mut during) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
@@ -101,9 +107,7 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
 async fn unserved_ms(cluster: &Cluster) -> f64 {
     let mut sum = 0.0;
     for server in &cluster.servers {
-        let (_, page) = skv_chaos::http_get(&server.http_address, "/metrics").await.expect("a page");
-        let line = page.lines().find_map(|line| line.strip_prefix("skv_handoff_unserved_seconds_sum "));
-        sum += line.and_then(|value| value.parse::<f64>().ok()).expect("the sum");
+        sum += server.metric("skv_handoff_unserved_seconds_sum").await.expect("the sum");
     }
     sum * 1e3
 }
@@ -138,7 +142,7 @@ fn keys(shard: ShardId) -> impl Iterator<Item = String> {
     (0..).map(|number| format!("key-{number}")).filter(is_there)
 }
 
-/// Writes to one shard, one call after the other, and notes how long each took.
+/// Writes keys in turn, one call after the other, and notes how long each took.
 struct Writer {
     stop: Arc<AtomicBool>,
     latencies: Arc<Mutex<Vec<f64>>>,
@@ -146,11 +150,11 @@ struct Writer {
 }
 
 impl Writer {
-    fn start(cluster: &Cluster, shard: ShardId) -> Self {
+    fn start(cluster: &Cluster, keys: impl Iterator<Item = String>, value_bytes: usize) -> Self {
         let (stop, latencies) = (Arc::new(AtomicBool::new(false)), Arc::new(Mutex::new(Vec::new())));
         let (clerk, stopped, noted) = (cluster.clerk(), stop.clone(), latencies.clone());
+        let keys: Vec<String> = keys.collect();
         let task = tokio::spawn(async move {
-            let keys: Vec<String> = keys(shard).take(100).collect();
             let mut turn = tokio::time::interval(PAUSE);
             turn.set_missed_tick_behavior(MissedTickBehavior::Delay);
             for key in keys.iter().cycle() {
@@ -159,7 +163,7 @@ impl Writer {
                     return;
                 }
                 let began = Instant::now();
-                clerk.put(key.clone(), vec![b'w'; 1024]).await.expect("no call fails");
+                clerk.put(key.clone(), vec![b'w'; value_bytes]).await.expect("no call fails");
                 noted.lock().expect("nobody panicked").push(began.elapsed().as_secs_f64() * 1e3);
             }
         });

@@ -10,7 +10,8 @@ use skv_proto::v1::snapshot_item::Item;
 use skv_sharding::{Epoch, Revision};
 
 use super::world::{
-    SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, receive, step, store, take, to, uid,
+    SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, limited, limits, receive, step, store,
+    take, to, uid,
 };
 use crate::support::{append, by, delete, dump, put, restored};
 
@@ -31,7 +32,10 @@ fn value(store: &Store, key: &str) -> Result<Option<String>, Rejection> {
 
 /// A source that copies the shard to group 1 under epoch 2, and the target, which has promised.
 fn copying() -> (Store, Store) {
-    let (source, target) = (store(0, true), store(1, false));
+    begun(store(0, true), store(1, false))
+}
+
+fn begun(source: Store, target: Store) -> (Store, Store) {
     list(&source, 2, &[to(2, 1)]);
     take(&source, &begin(2)).unwrap();
     take(&target, &receive(2, 0)).unwrap();
@@ -260,8 +264,9 @@ fn an_older_word_neither_revives_a_deleted_key_nor_undoes_a_write() {
 /// All sessions of a shard may be more than goes into one entry of the target's log.
 #[test]
 fn sessions_are_sent_in_parts_too() {
-    let (source, target) = copying();
     let sessions = 2000;
+    let limits = v1::Limits { max_sessions_per_shard: sessions, ..limits() };
+    let (source, target) = begun(limited(0, true, limits), limited(1, false, limits));
     for session in 0..sessions {
         let key = (session % 7).to_string();
         run(&source, by((101 + session, 1), 1, 0, put(&key, "value"))).unwrap();

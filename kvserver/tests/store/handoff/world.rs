@@ -30,6 +30,10 @@ pub(crate) fn limits() -> v1::Limits {
 
 /// The store of a group that owns the shard, or nothing.
 pub(crate) fn store(group: u32, owns: bool) -> Store {
+    limited(group, owns, limits())
+}
+
+pub(crate) fn limited(group: u32, owns: bool, limits: v1::Limits) -> Store {
     let record = v1::BootstrapRecord {
         group,
         group_uid: uid(group).0,
@@ -37,7 +41,7 @@ pub(crate) fn store(group: u32, owns: bool) -> Store {
         shards_owned: if owns { vec![v1::ShardEpoch { shard: SHARD.0, epoch: 1 }] } else { Vec::new() },
         shards: 1,
         hash: v1::Hash::Fnv1 as i32,
-        limits: Some(limits()),
+        limits: Some(limits),
     };
     // Each group has its own seed: nothing that is handed over may depend on it.
     let store = Store::new(u64::from(group));
