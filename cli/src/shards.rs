@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{GroupId, ShardId};
 
@@ -14,6 +15,25 @@ pub(crate) fn owners(ranges: &[v1::ShardRange]) -> BTreeMap<ShardId, GroupId> {
         (range.first..).take(range.count as usize).zip(std::iter::repeat(range.group))
     };
     ranges.iter().flat_map(of_range).map(|(shard, group)| (ShardId(shard), GroupId(group))).collect()
+}
+
+/// A shard that people want in a certain group.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pin {
+    shard: u32,
+    group: GroupId,
+}
+
+impl From<&v1::PinnedShard> for Pin {
+    fn from(wire: &v1::PinnedShard) -> Pin {
+        Pin { shard: wire.shard, group: GroupId(wire.group) }
+    }
+}
+
+/// `shard 3 in g1, shard 7 in g1`.
+pub(crate) fn list_pins(pins: &[Pin]) -> String {
+    let pins = pins.iter().map(|pin| format!("shard {} in {}", pin.shard, pin.group));
+    pins.collect::<Vec<_>>().join(", ")
 }
 
 /// Shards in ascending order as people write them: `0-39 77`; a long list is cut.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skv_proto::{ShardOwner, v1};
-use skv_sharding::{GroupId, MapRevision, Owner, Replica, ReplicaId, ShardId, ShardMap};
+use skv_sharding::{ClusterId, GroupId, MapRevision, Owner, Replica, ReplicaId, ShardId, ShardMap};
 use tokio::sync::watch;
 
 use crate::addresses::Addresses;
@@ -62,7 +62,7 @@ impl MapCopy {
 
     async fn watch(&self, manager: &Manager) {
         loop {
-            match manager.watch(self.revision().0).await {
+            match manager.watch().await {
                 Ok(mut maps) => loop {
                     match maps.message().await {
                         Ok(Some(map)) => self.take(&map),
@@ -108,6 +108,8 @@ impl MapCopy {
                 tracing::error!(ours = %seen.map.cluster, theirs = %map.cluster, "the manager is of another cluster; its map is ignored");
                 return;
             }
+            // After a record was lost the manager may know an older revision than this: it hears so
+            // when this server registers, and rebuilds the map above it.
             if seen.map.revision > map.revision {
                 return;
             }
@@ -166,6 +168,12 @@ impl MapCopy {
         self.current.borrow().as_ref().map_or(MapRevision(0), |seen| seen.map.revision)
     }
 
+    /// The same, if it is a map of this cluster.
+    pub fn revision_of(&self, cluster: ClusterId) -> MapRevision {
+        let seen = self.seen().filter(|seen| seen.map.cluster == cluster);
+        seen.map_or(MapRevision(0), |seen| seen.map.revision)
+    }
+
     /// The map with what is known of leaders, as a message.
     pub fn to_wire(&self) -> Option<v1::ShardMap> {
         let seen = self.seen()?;
@@ -197,5 +205,79 @@ impl Seen {
         let mut members = self.map.groups.get(&group).map_or(Vec::new(), |group| group.replicas.clone());
         members.sort_by_key(|replica| Some(replica.id) != leader);
         members
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    const CLUSTER: u64 = 7;
+
+    /// One group with one shard.
+    fn map(cluster_id: u64, revision: u64, configuration: u64) -> v1::ShardMap {
+        v1::ShardMap {
+            cluster_id,
+            revision,
+            configuration,
+            shards: 1,
+            hash: v1::Hash::Fnv1 as i32,
+            groups: vec![v1::Group { id: 0, uid: 1, ..v1::Group::default() }],
+            ranges: vec![v1::ShardRange { first: 0, count: 1, group: 0, epoch: 1 }],
+            ..v1::ShardMap::default()
+        }
+    }
+
+    fn open(disk: &MemoryDisk) -> Arc<MapCopy> {
+        disk.create_dir_all("/data".as_ref()).unwrap();
+        MapCopy::open(Arc::new(disk.clone()), "/data/shard-map".into(), Arc::new(Addresses::fixed([])))
+    }
+
+    /// The revision and the configuration of a copy.
+    fn state(copy: &MapCopy) -> (u64, u64) {
+        (copy.revision().0, copy.configuration())
+    }
+
+    #[test]
+    fn an_older_map_is_ignored_and_a_newer_one_is_taken() {
+        let copy = open(&MemoryDisk::new());
+        assert_eq!(state(&copy), (0, 0));
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.take(&map(CLUSTER, 4, 1));
+        assert_eq!(state(&copy), (5, 2));
+        copy.take(&map(CLUSTER, 6, 3));
+        assert_eq!(state(&copy), (6, 3));
+    }
+
+    #[test]
+    fn another_map_of_the_same_revision_is_the_one_that_was_rebuilt() {
+        let copy = open(&MemoryDisk::new());
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.take(&map(CLUSTER, 5, 1));
+        assert_eq!(state(&copy), (5, 1));
+    }
+
+    #[test]
+    fn the_map_of_another_cluster_is_ignored_and_says_nothing_of_ours() {
+        let copy = open(&MemoryDisk::new());
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.take(&map(8, 6, 3));
+        assert_eq!(state(&copy), (5, 2));
+        assert_eq!(copy.revision_of(ClusterId(CLUSTER)), MapRevision(5));
+        assert_eq!(copy.revision_of(ClusterId(8)), MapRevision(0));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_was_kept_is_there_after_a_restart() {
+        let disk = MemoryDisk::new();
+        let copy = open(&disk);
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.save(copy.seen().unwrap()).await;
+        let disk = disk.kill();
+        let copy = open(&disk);
+        assert_eq!(state(&copy), (5, 2));
+        copy.take(&map(CLUSTER, 4, 1));
+        assert_eq!(state(&copy), (5, 2), "what is older is ignored then too");
     }
 }

@@ -130,6 +130,7 @@ impl From<&ShardMap> for v1::ShardMap {
                 })
                 .collect(),
             ranges: map.ranges().into_iter().map(Into::into).collect(),
+            pins: Vec::new(),
         }
     }
 }

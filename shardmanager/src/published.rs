@@ -8,6 +8,7 @@ use skv_sharding::{GroupId, ShardMap};
 
 use crate::record::Record;
 use crate::rules::Leader;
+use crate::wire;
 
 /// What is told about the cluster: the record, and who leads.
 #[derive(Debug)]
@@ -21,9 +22,10 @@ pub struct Published {
 }
 
 impl Published {
-    /// The map as it is sent, with the leaders and who is drained.
+    /// The map as it is sent, with the leaders, who is drained, and what is pinned.
     pub fn wire_map(&self) -> v1::ShardMap {
         let mut map = v1::ShardMap::from(&self.map);
+        map.pins = self.record.pins.iter().map(|(&shard, &group)| wire::pinned((shard, group))).collect();
         for group in &mut map.groups {
             if let Some(leader) = self.leaders.get(&GroupId(group.id)) {
                 group.leader = leader.id.0;

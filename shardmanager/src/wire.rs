@@ -34,7 +34,8 @@ pub(crate) fn registration(request: v1::RegisterReplicaRequest) -> Result<Regist
         Some(_) if request.cluster_id == 0 => return Err(malformed("a replica with data names no cluster")),
         Some(report) => Held::Data { cluster: ClusterId(request.cluster_id), report: self::report(report)? },
     };
-    Ok(Registration { group: GroupId(request.group), replica, held })
+    let map_revision = MapRevision(request.map_revision);
+    Ok(Registration { group: GroupId(request.group), replica, held, map_revision })
 }
 
 fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
@@ -119,6 +120,11 @@ pub(crate) fn plan(plan: Plan, group: GroupId, settings: &Settings) -> v1::regis
     }
 }
 
+/// Writes a pin.
+pub(crate) fn pinned((shard, group): (ShardId, GroupId)) -> v1::PinnedShard {
+    v1::PinnedShard { shard: shard.0, group: group.0 }
+}
+
 /// Writes what came of a change.
 pub(crate) fn changed(changed: Changed) -> v1::ChangeResponse {
     let to_wire = |Pending { shard, source, target }: Pending| v1::PlannedMove {
@@ -129,6 +135,7 @@ pub(crate) fn changed(changed: Changed) -> v1::ChangeResponse {
     v1::ChangeResponse {
         configuration: changed.configuration,
         moves: changed.moves.into_iter().map(to_wire).collect(),
+        dropped_pins: changed.dropped_pins.into_iter().map(pinned).collect(),
     }
 }
 
@@ -146,7 +153,12 @@ impl From<Limits> for v1::Limits {
 
 impl From<ChangeRefusal> for Error {
     fn from(refusal: ChangeRefusal) -> Self {
-        Error::InvalidArgument(refusal.to_string())
+        let text = refusal.to_string();
+        if matches!(refusal, ChangeRefusal::Outdated(_)) {
+            Error::Unavailable(text)
+        } else {
+            Error::InvalidArgument(text)
+        }
     }
 }
 

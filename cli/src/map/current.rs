@@ -18,6 +18,7 @@ struct Map {
     shards: u32,
     groups: Vec<Group>,
     ranges: Vec<Range>,
+    pins: Vec<shards::Pin>,
 }
 
 #[derive(Serialize)]
@@ -85,6 +86,7 @@ impl Map {
                 .iter()
                 .map(|r| Range { first: r.first, count: r.count, group: GroupId(r.group), epoch: r.epoch })
                 .collect(),
+            pins: wire.pins.iter().map(Into::into).collect(),
         }
     }
 
@@ -106,6 +108,9 @@ impl Map {
             ]);
         }
         output::print_table(table)?;
+        if !self.pins.is_empty() {
+            output::say(format_args!("pinned: {}", shards::list_pins(&self.pins)))?;
+        }
         if output::is_coloured() {
             self.print_picture()?;
         }

@@ -24,6 +24,7 @@ use self::moves::{Move, Moves};
 use self::screen::Screen;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
+use crate::shards::{self, Pin};
 use crate::target::Target;
 
 /// What all of these commands end their help with.
@@ -55,6 +56,8 @@ struct Report<'a> {
     bytes: Option<u64>,
     seconds: f64,
     moves: Vec<&'a Move>,
+    /// The pins that ended, since their group shares the shards no more.
+    dropped_pins: Vec<Pin>,
 }
 
 /// Makes a change, or shows what it would come to.
@@ -62,6 +65,10 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
     let format = flags.output.format;
     let answer = change.ask(target, flags.dry_run).await?;
     let mut moves = Moves::new(&answer.moves);
+    let dropped_pins: Vec<Pin> = answer.dropped_pins.iter().map(Into::into).collect();
+    if format == Format::Text && !dropped_pins.is_empty() {
+        output::say(format_args!("pins that end: {}", shards::list_pins(&dropped_pins)))?;
+    }
     if flags.dry_run {
         return plan::show(target, change, answer.configuration, moves, format).await;
     }
@@ -88,6 +95,7 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
             bytes: moves.bytes(),
             seconds: elapsed.as_secs_f64(),
             moves: moves.iter().collect(),
+            dropped_pins,
         })?,
         Format::Text => output::say(screen::last_line(end, &moves, elapsed))?,
     }

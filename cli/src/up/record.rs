@@ -100,8 +100,8 @@ impl Record {
     }
 
     /// How many groups the shard manager is told of, which counts when it has no record: before
-    /// the first one it founds these, and in place of a lost one it waits for all of them. So
-    /// they are those that there are, as far as they can be counted.
+    /// the first one it founds these. Of those that there are they are as many as can be counted;
+    /// in place of a lost record it waits for whoever has shards.
     pub(super) fn countable_groups(&self) -> u32 {
         self.groups().iter().zip(0..).take_while(|(group, place)| group.0 == *place).count().max(1) as u32
     }

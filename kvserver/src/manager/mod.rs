@@ -62,10 +62,11 @@ impl Manager {
     }
 
     /// The map of any manager, now and whenever it changes.
-    pub async fn watch(&self, after_revision: u64) -> Result<tonic::Streaming<v1::ShardMap>, Status> {
+    pub async fn watch(&self) -> Result<tonic::Streaming<v1::ShardMap>, Status> {
         let mut last = unknown();
         for (address, mut client) in self.connections.all(TIMEOUT).await? {
-            let request = v1::WatchShardMapRequest { after_revision };
+            // Also one of the revision that is known: a rebuilt record may have reached it again.
+            let request = v1::WatchShardMapRequest::default();
             match within_timeout(&address, client.watch_shard_map(request)).await {
                 Ok(maps) => return Ok(maps),
                 Err(status) => last = status,

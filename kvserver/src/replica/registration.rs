@@ -26,6 +26,7 @@ pub(super) async fn await_place(env: &Environment, identity: &Identity, waits: i
             replica: Some(env.replica(identity.replica).into()),
             cluster_id: 0,
             report: None,
+            map_revision: 0,
         };
         match env.manager.register(request).await {
             Ok(response) => {
@@ -77,6 +78,7 @@ impl Running {
                 replica: Some(env.replica(self.place.replica).into()),
                 cluster_id: self.place.cluster.0,
                 report: self.report(env).await,
+                map_revision: env.map.revision_of(self.place.cluster).0,
             };
             let (founded, configuration) = (request.report.is_some(), env.map.configuration());
             match env.manager.register(request).await {

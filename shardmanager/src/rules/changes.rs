@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 
 use skv_sharding::{GroupId, Layout, MapRevision, PlanError, ShardId, plan};
 
-use super::moves;
+use super::heard::Heard;
+use super::{moves, rebuild};
 use crate::record::Record;
 
 /// What is asked for.
@@ -37,6 +38,9 @@ pub enum ChangeRefusal {
     /// There is no such shard.
     #[error("there is no shard {0}: there are {1} shards, counted from 0")]
     NoSuchShard(ShardId, u32),
+    /// The record isn't true: what was made of it now would hide that.
+    #[error("the shard map must be rebuilt from the groups first, since {0}; ask again")]
+    Outdated(String),
     /// There is no assignment.
     #[error(transparent)]
     Plan(#[from] PlanError),
@@ -51,6 +55,8 @@ pub struct Changed {
     pub configuration: u64,
     /// The shards that aren't where the newest configuration has them then.
     pub moves: Vec<Pending>,
+    /// The pins that end, since their groups share the shards no more.
+    pub dropped_pins: Vec<(ShardId, GroupId)>,
 }
 
 /// A shard that isn't where the newest configuration has it.
@@ -66,18 +72,28 @@ pub struct Pending {
 
 impl Changed {
     fn nothing(record: &Record, configuration: u64) -> Self {
-        Changed { record: None, configuration, moves: moves::pending(record) }
+        Changed { record: None, configuration, moves: moves::pending(record), dropped_pins: Vec::new() }
     }
 }
 
 /// Makes a change. One that was made under the same request id before is not made again.
-pub fn change(record: &Record, request_id: &str, change: &Change) -> Result<Changed, ChangeRefusal> {
+pub fn change(
+    record: &Record,
+    heard: &Heard,
+    request_id: &str,
+    change: &Change,
+) -> Result<Changed, ChangeRefusal> {
+    if let Some(evidence) = rebuild::evidence_against(record, heard) {
+        return Err(ChangeRefusal::Outdated(evidence));
+    }
     if let Some(configuration) = record.requests.answer(request_id) {
         return Ok(Changed::nothing(record, configuration));
     }
     let newest = record.history.newest();
     let (mut groups, mut pins) = (newest.groups.clone(), record.pins.clone());
     apply(record, change, &mut groups, &mut pins)?;
+    let outside = record.pins.iter().filter(|(_, group)| !groups.contains(group));
+    let dropped_pins = outside.map(|(&shard, &group)| (shard, group)).collect();
     let mut next = with_groups(record, groups, pins)?;
     for (id, group) in &mut next.groups {
         match change {
@@ -92,7 +108,7 @@ pub fn change(record: &Record, request_id: &str, change: &Change) -> Result<Chan
         return Ok(Changed::nothing(record, configuration));
     }
     next.revision = MapRevision(record.revision.0 + 1);
-    Ok(Changed { moves: moves::pending(&next), record: Some(next), configuration })
+    Ok(Changed { moves: moves::pending(&next), record: Some(next), configuration, dropped_pins })
 }
 
 /// The record with these groups sharing the shards, under the next configuration.

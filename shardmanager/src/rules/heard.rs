@@ -7,7 +7,7 @@ use skv_sharding::{GroupId, ReplicaId};
 
 use super::ALIVE;
 use super::registration::{Held, Registration, Report};
-use crate::record::Record;
+use crate::record::{GroupRecord, Record};
 
 /// The registrations of the last [`ALIVE`], the newest of each server.
 ///
@@ -15,9 +15,13 @@ use crate::record::Record;
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     alive: BTreeMap<GroupId, BTreeMap<String, Heartbeat>>,
-    /// The groups that were in a record, or that anybody claimed to belong to.
-    existing: BTreeSet<GroupId>,
+    /// The groups of the last record that was seen.
+    recorded: BTreeSet<GroupId>,
+    /// The groups that anybody claimed to belong to.
+    claimed: BTreeSet<GroupId>,
     leaders: BTreeMap<GroupId, Leader>,
+    /// Since when, and until when, registrations were taken.
+    listened: Option<(Duration, Duration)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,10 +43,10 @@ impl Heard {
     /// To be called with every record that was read or written: its groups exist, even if it
     /// is lost later, and replicas that were empty lately have been told to found them.
     pub fn saw(&mut self, record: &Record) {
-        self.existing.extend(record.groups.keys());
+        self.recorded = record.groups.keys().copied().collect();
         // What is left of a retired group says nothing of one that is made again.
         let is_gone = |group: &GroupId| !record.groups.contains_key(group) && record.retired.had(*group);
-        self.existing.retain(|group| !is_gone(group));
+        self.claimed.retain(|group| !is_gone(group));
         self.leaders.retain(|group, _| !is_gone(group));
         for servers in self.alive.values_mut() {
             servers.retain(|_, Heartbeat { registration, .. }| {
@@ -60,6 +64,7 @@ impl Heard {
 
     /// Whoever was silent for too long is no longer alive.
     pub(super) fn forget_silent(&mut self, now: Duration) {
+        self.listened = Some((self.listened.map_or(now, |(since, _)| since), now));
         for servers in self.alive.values_mut() {
             servers.retain(|_, heartbeat| now.saturating_sub(heartbeat.at) < ALIVE);
         }
@@ -68,7 +73,7 @@ impl Heard {
     /// Takes a registration in.
     pub(super) fn note(&mut self, registration: &Registration, now: Duration) {
         if registration.held != Held::Nothing {
-            self.existing.insert(registration.group);
+            self.claimed.insert(registration.group);
         }
         if let Some(&Report { term, leader: Some(id), .. }) = registration.held.report()
             && self.leaders.get(&registration.group).is_none_or(|leader| leader.term < term)
@@ -104,7 +109,24 @@ impl Heard {
 
     /// Whether this group must not be founded again.
     pub(super) fn exists(&self, group: GroupId) -> bool {
-        self.existing.contains(&group)
+        self.recorded.contains(&group) || self.claimed.contains(&group)
+    }
+
+    /// All groups that must not be founded again.
+    pub(super) fn existing(&self) -> impl Iterator<Item = GroupId> {
+        self.recorded.union(&self.claimed).copied()
+    }
+
+    /// Whether nobody who has anything of this group registers, nor a first member of it that has
+    /// yet to begin: it is down as a whole, or no more. Nothing is concluded from a silence that
+    /// is shorter than the time in which the living register.
+    pub(super) fn is_absent(&self, group: GroupId, recorded: Option<&GroupRecord>) -> bool {
+        let is_part = |registration: &Registration| {
+            let is_member = || recorded.is_some_and(|group| group.member(registration.replica.id).is_some());
+            registration.held != Held::Nothing || is_member()
+        };
+        let has_listened = self.listened.is_some_and(|(since, now)| now.saturating_sub(since) >= ALIVE);
+        has_listened && !self.group(group).any(is_part)
     }
 
     /// Who led each group when last heard of.

@@ -162,7 +162,7 @@ fn check_origin(
     record: Option<&Record>,
     registration: &Registration,
 ) -> Result<(), Refusal> {
-    let Registration { group, replica, held } = registration;
+    let Registration { group, replica, held, .. } = registration;
     let known = record.and_then(|record| record.groups.get(group));
     // The first configuration has the groups that it is meant to have; later ones may join.
     let is_first = record.is_none() && *held == Held::Nothing;

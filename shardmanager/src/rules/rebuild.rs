@@ -4,7 +4,9 @@
 //! All three are the same: every group speaks through its leader, or is found to be new
 //! because all its replicas are empty. Nothing is made before all groups have spoken
 //! (invariant 7), so a group is founded at most once, and at best in place of one whose
-//! last byte is gone.
+//! last byte is gone. Only a group of which nobody is there may be missing, when the others
+//! say that they have all shards: it was removed, or never was, or has nothing and is found
+//! out as soon as it speaks.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,10 +14,21 @@ use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Layout, MapRevision, Owner, Policy, Replica, ShardId, ShardSet, plan,
 };
 
+use super::changes::with_groups;
 use super::heard::Heard;
 use super::registration::{Held, Registration, Report};
 use super::{Ids, Settings};
 use crate::record::{GroupRecord, History, Record, Requests, RetiredGroups};
+
+/// The first record has this revision, and its shards this epoch.
+const FIRST: (MapRevision, Epoch) = (MapRevision(1), Epoch(1));
+
+/// What the groups say.
+struct Statements<'a> {
+    spoken: BTreeMap<GroupId, Spoken<'a>>,
+    /// What is missing of groups of which nobody is there.
+    absent: Vec<String>,
+}
 
 /// A group that has spoken.
 enum Spoken<'a> {
@@ -29,10 +42,16 @@ enum Spoken<'a> {
 /// from an older copy.
 pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String> {
     heard.all().filter(|r| r.held.cluster() == Some(record.cluster)).find_map(|registration| {
-        let Registration { group, replica: Replica { server, .. }, held } = registration;
+        let Registration { group, replica: Replica { server, .. }, held, map_revision } = registration;
         let Some(known) = record.groups.get(group) else {
             return Some(format!("{server} belongs to {group}, which the record doesn't know"));
         };
+        if *map_revision > record.revision {
+            let ours = record.revision;
+            return Some(format!(
+                "{server} has a map of version {map_revision}, the record is of version {ours}"
+            ));
+        }
         let report = held.report().filter(|report| report.uid == known.uid)?;
         if report.obeyed > record.revision {
             let (obeyed, ours) = (report.obeyed, record.revision);
@@ -54,15 +73,19 @@ pub(super) fn rebuild(
     let cluster = cluster(old, heard)?;
     let ours: Vec<&Registration> =
         heard.all().filter(|r| cluster.is_some() && r.held.cluster() == cluster).collect();
-    let spoken = all_groups(settings, old, heard, &ours)?;
+    let Statements { spoken, absent } = statements(settings, old, heard, &ours)?;
     let known = owners_by_reports(settings.shards, &spoken)?;
+    if !absent.is_empty() && !is_all_claimed(old, &known) {
+        return Err(absent.join(", "));
+    }
 
     let unowned: Vec<ShardId> =
         (0..).map(ShardId).zip(&known).filter(|(_, o)| o.is_none()).map(|(s, _)| s).collect();
     let new: Vec<GroupId> =
         spoken.iter().filter(|(_, s)| matches!(s, Spoken::New(_))).map(|(&group, _)| group).collect();
-    if new.is_empty() && !unowned.is_empty() {
+    if !unowned.is_empty() && (new.is_empty() || !is_beginning(&ours)) {
         // Only the groups may say who has a shard: giving it away here could lose it or serve it twice.
+        // It may be with a group that is down, or on its way between two that spoke at different times.
         let unowned: ShardSet = unowned.into_iter().collect();
         return Err(format!("no group owns the shards {unowned}; is a group missing from --groups?"));
     }
@@ -82,16 +105,21 @@ pub(super) fn rebuild(
         .collect();
 
     let mut history = old.map_or_else(History::default, |record| record.history.clone());
-    let mut groups = history.newest().groups;
-    // A group without a shard has left, or hasn't joined yet.
-    let shares = |group: &GroupId| owners.iter().any(|owner| owner.group == *group);
-    let known: Vec<GroupId> = groups.clone();
-    groups.extend(spoken.keys().filter(|group| !known.contains(group) && shares(group)));
-    history.push(groups, &owners.iter().map(|o| o.group).collect::<Vec<_>>());
+    let mut sharing = history.newest().groups;
+    sharing.retain(|group| spoken.get(group).is_some_and(Spoken::takes_shards));
+    // A group without a shard has left, or hasn't joined yet. Under every policy the one that
+    // joined first has the first shard.
+    for Owner { group, .. } in &owners {
+        if !sharing.contains(group) {
+            sharing.push(*group);
+        }
+    }
+    history.push(sharing.clone(), &owners.iter().map(|o| o.group).collect::<Vec<_>>());
+    let mut pins = old.map_or_else(BTreeMap::new, |record| record.pins.clone());
+    pins.retain(|_, group| sharing.contains(group));
 
     let before = old.map_or(MapRevision(0), |record| record.revision);
-    let obeyed = ours.iter().filter_map(|r| r.held.report()).map(|report| report.obeyed);
-    let seen = obeyed.fold(before, MapRevision::max);
+    let seen = ours.iter().map(|registration| registration.version()).fold(before, MapRevision::max);
     let groups = spoken
         .into_iter()
         .map(|(group, spoken)| {
@@ -117,14 +145,18 @@ pub(super) fn rebuild(
         owners,
         history,
         policy: old.map_or(settings.policy, |record| record.policy),
-        pins: old.map_or_else(BTreeMap::new, |record| record.pins.clone()),
-        // What is under way at the groups and isn't frozen is cancelled: the next change plans anew.
+        pins: pins.clone(),
         moves: BTreeMap::new(),
         epoch,
         requests: old.map_or_else(Requests::default, |record| record.requests.clone()),
         retired: old.map_or_else(RetiredGroups::default, |record| record.retired.clone()),
     };
-    evidence_against(&record, heard).map_or(Ok(record), Err)
+    if let Some(evidence) = evidence_against(&record, heard) {
+        return Err(evidence);
+    }
+    // What was under way is planned anew: the groups cancel or redirect what isn't frozen. Where
+    // there is no plan, since policy modulo doesn't divide by so many groups, all stays where it is.
+    Ok(with_groups(&record, sharing, pins).unwrap_or(record))
 }
 
 /// The one cluster that all belong to; `None` if all are empty.
@@ -143,35 +175,68 @@ fn cluster(old: Option<&Record>, heard: &Heard) -> Result<Option<ClusterId>, Str
     }
 }
 
-/// What each group says; or who is silent yet.
-fn all_groups<'a>(
+/// What each group says, or which groups may be missing; or who must still be heard.
+fn statements<'a>(
     settings: &Settings,
     old: Option<&Record>,
     heard: &'a Heard,
     ours: &[&'a Registration],
-) -> Result<BTreeMap<GroupId, Spoken<'a>>, String> {
+) -> Result<Statements<'a>, String> {
     let mut expected: BTreeSet<GroupId> = ours.iter().map(|r| r.group).collect();
     match old {
         Some(record) => expected.extend(record.groups.keys()),
-        None => expected.extend((0..settings.groups).map(GroupId)),
+        None => expected.extend((0..settings.groups).map(GroupId).chain(heard.existing())),
     }
-    let mut spoken = BTreeMap::new();
-    let mut missing = Vec::new();
+    let (mut spoken, mut missing, mut absent) = (BTreeMap::new(), Vec::new(), Vec::new());
     for group in expected {
         let reports = ours.iter().filter(|r| r.group == group).filter_map(|r| r.held.report());
         let leader = reports.filter(|report| report.confirmed).max_by_key(|report| report.term);
         if let Some(report) = leader {
             spoken.insert(group, Spoken::Exists(report));
-        } else if old.is_some() || heard.exists(group) {
-            missing.push(unreported(group));
-        } else {
-            match first_members(settings, heard, group) {
-                Ok(members) => drop(spoken.insert(group, Spoken::New(members))),
-                Err(problem) => missing.push(problem),
-            }
+            continue;
         }
+        let exists = old.is_some() || heard.exists(group);
+        let problem = match first_members(settings, heard, group) {
+            Ok(members) if !exists => {
+                spoken.insert(group, Spoken::New(members));
+                continue;
+            }
+            Err(problem) if !exists => problem,
+            _ => unreported(group),
+        };
+        let recorded = old.and_then(|record| record.groups.get(&group));
+        let list = if heard.is_absent(group, recorded) { &mut absent } else { &mut missing };
+        list.push(problem);
     }
-    if missing.is_empty() { Ok(spoken) } else { Err(missing.join(", ")) }
+    if missing.is_empty() {
+        return Ok(Statements { spoken, absent });
+    }
+    missing.append(&mut absent);
+    Err(missing.join(", "))
+}
+
+/// Whether groups that have spoken have every shard, so that no other can have one.
+fn is_all_claimed(old: Option<&Record>, claimed: &[Option<Owner>]) -> bool {
+    let at_least = |shard: usize| old.and_then(|record| record.owners.get(shard)).map(|owner| owner.epoch);
+    claimed
+        .iter()
+        .enumerate()
+        .all(|(shard, owner)| owner.is_some_and(|owner| Some(owner.epoch) >= at_least(shard)))
+}
+
+/// Whether nobody knows of anything that came after the first founding, so that a shard that
+/// nobody has was never anybody's.
+fn is_beginning(ours: &[&Registration]) -> bool {
+    ours.iter().all(|registration| {
+        let epoch = registration.held.report().map_or(Epoch(0), Report::highest_epoch);
+        registration.version() <= FIRST.0 && epoch <= FIRST.1
+    })
+}
+
+impl Spoken<'_> {
+    fn takes_shards(&self) -> bool {
+        !matches!(self, Spoken::Exists(report) if report.retired)
+    }
 }
 
 /// Why nothing is done about a group that exists.

@@ -15,6 +15,8 @@ pub struct Registration {
     pub replica: Replica,
     /// What it holds.
     pub held: Held,
+    /// The revision of its server's copy of its cluster's map; 0: there is none.
+    pub map_revision: MapRevision,
 }
 
 /// What a replica holds.
@@ -82,6 +84,13 @@ pub struct Report {
     pub term: u64,
     /// The leader that it follows, or itself.
     pub leader: Option<ReplicaId>,
+}
+
+impl Registration {
+    /// The highest version of the record that it knows of.
+    pub(super) fn version(&self) -> MapRevision {
+        self.held.report().map_or(self.map_revision, |report| report.obeyed.max(self.map_revision))
+    }
 }
 
 impl Report {

@@ -11,7 +11,7 @@ use crate::record::{Record, RetiredGroup};
 
 /// What a replica of a group that is no more is told; `None`: it isn't one.
 pub(super) fn answer(record: Option<&Record>, registration: &Registration) -> Option<Plan> {
-    let Registration { group, replica, held } = registration;
+    let Registration { group, replica, held, .. } = registration;
     let stop = Plan::Wait { reason: format!("{group} is retired: its servers can be stopped") };
     let report = match held {
         Held::Nothing => return None,

@@ -136,6 +136,7 @@ impl Replica {
             replica: Some(self.describe()),
             cluster_id: self.data.as_ref().map_or(0, |data| data.cluster),
             report: self.data.as_ref().map(|data| data.report.clone()),
+            map_revision: 0,
         }
     }
 

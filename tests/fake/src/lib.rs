@@ -82,6 +82,7 @@ impl Fake {
             hash: v1::Hash::Fnv1 as i32,
             groups,
             ranges: ranges.collect(),
+            pins: Vec::new(),
         });
         fake
     }

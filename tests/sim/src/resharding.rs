@@ -92,7 +92,7 @@ async fn change(dial: &Dial, groups: usize, number: u32) -> bool {
         let at = turmoil::elapsed();
         match tokio::time::timeout(TIMEOUT, answer).await {
             Ok(Ok(answer)) => {
-                let v1::ChangeResponse { configuration, moves } = answer.into_inner();
+                let v1::ChangeResponse { configuration, moves, .. } = answer.into_inner();
                 eprintln!(
                     "{at:?}: {what} g{group} {shard}: configuration {configuration}, {} moves",
                     moves.len()

@@ -24,7 +24,7 @@ pub(super) fn change(bench: &mut Bench, change: &Change) -> u64 {
 }
 
 fn ask(bench: &mut Bench, request_id: &str, change: &Change) -> Result<u64, ChangeRefusal> {
-    let changed = crate::rules::change(bench.record(), request_id, change)?;
+    let changed = crate::rules::change(bench.record(), &bench.heard, request_id, change)?;
     if let Some(record) = changed.record {
         assert_eq!(record.revision.0, bench.record().revision.0 + 1);
         bench.heard.saw(&record);
@@ -190,7 +190,8 @@ fn a_lost_record_is_rebuilt_as_the_shards_are_now_with_epochs_that_nobody_knows(
     }
     assert_eq!(owners(&bench), [0, 1, 0, 1, 2, 1]);
     assert_eq!(bench.record().history.newest().groups, [G0, G1, G2]);
-    assert!(bench.record().moves.is_empty());
+    let planned: Vec<PlannedMove> = bench.record().moves.values().copied().collect();
+    assert!(matches!(planned[..], [PlannedMove { to: G2, epoch }] if epoch > Epoch(3)), "{planned:?}");
     change(&mut bench, &Change::Move(ShardId(0), G2));
     assert!(bench.record().moves[&ShardId(0)].epoch > Epoch(3));
 }
@@ -224,15 +225,48 @@ fn a_move_names_a_group_that_exists() {
 #[test]
 fn a_rehearsal_says_what_would_move_and_rebalancing_what_is_even_moves_nothing() {
     let mut bench = three_groups();
-    let rehearsed = crate::rules::change(bench.record(), "a", &Change::Join(vec![G2])).unwrap();
+    let rehearsed = crate::rules::change(bench.record(), &bench.heard, "a", &Change::Join(vec![G2])).unwrap();
     assert_eq!(rehearsed.configuration, 2);
     let pairs = rehearsed.moves.iter().map(|m| (m.shard.0, m.source, m.target));
     assert_eq!(pairs.collect::<Vec<_>>(), [(4, G0, G2), (5, G1, G2)]);
-    let even = crate::rules::change(bench.record(), "b", &Change::Rebalance).unwrap();
+    let even = crate::rules::change(bench.record(), &bench.heard, "b", &Change::Rebalance).unwrap();
     assert_eq!((even.configuration, even.moves.len()), (1, 0));
     // Asked again while it goes on: what is left of it.
     ask(&mut bench, "a", &Change::Join(vec![G2])).unwrap();
     arrive(&mut bench, 2, &[(4, 2)]);
-    let again = crate::rules::change(bench.record(), "a", &Change::Join(vec![G2])).unwrap();
+    let again = crate::rules::change(bench.record(), &bench.heard, "a", &Change::Join(vec![G2])).unwrap();
     assert_eq!((again.record, again.moves.len()), (None, 1));
+}
+
+#[test]
+fn a_move_that_is_pending_keeps_its_epoch_when_something_else_is_changed() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Join(vec![G2]));
+    let planned = bench.record().moves[&ShardId(4)];
+    change(&mut bench, &Change::Move(ShardId(0), G1));
+    assert_eq!(bench.record().moves[&ShardId(4)], planned, "its group would copy it anew");
+}
+
+#[test]
+fn what_was_redirected_away_and_back_is_there_when_it_arrives_under_its_old_epoch() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Join(vec![G2]));
+    change(&mut bench, &Change::Move(ShardId(4), G1));
+    change(&mut bench, &Change::Move(ShardId(4), G2));
+    assert!(bench.record().moves[&ShardId(4)].epoch > Epoch(2));
+    arrive(&mut bench, 2, &[(4, 2)]);
+    assert!(!bench.record().moves.contains_key(&ShardId(4)), "{:?}", bench.record().moves);
+}
+
+#[test]
+fn pins_that_end_with_their_group_are_told() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Move(ShardId(0), G1));
+    change(&mut bench, &Change::Move(ShardId(1), G0));
+    let removed = crate::rules::change(bench.record(), &bench.heard, "", &Change::Remove(vec![G1])).unwrap();
+    assert_eq!(removed.dropped_pins, [(ShardId(0), G1)]);
+    assert_eq!(removed.record.unwrap().pins, [(ShardId(1), G0)].into());
+    let unpinned =
+        crate::rules::change(bench.record(), &bench.heard, "", &Change::Unpin(ShardId(1))).unwrap();
+    assert_eq!(unpinned.dropped_pins, [], "that was asked for");
 }

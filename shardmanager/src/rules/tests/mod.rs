@@ -119,7 +119,12 @@ pub(super) fn member(group: u32, n: u64) -> Replica {
 }
 
 pub(super) fn empty(group: u32, n: u64) -> Registration {
-    Registration { group: GroupId(group), replica: member(group, n), held: Held::Nothing }
+    Registration {
+        group: GroupId(group),
+        replica: member(group, n),
+        held: Held::Nothing,
+        map_revision: MapRevision(0),
+    }
 }
 
 /// An empty replica on the server of a first member.

@@ -58,6 +58,8 @@ struct World {
     disks: Vec<Disk>,
     groups: BTreeMap<u32, Truth>,
     copy: Option<Record>,
+    /// The revision of each server's copy of the map.
+    maps: [MapRevision; SERVERS],
     next_id: u64,
 }
 
@@ -68,7 +70,14 @@ fn group_of(server: usize) -> u32 {
 impl World {
     fn new() -> Self {
         let disks = (0..SERVERS as u64).map(|n| Disk { id: n + 1, place: None, data: false }).collect();
-        World { bench: Bench::new(), disks, groups: BTreeMap::new(), copy: None, next_id: 100 }
+        World {
+            bench: Bench::new(),
+            disks,
+            groups: BTreeMap::new(),
+            copy: None,
+            maps: [MapRevision(0); SERVERS],
+            next_id: 100,
+        }
     }
 
     fn replica(&self, server: usize) -> Replica {
@@ -117,13 +126,22 @@ impl World {
             },
             (Some((cluster, _)), _) => Held::Place { cluster },
         };
-        let registration = Registration { group: GroupId(group), replica: self.replica(server), held };
+        let map_revision = if held == Held::Nothing { MapRevision(0) } else { self.maps[server] };
+        let replica = self.replica(server);
+        let registration = Registration { group: GroupId(group), replica, held, map_revision };
         let before = self.bench.record.clone();
         let decision = self.bench.decide(&registration);
         self.check_record(before.as_ref());
         if let Ok(decision) = decision {
             self.obey(server, leads, decision);
         }
+        self.watch(server);
+    }
+
+    /// A server hears of the map, and keeps the newest.
+    fn watch(&mut self, server: usize) {
+        let published = self.bench.record.as_ref().map(|record| record.revision);
+        self.maps[server] = self.maps[server].max(published.unwrap_or_default());
     }
 
     fn obey(&mut self, server: usize, leads: bool, decision: Decision) {
@@ -201,6 +219,7 @@ impl World {
                 if !is_needed {
                     self.next_id += 1;
                     self.disks[*server] = Disk { id: self.next_id, place: None, data: false };
+                    self.maps[*server] = MapRevision(0);
                     match self.groups.get_mut(&group_of(*server)) {
                         Some(truth) => truth.term += 1,
                         // Who dies unnoticed before a founding may be counted in; one per group is survived.
@@ -258,6 +277,7 @@ proptest! {
             prop_assert!(world.disks[server].data, "server {} got no data: {:?}", server, world.disks[server]);
             let members = &record.groups[&GroupId(group_of(server))].members;
             prop_assert!(members.contains(&world.replica(server)), "{:?}", members);
+            prop_assert_eq!(world.maps[server], record.revision, "server {} keeps an older map", server);
         }
         for (group, truth) in &world.groups {
             prop_assert!(record.revision >= truth.obeyed);
