@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// How many groups; with more than one, shards move all the time
     #[arg(long, default_value_t = 1)]
     groups: usize,
+    /// Instead of all faults: the source and the target of a move are apart for five minutes
+    #[arg(long, conflicts_with = "groups")]
+    apart: bool,
     /// With --seed: show the servers' logs, for example `info`
     #[arg(long, requires = "seed")]
     log: Option<String>,
@@ -25,9 +28,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let program = build::simulation()?;
+    let scenario = if args.apart { "--apart".to_owned() } else { format!("--groups={}", args.groups) };
     let simulate = |seed: u64| {
         let mut command = Command::new(&program);
-        command.args([format!("--seed={seed}"), format!("--groups={}", args.groups)]);
+        command.args([&format!("--seed={seed}"), &scenario]);
         command
     };
     if let Some(seed) = args.seed {
@@ -42,10 +46,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for seed in 1..=args.seeds {
         let output = simulate(seed).output().context("starting the simulation")?;
         if !output.status.success() {
-            eprintln!(
-                "seed {seed} fails; replay it with: cargo xtask sim --seed {seed} --groups {}",
-                args.groups
-            );
+            eprintln!("seed {seed} fails; replay it with: cargo xtask sim --seed {seed} {scenario}");
             failed.push(seed);
         } else if seed % 10 == 0 || seed == args.seeds {
             eprintln!("{seed} of {} seeds", args.seeds);

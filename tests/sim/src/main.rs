@@ -4,7 +4,10 @@
 //! The history goes to standard output, what happened to the cluster to standard error.
 //! The exit code says whether the history is linearizable.
 
+mod apart;
+mod ballast;
 mod cluster;
+mod faults;
 mod net;
 mod operator;
 mod resharding;
@@ -14,8 +17,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use cluster::Cluster;
+use faults::Storm;
 use rand::SeedableRng as _;
 use rand::rngs::{SmallRng, StdRng};
+use resharding::Changes;
+use skv_checker::Event;
+use workload::{History, Load};
 
 /// Simulates a cluster under faults and judges what its clients saw.
 #[derive(Debug, Clone, Parser)]
@@ -33,6 +41,10 @@ struct Options {
     /// pinned all the time.
     #[arg(long, default_value_t = 1)]
     groups: usize,
+    /// Instead of all faults: the source and the target of a move can't reach each other for five
+    /// minutes. It has two groups, and clients call until it is over.
+    #[arg(long, conflicts_with_all = ["clients", "ops", "groups"])]
+    apart: bool,
     /// Show the servers' logs on standard error; for example `info`.
     #[arg(long)]
     log: Option<String>,
@@ -46,24 +58,39 @@ fn main() -> anyhow::Result<ExitCode> {
         tracing_subscriber::fmt().without_time().with_env_filter(filter).with_writer(std::io::stderr).init();
     }
     let rng = SmallRng::seed_from_u64(options.seed);
-    let mut cluster = cluster::Cluster::start(options.seed, options.groups, rng);
-    let changes = resharding::Changes::default();
-    if options.groups > 1 {
-        let (groups, changes) = (options.groups, changes.clone());
-        cluster.sim.client("resharding", resharding::run(groups, changes));
-    }
-    let history = workload::start(&mut cluster, options.clients, options.ops);
-    cluster.run_with_faults(|| history.is_complete(), Duration::from_mins(10))?;
-    if options.groups > 1 {
-        changes.enough();
-        cluster.run(|| changes.are_over(), Duration::from_mins(5))?;
-    }
-
-    let events = history.events();
+    let events = if options.apart { apart::simulate(options.seed)? } else { simulate(&options, rng)? };
     for event in &events {
         println!("{}", serde_json::to_string(event)?);
     }
     let verdict = skv_checker::judge(&events, &skv_checker::Options::default());
     eprintln!("seed {}: {verdict}", options.seed);
     Ok(if verdict.is_linearizable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// Answers what the clients saw, and what there was after all has come to rest.
+fn simulate(options: &Options, rng: SmallRng) -> anyhow::Result<Vec<Event>> {
+    let mut cluster = Cluster::start(options.seed, options.groups);
+    let changes = Changes::default();
+    cluster.sim.client("resharding", resharding::run(options.groups, changes.clone()));
+    let load = Load {
+        clients: options.clients,
+        ops: options.ops,
+        keys: 5,
+        pause: Duration::from_millis(200),
+        deadline: Duration::from_mins(1),
+    };
+    let mut histories = vec![workload::start(&mut cluster, load, &changes)];
+    if options.groups > 1 {
+        histories.push(ballast::start(&mut cluster, options.clients, &changes));
+    }
+    Storm::new(rng).rage(&mut cluster, || histories[0].is_complete(), Duration::from_mins(10))?;
+    changes.enough();
+    let ended = || changes.are_over() && histories.iter().all(History::is_complete);
+    cluster.run("coming to rest", ended, Duration::from_mins(5))?;
+
+    let keys = histories.iter().flat_map(History::events).map(|event| event.key).collect();
+    let last = workload::read_all(&mut cluster, options.clients + 1, keys);
+    cluster.run("reading all keys", || last.is_complete(), Duration::from_mins(2))?;
+    histories.push(last);
+    Ok(histories.iter().flat_map(History::events).collect())
 }

@@ -8,7 +8,7 @@ use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::{RemoveReplicaRequest, ReplicaState, ReplicaStatus, StatusRequest};
 use tonic::transport::Channel;
 
-use crate::cluster::{SERVERS, peer_address};
+use crate::cluster::{peer_address, servers_of};
 use crate::net;
 
 /// How long a call may take.
@@ -49,7 +49,7 @@ pub(crate) fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> 
 /// What each server that answers says of its replica.
 pub(crate) async fn statuses(dial: &Dial, group: usize) -> Vec<(usize, ReplicaStatus)> {
     let mut statuses = Vec::new();
-    for server in group * SERVERS..(group + 1) * SERVERS {
+    for server in servers_of(group) {
         let Some(mut admin) = admin(dial, server) else { continue };
         let answer = tokio::time::timeout(TIMEOUT, admin.status(StatusRequest {})).await;
         let replica = answer.ok().and_then(Result::ok).and_then(|answer| answer.into_inner().replicas.pop());

@@ -17,9 +17,9 @@ use crate::net;
 use crate::operator::{admin, random_below, statuses};
 
 /// How long a call may take.
-const TIMEOUT: Duration = Duration::from_secs(5);
+pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
 /// Between two changes: most moves of one are still under way when the next is made.
-const PAUSE: Duration = Duration::from_millis(500);
+pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
 /// Tells somebody who changes things to stop, and what came of it.
 #[derive(Debug, Clone, Default)]
@@ -34,26 +34,39 @@ impl Changes {
         self.enough.store(true, Ordering::Relaxed);
     }
 
+    /// Whether all are to stop.
+    pub(crate) fn are_enough(&self) -> bool {
+        self.enough.load(Ordering::Relaxed)
+    }
+
     /// Whether everything has come to rest, and is as it should be.
     pub(crate) fn are_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
 }
 
-/// Makes changes until that is enough; then has all groups share the shards, waits until all
-/// moves are over and looks at what the groups have.
+/// Makes changes until that is enough, if there is more than one group; then waits for rest.
 pub(crate) async fn run(groups: usize, changes: Changes) -> turmoil::Result {
     let dial = kvserver::net::dial(net::connector());
     let mut made = 0;
-    while !changes.enough.load(Ordering::Relaxed) {
-        tokio::time::sleep(PAUSE + Duration::from_millis(random_below(3000))).await;
-        made += u32::from(change(&dial, groups, made).await);
+    while !changes.are_enough() {
+        tokio::time::sleep(PAUSE + Duration::from_millis(random_below(1500))).await;
+        if groups > 1 {
+            made += u32::from(change(&dial, groups, made).await);
+        }
     }
+    eprintln!("{:?}: {made} changes were made", turmoil::elapsed());
+    come_to_rest(&dial, groups, &changes).await;
+    Ok(())
+}
+
+/// Has all groups share the shards, waits until all moves are over and looks at what the groups have.
+pub(crate) async fn come_to_rest(dial: &Dial, groups: usize, changes: &Changes) {
     let all = v1::JoinRequest { groups: (0..groups as u32).collect(), ..Default::default() };
     let mut problem = String::new();
     loop {
         tokio::time::sleep(PAUSE).await;
-        match judge(&dial, groups, &all).await {
+        match judge(dial, groups, &all).await {
             Ok(()) => break,
             Err(error) if error.to_string() != problem => {
                 problem = error.to_string();
@@ -62,9 +75,8 @@ pub(crate) async fn run(groups: usize, changes: Changes) -> turmoil::Result {
             Err(_) => {}
         }
     }
-    eprintln!("{:?}: {made} changes were made, and all has come to rest", turmoil::elapsed());
+    eprintln!("{:?}: all has come to rest", turmoil::elapsed());
     changes.over.store(true, Ordering::Relaxed);
-    Ok(())
 }
 
 /// Asks any manager for a change; whether it was made. What got no answer is asked for again,
@@ -115,8 +127,10 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
         tokio::time::timeout(TIMEOUT, manager.unpin(v1::UnpinRequest { shard, ..Default::default() }))
             .await??;
     }
-    let newest = manager.query(v1::QueryRequest::default()).await?.into_inner();
-    let map = manager.get_shard_map(v1::GetShardMapRequest {}).await?.into_inner();
+    let newest =
+        tokio::time::timeout(TIMEOUT, manager.query(v1::QueryRequest::default())).await??.into_inner();
+    let map =
+        tokio::time::timeout(TIMEOUT, manager.get_shard_map(v1::GetShardMapRequest {})).await??.into_inner();
     let owners = |ranges: &[v1::ShardRange]| -> Vec<u32> {
         ranges.iter().flat_map(|range| std::iter::repeat_n(range.group, range.count as usize)).collect()
     };
@@ -149,18 +163,18 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
 }
 
 /// What a group's leader has.
-async fn shards_of(dial: &Dial, group: usize) -> anyhow::Result<Vec<v1::ShardStatus>> {
+pub(crate) async fn shards_of(dial: &Dial, group: usize) -> anyhow::Result<Vec<v1::ShardStatus>> {
     for (server, replica) in statuses(dial, group).await {
         if replica.leads_a_quorum() {
             let mut admin = admin(dial, server).context("no server")?;
             let asked = v1::ShardsRequest { group: group as u32 };
-            return Ok(admin.shards(asked).await?.into_inner().shards);
+            return Ok(tokio::time::timeout(TIMEOUT, admin.shards(asked)).await??.into_inner().shards);
         }
     }
     bail!("g{group} has no leader")
 }
 
-fn manager(dial: &Dial, attempt: usize) -> Option<ShardManagerClient<tonic::transport::Channel>> {
+pub(crate) fn manager(dial: &Dial, attempt: usize) -> Option<ShardManagerClient<tonic::transport::Channel>> {
     let managers = managers();
     let index = (attempt + random_below(managers.len() as u64) as usize) % managers.len();
     dial(&managers[index]).ok().map(ShardManagerClient::new)

@@ -1,5 +1,7 @@
 //! Clerks that call on random keys and note what they see.
 
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -9,21 +11,46 @@ use skv_checker::{Event, RecordedClerk, Token};
 use skv_client::{Clerk, Options};
 
 use crate::cluster::{Cluster, managers};
-use crate::net;
+use crate::resharding::Changes;
+use crate::{ballast, net};
 
-const KEYS: u32 = 5;
+/// What all clients do.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Load {
+    /// How many clients call at once.
+    pub(crate) clients: u64,
+    /// How many operations each client makes, unless that is enough before.
+    pub(crate) ops: u32,
+    /// On so many keys.
+    pub(crate) keys: u32,
+    /// The longest time between two calls.
+    pub(crate) pause: Duration,
+    /// When a call is given up.
+    pub(crate) deadline: Duration,
+}
 
 /// What all clients saw so far.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     events: Arc<Mutex<Vec<Event>>>,
-    expected: usize,
+    /// How many clients still call.
+    calling: Arc<AtomicU64>,
 }
 
 impl History {
+    /// One that so many clients are about to fill.
+    pub(crate) fn of(clients: u64) -> History {
+        History { events: Arc::default(), calling: Arc::new(AtomicU64::new(clients)) }
+    }
+
     /// Whether every client has made all its calls.
     pub(crate) fn is_complete(&self) -> bool {
-        self.events.lock().unwrap_or_else(PoisonError::into_inner).len() >= self.expected
+        self.calling.load(Ordering::Relaxed) == 0
+    }
+
+    /// A client makes no more calls.
+    pub(crate) fn finished(&self) {
+        self.calling.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// What was seen, in the order of the answers.
@@ -31,34 +58,58 @@ impl History {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn push(&self, event: Event) {
+    /// One more event.
+    pub(crate) fn push(&self, event: Event) {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 }
 
-/// Adds the clients to the simulation.
-pub(crate) fn start(cluster: &mut Cluster, clients: u64, ops: u32) -> History {
-    let history = History { events: Arc::default(), expected: (clients * u64::from(ops)) as usize };
-    for client in 0..clients {
-        let history = history.clone();
-        cluster.sim.client(format!("client-{client}"), run(client, ops, history));
+/// Adds the clients to the simulation; their history is their own.
+pub(crate) fn start(cluster: &mut Cluster, load: Load, changes: &Changes) -> History {
+    let history = History::of(load.clients);
+    for client in 0..load.clients {
+        cluster.add_clerk(format!("client-{client}"), run(client, load, history.clone(), changes.clone()));
     }
     history
 }
 
-fn now() -> u64 {
-    turmoil::elapsed().as_nanos() as u64
-}
-
-async fn run(client: u64, ops: u32, history: History) -> turmoil::Result {
+/// A clerk of this client of the history.
+pub(crate) fn clerk(client: u64, deadline: Duration) -> anyhow::Result<RecordedClerk<fn() -> u64>> {
     let mut options = Options::manager(managers());
     options.connector = Some(net::connector());
     options.seed = Some(kvserver::entropy::random_id());
-    options.deadline = Duration::from_mins(1);
-    let clerk = RecordedClerk::new(client, Clerk::connect(options)?, now);
+    options.deadline = deadline;
+    Ok(RecordedClerk::new(client, Clerk::connect(options)?, now))
+}
+
+/// The time of a history, by one clock for hosts that were there from the beginning and others.
+fn now() -> u64 {
+    turmoil::sim_elapsed().unwrap_or_default().as_nanos() as u64
+}
+
+/// Adds somebody who reads each of these keys once, as this client of the history.
+pub(crate) fn read_all(cluster: &mut Cluster, client: u64, keys: BTreeSet<String>) -> History {
+    let history = History::of(1);
+    let read = history.clone();
+    cluster.add_clerk("reader".to_owned(), async move {
+        let clerk = clerk(client, Duration::from_mins(1))?;
+        for key in keys {
+            read.push(ballast::shortened(clerk.get(&key).await.0));
+        }
+        read.finished();
+        Ok(())
+    });
+    history
+}
+
+async fn run(client: u64, load: Load, history: History, changes: Changes) -> turmoil::Result {
+    let clerk = clerk(client, load.deadline)?;
     let mut rng = SmallRng::seed_from_u64(kvserver::entropy::random_id());
-    for count in 0..ops {
-        let key = format!("k{}", rng.random_range(0..KEYS));
+    for count in 0..load.ops {
+        if changes.are_enough() {
+            break;
+        }
+        let key = format!("k{}", rng.random_range(0..load.keys));
         let token = Token { client, number: count.into() }.to_string();
         let event = match rng.random_range(0..10) {
             0..4 => clerk.get(&key).await.0,
@@ -66,7 +117,8 @@ async fn run(client: u64, ops: u32, history: History) -> turmoil::Result {
             _ => clerk.put(&key, &token, None).await.0,
         };
         history.push(event);
-        tokio::time::sleep(Duration::from_millis(rng.random_range(0..200))).await;
+        tokio::time::sleep(rng.random_range(Duration::ZERO..load.pause)).await;
     }
+    history.finished();
     Ok(())
 }

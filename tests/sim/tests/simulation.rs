@@ -4,45 +4,75 @@
 
 use std::process::{Command, Output};
 
-fn simulate(seed: u64, groups: u32) -> Output {
-    let arguments = [format!("--seed={seed}"), format!("--groups={groups}")];
-    Command::new(env!("CARGO_BIN_EXE_skv-sim")).args(arguments).output().unwrap()
+/// All that may befall a cluster.
+const FAULTS: [&str; 12] = [
+    "PowerLoss",
+    "SlowDisk",
+    "Isolated",
+    "Apart",
+    "OneWay",
+    "Bridge",
+    "Lossy",
+    "CutFromManagers",
+    "CutFromClerks",
+    "ManagersDown",
+    "RecordLost",
+    "RecordPutBack",
+];
+/// Groups that shards move between.
+const MOVING: &str = "--groups=3";
+
+fn simulate(seed: u64, scenario: &str) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_skv-sim")).arg(format!("--seed={seed}")).arg(scenario).output().unwrap()
 }
 
 /// Simulates so many seeds; answers what happened in all of them.
-fn simulate_all(seeds: u64, groups: u32) -> String {
+fn simulate_all(seeds: u64, scenario: &str) -> String {
     let mut traces = String::new();
     for seed in 1..=seeds {
-        let output = simulate(seed, groups);
+        let output = simulate(seed, scenario);
         let trace = String::from_utf8_lossy(&output.stderr);
-        let replay = format!("replay with: cargo xtask sim --seed {seed} --groups {groups}");
+        let replay = format!("replay with: cargo xtask sim --seed {seed} {scenario}");
         assert!(output.status.success(), "{replay}\n{trace}");
-        assert!(trace.contains("strikes"), "seed {seed} met no fault\n{trace}");
         traces.push_str(&trace);
     }
     traces
 }
 
+fn assert_all_struck(traces: &str, faults: impl Iterator<Item = &'static str>) {
+    for fault in faults {
+        assert!(traces.contains(&format!("strikes: {fault}")), "no {fault}");
+    }
+}
+
 #[test]
 fn what_clients_see_under_faults_is_linearizable() {
-    let removals = simulate_all(20, 1).matches("it is removed").count();
+    let traces = simulate_all(20, "--groups=1");
+    assert_all_struck(&traces, FAULTS.into_iter().filter(|fault| *fault != "Apart"));
+    let removals = traces.matches("it is removed").count();
     assert!(removals > 20, "only {removals} replicas were removed");
 }
 
 /// Each run ends when every shard is in one group by the groups' own word, and evenly spread.
 #[test]
 fn what_clients_see_while_shards_move_under_faults_is_linearizable() {
-    let traces = simulate_all(20, 3);
+    let traces = simulate_all(20, MOVING);
+    assert_all_struck(&traces, FAULTS.into_iter());
     let changes = traces.matches(": configuration ").count();
     assert!(changes > 60, "only {changes} changes were made");
-    for what in ["join", "leave", "move", "unpin", "Apart", "PowerLoss", "ManagersDown"] {
+    for what in ["join", "leave", "move", "unpin"] {
         assert!(traces.contains(what), "no {what}");
     }
 }
 
 #[test]
+fn nobody_else_notices_that_source_and_target_of_moves_are_apart_for_long() {
+    simulate_all(1, "--apart");
+}
+
+#[test]
 fn two_runs_of_one_seed_are_the_same() {
-    let (first, second) = (simulate(7, 3), simulate(7, 3));
+    let (first, second) = (simulate(7, MOVING), simulate(7, MOVING));
     assert!(!first.stdout.is_empty());
     assert_eq!(String::from_utf8_lossy(&first.stderr), String::from_utf8_lossy(&second.stderr));
     assert!(first.stdout == second.stdout, "the histories differ");
@@ -50,5 +80,5 @@ fn two_runs_of_one_seed_are_the_same() {
 
 #[test]
 fn another_seed_is_another_run() {
-    assert_ne!(simulate(1, 1).stdout, simulate(2, 1).stdout);
+    assert_ne!(simulate(1, "--groups=1").stdout, simulate(2, "--groups=1").stdout);
 }

@@ -1,0 +1,87 @@
+//! Somebody who keeps some shards heavy and rewrites them all the time, so that a move of one
+//! takes several chunks and has to catch up with changes. What is read back is judged with all else.
+
+use std::time::Duration;
+
+use skv_checker::{Event, RecordedClerk, Token};
+
+use crate::cluster::{Cluster, shard_of};
+use crate::operator::random_below;
+use crate::resharding::Changes;
+use crate::workload::{self, History};
+
+/// Keys whose shards get ballast: those that all clients call on.
+const HEAVY: [&str; 3] = ["k0", "k1", "k2"];
+/// Ballast keys in each of these shards.
+const KEYS: usize = 12;
+/// All of a shard are several chunks of a move (128 KiB), and more than what a move may still
+/// leave for its last step (256 KiB).
+const VALUE_BYTES: usize = 40 << 10;
+/// Calls on one shard before another one's turn.
+const ROUND: u64 = 30;
+
+/// Adds it to the simulation, until that is enough, as this client of the history.
+pub(crate) fn start(cluster: &mut Cluster, client: u64, changes: &Changes) -> History {
+    let history = History::of(1);
+    cluster.add_clerk("ballast".to_owned(), run(client, history.clone(), changes.clone()));
+    history
+}
+
+async fn run(client: u64, history: History, changes: Changes) -> turmoil::Result {
+    let clerk = workload::clerk(client, Duration::from_mins(1))?;
+    let mut shards = Vec::new();
+    for heavy in HEAVY {
+        shards.push(keys_beside(heavy)?);
+    }
+    let mut number = 0;
+    for key in shards.iter().flatten() {
+        history.push(put(&clerk, key, &mut number).await);
+    }
+    while !changes.are_enough() {
+        let keys = &shards[random_below(shards.len() as u64) as usize];
+        for _ in 0..ROUND {
+            let key = &keys[random_below(keys.len() as u64) as usize];
+            let event = match random_below(8) {
+                0 => shortened(clerk.get(key).await.0),
+                _ => put(&clerk, key, &mut number).await,
+            };
+            history.push(event);
+            tokio::time::sleep(Duration::from_millis(random_below(60))).await;
+        }
+    }
+    history.finished();
+    Ok(())
+}
+
+/// Keys of the same shard.
+fn keys_beside(heavy: &str) -> anyhow::Result<Vec<String>> {
+    let shard = shard_of(heavy)?;
+    let mut keys = Vec::new();
+    for number in 0.. {
+        let key = format!("b{number}");
+        if shard_of(&key)? == shard {
+            keys.push(key);
+        }
+        if keys.len() == KEYS {
+            break;
+        }
+    }
+    Ok(keys)
+}
+
+async fn put<Now: Fn() -> u64>(clerk: &RecordedClerk<Now>, key: &str, number: &mut u64) -> Event {
+    let token = Token { client: clerk.client(), number: *number }.to_string();
+    *number += 1;
+    shortened(clerk.put(key, &token.repeat(VALUE_BYTES / token.len()), None).await.0)
+}
+
+/// The same with a token in place of its many repetitions. What isn't exactly the repetitions of one
+/// token stays as it is, and is then a value that nobody wrote.
+pub(crate) fn shortened(event: Event) -> Event {
+    let short = |text: String| {
+        let token = text.split_inclusive(';').next().unwrap_or_default();
+        let whole = !token.is_empty() && token.repeat(VALUE_BYTES / token.len()) == text;
+        if whole { token.to_owned() } else { text }
+    };
+    Event { value: event.value.map(short), output: event.output.map(short), ..event }
+}
