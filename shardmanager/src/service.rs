@@ -124,8 +124,12 @@ impl ShardManager for Service {
         let history = &published.record.history;
         let number = request.get_ref().number.unwrap_or(history.newest_number());
         let configuration = history.get(number).ok_or_else(|| {
-            let newest = history.newest_number();
-            Error::InvalidArgument(format!("there is no configuration {number} yet; the newest is {newest}"))
+            let (oldest, newest) = (history.oldest_number(), history.newest_number());
+            Error::InvalidArgument(if number < oldest {
+                format!("configuration {number} isn't kept any more; the oldest that is has number {oldest}")
+            } else {
+                format!("there is no configuration {number} yet; the newest is {newest}")
+            })
         })?;
         Ok(Response::new((&configuration).into()))
     }
