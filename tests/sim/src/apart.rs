@@ -63,11 +63,11 @@ pub(crate) fn simulate(seed: u64) -> anyhow::Result<Vec<Event>> {
     cluster.run("the change", || amid.load(Ordering::Relaxed), Duration::from_mins(1))?;
     let from = cluster.sim.elapsed();
     eprintln!("{from:?}: {GROUPS:?} are apart");
-    between_groups(&cluster, |sim, a, b| sim.partition(a, b));
+    between_groups(&cluster, turmoil::Sim::partition);
     cluster.run_for(APART)?;
     let until = cluster.sim.elapsed();
     eprintln!("{until:?}: {GROUPS:?} reach each other");
-    between_groups(&cluster, |sim, a, b| sim.repair(a, b));
+    between_groups(&cluster, turmoil::Sim::repair);
 
     changes.enough();
     cluster.run("the clients' last calls", || history.is_complete(), Duration::from_mins(1))?;

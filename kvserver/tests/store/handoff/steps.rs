@@ -197,7 +197,9 @@ fn old_messages_change_nothing_after_a_snapshot_either() {
     take(&b, &receive(2, 0)).unwrap();
     let (base, install) = frozen(&a, to(2, 1));
     let coming = [chunk(2, base), step(2, Step::Install(install))];
-    coming.iter().for_each(|message| take(&b, message).unwrap());
+    for message in &coming {
+        take(&b, message).unwrap();
+    }
     run(&b, put("key", "2")).unwrap();
     let installed = restored(&b, 9);
     let before = dump(&installed);

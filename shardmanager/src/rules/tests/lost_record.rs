@@ -168,7 +168,9 @@ fn with_a_gap() -> (Record, Vec<Registration>) {
 fn a_number_that_no_group_has_is_not_waited_for() {
     let (truth, leaders) = with_a_gap();
     let mut bench = Bench::new();
-    leaders.iter().for_each(|leader| assert!(waits(&bench.say(leader)), "it may yet speak"));
+    for leader in &leaders {
+        assert!(waits(&bench.say(leader)), "it may yet speak");
+    }
     assert!(serves(&go_on(&mut bench, &leaders)));
     assert_eq!((groups(&bench), &bench.record().owners), (vec![0, 2], &truth.owners));
     // Likewise when somebody is about to make it.

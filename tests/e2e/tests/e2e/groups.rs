@@ -103,7 +103,7 @@ async fn a_number_of_groups_is_changed_back_while_shards_move_and_pods_die() {
         assert_eq!(shards(&store.complete().await), [4, 4, 4]);
         load.recorder.more_acknowledged(50).await;
         load.finish_right(&store).await;
-        ballast.is_there(&store).await;
+        ballast.all_found_in(&store).await;
     })
     .await;
 }
@@ -123,7 +123,7 @@ impl Ballast {
         ballast
     }
 
-    async fn is_there(self, store: &Store) {
+    async fn all_found_in(self, store: &Store) {
         let clerk = store.clerk();
         for key in self.0 {
             let found = clerk.get(key.clone()).await.unwrap_or_else(|error| panic!("{key}: {error}"));
