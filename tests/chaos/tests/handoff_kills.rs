@@ -1,6 +1,7 @@
 //! A process dies at each step of a handoff, while clerks work: the source's leader, the
-//! target's, and the shard manager; or others die while one stands at a step. Each time the moves complete by themselves, no call of a
-//! clerk fails, nothing is lost, and each shard ends in exactly one group.
+//! target's, and the shard manager; or others die while one stands at a step. Each time the moves
+//! complete by themselves, no call of a clerk fails, nothing is lost, and each shard ends in exactly
+//! one group.
 
 use skv_chaos::{Cluster, Load, Settings, eventually};
 use skv_proto::v1::shard_status::State;
