@@ -36,6 +36,14 @@ pub(crate) fn list_pins(pins: &[Pin]) -> String {
     pins.collect::<Vec<_>>().join(", ")
 }
 
+/// What is waited for where so many shards are where they are wanted, and may leave there again.
+pub(crate) fn unsettled(count: u32) -> String {
+    match count {
+        1 => "waiting for the word of its group that a shard stays after all".to_owned(),
+        _ => format!("waiting for the word of their groups that {count} shards stay after all"),
+    }
+}
+
 /// Shards in ascending order as people write them: `0-39 77`; a long list is cut.
 pub(crate) fn list(shards: impl IntoIterator<Item = ShardId>) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();

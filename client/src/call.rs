@@ -176,7 +176,7 @@ impl<'a> Call<'a> {
         match self.clerk.router.route(placement) {
             Route::Member(group, member, _probe) => {
                 let transmission = self.transmit(&member.peer, placement, true).await;
-                self.after_member(&group, &member, transmission)
+                self.after_member(&group, &member, placement, transmission)
             }
             Route::Forward(peer) => {
                 let transmission = self.transmit(&peer, placement, false).await;
@@ -221,7 +221,13 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn after_member(&mut self, group: &GroupRoute, member: &Arc<Member>, transmission: Transmission) -> Next {
+    fn after_member(
+        &mut self,
+        group: &Arc<GroupRoute>,
+        member: &Arc<Member>,
+        placement: Placement,
+        transmission: Transmission,
+    ) -> Next {
         use skv_proto::Error as E;
         match transmission {
             Ok(reply) => {
@@ -245,7 +251,13 @@ impl<'a> Call<'a> {
                 ) {
                     group.failed(member);
                 }
-                self.after_error(*error)
+                let denies = matches!(*error, E::WrongGroup { .. } | E::ShardMoving { .. });
+                let next = self.after_error(*error);
+                // It knows nobody newer: it may lead no more, and not have heard of the shard's arrival.
+                if denies && self.clerk.router.is_owner(group, placement) {
+                    group.failed(member);
+                }
+                next
             }
         }
     }

@@ -430,6 +430,21 @@ async fn a_full_window_makes_calls_wait() {
 }
 
 #[tokio::test]
+async fn a_leader_that_denies_a_shard_and_knows_nobody_newer_is_not_asked_for_ever() {
+    for transport in TRANSPORTS {
+        let fake = Fake::groups(&[2], &[0, 0]);
+        let clerk = clerk(&fake, transport);
+        clerk.put("k", "v").await.unwrap();
+        let leader = fake.seen().last().unwrap().server;
+        // One that was cut off before the shard came, and doesn't know that another leads by now.
+        let denied = Fate::Refuse(skv_proto::Error::WrongGroup { group: GroupId(0), owner: None });
+        fake.rule(move |seen| if seen.server == leader { denied.clone() } else { Fate::Serve });
+        clerk.put("k", "w").await.unwrap();
+        assert_eq!(fake.value(b"k"), b"w");
+    }
+}
+
+#[tokio::test]
 async fn a_dead_manager_is_not_missed() {
     for transport in TRANSPORTS {
         let mut fake = Fake::groups(&[1, 1], &[0, 0]);

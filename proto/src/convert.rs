@@ -131,6 +131,7 @@ impl From<&ShardMap> for v1::ShardMap {
                 .collect(),
             ranges: map.ranges().into_iter().map(Into::into).collect(),
             pins: Vec::new(),
+            moving: 0,
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use std::fmt::Display;
 
-use crate::{ShardedKvSpec, Storage};
+use crate::{Placement, ShardedKvSpec, Storage};
 
 /// A program's flags.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -36,6 +36,9 @@ impl CommandLine {
         self.option("--shards", spec.shards);
         self.option("--hash", spec.hash);
         self.option("--policy", spec.policy);
+        if spec.placement == Placement::Ring {
+            self.flag("--ring");
+        }
         self.option("--max-key-bytes", spec.limits.max_key_bytes);
         self.option("--max-value-bytes", spec.limits.max_value_bytes);
         self.option("--max-sessions-per-shard", spec.limits.max_sessions_per_shard);

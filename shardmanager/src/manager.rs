@@ -230,7 +230,7 @@ impl Inner {
             let Some((record, _)) = state.record.as_ref() else {
                 return Err(Error::Unavailable("there is no configuration to change yet".to_owned()));
             };
-            let mut changed = rules::change(record, &state.heard, request_id, change)?;
+            let mut changed = rules::change(&self.settings, record, &state.heard, request_id, change)?;
             let Some(next) = changed.record.take().filter(|_| !rehearsal) else { return Ok(changed) };
             let revision = next.revision;
             fail_point!("change-due");

@@ -60,6 +60,11 @@ pub struct Options {
     #[arg(long, env = "SHARDMANAGER_POLICY", value_name = "POLICY", default_value_t = Policy::Minimal)]
     pub policy: Policy,
 
+    /// The groups share their servers in a ring, which stays as it was made: no group joins or
+    /// leaves, and no shard is pinned.
+    #[arg(long, env = "SHARDMANAGER_RING")]
+    pub ring: bool,
+
     /// Longest key in bytes. This and the limits below are fixed when the cluster is founded.
     #[arg(long, env = "SHARDMANAGER_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = 4 << 10,
           value_parser = clap::value_parser!(u64).range(1..))]
@@ -109,6 +114,7 @@ impl Options {
             shards: self.shards,
             hash: self.hash,
             policy: self.policy,
+            ring: self.ring,
             limits: Limits {
                 max_key_bytes: self.max_key_bytes,
                 max_value_bytes: self.max_value_bytes,

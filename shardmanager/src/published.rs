@@ -22,10 +22,12 @@ pub struct Published {
 }
 
 impl Published {
-    /// The map as it is sent, with the leaders, who is drained, and what is pinned.
+    /// The map as it is sent, with the leaders, who is drained, what is pinned, and how
+    /// many shards move.
     pub fn wire_map(&self) -> v1::ShardMap {
         let mut map = v1::ShardMap::from(&self.map);
         map.pins = self.record.pins.iter().map(|(&shard, &group)| wire::pinned((shard, group))).collect();
+        map.moving = self.record.moves.len() as u32;
         for group in &mut map.groups {
             if let Some(leader) = self.leaders.get(&GroupId(group.id)) {
                 group.leader = leader.id.0;

@@ -33,7 +33,7 @@ pub(super) enum End {
     NotWatched,
 }
 
-/// Watches until every shard is where the newest configuration has it. Maps that don't know
+/// Watches until every shard is where the newest configuration has it, for good. Maps that don't know
 /// this configuration yet say nothing about it. A shard manager that lost its record begins to
 /// count configurations again: then what it wants now is watched.
 pub(super) async fn follow(
@@ -81,14 +81,16 @@ async fn until_done(
                 }
             }
         }
-        if newest.is_some() && moves.is_done() {
+        let there = newest.as_ref().filter(|_| moves.is_done());
+        if let Some(map) = there.filter(|map| map.moving == 0) {
             // The sizes of those that were too quick are known by their targets.
-            if let Some(map) = newest.filter(|_| moves.bytes().is_none()) {
-                hear(target, &map, moves).await;
+            if moves.bytes().is_none() {
+                hear(target, map, moves).await;
             }
             return Ok(());
         }
-        screen.show(moves, &speed, problem.as_deref());
+        let unsettled = there.map(|map| shards::unsettled(map.moving));
+        screen.show(moves, &speed, unsettled.as_deref().or(problem.as_deref()));
     }
 }
 

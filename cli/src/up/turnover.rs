@@ -65,6 +65,8 @@ pub(super) struct Assignment {
     shards: BTreeMap<GroupId, u32>,
     /// Not every shard is where the newest configuration has it.
     moving: bool,
+    /// How many may leave there again, since a move that was taken back was too far.
+    unsettled: u32,
 }
 
 impl Group {
@@ -96,12 +98,14 @@ impl Assignment {
             *counts.entry(GroupId(range.group)).or_default() += range.count;
         }
         let drained = map.groups.iter().filter(|group| group.drained);
+        let moving = shards::owners(&map.ranges) != shards::owners(&newest.ranges);
         Assignment {
             sharing: newest.groups.iter().copied().map(GroupId).collect(),
             drained: drained.map(|group| GroupId(group.id)).collect(),
             founded: map.groups.iter().map(|group| (GroupId(group.id), GroupUid(group.uid))).collect(),
             shards: counts,
-            moving: shards::owners(&map.ranges) != shards::owners(&newest.ranges),
+            moving,
+            unsettled: if moving { 0 } else { map.moving },
         }
     }
 }
@@ -139,6 +143,9 @@ pub(super) fn next(count: u32, groups: &BTreeMap<GroupId, Group>, map: &Assignme
             !wanted.contains(id) && map.shards.contains_key(id) && group.leader.is_none()
         });
         return stuck.map_or(Step::Follow, |(id, _)| Step::Wait(has_no_leader(*id)));
+    }
+    if map.unsettled > 0 {
+        return Step::Wait(shards::unsettled(map.unsettled));
     }
     let ending = groups.iter().filter(|(id, group)| !wanted.contains(id) || group.retired);
     let steps: Vec<Step> = ending.map(|(id, group)| end(*id, group, map)).collect();
@@ -243,6 +250,9 @@ mod tests {
         assert_eq!(next(3, &three, &sharing(&[0, 1], &[0, 1, 2])), Step::Join(ids(&[0, 1, 2])));
         let moving = Assignment { moving: true, ..sharing(&[0, 1, 2], &[0, 1, 2]) };
         assert_eq!(next(3, &three, &moving), Step::Follow);
+        let unsettled = Assignment { unsettled: 1, ..sharing(&[0, 1, 2], &[0, 1, 2]) };
+        let why = waits(next(3, &three, &unsettled));
+        assert_eq!(why, "waiting for the word of its group that a shard stays after all");
     }
 
     #[test]

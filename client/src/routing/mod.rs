@@ -215,6 +215,11 @@ impl Router {
         Route::Member(group, member, probe)
     }
 
+    /// Whether this group owns the shard, as far as is known.
+    pub(crate) fn is_owner(&self, group: &Arc<GroupRoute>, placement: Placement) -> bool {
+        self.owner(placement).is_some_and(|owner| Arc::ptr_eq(&owner, group))
+    }
+
     fn owner(&self, placement: Placement) -> Option<Arc<GroupRoute>> {
         let Placement::Shard { shard, .. } = placement else { return None };
         let known = self.known.read();

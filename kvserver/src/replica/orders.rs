@@ -20,7 +20,8 @@ pub(super) struct Orders {
     pub(super) founding: Option<v1::BootstrapRecord>,
     /// Replicas that wait to be admitted.
     pub(super) candidates: Vec<Replica>,
-    /// All shards that the group is to hand to others; `None`: nothing was said of them.
+    /// All shards that the group is to hand to others, and those that stay after all; `None`:
+    /// nothing was said of them.
     pub(super) moves: Option<Vec<Move>>,
     given_at: Instant,
 }

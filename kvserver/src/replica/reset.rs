@@ -68,7 +68,7 @@ impl Running {
     }
 
     /// What status says too: who reads there that the quorum is lost may act on it.
-    fn has_quorum(&self) -> bool {
+    pub(super) fn has_quorum(&self) -> bool {
         let metrics = self.raft.metrics();
         let metrics = metrics.borrow_watched();
         self.readiness.quorum_lost(&metrics).is_none()

@@ -13,7 +13,7 @@ use skv_proto::v1::command::Kind;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, ShardOwner, v1};
 use skv_sharding::{ClusterId, GroupId, ShardId};
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::map_copy::MapCopy;
@@ -21,8 +21,10 @@ use crate::metrics::Metrics;
 use crate::replica::{Replicas, Running};
 use crate::store::Rejection;
 
-/// Operations that may wait for shards on their way here.
-const MOST_WAITING: usize = 4096;
+/// What may wait here for shards that are on their way, or that change as fast as they are copied:
+/// in bytes, of keys and values, and so many more for each operation.
+const ROOM: usize = 64 << 20;
+const EACH: usize = 16 << 10;
 /// How long an operation waits for its shard. Its sender then finds out where it is.
 const ARRIVAL: Duration = Duration::from_secs(2);
 /// How often it is looked whether a shard has come.
@@ -39,7 +41,7 @@ pub struct Operations {
     metrics: Arc<Metrics>,
     log: bool,
     /// For operations that wait for their shard.
-    waiting: Arc<Semaphore>,
+    room: Arc<Semaphore>,
 }
 
 /// What an operation comes down to.
@@ -63,6 +65,18 @@ struct Arriving {
     operation: Operation,
 }
 
+/// How long a write has to wait, with the place where it does.
+struct Delay {
+    delay: Duration,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Delay {
+    async fn pass(self) {
+        tokio::time::sleep(self.delay).await;
+    }
+}
+
 /// What one replica has to do of a batch.
 struct Share {
     running: Arc<Running>,
@@ -80,7 +94,7 @@ impl Share {
 impl Operations {
     /// Operations on these replicas; with `log` each one's input and result is printed.
     pub fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
-        Operations { replicas, map, metrics, log, waiting: Arc::new(Semaphore::new(MOST_WAITING)) }
+        Operations { replicas, map, metrics, log, room: Arc::new(Semaphore::new(ROOM)) }
     }
 
     /// Carries one operation out.
@@ -95,14 +109,17 @@ impl Operations {
             };
         }
         let answer = match assigned {
-            Ok((running, Task::Write(command))) => {
-                if let Some(delay) = running.slowed.delay(ShardId(command.shard)) {
-                    tokio::time::sleep(delay).await;
+            Ok((running, Task::Write(command))) => match self.slow_down(&running, &command) {
+                Ok(delay) => {
+                    if let Some(delay) = delay {
+                        delay.pass().await;
+                    }
+                    let answers = write(running, self.map.clone(), vec![command], vec![0]).await;
+                    let answer = answers.into_iter().next().and_then(|answer| answer.answer);
+                    answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
                 }
-                let answers = write(running, self.map.clone(), vec![command], vec![0]).await;
-                let answer = answers.into_iter().next().and_then(|answer| answer.answer);
-                answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
-            }
+                Err(problem) => error(problem),
+            },
             Ok((running, Task::Read(key))) => match running.barrier.pass().await {
                 Ok(()) => read_applied(&running, &self.map, &key),
                 Err(problem) => error(problem),
@@ -150,15 +167,15 @@ impl Operations {
                 None => shares.push_mut(Share::of(running)),
             };
             match task {
-                Task::Write(command) => {
-                    if let Some(delay) = share.running.slowed.delay(ShardId(command.shard)) {
-                        // Those of other shards don't wait for it.
-                        slowed.push((delay, share.running.clone(), command, id));
-                    } else {
+                Task::Write(command) => match self.slow_down(&share.running, &command) {
+                    Ok(None) => {
                         share.commands.push(command);
                         share.command_ids.push(id);
                     }
-                }
+                    // Those of other shards don't wait for it.
+                    Ok(Some(delay)) => slowed.push((delay, share.running.clone(), command, id)),
+                    Err(problem) => refused.push(v1::Answer { id, answer: Some(error(problem)) }),
+                },
                 Task::Read(key) => share.reads.push((id, key)),
             }
         }
@@ -180,7 +197,7 @@ impl Operations {
         for (delay, running, command, id) in slowed {
             let map = self.map.clone();
             let write = async move {
-                tokio::time::sleep(delay).await;
+                delay.pass().await;
                 write(running, map, vec![command], vec![id]).await
             };
             pending.push(finish(write.boxed()));
@@ -210,9 +227,7 @@ impl Operations {
     /// Waits until a shard that is on its way here has come, or doesn't come any more. So that
     /// who was sent here by the source needn't ask again and again.
     async fn await_arrival(&self, arriving: &Arriving) -> Result<(), Error> {
-        let Ok(_place) = self.waiting.try_acquire() else {
-            return Err(Error::Overloaded("too many requests wait for shards that are on their way".into()));
-        };
+        let _place = self.place_to_wait(size_of(&arriving.operation))?;
         let store = &arriving.running.store;
         let arrives = || matches!(store.serves(arriving.shard), Err(Rejection::Arriving { .. }));
         let deadline = Instant::now() + ARRIVAL;
@@ -223,6 +238,19 @@ impl Operations {
             tokio::time::sleep(LOOK_AGAIN).await;
         }
         Ok(())
+    }
+
+    /// What a write of a shard has to wait for that changes as fast as it is copied.
+    fn slow_down(&self, running: &Running, command: &v1::Command) -> Result<Option<Delay>, Error> {
+        let Some(delay) = running.slowed.delay(ShardId(command.shard)) else { return Ok(None) };
+        let place = self.place_to_wait(command.key.len() + command.value.len())?;
+        Ok(Some(Delay { delay, _place: place }))
+    }
+
+    fn place_to_wait(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let bytes = u32::try_from(bytes.saturating_add(EACH)).unwrap_or(u32::MAX);
+        let full = |_| Error::Overloaded("too many requests wait for shards that move".into());
+        self.room.clone().try_acquire_many_owned(bytes).map_err(full)
     }
 
     /// The replica on this server that owns the key's shard. Only a first look: ownership is
@@ -344,15 +372,28 @@ fn key_of(operation: &Operation) -> &Bytes {
     }
 }
 
+fn value_of(operation: &Operation) -> &[u8] {
+    match operation {
+        Operation::Get(_) | Operation::Delete(_) => &[],
+        Operation::Put(put) => &put.value,
+        Operation::Append(append) => &append.args,
+    }
+}
+
+/// Bytes of its key and its value.
+fn size_of(operation: &Operation) -> usize {
+    key_of(operation).len() + value_of(operation).len()
+}
+
 /// Whether an operation is meant for this cluster, and within its limits.
 fn check(running: &Running, operation: &Operation) -> Result<(), Error> {
     let Some(facts) = running.store.facts() else { return Ok(()) };
-    let key = key_of(operation).len() as u64;
-    let (cluster, value) = match operation {
-        Operation::Get(get) => (get.cluster_id, 0),
-        Operation::Put(put) => (put.cluster_id, put.value.len() as u64),
-        Operation::Append(append) => (append.cluster_id, append.args.len() as u64),
-        Operation::Delete(delete) => (delete.cluster_id, 0),
+    let (key, value) = (key_of(operation).len() as u64, value_of(operation).len() as u64);
+    let cluster = match operation {
+        Operation::Get(get) => get.cluster_id,
+        Operation::Put(put) => put.cluster_id,
+        Operation::Append(append) => append.cluster_id,
+        Operation::Delete(delete) => delete.cluster_id,
     };
     if cluster != 0 && cluster != facts.cluster.0 {
         let (meant, ours) = (ClusterId(cluster), facts.cluster);

@@ -215,8 +215,8 @@ impl Store {
         if moves.is_empty() && !self.is_handing_off() {
             return false;
         }
-        let (listed, own) = (by_shard(moves.iter().copied()), founded.facts.uid);
-        founded.slots().any(|(id, slot)| slot.read().would_assign(listed.get(&id).copied(), own))
+        let listed = by_shard(moves.iter().copied());
+        founded.slots().any(|(id, slot)| slot.read().would_assign(listed.get(&id).copied()))
     }
 
     /// The whole shard of a move, while it is copied or frozen.

@@ -245,31 +245,37 @@ impl Slot {
     }
 
     /// Whether [`Slot::assign`] would change anything.
-    pub(super) fn would_assign(&self, listed: Option<Move>, own: GroupUid) -> bool {
+    pub(super) fn would_assign(&self, listed: Option<Move>) -> bool {
         let Some(owned) = self.owned() else { return false };
         match (&owned.outgoing, listed) {
             (Some(Outgoing { phase: Phase::Frozen(_), .. }), _) | (None, None) => false,
             (Some(_), None) => true,
-            (_, Some(to)) => to.epoch > self.fence.seen && to.target_uid != own,
+            (_, Some(to)) => to.epoch > self.fence.seen,
         }
     }
 
-    /// The manager's list says that the shard goes there, or stays. A frozen shard goes where
-    /// it was going: that is answered.
+    /// The manager's list says that the shard goes there, or stays. One that is to go to the
+    /// group itself stays, and is owned under the new epoch from now on: that tells the manager
+    /// that an earlier move is over. A frozen shard goes where it was going: that is answered.
     pub(super) fn assign(
         &mut self,
         listed: Option<Move>,
         own: GroupUid,
         rubble: &mut Rubble,
     ) -> Option<Move> {
-        if self.would_assign(listed, own)
+        if self.would_assign(listed)
             && let Holding::Owned(owned) = &mut self.holding
         {
             owned.shard.sessions.track_forgotten(false);
-            let outgoing = listed.map(|to| Outgoing { to, phase: Phase::Queued });
+            let leaves = listed.filter(|to| to.target_uid != own);
+            let outgoing = leaves.map(|to| Outgoing { to, phase: Phase::Queued });
             rubble.add(std::mem::replace(&mut owned.outgoing, outgoing).and_then(Outgoing::into_parts));
             if let Some(to) = listed {
                 self.fence.seen = to.epoch;
+            }
+            if let (Some(to), None) = (listed, leaves) {
+                self.fence.owned = to.epoch;
+                owned.shard.epoch = to.epoch;
             }
         }
         let departure = self.departure().filter(|departure| departure.progress == Progress::Frozen)?;

@@ -281,8 +281,15 @@ async fn run_manager(listener: TcpListener, store: MemoryStore) {
         max_sessions_per_shard: 1000,
         session_ttl_ms: 600_000,
     };
-    let settings =
-        Settings { groups: 1, replicas: 3, shards: 8, hash: Hash::Fnv1, policy: Policy::Minimal, limits };
+    let settings = Settings {
+        groups: 1,
+        replicas: 3,
+        shards: 8,
+        hash: Hash::Fnv1,
+        policy: Policy::Minimal,
+        ring: false,
+        limits,
+    };
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await.unwrap();
     shardmanager::serve(manager, None, TcpIncoming::from(listener), std::future::pending()).await.unwrap();

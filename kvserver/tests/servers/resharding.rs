@@ -7,7 +7,9 @@ use std::time::Duration;
 
 use kvserver::raft::header::VERSIONS;
 use skv_proto::v1::handoff_client::HandoffClient;
+use skv_proto::v1::kv_client::KvClient;
 use skv_proto::{Error, v1};
+use skv_sharding::Hash;
 use tokio::task::JoinSet;
 
 use crate::cluster::{Cluster, until};
@@ -165,6 +167,49 @@ async fn a_group_that_is_empty_retires_and_is_made_again_on_the_same_disks() {
     cluster.manager().await.join(join).await.unwrap();
     shards(&cluster, &[4, 4]).await;
     assert_eq!(clerk.get("key").await.unwrap().value, "value");
+}
+
+/// Early requests wait for their shard, up to a bound of bytes.
+#[tokio::test(flavor = "multi_thread")]
+async fn requests_that_wait_for_a_shard_are_bounded_in_bytes() {
+    use v1::handoff_step::{Receive, Step};
+
+    let mut cluster = Cluster::start().await;
+    cluster.start_group().await;
+    groups(&cluster, 2).await;
+    let (leader, map) = (cluster.leader_of(1).await, map(&cluster).await);
+    let uid = |group: usize| map.groups[group].uid;
+    let receive = Receive { source: 0, source_uid: uid(0) };
+    let header =
+        v1::GroupHeader { cluster_id: map.cluster_id, group: 1, group_uid: uid(1), versions: Some(VERSIONS) };
+    let mut handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
+    for shard in 0..4 {
+        let step = v1::HandoffStep { shard, epoch: 99, step: Some(Step::Receive(receive)) };
+        let request = v1::TakeStepRequest { header: Some(header), step: Some(step) };
+        handoff.take_step(request).await.unwrap();
+    }
+
+    let kv = KvClient::connect(cluster.client_url(leader)).await.unwrap();
+    let mut puts = JoinSet::new();
+    let arrives = |key: &String| Hash::Fnv1.shard(key.as_bytes(), map.shards).is_ok_and(|shard| shard.0 < 4);
+    for key in (0..).map(|number| format!("key{number}")).filter(arrives).take(100) {
+        let mut kv = kv.clone();
+        puts.spawn(async move {
+            let value = vec![b'v'; 1 << 20].into();
+            let put = v1::PutRequest { key: key.into(), value, ..Default::default() };
+            Error::from_status(&kv.put(put).await.unwrap_err()).expect("one of ours")
+        });
+    }
+    let (mut overloaded, mut waited) = (0, 0);
+    while let Some(refusal) = puts.join_next().await {
+        match refusal.unwrap() {
+            Error::Overloaded(_) => overloaded += 1,
+            // No shard came: they were told so in the end.
+            Error::ShardMoving { .. } | Error::WrongGroup { .. } => waited += 1,
+            other => panic!("{other}"),
+        }
+    }
+    assert!(overloaded > 0 && waited > 0, "{overloaded} of 100 had no place");
 }
 
 /// What is meant for group 1 as it was is refused by what is there now, and so is what only a

@@ -69,5 +69,5 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
 /// The first server has everything; the others join.
 fn settings() -> Settings {
     let (shards, hash, policy) = SHARDING;
-    Settings { groups: 1, replicas: 1, shards, hash, policy, limits: LIMITS }
+    Settings { groups: 1, replicas: 1, shards, hash, policy, ring: false, limits: LIMITS }
 }

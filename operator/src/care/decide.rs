@@ -214,8 +214,8 @@ impl Situation<'_> {
         if let Some(id) = ailing.keys().find(|id| !self.aside.contains(id)) {
             return waits(id);
         }
-        let to_change = surplus.iter().copied().chain(outdated.iter().filter_map(|(set, _)| set.group()));
-        let held_up = { to_change }.find(|id| ailing.contains_key(id));
+        let mut to_change = surplus.iter().copied().chain(outdated.iter().filter_map(|(set, _)| set.group()));
+        let held_up = to_change.find(|id| ailing.contains_key(id));
         outdated.retain(|(set, _)| set.group().is_none_or(|id| !ailing.contains_key(&id)));
         surplus.retain(|id| !ailing.contains_key(id));
         if let Some(id) = held_up.filter(|_| outdated.is_empty() && surplus.is_empty()) {

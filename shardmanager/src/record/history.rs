@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use skv_sharding::{Configuration, GroupId, ShardId, ShardSet};
 
-/// What all differences together may name of groups and shards, some 6 bytes each: with the owners
+/// About what all differences together may name of groups and shards, some 6 bytes each: with the owners
 /// and moves of 10,000 shards a record stays below the 1.5 MiB that etcd takes. Of 240 shards in 3
 /// groups these are some 500 changes.
 const MOST: usize = 40_000;

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use skv_sharding::{GroupId, Layout, MapRevision, PlanError, ShardId, plan};
 
 use super::heard::Heard;
-use super::{moves, rebuild};
+use super::{Settings, moves, rebuild};
 use crate::record::Record;
 
 /// What is asked for.
@@ -38,6 +38,9 @@ pub enum ChangeRefusal {
     /// There is no such shard.
     #[error("there is no shard {0}: there are {1} shards, counted from 0")]
     NoSuchShard(ShardId, u32),
+    /// A ring has each group on servers of its own choice: any other order isn't a ring.
+    #[error("the groups share their servers in a ring, which stays as it was made")]
+    Ring,
     /// The record isn't true: what was made of it now would hide that.
     #[error("the shard map must be rebuilt from the groups first, since {0}; ask again")]
     Outdated(String),
@@ -78,11 +81,15 @@ impl Changed {
 
 /// Makes a change. One that was made under the same request id before is not made again.
 pub fn change(
+    settings: &Settings,
     record: &Record,
     heard: &Heard,
     request_id: &str,
     change: &Change,
 ) -> Result<Changed, ChangeRefusal> {
+    if settings.ring {
+        return Err(ChangeRefusal::Ring);
+    }
     if let Some(evidence) = rebuild::evidence_against(record, heard) {
         return Err(ChangeRefusal::Outdated(evidence));
     }

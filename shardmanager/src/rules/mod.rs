@@ -47,6 +47,8 @@ pub struct Settings {
     pub hash: Hash,
     /// By which rule shards are spread.
     pub policy: Policy,
+    /// The groups share their servers in a ring, which stays as it was made.
+    pub ring: bool,
     /// What new groups must agree on.
     pub limits: Limits,
 }
@@ -380,7 +382,7 @@ impl<'a> Draft<'a> {
             .get(id)
             .map_or_else(Vec::new, |group| candidates::wanted(group, settings.replicas, heard, *id));
         let uid_of = |group: GroupId| self.record.groups.get(&group).map(|group| group.uid);
-        let out = moves::out_of(&self.record, *id).into_iter();
+        let out = moves::out_of(&self.record, *id, &report.owned).into_iter();
         let moves = out.filter_map(|(shard, to)| Some((shard, to, uid_of(to.to)?))).collect();
         Plan::Serve { candidates, moves }
     }

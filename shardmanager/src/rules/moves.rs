@@ -6,13 +6,12 @@ use super::changes::Pending;
 use crate::record::{PlannedMove, Record};
 
 /// Makes the moves lead to the newest configuration. A move that goes there already keeps its
-/// epoch; any other gets one that no shard ever had.
+/// epoch; any other gets one that no shard ever had. A move that is taken back becomes one to the
+/// group that has the shard: until that has said so by the epoch, the shard may still go.
 pub(super) fn follow_goal(record: &mut Record) {
     let goal = record.history.newest().owners;
     for ((shard, owner), to) in (0..).map(ShardId).zip(&record.owners).zip(goal) {
-        if owner.group == to {
-            record.moves.remove(&shard);
-        } else if record.moves.get(&shard).is_none_or(|planned| planned.to != to) {
+        if record.moves.get(&shard).map_or(owner.group, |planned| planned.to) != to {
             record.epoch.0 += 1;
             record.moves.insert(shard, PlannedMove { to, epoch: record.epoch });
         }
@@ -28,7 +27,7 @@ pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Ep
             continue;
         };
         *owner = Owner { group, epoch };
-        if record.moves.get(&shard).is_some_and(|planned| planned.epoch <= epoch) {
+        if record.moves.get(&shard).is_some_and(|planned| planned.to == group || planned.epoch <= epoch) {
             record.moves.remove(&shard);
         }
         arrived += 1;
@@ -47,17 +46,30 @@ pub(super) fn is_news(record: &Record, owned: &[(ShardId, Epoch)]) -> bool {
         .any(|(shard, epoch)| record.owners.get(shard.0 as usize).is_some_and(|owner| owner.epoch < *epoch))
 }
 
-/// The shards that aren't where the newest configuration has them.
+/// The shards that aren't where the newest configuration has them. Those that are there, and may
+/// still go, aren't among them.
 pub(super) fn pending(record: &Record) -> Vec<Pending> {
     let source = |shard: ShardId| record.owners.get(shard.0 as usize).map(|owner| owner.group);
     let pending = |(&shard, to): (&ShardId, &PlannedMove)| {
         Some(Pending { shard, source: source(shard)?, target: to.to })
     };
-    record.moves.iter().filter_map(pending).collect()
+    record.moves.iter().filter_map(pending).filter(|pending| pending.source != pending.target).collect()
 }
 
-/// All moves out of a group.
-pub(super) fn out_of(record: &Record, group: GroupId) -> Vec<(ShardId, PlannedMove)> {
-    let is_there = |shard: &ShardId| record.owners.get(shard.0 as usize).is_some_and(|o| o.group == group);
-    record.moves.iter().filter(|(shard, _)| is_there(shard)).map(|(shard, to)| (*shard, *to)).collect()
+/// What a group is told to do with its shards, of which it says that it owns these.
+pub(super) fn out_of(
+    record: &Record,
+    group: GroupId,
+    owned: &[(ShardId, Epoch)],
+) -> Vec<(ShardId, PlannedMove)> {
+    let owner = |shard: ShardId| record.owners.get(shard.0 as usize);
+    let is_there = |shard: &ShardId| owner(*shard).is_some_and(|owner| owner.group == group);
+    let planned = record.moves.iter().filter(|(shard, _)| is_there(shard)).map(|(shard, to)| (*shard, *to));
+    // Revived from a replica that hadn't heard that a shard has gone, a group has it once more. Its
+    // new owner takes whatever is sent under that epoch for what it has, and the group drops it.
+    let revived = owned.iter().filter_map(|&(shard, epoch)| {
+        let owner = owner(shard).filter(|owner| owner.group != group && owner.epoch > epoch)?;
+        Some((shard, PlannedMove { to: owner.group, epoch: owner.epoch }))
+    });
+    planned.chain(revived).collect()
 }

@@ -30,7 +30,15 @@ pub fn settings() -> Settings {
         max_sessions_per_shard: 10,
         session_ttl_ms: 5000,
     };
-    Settings { groups: 2, replicas: 3, shards: SHARDS, hash: Hash::Fnv1, policy: Policy::Minimal, limits }
+    Settings {
+        groups: 2,
+        replicas: 3,
+        shards: SHARDS,
+        hash: Hash::Fnv1,
+        policy: Policy::Minimal,
+        ring: false,
+        limits,
+    }
 }
 
 /// A manager that serves on loopback, and whose clock is moved by hand.

@@ -12,17 +12,16 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde_json::json;
-use skv_chaos::{Cluster, Settings, percentile};
+use skv_chaos::{Cluster, Settings, keys_of, percentile};
 use skv_client::Clerk;
-use skv_sharding::{Hash, ShardId};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior};
 
 const MIB: usize = 1 << 20;
 const SHARDS: u32 = 4;
 /// The one that moves, between g0 and g1, and one that stays in g0.
-const MOVING: ShardId = ShardId(0);
-const STAYING: ShardId = ShardId(2);
+const MOVING: u32 = 0;
+const STAYING: u32 = 2;
 const IN_FLIGHT: usize = 16;
 /// Bytes of each value of the shard that moves. Its writer replaces them at such a rate that in the
 /// time of 64 MiB more changes than may go along with the last step, many times over.
@@ -65,8 +64,8 @@ async fn two_groups(replicas: u32, transfer: Option<u64>) -> Cluster {
 async fn unserved(mib: usize, replicas: u32, moves: usize) {
     let cluster = two_groups(replicas, None).await;
     fill(&cluster.clerk(), mib, VALUE).await;
-    let moving = Writer::start(&cluster, keys(MOVING).take(mib * MIB / VALUE), VALUE);
-    let staying = Writer::start(&cluster, keys(STAYING).take(100), SMALL);
+    let moving = Writer::start(&cluster, keys_of(MOVING, SHARDS).take(mib * MIB / VALUE), VALUE);
+    let staying = Writer::start(&cluster, keys_of(STAYING, SHARDS).take(100), SMALL);
     tokio::time::sleep(QUIET).await;
     let quiet = [moving.take(), staying.take()];
     let (mut worst, mut unserved, mut during) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
@@ -74,7 +73,7 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
         tokio::time::sleep(REST).await;
         drop((moving.take(), staying.take()));
         let before = unserved_ms(&cluster).await;
-        cluster.move_shard(MOVING.0, (number as u32 + 1) % 2).await;
+        cluster.move_shard(MOVING, (number as u32 + 1) % 2).await;
         // The calls that were under way when it arrived count too.
         tokio::time::sleep(4 * PAUSE).await;
         unserved.push(unserved_ms(&cluster).await - before);
@@ -120,7 +119,7 @@ async fn throughput() {
     let mut rates = Vec::new();
     for number in 0..4 {
         let began = Instant::now();
-        cluster.move_shard(MOVING.0, (number + 1) % 2).await;
+        cluster.move_shard(MOVING, (number + 1) % 2).await;
         rates.push((mib * MIB) as f64 / began.elapsed().as_secs_f64() / 1e6);
     }
     rates.sort_by(f64::total_cmp);
@@ -129,17 +128,12 @@ async fn throughput() {
 
 async fn fill(clerk: &Clerk, mib: usize, value_bytes: usize) {
     let count = mib * MIB / value_bytes;
-    let puts = stream::iter(keys(MOVING).take(count)).map(|key| clerk.put(key, vec![b'v'; value_bytes]));
+    let puts =
+        stream::iter(keys_of(MOVING, SHARDS).take(count)).map(|key| clerk.put(key, vec![b'v'; value_bytes]));
     let mut puts = puts.buffer_unordered(IN_FLIGHT);
     while let Some(put) = puts.next().await {
         put.expect("a put");
     }
-}
-
-/// Keys of a shard.
-fn keys(shard: ShardId) -> impl Iterator<Item = String> {
-    let is_there = move |key: &String| Hash::Fnv1.shard(key.as_bytes(), SHARDS).ok() == Some(shard);
-    (0..).map(|number| format!("key-{number}")).filter(is_there)
 }
 
 /// Writes keys in turn, one call after the other, and notes how long each took.

@@ -9,13 +9,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use skv_chaos::{Cluster, Load, Server, Settings, eventually, files_under, first_append, open_session};
+use skv_chaos::{
+    Cluster, Load, Server, Settings, eventually, files_under, first_append, keys_of, open_session,
+};
 use skv_checker::{Event, Outcome};
 use skv_client::Clerk;
 use skv_proto::v1::PutRequest;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::shard_status::State;
-use skv_sharding::{Hash, ShardId};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::{Request, Status};
@@ -64,12 +65,6 @@ async fn copying(cluster: &Cluster, group: u32) {
         (cluster.group_holdings(group).await?.count(State::Copying) > 0).then_some(())
     })
     .await;
-}
-
-/// Keys of a shard.
-fn keys_of(shard: u32, shards: u32) -> impl Iterator<Item = String> {
-    let is_there = move |key: &String| Hash::Fnv1.shard(key.as_bytes(), shards) == Ok(ShardId(shard));
-    (0..).map(|number| format!("key-{number}")).filter(is_there)
 }
 
 /// Kills servers of a group until one is left.

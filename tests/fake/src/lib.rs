@@ -83,6 +83,7 @@ impl Fake {
             groups,
             ranges: ranges.collect(),
             pins: Vec::new(),
+            moving: 0,
         });
         fake
     }

@@ -170,6 +170,7 @@ async fn run_manager(store: MemoryStore) -> turmoil::Result {
         shards: SHARDS,
         hash: HASH,
         policy: Policy::Minimal,
+        ring: false,
         limits: LIMITS,
     };
     let environment = shardmanager::Environment::new(kvserver::entropy::random_id);

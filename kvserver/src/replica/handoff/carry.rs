@@ -54,8 +54,6 @@ enum Stop {
     Again(String),
     /// The target doesn't have what it was sent: it gets all of it once more.
     Resend(String),
-    /// The shard map has it with the target, or further: nobody needs to be asked.
-    Recorded,
 }
 
 impl From<Error> for Stop {
@@ -81,12 +79,12 @@ impl Carrier {
         let (group, mut told, mut whole) = (self.own.place.group, String::new(), false);
         let (mut pause, longest) = PAUSES;
         loop {
-            let problem = match self.attempt(whole).await {
+            let problem = match self.carry(whole).await {
                 Ok(()) => {
                     tracing::info!(%group, %shard, %target, %epoch, "the shard was handed over");
                     return Ended::There;
                 }
-                Err(Stop::Over | Stop::Recorded) => return Ended::Over,
+                Err(Stop::Over) => return Ended::Over,
                 Err(Stop::Again(problem)) => problem,
                 Err(Stop::Resend(problem)) => {
                     whole = true;
@@ -103,15 +101,6 @@ impl Carrier {
         }
     }
 
-    /// Carries the shard, or drops it if it is known to have arrived.
-    async fn attempt(&self, whole: bool) -> Result<(), Stop> {
-        match self.carry(whole).await {
-            // A target that is gone, or was made anew since, can't say any more that it had it.
-            Err(Stop::Recorded) => self.here(Step::Drop(Drop {})).await,
-            ended => ended,
-        }
-    }
-
     /// Goes on from where an earlier leader was, or sends the whole shard.
     async fn carry(&self, whole: bool) -> Result<(), Stop> {
         let progress = self.progress()?;
@@ -123,23 +112,22 @@ impl Carrier {
         if progress == Progress::Queued {
             self.here(Step::Begin(Begin {})).await?;
         }
-        // What nobody serves doesn't wait for its turn.
-        let paced = progress != Progress::Frozen;
+        // What nobody serves doesn't wait for its turn, and has no writers.
+        let mut brake = (progress != Progress::Frozen).then(|| Brake::new(self.own.clone(), self.to.shard));
         let position = if progress == Progress::Frozen && !whole {
             // The target had everything from before copying began, or nobody would have frozen.
             self.own.store.beginning(&self.to).ok_or(Stop::Over)?
         } else {
-            self.copy(paced).await?
+            self.copy(brake.is_some()).await?
         };
         fail_point!("copied");
-        let mut brake = Brake::new(self.own.clone(), self.to.shard);
-        let position = self.catch_up(position, paced, Some(&mut brake)).await?;
+        let position = self.catch_up(position, brake.as_mut()).await?;
         // By whoever froze it before, it has been frozen for a time that we don't know.
         let froze = (progress != Progress::Frozen).then(Instant::now);
         self.here(Step::Freeze(Freeze {})).await?;
         drop(brake);
         // What came until then may be more than goes into one entry.
-        let position = self.catch_up(position, false, None).await?;
+        let position = self.catch_up(position, None).await?;
         let install = self.own.store.installation(&self.to, position).ok_or(Stop::Over)?;
         self.env.metrics.handoffs.sent(install.encoded_len() as u64);
         self.there(Step::Install(install)).await?;
@@ -169,11 +157,11 @@ impl Carrier {
         Ok(position)
     }
 
-    /// Sends in rounds what changed after a position, until little is missing.
+    /// Sends in rounds what changed after a position, until little is missing. Without a brake
+    /// nobody changes it, and nothing waits for its turn.
     async fn catch_up(
         &self,
         mut position: Position,
-        paced: bool,
         mut brake: Option<&mut Brake>,
     ) -> Result<Position, Stop> {
         let store = &self.own.store;
@@ -182,7 +170,7 @@ impl Carrier {
             if !difference.more {
                 return Ok(position);
             }
-            self.await_turn(&difference.chunk, paced).await;
+            self.await_turn(&difference.chunk, brake.is_some()).await;
             self.there(Step::Chunk(difference.chunk)).await?;
             fail_point!("round-answered");
             position = difference.position;
@@ -234,7 +222,12 @@ impl Carrier {
                 }
                 // Sent again it would be refused again.
                 Err(error @ Error::InvalidArgument(_)) => return Err(error.into()),
-                Err(_) if self.is_recorded() => return Err(Stop::Recorded),
+                // A target that is gone, or was made anew since, can't say any more that it had it.
+                Err(_) if self.is_recorded() => {
+                    self.here(Step::Drop(Drop {})).await?;
+                    tracing::info!(group = %self.own.place.group, %shard, %target, %epoch, "the shard is elsewhere by the map: it is dropped");
+                    return Err(Stop::Over);
+                }
                 Err(error) if !told => {
                     tracing::warn!(group = %self.own.place.group, %shard, %target, %epoch, %error, "the target can't be asked");
                     told = true;

@@ -15,7 +15,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
@@ -193,6 +192,8 @@ impl Running {
         match self.propose(entry).await {
             Ok(Applied::Assigned { accepted: true, frozen, .. }) => {
                 fail_point!("list-applied");
+                // Moves that were taken back are over.
+                self.news.notify_one();
                 tracing::info!(group = %self.place.group, version = %orders.version, "the list of moves is obeyed");
                 for Move { shard, target, .. } in frozen {
                     tracing::info!(group = %self.place.group, %shard, %target, "the move can't be changed any more");
@@ -227,7 +228,7 @@ impl Running {
             return Err(self.hints.not_leader(None));
         }
         // Each attempt would stay in the log, and none be committed.
-        if self.readiness.quorum_lost(&self.raft.metrics().borrow_watched()).is_some() {
+        if !self.has_quorum() {
             return Err(Error::Unavailable(format!("{} has no quorum", self.place.group)));
         }
         Ok(())

@@ -11,7 +11,7 @@ use skv_sharding::{Epoch, Revision};
 
 use super::world::{
     SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, limited, limits, receive, step, store,
-    take, to, uid,
+    take, to,
 };
 use crate::support::{append, by, delete, dump, put, restored};
 
@@ -351,6 +351,18 @@ fn a_group_takes_nothing_back_while_it_holds_it() {
 }
 
 #[test]
+fn what_a_group_sends_that_was_revived_without_a_drop_changes_nothing() {
+    let target = store(1, false);
+    hand_over(&store(0, true), &target, 2, to(2, 1));
+    run(&target, by(S1, 1, 0, put("key", "new"))).unwrap();
+    let before = dump(&target);
+    let revived = store(0, true);
+    run(&revived, by(S1, 1, 0, put("key", "old"))).unwrap();
+    hand_over(&revived, &target, 9, to(2, 1));
+    assert_eq!((revived.owns(SHARD), dump(&target)), (None, before));
+}
+
+#[test]
 fn a_step_before_its_time_is_refused() {
     let (source, target) = (store(0, true), store(1, false));
     assert_eq!(take(&source, &begin(2)), Err(StepRefusal::NotDue));
@@ -392,10 +404,34 @@ fn the_list_of_an_older_manager_is_refused() {
 }
 
 #[test]
-fn a_move_to_the_group_itself_is_none() {
-    let source = store(0, true);
-    list(&source, 2, &[Move { target_uid: uid(0), ..to(2, 0) }]);
-    assert_eq!(source.departures(), []);
+fn a_move_to_the_group_itself_ends_another_and_is_told_by_its_epoch() {
+    let (source, target) = copying();
+    let stays = to(3, 0);
+    assert!(source.would_assign(&[stays]));
+    list(&source, 3, &[stays]);
+    assert_eq!((source.departures(), source.owns(SHARD)), (Vec::new(), Some(Epoch(3))));
+    assert!(!source.would_assign(&[stays]), "once is enough");
+    assert_eq!(take(&source, &freeze(2)), Err(StepRefusal::Passed(Epoch(3))));
+    run(&source, by(S1, 9, 0, put("key", "later"))).unwrap();
+    // What the target has of it is never more than parts.
+    take(&target, &abort(2)).unwrap();
+    assert_eq!((target.owns(SHARD), target.highest_epoch()), (None, Epoch(2)));
+    // It can go again.
+    list(&source, 4, &[to(4, 1)]);
+    assert_eq!(source.departures().len(), 1);
+}
+
+#[test]
+fn a_move_to_the_group_itself_comes_too_late_for_a_frozen_shard() {
+    let (source, _target) = copying();
+    take(&source, &freeze(2)).unwrap();
+    let stays = to(3, 0);
+    assert!(!source.would_assign(&[stays]));
+    let too_late = Applied::Assigned { accepted: true, version: 3, frozen: vec![to(2, 1)] };
+    assert_eq!(source.apply(&assign(3, &[stays])), Ok(too_late));
+    assert_eq!(source.owns(SHARD), Some(Epoch(1)));
+    take(&source, &drop_it(2)).unwrap();
+    assert_eq!(source.owns(SHARD), None);
 }
 
 #[test]

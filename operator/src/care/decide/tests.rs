@@ -234,20 +234,22 @@ fn whatever_differs_is_a_reason_to_look() {
     assert!(!needs_look(&scene.spec, NEW, None, false, &scene.servers), "it merely starts");
 }
 
+/// All steps of replacing three servers each of two groups.
+const REPLACING_TWO_GROUPS: [&str; 8] = [
+    "evict demo-g0-2",
+    "evict demo-g0-1",
+    "hand over demo-g0-0 any",
+    "evict demo-g0-0",
+    "evict demo-g1-2",
+    "evict demo-g1-1",
+    "hand over demo-g1-0 any",
+    "evict demo-g1-0",
+];
+
 #[test]
 fn groups_are_updated_one_after_the_other_followers_first_and_the_leader_last() {
     let mut scene = Scene::new(3).with_group(1, 3).outdated();
-    let expected = [
-        "evict demo-g0-2",
-        "evict demo-g0-1",
-        "hand over demo-g0-0 any",
-        "evict demo-g0-0",
-        "evict demo-g1-2",
-        "evict demo-g1-1",
-        "hand over demo-g1-0 any",
-        "evict demo-g1-0",
-    ];
-    assert_eq!(scene.steps(), expected);
+    assert_eq!(scene.steps(), REPLACING_TWO_GROUPS);
     assert_eq!(scene.next(), "nothing");
 }
 
@@ -371,17 +373,7 @@ const HAS_NO_LEADER: &str = "waiting for g2: no leader says that it has a quorum
 #[test]
 fn a_group_that_shares_no_shards_holds_up_nobody_and_is_left_alone() {
     let mut scene = beside_one_that_ails(3).outdated();
-    let expected = [
-        "evict demo-g0-2",
-        "evict demo-g0-1",
-        "hand over demo-g0-0 any",
-        "evict demo-g0-0",
-        "evict demo-g1-2",
-        "evict demo-g1-1",
-        "hand over demo-g1-0 any",
-        "evict demo-g1-0",
-    ];
-    assert_eq!(scene.steps(), expected);
+    assert_eq!(scene.steps(), REPLACING_TWO_GROUPS);
     assert_eq!(scene.next(), HAS_NO_LEADER);
     scene.lead_again(2);
     assert_eq!(scene.next(), "evict demo-g2-2", "its turn comes when it is well");

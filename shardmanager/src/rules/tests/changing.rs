@@ -24,7 +24,7 @@ pub(super) fn change(bench: &mut Bench, change: &Change) -> u64 {
 }
 
 fn ask(bench: &mut Bench, request_id: &str, change: &Change) -> Result<u64, ChangeRefusal> {
-    let changed = crate::rules::change(bench.record(), &bench.heard, request_id, change)?;
+    let changed = crate::rules::change(&bench.settings, bench.record(), &bench.heard, request_id, change)?;
     if let Some(record) = changed.record {
         assert_eq!(record.revision.0, bench.record().revision.0 + 1);
         bench.heard.saw(&record);
@@ -121,14 +121,28 @@ fn a_redirect_has_a_higher_epoch_and_one_that_came_too_late_is_made_up_for() {
 }
 
 #[test]
-fn a_move_that_is_taken_back_is_on_no_list_and_its_epoch_is_never_given_again() {
+fn a_move_that_is_taken_back_is_over_when_its_source_says_so() {
     let mut bench = three_groups();
     change(&mut bench, &Change::Move(ShardId(0), G1));
     let first = bench.record().moves[&ShardId(0)];
-    change(&mut bench, &Change::Move(ShardId(0), G0));
+    let asked = Change::Move(ShardId(0), G0);
+    let taken_back =
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "a", &asked).unwrap();
+    assert!(taken_back.moves.is_empty(), "it is where it is wanted: {:?}", taken_back.moves);
+    change(&mut bench, &asked);
+    let stays = bench.record().moves[&ShardId(0)];
+    assert!(stays.to == G0 && stays.epoch > first.epoch, "{stays:?}");
+    assert!(list(&mut bench, 0).contains(&(0, stays.epoch.0, G0)));
+    let mut other = three_groups();
+    other.record.clone_from(&bench.record);
+    arrive(&mut bench, 0, &[(0, stays.epoch.0)]);
     assert!(!bench.record().moves.contains_key(&ShardId(0)));
     change(&mut bench, &Change::Move(ShardId(0), G1));
-    assert!(bench.record().moves[&ShardId(0)].epoch > first.epoch);
+    assert!(bench.record().moves[&ShardId(0)].epoch > stays.epoch, "no epoch is given again");
+    // Its source had frozen it before it heard of that: it comes back.
+    arrive(&mut other, 1, &[(0, first.epoch.0)]);
+    assert_eq!((owners(&other)[0], other.record().moves[&ShardId(0)]), (1, stays));
+    assert!(list(&mut other, 1).contains(&(0, stays.epoch.0, G0)));
 }
 
 #[test]
@@ -225,16 +239,21 @@ fn a_move_names_a_group_that_exists() {
 #[test]
 fn a_rehearsal_says_what_would_move_and_rebalancing_what_is_even_moves_nothing() {
     let mut bench = three_groups();
-    let rehearsed = crate::rules::change(bench.record(), &bench.heard, "a", &Change::Join(vec![G2])).unwrap();
+    let rehearsed =
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "a", &Change::Join(vec![G2]))
+            .unwrap();
     assert_eq!(rehearsed.configuration, 2);
     let pairs = rehearsed.moves.iter().map(|m| (m.shard.0, m.source, m.target));
     assert_eq!(pairs.collect::<Vec<_>>(), [(4, G0, G2), (5, G1, G2)]);
-    let even = crate::rules::change(bench.record(), &bench.heard, "b", &Change::Rebalance).unwrap();
+    let even =
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "b", &Change::Rebalance).unwrap();
     assert_eq!((even.configuration, even.moves.len()), (1, 0));
     // Asked again while it goes on: what is left of it.
     ask(&mut bench, "a", &Change::Join(vec![G2])).unwrap();
     arrive(&mut bench, 2, &[(4, 2)]);
-    let again = crate::rules::change(bench.record(), &bench.heard, "a", &Change::Join(vec![G2])).unwrap();
+    let again =
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "a", &Change::Join(vec![G2]))
+            .unwrap();
     assert_eq!((again.record, again.moves.len()), (None, 1));
 }
 
@@ -263,10 +282,43 @@ fn pins_that_end_with_their_group_are_told() {
     let mut bench = three_groups();
     change(&mut bench, &Change::Move(ShardId(0), G1));
     change(&mut bench, &Change::Move(ShardId(1), G0));
-    let removed = crate::rules::change(bench.record(), &bench.heard, "", &Change::Remove(vec![G1])).unwrap();
+    let removed =
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "", &Change::Remove(vec![G1]))
+            .unwrap();
     assert_eq!(removed.dropped_pins, [(ShardId(0), G1)]);
     assert_eq!(removed.record.unwrap().pins, [(ShardId(1), G0)].into());
     let unpinned =
-        crate::rules::change(bench.record(), &bench.heard, "", &Change::Unpin(ShardId(1))).unwrap();
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "", &Change::Unpin(ShardId(1)))
+            .unwrap();
     assert_eq!(unpinned.dropped_pins, [], "that was asked for");
+}
+
+#[test]
+fn a_ring_stays_as_it_was_made() {
+    let mut bench = three_groups();
+    bench.settings.ring = true;
+    let all = [
+        Change::Join(vec![G2]),
+        Change::Leave(vec![G1]),
+        Change::Remove(vec![G1]),
+        Change::Move(ShardId(0), G1),
+        Change::Unpin(ShardId(0)),
+        Change::Rebalance,
+    ];
+    for asked in all {
+        assert_eq!(ask(&mut bench, "", &asked), Err(ChangeRefusal::Ring), "{asked:?}");
+    }
+}
+
+#[test]
+fn a_group_that_was_revived_without_a_drop_hands_the_shard_over_again() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Join(vec![G2]));
+    arrive(&mut bench, 2, &[(4, 2), (5, 3)]);
+    assert_eq!(list(&mut bench, 0), []);
+    let revived = with(bench.leader(0, 0), |report| report.owned.push((ShardId(4), Epoch(1))));
+    let Plan::Serve { moves, .. } = bench.say(&revived) else { panic!("it is a member") };
+    let uid = bench.record().groups[&G2].uid;
+    assert_eq!(moves, [(ShardId(4), PlannedMove { to: G2, epoch: Epoch(2) }, uid)]);
+    assert_eq!(owners(&bench)[4], 2);
 }

@@ -241,7 +241,7 @@ fn an_older_record_with_a_group_that_is_gone_is_rebuilt_without_it() {
     // It isn't gone: as soon as one of it speaks, the record is found to be wrong.
     let back = speaker(&old).data(1, 0);
     assert!(waits(&bench.say(&back)));
-    let refused = crate::rules::change(bench.record(), &bench.heard, "", &Change::Rebalance);
+    let refused = crate::rules::change(&bench.settings, bench.record(), &bench.heard, "", &Change::Rebalance);
     assert!(matches!(refused, Err(ChangeRefusal::Outdated(_))), "{refused:?}");
     let leads = with(confirmed(back), |report| report.owned.clear());
     go_on(&mut bench, &[leader.clone(), leads]);
@@ -275,7 +275,9 @@ fn a_change_of_an_older_record_is_refused_until_it_is_rebuilt() {
     let mut bench = speaker(&old);
     let leader = with(speaker(&old).leader(0, 0), |report| report.epoch = Epoch(3));
     bench.say(&leader);
-    let ask = |bench: &Bench| crate::rules::change(bench.record(), &bench.heard, "", &Change::Rebalance);
+    let ask = |bench: &Bench| {
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "", &Change::Rebalance)
+    };
     let Err(ChangeRefusal::Outdated(why)) = ask(&bench) else { panic!("its epochs would be given again") };
     assert!(why.contains("epoch 3"), "{why}");
     bench.say(&speaker(&old).leader(1, 0));

@@ -13,7 +13,15 @@ use super::*;
 use crate::testing::{LIMITS, replica};
 
 pub(super) fn settings() -> Settings {
-    Settings { groups: 2, replicas: 3, shards: 6, hash: Hash::Fnv1, policy: Policy::Minimal, limits: LIMITS }
+    Settings {
+        groups: 2,
+        replicas: 3,
+        shards: 6,
+        hash: Hash::Fnv1,
+        policy: Policy::Minimal,
+        ring: false,
+        limits: LIMITS,
+    }
 }
 
 /// A manager whose store never fails, and the time.
