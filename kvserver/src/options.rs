@@ -8,6 +8,10 @@ use skv_sharding::{GroupId, Ring};
 
 use crate::addresses::NamedServer;
 
+/// Bytes per second that shards move at, by default: twice as many are felt by those who use other
+/// shards.
+const TRANSFER: u64 = 16 << 20;
+
 /// A server of ShardedKV: hosts replicas of Raft groups that hold shards.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "kvserver", version)]
@@ -133,7 +137,7 @@ pub struct Tuning {
     #[arg(long, env = "SKV_REPLACE_AFTER_MS", default_value_t = 30_000)]
     pub replace_after_ms: u64,
     /// How many bytes per second this server hands over to other groups at most; 0: no limit.
-    #[arg(long, env = "SKV_TRANSFER_BYTES_PER_SECOND", default_value_t = 32 << 20)]
+    #[arg(long, env = "SKV_TRANSFER_BYTES_PER_SECOND", default_value_t = TRANSFER)]
     pub transfer_bytes_per_second: u64,
 }
 
@@ -145,7 +149,7 @@ impl Default for Tuning {
             snapshot_log_bytes: 64 << 20,
             log_segment_bytes: 16 << 20,
             replace_after_ms: 30_000,
-            transfer_bytes_per_second: 32 << 20,
+            transfer_bytes_per_second: TRANSFER,
         }
     }
 }

@@ -45,9 +45,11 @@ pub(super) async fn show(
     mut moves: Moves,
     format: Format,
 ) -> anyhow::Result<Outcome> {
-    let mut silent = Vec::new();
+    let (mut silent, mut is_made) = (Vec::new(), false);
     if !moves.is_empty() {
-        silent = follow::hear(target, &manager::shard_map(target).await?, &mut moves).await;
+        let map = manager::shard_map(target).await?;
+        is_made = map.configuration >= configuration;
+        silent = follow::hear(target, &map, &mut moves).await;
     }
     match format {
         Format::Json => output::print_json(&Plan {
@@ -60,10 +62,8 @@ pub(super) async fn show(
         })?,
         Format::Text if moves.is_empty() => output::say(change.nothing_to_move(target).await?)?,
         Format::Text => {
-            output::say(format_args!(
-                "configuration {configuration}, if it is made: {}",
-                super::to_move(&moves)
-            ))?;
+            let when = if is_made { "which is under way" } else { "if it is made" };
+            output::say(format_args!("configuration {configuration}, {when}: {}", super::to_move(&moves)))?;
             print(&moves)?;
             for problem in silent {
                 output::say(format_args!("not all sizes are known: {problem:#}"))?;

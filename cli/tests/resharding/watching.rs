@@ -39,6 +39,8 @@ fn who_doesnt_wait_can_watch_later() {
     let paused = Paused::new(&store, "store-g1-0");
     let asked = store.json(&["shard", "move", &shard, "g1", "--no-wait"]);
     assert_eq!((&asked["done"], &asked["moved"]), (&json!(false), &json!(0)), "{asked}");
+    let plan = store.must(&["rebalance", "--dry-run"]);
+    assert!(plan.starts_with("configuration 2, which is under way: "), "{plan}");
     let plan = store.json(&["rebalance", "--dry-run"]);
     let number: u32 = shard.parse().unwrap();
     let of_shard = |planned: &&Value| planned["shard"] == number;

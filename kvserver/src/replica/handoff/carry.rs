@@ -1,5 +1,6 @@
 //! One shard on its way from our group to another.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -18,10 +19,10 @@ use super::target::Group;
 use crate::replica::{Environment, Running};
 use crate::store::{Move, Peer, Position, Progress, StepRefusal};
 
-/// Bytes of one chunk.
-const CHUNK: usize = 128 << 10;
-/// Chunks that are under way at the same time.
-const UNDER_WAY: usize = 4;
+/// Bytes of one chunk. Writes of other shards wait behind it in the target's log.
+const CHUNK: usize = 32 << 10;
+/// Chunks that are under way at the same time, if the limit lets them.
+const UNDER_WAY: usize = 8;
 /// What may be missing at the target when the source freezes: it goes along with the last step.
 const REST: usize = 256 << 10;
 /// Before the second attempt, and at most between two.
@@ -142,12 +143,18 @@ impl Carrier {
         let position = base.position();
         let mut under_way = FuturesUnordered::new();
         for chunk in base.into_chunks(CHUNK) {
-            if under_way.len() == UNDER_WAY
-                && let Some(taken) = under_way.next().await
             {
-                taken?;
+                let mut turn = pin!(self.await_turn(&chunk, paced));
+                loop {
+                    // What is under way gets on only while it is polled: else all of it would be
+                    // sent together.
+                    tokio::select! {
+                        biased;
+                        Some(taken) = under_way.next() => taken?,
+                        () = &mut turn, if under_way.len() < UNDER_WAY => break,
+                    }
+                }
             }
-            self.await_turn(&chunk, paced).await;
             under_way.push(self.there(Step::Chunk(chunk)));
         }
         while let Some(taken) = under_way.next().await {

@@ -322,3 +322,15 @@ fn a_group_that_was_revived_without_a_drop_hands_the_shard_over_again() {
     assert_eq!(moves, [(ShardId(4), PlannedMove { to: G2, epoch: Epoch(2) }, uid)]);
     assert_eq!(owners(&bench)[4], 2);
 }
+
+#[test]
+fn what_has_arrived_where_nobody_meant_it_to_goes_where_it_is_wanted() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Move(ShardId(0), G1));
+    let planned = bench.record().moves[&ShardId(0)];
+    // Another record of this cluster, lost since, gave the same epoch to another move.
+    arrive(&mut bench, 2, &[(0, planned.epoch.0)]);
+    let goes_on = bench.record().moves[&ShardId(0)];
+    assert_eq!((owners(&bench)[0], goes_on.to), (2, G1));
+    assert!(goes_on.epoch > planned.epoch);
+}
