@@ -182,7 +182,7 @@ impl Carrier {
             fail_point!("round-answered");
             position = difference.position;
             if let Some(brake) = &mut brake {
-                brake.round(difference.behind);
+                brake.round(difference.reached, difference.behind);
             }
         }
     }

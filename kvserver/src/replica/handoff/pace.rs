@@ -87,25 +87,25 @@ pub(super) struct Brake {
     delay: Option<Duration>,
 }
 
-/// Whether the rest of a shard shrinks.
+/// Whether the rest of a shard shrinks by what is sent.
 #[derive(Debug, Default)]
 struct Patience {
     rounds: u32,
-    /// How far the target was behind at the last look.
-    behind: Option<u64>,
+    /// What the target had reached at the last look, and how far it was behind then.
+    last: Option<(u64, u64)>,
 }
 
 impl Patience {
     /// After a round: whether it is out.
-    fn is_out(&mut self, behind: u64) -> bool {
+    fn is_out(&mut self, reached: u64, behind: u64) -> bool {
         self.rounds += 1;
-        let before = *self.behind.get_or_insert(behind);
+        let (reached_before, behind_before) = *self.last.get_or_insert((reached, behind));
         if !self.rounds.is_multiple_of(PATIENCE) {
             return false;
         }
-        self.behind = Some(behind);
-        // Less than an eighth nearer is no end in sight.
-        behind > before - before / 8
+        self.last = Some((reached, behind));
+        // If seven of eight revisions that were sent are made up for by new ones, no end is in sight.
+        behind_before.saturating_sub(behind) < (reached - reached_before).div_ceil(8)
     }
 }
 
@@ -114,10 +114,10 @@ impl Brake {
         Brake { running, shard, patience: Patience::default(), delay: None }
     }
 
-    /// To be called after each round of changes that wasn't the last, with how many revisions of
-    /// the shard the target was behind then.
-    pub(super) fn round(&mut self, behind: u64) {
-        if !self.patience.is_out(behind) {
+    /// To be called after each round of changes that wasn't the last, with the revision of the
+    /// shard that the target had reached then, and how many it was behind.
+    pub(super) fn round(&mut self, reached: u64, behind: u64) {
+        if !self.patience.is_out(reached, behind) {
             return;
         }
         let (first, longest) = DELAYS;
@@ -172,11 +172,14 @@ mod tests {
 
     #[test]
     fn only_a_rest_that_does_not_shrink_slows_writers_down() {
+        // A hundred revisions are sent in each round.
         let out = |behind: fn(u64) -> u64| {
             let mut patience = Patience::default();
-            (1..=u64::from(4 * PATIENCE)).filter(|&round| patience.is_out(behind(round))).count()
+            let rounds = 1..=u64::from(4 * PATIENCE);
+            rounds.filter(|&round| patience.is_out(100 * round, behind(round))).count()
         };
-        assert_eq!(out(|round| 10_000 - 100 * round), 0, "it comes nearer");
+        assert_eq!(out(|round| 10_000 - 80 * round), 0, "it comes nearer");
+        assert_eq!(out(|round| 10_000_000 - 80 * round), 0, "it comes nearer, of a large shard too");
         assert_eq!(out(|_| 500), 4, "it stays away");
         assert_eq!(out(|round| 10_000 - round), 4, "it hardly comes nearer");
         assert_eq!(out(|round| 10_000 + round), 4, "it falls back");

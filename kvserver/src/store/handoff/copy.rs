@@ -46,7 +46,9 @@ pub struct Difference {
     pub position: Position,
     /// Whether there is more.
     pub more: bool,
-    /// How many revisions of the shard the target is behind then.
+    /// The revision of the shard up to which the target has everything then.
+    pub reached: u64,
+    /// How many revisions of the shard it is behind then.
     pub behind: u64,
 }
 
@@ -184,8 +186,8 @@ impl Difference {
         } else {
             position.sessions = shard.revision;
         }
-        let behind = shard.revision.0 - position.revision.min(position.sessions).0;
-        Difference { chunk, position, more, behind }
+        let reached = position.revision.min(position.sessions).0;
+        Difference { chunk, position, more, reached, behind: shard.revision.0 - reached }
     }
 
     /// The last one, for a shard that changes no more.
