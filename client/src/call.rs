@@ -251,7 +251,7 @@ impl<'a> Call<'a> {
                 ) {
                     group.failed(member);
                 }
-                let denies = matches!(*error, E::WrongGroup { .. } | E::ShardMoving { .. });
+                let denies = matches!(*error, E::WrongGroup { .. } | E::ShardMoving { target: Some(_), .. });
                 let next = self.after_error(*error);
                 // It knows nobody newer: it may lead no more, and not have heard of the shard's arrival.
                 if denies && self.clerk.router.is_owner(group, placement) {

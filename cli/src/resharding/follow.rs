@@ -90,7 +90,7 @@ async fn until_done(
             return Ok(());
         }
         let unsettled = there.map(|map| shards::unsettled(map.moving));
-        screen.show(moves, &speed, unsettled.as_deref().or(problem.as_deref()));
+        screen.show(moves, &speed, problem.as_deref().or(unsettled.as_deref()));
     }
 }
 

@@ -22,6 +22,7 @@ pub(crate) use self::change::Change;
 use self::follow::End;
 use self::moves::{Move, Moves};
 use self::screen::Screen;
+use crate::manager;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::shards::{self, Pin};
@@ -72,15 +73,13 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
     if flags.dry_run {
         return plan::show(target, change, answer.configuration, moves, format).await;
     }
-    if format == Format::Text {
-        if moves.is_empty() {
-            output::say(change.nothing_to_move(target).await?)?;
-            return Ok(Outcome::Done);
-        }
+    if format == Format::Text && !moves.is_empty() {
         output::say(format_args!("configuration {}: {}", answer.configuration, to_move(&moves)))?;
     }
     let started = Instant::now();
-    let end = if flags.no_wait || moves.is_empty() {
+    // A shard that was to go, and stays after all, may have gone.
+    let is_settled = moves.is_empty() && is_settled(target, answer.configuration).await?;
+    let end = if flags.no_wait || is_settled {
         End::NotWatched
     } else {
         let mut screen = Screen::new(format);
@@ -90,16 +89,25 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
     match format {
         Format::Json => output::print_json(&Report {
             configuration: answer.configuration,
-            done: moves.is_done(),
+            done: is_settled || end == End::Done,
             moved: moves.counts().arrived,
             bytes: moves.bytes(),
             seconds: elapsed.as_secs_f64(),
             moves: moves.iter().collect(),
             dropped_pins,
         })?,
+        Format::Text if moves.is_empty() && end != End::Stopped => {
+            output::say(change.nothing_to_move(target).await?)?;
+        }
         Format::Text => output::say(screen::last_line(end, &moves, elapsed))?,
     }
     Ok(if end == End::Stopped { Outcome::Failed } else { Outcome::Done })
+}
+
+/// Whether every shard is where this configuration has it, for good.
+async fn is_settled(target: &Target, configuration: u64) -> anyhow::Result<bool> {
+    let map = manager::shard_map(target).await?;
+    Ok(map.configuration >= configuration && map.moving == 0)
 }
 
 /// `1 shard moves`, `7 shards move`.

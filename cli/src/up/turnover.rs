@@ -65,7 +65,7 @@ pub(super) struct Assignment {
     shards: BTreeMap<GroupId, u32>,
     /// Not every shard is where the newest configuration has it.
     moving: bool,
-    /// How many may leave there again, since a move that was taken back was too far.
+    /// How many may leave there again, since a move that was taken back may have been too far.
     unsettled: u32,
 }
 
@@ -144,13 +144,12 @@ pub(super) fn next(count: u32, groups: &BTreeMap<GroupId, Group>, map: &Assignme
         });
         return stuck.map_or(Step::Follow, |(id, _)| Step::Wait(has_no_leader(*id)));
     }
-    if map.unsettled > 0 {
-        return Step::Wait(shards::unsettled(map.unsettled));
-    }
     let ending = groups.iter().filter(|(id, group)| !wanted.contains(id) || group.retired);
     let steps: Vec<Step> = ending.map(|(id, group)| end(*id, group, map)).collect();
     let step = steps.iter().find(|step| !matches!(step, Step::Wait(_))).or(steps.first());
-    step.cloned().unwrap_or(Step::Done)
+    let settled =
+        || if map.unsettled > 0 { Step::Wait(shards::unsettled(map.unsettled)) } else { Step::Done };
+    step.cloned().unwrap_or_else(settled)
 }
 
 fn keeps_from_joining(id: GroupId, group: &Group, map: &Assignment) -> Option<String> {

@@ -21,9 +21,9 @@ use crate::metrics::Metrics;
 use crate::replica::{Replicas, Running};
 use crate::store::Rejection;
 
-/// What may wait here for shards that are on their way, or that change as fast as they are copied:
-/// in bytes, of keys and values, and so many more for each operation.
-const ROOM: usize = 64 << 20;
+/// What may wait here for shards that are on their way, and as much for shards that change as fast
+/// as they are copied: in bytes, of keys and values, and so many more for each operation.
+const ROOM: usize = 32 << 20;
 const EACH: usize = 16 << 10;
 /// How long an operation waits for its shard. Its sender then finds out where it is.
 const ARRIVAL: Duration = Duration::from_secs(2);
@@ -41,7 +41,9 @@ pub struct Operations {
     metrics: Arc<Metrics>,
     log: bool,
     /// For operations that wait for their shard.
-    room: Arc<Semaphore>,
+    early: Arc<Semaphore>,
+    /// For writes that are slowed down.
+    slowed: Arc<Semaphore>,
 }
 
 /// What an operation comes down to.
@@ -94,7 +96,8 @@ impl Share {
 impl Operations {
     /// Operations on these replicas; with `log` each one's input and result is printed.
     pub fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
-        Operations { replicas, map, metrics, log, room: Arc::new(Semaphore::new(ROOM)) }
+        let room = || Arc::new(Semaphore::new(ROOM));
+        Operations { replicas, map, metrics, log, early: room(), slowed: room() }
     }
 
     /// Carries one operation out.
@@ -227,12 +230,14 @@ impl Operations {
     /// Waits until a shard that is on its way here has come, or doesn't come any more. So that
     /// who was sent here by the source needn't ask again and again.
     async fn await_arrival(&self, arriving: &Arriving) -> Result<(), Error> {
-        let _place = self.place_to_wait(size_of(&arriving.operation))?;
+        let _place = place(&self.early, size_of(&arriving.operation))?;
         let store = &arriving.running.store;
         let arrives = || matches!(store.serves(arriving.shard), Err(Rejection::Arriving { .. }));
         let deadline = Instant::now() + ARRIVAL;
         while arrives() {
             if Instant::now() >= deadline {
+                // One that leads no more would wait for ever.
+                arriving.running.barrier.pass().await?;
                 return Err(still_arriving(arriving));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -243,14 +248,8 @@ impl Operations {
     /// What a write of a shard has to wait for that changes as fast as it is copied.
     fn slow_down(&self, running: &Running, command: &v1::Command) -> Result<Option<Delay>, Error> {
         let Some(delay) = running.slowed.delay(ShardId(command.shard)) else { return Ok(None) };
-        let place = self.place_to_wait(command.key.len() + command.value.len())?;
-        Ok(Some(Delay { delay, _place: place }))
-    }
-
-    fn place_to_wait(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
-        let bytes = u32::try_from(bytes.saturating_add(EACH)).unwrap_or(u32::MAX);
-        let full = |_| Error::Overloaded("too many requests wait for shards that move".into());
-        self.room.clone().try_acquire_many_owned(bytes).map_err(full)
+        let bytes = command.key.len() + command.value.len();
+        Ok(Some(Delay { delay, _place: place(&self.slowed, bytes)? }))
     }
 
     /// The replica on this server that owns the key's shard. Only a first look: ownership is
@@ -284,6 +283,13 @@ impl Operations {
         }
         Err(reason.unwrap_or_else(|| Error::Unavailable("this server has no replica".into())))
     }
+}
+
+/// A place where an operation of so many bytes may wait.
+fn place(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+    let bytes = u32::try_from(bytes.saturating_add(EACH)).unwrap_or(u32::MAX);
+    let full = |_| Error::Overloaded("too many requests wait for shards that move".into());
+    room.clone().try_acquire_many_owned(bytes).map_err(full)
 }
 
 fn error(problem: Error) -> Answer {

@@ -45,7 +45,8 @@ pub struct Record {
     /// Shards that people want in a certain group.
     #[serde(default)]
     pub pins: BTreeMap<ShardId, GroupId>,
-    /// The shards that aren't yet where the newest configuration has them.
+    /// The shards that aren't yet where the newest configuration has them, and those that are, and
+    /// may still leave by a move that was taken back.
     #[serde(default)]
     pub moves: BTreeMap<ShardId, PlannedMove>,
     /// The highest epoch that was ever given to a shard.

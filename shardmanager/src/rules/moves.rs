@@ -26,8 +26,10 @@ pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Ep
         let Some(owner) = record.owners.get_mut(shard.0 as usize).filter(|owner| owner.epoch < epoch) else {
             continue;
         };
-        *owner = Owner { group, epoch };
-        if record.moves.get(&shard).is_some_and(|planned| planned.to == group || planned.epoch <= epoch) {
+        let before = std::mem::replace(owner, Owner { group, epoch });
+        // It may have come under an older epoch, if it was redirected away and back meanwhile.
+        let has_come = |planned: &PlannedMove| planned.to == group && before.group != group;
+        if record.moves.get(&shard).is_some_and(|planned| planned.epoch <= epoch || has_come(planned)) {
             record.moves.remove(&shard);
         }
         arrived += 1;

@@ -128,7 +128,8 @@ pub enum Plan {
     Serve {
         /// Who waits to be admitted to the group.
         candidates: Vec<Replica>,
-        /// All shards that the group is to hand to others, with the identities of those.
+        /// All shards that the group is to hand to others, or to keep after all, with the identities
+        /// of those groups.
         moves: Vec<(ShardId, PlannedMove, GroupUid)>,
     },
     /// The group is no more: start again, empty.

@@ -154,7 +154,7 @@ impl Cluster {
             map.ranges.iter().for_each(|range| by_map[range.group as usize] += range.count);
             let mut sizes = owned.clone();
             sizes.sort_unstable();
-            (by_map == owned && sizes == expected).then_some(owned)
+            (map.moving == 0 && by_map == owned && sizes == expected).then_some(owned)
         })
         .await
     }

@@ -14,7 +14,7 @@ use crate::workload::{self, History};
 const HEAVY: [&str; 3] = ["k0", "k1", "k2"];
 /// Ballast keys in each of these shards.
 const KEYS: usize = 12;
-/// All of a shard are several chunks of a move (128 KiB), and more than what a move may still
+/// All of a shard are several chunks of a move (32 KiB), and more than what a move may still
 /// leave for its last step (256 KiB).
 const VALUE_BYTES: usize = 40 << 10;
 /// Calls on one shard before another one's turn.

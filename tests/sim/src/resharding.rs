@@ -135,6 +135,7 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
         ranges.iter().flat_map(|range| std::iter::repeat_n(range.group, range.count as usize)).collect()
     };
     ensure!(owners(&map.ranges) == owners(&newest.ranges), "the map isn't what it is to become");
+    ensure!(map.moving == 0, "{} shards may still go", map.moving);
     let mut counts = vec![0; groups];
     for group in owners(&map.ranges) {
         counts[group as usize] += 1;

@@ -113,6 +113,10 @@ impl Carrier {
         if progress == Progress::Queued {
             self.here(Step::Begin(Begin {})).await?;
         }
+        if progress != Progress::Frozen && self.is_recorded() {
+            // Our group was revived without the drop of this shard: its new owner serves it.
+            self.here(Step::Freeze(Freeze {})).await?;
+        }
         // What nobody serves doesn't wait for its turn, and has no writers.
         let mut brake = (progress != Progress::Frozen).then(|| Brake::new(self.own.clone(), self.to.shard));
         let position = if progress == Progress::Frozen && !whole {

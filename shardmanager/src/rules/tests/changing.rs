@@ -135,10 +135,16 @@ fn a_move_that_is_taken_back_is_over_when_its_source_says_so() {
     assert!(list(&mut bench, 0).contains(&(0, stays.epoch.0, G0)));
     let mut other = three_groups();
     other.record.clone_from(&bench.record);
+    // There and back once more: the first word doesn't speak of the second time.
+    change(&mut bench, &Change::Move(ShardId(0), G1));
+    change(&mut bench, &asked);
     arrive(&mut bench, 0, &[(0, stays.epoch.0)]);
+    let stays_again = bench.record().moves[&ShardId(0)];
+    assert!(stays_again.to == G0 && stays_again.epoch > stays.epoch, "{stays_again:?}");
+    arrive(&mut bench, 0, &[(0, stays_again.epoch.0)]);
     assert!(!bench.record().moves.contains_key(&ShardId(0)));
     change(&mut bench, &Change::Move(ShardId(0), G1));
-    assert!(bench.record().moves[&ShardId(0)].epoch > stays.epoch, "no epoch is given again");
+    assert!(bench.record().moves[&ShardId(0)].epoch > stays_again.epoch, "no epoch is given again");
     // Its source had frozen it before it heard of that: it comes back.
     arrive(&mut other, 1, &[(0, first.epoch.0)]);
     assert_eq!((owners(&other)[0], other.record().moves[&ShardId(0)]), (1, stays));
