@@ -187,7 +187,7 @@ mod tests {
         }
         assert!(!server.iter().any(|argument| argument.starts_with("--group")), "{server:?}");
         let manager = arguments(spec, "demo-manager");
-        for expected in ["--groups=3", "--replicas=2", "--shards=3"] {
+        for expected in ["--groups=3", "--replicas=2", "--shards=3", "--ring"] {
             assert!(manager.iter().any(|argument| argument == expected), "{expected}: {manager:?}");
         }
     }

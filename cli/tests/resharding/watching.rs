@@ -59,6 +59,23 @@ fn who_doesnt_wait_can_watch_later() {
 }
 
 #[test]
+fn moves_that_are_taken_back_are_done_when_their_groups_say_so() {
+    let store = Store::new();
+    // By this policy the same groups always have the same shards.
+    store.up(&store.manifest("groups: 2, replicas: 1, policy: modulo"));
+    let paused = Paused::new(&store, "store-g1-0");
+    assert_eq!(store.json(&["groups", "remove", "g1", "--no-wait"])["done"], json!(false));
+    let taken_back = store.json(&["groups", "add", "g1", "--no-wait"]);
+    // Every shard is where it is wanted, but g1 may still give some away.
+    assert_eq!((&taken_back["done"], &taken_back["moves"]), (&json!(false), &json!([])), "{taken_back}");
+    drop(paused);
+    assert_eq!(store.json(&["rebalance"])["done"], json!(true));
+    assert_eq!(store.counts(), [6, 6, 0]);
+    let settled = store.json(&["rebalance", "--no-wait"]);
+    assert_eq!((&settled["done"], &settled["moves"]), (&json!(true), &json!([])), "{settled}");
+}
+
+#[test]
 fn ctrl_c_stops_the_watching_and_not_the_moves() {
     let store = Store::start();
     let paused = Paused::new(&store, "store-g1-0");

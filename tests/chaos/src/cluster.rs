@@ -74,7 +74,7 @@ impl Settings {
             placement: Placement::Ring,
             replicas,
             shards: servers,
-            manager_flags: vec!["--hash=integer".to_owned(), "--policy=modulo".to_owned()],
+            manager_flags: ["--hash=integer", "--policy=modulo", "--ring"].map(str::to_owned).to_vec(),
             ..Settings::default()
         }
     }
