@@ -412,7 +412,8 @@ async fn a_group_takes_some_shards_at_a_time_and_a_source_sends_two() {
     const SOURCES: [u32; 4] = [1, 2, 3, 4];
     const LEAVING: [State; 2] = [State::Copying, State::Frozen];
     let settings = Settings { groups: 5, replicas: 1, shards: 20, ..Settings::default() };
-    let cluster = start(settings.server_flag("--transfer-bytes-per-second", SLOW)).await;
+    // Each source takes some ten seconds: all of them are at it when the last one begins.
+    let cluster = start(settings.server_flag("--transfer-bytes-per-second", SLOW / 4)).await;
     let clerk = cluster.clerk();
     for shard in 0..20 {
         for key in keys_of(shard, 20).take(2) {
