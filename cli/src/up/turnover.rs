@@ -65,7 +65,8 @@ pub(super) struct Assignment {
     shards: BTreeMap<GroupId, u32>,
     /// Not every shard is where the newest configuration has it.
     moving: bool,
-    /// How many may leave there again, since a move that was taken back may have been too far.
+    /// How many aren't there, or may leave again, since a move that was taken back may have been too
+    /// far.
     unsettled: u32,
 }
 
@@ -98,14 +99,13 @@ impl Assignment {
             *counts.entry(GroupId(range.group)).or_default() += range.count;
         }
         let drained = map.groups.iter().filter(|group| group.drained);
-        let moving = shards::owners(&map.ranges) != shards::owners(&newest.ranges);
         Assignment {
             sharing: newest.groups.iter().copied().map(GroupId).collect(),
             drained: drained.map(|group| GroupId(group.id)).collect(),
             founded: map.groups.iter().map(|group| (GroupId(group.id), GroupUid(group.uid))).collect(),
             shards: counts,
-            moving,
-            unsettled: if moving { 0 } else { map.moving },
+            moving: shards::owners(&map.ranges) != shards::owners(&newest.ranges),
+            unsettled: map.moving,
         }
     }
 }

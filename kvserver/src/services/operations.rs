@@ -230,7 +230,7 @@ impl Operations {
     /// Waits until a shard that is on its way here has come, or doesn't come any more. So that
     /// who was sent here by the source needn't ask again and again.
     async fn await_arrival(&self, arriving: &Arriving) -> Result<(), Error> {
-        let _place = place(&self.early, size_of(&arriving.operation))?;
+        let _place = place_to_wait(&self.early, size_of(&arriving.operation))?;
         let store = &arriving.running.store;
         let arrives = || matches!(store.serves(arriving.shard), Err(Rejection::Arriving { .. }));
         let deadline = Instant::now() + ARRIVAL;
@@ -249,7 +249,7 @@ impl Operations {
     fn slow_down(&self, running: &Running, command: &v1::Command) -> Result<Option<Delay>, Error> {
         let Some(delay) = running.slowed.delay(ShardId(command.shard)) else { return Ok(None) };
         let bytes = command.key.len() + command.value.len();
-        Ok(Some(Delay { delay, _place: place(&self.slowed, bytes)? }))
+        Ok(Some(Delay { delay, _place: place_to_wait(&self.slowed, bytes)? }))
     }
 
     /// The replica on this server that owns the key's shard. Only a first look: ownership is
@@ -286,7 +286,7 @@ impl Operations {
 }
 
 /// A place where an operation of so many bytes may wait.
-fn place(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+fn place_to_wait(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
     let bytes = u32::try_from(bytes.saturating_add(EACH)).unwrap_or(u32::MAX);
     let full = |_| Error::Overloaded("too many requests wait for shards that move".into());
     room.clone().try_acquire_many_owned(bytes).map_err(full)

@@ -272,10 +272,10 @@ impl Slot {
             rubble.add(std::mem::replace(&mut owned.outgoing, outgoing).and_then(Outgoing::into_parts));
             if let Some(to) = listed {
                 self.fence.seen = to.epoch;
-            }
-            if let (Some(to), None) = (listed, leaves) {
-                self.fence.owned = to.epoch;
-                owned.shard.epoch = to.epoch;
+                if leaves.is_none() {
+                    self.fence.owned = to.epoch;
+                    owned.shard.epoch = to.epoch;
+                }
             }
         }
         let departure = self.departure().filter(|departure| departure.progress == Progress::Frozen)?;

@@ -169,6 +169,11 @@ async fn a_group_that_is_empty_retires_and_is_made_again_on_the_same_disks() {
     assert_eq!(clerk.get("key").await.unwrap().value, "value");
 }
 
+/// What stands in every message for group 1.
+fn to_group_1(cluster_id: u64, group_uid: u64) -> v1::GroupHeader {
+    v1::GroupHeader { cluster_id, group: 1, group_uid, versions: Some(VERSIONS) }
+}
+
 /// Early requests wait for their shard, up to a bound of bytes.
 #[tokio::test(flavor = "multi_thread")]
 async fn requests_that_wait_for_a_shard_are_bounded_in_bytes() {
@@ -180,8 +185,7 @@ async fn requests_that_wait_for_a_shard_are_bounded_in_bytes() {
     let (leader, map) = (cluster.leader_of(1).await, map(&cluster).await);
     let uid = |group: usize| map.groups[group].uid;
     let receive = Receive { source: 0, source_uid: uid(0) };
-    let header =
-        v1::GroupHeader { cluster_id: map.cluster_id, group: 1, group_uid: uid(1), versions: Some(VERSIONS) };
+    let header = to_group_1(map.cluster_id, uid(1));
     let handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
     for shard in 0..4 {
         let step = v1::HandoffStep { shard, epoch: 99, step: Some(Step::Receive(receive)) };
@@ -224,9 +228,8 @@ async fn old_messages_are_refused(cluster: &Cluster, old: u64, new: u64) {
     let leader = cluster.leader_of(1).await;
     let mut handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
     let cluster_id = map(cluster).await.cluster_id;
-    let header = |group_uid| v1::GroupHeader { cluster_id, group: 1, group_uid, versions: Some(VERSIONS) };
     let take = |group_uid, step| v1::TakeStepRequest {
-        header: Some(header(group_uid)),
+        header: Some(to_group_1(cluster_id, group_uid)),
         step: Some(v1::HandoffStep { shard: 0, epoch: 99, step: Some(step) }),
     };
     let receive = Receive { source: 0, source_uid: 1 };
@@ -234,7 +237,7 @@ async fn old_messages_are_refused(cluster: &Cluster, old: u64, new: u64) {
         let refused = handoff.take_step(take(old, step)).await.unwrap_err();
         assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
     }
-    let asked = v1::IsLeavingRequest { header: Some(header(old)), shard: 0, epoch: 99 };
+    let asked = v1::IsLeavingRequest { header: Some(to_group_1(cluster_id, old)), shard: 0, epoch: 99 };
     let refused = handoff.is_leaving(asked).await.unwrap_err();
     assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
     for step in [Step::Begin(Begin {}), Step::Freeze(Freeze {}), Step::Drop(Drop {})] {
