@@ -1,6 +1,4 @@
-//! Shards and their groups, out of ranges as they are sent, and lists of shards for people.
-
-use std::collections::BTreeMap;
+//! Shards and their groups as people read them.
 
 use serde::Serialize;
 use skv_proto::v1;
@@ -8,14 +6,6 @@ use skv_sharding::{GroupId, ShardId};
 
 /// Runs of consecutive shards that a list names.
 const RUNS: usize = 8;
-
-/// The group of each shard.
-pub(crate) fn owners(ranges: &[v1::ShardRange]) -> BTreeMap<ShardId, GroupId> {
-    let of_range = |range: &v1::ShardRange| {
-        (range.first..).take(range.count as usize).zip(std::iter::repeat(range.group))
-    };
-    ranges.iter().flat_map(of_range).map(|(shard, group)| (ShardId(shard), GroupId(group))).collect()
-}
 
 /// A shard that people want in a certain group.
 #[derive(Debug, Serialize)]
@@ -81,13 +71,5 @@ mod tests {
     fn a_long_list_is_cut_and_says_how_many_shards_are_left_out() {
         let scattered: Vec<u32> = (0..8).map(|run| 3 * run).chain([30, 31, 40]).collect();
         assert_eq!(list_of(&scattered), "0 3 6 9 12 15 18 21 and 3 more");
-    }
-
-    #[test]
-    fn every_shard_of_a_range_has_its_group() {
-        let range = |first, count, group| v1::ShardRange { first, count, group, epoch: 0 };
-        let owners = owners(&[range(0, 2, 1), range(2, 1, 0)]);
-        let expected = [(0, 1), (1, 1), (2, 0)].map(|(shard, group)| (ShardId(shard), GroupId(group)));
-        assert_eq!(owners, BTreeMap::from(expected));
     }
 }

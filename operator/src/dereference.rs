@@ -8,7 +8,6 @@ use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::{Resource, ResourceExt as _};
 use serde::de::DeserializeOwned;
-use skv_proto::v1;
 use skv_resource::Retention;
 use skv_sharding::{ClusterId, GroupId, GroupUid};
 
@@ -250,8 +249,8 @@ impl From<&Assignment> for ObservedMap {
         for range in &map.ranges {
             *observed.shards.entry(GroupId(range.group)).or_default() += range.count;
         }
-        let planned = owners(&configuration.ranges);
-        let current = owners(&map.ranges);
+        let planned = skv_proto::owners(&configuration.ranges);
+        let current = skv_proto::owners(&map.ranges);
         let elsewhere = current.iter().filter(|(shard, group)| planned.get(shard) != Some(group)).count();
         // The configuration may be newer than the map, and a shard that stays after all may still go.
         observed.moving = map.moving.max(elsewhere as u32);
@@ -259,16 +258,10 @@ impl From<&Assignment> for ObservedMap {
     }
 }
 
-fn owners(ranges: &[v1::ShardRange]) -> BTreeMap<u32, u32> {
-    let shards = |range: &v1::ShardRange| {
-        let group = range.group;
-        (range.first..range.first.saturating_add(range.count)).map(move |shard| (shard, group))
-    };
-    ranges.iter().flat_map(shards).collect()
-}
-
 #[cfg(test)]
 mod tests {
+    use skv_proto::v1;
+
     use super::*;
 
     fn ranges(groups: &[u32]) -> Vec<v1::ShardRange> {

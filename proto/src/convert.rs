@@ -1,5 +1,7 @@
 //! Between the wire types and those of the sharding rules.
 
+use std::collections::BTreeMap;
+
 use skv_sharding::{
     ClusterId, Configuration, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision,
     Owner, OwnerRange, Replica, ReplicaId, ShardId, ShardMap,
@@ -108,6 +110,15 @@ impl From<&v1::ShardRange> for OwnerRange {
     }
 }
 
+/// The group of each shard.
+pub fn owners(ranges: &[v1::ShardRange]) -> BTreeMap<ShardId, GroupId> {
+    let of_range = |range: &v1::ShardRange| {
+        let group = GroupId(range.group);
+        (range.first..range.first.saturating_add(range.count)).map(move |shard| (ShardId(shard), group))
+    };
+    ranges.iter().flat_map(of_range).collect()
+}
+
 impl From<&ShardMap> for v1::ShardMap {
     fn from(map: &ShardMap) -> Self {
         v1::ShardMap {
@@ -172,7 +183,7 @@ impl From<&Configuration> for v1::Configuration {
             configuration: c.number,
             hash: Hash::Fnv1,
             owners,
-            groups: std::collections::BTreeMap::new(),
+            groups: BTreeMap::new(),
         };
         v1::Configuration {
             number: c.number,
@@ -184,8 +195,6 @@ impl From<&Configuration> for v1::Configuration {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-
     use super::*;
 
     #[test]
@@ -210,6 +219,14 @@ mod tests {
             groups: BTreeMap::from([(GroupId(0), group)]),
         };
         assert_eq!(ShardMap::try_from(&v1::ShardMap::from(&map)), Ok(map));
+    }
+
+    #[test]
+    fn every_shard_of_a_range_has_its_group() {
+        let range = |first, count, group| v1::ShardRange { first, count, group, epoch: 0 };
+        let owners = owners(&[range(0, 2, 1), range(2, 1, 0)]);
+        let expected = [(0, 1), (1, 1), (2, 0)].map(|(shard, group)| (ShardId(shard), GroupId(group)));
+        assert_eq!(owners, BTreeMap::from(expected));
     }
 
     #[test]

@@ -22,7 +22,7 @@ pub mod lab {
     }
 }
 
-pub use convert::ConvertError;
+pub use convert::{ConvertError, owners};
 pub use error::{DOMAIN, Error, ShardOwner};
 
 /// The compiled .proto files, for server reflection.

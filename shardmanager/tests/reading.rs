@@ -81,6 +81,23 @@ async fn the_answer_leads_to_the_newest_leader() {
 }
 
 #[tokio::test]
+async fn the_map_counts_the_shards_that_move_or_may_still_go() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let mut client = server.client().await;
+    found(&mut client).await;
+    assert_eq!(map(&mut client).await.moving, 0);
+    let leave = v1::LeaveRequest { groups: vec![1], ..Default::default() };
+    let left = client.leave(leave).await.unwrap().into_inner();
+    let moving = left.moves.len() as u32;
+    assert!(moving > 0);
+    assert_eq!(map(&mut client).await.moving, moving);
+    // Taken back: but their group may have given them away.
+    let join = v1::JoinRequest { groups: vec![1], ..Default::default() };
+    client.join(join).await.unwrap();
+    assert!(map(&mut client).await.moving >= moving, "none has arrived, and each may still go");
+}
+
+#[tokio::test]
 async fn a_group_with_a_node_port_is_known_by_it() {
     let node_ports = Some(NodePorts { first: 30_400 });
     let server = Server::start_with(settings(), MemoryStore::default(), node_ports).await;

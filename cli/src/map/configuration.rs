@@ -40,7 +40,7 @@ pub(super) fn show(wire: &v1::Configuration, format: Format) -> anyhow::Result<O
 }
 
 fn print(wire: &v1::Configuration) -> anyhow::Result<()> {
-    let owners = shards::owners(&wire.ranges);
+    let owners = skv_proto::owners(&wire.ranges);
     output::say(format_args!(
         "configuration {}  {} shards in {} groups",
         wire.number,

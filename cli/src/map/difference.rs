@@ -99,8 +99,8 @@ fn by_number(map: &v1::ShardMap) -> BTreeMap<GroupId, &v1::Group> {
 }
 
 fn moved(old: &v1::ShardMap, new: &v1::ShardMap) -> Vec<Moved> {
-    let before = shards::owners(&old.ranges);
-    let now = shards::owners(&new.ranges).into_iter();
+    let before = skv_proto::owners(&old.ranges);
+    let now = skv_proto::owners(&new.ranges).into_iter();
     let moved = now.map(|(shard, target)| Moved { shard, source: before.get(&shard).copied(), target });
     moved.filter(|moved| moved.source != Some(moved.target)).collect()
 }

@@ -68,7 +68,7 @@ async fn until_done(
             Some(map) = maps.next() => {
                 let map = map?;
                 if numbers.count(map.configuration) {
-                    let owners = shards::owners(&map.ranges);
+                    let owners = skv_proto::owners(&map.ranges);
                     moves.follow(&owners, goal.of(target, map.configuration).await?);
                     newest = Some(map);
                 }
@@ -141,7 +141,7 @@ impl Goal {
     async fn of(&mut self, target: &Target, number: u64) -> anyhow::Result<&BTreeMap<ShardId, GroupId>> {
         if self.number != number {
             let configuration = manager::configuration(target, Some(number)).await?;
-            *self = Goal { number, owners: shards::owners(&configuration.ranges) };
+            *self = Goal { number, owners: skv_proto::owners(&configuration.ranges) };
         }
         Ok(&self.owners)
     }

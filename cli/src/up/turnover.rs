@@ -104,7 +104,7 @@ impl Assignment {
             drained: drained.map(|group| GroupId(group.id)).collect(),
             founded: map.groups.iter().map(|group| (GroupId(group.id), GroupUid(group.uid))).collect(),
             shards: counts,
-            moving: shards::owners(&map.ranges) != shards::owners(&newest.ranges),
+            moving: skv_proto::owners(&map.ranges) != skv_proto::owners(&newest.ranges),
             unsettled: map.moving,
         }
     }

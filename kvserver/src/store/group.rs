@@ -17,7 +17,7 @@ use crate::store::entry::{ApplyError, decode};
 use crate::store::facts::{Facts, RecordError};
 use crate::store::founded::Founded;
 use crate::store::handoff::{
-    Arrival, BaseCopy, Departure, Difference, Move, Part, Position, Progress, StepRefusal, Summary,
+    Arrival, Backlog, BaseCopy, Departure, Difference, Move, Part, Position, Progress, StepRefusal, Summary,
 };
 use crate::store::restore::{Restore, Restored};
 use crate::store::rubble::Rubble;
@@ -229,7 +229,16 @@ impl Store {
         self.leaving(to, |owned, _| Some(Position::beginning(owned.changes()?)))
     }
 
-    /// What changed of it after a position, up to about so many bytes.
+    /// What is kept for a copy that goes on; `None` if none does.
+    pub fn backlog(&self, to: &Move) -> Option<Backlog> {
+        self.leaving(to, |owned, progress| {
+            let shard = &owned.shard;
+            let changes = owned.changes().filter(|_| progress == Progress::Copying)?;
+            Some(changes.backlog(shard.key_value_bytes, shard.sessions.forgotten().len()))
+        })
+    }
+
+    /// What changed of it after a position of the same copy, up to about so many bytes.
     pub fn difference(&self, to: &Move, after: Position, bytes: usize) -> Option<Difference> {
         self.leaving(to, |owned, _| self.changed(owned, after, bytes))
     }
@@ -245,7 +254,7 @@ impl Store {
 
     fn changed(&self, owned: &Owned, after: Position, bytes: usize) -> Option<Difference> {
         let hash = |key: &[u8]| self.hasher.hash_one(key);
-        Some(Difference::after(&owned.shard, owned.changes()?, after, bytes, hash))
+        Difference::after(&owned.shard, owned.changes()?, after, bytes, hash)
     }
 
     fn leaving<T>(&self, to: &Move, of: impl FnOnce(&Owned, Progress) -> Option<T>) -> Option<T> {

@@ -119,6 +119,7 @@ impl Holding {
                 epoch: staged.epoch.0,
                 source: staged.source.group.0,
                 source_uid: staged.source.uid.0,
+                since: staged.since.0,
             })),
         }
     }

@@ -163,7 +163,8 @@ fn holding(state: &mut v1::ShardState) -> Result<Holding, RestoreError> {
         }
         Some(shard_state::Holding::Received(received)) => {
             let source = Peer { group: GroupId(received.source), uid: GroupUid(received.source_uid) };
-            Holding::Staged(Box::new(Staged::new(Epoch(received.epoch), source)))
+            let since = Revision(received.since);
+            Holding::Staged(Box::new(Staged::new(Epoch(received.epoch), source, since)))
         }
     })
 }

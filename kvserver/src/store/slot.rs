@@ -3,12 +3,12 @@
 
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::Step;
-use skv_sharding::{Epoch, GroupUid};
+use skv_sharding::{Epoch, GroupUid, Revision};
 
 use crate::store::Rejection;
 use crate::store::entry::ApplyError;
 use crate::store::handoff::{
-    Arrival, Changes, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal, Summary,
+    Arrival, Changes, Chunk, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal, Summary,
 };
 use crate::store::rubble::Rubble;
 use crate::store::shard::{Context, Shard};
@@ -49,12 +49,6 @@ pub(super) struct Outgoing {
 /// What there may be millions of, to be freed part by part.
 pub(super) type Parts = Box<dyn Iterator<Item = ()> + Send>;
 
-impl Outgoing {
-    fn into_parts(self) -> Option<Parts> {
-        Some(Box::new(self.phase.into_changes()?.into_parts()))
-    }
-}
-
 /// How far it is.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -87,10 +81,10 @@ impl Phase {
         }
     }
 
-    fn into_changes(self) -> Option<Changes> {
+    fn into_parts(self) -> Option<Parts> {
         match self {
             Phase::Queued => None,
-            Phase::Copying(changes) | Phase::Frozen(changes) => Some(changes),
+            Phase::Copying(changes) | Phase::Frozen(changes) => Some(Box::new(changes.into_parts())),
         }
     }
 }
@@ -100,13 +94,11 @@ impl Holding {
     fn into_parts(self) -> Vec<Parts> {
         match self {
             Holding::Nothing => Vec::new(),
-            Holding::Staged(staged) => {
-                vec![Box::new(staged.shard.keys.into_parts()), Box::new(staged.tombstones.into_parts())]
-            }
+            Holding::Staged(staged) => staged.into_parts(),
             Holding::Owned(owned) => {
                 let Owned { shard, outgoing } = *owned;
                 let mut parts: Vec<Parts> = vec![Box::new(shard.keys.into_parts())];
-                parts.extend(outgoing.and_then(Outgoing::into_parts));
+                parts.extend(outgoing.and_then(|outgoing| outgoing.phase.into_parts()));
                 parts
             }
         }
@@ -269,7 +261,8 @@ impl Slot {
             owned.shard.sessions.track_forgotten(false);
             let leaves = listed.filter(|to| to.target_uid != own);
             let outgoing = leaves.map(|to| Outgoing { to, phase: Phase::Queued });
-            rubble.add(std::mem::replace(&mut owned.outgoing, outgoing).and_then(Outgoing::into_parts));
+            let before = std::mem::replace(&mut owned.outgoing, outgoing);
+            rubble.add(before.and_then(|before| before.phase.into_parts()));
             if let Some(to) = listed {
                 self.fence.seen = to.epoch;
                 if leaves.is_none() {
@@ -293,11 +286,12 @@ impl Slot {
     ) -> Result<Result<(), StepRefusal>, ApplyError> {
         Ok(match step {
             Step::Begin(_) => self.begin(epoch),
+            Step::Pause(pause) => self.pause(epoch, Revision(pause.since), rubble),
             Step::Freeze(_) => self.freeze(epoch),
             Step::Drop(_) => self.let_go(epoch, rubble),
             Step::Receive(receive) => self.receive(epoch, &receive, retired, rubble),
-            Step::Chunk(chunk) => self.add(epoch, chunk, context)?,
-            Step::Install(install) => self.install(epoch, install, context)?,
+            Step::Chunk(chunk) => self.add(epoch, chunk, context, rubble)?,
+            Step::Install(install) => self.install(epoch, install, context, rubble)?,
             Step::Abort(_) => self.abort(epoch, rubble),
         })
     }
@@ -318,6 +312,18 @@ impl Slot {
         if let Phase::Queued = outgoing.phase {
             shard.sessions.track_forgotten(true);
             outgoing.phase = Phase::Copying(Changes::since(shard.revision));
+        }
+        Ok(())
+    }
+
+    /// Only of the copy that is meant: it may be over, and another have begun.
+    fn pause(&mut self, epoch: Epoch, since: Revision, rubble: &mut Rubble) -> Result<(), StepRefusal> {
+        let (shard, outgoing) = self.outgoing(epoch)?;
+        if let Phase::Copying(changes) = &outgoing.phase
+            && changes.begun_at() == since
+        {
+            shard.sessions.track_forgotten(false);
+            rubble.add(std::mem::replace(&mut outgoing.phase, Phase::Queued).into_parts());
         }
         Ok(())
     }
@@ -357,7 +363,7 @@ impl Slot {
             Holding::Nothing | Holding::Staged(_) => {}
         }
         self.fence.seen = epoch;
-        let staged = Holding::Staged(Box::new(Staged::new(epoch, source)));
+        let staged = Holding::Staged(Box::new(Staged::new(epoch, source, Revision(0))));
         rubble.add(std::mem::replace(&mut self.holding, staged).into_parts());
         Ok(())
     }
@@ -376,12 +382,25 @@ impl Slot {
         epoch: Epoch,
         chunk: v1::handoff_step::Chunk,
         context: &Context<'_>,
+        rubble: &mut Rubble,
     ) -> Result<Result<(), StepRefusal>, ApplyError> {
         if epoch <= self.fence.owned {
             return Ok(Ok(()));
         }
-        let chunk = chunk.try_into().map_err(|error| ApplyError::Corrupt(format!("a chunk with {error}")))?;
-        Ok(self.staged(epoch).map(|staged| staged.add(chunk, context.hasher)))
+        let chunk = Chunk::try_from(chunk);
+        let chunk = chunk.map_err(|error| ApplyError::Corrupt(format!("a chunk with {error}")))?;
+        Ok(self.staged(epoch).and_then(|staged| {
+            // Between two copies keys were deleted of which the later one says nothing.
+            if chunk.since > staged.since {
+                let anew = Staged::new(epoch, staged.source, chunk.since);
+                rubble.add(std::mem::replace(staged, anew).into_parts());
+            }
+            if chunk.since < staged.since {
+                return Err(StepRefusal::Incomplete);
+            }
+            staged.add(chunk, context.hasher);
+            Ok(())
+        }))
     }
 
     fn install(
@@ -389,13 +408,14 @@ impl Slot {
         epoch: Epoch,
         mut install: v1::handoff_step::Install,
         context: &Context<'_>,
+        rubble: &mut Rubble,
     ) -> Result<Result<(), StepRefusal>, ApplyError> {
         // An installed shard is never replaced: whatever is sent again, it was done.
         if epoch <= self.fence.owned {
             return Ok(Ok(()));
         }
         let rest = install.rest.take().unwrap_or_default();
-        if let refused @ Err(_) = self.add(epoch, rest, context)? {
+        if let refused @ Err(_) = self.add(epoch, rest, context, rubble)? {
             return Ok(refused);
         }
         let Holding::Staged(staged) = std::mem::take(&mut self.holding) else {
@@ -409,7 +429,7 @@ impl Slot {
                 Ok(())
             }
             Err(refusal) => {
-                self.holding = Holding::Staged(Box::new(Staged::new(epoch, source)));
+                self.holding = Holding::Staged(Box::new(Staged::new(epoch, source, Revision(0))));
                 Err(refusal)
             }
         })

@@ -2,13 +2,19 @@
 
 use skv_chaos::{Client, Cluster, Recorder, Settings, call_admin, eventually};
 use skv_checker::Outcome;
+use skv_proto::v1::shard_status::State;
 use skv_proto::v1::{ReplicaStatus, ResetRequest};
+use skv_sharding::{GroupId, Hash};
 
-/// Kills all servers but the first, and waits until that one says that it has no quorum.
+/// Kills all servers of a group but the first.
+fn kill_the_majority(cluster: &mut Cluster, group: u32) {
+    let servers = cluster.servers.iter_mut().filter(|server| server.hosts(group));
+    servers.skip(1).for_each(|server| server.process.kill());
+}
+
+/// Kills all servers of the first group but one, and waits until that says that it has no quorum.
 async fn lose_the_majority(cluster: &mut Cluster) -> ReplicaStatus {
-    for server in &mut cluster.servers[1..] {
-        server.process.kill();
-    }
+    kill_the_majority(cluster, 0);
     eventually("the last replica says that its quorum is lost", || async {
         cluster.servers[0].replica().await.filter(|replica| replica.quorum_lost_ms > 0)
     })
@@ -65,4 +71,50 @@ async fn a_revived_group_serves_again_and_its_old_members_never_count() {
     assert!(new.iter().all(|id| !old.contains(id)), "{old:?} {new:?}");
     assert_eq!(client.get("k").await, Outcome::Ok);
     skv_chaos::assert_linearizable(&recorder.events());
+}
+
+/// Its survivor never heard that shards have gone. Their owner is out of reach, and can't say so.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_group_that_is_revived_from_before_shards_went_has_them_no_more() {
+    const KEYS: u32 = 16;
+    let settings = Settings { groups: 2, first_groups: Some(1), shards: 4, ..Settings::default() };
+    let mut cluster = Cluster::start(settings).await;
+    cluster.founded(2).await;
+    let (clerk, key) = (cluster.clerk(), |number: u32| format!("key{number}"));
+    for number in 0..KEYS {
+        clerk.put(key(number), "before").await.expect("a put");
+    }
+    eventually("the survivor has applied everything", || async {
+        cluster.servers[0].replica().await.filter(|replica| replica.keys == u64::from(KEYS))
+    })
+    .await;
+    cluster.servers[0].process.kill();
+    cluster.changes().join(&[1]).await;
+    cluster.settled(&[2, 2]).await;
+    for number in 0..KEYS {
+        clerk.put(key(number), "after").await.expect("a put");
+    }
+
+    kill_the_majority(&mut cluster, 0);
+    kill_the_majority(&mut cluster, 1);
+    cluster.servers[0].process.start();
+    lose_the_majority(&mut cluster).await;
+    let done = cluster.skv(&["group", "reset", "g0", "--accept-data-loss"]).await;
+    assert!(done.status.success(), "{done:?}");
+    eventually("the revived group has what is its own", || async {
+        let held = cluster.group_holdings(0).await?;
+        let all = [State::Served, State::Queued, State::Copying, State::Frozen, State::Arriving];
+        let all: usize = all.into_iter().map(|state| held.count(state)).sum();
+        ((held.count(State::Served), all) == (2, 2)).then_some(())
+    })
+    .await;
+
+    cluster.start_servers();
+    cluster.settled(&[2, 2]).await;
+    let map = cluster.shard_map().await.expect("the manager answers");
+    for number in 0..KEYS {
+        let shard = Hash::Fnv1.shard(key(number).as_bytes(), map.shards).expect("it has a shard");
+        let expected = if skv_proto::owners(&map.ranges)[&shard] == GroupId(1) { "after" } else { "before" };
+        assert_eq!(clerk.get(key(number)).await.expect("a get").value, expected, "{}", key(number));
+    }
 }

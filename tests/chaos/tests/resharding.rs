@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
+use futures::{StreamExt as _, TryStreamExt as _, stream};
 use skv_chaos::{
     Cluster, Load, Server, Settings, eventually, files_under, first_append, keys_of, open_session,
 };
@@ -121,6 +122,60 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
 
     cluster.start_servers();
     cluster.settled(&[2, 2]).await;
+    load.recorder.more_acknowledged(100).await;
+    load.finish_right(&cluster).await;
+}
+
+/// Else the source would keep every deletion until its target comes back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_target_that_is_away_for_too_many_deletions_gets_a_new_copy() {
+    const DELETED: usize = 3200;
+    const KEY_BYTES: usize = 4000;
+    let settings = Settings { replicas: 1, ..one_of(2) };
+    let mut cluster = start(settings.server_flag("--transfer-bytes-per-second", SLOW)).await;
+    put_ballast(&cluster).await;
+    cluster.changes().join(&[1]).await;
+    copying(&cluster, 0).await;
+    cluster.servers[1].process.kill();
+    let (clerk, key) = (cluster.clerk(), |number| format!("{number:0>KEY_BYTES$}"));
+    let gone = stream::iter((0..DELETED).map(key)).map(|key| {
+        let clerk = clerk.clone();
+        async move {
+            clerk.put(key.clone(), "soon gone").await?;
+            clerk.delete(key).await
+        }
+    });
+    gone.buffer_unordered(32).try_collect::<Vec<_>>().await.expect("the source serves");
+    clerk.delete("ballast-0").await.expect("the source serves");
+    shards_are(&cluster, 0, State::Queued, 2).await;
+
+    cluster.start_servers();
+    cluster.settled(&[2, 2]).await;
+    for index in 0..BALLAST {
+        let found = clerk.get(format!("ballast-{index}")).await.expect("a get");
+        assert_eq!(found.value.len(), if index == 0 { 0 } else { BALLAST_BYTES }, "ballast-{index}");
+    }
+    let held = join_all(cluster.servers.iter().map(Server::ready)).await;
+    assert_eq!(held.iter().map(|replica| replica.keys).sum::<u64>(), u64::from(BALLAST) - 1);
+}
+
+/// Sooner or later a redirect comes when its shard is frozen: that goes where it was going, and on
+/// from there.
+#[tokio::test(flavor = "multi_thread")]
+async fn redirects_that_come_too_late_end_in_one_owner() {
+    let cluster = start(Settings { groups: 3, replicas: 1, shards: 3, ..Settings::default() }).await;
+    let load = Load::start(&cluster, 4, 8);
+    load.recorder.more_acknowledged(100).await;
+    let target = AtomicU64::new(0);
+    eventually("a redirect comes too late", || async {
+        let target = target.fetch_add(1, Ordering::Relaxed) % 3;
+        cluster.changes().move_shard(0, target as u32).await;
+        let came_too_late = |server: &Server| server.process.log().contains("can't be changed any more");
+        cluster.servers.iter().any(came_too_late).then_some(())
+    })
+    .await;
+    load.recorder.more_acknowledged(100).await;
+    cluster.settled(&[1, 1, 1]).await;
     load.recorder.more_acknowledged(100).await;
     load.finish_right(&cluster).await;
 }

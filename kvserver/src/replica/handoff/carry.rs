@@ -11,7 +11,8 @@ use prost::Message as _;
 use skv_fail_points::fail_point;
 use skv_proto::Error;
 use skv_proto::v1::StepRefusal as Answer;
-use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Receive, Step};
+use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
+use skv_sharding::Revision;
 use tokio::time::Instant;
 
 use super::pace::Brake;
@@ -93,6 +94,10 @@ impl Carrier {
                 }
             };
             self.stands.store(true, Ordering::Relaxed);
+            if let Some(since) = self.outgrown() {
+                // Refused, it is due again: whatever comes next fails as this did.
+                let _ = self.here(Step::Pause(Pause { since: since.0 })).await;
+            }
             if problem != told {
                 tracing::warn!(%group, %shard, %target, %epoch, problem, "the shard isn't handed over yet");
                 told = problem;
@@ -104,7 +109,13 @@ impl Carrier {
 
     /// Goes on from where an earlier leader was, or sends the whole shard.
     async fn carry(&self, whole: bool) -> Result<(), Stop> {
-        let progress = self.progress()?;
+        let mut progress = self.progress()?;
+        if progress != Progress::Frozen && self.is_recorded() {
+            // Our group was revived without the drop of this shard: its new owner serves it.
+            self.here(Step::Begin(Begin {})).await?;
+            self.here(Step::Freeze(Freeze {})).await?;
+            progress = Progress::Frozen;
+        }
         let own = &self.own.place;
         let receive = Receive { source: own.group.0, source_uid: own.uid.0 };
         self.there(Step::Receive(receive)).await?;
@@ -112,10 +123,6 @@ impl Carrier {
         // Not before there is somebody to send it to: from here on all that changes is kept.
         if progress == Progress::Queued {
             self.here(Step::Begin(Begin {})).await?;
-        }
-        if progress != Progress::Frozen && self.is_recorded() {
-            // Our group was revived without the drop of this shard: its new owner serves it.
-            self.here(Step::Freeze(Freeze {})).await?;
         }
         // What nobody serves doesn't wait for its turn, and has no writers.
         let mut brake = (progress != Progress::Frozen).then(|| Brake::new(self.own.clone(), self.to.shard));
@@ -245,9 +252,19 @@ impl Carrier {
                 }
                 Err(_) => {}
             }
+            if self.outgrown().is_some() {
+                let problem = format!("{target} is away for so long that it will get a new copy");
+                return Err(Stop::Again(problem));
+            }
             self.stands.store(true, Ordering::Relaxed);
             tokio::time::sleep(ASK_AGAIN).await;
         }
+    }
+
+    /// The copy that goes on, if more is kept for it than a new one would cost.
+    fn outgrown(&self) -> Option<Revision> {
+        let backlog = self.own.store.backlog(&self.to)?;
+        backlog.is_too_much().then_some(backlog.since)
     }
 
     /// Whether the shard map says that the shard arrived under this epoch or a later one.

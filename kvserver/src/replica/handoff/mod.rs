@@ -254,6 +254,7 @@ impl Running {
 fn name(step: &Step) -> &'static str {
     match step {
         Step::Begin(_) => "begin",
+        Step::Pause(_) => "pause",
         Step::Receive(_) => "receive",
         Step::Chunk(_) => "chunk",
         Step::Freeze(_) => "freeze",

@@ -16,24 +16,55 @@ pub(in crate::store) struct Tombstone {
     pub(in crate::store) revision: Revision,
 }
 
-/// The keys that changed since copying began. Each key is in here once, at its newest change,
-/// so that this never outgrows the keys themselves.
+/// The keys that changed since copying began. Each key is in here once, at its newest change, so
+/// that those that there are never outgrow the shard itself; see [`Backlog`] for the others.
 #[derive(Debug)]
 pub(in crate::store) struct Changes {
     since: Revision,
     by_revision: BTreeMap<Revision, Box<[u8]>>,
     tombstones: Buckets<Tombstone>,
+    /// Of the tombstones' keys.
+    tombstone_bytes: u64,
+}
+
+/// What a source keeps of things that are no more, only for the sake of its target.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Backlog {
+    /// The copy that it is kept for: the shard's revision when it began.
+    pub since: Revision,
+    /// Bytes that are kept of deleted keys and forgotten sessions, about.
+    pub gone: u64,
+    /// Bytes of all keys and values that there are.
+    pub live: u64,
+}
+
+/// A deletion costs that much beside its key: it is in two places.
+const PER_GONE: u64 = 64;
+/// So much may always be kept.
+const KEPT: u64 = 4 << 20;
+
+impl Backlog {
+    /// Whether it costs less to copy the shard anew.
+    pub fn is_too_much(&self) -> bool {
+        self.gone > self.live.max(KEPT)
+    }
 }
 
 impl Changes {
     /// None yet.
     pub(in crate::store) fn since(since: Revision) -> Self {
-        Changes { since, by_revision: BTreeMap::new(), tombstones: Buckets::default() }
+        Changes { since, by_revision: BTreeMap::new(), tombstones: Buckets::default(), tombstone_bytes: 0 }
     }
 
     /// The shard's revision when copying began.
     pub(in crate::store) fn begun_at(&self) -> Revision {
         self.since
+    }
+
+    /// What is kept of a shard that has so many bytes, and has forgotten so many sessions.
+    pub(in crate::store) fn backlog(&self, live: u64, forgotten: usize) -> Backlog {
+        let gone = (self.tombstones.len() + forgotten) as u64 * PER_GONE + 2 * self.tombstone_bytes;
+        Backlog { since: self.since, gone, live }
     }
 
     /// The deletions, as they are now.
@@ -92,13 +123,16 @@ impl Changes {
 
     fn bury(&mut self, hash: u64, tombstone: Tombstone, hasher: &FixedState) {
         self.by_revision.insert(tombstone.revision, tombstone.key.clone());
+        self.tombstone_bytes += tombstone.key.len() as u64;
         self.tombstones.insert(hash, tombstone, |a, b| a.key == b.key, |t| hasher.hash_one(&t.key[..]));
     }
 
     fn forget_older(&mut self, hash: u64, key: &[u8], before: Option<Revision>, hasher: &FixedState) {
         let buried = || {
             let rehash = |t: &Tombstone| hasher.hash_one(&t.key[..]);
-            Some(self.tombstones.remove(hash, |t| &t.key[..] == key, rehash)?.revision)
+            let buried = self.tombstones.remove(hash, |t| &t.key[..] == key, rehash)?;
+            self.tombstone_bytes -= key.len() as u64;
+            Some(buried.revision)
         };
         if let Some(before) = before.or_else(buried) {
             self.by_revision.remove(&before);

@@ -13,6 +13,8 @@ use crate::store::shard::Shard;
 /// Up to where the target has a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
+    /// The copy that the target has: the shard's revision when it began.
+    since: Revision,
     revision: Revision,
     sessions: Revision,
     forgotten: usize,
@@ -21,7 +23,8 @@ pub struct Position {
 impl Position {
     /// Of a target that has the keys from before copying began, and knows nothing of sessions.
     pub(in crate::store) fn beginning(changes: &Changes) -> Self {
-        Position { revision: changes.begun_at(), sessions: Revision(0), forgotten: 0 }
+        let since = changes.begun_at();
+        Position { since, revision: since, sessions: Revision(0), forgotten: 0 }
     }
 }
 
@@ -56,6 +59,7 @@ impl BaseCopy {
     pub(in crate::store) fn of(shard: &Shard, changes: &Changes) -> Self {
         BaseCopy {
             position: Position {
+                since: changes.begun_at(),
                 revision: shard.revision,
                 sessions: shard.revision,
                 forgotten: shard.sessions.forgotten().len(),
@@ -80,13 +84,14 @@ impl BaseCopy {
 
     /// All of it in chunks of about so many bytes. Buckets are let go of as they are read.
     pub fn into_chunks(self, bytes: usize) -> impl Iterator<Item = Chunk> + Send {
+        let since = self.position.since.0;
         let keys = self.keys.into_items().map(|record| Item::Key(record.into()));
         let sessions = self.sessions.into_items().map(|session| Item::Session(session.into()));
         let tombstones = self.tombstones.into_items().map(|tombstone| Item::Tombstone(tombstone.into()));
         let forgotten = self.forgotten.into_iter().map(|id| Item::Forgotten(id.into()));
         let mut items = keys.chain(sessions).chain(tombstones).chain(forgotten);
         std::iter::from_fn(move || {
-            let (mut chunk, mut size) = (Chunk::default(), 0);
+            let (mut chunk, mut size) = (Chunk { since, ..Chunk::default() }, 0);
             while size < bytes {
                 let Some(item) = items.next() else { break };
                 size += item.size();
@@ -128,15 +133,19 @@ fn session_size(session: &v1::SessionState) -> usize {
 }
 
 impl Difference {
-    /// What changed after `after`, up to about so many bytes of keys, and as many of sessions.
+    /// What changed after `after`, up to about so many bytes of keys, and as many of sessions;
+    /// `None` if that is a position in another copy.
     pub(in crate::store) fn after(
         shard: &Shard,
         changes: &Changes,
         after: Position,
         bytes: usize,
         hash: impl Fn(&[u8]) -> u64,
-    ) -> Self {
-        let mut chunk = Chunk::default();
+    ) -> Option<Self> {
+        if after.since != changes.begun_at() {
+            return None;
+        }
+        let mut chunk = Chunk { since: after.since.0, ..Chunk::default() };
         let (mut position, mut size, mut more) = (after, 0, false);
         for (revision, key) in changes.after(after.revision) {
             if size >= bytes {
@@ -187,7 +196,7 @@ impl Difference {
             position.sessions = shard.revision;
         }
         let reached = position.revision.min(position.sessions).0;
-        Difference { chunk, position, more, reached, behind: shard.revision.0 - reached }
+        Some(Difference { chunk, position, more, reached, behind: shard.revision.0 - reached })
     }
 
     /// The last one, for a shard that changes no more.

@@ -3,7 +3,8 @@
 //! The source's log decides. What is to go is on the group's list (`Assignment`); `Begin`
 //! makes the source keep what changes; `Freeze` ends its service for good; `Drop` forgets the
 //! shard once the target serves it. The target promises (`Receive`), gathers (`Chunk`) and
-//! serves (`Install`). Each step names the shard's next epoch, and a group that has passed
+//! serves (`Install`). A copy that nobody takes for too long is given up (`Pause`), and another
+//! begins when somebody does. Each step names the shard's next epoch, and a group that has passed
 //! that epoch changes nothing: so every step may be sent again at any time (invariant 5).
 //!
 //! Which step is due is the leader's business; no step calls another group.
@@ -16,9 +17,10 @@ mod summary;
 use skv_proto::v1;
 use skv_sharding::{Epoch, GroupId, GroupUid, ShardId};
 
+pub use changes::Backlog;
 pub(super) use changes::{Changes, Tombstone};
 pub use copy::{BaseCopy, Difference, Position};
-pub(super) use staged::Staged;
+pub(super) use staged::{Chunk, Staged};
 pub use summary::{Part, Summary};
 
 /// One shard to another group.

@@ -14,6 +14,7 @@ use crate::store::record::Record;
 use crate::store::restore::RestoreError;
 use crate::store::sessions::{Session, SessionId, Sessions};
 use crate::store::shard::Shard;
+use crate::store::slot::Parts;
 
 /// What has come of a shard. Of two words about the same thing the one with the higher
 /// revision counts, so that chunks may come in any order, any number of times, and from two
@@ -22,6 +23,8 @@ use crate::store::shard::Shard;
 pub(in crate::store) struct Staged {
     pub(in crate::store) epoch: Epoch,
     pub(in crate::store) source: Peer,
+    /// The copy that this is: the shard's revision when it began at the source.
+    pub(in crate::store) since: Revision,
     /// Its keys only.
     pub(in crate::store) shard: Shard,
     pub(in crate::store) tombstones: Buckets<Tombstone>,
@@ -32,6 +35,7 @@ pub(in crate::store) struct Staged {
 /// The items of a chunk, read.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Chunk {
+    pub(in crate::store) since: Revision,
     keys: Vec<Record>,
     tombstones: Vec<Tombstone>,
     sessions: Vec<Session>,
@@ -42,6 +46,7 @@ impl TryFrom<v1::handoff_step::Chunk> for Chunk {
     type Error = RestoreError;
     fn try_from(wire: v1::handoff_step::Chunk) -> Result<Self, RestoreError> {
         Ok(Chunk {
+            since: Revision(wire.since),
             keys: wire.keys.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             tombstones: wire.tombstones.into_iter().map(Into::into).collect(),
             sessions: wire.sessions.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -52,10 +57,11 @@ impl TryFrom<v1::handoff_step::Chunk> for Chunk {
 
 impl Staged {
     /// Nothing has come yet.
-    pub(in crate::store) fn new(epoch: Epoch, source: Peer) -> Self {
+    pub(in crate::store) fn new(epoch: Epoch, source: Peer, since: Revision) -> Self {
         Staged {
             epoch,
             source,
+            since,
             shard: Shard::new(epoch),
             tombstones: Buckets::default(),
             sessions: Buckets::default(),
@@ -69,6 +75,11 @@ impl Staged {
         chunk.tombstones.into_iter().for_each(|tombstone| self.add_tombstone(tombstone, hasher));
         chunk.forgotten.into_iter().for_each(|id| self.forget(id, hasher));
         chunk.sessions.into_iter().for_each(|session| self.add_session(session, hasher));
+    }
+
+    /// What isn't freed at once.
+    pub(in crate::store) fn into_parts(self) -> Vec<Parts> {
+        vec![Box::new(self.shard.keys.into_parts()), Box::new(self.tombstones.into_parts())]
     }
 
     fn add_key(&mut self, record: Record, hasher: &FixedState) {

@@ -10,8 +10,8 @@ use skv_proto::v1::snapshot_item::Item;
 use skv_sharding::{Epoch, Revision};
 
 use super::world::{
-    SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, limited, limits, receive, step, store,
-    take, to,
+    SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, limited, limits, pause, receive, step,
+    store, take, to,
 };
 use crate::support::{append, by, delete, dump, put, restored};
 
@@ -317,6 +317,81 @@ fn a_session_that_was_forgotten_while_it_was_copied_stays_forgotten() {
     }
     take(&target, &step(2, Step::Install(install))).unwrap();
     assert_eq!(run(&target, last), Err(expired));
+}
+
+/// Deletions that one copy has forgotten must not come back by another.
+#[test]
+fn a_copy_that_is_given_up_leaves_nothing_to_the_next_one() {
+    let (source, target) = copying();
+    for key in ["stays", "goes", "comes again"] {
+        run(&source, put(key, "old")).unwrap();
+    }
+    let position = source.base_copy(&to(2, 1)).unwrap().position();
+    let first: Vec<Chunk> = source.base_copy(&to(2, 1)).unwrap().into_chunks(1).collect();
+    for part in &first {
+        take(&target, &chunk(2, part.clone())).unwrap();
+    }
+    run(&source, delete("goes")).unwrap();
+    run(&source, delete("comes again")).unwrap();
+    let given_up = pause(2, source.backlog(&to(2, 1)).unwrap().since);
+    take(&source, &given_up).unwrap();
+    assert_eq!(source.departures()[0].progress, Progress::Queued);
+    assert_eq!(source.backlog(&to(2, 1)), None);
+    let is_kept = |item: v1::SnapshotItem| matches!(item.item, Some(Item::Tombstone(_) | Item::Forgotten(_)));
+    assert!(!source.view().into_items().any(is_kept), "nothing is kept for a target that is away");
+    assert!(value(&source, "stays").is_ok(), "it is served");
+
+    take(&source, &begin(2)).unwrap();
+    run(&source, put("comes again", "new")).unwrap();
+    assert!(source.difference(&to(2, 1), position, usize::MAX).is_none(), "that was of another copy");
+    assert_eq!(take(&source, &given_up), Ok(()), "it is done");
+    assert_eq!(source.departures()[0].progress, Progress::Copying, "a later copy goes on");
+    let (base, install) = frozen(&source, to(2, 1));
+    take(&target, &chunk(2, base)).unwrap();
+    let target = restored(&target, 9);
+    for part in &first {
+        assert_eq!(take(&target, &chunk(2, part.clone())), Err(StepRefusal::Incomplete), "of another copy");
+    }
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    assert_eq!(value(&target, "stays"), Ok(Some("old".to_owned())));
+    assert_eq!(value(&target, "goes"), Ok(None));
+    assert_eq!(value(&target, "comes again"), Ok(Some("new".to_owned())));
+}
+
+#[test]
+fn a_freeze_is_not_undone_by_giving_up_its_copy() {
+    let (source, _target) = copying();
+    let since = source.backlog(&to(2, 1)).unwrap().since;
+    take(&source, &freeze(2)).unwrap();
+    assert_eq!(source.backlog(&to(2, 1)), None, "it gets no longer");
+    assert_eq!(take(&source, &pause(2, since)), Ok(()));
+    assert_eq!(source.departures()[0].progress, Progress::Frozen);
+}
+
+/// What there is no more is kept for the target only, as long as that costs less than the shard.
+#[test]
+fn a_backlog_is_too_much_when_it_costs_more_than_another_copy() {
+    let limits = v1::Limits { max_value_bytes: 10 << 20, ..limits() };
+    let (source, _target) = begun(limited(0, true, limits), limited(1, false, limits));
+    let is_too_much = |source: &Store| source.backlog(&to(2, 1)).unwrap().is_too_much();
+    let key = |number: u32| format!("{number:0>90}");
+    let mut deleted = 0;
+    while !is_too_much(&source) {
+        run(&source, put(&key(deleted), "")).unwrap();
+        run(&source, delete(&key(deleted))).unwrap();
+        deleted += 1;
+        assert!(deleted < 100_000, "nobody notices");
+    }
+    assert!(deleted > 10_000, "{deleted}: so much may always be kept");
+    assert!(is_too_much(&restored(&source, 9)), "a snapshot tells as much");
+    run(&source, put("large", &"v".repeat(9 << 20))).unwrap();
+    assert!(!is_too_much(&source), "a new copy would cost more");
+    run(&source, delete("large")).unwrap();
+    assert!(is_too_much(&source));
+    for number in 0..100 {
+        run(&source, put(&key(number), "")).unwrap();
+    }
+    assert!(!is_too_much(&source), "what is there again isn't gone");
 }
 
 #[test]

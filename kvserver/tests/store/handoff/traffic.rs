@@ -32,6 +32,7 @@ enum Event {
     Drive {
         hasty: bool,
     },
+    Pause(usize),
     NewLeader(usize),
     Restart(usize),
     CollectGarbage(usize),
@@ -49,6 +50,7 @@ fn event() -> impl Strategy<Value = Event> {
         3 => (group.clone(), any::<usize>()).prop_map(|(group, which)| Event::Again { group, which }),
         1 => proptest::option::weighted(0.8, 0..GROUPS as u32).prop_map(Event::Want),
         10 => any::<bool>().prop_map(|hasty| Event::Drive { hasty }),
+        1 => group.clone().prop_map(Event::Pause),
         1 => group.clone().prop_map(Event::NewLeader),
         1 => group.clone().prop_map(Event::Restart),
         1 => group.prop_map(Event::CollectGarbage),
@@ -95,6 +97,7 @@ proptest! {
                 Event::Drive { hasty } => for source in 0..GROUPS {
                     world.drive(source, hasty);
                 },
+                Event::Pause(group) => world.pause(group),
                 Event::NewLeader(group) => world.forget(group),
                 Event::Restart(group) => {
                     world.restart(group);

@@ -8,8 +8,8 @@ use kvserver::store::{
 };
 use prost::Message as _;
 use skv_proto::v1;
-use skv_proto::v1::handoff_step::{Abort, Begin, Chunk, Drop, Freeze, Receive, Step};
-use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, ShardId};
+use skv_proto::v1::handoff_step::{Abort, Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
+use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, Revision, ShardId};
 
 /// The shard that moves.
 pub(crate) const SHARD: ShardId = ShardId(0);
@@ -68,6 +68,10 @@ pub(crate) fn receive(epoch: u64, source: u32) -> Bytes {
 
 pub(crate) fn begin(epoch: u64) -> Bytes {
     step(epoch, Step::Begin(Begin {}))
+}
+
+pub(crate) fn pause(epoch: u64, since: Revision) -> Bytes {
+    step(epoch, Step::Pause(Pause { since: since.0 }))
 }
 
 pub(crate) fn freeze(epoch: u64) -> Bytes {
@@ -191,17 +195,27 @@ impl World {
             self.drivers[source].unsent = base.into_chunks(CHUNK).collect();
         }
         if let Some(next) = self.drivers[source].unsent.pop() {
-            self.must(target, chunk(epoch, next));
+            match self.deliver(target, chunk(epoch, next)) {
+                // The copy that this was of has ended; the target has parts of another.
+                Err(StepRefusal::Incomplete) => self.forget(source),
+                taken => assert_eq!(taken, Ok(()), "group {target} must take what it has promised to take"),
+            }
             return true;
         }
         let position = self.drivers[source].position.unwrap();
         if progress == Progress::Frozen {
-            let install = self.groups[source].installation(&to, position).unwrap();
+            let Some(install) = self.groups[source].installation(&to, position) else {
+                self.forget(source);
+                return true;
+            };
             self.must(target, step(epoch, Step::Install(install)));
             self.deliver(source, drop_it(epoch)).unwrap();
             return true;
         }
-        let difference = self.groups[source].difference(&to, position, CHUNK).unwrap();
+        let Some(difference) = self.groups[source].difference(&to, position, CHUNK) else {
+            self.forget(source);
+            return true;
+        };
         if hasty && !difference.more {
             self.deliver(source, freeze(epoch)).unwrap();
         } else {
@@ -209,6 +223,15 @@ impl World {
             self.must(target, chunk(epoch, difference.chunk));
         }
         true
+    }
+
+    /// The group gives up what it has copied so far. Its leader needn't know: it may have been
+    /// another's doing.
+    pub(crate) fn pause(&mut self, source: usize) {
+        let Some(Departure { to, .. }) = self.groups[source].departures().pop() else { return };
+        if let Some(backlog) = self.groups[source].backlog(&to) {
+            self.deliver(source, pause(to.epoch.0, backlog.since)).unwrap();
+        }
     }
 
     /// The group has another leader.

@@ -1,0 +1,87 @@
+//! Where the clerk gets the shard map from, and what it does without one.
+
+use skv_client::{Clerk, Options, Transport};
+use skv_fake::{Fake, Fate, Seen};
+use skv_sharding::GroupId;
+
+use crate::{TRANSPORTS, clerk, options};
+
+#[tokio::test]
+async fn a_dead_manager_is_not_missed() {
+    for transport in TRANSPORTS {
+        let mut fake = Fake::groups(&[1, 1], &[0, 0]);
+        let clerk = clerk(&fake, transport);
+        clerk.put("k", "v").await.unwrap();
+        fake.kill_manager();
+        let moved = Fate::Refuse(skv_proto::Error::WrongGroup { group: GroupId(0), owner: None });
+        fake.rule(move |seen| if seen.server == 0 { moved.clone() } else { Fate::Serve });
+        // Server 0 doesn't say who owns the shards, but the servers' copies of the map do.
+        let mut map = fake.map();
+        map.revision = 2;
+        map.ranges.iter_mut().for_each(|range| (range.group, range.epoch) = (1, 2));
+        fake.publish(map);
+        clerk.put("k", "w").await.unwrap();
+        assert_eq!(fake.value(b"k"), b"w");
+    }
+}
+
+#[tokio::test]
+async fn a_clerk_waits_for_the_first_map() {
+    let mut fake = Fake::group(1, 4);
+    let map = fake.map();
+    fake.publish(v1_empty(&map));
+    let clerk = clerk(&fake, Transport::Stream);
+    let put = tokio::spawn({
+        let clerk = clerk.clone();
+        async move { clerk.put("k", "v").await }
+    });
+    fake.publish(map);
+    put.await.unwrap().unwrap();
+}
+
+fn v1_empty(map: &skv_proto::v1::ShardMap) -> skv_proto::v1::ShardMap {
+    skv_proto::v1::ShardMap { shards: 0, ranges: Vec::new(), groups: Vec::new(), revision: 0, ..map.clone() }
+}
+
+#[tokio::test]
+async fn seeds_are_asked_for_the_map() {
+    for transport in TRANSPORTS {
+        let mut fake = Fake::groups(&[1, 2], &[1, 1]);
+        fake.kill_manager();
+        let not_leader = fake.not_leader(None, 0);
+        fake.rule(move |seen| match seen.server {
+            2 => Fate::Serve,
+            _ if !seen.is_direct() => Fate::Serve,
+            _ => not_leader.clone(),
+        });
+        let clerk = Clerk::connect(options(Options::seeds([fake.server(0)]), transport)).unwrap();
+        // The first calls may be forwarded, until there is a connection to the owner.
+        loop {
+            clerk.append("k", "v").await.unwrap();
+            let last = fake.seen().last().unwrap().clone();
+            if last.is_direct() {
+                assert_eq!(last.server, 2);
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn servers_without_a_map_forward() {
+    for transport in TRANSPORTS {
+        let fake = Fake::group(2, 4).without_copies();
+        let seeds = [fake.server(0), fake.server(1)];
+        let clerk = Clerk::connect(options(Options::seeds(seeds), transport)).unwrap();
+        for i in 0..10 {
+            clerk.append(format!("k{i}"), "v").await.unwrap();
+        }
+        assert!(fake.seen().iter().all(|seen| !seen.is_direct()));
+        let numbers: Vec<u64> = fake.mutations().iter().map(Seen::seq).collect();
+        assert_eq!(
+            numbers,
+            (1..=10).collect::<Vec<_>>(),
+            "all keys share one count, so that none is used twice"
+        );
+    }
+}
