@@ -102,25 +102,44 @@ fn load() -> anyhow::Result<Vec<Mutant>> {
 fn copy_sources(to: &Path) -> anyhow::Result<()> {
     let mut list = Command::new("git");
     list.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(ROOT);
-    for name in command::output(&mut list)?.lines() {
+    let list = command::output(&mut list)?;
+    let mut copied = BTreeSet::new();
+    for name in list.lines() {
         let (from, to) = (Path::new(ROOT).join(name), to.join(name));
         let Ok(content) = fs::read(&from) else { continue };
-        if fs::read(&to).is_ok_and(|there| there == content) {
-            continue;
+        if !fs::read(&to).is_ok_and(|there| there == content) {
+            if let Some(directory) = to.parent() {
+                fs::create_dir_all(directory)?;
+            }
+            fs::write(&to, content).with_context(|| format!("can't write {}", to.display()))?;
         }
-        if let Some(directory) = to.parent() {
-            fs::create_dir_all(directory)?;
+        copied.insert(to);
+    }
+    remove_others(to, &copied)
+}
+
+/// Cargo finds tests by their files.
+fn remove_others(directory: &Path, kept: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
+    for entry in fs::read_dir(directory)? {
+        let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
+        if kind.is_dir() {
+            remove_others(&path, kept)?;
+        } else if !kept.contains(&path) {
+            fs::remove_file(&path).with_context(|| format!("can't remove {}", path.display()))?;
         }
-        fs::write(&to, content).with_context(|| format!("can't write {}", to.display()))?;
     }
     Ok(())
 }
 
 fn cargo_test(sources: &Path, target: &Path, tests: &[String]) -> anyhow::Result<Output> {
     let mut test = build::cargo();
+    // Each defect costs a build, which is most of its time.
+    test.args(["--config", "profile.dev.opt-level=0"]);
     test.args(["test", "--locked", "--quiet"]).args(tests);
     // What a defect leaves unused is nobody's business.
     test.current_dir(sources).env("CARGO_TARGET_DIR", target).env("RUSTFLAGS", "--cap-lints=allow");
+    // That a test fails is enough.
+    test.env("PROPTEST_MAX_SHRINK_ITERS", "0");
     test.output().context("can't run cargo")
 }
 
