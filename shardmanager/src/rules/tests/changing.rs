@@ -86,6 +86,11 @@ fn an_old_word_about_a_shard_changes_nothing() {
     let record = bench.record().clone();
     bench.say(&before);
     assert_eq!(bench.record(), &record);
+    // Nor beside a new word about another shard.
+    change(&mut bench, &Change::Move(ShardId(1), G0));
+    let epoch = bench.record().moves[&ShardId(1)].epoch.0;
+    arrive(&mut bench, 0, &[(1, epoch), (4, 1)]);
+    assert_eq!((owners(&bench)[1], owners(&bench)[4]), (0, 2));
 }
 
 #[test]
