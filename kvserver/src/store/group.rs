@@ -332,10 +332,7 @@ impl Store {
                 facts.obeyed_version = facts.obeyed_version.max(version);
                 Applied::Obeyed { accepted, version: facts.obeyed_version }
             }),
-            Entry::Reset(incarnation) => self.change_facts(|facts| {
-                facts.incarnation = facts.incarnation.max(Incarnation(incarnation));
-                Applied::Reset(facts.incarnation)
-            }),
+            Entry::Reset(incarnation) => self.reset(Incarnation(incarnation)),
             Entry::Assign(list) => self.assign(list),
             Entry::Handoff(step) => Applied::Handoff(self.take_step(step, time, &mut scratch.0)?),
             Entry::Retire(_) => self.retire(),
@@ -396,6 +393,18 @@ impl Store {
             .write()
             .as_mut()
             .map_or(Applied::NotFounded, |founded| change(Arc::make_mut(&mut founded.facts)))
+    }
+
+    /// What was sent of the shards that are copied may be of a history that is undone.
+    fn reset(&self, incarnation: Incarnation) -> Applied {
+        if let Some(founded) = self.founded.read().as_ref() {
+            let mut rubble = self.rubble.lock();
+            founded.slots().for_each(|(_, slot)| slot.write().give_copy_up(&mut rubble));
+        }
+        self.change_facts(|facts| {
+            facts.incarnation = facts.incarnation.max(incarnation);
+            Applied::Reset(facts.incarnation)
+        })
     }
 
     fn forget_due_sessions(&self, time: u64) {

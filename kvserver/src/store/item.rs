@@ -7,7 +7,7 @@ use skv_proto::v1::session_state::Decided as DecidedItem;
 use skv_proto::v1::shard_state::{self, outgoing};
 use skv_sharding::{Epoch, Revision};
 
-use crate::store::handoff::{Changes, Fence};
+use crate::store::handoff::{Changes, CopyId, Fence};
 use crate::store::record::Record;
 use crate::store::restore::RestoreError::{self, Contradiction};
 use crate::store::sessions::{Decided, Decision, Session};
@@ -119,7 +119,7 @@ impl Holding {
                 epoch: staged.epoch.0,
                 source: staged.source.group.0,
                 source_uid: staged.source.uid.0,
-                since: staged.since.0,
+                copy: staged.copy.0,
             })),
         }
     }
@@ -132,15 +132,20 @@ impl From<&Outgoing> for shard_state::Outgoing {
             Phase::Copying(_) => outgoing::Phase::Copying,
             Phase::Frozen(_) => outgoing::Phase::Frozen,
         };
-        let since = from.phase.changes().map_or(0, |changes| changes.begun_at().0);
-        Self { r#move: Some(from.to.into()), phase: phase as i32, since }
+        let changes = from.phase.changes();
+        Self {
+            r#move: Some(from.to.into()),
+            phase: phase as i32,
+            since: changes.map_or(0, |changes| changes.begun_at().0),
+            copy: changes.map_or(0, |changes| changes.copy().0),
+        }
     }
 }
 
 impl TryFrom<shard_state::Outgoing> for Outgoing {
     type Error = RestoreError;
     fn try_from(wire: shard_state::Outgoing) -> Result<Self, RestoreError> {
-        let changes = Changes::since(Revision(wire.since));
+        let changes = Changes::since(Revision(wire.since), CopyId(wire.copy));
         let phase = match outgoing::Phase::try_from(wire.phase) {
             Ok(outgoing::Phase::Queued) => Phase::Queued,
             Ok(outgoing::Phase::Copying) => Phase::Copying(changes),

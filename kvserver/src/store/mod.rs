@@ -29,8 +29,8 @@ pub use entry::{
 pub use facts::{Facts, Limits, RecordError};
 pub use group::{Stats, Store};
 pub use handoff::{
-    Arrival, Backlog, BaseCopy, Departure, Difference, Move, Part, Peer, Position, Progress, StepRefusal,
-    Summary,
+    Arrival, Backlog, BaseCopy, CopyId, Departure, Difference, Move, Part, Peer, Position, Progress,
+    StepRefusal, Summary,
 };
 pub use record::KeyValue;
 pub use restore::{Restore, RestoreError, Restored};

@@ -9,7 +9,7 @@ use skv_sharding::{Epoch, GroupId, GroupUid, Revision};
 use crate::store::buckets::Buckets;
 use crate::store::facts::{Facts, RecordError};
 use crate::store::founded::Founded;
-use crate::store::handoff::{Peer, Staged};
+use crate::store::handoff::{CopyId, Peer, Staged};
 use crate::store::record::Record;
 use crate::store::sessions::Sessions;
 use crate::store::shard::Shard;
@@ -163,8 +163,8 @@ fn holding(state: &mut v1::ShardState) -> Result<Holding, RestoreError> {
         }
         Some(shard_state::Holding::Received(received)) => {
             let source = Peer { group: GroupId(received.source), uid: GroupUid(received.source_uid) };
-            let since = Revision(received.since);
-            Holding::Staged(Box::new(Staged::new(Epoch(received.epoch), source, since)))
+            let staged = Staged::new(Epoch(received.epoch), source, CopyId(received.copy));
+            Holding::Staged(Box::new(staged))
         }
     })
 }

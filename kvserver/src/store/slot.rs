@@ -3,12 +3,13 @@
 
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::Step;
-use skv_sharding::{Epoch, GroupUid, Revision};
+use skv_sharding::{Epoch, GroupUid};
 
 use crate::store::Rejection;
 use crate::store::entry::ApplyError;
 use crate::store::handoff::{
-    Arrival, Changes, Chunk, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal, Summary,
+    Arrival, Changes, Chunk, CopyId, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal,
+    Summary,
 };
 use crate::store::rubble::Rubble;
 use crate::store::shard::{Context, Shard};
@@ -285,8 +286,8 @@ impl Slot {
         rubble: &mut Rubble,
     ) -> Result<Result<(), StepRefusal>, ApplyError> {
         Ok(match step {
-            Step::Begin(_) => self.begin(epoch),
-            Step::Pause(pause) => self.pause(epoch, Revision(pause.since), rubble),
+            Step::Begin(begin) => self.begin(epoch, CopyId(begin.copy)),
+            Step::Pause(pause) => self.pause(epoch, CopyId(pause.copy), rubble),
             Step::Freeze(_) => self.freeze(epoch),
             Step::Drop(_) => self.let_go(epoch, rubble),
             Step::Receive(receive) => self.receive(epoch, &receive, retired, rubble),
@@ -307,25 +308,32 @@ impl Slot {
         }
     }
 
-    fn begin(&mut self, epoch: Epoch) -> Result<(), StepRefusal> {
+    fn begin(&mut self, epoch: Epoch, copy: CopyId) -> Result<(), StepRefusal> {
         let (shard, outgoing) = self.outgoing(epoch)?;
         if let Phase::Queued = outgoing.phase {
             shard.sessions.track_forgotten(true);
-            outgoing.phase = Phase::Copying(Changes::since(shard.revision));
+            outgoing.phase = Phase::Copying(Changes::since(shard.revision, copy));
         }
         Ok(())
     }
 
     /// Only of the copy that is meant: it may be over, and another have begun.
-    fn pause(&mut self, epoch: Epoch, since: Revision, rubble: &mut Rubble) -> Result<(), StepRefusal> {
-        let (shard, outgoing) = self.outgoing(epoch)?;
-        if let Phase::Copying(changes) = &outgoing.phase
-            && changes.begun_at() == since
-        {
-            shard.sessions.track_forgotten(false);
-            rubble.add(std::mem::replace(&mut outgoing.phase, Phase::Queued).into_parts());
+    fn pause(&mut self, epoch: Epoch, copy: CopyId, rubble: &mut Rubble) -> Result<(), StepRefusal> {
+        let (_, outgoing) = self.outgoing(epoch)?;
+        if outgoing.phase.changes().is_some_and(|changes| changes.copy() == copy) {
+            self.give_copy_up(rubble);
         }
         Ok(())
+    }
+
+    /// Another copy has to begin. What is frozen stays so.
+    pub(super) fn give_copy_up(&mut self, rubble: &mut Rubble) {
+        let Holding::Owned(owned) = &mut self.holding else { return };
+        let Owned { shard, outgoing } = &mut **owned;
+        if let Some(Outgoing { phase: phase @ Phase::Copying(_), .. }) = outgoing {
+            shard.sessions.track_forgotten(false);
+            rubble.add(std::mem::replace(phase, Phase::Queued).into_parts());
+        }
     }
 
     fn freeze(&mut self, epoch: Epoch) -> Result<(), StepRefusal> {
@@ -363,7 +371,7 @@ impl Slot {
             Holding::Nothing | Holding::Staged(_) => {}
         }
         self.fence.seen = epoch;
-        let staged = Holding::Staged(Box::new(Staged::new(epoch, source, Revision(0))));
+        let staged = Holding::Staged(Box::new(Staged::new(epoch, source, CopyId::default())));
         rubble.add(std::mem::replace(&mut self.holding, staged).into_parts());
         Ok(())
     }
@@ -389,17 +397,14 @@ impl Slot {
         }
         let chunk = Chunk::try_from(chunk);
         let chunk = chunk.map_err(|error| ApplyError::Corrupt(format!("a chunk with {error}")))?;
-        Ok(self.staged(epoch).and_then(|staged| {
-            // Between two copies keys were deleted of which the later one says nothing.
-            if chunk.since > staged.since {
-                let anew = Staged::new(epoch, staged.source, chunk.since);
+        Ok(self.staged(epoch).map(|staged| {
+            // Between two copies keys were deleted of which the later one says nothing. An old part
+            // that comes late costs no more than time: what is whole is told by the last step.
+            if chunk.copy != staged.copy {
+                let anew = Staged::new(epoch, staged.source, chunk.copy);
                 rubble.add(std::mem::replace(staged, anew).into_parts());
             }
-            if chunk.since < staged.since {
-                return Err(StepRefusal::Incomplete);
-            }
             staged.add(chunk, context.hasher);
-            Ok(())
         }))
     }
 
@@ -429,7 +434,7 @@ impl Slot {
                 Ok(())
             }
             Err(refusal) => {
-                self.holding = Holding::Staged(Box::new(Staged::new(epoch, source, Revision(0))));
+                self.holding = Holding::Staged(Box::new(Staged::new(epoch, source, CopyId::default())));
                 Err(refusal)
             }
         })

@@ -12,13 +12,13 @@ use skv_fail_points::fail_point;
 use skv_proto::Error;
 use skv_proto::v1::StepRefusal as Answer;
 use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
-use skv_sharding::Revision;
 use tokio::time::Instant;
 
 use super::pace::Brake;
 use super::target::Group;
+use crate::entropy;
 use crate::replica::{Environment, Running};
-use crate::store::{Move, Peer, Position, Progress, StepRefusal};
+use crate::store::{CopyId, Move, Peer, Position, Progress, StepRefusal};
 
 /// Bytes of one chunk. Writes of other shards wait behind it in the target's log.
 const CHUNK: usize = 32 << 10;
@@ -94,9 +94,9 @@ impl Carrier {
                 }
             };
             self.stands.store(true, Ordering::Relaxed);
-            if let Some(since) = self.outgrown() {
+            if let Some(copy) = self.outgrown() {
                 // Refused, it is due again: whatever comes next fails as this did.
-                let _ = self.here(Step::Pause(Pause { since: since.0 })).await;
+                let _ = self.here(Step::Pause(Pause { copy: copy.0 })).await;
             }
             if problem != told {
                 tracing::warn!(%group, %shard, %target, %epoch, problem, "the shard isn't handed over yet");
@@ -110,9 +110,9 @@ impl Carrier {
     /// Goes on from where an earlier leader was, or sends the whole shard.
     async fn carry(&self, whole: bool) -> Result<(), Stop> {
         let mut progress = self.progress()?;
-        if progress != Progress::Frozen && self.is_recorded() {
+        if progress != Progress::Frozen && is_recorded(&self.own, &self.env, &self.to) {
             // Our group was revived without the drop of this shard: its new owner serves it.
-            self.here(Step::Begin(Begin {})).await?;
+            self.begin().await?;
             self.here(Step::Freeze(Freeze {})).await?;
             progress = Progress::Frozen;
         }
@@ -122,12 +122,13 @@ impl Carrier {
         fail_point!("receive-answered");
         // Not before there is somebody to send it to: from here on all that changes is kept.
         if progress == Progress::Queued {
-            self.here(Step::Begin(Begin {})).await?;
+            self.begin().await?;
         }
         // What nobody serves doesn't wait for its turn, and has no writers.
         let mut brake = (progress != Progress::Frozen).then(|| Brake::new(self.own.clone(), self.to.shard));
         let position = if progress == Progress::Frozen && !whole {
-            // The target had everything from before copying began, or nobody would have frozen.
+            // Whoever froze it knew that the target has everything from before copying began; else
+            // the target says so, and gets it.
             self.own.store.beginning(&self.to).ok_or(Stop::Over)?
         } else {
             self.copy(brake.is_some()).await?
@@ -241,7 +242,7 @@ impl Carrier {
                 // Sent again it would be refused again.
                 Err(error @ Error::InvalidArgument(_)) => return Err(error.into()),
                 // A target that is gone, or was made anew since, can't say any more that it had it.
-                Err(_) if self.is_recorded() => {
+                Err(_) if is_recorded(&self.own, &self.env, &self.to) => {
                     self.here(Step::Drop(Drop {})).await?;
                     tracing::info!(group = %self.own.place.group, %shard, %target, %epoch, "the shard is elsewhere by the map: it is dropped");
                     return Err(Stop::Over);
@@ -262,14 +263,18 @@ impl Carrier {
     }
 
     /// The copy that goes on, if more is kept for it than a new one would cost.
-    fn outgrown(&self) -> Option<Revision> {
+    fn outgrown(&self) -> Option<CopyId> {
         let backlog = self.own.store.backlog(&self.to)?;
-        backlog.is_too_much().then_some(backlog.since)
+        backlog.is_too_much().then_some(backlog.copy)
     }
 
-    /// Whether the shard map says that the shard arrived under this epoch or a later one.
-    fn is_recorded(&self) -> bool {
-        let owner = self.env.map.owner(self.to.shard);
-        owner.is_some_and(|owner| owner.group != self.own.place.group && owner.epoch >= self.to.epoch)
+    async fn begin(&self) -> Result<(), Stop> {
+        self.here(Step::Begin(Begin { copy: entropy::random_id() })).await
     }
+}
+
+/// Whether the shard map says that the shard of a move arrived under its epoch or a later one.
+pub(super) fn is_recorded(own: &Running, env: &Environment, to: &Move) -> bool {
+    let owner = env.map.owner(to.shard);
+    owner.is_some_and(|owner| owner.group != own.place.group && owner.epoch >= to.epoch)
 }

@@ -18,7 +18,7 @@ use bytes::Bytes;
 use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
-use skv_sharding::{Epoch, ShardId};
+use skv_sharding::{Epoch, GroupUid, ShardId};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -59,13 +59,11 @@ impl Carried {
     }
 }
 
-/// Whether one more shard may be carried.
-fn may_begin(departure: &Departure, carried: &BTreeMap<ShardId, Carried>) -> bool {
-    // What nobody serves never waits.
-    let is_frozen = departure.progress == Progress::Frozen;
+/// Whether one more shard may leave, for that target.
+fn may_begin(target: GroupUid, carried: &BTreeMap<ShardId, Carried>) -> bool {
     let moving = carried.values().filter(|other| !other.stands()).count();
     let mut standing = carried.values().filter(|other| other.stands());
-    is_frozen || moving < DEPARTURES && standing.all(|other| other.to.target_uid != departure.to.target_uid)
+    moving < DEPARTURES && standing.all(|other| other.to.target_uid != target)
 }
 
 impl Running {
@@ -98,9 +96,13 @@ impl Running {
             if !self.store.is_handing_off() && carried.is_empty() {
                 continue;
             }
+            // What nobody serves doesn't wait, nor what must not be served any more, nor that for
+            // which all changes are kept.
+            let waits = |departure: &Departure| {
+                departure.progress == Progress::Queued && !carry::is_recorded(self, env, &departure.to)
+            };
             let mut departures = self.store.departures();
-            // What nobody serves comes first.
-            departures.sort_by_key(|departure| departure.progress != Progress::Frozen);
+            departures.sort_by_key(waits);
             carried.retain(|_, Carried { to, task, .. }| {
                 let still = departures.iter().any(|departure| departure.to == *to);
                 if !still {
@@ -110,7 +112,8 @@ impl Running {
             });
             for departure in departures {
                 let to = departure.to;
-                if !carried.contains_key(&to.shard) && may_begin(&departure, &carried) {
+                let may_begin = || !waits(&departure) || may_begin(to.target_uid, &carried);
+                if !carried.contains_key(&to.shard) && may_begin() {
                     let carrier = Carrier::new(self.clone(), env, to);
                     let stands = carrier.stands();
                     carried.insert(to.shard, Carried { to, stands, task: carriers.spawn(carrier.run()) });
@@ -266,28 +269,31 @@ fn name(step: &Step) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use skv_sharding::{GroupId, GroupUid};
+    use skv_sharding::GroupId;
 
     use super::*;
 
-    fn departure(shard: u32, target: u32, progress: Progress) -> Departure {
-        let (target, target_uid) = (GroupId(target), GroupUid(u64::from(target) + 70));
-        Departure { to: Move { shard: ShardId(shard), epoch: Epoch(2), target, target_uid }, progress }
+    fn uid(group: u32) -> GroupUid {
+        GroupUid(u64::from(group) + 70)
     }
 
     #[tokio::test]
     async fn a_target_that_is_waited_for_keeps_no_shard_from_another_target() {
         let mut carried = BTreeMap::new();
         let mut carry = |shard, target, stands: bool| {
-            let to = departure(shard, target, Progress::Copying).to;
+            let to = Move {
+                shard: ShardId(shard),
+                epoch: Epoch(2),
+                target: GroupId(target),
+                target_uid: uid(target),
+            };
             let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
             carried.insert(ShardId(shard), Carried { to, stands: Arc::new(stands.into()), task });
-            let may = |target, progress| may_begin(&departure(9, target, progress), &carried);
-            (may(1, Progress::Queued), may(2, Progress::Queued), may(1, Progress::Frozen))
+            (may_begin(uid(1), &carried), may_begin(uid(2), &carried))
         };
-        assert_eq!(carry(1, 1, true), (false, true, true), "g1 is waited for");
-        assert_eq!(carry(2, 1, true), (false, true, true), "twice");
-        assert_eq!(carry(3, 2, false), (false, true, true));
-        assert_eq!(carry(4, 2, false), (false, false, true), "two are under way");
+        assert_eq!(carry(1, 1, true), (false, true), "g1 is waited for");
+        assert_eq!(carry(2, 1, true), (false, true), "twice");
+        assert_eq!(carry(3, 2, false), (false, true));
+        assert_eq!(carry(4, 2, false), (false, false), "two are under way");
     }
 }

@@ -6,6 +6,7 @@ use std::hash::BuildHasher as _;
 use foldhash::quality::FixedState;
 use skv_sharding::Revision;
 
+use super::CopyId;
 use crate::store::buckets::Buckets;
 
 /// A key that was deleted, so that an older word about it doesn't bring it back.
@@ -20,6 +21,7 @@ pub(in crate::store) struct Tombstone {
 /// that those that there are never outgrow the shard itself; see [`Backlog`] for the others.
 #[derive(Debug)]
 pub(in crate::store) struct Changes {
+    copy: CopyId,
     since: Revision,
     by_revision: BTreeMap<Revision, Box<[u8]>>,
     tombstones: Buckets<Tombstone>,
@@ -30,8 +32,8 @@ pub(in crate::store) struct Changes {
 /// What a source keeps of things that are no more, only for the sake of its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
-    /// The copy that it is kept for: the shard's revision when it began.
-    pub since: Revision,
+    /// The copy that it is kept for.
+    pub copy: CopyId,
     /// Bytes that are kept of deleted keys and forgotten sessions, about.
     pub gone: u64,
     /// Bytes of all keys and values that there are.
@@ -52,8 +54,19 @@ impl Backlog {
 
 impl Changes {
     /// None yet.
-    pub(in crate::store) fn since(since: Revision) -> Self {
-        Changes { since, by_revision: BTreeMap::new(), tombstones: Buckets::default(), tombstone_bytes: 0 }
+    pub(in crate::store) fn since(since: Revision, copy: CopyId) -> Self {
+        Changes {
+            copy,
+            since,
+            by_revision: BTreeMap::new(),
+            tombstones: Buckets::default(),
+            tombstone_bytes: 0,
+        }
+    }
+
+    /// The copy that they are kept for.
+    pub(in crate::store) fn copy(&self) -> CopyId {
+        self.copy
     }
 
     /// The shard's revision when copying began.
@@ -64,7 +77,7 @@ impl Changes {
     /// What is kept of a shard that has so many bytes, and has forgotten so many sessions.
     pub(in crate::store) fn backlog(&self, live: u64, forgotten: usize) -> Backlog {
         let gone = (self.tombstones.len() + forgotten) as u64 * PER_GONE + 2 * self.tombstone_bytes;
-        Backlog { since: self.since, gone, live }
+        Backlog { copy: self.copy, gone, live }
     }
 
     /// The deletions, as they are now.

@@ -4,7 +4,7 @@ use skv_proto::v1;
 use skv_proto::v1::handoff_step::{Chunk, Install};
 use skv_sharding::Revision;
 
-use super::{Changes, Tombstone};
+use super::{Changes, CopyId, Tombstone};
 use crate::store::buckets::Buckets;
 use crate::store::record::Record;
 use crate::store::sessions::{Session, SessionId};
@@ -13,8 +13,7 @@ use crate::store::shard::Shard;
 /// Up to where the target has a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
-    /// The copy that the target has: the shard's revision when it began.
-    since: Revision,
+    copy: CopyId,
     revision: Revision,
     sessions: Revision,
     forgotten: usize,
@@ -23,8 +22,8 @@ pub struct Position {
 impl Position {
     /// Of a target that has the keys from before copying began, and knows nothing of sessions.
     pub(in crate::store) fn beginning(changes: &Changes) -> Self {
-        let since = changes.begun_at();
-        Position { since, revision: since, sessions: Revision(0), forgotten: 0 }
+        let (copy, revision) = (changes.copy(), changes.begun_at());
+        Position { copy, revision, sessions: Revision(0), forgotten: 0 }
     }
 }
 
@@ -59,7 +58,7 @@ impl BaseCopy {
     pub(in crate::store) fn of(shard: &Shard, changes: &Changes) -> Self {
         BaseCopy {
             position: Position {
-                since: changes.begun_at(),
+                copy: changes.copy(),
                 revision: shard.revision,
                 sessions: shard.revision,
                 forgotten: shard.sessions.forgotten().len(),
@@ -84,14 +83,14 @@ impl BaseCopy {
 
     /// All of it in chunks of about so many bytes. Buckets are let go of as they are read.
     pub fn into_chunks(self, bytes: usize) -> impl Iterator<Item = Chunk> + Send {
-        let since = self.position.since.0;
+        let copy = self.position.copy.0;
         let keys = self.keys.into_items().map(|record| Item::Key(record.into()));
         let sessions = self.sessions.into_items().map(|session| Item::Session(session.into()));
         let tombstones = self.tombstones.into_items().map(|tombstone| Item::Tombstone(tombstone.into()));
         let forgotten = self.forgotten.into_iter().map(|id| Item::Forgotten(id.into()));
         let mut items = keys.chain(sessions).chain(tombstones).chain(forgotten);
         std::iter::from_fn(move || {
-            let (mut chunk, mut size) = (Chunk { since, ..Chunk::default() }, 0);
+            let (mut chunk, mut size) = (Chunk { copy, ..Chunk::default() }, 0);
             while size < bytes {
                 let Some(item) = items.next() else { break };
                 size += item.size();
@@ -142,10 +141,10 @@ impl Difference {
         bytes: usize,
         hash: impl Fn(&[u8]) -> u64,
     ) -> Option<Self> {
-        if after.since != changes.begun_at() {
+        if after.copy != changes.copy() {
             return None;
         }
-        let mut chunk = Chunk { since: after.since.0, ..Chunk::default() };
+        let mut chunk = Chunk { copy: after.copy.0, ..Chunk::default() };
         let (mut position, mut size, mut more) = (after, 0, false);
         for (revision, key) in changes.after(after.revision) {
             if size >= bytes {

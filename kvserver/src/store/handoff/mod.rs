@@ -23,6 +23,11 @@ pub use copy::{BaseCopy, Difference, Position};
 pub(super) use staged::{Chunk, Staged};
 pub use summary::{Part, Summary};
 
+/// Names a copy of a shard on its way. The leader that begins one draws the number, so that what is
+/// on its way of another is told from it, also if that is of a history that a reset has undone.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct CopyId(pub u64);
+
 /// One shard to another group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Move {

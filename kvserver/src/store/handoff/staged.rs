@@ -7,7 +7,7 @@ use foldhash::quality::FixedState;
 use skv_proto::v1;
 use skv_sharding::{Epoch, Revision};
 
-use super::{Peer, StepRefusal, Tombstone};
+use super::{CopyId, Peer, StepRefusal, Tombstone};
 use crate::store::Limits;
 use crate::store::buckets::Buckets;
 use crate::store::record::Record;
@@ -16,15 +16,14 @@ use crate::store::sessions::{Session, SessionId, Sessions};
 use crate::store::shard::Shard;
 use crate::store::slot::Parts;
 
-/// What has come of a shard. Of two words about the same thing the one with the higher
-/// revision counts, so that chunks may come in any order, any number of times, and from two
+/// What has come of a shard, all of one copy. Of two words about the same thing the one with the
+/// higher revision counts, so that chunks may come in any order, any number of times, and from two
 /// leaders at once.
 #[derive(Debug)]
 pub(in crate::store) struct Staged {
     pub(in crate::store) epoch: Epoch,
     pub(in crate::store) source: Peer,
-    /// The copy that this is: the shard's revision when it began at the source.
-    pub(in crate::store) since: Revision,
+    pub(in crate::store) copy: CopyId,
     /// Its keys only.
     pub(in crate::store) shard: Shard,
     pub(in crate::store) tombstones: Buckets<Tombstone>,
@@ -35,7 +34,7 @@ pub(in crate::store) struct Staged {
 /// The items of a chunk, read.
 #[derive(Debug, Default)]
 pub(in crate::store) struct Chunk {
-    pub(in crate::store) since: Revision,
+    pub(in crate::store) copy: CopyId,
     keys: Vec<Record>,
     tombstones: Vec<Tombstone>,
     sessions: Vec<Session>,
@@ -46,7 +45,7 @@ impl TryFrom<v1::handoff_step::Chunk> for Chunk {
     type Error = RestoreError;
     fn try_from(wire: v1::handoff_step::Chunk) -> Result<Self, RestoreError> {
         Ok(Chunk {
-            since: Revision(wire.since),
+            copy: CopyId(wire.copy),
             keys: wire.keys.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
             tombstones: wire.tombstones.into_iter().map(Into::into).collect(),
             sessions: wire.sessions.into_iter().map(TryInto::try_into).collect::<Result<_, _>>()?,
@@ -57,11 +56,11 @@ impl TryFrom<v1::handoff_step::Chunk> for Chunk {
 
 impl Staged {
     /// Nothing has come yet.
-    pub(in crate::store) fn new(epoch: Epoch, source: Peer, since: Revision) -> Self {
+    pub(in crate::store) fn new(epoch: Epoch, source: Peer, copy: CopyId) -> Self {
         Staged {
             epoch,
             source,
-            since,
+            copy,
             shard: Shard::new(epoch),
             tombstones: Buckets::default(),
             sessions: Buckets::default(),

@@ -1,17 +1,18 @@
 //! The rules of handoffs, one by one.
 
 use kvserver::store::{
-    Answer, Applied, Move, Progress, Rejection, StepRefusal, Store, encode_retire, encode_tick,
+    Answer, Applied, CopyId, Move, Progress, Rejection, StepRefusal, Store, encode_reset, encode_retire,
+    encode_tick,
 };
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::{Chunk, Install, Step};
 use skv_proto::v1::snapshot_item::Item;
-use skv_sharding::{Epoch, Revision};
+use skv_sharding::{Epoch, Incarnation, Revision};
 
 use super::world::{
-    SHARD, abort, assign, begin, chunk, drop_it, execute, freeze, limited, limits, pause, receive, step,
-    store, take, to,
+    SHARD, abort, assign, begin, begin_copy, chunk, drop_it, execute, freeze, limited, limits, pause,
+    receive, step, store, take, to,
 };
 use crate::support::{append, by, delete, dump, put, restored};
 
@@ -333,7 +334,7 @@ fn a_copy_that_is_given_up_leaves_nothing_to_the_next_one() {
     }
     run(&source, delete("goes")).unwrap();
     run(&source, delete("comes again")).unwrap();
-    let given_up = pause(2, source.backlog(&to(2, 1)).unwrap().since);
+    let given_up = pause(2, source.backlog(&to(2, 1)).unwrap().copy);
     take(&source, &given_up).unwrap();
     assert_eq!(source.departures()[0].progress, Progress::Queued);
     assert_eq!(source.backlog(&to(2, 1)), None);
@@ -341,7 +342,8 @@ fn a_copy_that_is_given_up_leaves_nothing_to_the_next_one() {
     assert!(!source.view().into_items().any(is_kept), "nothing is kept for a target that is away");
     assert!(value(&source, "stays").is_ok(), "it is served");
 
-    take(&source, &begin(2)).unwrap();
+    let later = begin_copy(2, CopyId(77));
+    take(&source, &later).unwrap();
     run(&source, put("comes again", "new")).unwrap();
     assert!(source.difference(&to(2, 1), position, usize::MAX).is_none(), "that was of another copy");
     assert_eq!(take(&source, &given_up), Ok(()), "it is done");
@@ -349,22 +351,66 @@ fn a_copy_that_is_given_up_leaves_nothing_to_the_next_one() {
     let (base, install) = frozen(&source, to(2, 1));
     take(&target, &chunk(2, base)).unwrap();
     let target = restored(&target, 9);
-    for part in &first {
-        assert_eq!(take(&target, &chunk(2, part.clone())), Err(StepRefusal::Incomplete), "of another copy");
-    }
     take(&target, &step(2, Step::Install(install))).unwrap();
     assert_eq!(value(&target, "stays"), Ok(Some("old".to_owned())));
     assert_eq!(value(&target, "goes"), Ok(None));
     assert_eq!(value(&target, "comes again"), Ok(Some("new".to_owned())));
 }
 
+/// An old part that comes late costs time, and nothing else.
+#[test]
+fn parts_of_two_copies_are_never_one_shard() {
+    let (source, target) = copying();
+    run(&source, put("goes", "old")).unwrap();
+    let first: Vec<Chunk> = source.base_copy(&to(2, 1)).unwrap().into_chunks(usize::MAX).collect();
+    take(&source, &pause(2, CopyId(2))).unwrap();
+    run(&source, delete("goes")).unwrap();
+    run(&source, put("stays", "new")).unwrap();
+    take(&source, &begin_copy(2, CopyId(3))).unwrap();
+    let (base, install) = frozen(&source, to(2, 1));
+    let install = step(2, Step::Install(install));
+    take(&target, &chunk(2, base.clone())).unwrap();
+    take(&target, &chunk(2, first[0].clone())).unwrap();
+    assert_eq!(take(&target, &install), Err(StepRefusal::Incomplete));
+    take(&target, &chunk(2, base)).unwrap();
+    take(&target, &install).unwrap();
+    assert_eq!((value(&target, "goes"), value(&target, "stays")), (Ok(None), Ok(Some("new".to_owned()))));
+}
+
+/// What the target has may be of a history that the survivor never heard of.
+#[test]
+fn a_group_that_is_reset_begins_its_copies_anew() {
+    let (source, target) = copying();
+    let survivor = restored(&source, 9);
+    run(&source, put("key", "lost")).unwrap();
+    for part in source.base_copy(&to(2, 1)).unwrap().into_chunks(usize::MAX) {
+        take(&target, &chunk(2, part)).unwrap();
+    }
+    let position = survivor.beginning(&to(2, 1)).unwrap();
+    survivor.apply(&encode_reset(1000, Incarnation(1))).unwrap();
+    assert_eq!(survivor.departures()[0].progress, Progress::Queued);
+    // Under the same revision as what was lost.
+    run(&survivor, put("key", "kept")).unwrap();
+    take(&survivor, &begin_copy(2, CopyId(3))).unwrap();
+    assert!(survivor.difference(&to(2, 1), position, usize::MAX).is_none());
+    let (base, install) = frozen(&survivor, to(2, 1));
+    take(&target, &chunk(2, base)).unwrap();
+    take(&target, &step(2, Step::Install(install))).unwrap();
+    assert_eq!(value(&target, "key"), Ok(Some("kept".to_owned())));
+
+    let (source, _) = copying();
+    take(&source, &freeze(2)).unwrap();
+    source.apply(&encode_reset(1000, Incarnation(1))).unwrap();
+    assert_eq!(source.departures()[0].progress, Progress::Frozen, "a freeze is never undone");
+}
+
 #[test]
 fn a_freeze_is_not_undone_by_giving_up_its_copy() {
     let (source, _target) = copying();
-    let since = source.backlog(&to(2, 1)).unwrap().since;
+    let copy = source.backlog(&to(2, 1)).unwrap().copy;
     take(&source, &freeze(2)).unwrap();
     assert_eq!(source.backlog(&to(2, 1)), None, "it gets no longer");
-    assert_eq!(take(&source, &pause(2, since)), Ok(()));
+    assert_eq!(take(&source, &pause(2, copy)), Ok(()));
     assert_eq!(source.departures()[0].progress, Progress::Frozen);
 }
 

@@ -3,13 +3,13 @@
 
 use bytes::Bytes;
 use kvserver::store::{
-    Applied, Departure, Move, Outcome, Position, Progress, Rejection, StepRefusal, Store, encode_assign,
-    encode_batch, encode_found, encode_handoff,
+    Applied, CopyId, Departure, Move, Outcome, Position, Progress, Rejection, StepRefusal, Store,
+    encode_assign, encode_batch, encode_found, encode_handoff,
 };
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::{Abort, Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
-use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, Revision, ShardId};
+use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, ShardId};
 
 /// The shard that moves.
 pub(crate) const SHARD: ShardId = ShardId(0);
@@ -66,12 +66,17 @@ pub(crate) fn receive(epoch: u64, source: u32) -> Bytes {
     step(epoch, Step::Receive(Receive { source, source_uid: uid(source).0 }))
 }
 
+/// Begins the first copy of a move.
 pub(crate) fn begin(epoch: u64) -> Bytes {
-    step(epoch, Step::Begin(Begin {}))
+    begin_copy(epoch, CopyId(epoch))
 }
 
-pub(crate) fn pause(epoch: u64, since: Revision) -> Bytes {
-    step(epoch, Step::Pause(Pause { since: since.0 }))
+pub(crate) fn begin_copy(epoch: u64, copy: CopyId) -> Bytes {
+    step(epoch, Step::Begin(Begin { copy: copy.0 }))
+}
+
+pub(crate) fn pause(epoch: u64, copy: CopyId) -> Bytes {
+    step(epoch, Step::Pause(Pause { copy: copy.0 }))
 }
 
 pub(crate) fn freeze(epoch: u64) -> Bytes {
@@ -123,6 +128,8 @@ struct Driver {
     /// What of the base isn't sent yet.
     unsent: Vec<Chunk>,
     position: Option<Position>,
+    /// The target has parts of another copy: it gets the whole shard.
+    resend: bool,
 }
 
 /// The groups, their leaders' memory, and all entries that there ever were.
@@ -133,6 +140,7 @@ pub(crate) struct World {
     sent: Vec<(usize, Bytes)>,
     version: u64,
     epoch: u64,
+    copies: u64,
 }
 
 impl World {
@@ -145,6 +153,7 @@ impl World {
             sent: Vec::new(),
             version: 1,
             epoch: 1,
+            copies: 0,
         }
     }
 
@@ -177,7 +186,8 @@ impl World {
         }
         let (epoch, target) = (to.epoch.0, to.target.0 as usize);
         if progress == Progress::Queued {
-            self.deliver(source, begin(epoch)).unwrap();
+            self.copies += 1;
+            self.deliver(source, begin_copy(epoch, CopyId(self.copies))).unwrap();
             return true;
         }
         if !self.drivers[source].promised {
@@ -185,7 +195,8 @@ impl World {
             self.drivers[source].promised = promise.is_ok();
             return promise.is_ok();
         }
-        if self.drivers[source].position.is_none() && progress == Progress::Frozen {
+        let resend = self.drivers[source].resend;
+        if self.drivers[source].position.is_none() && progress == Progress::Frozen && !resend {
             // Whoever froze it knew that the target has everything from before.
             self.drivers[source].position = self.groups[source].beginning(&to);
         }
@@ -195,11 +206,7 @@ impl World {
             self.drivers[source].unsent = base.into_chunks(CHUNK).collect();
         }
         if let Some(next) = self.drivers[source].unsent.pop() {
-            match self.deliver(target, chunk(epoch, next)) {
-                // The copy that this was of has ended; the target has parts of another.
-                Err(StepRefusal::Incomplete) => self.forget(source),
-                taken => assert_eq!(taken, Ok(()), "group {target} must take what it has promised to take"),
-            }
+            self.must(target, chunk(epoch, next));
             return true;
         }
         let position = self.drivers[source].position.unwrap();
@@ -208,8 +215,15 @@ impl World {
                 self.forget(source);
                 return true;
             };
-            self.must(target, step(epoch, Step::Install(install)));
-            self.deliver(source, drop_it(epoch)).unwrap();
+            match self.deliver(target, step(epoch, Step::Install(install))) {
+                Err(StepRefusal::Incomplete) => {
+                    self.drivers[source] = Driver { of: Some(to), resend: true, ..Driver::default() };
+                }
+                taken => {
+                    assert_eq!(taken, Ok(()), "group {target} must take what it has promised to take");
+                    self.deliver(source, drop_it(epoch)).unwrap();
+                }
+            }
             return true;
         }
         let Some(difference) = self.groups[source].difference(&to, position, CHUNK) else {
@@ -230,7 +244,7 @@ impl World {
     pub(crate) fn pause(&mut self, source: usize) {
         let Some(Departure { to, .. }) = self.groups[source].departures().pop() else { return };
         if let Some(backlog) = self.groups[source].backlog(&to) {
-            self.deliver(source, pause(to.epoch.0, backlog.since)).unwrap();
+            self.deliver(source, pause(to.epoch.0, backlog.copy)).unwrap();
         }
     }
 
