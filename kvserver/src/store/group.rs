@@ -395,11 +395,10 @@ impl Store {
             .map_or(Applied::NotFounded, |founded| change(Arc::make_mut(&mut founded.facts)))
     }
 
-    /// What was sent of the shards that are copied may be of a history that is undone.
+    /// What was sent of shards that leave may be of a history that is undone.
     fn reset(&self, incarnation: Incarnation) -> Applied {
         if let Some(founded) = self.founded.read().as_ref() {
-            let mut rubble = self.rubble.lock();
-            founded.slots().for_each(|(_, slot)| slot.write().give_copy_up(&mut rubble));
+            founded.slots().for_each(|(_, slot)| slot.write().rename_copy());
         }
         self.change_facts(|facts| {
             facts.incarnation = facts.incarnation.max(incarnation);

@@ -319,20 +319,22 @@ impl Slot {
 
     /// Only of the copy that is meant: it may be over, and another have begun.
     fn pause(&mut self, epoch: Epoch, copy: CopyId, rubble: &mut Rubble) -> Result<(), StepRefusal> {
-        let (_, outgoing) = self.outgoing(epoch)?;
-        if outgoing.phase.changes().is_some_and(|changes| changes.copy() == copy) {
-            self.give_copy_up(rubble);
+        let (shard, outgoing) = self.outgoing(epoch)?;
+        if let Phase::Copying(changes) = &outgoing.phase
+            && changes.copy() == copy
+        {
+            shard.sessions.track_forgotten(false);
+            rubble.add(std::mem::replace(&mut outgoing.phase, Phase::Queued).into_parts());
         }
         Ok(())
     }
 
-    /// Another copy has to begin. What is frozen stays so.
-    pub(super) fn give_copy_up(&mut self, rubble: &mut Rubble) {
-        let Holding::Owned(owned) = &mut self.holding else { return };
-        let Owned { shard, outgoing } = &mut **owned;
-        if let Some(Outgoing { phase: phase @ Phase::Copying(_), .. }) = outgoing {
-            shard.sessions.track_forgotten(false);
-            rubble.add(std::mem::replace(phase, Phase::Queued).into_parts());
+    /// What was sent so far is of another copy from now on.
+    pub(super) fn rename_copy(&mut self) {
+        if let Holding::Owned(owned) = &mut self.holding
+            && let Some(changes) = owned.changes_mut()
+        {
+            changes.rename();
         }
     }
 

@@ -12,6 +12,7 @@ use skv_fail_points::fail_point;
 use skv_proto::Error;
 use skv_proto::v1::StepRefusal as Answer;
 use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
+use skv_sharding::GroupId;
 use tokio::time::Instant;
 
 use super::pace::Brake;
@@ -110,11 +111,17 @@ impl Carrier {
     /// Goes on from where an earlier leader was, or sends the whole shard.
     async fn carry(&self, whole: bool) -> Result<(), Stop> {
         let mut progress = self.progress()?;
-        if progress != Progress::Frozen && is_recorded(&self.own, &self.env, &self.to) {
+        if let Some(owner) = recorded_owner(&self.own, &self.env, &self.to) {
             // Our group was revived without the drop of this shard: its new owner serves it.
-            self.begin().await?;
-            self.here(Step::Freeze(Freeze {})).await?;
-            progress = Progress::Frozen;
+            if progress != Progress::Frozen {
+                self.begin().await?;
+                self.here(Step::Freeze(Freeze {})).await?;
+                progress = Progress::Frozen;
+            }
+            // By a later list than the group has heard of: whom it names may know nothing of it.
+            if owner != self.to.target {
+                return self.drop_unasked().await;
+            }
         }
         let own = &self.own.place;
         let receive = Receive { source: own.group.0, source_uid: own.uid.0 };
@@ -226,6 +233,8 @@ impl Carrier {
         let Move { shard, target, epoch, .. } = self.to;
         let mut told = false;
         loop {
+            // One that is cut off from its group goes on for a while: it would only disturb the next.
+            self.own.check_leads()?;
             match self.target.take(shard, epoch, step.clone()).await {
                 Ok(Answer::None) => {
                     self.stands.store(false, Ordering::Relaxed);
@@ -242,10 +251,8 @@ impl Carrier {
                 // Sent again it would be refused again.
                 Err(error @ Error::InvalidArgument(_)) => return Err(error.into()),
                 // A target that is gone, or was made anew since, can't say any more that it had it.
-                Err(_) if is_recorded(&self.own, &self.env, &self.to) => {
-                    self.here(Step::Drop(Drop {})).await?;
-                    tracing::info!(group = %self.own.place.group, %shard, %target, %epoch, "the shard is elsewhere by the map: it is dropped");
-                    return Err(Stop::Over);
+                Err(_) if recorded_owner(&self.own, &self.env, &self.to).is_some() => {
+                    return self.drop_unasked().await;
                 }
                 Err(error) if !told => {
                     tracing::warn!(group = %self.own.place.group, %shard, %target, %epoch, %error, "the target can't be asked");
@@ -268,13 +275,21 @@ impl Carrier {
         backlog.is_too_much().then_some(backlog.copy)
     }
 
+    /// The map says who has the shard.
+    async fn drop_unasked(&self) -> Result<(), Stop> {
+        self.here(Step::Drop(Drop {})).await?;
+        let Move { shard, target, epoch, .. } = self.to;
+        tracing::info!(group = %self.own.place.group, %shard, %target, %epoch, "the shard is elsewhere by the map: it is dropped");
+        Err(Stop::Over)
+    }
+
     async fn begin(&self) -> Result<(), Stop> {
         self.here(Step::Begin(Begin { copy: entropy::random_id() })).await
     }
 }
 
-/// Whether the shard map says that the shard of a move arrived under its epoch or a later one.
-pub(super) fn is_recorded(own: &Running, env: &Environment, to: &Move) -> bool {
-    let owner = env.map.owner(to.shard);
-    owner.is_some_and(|owner| owner.group != own.place.group && owner.epoch >= to.epoch)
+/// The group that has the shard by the map, if it went there by this move or a later one.
+pub(super) fn recorded_owner(own: &Running, env: &Environment, to: &Move) -> Option<GroupId> {
+    let owner = env.map.owner(to.shard)?;
+    (owner.group != own.place.group && owner.epoch >= to.epoch).then_some(owner.group)
 }

@@ -99,10 +99,11 @@ impl Running {
             // What nobody serves doesn't wait, nor what must not be served any more, nor that for
             // which all changes are kept.
             let waits = |departure: &Departure| {
-                departure.progress == Progress::Queued && !carry::is_recorded(self, env, &departure.to)
+                let elsewhere = carry::recorded_owner(self, env, &departure.to).is_some();
+                departure.progress == Progress::Queued && !elsewhere
             };
             let mut departures = self.store.departures();
-            departures.sort_by_key(waits);
+            departures.sort_by_cached_key(waits);
             carried.retain(|_, Carried { to, task, .. }| {
                 let still = departures.iter().any(|departure| departure.to == *to);
                 if !still {

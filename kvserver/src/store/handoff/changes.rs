@@ -69,6 +69,11 @@ impl Changes {
         self.copy
     }
 
+    /// From now on they are kept for another copy.
+    pub(in crate::store) fn rename(&mut self) {
+        self.copy.0 = self.copy.0.wrapping_add(1);
+    }
+
     /// The shard's revision when copying began.
     pub(in crate::store) fn begun_at(&self) -> Revision {
         self.since

@@ -164,7 +164,7 @@ impl Difference {
         if !more {
             position.revision = shard.revision;
         }
-        let forgotten = &shard.sessions.forgotten()[after.forgotten..];
+        let forgotten = shard.sessions.forgotten().get(after.forgotten..)?;
         let sent = &forgotten[..forgotten.len().min(bytes / FRAME)];
         more |= sent.len() < forgotten.len();
         chunk.forgotten = sent.iter().map(|id| (*id).into()).collect();

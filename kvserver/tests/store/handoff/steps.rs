@@ -388,10 +388,8 @@ fn a_group_that_is_reset_begins_its_copies_anew() {
     }
     let position = survivor.beginning(&to(2, 1)).unwrap();
     survivor.apply(&encode_reset(1000, Incarnation(1))).unwrap();
-    assert_eq!(survivor.departures()[0].progress, Progress::Queued);
     // Under the same revision as what was lost.
     run(&survivor, put("key", "kept")).unwrap();
-    take(&survivor, &begin_copy(2, CopyId(3))).unwrap();
     assert!(survivor.difference(&to(2, 1), position, usize::MAX).is_none());
     let (base, install) = frozen(&survivor, to(2, 1));
     take(&target, &chunk(2, base)).unwrap();
@@ -400,8 +398,10 @@ fn a_group_that_is_reset_begins_its_copies_anew() {
 
     let (source, _) = copying();
     take(&source, &freeze(2)).unwrap();
+    let position = source.beginning(&to(2, 1)).unwrap();
     source.apply(&encode_reset(1000, Incarnation(1))).unwrap();
     assert_eq!(source.departures()[0].progress, Progress::Frozen, "a freeze is never undone");
+    assert!(source.installation(&to(2, 1), position).is_none(), "the whole shard has to be sent");
 }
 
 #[test]
