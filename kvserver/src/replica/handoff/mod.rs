@@ -18,7 +18,7 @@ use bytes::Bytes;
 use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
-use skv_sharding::{Epoch, GroupUid, ShardId};
+use skv_sharding::{Epoch, ShardId};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -59,11 +59,17 @@ impl Carried {
     }
 }
 
-/// Whether one more shard may leave, for that target.
-fn may_begin(target: GroupUid, carried: &BTreeMap<ShardId, Carried>) -> bool {
+/// Whether a move has to wait for others. What nobody serves doesn't, nor what is elsewhere by the
+/// map and must not be served any more, nor that for which all changes are kept.
+fn waits(departure: &Departure, is_elsewhere: bool) -> bool {
+    departure.progress == Progress::Queued && !is_elsewhere
+}
+
+/// Whether one more shard may be carried.
+fn may_begin(departure: &Departure, waits: bool, carried: &BTreeMap<ShardId, Carried>) -> bool {
     let moving = carried.values().filter(|other| !other.stands()).count();
     let mut standing = carried.values().filter(|other| other.stands());
-    moving < DEPARTURES && standing.all(|other| other.to.target_uid != target)
+    !waits || moving < DEPARTURES && standing.all(|other| other.to.target_uid != departure.to.target_uid)
 }
 
 impl Running {
@@ -96,25 +102,22 @@ impl Running {
             if !self.store.is_handing_off() && carried.is_empty() {
                 continue;
             }
-            // What nobody serves doesn't wait, nor what must not be served any more, nor that for
-            // which all changes are kept.
-            let waits = |departure: &Departure| {
-                let elsewhere = carry::recorded_owner(self, env, &departure.to).is_some();
-                departure.progress == Progress::Queued && !elsewhere
-            };
-            let mut departures = self.store.departures();
-            departures.sort_by_cached_key(waits);
+            let is_elsewhere = |to: &Move| carry::recorded_owner(self, env, to).is_some();
+            let departures = self.store.departures().into_iter();
+            let mut departures: Vec<(bool, Departure)> = departures
+                .map(|departure| (waits(&departure, is_elsewhere(&departure.to)), departure))
+                .collect();
+            departures.sort_by_key(|(waits, _)| *waits);
             carried.retain(|_, Carried { to, task, .. }| {
-                let still = departures.iter().any(|departure| departure.to == *to);
+                let still = departures.iter().any(|(_, departure)| departure.to == *to);
                 if !still {
                     task.abort();
                 }
                 still
             });
-            for departure in departures {
+            for (waits, departure) in departures {
                 let to = departure.to;
-                let may_begin = || !waits(&departure) || may_begin(to.target_uid, &carried);
-                if !carried.contains_key(&to.shard) && may_begin() {
+                if !carried.contains_key(&to.shard) && may_begin(&departure, waits, &carried) {
                     let carrier = Carrier::new(self.clone(), env, to);
                     let stands = carrier.stands();
                     carried.insert(to.shard, Carried { to, stands, task: carriers.spawn(carrier.run()) });
@@ -270,31 +273,39 @@ fn name(step: &Step) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use skv_sharding::GroupId;
+    use skv_sharding::{GroupId, GroupUid};
 
     use super::*;
 
-    fn uid(group: u32) -> GroupUid {
-        GroupUid(u64::from(group) + 70)
+    fn departure(shard: u32, target: u32, progress: Progress) -> Departure {
+        let (target, target_uid) = (GroupId(target), GroupUid(u64::from(target) + 70));
+        Departure { to: Move { shard: ShardId(shard), epoch: Epoch(2), target, target_uid }, progress }
     }
 
     #[tokio::test]
     async fn a_target_that_is_waited_for_keeps_no_shard_from_another_target() {
         let mut carried = BTreeMap::new();
         let mut carry = |shard, target, stands: bool| {
-            let to = Move {
-                shard: ShardId(shard),
-                epoch: Epoch(2),
-                target: GroupId(target),
-                target_uid: uid(target),
-            };
+            let to = departure(shard, target, Progress::Copying).to;
             let task = tokio::spawn(std::future::pending::<()>()).abort_handle();
             carried.insert(ShardId(shard), Carried { to, stands: Arc::new(stands.into()), task });
-            (may_begin(uid(1), &carried), may_begin(uid(2), &carried))
+            let may = |target, progress| {
+                let departure = departure(9, target, progress);
+                may_begin(&departure, waits(&departure, false), &carried)
+            };
+            (may(1, Progress::Queued), may(2, Progress::Queued), may(1, Progress::Frozen))
         };
-        assert_eq!(carry(1, 1, true), (false, true), "g1 is waited for");
-        assert_eq!(carry(2, 1, true), (false, true), "twice");
-        assert_eq!(carry(3, 2, false), (false, true));
-        assert_eq!(carry(4, 2, false), (false, false), "two are under way");
+        assert_eq!(carry(1, 1, true), (false, true, true), "g1 is waited for");
+        assert_eq!(carry(2, 1, true), (false, true, true), "twice");
+        assert_eq!(carry(3, 2, false), (false, true, true));
+        assert_eq!(carry(4, 2, false), (false, false, true), "two are under way");
+    }
+
+    #[test]
+    fn what_has_begun_and_what_is_elsewhere_by_the_map_wait_for_nothing() {
+        let all = [Progress::Queued, Progress::Copying, Progress::Frozen];
+        let all = all.map(|progress| departure(1, 1, progress));
+        assert_eq!(all.map(|departure| waits(&departure, false)), [true, false, false]);
+        assert_eq!(all.map(|departure| waits(&departure, true)), [false; 3]);
     }
 }
