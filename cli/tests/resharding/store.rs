@@ -1,19 +1,18 @@
 //! A store that `skv up` runs, and the commands that a person gives it.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
-use std::sync::OnceLock;
 
 use serde_json::{Value, json};
+use skv_chaos::programs;
 use tempfile::TempDir;
 
-/// All programs of the product.
-const PROGRAMS: &str = include_str!("../../../deploy/image/programs");
 /// As many as three groups share evenly.
 pub(crate) const SHARDS: u64 = 12;
 
 /// Keys are decimal numbers, so that key n is in shard n mod 12.
 pub(crate) struct Store {
+    /// The command line, with the servers beside it, where `skv up` finds them.
     skv: &'static Path,
     home: TempDir,
 }
@@ -28,7 +27,7 @@ impl Store {
 
     /// A place for a store that isn't started yet.
     pub(crate) fn new() -> Store {
-        Store { skv: skv(), home: tempfile::tempdir().unwrap() }
+        Store { skv: &programs().skv, home: tempfile::tempdir().unwrap() }
     }
 
     /// Writes the store's manifest; answers where it is.
@@ -151,28 +150,4 @@ pub(crate) fn owners(map: &Value) -> Vec<u64> {
         std::iter::repeat_n(range["group"].as_u64().unwrap(), range["count"].as_u64().unwrap() as usize)
     };
     ranges.flat_map(of_range).collect()
-}
-
-/// The command line, with the servers beside it, where `skv up` finds them: those in
-/// `$SKV_PROGRAMS`, else freshly built; by itself cargo builds only the programs of this package.
-fn skv() -> &'static Path {
-    static SKV: OnceLock<PathBuf> = OnceLock::new();
-    SKV.get_or_init(|| {
-        if let Some(directory) = std::env::var_os("SKV_PROGRAMS") {
-            return PathBuf::from(directory).join("skv");
-        }
-        build();
-        PathBuf::from(env!("CARGO_BIN_EXE_skv"))
-    })
-}
-
-fn build() {
-    let mut build = Command::new(env!("CARGO"));
-    // All programs: of fewer, dependencies would have fewer features and be compiled once more.
-    build.args(["build", "--quiet"]).args(PROGRAMS.lines().map(|program| format!("--package={program}")));
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
-    }
-    assert!(build.status().unwrap().success(), "the servers can't be built");
 }

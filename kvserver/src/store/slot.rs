@@ -288,7 +288,7 @@ impl Slot {
         Ok(match step {
             Step::Begin(begin) => self.begin(epoch, CopyId(begin.copy)),
             Step::Pause(pause) => self.pause(epoch, CopyId(pause.copy), rubble),
-            Step::Freeze(_) => self.freeze(epoch),
+            Step::Freeze(freeze) => self.freeze(epoch, CopyId(freeze.copy)),
             Step::Drop(_) => self.let_go(epoch, rubble),
             Step::Receive(receive) => self.receive(epoch, &receive, retired, rubble),
             Step::Chunk(chunk) => self.add(epoch, chunk, context, rubble)?,
@@ -338,12 +338,17 @@ impl Slot {
         }
     }
 
-    fn freeze(&mut self, epoch: Epoch) -> Result<(), StepRefusal> {
+    /// Whoever asks knows how much the target has of that copy: of another, it may have nothing.
+    fn freeze(&mut self, epoch: Epoch, copy: CopyId) -> Result<(), StepRefusal> {
         let (_, outgoing) = self.outgoing(epoch)?;
-        outgoing.phase = match std::mem::replace(&mut outgoing.phase, Phase::Queued) {
-            Phase::Queued => return Err(StepRefusal::NotDue),
-            Phase::Copying(changes) | Phase::Frozen(changes) => Phase::Frozen(changes),
-        };
+        match std::mem::replace(&mut outgoing.phase, Phase::Queued) {
+            Phase::Copying(changes) if changes.copy() == copy => outgoing.phase = Phase::Frozen(changes),
+            Phase::Frozen(changes) => outgoing.phase = Phase::Frozen(changes),
+            other => {
+                outgoing.phase = other;
+                return Err(StepRefusal::NotDue);
+            }
+        }
         Ok(())
     }
 

@@ -240,7 +240,7 @@ async fn old_messages_are_refused(cluster: &Cluster, old: u64, new: u64) {
     let asked = v1::IsLeavingRequest { header: Some(to_group_1(cluster_id, old)), shard: 0, epoch: 99 };
     let refused = handoff.is_leaving(asked).await.unwrap_err();
     assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
-    for step in [Step::Begin(Begin::default()), Step::Freeze(Freeze {}), Step::Drop(Drop {})] {
+    for step in [Step::Begin(Begin::default()), Step::Freeze(Freeze::default()), Step::Drop(Drop {})] {
         let refused = handoff.take_step(take(new, step)).await.unwrap_err();
         assert!(matches!(Error::from_status(&refused), Some(Error::InvalidArgument(_))), "{refused}");
     }

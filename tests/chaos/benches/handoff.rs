@@ -28,22 +28,19 @@ const IN_FLIGHT: usize = 16;
 const VALUE: usize = 16 << 10;
 /// Bytes of each value of the shard that stays.
 const SMALL: usize = 1 << 10;
-/// How often a shard moves while it is measured.
-const MOVES: usize = 12;
 /// Between two writes of one writer: the processors have time left when nothing moves.
 const PAUSE: Duration = Duration::from_millis(5);
-/// Between two moves.
+/// What a move leaves behind is cleared away meanwhile.
 const REST: Duration = Duration::from_secs(1);
-/// How long a quiet store is measured.
-const QUIET: Duration = Duration::from_secs(5);
+/// How long the quiet store is measured before each move: machines are slower at one time than at another.
+const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() {
-    for mib in [1, 8, 64] {
-        unserved(mib, 3, MOVES).await;
-    }
-    for mib in [64, 256, 1024] {
-        unserved(mib, 1, 4).await;
+    // So many moves that there are a thousand calls beside them, of which ten are beyond p99.
+    for (mib, replicas, moves) in [(1, 3, 60), (8, 3, 24), (64, 3, 12), (64, 1, 4), (256, 1, 4), (1024, 1, 4)]
+    {
+        unserved(mib, replicas, moves).await;
     }
     throughput().await;
 }
@@ -66,12 +63,13 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
     fill(&cluster.clerk(), mib, VALUE).await;
     let moving = Writer::start(&cluster, keys_of(MOVING, SHARDS).take(mib * MIB / VALUE), VALUE);
     let staying = Writer::start(&cluster, keys_of(STAYING, SHARDS).take(100), SMALL);
-    tokio::time::sleep(QUIET).await;
-    let quiet = [moving.take(), staying.take()];
-    let (mut worst, mut unserved, mut during) = (Vec::new(), Vec::new(), [Vec::new(), Vec::new()]);
+    let (mut worst, mut unserved) = (Vec::new(), Vec::new());
+    let (mut quiet, mut during) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
     for number in 0..moves {
         tokio::time::sleep(REST).await;
         drop((moving.take(), staying.take()));
+        tokio::time::sleep(QUIET).await;
+        add(&mut quiet, [moving.take(), staying.take()]);
         let before = unserved_ms(&cluster).await;
         cluster.move_shard(MOVING, (number as u32 + 1) % 2).await;
         // The calls that were under way when it arrived count too.
@@ -79,7 +77,7 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
         unserved.push(unserved_ms(&cluster).await - before);
         let calls = [moving.take(), staying.take()];
         worst.push(calls[0].iter().copied().fold(0.0, f64::max));
-        during.iter_mut().zip(calls).for_each(|(all, calls)| all.extend(calls));
+        add(&mut during, calls);
         eprintln!(
             "{mib} MiB, {replicas} replicas: move {} of {moves}: unserved {:.1} ms, longest write {:.1} ms",
             number + 1,
@@ -89,6 +87,13 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
     }
     moving.stop().await;
     staying.stop().await;
+    let [moving, staying] = [0, 1].map(|writer| {
+        let (quiet, during) = (&mut quiet[writer], &mut during[writer]);
+        json!({
+            "quiet_p99": percentile(quiet, 99), "during_p99": percentile(during, 99),
+            "quiet_calls": quiet.len(), "during_calls": during.len(),
+        })
+    });
     println!(
         "{}",
         json!({
@@ -96,10 +101,14 @@ async fn unserved(mib: usize, replicas: u32, moves: usize) {
             "mib": mib, "replicas": replicas, "moves": moves,
             "unserved": { "p50": percentile(&mut unserved.clone(), 50), "p99": percentile(&mut unserved, 99) },
             "longest_write_of_a_move": { "p50": percentile(&mut worst.clone(), 50), "p99": percentile(&mut worst, 99) },
-            "moving_shard": { "quiet_p99": percentile(&mut quiet[0].clone(), 99), "during_p99": percentile(&mut during[0].clone(), 99) },
-            "other_shard": { "quiet_p99": percentile(&mut quiet[1].clone(), 99), "during_p99": percentile(&mut during[1].clone(), 99) },
+            "moving_shard": moving,
+            "other_shard": staying,
         })
     );
+}
+
+fn add(all: &mut [Vec<f64>; 2], more: [Vec<f64>; 2]) {
+    all.iter_mut().zip(more).for_each(|(all, more)| all.extend(more));
 }
 
 /// The time in which nobody served a shard, of all moves so far, by what the servers say.

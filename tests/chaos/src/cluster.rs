@@ -290,6 +290,12 @@ impl Cluster {
         }
     }
 
+    /// kill -9 of the servers of a group, but for the first one.
+    pub fn take_quorum(&mut self, group: u32) {
+        let servers = self.servers.iter_mut().filter(|server| server.hosts(group));
+        servers.skip(1).for_each(|server| server.process.kill());
+    }
+
     /// kill -9 of all servers, and of the manager.
     pub fn kill_all(&mut self) {
         self.servers.iter_mut().for_each(|server| server.process.kill());

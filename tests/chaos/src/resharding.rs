@@ -1,5 +1,7 @@
 //! Shards that move between groups: asking for it, and seeing who has what.
 
+use futures::{StreamExt as _, TryStreamExt as _, stream};
+use skv_client::Clerk;
 use skv_proto::Error;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::shard_status::State;
@@ -77,6 +79,19 @@ fn request_id() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
+/// Writes and deletes so many keys that what four shards keep of them for targets that are away costs
+/// more than to copy them anew, if nothing else is in them.
+pub async fn outgrow_copies(clerk: &Clerk) {
+    const DELETED: usize = 3200;
+    const KEY_BYTES: usize = 4000;
+    let key = |number| format!("{number:0>KEY_BYTES$}");
+    let gone = stream::iter((0..DELETED).map(key)).map(|key| async move {
+        clerk.put(key.clone(), "soon gone").await?;
+        clerk.delete(key).await
+    });
+    gone.buffer_unordered(32).try_collect::<Vec<_>>().await.expect("the sources serve");
+}
+
 /// What a group itself has of the shards, as its leader says.
 #[derive(Debug)]
 pub struct Holdings(Vec<ShardStatus>);
@@ -122,6 +137,14 @@ impl Cluster {
             }
         }
         None
+    }
+
+    /// Waits until a group copies a shard that it serves.
+    pub async fn copying(&self, group: u32) {
+        eventually(&format!("g{group} copies a shard"), || async {
+            (self.group_holdings(group).await?.count(State::Copying) > 0).then_some(())
+        })
+        .await;
     }
 
     async fn holdings(&self) -> Option<Vec<Holdings>> {

@@ -3,7 +3,7 @@
 //! complete by themselves, no call of a clerk fails, nothing is lost, and each shard ends in exactly
 //! one group.
 
-use skv_chaos::{Cluster, Load, Settings, eventually};
+use skv_chaos::{Cluster, Load, Settings, eventually, outgrow_copies};
 use skv_proto::v1::shard_status::State;
 
 const SHARDS: u32 = 4;
@@ -128,6 +128,24 @@ impl Store {
         self.revive(index, self.group(victim), point).await;
     }
 
+    /// Has the source's leader die at this point of giving up a copy that nobody takes; then the
+    /// target comes back.
+    async fn kill_giving_up_at(&mut self, point: &str) {
+        eprintln!("a server dies at {point}");
+        self.cluster.arm(point);
+        self.resize().await;
+        let (source, target) = (self.group(Side::Source), self.group(Side::Target));
+        self.cluster.copying(source).await;
+        self.cluster.take_quorum(target);
+        outgrow_copies(&self.cluster.clerk()).await;
+        let index = self.cluster.server_dies_at(point).await;
+        assert!(self.cluster.servers[index].hosts(source), "{point}");
+        self.load.recorder.more_acknowledged(20).await;
+        self.cluster.start_servers();
+        self.settled().await;
+        self.cluster.ready().await;
+    }
+
     /// Has the shard manager die at this point of a change; the groups go on, then it comes back.
     async fn kill_manager_at(&mut self, point: &str) {
         eprintln!("the shard manager dies at {point}");
@@ -190,6 +208,16 @@ async fn a_leader_dies_amid_the_rounds_of_what_changed_meanwhile() {
         store.kill_amid_rounds_at(point, Side::Target).await;
     }
     store.finish().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_sources_leader_dies_as_it_gives_up_a_copy_that_nobody_takes() {
+    let slow = Settings::default().server_flag("--transfer-bytes-per-second", SLOW);
+    for point in ["pause-due", "pause-applied"] {
+        let mut store = Store::start_with(slow.clone()).await;
+        store.kill_giving_up_at(point).await;
+        store.finish().await;
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

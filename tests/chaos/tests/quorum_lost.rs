@@ -6,15 +6,9 @@ use skv_proto::v1::shard_status::State;
 use skv_proto::v1::{ReplicaStatus, ResetRequest};
 use skv_sharding::{GroupId, Hash};
 
-/// Kills all servers of a group but the first.
-fn kill_the_majority(cluster: &mut Cluster, group: u32) {
-    let servers = cluster.servers.iter_mut().filter(|server| server.hosts(group));
-    servers.skip(1).for_each(|server| server.process.kill());
-}
-
 /// Kills all servers of the first group but one, and waits until that says that it has no quorum.
 async fn lose_the_majority(cluster: &mut Cluster) -> ReplicaStatus {
-    kill_the_majority(cluster, 0);
+    cluster.take_quorum(0);
     eventually("the last replica says that its quorum is lost", || async {
         cluster.servers[0].replica().await.filter(|replica| replica.quorum_lost_ms > 0)
     })
@@ -95,8 +89,8 @@ async fn a_group_that_is_revived_from_before_shards_went_has_them_no_more() {
         clerk.put(key(number), "after").await.expect("a put");
     }
 
-    kill_the_majority(&mut cluster, 0);
-    kill_the_majority(&mut cluster, 1);
+    cluster.take_quorum(0);
+    cluster.take_quorum(1);
     cluster.servers[0].process.start();
     lose_the_majority(&mut cluster).await;
     let done = cluster.skv(&["group", "reset", "g0", "--accept-data-loss"]).await;

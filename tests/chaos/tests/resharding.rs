@@ -12,6 +12,7 @@ use futures::future::join_all;
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use skv_chaos::{
     Cluster, Load, Server, Settings, eventually, files_under, first_append, keys_of, open_session,
+    outgrow_copies,
 };
 use skv_checker::{Event, Outcome};
 use skv_client::Clerk;
@@ -60,14 +61,6 @@ async fn shards_are(cluster: &Cluster, group: u32, state: State, count: usize) {
     .await;
 }
 
-/// Waits until a group copies a shard that it serves.
-async fn copying(cluster: &Cluster, group: u32) {
-    eventually(&format!("g{group} copies a shard"), || async {
-        (cluster.group_holdings(group).await?.count(State::Copying) > 0).then_some(())
-    })
-    .await;
-}
-
 /// Waits until a group answers for a shard that nobody serves.
 async fn has_frozen(cluster: &Cluster, group: u32) {
     eventually(&format!("g{group} answers for a frozen shard"), || async {
@@ -76,18 +69,12 @@ async fn has_frozen(cluster: &Cluster, group: u32) {
     .await;
 }
 
-/// Kills servers of a group until one is left.
-fn take_quorum(cluster: &mut Cluster, group: u32) {
-    let servers = cluster.servers.iter_mut().filter(|server| server.hosts(group));
-    servers.skip(1).for_each(|server| server.process.kill());
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_a_group_without_quorum_harms_nobody_and_can_be_taken_back_or_redirected() {
     let mut cluster = start(one_of(3)).await;
     let load = Load::start(&cluster, 4, 8);
     load.recorder.more_acknowledged(100).await;
-    take_quorum(&mut cluster, 1);
+    cluster.take_quorum(1);
     cluster.changes().join(&[1]).await;
     // Nothing is kept for a target that hasn't promised to take it.
     shards_are(&cluster, 0, State::Queued, 2).await;
@@ -134,23 +121,14 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
 /// Else the source would keep every deletion until its target comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_away_for_too_many_deletions_gets_a_new_copy() {
-    const DELETED: usize = 3200;
-    const KEY_BYTES: usize = 4000;
     let settings = Settings { replicas: 1, ..one_of(2) };
     let mut cluster = start(settings.server_flag("--transfer-bytes-per-second", SLOW)).await;
     put_ballast(&cluster).await;
     cluster.changes().join(&[1]).await;
-    copying(&cluster, 0).await;
+    cluster.copying(0).await;
     cluster.servers[1].process.kill();
-    let (clerk, key) = (cluster.clerk(), |number| format!("{number:0>KEY_BYTES$}"));
-    let gone = stream::iter((0..DELETED).map(key)).map(|key| {
-        let clerk = clerk.clone();
-        async move {
-            clerk.put(key.clone(), "soon gone").await?;
-            clerk.delete(key).await
-        }
-    });
-    gone.buffer_unordered(32).try_collect::<Vec<_>>().await.expect("the source serves");
+    let clerk = cluster.clerk();
+    outgrow_copies(&clerk).await;
     clerk.delete("ballast-0").await.expect("the source serves");
     shards_are(&cluster, 0, State::Queued, 2).await;
 
@@ -210,7 +188,7 @@ async fn moves_that_the_groups_know_of_need_no_manager() {
     let load = Load::start(&cluster, 4, 8);
     load.recorder.more_acknowledged(100).await;
     cluster.changes().join(&[1]).await;
-    copying(&cluster, 0).await;
+    cluster.copying(0).await;
     cluster.manager.kill();
     shards_are(&cluster, 1, State::Served, 2).await;
     shards_are(&cluster, 0, State::Served, 2).await;
@@ -231,7 +209,7 @@ async fn lose_the_record_amid_moves(replace: impl FnOnce(&Path, &Path)) {
     let copy = cluster.directory().join("copy");
     copy_directory(&cluster.manager_dir, &copy);
     cluster.changes().join(&[1]).await;
-    copying(&cluster, 0).await;
+    cluster.copying(0).await;
     cluster.manager.kill();
     fs::remove_dir_all(&cluster.manager_dir).expect("a directory can be removed");
     replace(&copy, &cluster.manager_dir);

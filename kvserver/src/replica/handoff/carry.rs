@@ -115,7 +115,8 @@ impl Carrier {
             // Our group was revived without the drop of this shard: its new owner serves it.
             if progress != Progress::Frozen {
                 self.begin().await?;
-                self.here(Step::Freeze(Freeze {})).await?;
+                let begun = self.own.store.beginning(&self.to).ok_or(Stop::Over)?;
+                self.freeze(begun).await?;
                 progress = Progress::Frozen;
             }
             // By a later list than the group has heard of: whom it names may know nothing of it.
@@ -144,7 +145,7 @@ impl Carrier {
         let position = self.catch_up(position, brake.as_mut()).await?;
         // By whoever froze it before, it has been frozen for a time that we don't know.
         let froze = (progress != Progress::Frozen).then(Instant::now);
-        self.here(Step::Freeze(Freeze {})).await?;
+        self.freeze(position).await?;
         drop(brake);
         // What came until then may be more than goes into one entry.
         let position = self.catch_up(position, None).await?;
@@ -285,6 +286,11 @@ impl Carrier {
 
     async fn begin(&self) -> Result<(), Stop> {
         self.here(Step::Begin(Begin { copy: entropy::random_id() })).await
+    }
+
+    /// Ends the group's service, for a target that is about here in a copy.
+    async fn freeze(&self, position: Position) -> Result<(), Stop> {
+        self.here(Step::Freeze(Freeze { copy: position.copy().0 })).await
     }
 }
 

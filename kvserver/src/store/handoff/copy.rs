@@ -20,6 +20,11 @@ pub struct Position {
 }
 
 impl Position {
+    /// The copy in which that is.
+    pub fn copy(&self) -> CopyId {
+        self.copy
+    }
+
     /// Of a target that has the keys from before copying began, and knows nothing of sessions.
     pub(in crate::store) fn beginning(changes: &Changes) -> Self {
         let (copy, revision) = (changes.copy(), changes.begun_at());

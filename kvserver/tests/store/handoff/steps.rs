@@ -11,8 +11,8 @@ use skv_proto::v1::snapshot_item::Item;
 use skv_sharding::{Epoch, Incarnation, Revision};
 
 use super::world::{
-    SHARD, abort, assign, begin, begin_copy, chunk, drop_it, execute, freeze, limited, limits, pause,
-    receive, step, store, take, to,
+    SHARD, abort, assign, begin, begin_copy, chunk, drop_it, execute, freeze, freeze_copy, limited, limits,
+    pause, receive, step, store, take, to,
 };
 use crate::support::{append, by, delete, dump, put, restored};
 
@@ -402,6 +402,24 @@ fn a_group_that_is_reset_begins_its_copies_anew() {
     source.apply(&encode_reset(1000, Incarnation(1))).unwrap();
     assert_eq!(source.departures()[0].progress, Progress::Frozen, "a freeze is never undone");
     assert!(source.installation(&to(2, 1), position).is_none(), "the whole shard has to be sent");
+}
+
+/// A leader that leads again may still have a word on its way about what was given up since.
+#[test]
+fn a_freeze_is_of_the_copy_that_it_names() {
+    let (source, _target) = copying();
+    take(&source, &pause(2, CopyId(2))).unwrap();
+    take(&source, &begin_copy(2, CopyId(3))).unwrap();
+    assert_eq!(
+        take(&source, &freeze(2)),
+        Err(StepRefusal::NotDue),
+        "the target may have nothing of this one"
+    );
+    assert_eq!(source.departures()[0].progress, Progress::Copying);
+    run(&source, put("key", "value")).unwrap();
+    assert_eq!(take(&source, &freeze_copy(2, CopyId(3))), Ok(()));
+    assert_eq!(take(&source, &freeze(2)), Ok(()), "what is frozen stays so");
+    assert_eq!(source.departures()[0].progress, Progress::Frozen);
 }
 
 #[test]

@@ -79,8 +79,13 @@ pub(crate) fn pause(epoch: u64, copy: CopyId) -> Bytes {
     step(epoch, Step::Pause(Pause { copy: copy.0 }))
 }
 
+/// Freezes the first copy of a move.
 pub(crate) fn freeze(epoch: u64) -> Bytes {
-    step(epoch, Step::Freeze(Freeze {}))
+    freeze_copy(epoch, CopyId(epoch))
+}
+
+pub(crate) fn freeze_copy(epoch: u64, copy: CopyId) -> Bytes {
+    step(epoch, Step::Freeze(Freeze { copy: copy.0 }))
 }
 
 pub(crate) fn drop_it(epoch: u64) -> Bytes {
@@ -231,7 +236,7 @@ impl World {
             return true;
         };
         if hasty && !difference.more {
-            self.deliver(source, freeze(epoch)).unwrap();
+            self.deliver(source, freeze_copy(epoch, position.copy())).unwrap();
         } else {
             self.drivers[source].position = Some(difference.position);
             self.must(target, chunk(epoch, difference.chunk));
