@@ -10,7 +10,7 @@ use crate::addresses::NamedServer;
 
 /// Bytes per second that shards move at, by default: twice as many are felt by those who use other
 /// shards.
-const TRANSFER: u64 = 16 << 20;
+const TRANSFER: u64 = 8 << 20;
 
 /// A server of ShardedKV: hosts replicas of Raft groups that hold shards.
 #[derive(Debug, Clone, Parser)]

@@ -10,7 +10,7 @@ use super::moves::Move;
 
 /// Bytes that a group hands over, or takes in, in a second: the servers' own limit of what they
 /// send (`--transfer-bytes-per-second`), unless they were given another one.
-pub(super) const BYTES_PER_SECOND: u64 = 16 << 20;
+pub(super) const BYTES_PER_SECOND: u64 = 8 << 20;
 /// What a shard takes however small it is: a handful of commits in two groups.
 const PER_SHARD: Duration = Duration::from_millis(3);
 /// Until the sources have heard of their moves and the targets expect them.

@@ -119,6 +119,10 @@ impl Disk for FaultyDisk {
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>) {
         self.disk.spawn(name, task);
     }
+
+    fn lower_priority(&self) {
+        self.disk.lower_priority();
+    }
 }
 
 #[derive(Debug)]

@@ -381,6 +381,8 @@ impl Disk for MemoryDisk {
     fn spawn(&self, _name: &str, task: BoxFuture<'static, ()>) {
         tokio::spawn(task);
     }
+
+    fn lower_priority(&self) {}
 }
 
 #[derive(Debug)]

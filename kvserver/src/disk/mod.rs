@@ -53,6 +53,10 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Runs a task that may block on this disk: a real one gives it a thread of its own,
     /// a simulated one a task of the simulation. The future ends when the task does.
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>);
+
+    /// From now on the task that calls this, which was spawned here, gets little of a processor that
+    /// others want.
+    fn lower_priority(&self);
 }
 
 /// One open file.

@@ -10,6 +10,10 @@ use futures::future::BoxFuture;
 
 use crate::disk::{Disk, DiskFile};
 
+/// Of threads that others go before: a tenth of a processor is theirs when all are busy, so that they
+/// get on too.
+const NICENESS: i32 = 10;
+
 /// The file system that the process sees.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct RealDisk {
@@ -88,6 +92,16 @@ impl Disk for RealDisk {
         // A task that never ran is dropped: whoever waits for it finds its channel closed.
         if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(run) {
             tracing::error!(%error, name, "can't start a disk thread");
+        }
+    }
+
+    fn lower_priority(&self) {
+        if let Tasks::Threads = self.tasks {
+            // On Linux that is the thread which asks, not all of its process.
+            let lowered = rustix::process::setpriority_process(None, NICENESS);
+            if let Err(error) = lowered {
+                tracing::debug!(%error, "a thread keeps its priority");
+            }
         }
     }
 }

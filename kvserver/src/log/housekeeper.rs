@@ -39,6 +39,7 @@ pub(super) struct Housekeeper {
 
 impl Housekeeper {
     pub(super) async fn run(mut self) {
+        self.disk.lower_priority();
         if let Err(error) = self.work().await {
             tracing::error!(%error, dir = %self.dir.display(), "the log can't go on");
             self.failure.set(&error);
@@ -57,8 +58,11 @@ impl Housekeeper {
     }
 
     async fn prepare(&mut self, number: u32) -> io::Result<()> {
+        // So that nobody waits for it, it is made no slower than the active one is used.
+        let hurry = |made| self.space.used() > made + self.sectors / 8;
         loop {
-            match Segment::create(&*self.disk, &self.dir, self.replica, number, self.sectors).await {
+            let made = Segment::create(&*self.disk, &self.dir, self.replica, number, self.sectors, hurry);
+            match made.await {
                 Ok(segment) => {
                     self.space.set_prepared(segment);
                     return Ok(());

@@ -132,7 +132,7 @@ impl Log {
         disk::run(&*disk.clone(), "log-format", async move {
             disk.create_dir_all(&dir)?;
             VoteFile::create(&*disk, &dir, replica).await?;
-            let segment = Segment::create(&*disk, &dir, replica, 1, sectors).await?;
+            let segment = Segment::create(&*disk, &dir, replica, 1, sectors, |_| true).await?;
             let mut batch = Batch::new();
             batch.push(&Record::Position(Position::default()));
             segment.file.write_all_at(batch.seal(segment.salt, 1, 1), SECTOR as u64)?;

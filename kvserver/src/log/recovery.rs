@@ -137,7 +137,7 @@ async fn settle(
     }
     let Some(sectors) = torn else { return Ok(None) };
     // Left alone, they would pass for damage behind the next batch.
-    write_zeros(&*active.segment.file, byte(sectors.start), byte(sectors.end)).await?;
+    write_zeros(&*active.segment.file, sectors, |_| true).await?;
     Ok(Some(TornBatch { file: active.segment.path.clone(), offset: byte(active.next_sector) }))
 }
 

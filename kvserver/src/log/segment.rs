@@ -11,6 +11,7 @@
 //! ```
 
 use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -25,7 +26,9 @@ pub(super) const VERSION: u32 = 1;
 /// Fewer can't hold a position, an entry and a seal.
 pub(super) const FEWEST_SECTORS: u32 = 16;
 
-const ZEROS_AT_ONCE: usize = 1 << 20;
+/// Zeros that are synced together: so few that other syncs hardly wait for them, or so many that it is
+/// done soon.
+const ZEROS_AT_ONCE: (usize, usize) = (128 << 10, 1 << 20);
 
 /// One segment, open.
 #[derive(Debug)]
@@ -83,20 +86,22 @@ impl Segment {
     }
 
     /// Makes a segment that is durable under its name before this returns. If it fails,
-    /// nothing stays behind that the next attempt doesn't remove.
+    /// nothing stays behind that the next attempt doesn't remove. In a hurry if that is so when as many
+    /// sectors are made.
     pub(super) async fn create(
         disk: &dyn Disk,
         dir: &Path,
         replica: u64,
         number: u32,
         sectors: u32,
+        hurry: impl Fn(u32) -> bool,
     ) -> io::Result<Segment> {
         let path = Self::path(dir, number);
         let temporary = path.with_extension("tmp");
         let result = async {
             let salt = entropy::random_id();
             let file = disk.create(&temporary)?;
-            write_zeros(&*file, 0, u64::from(sectors) * SECTOR as u64).await?;
+            write_zeros(&*file, 0..sectors, hurry).await?;
             let segment = Segment { path: path.clone(), file, replica, number, salt, sectors };
             segment.file.write_all_at(&segment.header(), 0)?;
             segment.file.sync().await?;
@@ -174,15 +179,21 @@ impl Segment {
     }
 }
 
-/// Writes zeros, synced piece by piece so that no other sync waits for all of them.
-pub(super) async fn write_zeros(file: &dyn DiskFile, from: u64, to: u64) -> io::Result<()> {
-    let zeros = vec![0; ZEROS_AT_ONCE.min((to - from) as usize)];
-    let mut at = from;
-    while at < to {
-        let piece = &zeros[..zeros.len().min((to - at) as usize)];
-        file.write_all_at(piece, at)?;
+/// Fills sectors with zeros, synced piece by piece so that no other sync waits for all of them.
+pub(super) async fn write_zeros(
+    file: &dyn DiskFile,
+    sectors: Range<u32>,
+    hurry: impl Fn(u32) -> bool,
+) -> io::Result<()> {
+    let (few, many) = ZEROS_AT_ONCE;
+    let zeros = vec![0; many.min(sectors.len() * SECTOR)];
+    let mut next = sectors.start;
+    while next < sectors.end {
+        let at_once = if hurry(next - sectors.start) { many } else { few };
+        let piece = &zeros[..at_once.min((sectors.end - next) as usize * SECTOR)];
+        file.write_all_at(piece, u64::from(next) * SECTOR as u64)?;
         file.sync().await?;
-        at += piece.len() as u64;
+        next += (piece.len() / SECTOR) as u32;
     }
     Ok(())
 }

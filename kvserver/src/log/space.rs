@@ -51,6 +51,8 @@ struct Inner {
     room: Mutex<Room>,
     changed: Notify,
     full: watch::Sender<bool>,
+    /// Sectors of a segment that batches may fill.
+    usable: u32,
     /// In sectors.
     reserve: u32,
     largest_entry: usize,
@@ -104,6 +106,7 @@ impl Space {
             room: Mutex::new(Room { active, prepared: prepared.map(Arc::new), promised: 0 }),
             changed: Notify::new(),
             full: watch::Sender::new(false),
+            usable: usable(segment_sectors),
             reserve,
             largest_entry: largest - BATCH_HEADER - ENTRY_HEADER,
             failure,
@@ -161,6 +164,13 @@ impl Space {
             () = changed => {}
             () = self.0.closed.cancelled(), if !self.0.closed.is_cancelled() => {}
         }
+    }
+
+    /// How many sectors of the active segment are used or promised. The next one is wanted when that
+    /// is all of them.
+    pub(super) fn used(&self) -> u32 {
+        let room = self.0.room.lock();
+        (self.0.usable + room.promised).saturating_sub(room.active)
     }
 
     /// How many sectors are left in the active segment.

@@ -91,6 +91,7 @@ impl SnapshotDir {
     ) -> io::Result<SnapshotFile> {
         let (disk, path) = (Arc::clone(&self.disk), self.temporary());
         disk::run(&*self.disk, "snapshot-write", async move {
+            disk.lower_priority();
             let written = write(&*disk, &path, &header, items).await;
             if written.is_err() {
                 let _ = disk.remove(&path);

@@ -8,7 +8,7 @@ use crate::disk::{Disk, DiskFile};
 
 /// No more than this waits to become durable. Of a whole snapshot at once the log would feel
 /// every byte: what it syncs queues behind.
-const UNSYNCED: u64 = 2 << 20;
+const UNSYNCED: u64 = 256 << 10;
 
 /// A file that is written from its beginning to its end.
 #[derive(Debug)]
