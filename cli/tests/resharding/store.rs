@@ -1,6 +1,6 @@
 //! A store that `skv up` runs, and the commands that a person gives it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
