@@ -9,7 +9,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::future::join_all;
-use futures::{StreamExt as _, TryStreamExt as _, stream};
 use skv_chaos::{
     Cluster, Load, Server, Settings, eventually, files_under, first_append, keys_of, open_session,
     outgrow_copies,
