@@ -54,6 +54,7 @@ impl CommandLine {
         self.option("--heartbeat-ms", spec.tuning.heartbeat_ms);
         self.option("--election-timeout-ms", spec.tuning.election_timeout_ms);
         self.option("--snapshot-log-bytes", spec.tuning.snapshot_log_bytes);
+        self.option("--transfer-bytes-per-second", spec.tuning.transfer_bytes_per_second);
     }
 
     /// The arguments, in the order in which they were given.

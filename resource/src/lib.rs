@@ -22,7 +22,7 @@ pub use shard_map::{ShardMap, ShardMapFields};
 pub use spec::{
     DisruptionBudget, Image, Limits, LogFormat, NetworkPolicy, NodePorts, ParseSizeError, Placement,
     PodMetadata, Ports, PullPolicy, Retention, Scheduling, Server, ShardManager, ShardedKv, ShardedKvSpec,
-    Size, Storage, Tuning,
+    Size, Storage, TRANSFER_BYTES_PER_SECOND, Tuning,
 };
 pub use status::{GroupStatus, Replacing, ShardedKvStatus};
 pub use validate::{Problem, validate};

@@ -56,7 +56,7 @@ fn every_field_can_be_set() {
           ports: {client: 8000, peer: 8001, http: 8002, manager: 8003}, nodePorts: {first: 30400},
           disruptionBudget: {enabled: false}, networkPolicy: {enabled: false, clients: []}, paused: true,
           limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
-          tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096},
+          tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096, transferBytesPerSecond: 0},
           storage: {memoryOnly: true, size: 20Gi, whenDeleted: Delete, whenScaled: Delete}}",
     ))
     .unwrap()
@@ -66,6 +66,7 @@ fn every_field_can_be_set() {
     assert_eq!((spec.server.worker_threads, spec.server.log_operations), (Some(4), true));
     assert_eq!((spec.limits.max_value_bytes, spec.limits.session_ttl_seconds), (20, 40));
     assert_eq!((spec.tuning.heartbeat_ms, spec.tuning.snapshot_log_bytes), (100, 4096));
+    assert_eq!(spec.tuning.transfer_bytes_per_second, 0);
     assert!(spec.storage.memory_only);
     assert_eq!((spec.storage.size.bytes(), spec.storage.when_deleted), (20 << 30, Retention::Delete));
     assert_eq!(

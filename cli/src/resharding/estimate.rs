@@ -8,9 +8,9 @@ use skv_sharding::GroupId;
 
 use super::moves::Move;
 
-/// Bytes that a group hands over, or takes in, in a second: the servers' own limit of what they
-/// send (`--transfer-bytes-per-second`), unless they were given another one.
-pub(super) const BYTES_PER_SECOND: u64 = 8 << 20;
+/// Bytes that a group hands over, or takes in, in a second: what servers send at most, unless they
+/// were given another limit.
+pub(super) const BYTES_PER_SECOND: u64 = skv_resource::TRANSFER_BYTES_PER_SECOND;
 /// What a shard takes however small it is: a handful of commits in two groups.
 const PER_SHARD: Duration = Duration::from_millis(3);
 /// Until the sources have heard of their moves and the targets expect them.

@@ -159,6 +159,7 @@ mod tests {
                 "--heartbeat-ms=50",
                 "--election-timeout-ms=250",
                 "--snapshot-log-bytes=67108864",
+                "--transfer-bytes-per-second=8388608",
                 "--data-dir=/data/demo-g1-0",
             ]
         );

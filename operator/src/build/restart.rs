@@ -88,6 +88,7 @@ mod tests {
         assert!(restarts(|spec| spec.tuning.heartbeat_ms = 60));
         assert!(restarts(|spec| spec.tuning.election_timeout_ms = 500));
         assert!(restarts(|spec| spec.tuning.snapshot_log_bytes = 1 << 20));
+        assert!(restarts(|spec| spec.tuning.transfer_bytes_per_second = 1 << 20));
         assert!(restarts(|spec| spec.ports.client = 8000));
         assert!(restarts(|spec| spec.ports.peer = 8001));
         assert!(restarts(|spec| spec.ports.http = 8002));

@@ -71,7 +71,7 @@ fn a_group_that_uses_every_setting() {
         podMetadata: {labels: {team: a, app.kubernetes.io/name: mine}, annotations: {note: b}},
         ports: {client: 8000, peer: 8001, http: 8002, manager: 8003}, nodePorts: {first: 30400},
         limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
-        tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096},
+        tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096, transferBytesPerSecond: 0},
         networkPolicy: {clients: [{podSelector: {matchLabels: {may: connect}}}]}}";
     insta::assert_snapshot!(yaml(&build(&input(spec)).unwrap()));
 }

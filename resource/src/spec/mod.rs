@@ -32,7 +32,7 @@ pub use server::{LogFormat, Server};
 pub use shard_manager::ShardManager;
 pub use size::{ParseSizeError, Size};
 pub use storage::{Retention, Storage};
-pub use tuning::Tuning;
+pub use tuning::{TRANSFER_BYTES_PER_SECOND, Tuning};
 
 /// The desired state of a `ShardedKV`.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, CustomResource, JsonSchema)]

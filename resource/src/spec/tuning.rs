@@ -21,10 +21,21 @@ pub struct Tuning {
     /// last snapshot if that is more.
     #[schemars(range(min = 1024))]
     pub snapshot_log_bytes: u64,
+    /// How many bytes of moving shards each server sends in a second at most; 0: no limit. More is
+    /// sooner over, and felt more by those who use other shards meanwhile.
+    pub transfer_bytes_per_second: u64,
 }
+
+/// The servers' own default.
+pub const TRANSFER_BYTES_PER_SECOND: u64 = 8 << 20;
 
 impl Default for Tuning {
     fn default() -> Self {
-        Tuning { heartbeat_ms: 50, election_timeout_ms: 250, snapshot_log_bytes: 64 << 20 }
+        Tuning {
+            heartbeat_ms: 50,
+            election_timeout_ms: 250,
+            snapshot_log_bytes: 64 << 20,
+            transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND,
+        }
     }
 }
