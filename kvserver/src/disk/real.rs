@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 
 use crate::disk::{Disk, DiskFile};
 
-/// Of threads that others go before: a tenth of a processor is theirs when all are busy, so that they
-/// get on too.
+/// Of threads that others go before. When all processors are busy they have about a tenth of what
+/// another thread has (sched(7)), so that they get on too.
 const NICENESS: i32 = 10;
 
 /// The file system that the process sees.
@@ -98,8 +98,7 @@ impl Disk for RealDisk {
     fn lower_priority(&self) {
         if let Tasks::Threads = self.tasks {
             // On Linux that is the thread which asks, not all of its process.
-            let lowered = rustix::process::setpriority_process(None, NICENESS);
-            if let Err(error) = lowered {
+            if let Err(error) = rustix::process::nice(NICENESS) {
                 tracing::debug!(%error, "a thread keeps its priority");
             }
         }
@@ -164,6 +163,22 @@ mod tests {
     async fn a_task_runs_on_a_thread_of_its_own() {
         let name = async { std::thread::current().name().map(str::to_owned) };
         assert_eq!(disk::run(&RealDisk::default(), "a-task", name).await.unwrap().as_deref(), Some("a-task"));
+    }
+
+    #[tokio::test]
+    async fn a_task_lowers_no_priority_but_its_own() {
+        let priority = || rustix::process::getpriority_process(None).unwrap();
+        let before = priority();
+        let disk = RealDisk::default();
+        let task = async move {
+            disk.lower_priority();
+            priority()
+        };
+        assert_eq!(disk::run(&disk, "a-task", task).await.unwrap(), (before + NICENESS).min(19));
+        assert_eq!(priority(), before);
+        let disk = RealDisk::on_one_thread();
+        disk::run(&disk, "a-task", async move { disk.lower_priority() }).await.unwrap();
+        assert_eq!(priority(), before, "there is no other thread");
     }
 
     #[tokio::test]

@@ -39,7 +39,6 @@ pub(super) struct Housekeeper {
 
 impl Housekeeper {
     pub(super) async fn run(mut self) {
-        self.disk.lower_priority();
         if let Err(error) = self.work().await {
             tracing::error!(%error, dir = %self.dir.display(), "the log can't go on");
             self.failure.set(&error);
@@ -58,8 +57,7 @@ impl Housekeeper {
     }
 
     async fn prepare(&mut self, number: u32) -> io::Result<()> {
-        // So that nobody waits for it, it is made no slower than the active one is used.
-        let hurry = |made| self.space.used() > made + self.sectors / 8;
+        let hurry = |made| self.space.is_closed() || is_pressing(self.space.used(), made, self.sectors);
         loop {
             let made = Segment::create(&*self.disk, &self.dir, self.replica, number, self.sectors, hurry);
             match made.await {
@@ -85,5 +83,25 @@ impl Housekeeper {
         self.disk.remove(segment)?;
         // Each at once: after a power failure it must be the oldest ones that are gone.
         self.disk.sync_dir(&self.dir)
+    }
+}
+
+/// Whether a segment of which so many sectors are made may be wanted before all are, by how many the
+/// active one has used. Once that has used more than half it is so in any case.
+fn is_pressing(used: u32, made: u32, sectors: u32) -> bool {
+    2 * u64::from(used) > u64::from(made) + u64::from(sectors / 8)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_pressing;
+
+    #[test]
+    fn a_segment_is_pressing_if_the_active_one_is_used_half_as_fast_or_nearly_full() {
+        assert!(!is_pressing(0, 0, 800), "the active one was just begun");
+        assert!(!is_pressing(100, 100, 800), "it will be there in time");
+        assert!(is_pressing(200, 100, 800));
+        assert!(!is_pressing(200, 400, 800));
+        assert!(is_pressing(451, 799, 800), "who waits for the rest doesn't wait long");
     }
 }

@@ -86,8 +86,8 @@ impl Segment {
     }
 
     /// Makes a segment that is durable under its name before this returns. If it fails,
-    /// nothing stays behind that the next attempt doesn't remove. In a hurry if that is so when as many
-    /// sectors are made.
+    /// nothing stays behind that the next attempt doesn't remove. Whether there is a hurry is asked again
+    /// and again, with the number of sectors that are made.
     pub(super) async fn create(
         disk: &dyn Disk,
         dir: &Path,
@@ -179,7 +179,8 @@ impl Segment {
     }
 }
 
-/// Fills sectors with zeros, synced piece by piece so that no other sync waits for all of them.
+/// Fills sectors with zeros, synced piece by piece so that no other sync waits for all of them. Before
+/// each, it is asked whether there is a hurry when so many sectors are filled.
 pub(super) async fn write_zeros(
     file: &dyn DiskFile,
     sectors: Range<u32>,
@@ -193,7 +194,36 @@ pub(super) async fn write_zeros(
         let piece = &zeros[..at_once.min((sectors.end - next) as usize * SECTOR)];
         file.write_all_at(piece, u64::from(next) * SECTOR as u64)?;
         file.sync().await?;
+        // A process of one thread has more to do.
+        tokio::task::yield_now().await;
         next += (piece.len() / SECTOR) as u32;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
+    use super::*;
+    use crate::disk::MemoryDisk;
+
+    #[tokio::test]
+    async fn it_is_made_in_small_pieces_unless_there_is_a_hurry() {
+        const SECTORS: u32 = (4 << 20) / SECTOR as u32;
+        let disk = MemoryDisk::new();
+        let pieces = async |path: &str, hurry: fn(u32) -> bool| {
+            let (file, asked) = (disk.create(Path::new(path)).unwrap(), AtomicUsize::new(0));
+            let counted = |made| {
+                asked.fetch_add(1, Ordering::Relaxed);
+                hurry(made)
+            };
+            write_zeros(&*file, 0..SECTORS, counted).await.unwrap();
+            assert_eq!(file.len().unwrap(), 4 << 20);
+            asked.into_inner()
+        };
+        assert_eq!(pieces("/a", |_| false).await, 32);
+        assert_eq!(pieces("/b", |_| true).await, 4);
+        assert_eq!(pieces("/c", |made| made >= SECTORS / 2).await, 16 + 2);
+    }
 }

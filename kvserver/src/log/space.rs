@@ -173,6 +173,11 @@ impl Space {
         (self.0.usable + room.promised).saturating_sub(room.active)
     }
 
+    /// Whether the log is being closed.
+    pub(super) fn is_closed(&self) -> bool {
+        self.0.closed.is_cancelled()
+    }
+
     /// How many sectors are left in the active segment.
     pub(super) fn set_active(&self, sectors: u32) {
         self.0.room.lock().active = sectors;

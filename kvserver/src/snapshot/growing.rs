@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::disk::{Disk, DiskFile};
 
-/// No more than this waits to become durable. Of a whole snapshot at once the log would feel
+/// Hardly more than this waits to become durable. Of a whole snapshot at once the log would feel
 /// every byte: what it syncs queues behind.
 const UNSYNCED: u64 = 256 << 10;
 
@@ -31,10 +31,12 @@ impl Growing {
 
     /// Adds bytes at the end.
     pub(super) async fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.file.write_all_at(bytes, self.length)?;
-        self.length += bytes.len() as u64;
-        if self.length - self.synced >= UNSYNCED {
-            self.sync().await?;
+        for piece in bytes.chunks(UNSYNCED as usize) {
+            self.file.write_all_at(piece, self.length)?;
+            self.length += piece.len() as u64;
+            if self.length - self.synced >= UNSYNCED {
+                self.sync().await?;
+            }
         }
         Ok(())
     }
@@ -73,6 +75,15 @@ mod tests {
         }
         file.append(&half).now_or_never().expect("what was synced is").unwrap();
         assert_eq!(file.length(), UNSYNCED / 2 * 3);
+        {
+            let much = vec![0; 3 * UNSYNCED as usize];
+            let mut append = Box::pin(file.append(&much));
+            for _ in 0..3 {
+                assert!(futures::poll!(&mut append).is_pending());
+                disk.let_sync(1);
+            }
+            append.await.unwrap();
+        }
         disk.let_sync(1);
         file.finish().await.unwrap();
     }

@@ -26,7 +26,7 @@ pub struct Tuning {
     pub transfer_bytes_per_second: u64,
 }
 
-/// The servers' own default.
+/// What servers send at most by default, also those that are told nothing.
 pub const TRANSFER_BYTES_PER_SECOND: u64 = 8 << 20;
 
 impl Default for Tuning {

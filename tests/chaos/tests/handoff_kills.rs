@@ -3,12 +3,12 @@
 //! complete by themselves, no call of a clerk fails, nothing is lost, and each shard ends in exactly
 //! one group.
 
-use skv_chaos::{Cluster, Load, Settings, eventually, outgrow_copies};
+use skv_chaos::{Cluster, Load, Settings, eventually, keys_of, outgrow_copies};
 use skv_proto::v1::shard_status::State;
 
 const SHARDS: u32 = 4;
-/// Enough that a shard takes several chunks.
-const BALLAST: u32 = 16;
+/// Values in each shard: so many that it takes several chunks.
+const BALLAST: usize = 4;
 const BALLAST_BYTES: usize = 300 << 10;
 /// So slow that a move can be taken back while it is under way.
 const SLOW: u32 = 256 << 10;
@@ -27,14 +27,16 @@ enum Side {
     Target,
 }
 
-fn ballast(index: u32) -> String {
-    char::from(b'a' + index as u8).to_string().repeat(BALLAST_BYTES)
+/// Keys with values that differ, so many in each shard.
+fn ballast() -> impl Iterator<Item = (String, String)> {
+    let keys = (0..SHARDS).flat_map(|shard| keys_of(shard, SHARDS).take(BALLAST));
+    keys.zip('a'..).map(|(key, letter)| (key, letter.to_string().repeat(BALLAST_BYTES)))
 }
 
 async fn put_ballast(cluster: &Cluster) {
     let clerk = cluster.clerk();
-    for index in 0..BALLAST {
-        clerk.put(format!("ballast-{index}"), ballast(index)).await.expect("a put");
+    for (key, value) in ballast() {
+        clerk.put(key, value).await.expect("a put");
     }
 }
 
@@ -137,13 +139,26 @@ impl Store {
         let (source, target) = (self.group(Side::Source), self.group(Side::Target));
         self.cluster.copying(source).await;
         self.cluster.take_quorum(target);
-        outgrow_copies(&self.cluster.clerk()).await;
+        let clerk = self.cluster.clerk();
+        outgrow_copies(&clerk).await;
+        // The target may have them.
+        for (key, _) in ballast() {
+            clerk.delete(key).await.expect("the source serves");
+        }
         let index = self.cluster.server_dies_at(point).await;
         assert!(self.cluster.servers[index].hosts(source), "{point}");
         self.load.recorder.more_acknowledged(20).await;
         self.cluster.start_servers();
         self.settled().await;
         self.cluster.ready().await;
+        for (key, _) in ballast() {
+            assert_eq!(
+                clerk.get(key.clone()).await.expect("a get").value,
+                "",
+                "{point}: {key} is there again"
+            );
+        }
+        put_ballast(&self.cluster).await;
     }
 
     /// Has the shard manager die at this point of a change; the groups go on, then it comes back.
@@ -160,9 +175,9 @@ impl Store {
 
     async fn finish(self) {
         let clerk = self.cluster.clerk();
-        for index in 0..BALLAST {
-            let found = clerk.get(format!("ballast-{index}")).await.expect("a get").value;
-            assert!(found == ballast(index), "ballast-{index} isn't what was put");
+        for (key, value) in ballast() {
+            let found = clerk.get(key.clone()).await.expect("a get").value;
+            assert!(found == value, "{key} isn't what was put");
         }
         self.load.finish_right(&self.cluster).await;
     }

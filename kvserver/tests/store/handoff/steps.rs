@@ -55,7 +55,7 @@ fn frozen(source: &Store, to: Move) -> (Chunk, Install) {
     let base = source.base_copy(&to).unwrap();
     let position = base.position();
     let chunks: Vec<Chunk> = base.into_chunks(usize::MAX).collect();
-    take(source, &freeze(to.epoch.0)).unwrap();
+    take(source, &freeze_copy(to.epoch.0, position.copy())).unwrap();
     let install = source.installation(&to, position).unwrap();
     (chunks.into_iter().next().unwrap_or_default(), install)
 }
