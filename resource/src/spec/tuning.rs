@@ -21,7 +21,7 @@ pub struct Tuning {
     /// last snapshot if that is more.
     #[schemars(range(min = 1024))]
     pub snapshot_log_bytes: u64,
-    /// How many bytes of moving shards each server sends in a second at most; 0: no limit. More is
+    /// How many bytes of moving shards each server sends in a second at most; no limit if 0. More is
     /// sooner over, and felt more by those who use other shards meanwhile.
     pub transfer_bytes_per_second: u64,
 }
