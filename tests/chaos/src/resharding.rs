@@ -139,10 +139,10 @@ impl Cluster {
         None
     }
 
-    /// Waits until a group copies a shard that it serves.
-    pub async fn copying(&self, group: u32) {
-        eventually(&format!("g{group} copies a shard"), || async {
-            (self.group_holdings(group).await?.count(State::Copying) > 0).then_some(())
+    /// Waits until a group has a shard in this state.
+    pub async fn some_shard_is(&self, group: u32, state: State) {
+        eventually(&format!("some shard of g{group} is {state:?}"), || async {
+            (self.group_holdings(group).await?.count(state) > 0).then_some(())
         })
         .await;
     }

@@ -3,7 +3,7 @@
 //! complete by themselves, no call of a clerk fails, nothing is lost, and each shard ends in exactly
 //! one group.
 
-use skv_chaos::{Cluster, Load, Settings, eventually, keys_of, outgrow_copies};
+use skv_chaos::{Cluster, Load, Settings, keys_of, outgrow_copies};
 use skv_proto::v1::shard_status::State;
 
 const SHARDS: u32 = 4;
@@ -137,7 +137,7 @@ impl Store {
         self.cluster.arm(point);
         self.resize().await;
         let (source, target) = (self.group(Side::Source), self.group(Side::Target));
-        self.cluster.copying(source).await;
+        self.cluster.some_shard_is(source, State::Copying).await;
         self.cluster.take_quorum(target);
         let clerk = self.cluster.clerk();
         outgrow_copies(&clerk).await;
@@ -259,10 +259,7 @@ async fn the_targets_leader_dies_while_it_forgets_a_move_that_was_taken_back() {
     for point in ["abort-due", "abort-applied"] {
         eprintln!("a server dies at {point}");
         store.resize().await;
-        eventually("a shard arrives", || async {
-            (store.cluster.group_holdings(1).await?.count(State::Arriving) > 0).then_some(())
-        })
-        .await;
+        store.cluster.some_shard_is(1, State::Arriving).await;
         store.cluster.arm(point);
         store.resize().await;
         let index = store.cluster.server_dies_at(point).await;

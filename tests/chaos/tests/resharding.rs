@@ -60,14 +60,6 @@ async fn shards_are(cluster: &Cluster, group: u32, state: State, count: usize) {
     .await;
 }
 
-/// Waits until a group answers for a shard that nobody serves.
-async fn has_frozen(cluster: &Cluster, group: u32) {
-    eventually(&format!("g{group} answers for a frozen shard"), || async {
-        (cluster.group_holdings(group).await?.count(State::Frozen) > 0).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_a_group_without_quorum_harms_nobody_and_can_be_taken_back_or_redirected() {
     let mut cluster = start(one_of(3)).await;
@@ -108,7 +100,7 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
     cluster.arm("install-due");
     cluster.changes().join(&[1]).await;
     cluster.server_dies_at("install-due").await;
-    has_frozen(&cluster, 0).await;
+    cluster.some_shard_is(0, State::Frozen).await;
     assert_eq!(cluster.shard_map().await.expect("the manager answers").ranges.len(), 1, "all in g0");
 
     cluster.start_servers();
@@ -124,7 +116,7 @@ async fn a_target_that_is_away_for_too_many_deletions_gets_a_new_copy() {
     let mut cluster = start(settings.server_flag("--transfer-bytes-per-second", SLOW)).await;
     put_ballast(&cluster).await;
     cluster.changes().join(&[1]).await;
-    cluster.copying(0).await;
+    cluster.some_shard_is(0, State::Copying).await;
     cluster.servers[1].process.kill();
     let clerk = cluster.clerk();
     outgrow_copies(&clerk).await;
@@ -150,7 +142,7 @@ async fn a_redirect_that_comes_too_late_for_a_frozen_shard_ends_in_one_owner() {
     cluster.arm("install-due");
     cluster.changes().join(&[1]).await;
     cluster.server_dies_at("install-due").await;
-    has_frozen(&cluster, 0).await;
+    cluster.some_shard_is(0, State::Frozen).await;
     cluster.changes().join(&[2]).await;
     cluster.changes().leave(&[1]).await;
     cluster.start_servers();
@@ -187,7 +179,7 @@ async fn moves_that_the_groups_know_of_need_no_manager() {
     let load = Load::start(&cluster, 4, 8);
     load.recorder.more_acknowledged(100).await;
     cluster.changes().join(&[1]).await;
-    cluster.copying(0).await;
+    cluster.some_shard_is(0, State::Copying).await;
     cluster.manager.kill();
     shards_are(&cluster, 1, State::Served, 2).await;
     shards_are(&cluster, 0, State::Served, 2).await;
@@ -208,7 +200,7 @@ async fn lose_the_record_amid_moves(replace: impl FnOnce(&Path, &Path)) {
     let copy = cluster.directory().join("copy");
     copy_directory(&cluster.manager_dir, &copy);
     cluster.changes().join(&[1]).await;
-    cluster.copying(0).await;
+    cluster.some_shard_is(0, State::Copying).await;
     cluster.manager.kill();
     fs::remove_dir_all(&cluster.manager_dir).expect("a directory can be removed");
     replace(&copy, &cluster.manager_dir);
