@@ -165,6 +165,20 @@ mod tests {
         Options::command().debug_assert();
     }
 
+    #[test]
+    fn a_server_that_is_told_nothing_does_what_a_resource_that_says_nothing_asks_for() {
+        let flags = ["kvserver", "--server=s", "--group=g0", "--memory-only", "--shard-manager=h:1"];
+        for server in [Tuning::default(), Options::parse_from(flags).tuning] {
+            let same = skv_resource::Tuning {
+                heartbeat_ms: server.heartbeat_ms,
+                election_timeout_ms: server.election_timeout_ms,
+                snapshot_log_bytes: server.snapshot_log_bytes,
+                transfer_bytes_per_second: server.transfer_bytes_per_second,
+            };
+            assert_eq!(same, skv_resource::Tuning::default());
+        }
+    }
+
     fn in_ring(server: &str) -> Result<Vec<GroupId>, NoPlace> {
         let server = format!("--server={server}");
         let flags = ["kvserver", &server, "--ring=5,3", "--memory-only", "--shard-manager=h:1"];

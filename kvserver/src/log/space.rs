@@ -140,7 +140,7 @@ impl Space {
         loop {
             let changed = self.0.changed.notified();
             self.0.failure.check().map_err(SpaceError::Stopped)?;
-            if self.0.closed.is_cancelled() {
+            if self.is_closed() {
                 return Err(SpaceError::Stopped(closed()));
             }
             {
@@ -162,7 +162,7 @@ impl Space {
     async fn wait(&self, changed: impl Future<Output = ()>) {
         tokio::select! {
             () = changed => {}
-            () = self.0.closed.cancelled(), if !self.0.closed.is_cancelled() => {}
+            () = self.0.closed.cancelled(), if !self.is_closed() => {}
         }
     }
 
@@ -207,7 +207,7 @@ impl Space {
                     return Ok(segment);
                 }
             }
-            if self.is_full() && self.0.closed.is_cancelled() {
+            if self.is_full() && self.is_closed() {
                 return Err(closed());
             }
             self.wait(changed).await;

@@ -10,8 +10,13 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
 /// A connection to the admin service at this address; `None` if nobody answers.
 pub async fn call_admin(peer_address: &str) -> Option<AdminClient<Channel>> {
+    call_admin_for(peer_address, ANSWER_WITHIN).await
+}
+
+/// The same for calls that may take as long as this.
+pub async fn call_admin_for(peer_address: &str, answer_within: Duration) -> Option<AdminClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("http://{peer_address}")).ok()?;
-    let channel = endpoint.connect_timeout(ANSWER_WITHIN).timeout(ANSWER_WITHIN).connect().await.ok()?;
+    let channel = endpoint.connect_timeout(ANSWER_WITHIN).timeout(answer_within).connect().await.ok()?;
     Some(AdminClient::new(channel))
 }
 

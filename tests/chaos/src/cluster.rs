@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
+use std::time::Duration;
 
 use skv_client::{Clerk, Options};
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
@@ -10,7 +11,10 @@ use tempfile::TempDir;
 use tokio::process::Command;
 
 use crate::programs::programs_with_fail_points;
-use crate::{Clerks, Net, Process, call_admin, eventually, free_port, http_get, programs, status};
+use crate::{Clerks, Net, Process, call_admin_for, eventually, free_port, http_get, programs, status};
+
+/// As long as a server itself tries to write a snapshot: on a busy machine that comes last.
+const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
 
 /// Which servers have the replicas of a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -163,7 +167,8 @@ impl Server {
 
     /// Lets it write a snapshot of each replica, and drop the log that this covers.
     pub async fn take_snapshot(&self) {
-        let mut admin = call_admin(&self.peer_address).await.expect("the server answers");
+        let admin = call_admin_for(&self.peer_address, SNAPSHOT_WITHIN).await;
+        let mut admin = admin.expect("the server answers");
         for &group in &self.groups {
             admin.snapshot(SnapshotRequest { group }).await.expect("a snapshot can be written");
         }

@@ -21,7 +21,7 @@ mod request;
 mod resharding;
 mod wait;
 
-pub use admin::{call_admin, status};
+pub use admin::{call_admin, call_admin_for, status};
 pub use cluster::{Cluster, Placement, Server, Settings};
 pub use damage::{biggest_file, cut_file, files_under, flip_bit};
 pub use home::{Home, is_alive, signal};

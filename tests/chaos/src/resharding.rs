@@ -1,5 +1,8 @@
 //! Shards that move between groups: asking for it, and seeing who has what.
 
+use std::fmt::Debug;
+use std::ops::RangeBounds;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use skv_client::Clerk;
 use skv_proto::Error;
@@ -141,8 +144,13 @@ impl Cluster {
 
     /// Waits until a group has a shard in this state.
     pub async fn some_shard_is(&self, group: u32, state: State) {
-        eventually(&format!("some shard of g{group} is {state:?}"), || async {
-            (self.group_holdings(group).await?.count(state) > 0).then_some(())
+        self.shards_are(group, state, 1..).await;
+    }
+
+    /// Waits until a group has so many shards in this state.
+    pub async fn shards_are(&self, group: u32, state: State, count: impl RangeBounds<usize> + Debug) {
+        eventually(&format!("{count:?} shards of g{group} are {state:?}"), || async {
+            count.contains(&self.group_holdings(group).await?.count(state)).then_some(())
         })
         .await;
     }

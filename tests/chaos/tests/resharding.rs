@@ -51,15 +51,6 @@ async fn put_ballast(cluster: &Cluster) {
     }
 }
 
-/// Waits until so many shards of a group are in this state.
-async fn shards_are(cluster: &Cluster, group: u32, state: State, count: usize) {
-    eventually(&format!("{count} shards of g{group} are {state:?}"), || async {
-        let found = cluster.group_holdings(group).await?.count(state);
-        (found == count).then_some(())
-    })
-    .await;
-}
-
 #[tokio::test(flavor = "multi_thread")]
 async fn a_move_to_a_group_without_quorum_harms_nobody_and_can_be_taken_back_or_redirected() {
     let mut cluster = start(one_of(3)).await;
@@ -68,20 +59,20 @@ async fn a_move_to_a_group_without_quorum_harms_nobody_and_can_be_taken_back_or_
     cluster.take_quorum(1);
     cluster.changes().join(&[1]).await;
     // Nothing is kept for a target that hasn't promised to take it.
-    shards_are(&cluster, 0, State::Queued, 2).await;
+    cluster.shards_are(0, State::Queued, 2..=2).await;
     load.recorder.more_acknowledged(200).await;
-    shards_are(&cluster, 0, State::Queued, 2).await;
+    cluster.shards_are(0, State::Queued, 2..=2).await;
 
     cluster.changes().leave(&[1]).await;
-    shards_are(&cluster, 0, State::Served, 4).await;
+    cluster.shards_are(0, State::Served, 4..=4).await;
 
     cluster.changes().join(&[1]).await;
-    shards_are(&cluster, 0, State::Queued, 2).await;
+    cluster.shards_are(0, State::Queued, 2..=2).await;
     cluster.changes().join(&[2]).await;
     // Those of g2 don't wait for those of g1.
-    shards_are(&cluster, 2, State::Served, 1).await;
+    cluster.shards_are(2, State::Served, 1..=1).await;
     cluster.changes().leave(&[1]).await;
-    shards_are(&cluster, 2, State::Served, 2).await;
+    cluster.shards_are(2, State::Served, 2..=2).await;
     cluster.start_servers();
     assert_eq!(cluster.settled(&[0, 2, 2]).await, [2, 0, 2]);
     load.recorder.more_acknowledged(100).await;
@@ -121,7 +112,7 @@ async fn a_target_that_is_away_for_too_many_deletions_gets_a_new_copy() {
     let clerk = cluster.clerk();
     outgrow_copies(&clerk).await;
     clerk.delete("ballast-0").await.expect("the source serves");
-    shards_are(&cluster, 0, State::Queued, 2).await;
+    cluster.shards_are(0, State::Queued, 2..=2).await;
 
     cluster.start_servers();
     cluster.settled(&[2, 2]).await;
@@ -181,8 +172,8 @@ async fn moves_that_the_groups_know_of_need_no_manager() {
     cluster.changes().join(&[1]).await;
     cluster.some_shard_is(0, State::Copying).await;
     cluster.manager.kill();
-    shards_are(&cluster, 1, State::Served, 2).await;
-    shards_are(&cluster, 0, State::Served, 2).await;
+    cluster.shards_are(1, State::Served, 2..=2).await;
+    cluster.shards_are(0, State::Served, 2..=2).await;
     load.recorder.more_acknowledged(100).await;
 
     cluster.manager.start();
