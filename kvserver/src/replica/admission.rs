@@ -3,7 +3,7 @@
 //!
 //! A replacement comes from the manager, under a version that the group must not have
 //! passed. It joins as a learner, catches up, and takes the place of the replica that the
-//! same server held before (DESIGN: "Identity and admission").
+//! same server held before.
 
 use std::collections::BTreeSet;
 use std::time::Duration;

@@ -2,7 +2,7 @@
 //!
 //! A target whose log is shorter than the leader's ignores the request, and openraft's
 //! leader stops proposing once it has sent it. So new proposals are held first, until one
-//! voter has the whole log (DESIGN: "Leadership is handed over").
+//! voter has the whole log.
 
 use std::time::Duration;
 

@@ -41,8 +41,26 @@ impl Running {
     /// Writes a snapshot of what is applied now; `None` if that didn't work.
     pub async fn snapshot(&self) -> Option<LogId> {
         let applied = self.raft.metrics().borrow_watched().last_applied?;
-        self.raft.trigger().snapshot().await.ok()?;
-        self.await_metrics(TIMEOUT, |metrics| metrics.snapshot.filter(|id| id.index >= applied.index)).await
+        tokio::time::timeout(TIMEOUT, self.snapshot_of(applied)).await.ok().flatten()
+    }
+
+    async fn snapshot_of(&self, applied: LogId) -> Option<LogId> {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let newest = metrics.borrow_watched().snapshot;
+            // While one is written this does nothing, and that one may be of less.
+            self.raft.trigger().snapshot().await.ok()?;
+            let snapshot = loop {
+                let current = metrics.borrow_watched().snapshot;
+                if current != newest {
+                    break current;
+                }
+                metrics.changed().await.ok()?;
+            };
+            if let Some(covered) = snapshot.filter(|id| id.index >= applied.index) {
+                return Some(covered);
+            }
+        }
     }
 
     /// Drops the log that the newest snapshot covers.

@@ -3,6 +3,8 @@
 use std::io::ErrorKind;
 use std::time::Duration;
 
+use skv_proto::v1;
+
 use crate::cluster::{Cluster, until};
 
 const LONG: Duration = Duration::from_mins(1);
@@ -33,4 +35,28 @@ async fn slow_disks_slow_writes_and_break_nothing() {
         clerk.append("key", format!("{count};")).await.unwrap();
     }
     assert_eq!(clerk.get("key").await.unwrap().value, "0;1;2;3;4;5;6;7;8;9;");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_covers_what_was_applied_while_another_was_written() {
+    let cluster = Cluster::start().await;
+    let clerk = cluster.clerk(LONG);
+    for count in 0..4 {
+        clerk.put(format!("large-{count}"), vec![b'v'; 1 << 20]).await.unwrap();
+    }
+    let leader = cluster.leader().await;
+    let snapshot = async || {
+        let request = v1::SnapshotRequest { group: 0 };
+        cluster.admin(leader).await.unwrap().snapshot(request).await.unwrap().into_inner().snapshot.unwrap()
+    };
+    // Some seconds for a snapshot, a few tenths for a put.
+    cluster.servers[leader].disk.set_sync_delay(Duration::from_millis(100));
+    let while_it_is_written = async {
+        clerk.put("late", "x").await.unwrap();
+        let applied = cluster.status(leader).await.unwrap().applied.unwrap();
+        (applied, snapshot().await)
+    };
+    let (first, (applied, second)) = tokio::join!(snapshot(), while_it_is_written);
+    assert!(first.index < applied.index, "{first:?} wasn't being written when {applied:?} was applied");
+    assert!(second.index >= applied.index, "{second:?} doesn't cover {applied:?}");
 }
