@@ -38,29 +38,19 @@ impl Running {
         }
     }
 
-    /// Writes a snapshot of what is applied now; `None` if that didn't work.
+    /// Writes a snapshot of what is applied now, if none covers that yet; `None` if that didn't work.
     pub async fn snapshot(&self) -> Option<LogId> {
-        let applied = self.raft.metrics().borrow_watched().last_applied?;
-        tokio::time::timeout(TIMEOUT, self.snapshot_of(applied)).await.ok().flatten()
-    }
-
-    async fn snapshot_of(&self, applied: LogId) -> Option<LogId> {
-        let mut metrics = self.raft.metrics();
-        loop {
-            let newest = metrics.borrow_watched().snapshot;
+        let (applied, mut newest) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.last_applied?, metrics.snapshot)
+        };
+        while newest.is_none_or(|id| id.index < applied.index) {
             // While one is written this does nothing, and that one may be of less.
             self.raft.trigger().snapshot().await.ok()?;
-            let snapshot = loop {
-                let current = metrics.borrow_watched().snapshot;
-                if current != newest {
-                    break current;
-                }
-                metrics.changed().await.ok()?;
-            };
-            if let Some(covered) = snapshot.filter(|id| id.index >= applied.index) {
-                return Some(covered);
-            }
+            newest = self.await_metrics(TIMEOUT, |now| Some(now.snapshot).filter(|id| *id != newest)).await?;
         }
+        newest
     }
 
     /// Drops the log that the newest snapshot covers.

@@ -13,7 +13,7 @@ use tokio::process::Command;
 use crate::programs::programs_with_fail_points;
 use crate::{Clerks, Net, Process, call_admin_for, eventually, free_port, http_get, programs, status};
 
-/// As long as a server itself tries to write a snapshot: on a busy machine that comes last.
+/// As long as a server itself waits for a snapshot: on a busy machine writing one comes last.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
 
 /// Which servers have the replicas of a group.
