@@ -11,12 +11,11 @@ fi
 cd "$(dirname "${BASH_SOURCE[0]}")"
 mkdir -p build/dev
 
-# cargo says where the programs are. Together with those of the product, dependencies have the
-# features that they have in the tests' programs, so that nothing is compiled twice.
-cargo build --locked $(sed 's/^/--package=/' deploy/image/programs) --package=skv-lab \
-    --bin=master-svr --bin=svr --bin=clt \
+# cargo says where the programs are. Together with the whole workspace and a test, dependencies have
+# the features that they have in the tests' programs, so that nothing is compiled twice.
+cargo build --locked --workspace --test=profiles --bin=master-svr --bin=svr --bin=clt \
     --message-format=json-render-diagnostics |
-    sed -n 's/.*"executable":"\([^"]*\)".*/\1/p' |
+    sed -n 's/.*"executable":"\([^"]*\/\(master-svr\|svr\|clt\)\)".*/\1/p' |
     while read -r program; do
         # Renamed into place: one that runs at the moment goes on.
         cp "$program" "build/dev/.${program##*/}.$$"

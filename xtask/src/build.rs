@@ -44,22 +44,21 @@ impl Profile {
 
 /// Builds programs, and says nothing if there was nothing to do. Answers the directory that
 /// they are in.
-pub(crate) fn programs(profile: Profile, packages: &[&str]) -> anyhow::Result<PathBuf> {
-    let (_, directory) = profile.names();
-    build(&mut build_command(profile, packages))?;
-    Ok(target()?.join(directory))
-}
-
-fn build_command(profile: Profile, packages: &[&str]) -> Command {
-    let (name, _) = profile.names();
+pub(crate) fn programs(profile: Profile, programs: &[&str]) -> anyhow::Result<PathBuf> {
+    let (name, directory) = profile.names();
     let mut build = cargo();
     build.args(["build", "--profile", name]);
-    build.args(packages.iter().map(|package| format!("--package={package}")));
-    build
-}
-
-/// Runs a build, and says nothing if there was nothing to do.
-fn build(build: &mut Command) -> anyhow::Result<()> {
+    match profile {
+        Profile::Release => {
+            build.args(programs.iter().map(|program| format!("--package={program}")));
+        }
+        // Together with all that the tests need: of fewer packages, and without a test, dependencies
+        // would have fewer features, and most of them be compiled once more.
+        Profile::Dev => {
+            build.args(["--workspace", "--test=profiles"]);
+            build.args(programs.iter().map(|program| format!("--bin={program}")));
+        }
+    }
     let mut build = build.stderr(Stdio::piped()).spawn()?;
     for line in build.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
         let line = line?;
@@ -80,17 +79,6 @@ pub(crate) fn target() -> anyhow::Result<PathBuf> {
 /// Builds all programs as the tests use them.
 pub(crate) fn test_programs() -> anyhow::Result<PathBuf> {
     programs(Profile::Dev, &all_programs())
-}
-
-/// Builds the programs that have fail points, exactly as `tests/chaos/src/programs.rs` does,
-/// which says why so.
-pub(crate) fn programs_with_fail_points() -> anyhow::Result<()> {
-    let target = target()?;
-    let mut command = build_command(Profile::Dev, &all_programs());
-    command.arg("--target-dir").arg(target.join("fail-points")).env("CARGO_BUILD_BUILD_DIR", target);
-    command.args(["--bin=kvserver", "--bin=shardmanager"]);
-    command.arg("--features=kvserver/fail-points,shardmanager/fail-points");
-    build(&mut command)
 }
 
 /// Builds the simulation; answers the program.

@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context as _, bail};
 
 use crate::kube::Cluster;
+use crate::step::step;
 use crate::{build, command, image};
 
 /// Run the end-to-end tests on a Kubernetes cluster that is made for them.
@@ -57,7 +58,7 @@ fn run_on_new(names: &[String]) -> anyhow::Result<()> {
         "making cluster {0}; should this be interrupted: cargo xtask kube down --index {0}",
         cluster.index()
     );
-    cluster.up()?;
+    step("the cluster", || cluster.up())?;
     let outcome = run_on(&cluster, names);
     // A cluster that can't be taken down doesn't hide why the tests failed.
     let down = cluster.down().context("the tests' cluster is still there");
@@ -66,13 +67,14 @@ fn run_on_new(names: &[String]) -> anyhow::Result<()> {
 
 fn run_on(cluster: &Cluster, names: &[String]) -> anyhow::Result<()> {
     let images = [image::DEFAULT_NAME, image::NEXT_NAME];
-    for name in images {
-        cluster.load(&image::make(name, build::Profile::Dev)?)?;
-    }
+    let programs = step("the programs", build::test_programs)?;
+    step("the images", || {
+        images.iter().try_for_each(|name| cluster.load(&image::make(name, build::Profile::Dev)?))
+    })?;
     let (kubeconfig, path) = (cluster.kubeconfig()?, cluster.path()?);
     let this = env::current_exe()?;
     let on_cluster = |tests: &mut Command| {
-        tests.env("SKV_E2E_KUBECONFIG", &kubeconfig).env("PATH", &path);
+        tests.env("SKV_E2E_KUBECONFIG", &kubeconfig).env("PATH", &path).env("SKV_PROGRAMS", &programs);
         if let Cluster::Machine(_) = cluster {
             tests.env("SKV_E2E_XTASK", &this).env("SKV_E2E_INDEX", cluster.index().to_string());
         }
@@ -80,26 +82,54 @@ fn run_on(cluster: &Cluster, names: &[String]) -> anyhow::Result<()> {
     run_tests(names, on_cluster, images)
 }
 
-/// One at a time: some take nodes away.
+/// The module of the tests that nothing may run beside.
+const ALONE: &str = "alone::";
+/// How many of the others run at once. Mostly they wait for pods.
+const BESIDE_EACH_OTHER: &str = "--test-threads=3";
+
+/// Runs those that may run beside each other; then the others, one at a time.
 fn run_tests(
     names: &[String],
-    on_cluster: impl FnOnce(&mut Command),
+    on_cluster: impl Fn(&mut Command),
     [image, next]: [&str; 2],
 ) -> anyhow::Result<()> {
-    let mut tests = tests();
-    tests.arg("--test-threads=1").args(names);
-    tests
-        .env_remove("SKV_E2E_KUBECONFIG")
-        .env_remove("SKV_E2E_CONTEXT")
-        .env_remove("SKV_E2E_XTASK")
-        .env("SKV_E2E_IMAGE", image);
-    tests.env("SKV_E2E_NEXT_IMAGE", next);
-    on_cluster(&mut tests);
-    build::run(&mut tests)
+    let run = |arguments: &[&str], names: &[String]| {
+        let mut tests = tests();
+        tests.args(arguments).args(names);
+        tests
+            .env_remove("SKV_E2E_KUBECONFIG")
+            .env_remove("SKV_E2E_CONTEXT")
+            .env_remove("SKV_E2E_XTASK")
+            .env("SKV_E2E_IMAGE", image)
+            .env("SKV_E2E_NEXT_IMAGE", next);
+        on_cluster(&mut tests);
+        build::run(&mut tests)
+    };
+    step("end-to-end tests beside each other", || run(&[BESIDE_EACH_OTHER, "--skip", ALONE], names))?;
+    // A name that is given chooses among all: the test harness knows no "and".
+    let (alone, one_at_a_time) = (names_of(ALONE)?, ["--test-threads=1", "--exact"]);
+    let chosen = |test: &String| names.is_empty() || names.iter().any(|name| test.contains(name.as_str()));
+    let alone: Vec<String> = alone.into_iter().filter(chosen).collect();
+    if alone.is_empty() {
+        return Ok(());
+    }
+    step("end-to-end tests alone", || run(&one_at_a_time, &alone))
 }
 
-/// What cargo is told.
-const TESTS: [&str; 3] = ["test", "--package=skv-e2e", "--test=e2e"];
+/// The full names of the tests in a module.
+fn names_of(module: &str) -> anyhow::Result<Vec<String>> {
+    let listing = command::output(tests().arg("--list"))?;
+    Ok(listed(&listing).filter(|test| test.starts_with(module)).map(str::to_owned).collect())
+}
+
+/// The tests in `listing`, as tests list themselves.
+fn listed(listing: &str) -> impl Iterator<Item = &str> {
+    listing.lines().filter_map(|line| line.strip_suffix(": test"))
+}
+
+/// What cargo is told. Of the one package alone, dependencies would have fewer features, and be
+/// compiled once more.
+const TESTS: [&str; 3] = ["test", "--workspace", "--test=e2e"];
 
 /// Cargo's call of the tests; what follows are arguments of the tests.
 fn tests() -> Command {
@@ -108,9 +138,9 @@ fn tests() -> Command {
     tests
 }
 
-/// Each name must be a part of the name of some test in `listing`, as tests list themselves.
+/// Each name must be a part of the name of some test in `listing`.
 fn must_exist(names: &[String], listing: &str) -> anyhow::Result<()> {
-    let tests: Vec<_> = listing.lines().filter_map(|line| line.strip_suffix(": test")).collect();
+    let tests: Vec<_> = listed(listing).collect();
     match names.iter().find(|name| !tests.iter().any(|test| test.contains(name.as_str()))) {
         None => Ok(()),
         Some(name) => {

@@ -14,6 +14,7 @@ mod packages;
 mod python;
 mod sim;
 mod skv;
+mod step;
 mod test;
 
 use std::process::ExitCode;

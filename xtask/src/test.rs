@@ -5,6 +5,7 @@ use std::ffi::OsString;
 use clap::ValueEnum;
 
 use crate::packages::Unavailable;
+use crate::step::step;
 use crate::{build, e2e, python};
 
 /// Run every test: of the pure rules, of simulated clusters, of real processes, of the Python
@@ -34,12 +35,19 @@ enum Wanted {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     // Built here, where the progress is seen; the process tests find them up to date.
-    let programs = build::test_programs()?;
-    build::programs_with_fail_points()?;
-    build::run(build::cargo().args(["test", "--workspace", "--no-fail-fast"]).args(&args.arguments))?;
+    let programs = step("building the programs", build::test_programs)?;
+    let tests = ["test", "--workspace"];
+    step("building the tests", || build::run(build::cargo().args(tests).arg("--no-run")))?;
+    step("the tests in Rust", || {
+        let mut run = build::cargo();
+        run.args(tests).arg("--no-fail-fast").args(&args.arguments).env("SKV_PROGRAMS", &programs);
+        build::run(&mut run)
+    })?;
     let default = if args.arguments.is_empty() { None } else { Some(Wanted::Never) };
     let missing = [
-        part("of the Python clients", args.python.or(default), || python::run_tests(&programs, &[]))?,
+        part("of the Python clients", args.python.or(default), || {
+            step("the tests of the Python clients", || python::run_tests(&programs, &[]))
+        })?,
         part("on Kubernetes", args.kubernetes.or(default), e2e::run_all)?,
     ];
     let missing: Vec<String> = missing.into_iter().flatten().collect();

@@ -10,7 +10,6 @@ use skv_proto::v1::{GetShardMapRequest, ReplicaStatus, ShardMap, SnapshotRequest
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::programs::programs_with_fail_points;
 use crate::{Clerks, Net, Process, call_admin_for, eventually, free_port, http_get, programs, status};
 
 /// As long as a server itself waits for a snapshot: on a busy machine writing one comes last.
@@ -220,7 +219,7 @@ impl Cluster {
 
     /// Lays a cluster out; nothing is started.
     pub fn new(settings: &Settings) -> Cluster {
-        let programs = if settings.fail_points { programs_with_fail_points() } else { programs() };
+        let programs = programs();
         let directory = tempfile::tempdir().expect("a temporary directory can be made");
         let path = directory.path();
         let manager_address = loopback();

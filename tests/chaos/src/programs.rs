@@ -29,15 +29,6 @@ pub fn programs() -> &'static Programs {
         .get_or_init(|| Programs::within(&std::env::var_os("SKV_PROGRAMS").map_or_else(build, PathBuf::from)))
 }
 
-/// The same with fail points, always freshly built; `skv` has none.
-pub(crate) fn programs_with_fail_points() -> &'static Programs {
-    static PROGRAMS: OnceLock<Programs> = OnceLock::new();
-    PROGRAMS.get_or_init(|| Programs {
-        skv: programs().skv.clone(),
-        ..Programs::within(&build_with_fail_points())
-    })
-}
-
 impl Programs {
     fn within(directory: &Path) -> Programs {
         Programs {
@@ -49,20 +40,9 @@ impl Programs {
 }
 
 fn build() -> PathBuf {
-    run(cargo_build());
+    let status = cargo_build().status().expect("cargo can be run");
+    assert!(status.success(), "the programs can't be built");
     target().join(PROFILE)
-}
-
-/// The programs come to a directory of their own, so that those without fail points stay where
-/// they are. What they are made of is shared, so that only what has fail points is compiled.
-fn build_with_fail_points() -> PathBuf {
-    let directory = target().join("fail-points");
-    let mut build = cargo_build();
-    build.arg("--target-dir").arg(&directory).env("CARGO_BUILD_BUILD_DIR", target());
-    build.args(["--bin=kvserver", "--bin=shardmanager"]);
-    build.arg("--features=kvserver/fail-points,shardmanager/fail-points");
-    run(build);
-    directory.join(PROFILE)
 }
 
 const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
@@ -90,10 +70,6 @@ pub fn forget_this_package(build: &mut Command) {
             build.env_remove(name);
         }
     }
-}
-
-fn run(mut build: Command) {
-    assert!(build.status().expect("cargo can be run").success(), "the programs can't be built");
 }
 
 /// The target directory.

@@ -1,6 +1,8 @@
 //! A namespace for one test.
 
+use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, resume_unwind};
+use std::time::Instant;
 
 use futures::FutureExt as _;
 use k8s_openapi::NamespaceResourceScope;
@@ -20,11 +22,14 @@ pub struct Namespace {
     pub name: String,
 }
 
-/// Runs a test in a new namespace. If it fails, what its pods say is printed; then the
-/// namespace is deleted, and nothing in it may hold that up.
+/// Runs a test in a new namespace, and prints how long it took. If it fails, what its pods say is
+/// printed; then the namespace is deleted, and nothing in it may hold that up.
 pub async fn in_namespace<F: Future<Output = ()>>(test: &str, run: impl FnOnce(Namespace) -> F) {
     let namespace = Namespace::create(test).await;
+    let began = Instant::now();
     let outcome = AssertUnwindSafe(run(namespace.clone())).catch_unwind().await;
+    // Not by `eprintln!`, which the test harness keeps to itself.
+    let printed = writeln!(std::io::stderr(), "\n{test}: {} s", began.elapsed().as_secs());
     if outcome.is_err() {
         diagnosis::print(&namespace).await;
     }
@@ -34,6 +39,7 @@ pub async fn in_namespace<F: Future<Output = ()>>(test: &str, run: impl FnOnce(N
         resume_unwind(panic);
     }
     deleted.expect("a namespace can be deleted");
+    printed.expect("the time can be printed");
     eventually(&format!("namespace {} is gone", namespace.name), || async {
         namespaces.get_opt(&namespace.name).await.is_ok_and(|found| found.is_none()).then_some(())
     })

@@ -9,21 +9,22 @@
 //! If the file's content is `wait`, the process renames it to `POINT.reached` instead, and the task
 //! that got there stands until that file is gone; all else in the process goes on.
 //!
-//! Without the feature `enabled`, which only programs built for tests have, a point is nothing.
+//! In builds without debug assertions, such as releases, a point is nothing. All others have them,
+//! so that tests need no builds of their own.
 //! The crate `fail` is for another need: its points are set from within a process or at its
 //! start, so that every leader that follows would die as well.
 
-/// A point of this name, given as for `format!`.
-#[cfg(feature = "enabled")]
+/// A point of this name, given as for `format!`. The caller's crate has tokio.
+#[cfg(debug_assertions)]
 #[macro_export]
 macro_rules! fail_point {
     ($($name:tt)+) => {
-        $crate::reached(&format!($($name)+))
+        $crate::reached(|| format!($($name)+), |stand| tokio::task::block_in_place(stand))
     };
 }
 
 /// A point of this name, given as for `format!`.
-#[cfg(not(feature = "enabled"))]
+#[cfg(not(debug_assertions))]
 #[macro_export]
 macro_rules! fail_point {
     ($($name:tt)+) => {
@@ -33,18 +34,20 @@ macro_rules! fail_point {
     };
 }
 
-/// Dies or stands here if the point is armed. Tasks that stand need a runtime of several threads.
-#[cfg(feature = "enabled")]
-pub fn reached(point: &str) {
+/// Dies here if the point is armed, or has `block` run what stands here until it is released. Tasks
+/// that stand need a runtime of several threads.
+#[cfg(debug_assertions)]
+pub fn reached(point: impl FnOnce() -> String, block: impl FnOnce(&mut dyn FnMut())) {
     let Some(directory) = std::env::var_os("SKV_FAIL_POINTS") else { return };
-    let armed = std::path::Path::new(&directory).join(point);
+    let point = point();
+    let armed = std::path::Path::new(&directory).join(&point);
     let Ok(content) = std::fs::read(&armed) else { return };
     // Of several processes that get here at the same time only one can take the file.
     if content == b"wait" {
         let reached = armed.with_file_name(format!("{point}.reached"));
         if std::fs::rename(&armed, &reached).is_ok() {
             eprintln!("stands at the fail point {point}");
-            tokio::task::block_in_place(|| {
+            block(&mut || {
                 while reached.exists() {
                     std::thread::sleep(std::time::Duration::from_millis(10));
                 }

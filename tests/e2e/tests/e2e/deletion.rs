@@ -6,7 +6,7 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::Resource;
 use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
-use skv_e2e::{Namespace, Store, eventually, in_namespace, install_operator, remove_operator};
+use skv_e2e::{Namespace, Store, eventually, in_namespace, install_operator};
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
@@ -37,20 +37,6 @@ async fn a_deleted_resource_leaves_what_was_to_be_kept_and_finds_it_again() {
         .await;
     })
     .await;
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: cargo xtask e2e"]
-async fn a_namespace_goes_whether_the_operator_is_there_or_not() {
-    // Deleting the namespace is what ends every test here; this one has no operator meanwhile.
-    let cluster = skv_e2e::Cluster::connect().await;
-    install_operator(&cluster).await;
-    in_namespace("no-operator", |namespace| async move {
-        Store::create(&namespace, json!({ "groups": 1, "replicas": 1 })).await;
-        remove_operator(&namespace.cluster).await;
-    })
-    .await;
-    install_operator(&cluster).await;
 }
 
 /// Deletes a store, and waits until what belongs to it is gone.

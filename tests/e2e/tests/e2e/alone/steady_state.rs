@@ -58,7 +58,7 @@ async fn in_a_steady_state_nothing_is_written_and_little_read() {
 
 /// How many requests there have been, by verb and resource, of those that are ours. The status of
 /// pods is their kubelets' to write: the operator has no right to.
-pub(crate) async fn requests(namespace: &Namespace) -> BTreeMap<(String, String), u64> {
+pub(super) async fn requests(namespace: &Namespace) -> BTreeMap<(String, String), u64> {
     let metrics = namespace.kubectl(&["get", "--raw", "/metrics"]).await.stdout;
     assert!(!metrics.is_empty(), "the API server tells its metrics");
     let mut counts = BTreeMap::new();

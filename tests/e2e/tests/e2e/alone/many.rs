@@ -12,7 +12,7 @@ use serde_json::json;
 use skv_e2e::{OPERATOR_NAMESPACE, Store, eventually_within, in_namespace, install_operator, memory_of};
 use tokio::time::Instant;
 
-use crate::steady_state::requests;
+use super::steady_state::requests;
 
 const MANY: usize = 200;
 /// Far more than it takes.

@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
-use kube::Api;
-use kube::api::{DeleteParams, EvictParams};
+use kube::api::DeleteParams;
 use serde_json::{Value, json};
 use skv_e2e::{
     Load, Node, Store, Watch, eventually, eventually_within, in_namespace, install_operator, is_ready,
@@ -30,32 +29,6 @@ async fn every_node_is_drained_in_turn_and_no_call_fails() {
         }
         store.complete().await;
 
-        load.finish_right(&store).await;
-    })
-    .await;
-}
-
-#[tokio::test]
-#[ignore = "needs a cluster: cargo xtask e2e"]
-async fn of_two_who_evict_servers_one_waits() {
-    in_namespace("evictions", |namespace| async move {
-        install_operator(&namespace.cluster).await;
-        let store = Store::create(&namespace, json!({ "groups": 1 })).await;
-        let load = Load::start(&store, 4, 4);
-        let watch = Watch::start(&store, 3);
-        // While the operator replaces all servers, a person evicts whichever is ready.
-        store.change(json!({ "server": { "resources": { "requests": { "memory": "40Mi" } } } })).await;
-        store.says("Progressing", "Changing").await;
-        let pods: Api<Pod> = Api::namespaced(namespace.cluster.impatient.clone(), &namespace.name);
-        eventually("the person has to wait", || async {
-            let ready = namespace.ready_pods_now(&store.servers_label()).await;
-            let server = ready.first()?.metadata.name.clone()?;
-            let evicted = pods.evict(&server, &EvictParams::default()).await;
-            matches!(&evicted, Err(kube::Error::Api(status)) if status.code == 429).then_some(())
-        })
-        .await;
-        store.complete().await;
-        assert_eq!(watch.most_away(), 1, "neither took a second one");
         load.finish_right(&store).await;
     })
     .await;

@@ -1,0 +1,54 @@
+//! The charts, as helm sees them.
+
+use skv_e2e::{in_namespace, in_project};
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn charts_are_flawless_and_a_wrong_value_is_refused_with_its_path() {
+    in_namespace("values", |namespace| async move {
+        let (operator, definitions) = (in_project("charts/shardedkv"), in_project("charts/shardedkv-crds"));
+        let linted = namespace.helm(&["lint", "--strict", &operator, &definitions]).await;
+        assert!(linted.succeeded, "{linted:?}");
+        for (chart, value, complaint) in [
+            (&operator, "replicas=0", "at '/replicas': minimum: got 0, want 1"),
+            (&operator, "replicas=two", "at '/replicas': got string, want integer"),
+            (&operator, "replica=3", "at '': additional properties 'replica' not allowed"),
+            (&operator, "image.tga=v1", "at '/image': additional properties 'tga' not allowed"),
+            (&operator, "image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
+            (&operator, "watchNamespaces={a,B}", "at '/watchNamespaces/1': 'B' does not match pattern"),
+            (&operator, "extraEnv[0].value=x", "at '/extraEnv/0': missing property 'name'"),
+            (&operator, "logFormat=xml", "at '/logFormat': value must be one of 'text', 'json'"),
+            (&operator, "sample.name=My_Sample", "at '/sample/name': 'My_Sample' does not match pattern"),
+            (&definitions, "keep=maybe", "at '/keep': got string, want boolean"),
+        ] {
+            let set = format!("--set={value}");
+            let refused = namespace.helm(&["install", "refused", chart, "--dry-run=client", &set]).await;
+            assert!(!refused.succeeded && refused.stderr.contains(complaint), "{value}: {refused:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn an_operator_of_some_namespaces_has_no_right_to_change_others() {
+    in_namespace("rights", |namespace| async move {
+        let chart = in_project("charts/shardedkv");
+        let render = ["template", "skv-operator", &chart, "--set=watchNamespaces={blue,green}"];
+        let rendered = namespace.helm(&render).await;
+        let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&rendered.stdout).expect("YAML");
+        let of_kind = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
+        let cluster_wide = of_kind("ClusterRole");
+        for rule in cluster_wide.iter().flat_map(|role| role["rules"].as_array().expect("rules")) {
+            assert_eq!(rule["verbs"], serde_json::json!(["get"]), "{rule}");
+        }
+        for namespace in ["blue", "green"] {
+            for kind in ["Role", "RoleBinding"] {
+                let found =
+                    of_kind(kind).iter().filter(|role| role["metadata"]["namespace"] == namespace).count();
+                assert_eq!(found, 1, "{kind} in {namespace}");
+            }
+        }
+    })
+    .await;
+}
