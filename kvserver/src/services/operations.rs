@@ -451,29 +451,29 @@ async fn read(running: Arc<Running>, map: Arc<MapCopy>, reads: Vec<(u64, Bytes)>
         let refuse = |(id, _)| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) };
         return told.finished(reads.into_iter().map(refuse).collect(), None);
     }
-    Part::Reads(Reads { running, map, reads: reads.into_iter(), next: None, told })
+    Part::Reads(Reads { running, map, keys: reads.into_iter(), next: None, told })
 }
 
 /// Reads that are carried out as their answers are sent.
 pub(super) struct Reads {
     running: Arc<Running>,
     map: Arc<MapCopy>,
-    reads: std::vec::IntoIter<(u64, Bytes)>,
+    keys: std::vec::IntoIter<(u64, Bytes)>,
     /// Read already, but too large for the frame before.
-    next: Option<v1::Answer>,
+    next: Option<Box<v1::Answer>>,
     told: Told,
 }
 
 impl Source for Reads {
     fn fill(&mut self, frame: &mut Vec<v1::Answer>, room: usize) -> usize {
         let (mut bytes, before) = (0, frame.len());
-        let Reads { running, map, reads, next, .. } = self;
+        let Reads { running, map, keys, next, .. } = self;
         let read =
             |(id, key): (u64, Bytes)| v1::Answer { id, answer: Some(read_applied(running, map, &key)) };
-        while let Some(answer) = next.take().or_else(|| reads.next().map(read)) {
+        while let Some(answer) = next.take().map(|next| *next).or_else(|| keys.next().map(read)) {
             let size = outbox::size(&answer);
             if !frame.is_empty() && bytes + size > room {
-                *next = Some(answer);
+                *next = Some(Box::new(answer));
                 break;
             }
             bytes += size;
@@ -484,7 +484,7 @@ impl Source for Reads {
     }
 
     fn is_done(&self) -> bool {
-        self.next.is_none() && self.reads.len() == 0
+        self.next.is_none() && self.keys.len() == 0
     }
 }
 

@@ -224,7 +224,7 @@ fn carry(store: &Store) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
     #[test]
     fn whatever_steps_say_no_replica_ends_and_all_refuse_alike(
         events in proptest::collection::vec(event(), 1..30), owns in any::<bool>()
