@@ -14,6 +14,10 @@ pub struct ParseIdError {
     expected: &'static str,
 }
 
+/// Whatever is counted stays below this. A number from elsewhere that doesn't is no count: whoever
+/// took it for one would come to the end of the type when counting on.
+pub const COUNT_LIMIT: u64 = 1 << 62;
+
 macro_rules! number {
     ($(#[$doc:meta])* $name:ident($inner:ty)) => {
         $(#[$doc])*

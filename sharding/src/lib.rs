@@ -13,7 +13,8 @@ mod wanted;
 
 pub use hash::{Hash, KeyError, ParseHashError, fnv1, fnv1a};
 pub use ids::{
-    ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId, Revision, ShardId,
+    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId,
+    Revision, ShardId,
 };
 pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
 pub use plan::{Layout, ParsePolicyError, PlanError, Policy, plan};

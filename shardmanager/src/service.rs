@@ -18,6 +18,8 @@ use crate::wire;
 
 /// How many watches may be open at once. Each holds the newest map and nothing else.
 const MOST_WATCHES: usize = 4096;
+/// Bytes of the name under which a change is asked for once.
+const LONGEST_REQUEST_ID: usize = 256;
 
 /// Serves a manager.
 #[derive(Debug, Clone)]
@@ -38,6 +40,11 @@ impl Service {
         change: &Change,
         rehearsal: bool,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
+        // It is kept in the record, among others.
+        if request_id.len() > LONGEST_REQUEST_ID {
+            let text = format!("a request id has at most {LONGEST_REQUEST_ID} bytes");
+            return Err(Error::InvalidArgument(text).into());
+        }
         Ok(Response::new(self.manager.change(request_id, change, rehearsal).await?))
     }
 

@@ -2,7 +2,7 @@
 
 use skv_proto::{Error, v1};
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
+    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
 };
 
 use crate::record::{Bootstrap, Limits, PlannedMove};
@@ -12,6 +12,8 @@ use crate::rules::{ChangeRefusal, Changed, Held, Pending, Plan, Refusal, Registr
 const LONGEST_NAME: usize = 300;
 /// No group has more members, learners included.
 const MOST_MEMBERS: usize = 64;
+/// No group is revived so often.
+const LAST_INCARNATION: u32 = 1 << 30;
 
 /// Reads a registration.
 pub(crate) fn registration(request: v1::RegisterReplicaRequest) -> Result<Registration, Refusal> {
@@ -34,7 +36,7 @@ pub(crate) fn registration(request: v1::RegisterReplicaRequest) -> Result<Regist
         Some(_) if request.cluster_id == 0 => return Err(malformed("a replica with data names no cluster")),
         Some(report) => Held::Data { cluster: ClusterId(request.cluster_id), report: self::report(report)? },
     };
-    let map_revision = MapRevision(request.map_revision);
+    let map_revision = MapRevision(count(request.map_revision, "map revision")?);
     Ok(Registration { group: GroupId(request.group), replica, held, map_revision })
 }
 
@@ -45,24 +47,34 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
     if wire.confirmed && wire.members.is_empty() {
         return Err(malformed("a leader reports no members"));
     }
+    if wire.members.iter().any(|member| member.id == 0) {
+        return Err(malformed("a member has no id"));
+    }
     if wire.members.len() > MOST_MEMBERS {
         return Err(malformed(&format!("{} members are more than a group can have", wire.members.len())));
     }
     let hash = wire.hash().try_into().map_err(|e: skv_proto::ConvertError| malformed(&e.to_string()))?;
     let members: Vec<Replica> = wire.members.into_iter().map(Into::into).collect();
     members.iter().try_for_each(check_lengths)?;
+    if wire.shards_owned.len() > wire.shards as usize {
+        return Err(malformed("a group owns more shards than there are"));
+    }
+    let owned = |s: v1::ShardEpoch| Ok((ShardId(s.shard), Epoch(count(s.epoch, "epoch")?)));
+    if wire.incarnation > LAST_INCARNATION {
+        return Err(malformed(&format!("no group has had {} lives", wire.incarnation)));
+    }
     Ok(Report {
         uid: GroupUid(wire.group_uid),
         incarnation: Incarnation(wire.incarnation),
         members,
-        owned: wire.shards_owned.into_iter().map(|s| (ShardId(s.shard), Epoch(s.epoch))).collect(),
-        epoch: Epoch(wire.highest_epoch),
+        owned: wire.shards_owned.into_iter().map(owned).collect::<Result<_, _>>()?,
+        epoch: Epoch(count(wire.highest_epoch, "epoch")?),
         retired: wire.retired,
-        obeyed: MapRevision(wire.obeyed_version),
+        obeyed: MapRevision(count(wire.obeyed_version, "version")?),
         shards: wire.shards,
         hash,
         confirmed: wire.confirmed,
-        term: wire.term,
+        term: count(wire.term, "term")?,
         leader: Some(ReplicaId(wire.leader)).filter(|id| id.0 != 0),
     })
 }
@@ -73,6 +85,12 @@ fn check_lengths(replica: &Replica) -> Result<(), Refusal> {
         Some(text) => Err(malformed(&format!("a name or address has {} bytes", text.len()))),
         None => Ok(()),
     }
+}
+
+/// What the record counts on from.
+fn count(number: u64, what: &str) -> Result<u64, Refusal> {
+    let is_one = number < COUNT_LIMIT;
+    is_one.then_some(number).ok_or_else(|| malformed(&format!("there is no {what} {number}")))
 }
 
 fn malformed(reason: &str) -> Refusal {
@@ -173,6 +191,59 @@ impl From<Refusal> for Error {
             | Refusal::ForeignGroup { .. }
             | Refusal::NameHeld { .. }
             | Refusal::TooManyServers { .. } => Error::WrongIdentity(text),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request() -> v1::RegisterReplicaRequest {
+        let replica = v1::Replica {
+            id: 1,
+            server: "kv-g0-0".to_owned(),
+            client_address: "127.0.0.1:1".to_owned(),
+            peer_address: "127.0.0.1:2".to_owned(),
+            instance: String::new(),
+        };
+        let report = v1::GroupReport {
+            group_uid: 7,
+            members: vec![replica.clone()],
+            shards_owned: vec![v1::ShardEpoch { shard: 0, epoch: 1 }],
+            shards: 1,
+            hash: v1::Hash::Fnv1 as i32,
+            ..v1::GroupReport::default()
+        };
+        v1::RegisterReplicaRequest {
+            replica: Some(replica),
+            cluster_id: 9,
+            report: Some(report),
+            ..v1::RegisterReplicaRequest::default()
+        }
+    }
+
+    #[test]
+    fn what_the_record_counts_on_from_is_never_at_its_end() {
+        assert!(registration(request()).is_ok());
+        let hostile: [fn(&mut v1::RegisterReplicaRequest, &mut v1::GroupReport); 9] = [
+            |request, _| request.map_revision = u64::MAX,
+            |_, report| report.obeyed_version = COUNT_LIMIT,
+            |_, report| report.highest_epoch = u64::MAX,
+            |_, report| report.shards_owned[0].epoch = u64::MAX,
+            |_, report| report.term = u64::MAX,
+            |_, report| report.incarnation = u32::MAX,
+            |_, report| report.shards_owned.push(v1::ShardEpoch { shard: 0, epoch: 2 }),
+            |_, report| report.members[0].id = 0,
+            |_, report| report.hash = 99,
+        ];
+        for (number, change) in hostile.iter().enumerate() {
+            let mut request = request();
+            let mut report = request.report.take().unwrap();
+            change(&mut request, &mut report);
+            request.report = Some(report);
+            let refused = registration(request);
+            assert!(matches!(refused, Err(Refusal::Malformed(_))), "{number}: {refused:?}");
         }
     }
 }

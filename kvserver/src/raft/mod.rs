@@ -4,6 +4,7 @@
 pub mod append;
 pub mod full_peers;
 pub mod header;
+pub mod judge;
 pub mod log_store;
 pub mod network;
 pub mod runtime;

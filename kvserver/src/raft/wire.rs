@@ -7,7 +7,7 @@ use openraft::EntryPayload;
 use openraft::vote::RaftLeaderId as _;
 use skv_proto::v1;
 use skv_proto::v1::log_entry::Payload;
-use skv_sharding::ReplicaId;
+use skv_sharding::{COUNT_LIMIT, ReplicaId};
 
 use crate::raft::types::{
     EncodedEntry, LeaderId, LogEntry, LogId, Membership, ServerName, StoredMembership, Vote,
@@ -24,6 +24,9 @@ pub enum WireError {
         /// The absent field.
         field: &'static str,
     },
+    /// A number that nothing counts up to: the next one would come to the end of the type.
+    #[error("there is no {0} {1}")]
+    Count(&'static str, u64),
     /// Voters without a server name, or an empty set of voters.
     #[error("a membership that can't be: {0}")]
     Membership(String),
@@ -41,6 +44,10 @@ pub trait Wire: Sized {
     fn from_wire(message: Self::Message) -> Result<Self, WireError>;
 }
 
+fn counted(what: &'static str, number: u64) -> Result<u64, WireError> {
+    if number < COUNT_LIMIT { Ok(number) } else { Err(WireError::Count(what, number)) }
+}
+
 impl Wire for LogId {
     type Message = v1::LogId;
 
@@ -49,7 +56,8 @@ impl Wire for LogId {
     }
 
     fn from_wire(m: v1::LogId) -> Result<Self, WireError> {
-        Ok(LogId { leader_id: LeaderId::new(m.term, ReplicaId(m.replica)), index: m.index })
+        let leader_id = LeaderId::new(counted("term", m.term)?, ReplicaId(m.replica));
+        Ok(LogId { leader_id, index: counted("index", m.index)? })
     }
 }
 
@@ -65,7 +73,8 @@ impl Wire for Vote {
     }
 
     fn from_wire(m: v1::RaftVote) -> Result<Self, WireError> {
-        Ok(Vote { leader_id: LeaderId::new(m.term, ReplicaId(m.replica)), committed: m.committed })
+        let leader_id = LeaderId::new(counted("term", m.term)?, ReplicaId(m.replica));
+        Ok(Vote { leader_id, committed: m.committed })
     }
 }
 
@@ -172,6 +181,18 @@ mod tests {
         for payload in payloads {
             let entry = LogEntry { log_id: log_id(4, 5, 6), payload };
             assert_eq!(LogEntry::from_wire(entry.to_wire()), Ok(entry));
+        }
+    }
+
+    #[test]
+    fn nothing_counts_up_to_the_end() {
+        for number in [COUNT_LIMIT, u64::MAX] {
+            let term = v1::LogId { term: number, replica: 1, index: 1 };
+            assert_eq!(LogId::from_wire(term), Err(WireError::Count("term", number)));
+            let index = v1::LogId { term: 1, replica: 1, index: number };
+            assert_eq!(LogId::from_wire(index), Err(WireError::Count("index", number)));
+            let vote = v1::RaftVote { term: number, replica: 1, committed: true };
+            assert_eq!(Vote::from_wire(vote), Err(WireError::Count("term", number)));
         }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
-use skv_sharding::{MapRevision, Replica, ReplicaId};
+use skv_sharding::{COUNT_LIMIT, MapRevision, Replica, ReplicaId};
 
 use super::data_dir::Belongs;
 use super::environment::Environment;
@@ -112,6 +112,10 @@ impl Running {
     }
 
     async fn take_plan(&self, response: v1::RegisterReplicaResponse) -> Option<Superseded> {
+        if let Err(number) = check_counts(&response) {
+            tracing::warn!(group = %self.place.group, number, "the manager's plan can't be; not obeyed");
+            return None;
+        }
         let version = MapRevision(response.manager_version);
         match response.plan? {
             Plan::Bootstrap(record) => self.found(version, record).await,
@@ -193,5 +197,34 @@ impl Running {
             highest_epoch: self.store.highest_epoch().0,
             retired,
         })
+    }
+}
+
+/// What the group's log would count on from; else the number that is none.
+fn check_counts(response: &v1::RegisterReplicaResponse) -> Result<(), u64> {
+    let epochs: Vec<u64> = match &response.plan {
+        Some(Plan::Serve(serve)) => serve.moves.iter().map(|to| to.epoch).collect(),
+        Some(Plan::Bootstrap(record)) => record.shards_owned.iter().map(|owned| owned.epoch).collect(),
+        _ => Vec::new(),
+    };
+    let numbers = epochs.into_iter().chain([response.manager_version]);
+    numbers.max().filter(|&number| number >= COUNT_LIMIT).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_leaves_nothing_to_count_on_to_is_no_plan() {
+        let plan = |version, epoch| {
+            let to = v1::Move { epoch, ..v1::Move::default() };
+            let serve = v1::register_replica_response::Serve { candidates: Vec::new(), moves: vec![to] };
+            let plan = Some(Plan::Serve(serve));
+            v1::RegisterReplicaResponse { manager_version: version, plan, ..Default::default() }
+        };
+        assert_eq!(check_counts(&plan(7, 8)), Ok(()));
+        assert_eq!(check_counts(&plan(u64::MAX, 8)), Err(u64::MAX));
+        assert_eq!(check_counts(&plan(7, COUNT_LIMIT)), Err(COUNT_LIMIT));
     }
 }

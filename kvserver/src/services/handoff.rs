@@ -10,7 +10,7 @@ use tonic::{Request, Response, Status};
 
 use crate::raft::header::required;
 use crate::replica::{Replicas, Running};
-use crate::store::StepRefusal;
+use crate::store::{HandoffStep, StepRefusal};
 
 /// Hands each message to the group that it is for.
 #[derive(Debug, Clone)]
@@ -41,19 +41,20 @@ impl handoff_server::Handoff for HandoffService {
     ) -> Result<Response<v1::TakeStepResponse>, Status> {
         let v1::TakeStepRequest { header, step } = request.into_inner();
         let running = self.receiver(header.as_ref())?;
-        let asked = step.and_then(|step| Some((ShardId(step.shard), Epoch(step.epoch), step.step?)));
-        let Some((shard, epoch, step @ (Step::Receive(_) | Step::Chunk(_) | Step::Install(_)))) = asked
-        else {
+        // A source may be of a newer version, or broken: what would be committed is judged before.
+        let step = HandoffStep::try_from(step.unwrap_or_default())
+            .map_err(|malformed| Error::InvalidArgument(malformed.to_string()))?;
+        if !matches!(step.step(), Step::Receive(_) | Step::Chunk(_) | Step::Install(_)) {
             return Err(Error::InvalidArgument("this is no step for a target".into()).into());
-        };
-        let refusal = match running.take_step(shard, epoch, step).await? {
+        }
+        let refusal = match running.take_step(step).await? {
             Ok(()) => v1::StepRefusal::None,
             Err(StepRefusal::Passed(_)) => v1::StepRefusal::Passed,
             Err(StepRefusal::NotDue) => v1::StepRefusal::NotDue,
             Err(StepRefusal::Busy) => v1::StepRefusal::Busy,
             Err(StepRefusal::Retired) => v1::StepRefusal::Retired,
             Err(StepRefusal::Incomplete) => v1::StepRefusal::Incomplete,
-            Err(refusal @ (StepRefusal::NotFounded | StepRefusal::NoSuchShard)) => {
+            Err(refusal @ (StepRefusal::NotFounded | StepRefusal::NoSuchShard | StepRefusal::Malformed)) => {
                 return Err(Error::InvalidArgument(refusal.to_string()).into());
             }
         };

@@ -6,5 +6,6 @@ pub mod http;
 pub mod kv;
 pub mod lab;
 pub mod operations;
+mod outbox;
 mod pipeline;
 pub mod raft;

@@ -1,6 +1,7 @@
 //! Operations, however they came in: checked, sent down the write or the read path of the
 //! replica that owns the key, and answered.
 
+use std::collections::HashMap;
 use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,10 @@ use skv_sharding::{ClusterId, GroupId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::outbox::{self, FRAME, Place, Room, Source};
+
 use crate::map_copy::MapCopy;
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, Timer};
 use crate::replica::{Replicas, Running};
 use crate::store::Rejection;
 
@@ -27,11 +30,24 @@ const ROOM: usize = 32 << 20;
 const EACH: usize = 16 << 10;
 /// How long an operation waits for its shard. Its sender then finds out where it is.
 const ARRIVAL: Duration = Duration::from_secs(2);
+/// Bytes of an answer beside the value that it holds, about.
+const EACH_ANSWER: usize = 32;
 /// How often it is looked whether a shard has come.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// Answers with the ids of their operations.
 pub type Answers = Vec<v1::Answer>;
+
+/// What a part of a frame came to.
+pub(super) enum Part {
+    /// Answers, with the place that they take until the client has them.
+    Answers(Answers, Option<Place>),
+    /// What may be read from now on.
+    Reads(Reads),
+}
+
+/// A part of a frame on its way.
+pub(super) type Pending = BoxFuture<'static, Part>;
 
 /// Carries operations out on this server's replicas.
 #[derive(Debug, Clone)]
@@ -82,14 +98,56 @@ impl Delay {
 /// What one replica has to do of a batch.
 struct Share {
     running: Arc<Running>,
-    commands: Vec<v1::Command>,
-    command_ids: Vec<u64>,
+    writes: Vec<Writes>,
     reads: Vec<(u64, Bytes)>,
+    /// How long the values of keys that are appended to will be.
+    lengths: HashMap<Bytes, usize>,
+    longest_put: usize,
+}
+
+/// Writes that are proposed together.
+#[derive(Default)]
+struct Writes {
+    commands: Vec<v1::Command>,
+    ids: Vec<u64>,
+    /// About so many bytes will be answered.
+    expected: usize,
 }
 
 impl Share {
     fn of(running: Arc<Running>) -> Self {
-        Share { running, commands: Vec::new(), command_ids: Vec::new(), reads: Vec::new() }
+        Share { running, writes: Vec::new(), reads: Vec::new(), lengths: HashMap::new(), longest_put: 0 }
+    }
+
+    /// Adds a write to those that are proposed together, while few bytes will be answered.
+    fn write(&mut self, command: v1::Command, id: u64) {
+        let expected = self.expected(&command);
+        let writes = match self.writes.last_mut() {
+            Some(last) if last.expected + expected <= FRAME => last,
+            _ => self.writes.push_mut(Writes::default()),
+        };
+        writes.expected += expected;
+        writes.commands.push(command);
+        writes.ids.push(id);
+    }
+
+    /// About how many bytes will be answered: an append is with the value before.
+    fn expected(&mut self, command: &v1::Command) -> usize {
+        match command.kind() {
+            Kind::Append => {
+                let (store, shard) = (&self.running.store, ShardId(command.shard));
+                let length = self.lengths.entry(command.key.clone());
+                let length = length.or_insert_with(|| store.value_length(shard, &command.key));
+                let before = *length;
+                *length += command.value.len();
+                EACH_ANSWER + before.max(self.longest_put)
+            }
+            Kind::Put => {
+                self.longest_put = self.longest_put.max(command.value.len());
+                EACH_ANSWER
+            }
+            Kind::Delete => EACH_ANSWER,
+        }
     }
 }
 
@@ -104,32 +162,17 @@ impl Operations {
     pub async fn one(&self, operation: Operation) -> Answer {
         let input = self.log.then(|| Input(&operation).to_string());
         let timer = self.metrics.timer();
-        let mut assigned = self.assign(operation);
-        if let Err(Unplaced::Arriving(arriving)) = assigned {
-            assigned = match self.await_arrival(&arriving).await {
-                Ok(()) => self.assign(arriving.operation),
-                Err(problem) => Err(Unplaced::Refused(problem)),
-            };
-        }
-        let answer = match assigned {
-            Ok((running, Task::Write(command))) => match self.slow_down(&running, &command) {
-                Ok(delay) => {
-                    if let Some(delay) = delay {
-                        delay.pass().await;
-                    }
-                    let answers = write(running, self.map.clone(), vec![command], vec![0]).await;
-                    let answer = answers.into_iter().next().and_then(|answer| answer.answer);
-                    answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
-                }
-                Err(problem) => error(problem),
-            },
+        let answer = match self.settle(self.assign(operation)).await {
+            Ok((running, Task::Write(command))) => {
+                let answers = write(running, self.map.clone(), vec![command], vec![0]).await;
+                let answer = answers.into_iter().next().and_then(|answer| answer.answer);
+                answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
+            }
             Ok((running, Task::Read(key))) => match running.barrier.pass().await {
                 Ok(()) => read_applied(&running, &self.map, &key),
                 Err(problem) => error(problem),
             },
-            Err(Unplaced::Refused(problem)) => error(problem),
-            // It went on elsewhere and comes again.
-            Err(Unplaced::Arriving(arriving)) => error(still_arriving(&arriving)),
+            Err(problem) => error(problem),
         };
         timer.finish([&answer]);
         if let Some(input) = input {
@@ -139,11 +182,11 @@ impl Operations {
     }
 
     /// Carries operations out: the answers that are known at once, and futures of the
-    /// others, so that reads don't wait for writes.
-    pub fn many(&self, operations: Vec<v1::Operation>) -> (Answers, Vec<BoxFuture<'static, Answers>>) {
+    /// others, so that reads don't wait for writes. Writes begin when there is room for their answers.
+    pub(super) fn many(&self, operations: Vec<v1::Operation>, room: &Room) -> (Answers, Vec<Pending>) {
         let logged = self.log.then(|| Arc::new(Logged::new(&operations)));
         let (mut shares, mut slowed): (Vec<Share>, _) = (Vec::new(), Vec::new());
-        let (mut refused, mut pending): (_, Vec<BoxFuture<'static, Answers>>) = (Vec::new(), Vec::new());
+        let (mut refused, mut pending): (_, Vec<Pending>) = (Vec::new(), Vec::new());
         for v1::Operation { id, operation } in operations {
             let assigned = operation
                 .ok_or_else(|| {
@@ -156,12 +199,24 @@ impl Operations {
                     refused.push(v1::Answer { id, answer: Some(error(problem)) });
                     continue;
                 }
-                Err(Unplaced::Arriving(arriving)) => {
-                    let operations = self.clone();
-                    let answer = async move {
-                        vec![v1::Answer { id, answer: Some(operations.one(arriving.operation).await) }]
+                Err(arriving @ Unplaced::Arriving(_)) => {
+                    let (operations, room, told) = (self.clone(), room.clone(), self.told(logged.clone()));
+                    let part = async move {
+                        match operations.settle(Err(arriving)).await {
+                            Ok((running, Task::Write(command))) => {
+                                let mut share = Share::of(running);
+                                share.write(command, id);
+                                operations.write(share, &room, told).await
+                            }
+                            Ok((running, Task::Read(key))) => {
+                                read(running, operations.map, vec![(id, key)], told).await
+                            }
+                            Err(problem) => {
+                                told.finished(vec![v1::Answer { id, answer: Some(error(problem)) }], None)
+                            }
+                        }
                     };
-                    pending.push(answer.boxed());
+                    pending.push(part.boxed());
                     continue;
                 }
             };
@@ -171,10 +226,7 @@ impl Operations {
             };
             match task {
                 Task::Write(command) => match self.slow_down(&share.running, &command) {
-                    Ok(None) => {
-                        share.commands.push(command);
-                        share.command_ids.push(id);
-                    }
+                    Ok(None) => share.write(command, id),
                     // Those of other shards don't wait for it.
                     Ok(Some(delay)) => slowed.push((delay, share.running.clone(), command, id)),
                     Err(problem) => refused.push(v1::Answer { id, answer: Some(error(problem)) }),
@@ -187,34 +239,66 @@ impl Operations {
             logged.print(&refused);
         }
 
-        let finish = |answers: BoxFuture<'static, Answers>| {
-            let (timer, logged) = (self.metrics.timer(), logged.clone());
-            let finish = move |answers: &Answers| {
-                timer.finish(answers_in(answers));
-                if let Some(logged) = &logged {
-                    logged.print(answers);
-                }
-            };
-            answers.inspect(finish).boxed()
-        };
         for (delay, running, command, id) in slowed {
-            let map = self.map.clone();
-            let write = async move {
+            let (operations, room, told) = (self.clone(), room.clone(), self.told(logged.clone()));
+            let part = async move {
                 delay.pass().await;
-                write(running, map, vec![command], vec![id]).await
+                let mut share = Share::of(running);
+                share.write(command, id);
+                operations.write(share, &room, told).await
             };
-            pending.push(finish(write.boxed()));
+            pending.push(part.boxed());
         }
-        for Share { running, commands, command_ids, reads } in shares {
-            if !commands.is_empty() {
-                let write = write(running.clone(), self.map.clone(), commands, command_ids);
-                pending.push(finish(write.boxed()));
+        for Share { running, writes, reads, .. } in shares {
+            for writes in writes {
+                let (running, map, room) = (running.clone(), self.map.clone(), room.clone());
+                pending.push(write_in_room(running, map, writes, room, self.told(logged.clone())).boxed());
             }
             if !reads.is_empty() {
-                pending.push(finish(read(running, self.map.clone(), reads).boxed()));
+                let (map, told) = (self.map.clone(), self.told(logged.clone()));
+                pending.push(read(running, map, reads, told).boxed());
             }
         }
         (refused, pending)
+    }
+
+    /// Carries the one write of a share out.
+    async fn write(self, share: Share, room: &Room, told: Told) -> Part {
+        let writes = share.writes.into_iter().next().unwrap_or_default();
+        write_in_room(share.running, self.map, writes, room.clone(), told).await
+    }
+
+    /// To whom answers are told of a part that begins now.
+    fn told(&self, logged: Option<Arc<Logged>>) -> Told {
+        Told { timer: self.metrics.timer(), logged }
+    }
+
+    /// Which replica has to do what: after its shard has come, if that is on its way, and after its
+    /// delay, if it is slowed down.
+    async fn settle(
+        &self,
+        assigned: Result<(Arc<Running>, Task), Unplaced>,
+    ) -> Result<(Arc<Running>, Task), Error> {
+        let assigned = match assigned {
+            Err(Unplaced::Arriving(arriving)) => {
+                self.await_arrival(&arriving).await?;
+                self.assign(arriving.operation)
+            }
+            other => other,
+        };
+        match assigned {
+            Ok((running, task)) => {
+                if let Task::Write(command) = &task
+                    && let Some(delay) = self.slow_down(&running, command)?
+                {
+                    delay.pass().await;
+                }
+                Ok((running, task))
+            }
+            Err(Unplaced::Refused(problem)) => Err(problem),
+            // It went on elsewhere and comes again.
+            Err(Unplaced::Arriving(arriving)) => Err(still_arriving(&arriving)),
+        }
     }
 
     /// Which replica has to do what.
@@ -348,14 +432,83 @@ async fn write(
     }
 }
 
-async fn read(running: Arc<Running>, map: Arc<MapCopy>, reads: Vec<(u64, Bytes)>) -> Answers {
+/// Proposes writes when there is room for their answers.
+async fn write_in_room(
+    running: Arc<Running>,
+    map: Arc<MapCopy>,
+    writes: Writes,
+    room: Room,
+    told: Told,
+) -> Part {
+    let place = room.place(writes.expected).await;
+    told.finished(write(running, map, writes.commands, writes.ids).await, place)
+}
+
+/// Waits until what is read is at least as new as the operations' arrival; it may be newer.
+async fn read(running: Arc<Running>, map: Arc<MapCopy>, reads: Vec<(u64, Bytes)>, told: Told) -> Part {
     if let Err(problem) = running.barrier.pass().await {
         let problem = v1::Error::from(problem);
         let refuse = |(id, _)| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) };
-        return reads.into_iter().map(refuse).collect();
+        return told.finished(reads.into_iter().map(refuse).collect(), None);
     }
-    let get = |(id, key): (u64, Bytes)| v1::Answer { id, answer: Some(read_applied(&running, &map, &key)) };
-    reads.into_iter().map(get).collect()
+    Part::Reads(Reads { running, map, keys: reads.into_iter(), next: None, told })
+}
+
+/// Reads that are carried out as their answers are sent.
+pub(super) struct Reads {
+    running: Arc<Running>,
+    map: Arc<MapCopy>,
+    keys: std::vec::IntoIter<(u64, Bytes)>,
+    /// Read already, but too large for the frame before.
+    next: Option<Box<v1::Answer>>,
+    told: Told,
+}
+
+impl Source for Reads {
+    fn fill(&mut self, frame: &mut Vec<v1::Answer>, room: usize) -> usize {
+        let (mut bytes, before) = (0, frame.len());
+        let Reads { running, map, keys, next, .. } = self;
+        let read =
+            |(id, key): (u64, Bytes)| v1::Answer { id, answer: Some(read_applied(running, map, &key)) };
+        while let Some(answer) = next.take().map(|next| *next).or_else(|| keys.next().map(read)) {
+            let size = outbox::size(&answer);
+            if !frame.is_empty() && bytes + size > room {
+                *next = Some(Box::new(answer));
+                break;
+            }
+            bytes += size;
+            frame.push(answer);
+        }
+        self.told.tell(&frame[before..]);
+        bytes
+    }
+
+    fn is_done(&self) -> bool {
+        self.next.is_none() && self.keys.len() == 0
+    }
+}
+
+/// Who counts and prints the answers of a part of a frame.
+struct Told {
+    timer: Timer,
+    logged: Option<Arc<Logged>>,
+}
+
+impl Told {
+    fn tell(&self, answers: &[v1::Answer]) {
+        if answers.is_empty() {
+            return;
+        }
+        self.timer.finish(answers_in(answers));
+        if let Some(logged) = &self.logged {
+            logged.print(answers);
+        }
+    }
+
+    fn finished(self, answers: Answers, place: Option<Place>) -> Part {
+        self.tell(&answers);
+        Part::Answers(answers, place)
+    }
 }
 
 /// What a key has in what is applied by now.
@@ -431,7 +584,7 @@ fn answers_in(answers: &[v1::Answer]) -> impl Iterator<Item = &Answer> {
 }
 
 /// The inputs of operations, kept to be printed with their results.
-struct Logged(std::collections::HashMap<u64, String>);
+struct Logged(HashMap<u64, String>);
 
 impl Logged {
     fn new(operations: &[v1::Operation]) -> Self {

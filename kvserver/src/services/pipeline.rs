@@ -1,6 +1,6 @@
-//! One pipeline: frames of operations in, frames of answers out, as they come.
+//! One pipeline: frames of operations in, frames of answers out, as they come and as the client
+//! takes them.
 
-use futures::future::BoxFuture;
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt as _, StreamExt as _};
 use skv_proto::v1;
@@ -9,12 +9,13 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
-use super::operations::{Answers, Operations};
+use super::operations::{Operations, Part, Pending, Reads};
+use super::outbox::{Outbox, Room};
 
 /// Parts of frames that may be under way; beyond, nothing more is read from the stream.
 const UNDER_WAY: usize = 4096;
 /// Frames of answers that may wait for the client.
-const OUTGOING: usize = 16;
+const OUTGOING: usize = 8;
 
 /// Serves one stream until the client closes it or goes away. Once the listener is `closed`,
 /// nothing more is read: what is under way is answered, and the stream ends.
@@ -28,43 +29,48 @@ pub(super) fn serve(
     ReceiverStream::new(answers).boxed()
 }
 
+/// A client that takes no answers holds up its own stream only: what was proposed is completed.
 async fn run(
     operations: Operations,
     mut requests: Streaming<v1::PipelineRequest>,
     closed: CancellationToken,
     outgoing: mpsc::Sender<Result<v1::PipelineResponse, Status>>,
 ) {
-    let mut under_way: FuturesUnordered<BoxFuture<'static, Answers>> = FuturesUnordered::new();
+    let mut under_way: FuturesUnordered<Pending> = FuturesUnordered::new();
+    let (room, mut outbox): (Room, Outbox<Reads>) = (Room::new(), Outbox::default());
     let mut open = true;
-    while open || !under_way.is_empty() {
-        let mut answers = tokio::select! {
-            () = closed.cancelled(), if open => {
-                open = false;
-                continue;
-            }
-            request = requests.message(), if open && under_way.len() < UNDER_WAY => match request {
+    while open || !under_way.is_empty() || !outbox.is_empty() {
+        let may_take = open && under_way.len() < UNDER_WAY && outbox.has_room() && room.is_left();
+        tokio::select! {
+            () = closed.cancelled(), if open => open = false,
+            request = requests.message(), if may_take => match request {
                 Ok(Some(request)) => {
-                    let (answers, pending) = operations.many(request.operations);
+                    let (answers, pending) = operations.many(request.operations, &room);
                     under_way.extend(pending);
-                    answers
+                    outbox.add(answers, None);
                 }
-                Ok(None) => {
-                    open = false;
-                    continue;
-                }
+                Ok(None) => open = false,
                 Err(status) => {
                     let _ = outgoing.send(Err(status)).await;
                     return;
                 }
             },
-            Some(answers) = under_way.next() => answers,
-        };
-        // What is ready by now goes into the same frame.
-        while let Some(Some(more)) = under_way.next().now_or_never() {
-            answers.extend(more);
+            Some(part) = under_way.next() => add(&mut outbox, part),
+            place = outgoing.reserve(), if !outbox.is_empty() => {
+                let Ok(place) = place else { return };
+                // What is ready by now goes into the same frame.
+                while let Some(Some(part)) = under_way.next().now_or_never() {
+                    add(&mut outbox, part);
+                }
+                place.send(Ok(v1::PipelineResponse { answers: outbox.next_frame() }));
+            }
         }
-        if !answers.is_empty() && outgoing.send(Ok(v1::PipelineResponse { answers })).await.is_err() {
-            return;
-        }
+    }
+}
+
+fn add(outbox: &mut Outbox<Reads>, part: Part) {
+    match part {
+        Part::Answers(answers, place) => outbox.add(answers, place),
+        Part::Reads(reads) => outbox.add_source(reads),
     }
 }

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
+use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError};
 use openraft::storage::Snapshot;
 use parking_lot::Mutex;
@@ -13,13 +14,15 @@ use skv_proto::v1::append_entries_response::{Accepted, Result as Outcome};
 use skv_proto::v1::install_snapshot_request;
 use skv_proto::v1::raft_server;
 use skv_proto::{Error, v1};
-use skv_sharding::GroupId;
+use skv_sharding::{GroupId, ReplicaId};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use crate::log::Reservation;
 use crate::raft::append;
 use crate::raft::header::{FEATURE_LEVEL, required};
+use crate::raft::judge;
+use crate::raft::state_machine::meta_of;
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::raft::wire::{Wire, WireError};
 use crate::replica::{Replicas, Running};
@@ -63,7 +66,7 @@ impl raft_server::Raft for RaftService {
         let (running, version) = self.receiver(Some(&hello))?;
         tracing::debug!(from = hello.from, group = %running.place.group, version, "append stream opened");
         let accepted = Outcome::Accepted(Accepted { version, feature_level: FEATURE_LEVEL });
-        let results = append_results(&running, requests);
+        let results = append_results(&running, ReplicaId(hello.from), requests);
         let responses = stream::once(async move { Ok(accepted) })
             .chain(results)
             .take_until(self.closed.clone().cancelled_owned())
@@ -74,8 +77,10 @@ impl raft_server::Raft for RaftService {
     async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {
         let request = request.into_inner();
         let (running, _) = self.receiver(request.header.as_ref())?;
+        let vote = vote(request.vote)?;
+        judge::candidate(&vote, from(request.header.as_ref()), running.place.replica)?;
         let rpc = openraft::raft::VoteRequest {
-            vote: vote(request.vote)?,
+            vote,
             last_log_id: request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
             leadership_transfer: request.leadership_transfer,
         };
@@ -95,8 +100,10 @@ impl raft_server::Raft for RaftService {
     ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
         let request = request.into_inner();
         let (running, _) = self.receiver(request.header.as_ref())?;
+        let leader = vote(request.from_leader)?;
+        judge::leader(&leader, from(request.header.as_ref()), running.place.replica)?;
         let rpc = openraft::raft::TransferLeaderRequest::new(
-            vote(request.from_leader)?,
+            leader,
             skv_sharding::ReplicaId(request.to),
             request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
         );
@@ -122,12 +129,15 @@ impl raft_server::Raft for RaftService {
         };
         let (running, _) = self.receiver(start.header.as_ref())?;
         let leader_vote = vote(start.vote)?;
+        judge::leader(&leader_vote, from(start.header.as_ref()), running.place.replica)?;
         let membership = start.membership.ok_or_else(|| missing("membership")).map_err(invalid)?;
         let membership = StoredMembership::from_wire(membership).map_err(invalid)?;
         let meta = SnapshotMeta {
             last_log_id: start.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
             last_membership: membership,
         };
+        let committed = running.raft.metrics().borrow_watched().local_committed;
+        judge::snapshot(meta.last_log_id.as_ref(), &leader_vote, committed.as_ref())?;
         tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
 
         let mut spool = running.snapshots.spool(start.length);
@@ -138,10 +148,18 @@ impl raft_server::Raft for RaftService {
             spool.write(chunk).await.map_err(snapshot_failed)?;
         }
         let snapshot = spool.finish().await.map_err(snapshot_failed)?;
+        if meta_of(&snapshot).as_ref() != Ok(&meta) {
+            return Err(Error::InvalidArgument("the snapshot isn't the one that was announced".into()).into());
+        }
         let answer = running.raft.install_full_snapshot(leader_vote, Snapshot { meta, snapshot }).await;
         let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
         Ok(Response::new(v1::InstallSnapshotResponse { vote: Some(answer.vote.to_wire()) }))
     }
+}
+
+/// Who sent a message whose header was checked.
+fn from(header: Option<&v1::PeerHeader>) -> ReplicaId {
+    ReplicaId(header.map_or(0, |header| header.from))
 }
 
 fn missing(field: &'static str) -> WireError {
@@ -166,6 +184,7 @@ fn snapshot_failed(error: impl std::fmt::Display) -> Error {
 /// itself would be fatal to openraft. Heartbeats carry no entries and still pass.
 fn append_results(
     running: &Arc<Running>,
+    leader: ReplicaId,
     requests: Streaming<v1::AppendEntriesRequest>,
 ) -> impl Stream<Item = Result<Outcome, Status>> + Send + use<> {
     let reservations: Arc<Mutex<VecDeque<Option<Reservation>>>> = Arc::default();
@@ -180,9 +199,15 @@ fn append_results(
                 let admitted = match requests.message().await {
                     Ok(None) => return None,
                     Ok(Some(v1::AppendEntriesRequest { message: Some(Message::Append(append)) })) => {
-                        match append::from_wire(append) {
+                        let request = append::from_wire(append).map_err(invalid).and_then(|request| {
+                            judge::append(&request, leader, running.place.replica).map(|()| request)
+                        });
+                        match request {
                             Ok(request) => admit(request, &running).await,
-                            Err(error) => Admitted::refusing(invalid(error).into()),
+                            Err(error) => {
+                                tracing::warn!(group = %running.place.group, %leader, %error, "entries are refused");
+                                Admitted::refusing(error.into())
+                            }
                         }
                     }
                     Ok(Some(_)) => Admitted::refusing(invalid("expected an append").into()),

@@ -45,6 +45,8 @@ pub enum Applied {
     Retired(bool),
     /// The entry needs a group that is founded.
     NotFounded,
+    /// The entry can't be what it claims: nothing was done.
+    Malformed,
 }
 
 impl fmt::Display for Applied {

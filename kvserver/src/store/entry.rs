@@ -4,17 +4,19 @@ use bytes::Bytes;
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::entry::Entry;
-use skv_proto::v1::handoff_step::Step;
-use skv_sharding::{ClusterId, Epoch, Incarnation, ShardId};
+use skv_sharding::{ClusterId, Incarnation};
 
-use crate::store::facts::{Facts, Limits, RecordError};
-use crate::store::handoff::Move;
+use crate::store::facts::{self, Facts, Limits, RecordError};
+use crate::store::handoff::{HandoffStep, Move};
 
-/// The format of the entries that this version writes, and the highest that it reads.
+/// The format of the entries that this version writes, and the highest that it reads. What entries
+/// of a format may say, and what of it is refused, never changes: replicas of all versions have to
+/// decide alike. A new kind of anything in them is a new format.
 pub const ENTRY_VERSION: u32 = 1;
 
-/// An entry that can't be applied. The replica must stop: going on without it would
-/// make it differ from the others.
+/// An entry that can't be applied: its bytes aren't whole, or only a newer server knows what it
+/// says. The replica must stop: going on without it would make it differ from the others. What can
+/// be read, but can't be, is refused instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A newer server wrote the entry.
@@ -49,6 +51,7 @@ pub fn encode_found(
     manager_version: u64,
 ) -> Result<Bytes, RecordError> {
     let limits = Limits::from(record.limits.unwrap_or_default());
+    facts::check_proposed(&limits, &record)?;
     let record = v1::BootstrapRecord { limits: Some(limits.into()), ..record };
     let entry = v1::BootstrapRecordEntry { cluster_id: cluster.0, record: Some(record), manager_version };
     Facts::founded(&entry)?;
@@ -77,13 +80,18 @@ pub fn encode_assign(time: u64, manager_version: u64, moves: impl IntoIterator<I
 }
 
 /// An entry with one step of a handoff.
-pub fn encode_handoff(time: u64, shard: ShardId, epoch: Epoch, step: Step) -> Bytes {
-    encode(time, Entry::Handoff(v1::HandoffStep { shard: shard.0, epoch: epoch.0, step: Some(step) }))
+pub fn encode_handoff(time: u64, step: HandoffStep) -> Bytes {
+    encode(time, Entry::Handoff(step.into()))
 }
 
 /// An entry by which the group takes no shard any more.
 pub fn encode_retire(time: u64) -> Bytes {
     encode(time, Entry::Retire(v1::entry::Retire {}))
+}
+
+/// Whether an entry can be applied: asked before it is taken into a log.
+pub fn readable(entry: &Bytes) -> Result<(), ApplyError> {
+    decode(entry).map(drop)
 }
 
 /// Reads an entry's time and what it says. Keys and values share its buffer.
@@ -95,11 +103,20 @@ pub(super) fn decode(entry: &Bytes) -> Result<(u64, Entry), ApplyError> {
         0 => return Err(corrupt("it has no version")),
         found => return Err(ApplyError::UnsupportedVersion { found, supported: ENTRY_VERSION }),
     }
-    let payload = decoded.entry.ok_or_else(|| corrupt("it is empty"))?;
-    if let Entry::Batch(batch) = &payload
-        && let Some(command) = batch.commands.iter().find(|c| v1::command::Kind::try_from(c.kind).is_err())
-    {
-        return Err(ApplyError::Corrupt(format!("it has a command of kind {}", command.kind)));
+    let payload = decoded.entry.ok_or_else(|| corrupt("it is of no kind that is known here"))?;
+    match &payload {
+        Entry::Batch(batch) => {
+            let is_unknown = |c: &&v1::Command| v1::command::Kind::try_from(c.kind).is_err();
+            if let Some(command) = batch.commands.iter().find(is_unknown) {
+                return Err(ApplyError::Corrupt(format!("it has a command of kind {}", command.kind)));
+            }
+        }
+        Entry::Found(v1::BootstrapRecordEntry { record: Some(record), .. })
+            if v1::Hash::try_from(record.hash).is_err() =>
+        {
+            return Err(ApplyError::Corrupt(format!("it names hash {}", record.hash)));
+        }
+        _ => {}
     }
     Ok((decoded.time, payload))
 }

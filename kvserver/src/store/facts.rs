@@ -1,12 +1,16 @@
 //! What a group's log says of the group itself.
 
 use skv_proto::v1;
-use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, ShardId};
+use skv_sharding::{COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, ShardId};
 
 use crate::store::Rejection;
 
 /// More shards than any cluster needs, and few enough to have a table of them all.
 const MAX_SHARDS: u32 = 1 << 20;
+
+/// A larger key or value would fit into no entry and no answer.
+const MOST_KEY_BYTES: u64 = 64 << 10;
+const MOST_VALUE_BYTES: u64 = 16 << 20;
 
 /// What all replicas must agree on to apply alike. It travels in the founding entry and
 /// never comes from a replica's own settings.
@@ -103,6 +107,12 @@ pub enum RecordError {
     /// The group is given a shard twice.
     #[error("the founding record gives the group shard {0} twice")]
     Twice(u32),
+    /// Keys or values would be too large for entries and answers.
+    #[error("the founding record allows keys of {0} and values of {1} bytes; that is too much")]
+    TooLarge(u64, u64),
+    /// The epochs of its shards are none.
+    #[error("the founding record gives the group shards under epoch {0}, which is none")]
+    Epoch(u64),
     /// The record itself is missing.
     #[error("the founding record is missing")]
     Missing,
@@ -141,6 +151,18 @@ impl Facts {
             _ => Ok((facts, owned)),
         }
     }
+}
+
+/// What is proposed obeys more than what is applied: a group that exists goes on.
+pub(super) fn check_proposed(
+    Limits { max_key_bytes, max_value_bytes, .. }: &Limits,
+    record: &v1::BootstrapRecord,
+) -> Result<(), RecordError> {
+    if *max_key_bytes > MOST_KEY_BYTES || *max_value_bytes > MOST_VALUE_BYTES {
+        return Err(RecordError::TooLarge(*max_key_bytes, *max_value_bytes));
+    }
+    let beyond = record.shards_owned.iter().find(|owned| owned.epoch >= COUNT_LIMIT);
+    beyond.map_or(Ok(()), |owned| Err(RecordError::Epoch(owned.epoch)))
 }
 
 fn check_shards(shards: u32) -> Result<u32, RecordError> {

@@ -14,10 +14,11 @@ use skv_proto::v1::entry::Entry;
 use skv_sharding::{Epoch, Incarnation, Revision, ShardId};
 
 use crate::store::entry::{ApplyError, decode};
-use crate::store::facts::{Facts, RecordError};
+use crate::store::facts::Facts;
 use crate::store::founded::Founded;
 use crate::store::handoff::{
-    Arrival, Backlog, BaseCopy, Departure, Difference, Move, Part, Position, Progress, StepRefusal, Summary,
+    Arrival, Backlog, BaseCopy, Departure, Difference, HandoffStep, Move, Part, Position, Progress,
+    StepRefusal, Summary,
 };
 use crate::store::restore::{Restore, Restored};
 use crate::store::rubble::Rubble;
@@ -114,6 +115,15 @@ impl Store {
         let slot = slot.read();
         let shard = slot.serving()?;
         Ok(shard.get(hash, key).map(|record| (record.pair.to_value(), record.revision)))
+    }
+
+    /// How long a key's value is now; 0 if it isn't here.
+    pub fn value_length(&self, shard: ShardId, key: &[u8]) -> usize {
+        let founded = self.founded.read();
+        let slot = founded.as_ref().and_then(|founded| founded.slots.get(shard.0 as usize));
+        let Some(slot) = slot.map(RwLock::read) else { return 0 };
+        let record = slot.serving().ok().and_then(|shard| shard.get(self.hasher.hash_one(key), key));
+        record.map_or(0, |record| record.pair.value().len())
     }
 
     /// The shard of a key.
@@ -309,10 +319,6 @@ impl Store {
 
     fn apply_entry(&self, entry: &Bytes, answer: bool) -> Result<Applied, ApplyError> {
         let (time, entry) = decode(entry)?;
-        let founding = match &entry {
-            Entry::Found(record) => Some(Facts::founded(record).map_err(|e| corrupt(&e))?),
-            _ => None,
-        };
         let mut scratch = self.applying.lock();
         let time = self.time().max(time);
         self.time.store(time, Ordering::Release);
@@ -326,7 +332,10 @@ impl Store {
                 });
                 Applied::Batch(outcomes)
             }
-            Entry::Found(_) => Applied::Founded { first: self.found(founding) },
+            Entry::Found(record) => match Facts::founded(&record) {
+                Ok(founding) => Applied::Founded { first: self.found(founding) },
+                Err(_) => Applied::Malformed,
+            },
             Entry::Obey(version) => self.change_facts(|facts| {
                 let accepted = version >= facts.obeyed_version;
                 facts.obeyed_version = facts.obeyed_version.max(version);
@@ -334,7 +343,7 @@ impl Store {
             }),
             Entry::Reset(incarnation) => self.reset(Incarnation(incarnation)),
             Entry::Assign(list) => self.assign(list),
-            Entry::Handoff(step) => Applied::Handoff(self.take_step(step, time, &mut scratch.0)?),
+            Entry::Handoff(step) => Applied::Handoff(self.take_step(step, time, &mut scratch.0)),
             Entry::Retire(_) => self.retire(),
             Entry::Tick(_) => {
                 self.forget_due_sessions(time);
@@ -377,9 +386,11 @@ impl Store {
     }
 
     /// Idempotent: a group is founded once (invariant 7).
-    fn found(&self, founding: Option<(Facts, Vec<(ShardId, Epoch)>)>) -> bool {
+    fn found(&self, (facts, owned): (Facts, Vec<(ShardId, Epoch)>)) -> bool {
         let mut slot = self.founded.write();
-        let (None, Some((facts, owned))) = (slot.as_ref(), founding) else { return false };
+        if slot.is_some() {
+            return false;
+        }
         let founded = Founded::new(facts);
         for (shard, epoch) in owned {
             *founded.slots[shard.0 as usize].write() = Slot::founded(epoch);
@@ -439,25 +450,16 @@ impl Store {
         Applied::Assigned { accepted: true, version, frozen }
     }
 
-    fn take_step(
-        &self,
-        step: v1::HandoffStep,
-        time: u64,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Result<(), StepRefusal>, ApplyError> {
+    fn take_step(&self, step: v1::HandoffStep, time: u64, scratch: &mut Vec<u8>) -> Result<(), StepRefusal> {
+        let HandoffStep { shard, epoch, step } =
+            HandoffStep::try_from(step).map_err(|_| StepRefusal::Malformed)?;
         let founded = self.founded.read();
-        let Some(founded) = founded.as_ref() else { return Ok(Err(StepRefusal::NotFounded)) };
-        let Some(slot) = founded.slots.get(step.shard as usize) else {
-            return Ok(Err(StepRefusal::NoSuchShard));
-        };
-        let Some(kind) = step.step else {
-            return Err(ApplyError::Corrupt("it has a step of no kind".to_owned()));
-        };
+        let founded = founded.as_ref().ok_or(StepRefusal::NotFounded)?;
+        let slot = founded.slots.get(shard.0 as usize).ok_or(StepRefusal::NoSuchShard)?;
         let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
         let mut slot = slot.write();
         let before = slot.is_handing_off();
-        let outcome =
-            slot.step(Epoch(step.epoch), kind, founded.facts.retired, &context, &mut self.rubble.lock());
+        let outcome = slot.step(epoch, step, founded.facts.retired, &context, &mut self.rubble.lock());
         match (before, slot.is_handing_off()) {
             (false, true) => drop(self.handing_off.fetch_add(1, Ordering::Release)),
             (true, false) => drop(self.handing_off.fetch_sub(1, Ordering::Release)),
@@ -480,8 +482,4 @@ impl Store {
 
 fn by_shard(moves: impl Iterator<Item = Move>) -> BTreeMap<ShardId, Move> {
     moves.map(|to| (to.shard, to)).collect()
-}
-
-fn corrupt(error: &RecordError) -> ApplyError {
-    ApplyError::Corrupt(error.to_string())
 }

@@ -24,13 +24,13 @@ mod view;
 pub use answer::{Answer, Applied, Outcome, Rejection};
 pub use entry::{
     ApplyError, ENTRY_VERSION, encode_assign, encode_batch, encode_found, encode_handoff, encode_obey,
-    encode_reset, encode_retire, encode_tick,
+    encode_reset, encode_retire, encode_tick, readable,
 };
 pub use facts::{Facts, Limits, RecordError};
 pub use group::{Stats, Store};
 pub use handoff::{
-    Arrival, Backlog, BaseCopy, CopyId, Departure, Difference, Move, Part, Peer, Position, Progress,
-    StepRefusal, Summary,
+    Arrival, Backlog, BaseCopy, CopyId, Departure, Difference, HandoffStep, MalformedStep, Move, Part, Peer,
+    Position, Progress, StepRefusal, Summary,
 };
 pub use record::KeyValue;
 pub use restore::{Restore, RestoreError, Restored};

@@ -6,7 +6,6 @@ use skv_proto::v1::handoff_step::Step;
 use skv_sharding::{Epoch, GroupUid};
 
 use crate::store::Rejection;
-use crate::store::entry::ApplyError;
 use crate::store::handoff::{
     Arrival, Changes, Chunk, CopyId, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal,
     Summary,
@@ -284,17 +283,17 @@ impl Slot {
         retired: bool,
         context: &Context<'_>,
         rubble: &mut Rubble,
-    ) -> Result<Result<(), StepRefusal>, ApplyError> {
-        Ok(match step {
+    ) -> Result<(), StepRefusal> {
+        match step {
             Step::Begin(begin) => self.begin(epoch, CopyId(begin.copy)),
             Step::Pause(pause) => self.pause(epoch, CopyId(pause.copy), rubble),
             Step::Freeze(freeze) => self.freeze(epoch, CopyId(freeze.copy)),
             Step::Drop(_) => self.let_go(epoch, rubble),
             Step::Receive(receive) => self.receive(epoch, &receive, retired, rubble),
-            Step::Chunk(chunk) => self.add(epoch, chunk, context, rubble)?,
-            Step::Install(install) => self.install(epoch, install, context, rubble)?,
+            Step::Chunk(chunk) => self.add(epoch, chunk, context, rubble),
+            Step::Install(install) => self.install(epoch, install, context, rubble),
             Step::Abort(_) => self.abort(epoch, rubble),
-        })
+        }
     }
 
     fn outgoing(&mut self, epoch: Epoch) -> Result<(&mut Shard, &mut Outgoing), StepRefusal> {
@@ -398,21 +397,20 @@ impl Slot {
         chunk: v1::handoff_step::Chunk,
         context: &Context<'_>,
         rubble: &mut Rubble,
-    ) -> Result<Result<(), StepRefusal>, ApplyError> {
+    ) -> Result<(), StepRefusal> {
         if epoch <= self.fence.owned {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        let chunk = Chunk::try_from(chunk);
-        let chunk = chunk.map_err(|error| ApplyError::Corrupt(format!("a chunk with {error}")))?;
-        Ok(self.staged(epoch).map(|staged| {
-            // Between two copies keys were deleted of which the later one says nothing. An old part
-            // that comes late costs no more than time: what is whole is told by the last step.
-            if chunk.copy != staged.copy {
-                let anew = Staged::new(epoch, staged.source, chunk.copy);
-                rubble.add(std::mem::replace(staged, anew).into_parts());
-            }
-            staged.add(chunk, context.hasher);
-        }))
+        let chunk = Chunk::try_from(chunk).map_err(|_| StepRefusal::Malformed)?;
+        let staged = self.staged(epoch)?;
+        // Between two copies keys were deleted of which the later one says nothing. An old part
+        // that comes late costs no more than time: what is whole is told by the last step.
+        if chunk.copy != staged.copy {
+            let anew = Staged::new(epoch, staged.source, chunk.copy);
+            rubble.add(std::mem::replace(staged, anew).into_parts());
+        }
+        staged.add(chunk, context.hasher);
+        Ok(())
     }
 
     fn install(
@@ -421,20 +419,17 @@ impl Slot {
         mut install: v1::handoff_step::Install,
         context: &Context<'_>,
         rubble: &mut Rubble,
-    ) -> Result<Result<(), StepRefusal>, ApplyError> {
+    ) -> Result<(), StepRefusal> {
         // An installed shard is never replaced: whatever is sent again, it was done.
         if epoch <= self.fence.owned {
-            return Ok(Ok(()));
+            return Ok(());
         }
-        let rest = install.rest.take().unwrap_or_default();
-        if let refused @ Err(_) = self.add(epoch, rest, context, rubble)? {
-            return Ok(refused);
-        }
+        self.add(epoch, install.rest.take().unwrap_or_default(), context, rubble)?;
         let Holding::Staged(staged) = std::mem::take(&mut self.holding) else {
-            return Ok(Err(StepRefusal::NotDue));
+            return Err(StepRefusal::NotDue);
         };
         let source = staged.source;
-        Ok(match staged.into_shard(&install, context.time, context.limits, context.hasher) {
+        match staged.into_shard(&install, context.time, context.limits, context.hasher) {
             Ok(shard) => {
                 self.fence.owned = epoch;
                 self.holding = Holding::Owned(Box::new(Owned { shard, outgoing: None }));
@@ -444,7 +439,7 @@ impl Slot {
                 self.holding = Holding::Staged(Box::new(Staged::new(epoch, source, CopyId::default())));
                 Err(refusal)
             }
-        })
+        }
     }
 
     fn abort(&mut self, epoch: Epoch, rubble: &mut Rubble) -> Result<(), StepRefusal> {

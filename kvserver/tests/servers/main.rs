@@ -4,6 +4,8 @@
 
 mod cluster;
 mod full_disk;
+mod hostile;
+mod large_answers;
 mod progress;
 mod resharding;
 mod several_managers;

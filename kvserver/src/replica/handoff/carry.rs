@@ -222,7 +222,7 @@ impl Carrier {
 
     /// Takes a step in our own group.
     async fn here(&self, step: Step) -> Result<(), Stop> {
-        match self.own.take_step(self.to.shard, self.to.epoch, step).await? {
+        match self.own.take_own_step(self.to.shard, self.to.epoch, step).await? {
             Ok(()) => Ok(()),
             Err(StepRefusal::Passed(_)) => Err(Stop::Over),
             Err(refusal) => Err(Stop::Again(refusal.to_string())),

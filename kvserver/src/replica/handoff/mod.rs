@@ -25,8 +25,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 use super::{Environment, Running};
 use crate::raft::types::EncodedEntry;
 use crate::store::{
-    Applied, Arrival, Departure, Move, Part, Progress, StepRefusal, encode_assign, encode_handoff,
-    encode_retire,
+    Applied, Arrival, Departure, HandoffStep, Move, Part, Progress, StepRefusal, encode_assign,
+    encode_handoff, encode_retire,
 };
 use carry::{Carrier, Ended};
 pub use pace::{Pace, Slowed};
@@ -132,22 +132,19 @@ impl Running {
     }
 
     /// Takes a step of a handoff by the group's log.
-    pub async fn take_step(
-        &self,
-        shard: ShardId,
-        epoch: Epoch,
-        step: Step,
-    ) -> Result<Result<(), StepRefusal>, Error> {
+    pub async fn take_step(&self, step: HandoffStep) -> Result<Result<(), StepRefusal>, Error> {
         self.check_leads()?;
-        if matches!(step, Step::Receive(_)) && !self.has_promised(shard, epoch) {
+        let (shard, epoch) = (step.shard(), step.epoch());
+        if matches!(step.step(), Step::Receive(_)) && !self.has_promised(shard, epoch) {
             let others = self.store.arrivals().into_iter().filter(|arrival| arrival.shard != shard);
             if self.watched.lock().progressing(others, Instant::now()) >= ARRIVALS {
                 return Ok(Err(StepRefusal::Busy));
             }
         }
-        let (step_name, changes_owner) = (name(&step), matches!(step, Step::Install(_) | Step::Drop(_)));
+        let step_name = name(step.step());
+        let changes_owner = matches!(step.step(), Step::Install(_) | Step::Drop(_));
         fail_point!("{step_name}-due");
-        match self.propose(encode_handoff(self.clock.now_ms(), shard, epoch, step)).await? {
+        match self.propose(encode_handoff(self.clock.now_ms(), step)).await? {
             Applied::Handoff(outcome) => {
                 fail_point!("{step_name}-applied");
                 if changes_owner {
@@ -156,6 +153,20 @@ impl Running {
                 Ok(outcome)
             }
             other => Err(Error::Internal(format!("a step was applied as {other}"))),
+        }
+    }
+
+    /// Takes a step that the group's own leader thought of.
+    async fn take_own_step(
+        &self,
+        shard: ShardId,
+        epoch: Epoch,
+        step: Step,
+    ) -> Result<Result<(), StepRefusal>, Error> {
+        let step = v1::HandoffStep { shard: shard.0, epoch: epoch.0, step: Some(step) };
+        match HandoffStep::try_from(step) {
+            Ok(step) => self.take_step(step).await,
+            Err(_) => Ok(Err(StepRefusal::Malformed)),
         }
     }
 
@@ -226,7 +237,7 @@ impl Running {
         };
         if is_over {
             tracing::info!(group = %self.place.group, %shard, "its source has given the move up");
-            let _ = self.take_step(shard, epoch, Step::Abort(v1::handoff_step::Abort {})).await;
+            let _ = self.take_own_step(shard, epoch, Step::Abort(v1::handoff_step::Abort {})).await;
         }
     }
 

@@ -200,7 +200,7 @@ impl Difference {
             position.sessions = shard.revision;
         }
         let reached = position.revision.min(position.sessions).0;
-        Some(Difference { chunk, position, more, reached, behind: shard.revision.0 - reached })
+        Some(Difference { chunk, position, more, reached, behind: shard.revision.0.saturating_sub(reached) })
     }
 
     /// The last one, for a shard that changes no more.

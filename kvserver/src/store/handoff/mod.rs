@@ -12,6 +12,7 @@
 mod changes;
 mod copy;
 mod staged;
+mod step;
 mod summary;
 
 use skv_proto::v1;
@@ -21,6 +22,7 @@ pub use changes::Backlog;
 pub(super) use changes::{Changes, Tombstone};
 pub use copy::{BaseCopy, Difference, Position};
 pub(super) use staged::{Chunk, Staged};
+pub use step::{HandoffStep, MalformedStep};
 pub use summary::{Part, Summary};
 
 /// Names a copy of a shard on its way. The leader that begins one draws the number, so that what is
@@ -129,6 +131,9 @@ pub enum StepRefusal {
     /// What came isn't what was sent. It was thrown away, and must be sent again.
     #[error("what was received isn't what was sent; it must be sent again")]
     Incomplete,
+    /// The step can't be what it claims. Nothing of it was taken.
+    #[error("the step can't be what it claims")]
+    Malformed,
 }
 
 /// What outlives a shard's stay in a group: the fence against old messages.

@@ -1,5 +1,6 @@
 //! Handoffs between the stores of several groups.
 
+mod hostile;
 mod steps;
 mod traffic;
 mod world;

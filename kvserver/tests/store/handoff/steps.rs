@@ -510,7 +510,8 @@ fn a_step_before_its_time_is_refused() {
     take(&source, &begin(2)).unwrap();
     assert_eq!(take(&source, &drop_it(2)), Err(StepRefusal::NotDue), "it would be lost");
     assert_eq!(take(&target, &chunk(2, Chunk::default())), Err(StepRefusal::NotDue), "nothing is promised");
-    let install = step(2, Step::Install(Install::default()));
+    let contents = Some(v1::Contents::default());
+    let install = step(2, Step::Install(Install { contents, ..Install::default() }));
     assert_eq!(take(&target, &install), Err(StepRefusal::NotDue));
     assert_eq!(target.owns(SHARD), None);
 }

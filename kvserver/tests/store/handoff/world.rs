@@ -3,8 +3,8 @@
 
 use bytes::Bytes;
 use kvserver::store::{
-    Applied, CopyId, Departure, Move, Outcome, Position, Progress, Rejection, StepRefusal, Store,
-    encode_assign, encode_batch, encode_found, encode_handoff,
+    Applied, CopyId, Departure, HandoffStep, Move, Outcome, Position, Progress, Rejection, StepRefusal,
+    Store, encode_assign, encode_batch, encode_found, encode_handoff,
 };
 use prost::Message as _;
 use skv_proto::v1;
@@ -59,7 +59,8 @@ pub(crate) fn to(epoch: u64, group: u32) -> Move {
 }
 
 pub(crate) fn step(epoch: u64, step: impl Into<Step>) -> Bytes {
-    encode_handoff(TIME, SHARD, Epoch(epoch), step.into())
+    let step = v1::HandoffStep { shard: SHARD.0, epoch, step: Some(step.into()) };
+    encode_handoff(TIME, HandoffStep::try_from(step).unwrap())
 }
 
 pub(crate) fn receive(epoch: u64, source: u32) -> Bytes {
