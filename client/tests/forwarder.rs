@@ -26,7 +26,8 @@ async fn the_leader_is_found_among_the_addresses() {
     fake.rule(move |seen| if seen.server == 2 { Fate::Serve } else { not_leader.clone() });
     fake.kill_server(0);
     let addresses: Vec<String> = (0..3).map(|index| fake.server(index)).collect();
-    let reply = forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap();
+    let reply =
+        forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap();
     assert!(matches!(reply, Reply::Append(_)));
     assert_eq!(fake.value(b"k"), b"x");
 }
@@ -36,7 +37,8 @@ async fn what_may_have_been_executed_is_never_sent_again() {
     let fake = Fake::group(2, 4);
     fake.rule(|_| Fate::Break);
     let addresses = [fake.server(0), fake.server(1)];
-    let error = forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap_err();
+    let error =
+        forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
     assert_eq!(fake.seen().len(), 1);
 }
@@ -56,7 +58,8 @@ async fn other_errors_are_passed_on() {
     let fake = Fake::group(2, 4);
     fake.rule(|_| Fate::Refuse(Error::DiskFull("log".into())));
     let addresses = [fake.server(0), fake.server(1)];
-    let error = forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap_err();
+    let error =
+        forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap_err();
     assert_eq!(error, Error::DiskFull("log".into()));
     let error = forwarder().forward(GroupId(0), [], &append()).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");

@@ -145,7 +145,8 @@ mod tests {
             assert!(may_pass(&passing), "{passing}");
             assert!(may_pass(&io::Error::other(behind(passing))));
         }
-        for wrong in [Errno::IO.into(), io::ErrorKind::InvalidData.into(), io::Error::other("a sync failed")] {
+        for wrong in [Errno::IO.into(), io::ErrorKind::InvalidData.into(), io::Error::other("a sync failed")]
+        {
             assert!(!may_pass(&wrong), "{wrong}");
             assert!(!may_pass(&io::Error::other(behind(wrong))));
         }

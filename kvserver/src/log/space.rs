@@ -126,12 +126,7 @@ impl Space {
         let reserve = ((MOST_RESERVE_BYTES / SECTOR) as u32).min(segment_sectors / 4);
         let largest = (usable(segment_sectors) - reserve) as usize * PAYLOAD;
         Space(Arc::new(Inner {
-            room: Mutex::new(Room {
-                active,
-                prepared: prepared.map(Arc::new),
-                promised: 0,
-                lacking: None,
-            }),
+            room: Mutex::new(Room { active, prepared: prepared.map(Arc::new), promised: 0, lacking: None }),
             changed: Notify::new(),
             full: watch::Sender::new(false),
             usable: usable(segment_sectors),
@@ -226,8 +221,7 @@ impl Space {
     /// The next segment can't be made for now. Answers whether that is for another reason than
     /// before.
     pub(super) fn set_full(&self, why: &io::Error) -> bool {
-        let lacking =
-            if disk::is_full(why) { Lacking::Space } else { Lacking::File(why.to_string().into()) };
+        let lacking = if disk::is_full(why) { Lacking::Space } else { Lacking::File(why.to_string().into()) };
         let before = self.0.room.lock().lacking.replace(lacking.clone());
         self.0.full.send_if_modified(|full| !std::mem::replace(full, true));
         self.0.changed.notify_waiters();

@@ -49,7 +49,9 @@ impl Running {
                     Ok(leader) => {
                         tracing::warn!(group = %self.place.group, %leader, "there is no room for the log: another replica leads")
                     }
-                    Err(error) => tracing::warn!(group = %self.place.group, %error, "there is no room for the log"),
+                    Err(error) => {
+                        tracing::warn!(group = %self.place.group, %error, "there is no room for the log")
+                    }
                 }
                 continue;
             }

@@ -59,9 +59,8 @@ async fn run(raft: Raft, hints: LeaderHints, mut waiters: mpsc::Receiver<Waiter>
             reached.await.map_err(|_| Error::Unavailable("the replica is stopping".into()))?;
             Ok(())
         };
-        let result = tokio::time::timeout(ROUND_TIMEOUT, confirm).await.unwrap_or_else(|_| {
-            Err(no_majority())
-        });
+        let result =
+            tokio::time::timeout(ROUND_TIMEOUT, confirm).await.unwrap_or_else(|_| Err(no_majority()));
         for waiter in round.drain(..) {
             let _ = waiter.send(result.clone());
         }

@@ -206,7 +206,8 @@ async fn a_snapshot_from_the_leader_waits_for_a_disk_that_opens_no_file() {
     follower.found().await;
     follower.memory.set_open_error(Some(Errno::MFILE));
     {
-        let mut installed = std::pin::pin!(follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot));
+        let mut installed =
+            std::pin::pin!(follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot));
         for _ in 0..1000 {
             assert!(futures::poll!(&mut installed).is_pending(), "it gives up");
             tokio::task::yield_now().await;

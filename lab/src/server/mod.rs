@@ -75,8 +75,7 @@ impl Server {
         let _lock = lock(&data_dir)?;
         let over = self.stop.child_token();
         let config = self.config(place, &data_dir);
-        let mut served =
-            pin!(server::run(config, listener.incoming(), None::<Incoming>, None, over.clone()));
+        let mut served = pin!(server::run(config, listener.incoming(), None::<Incoming>, None, over.clone()));
         let next = tokio::select! {
             ended = &mut served => match ended {
                 Ok(()) => return Ok(None),

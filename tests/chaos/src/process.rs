@@ -27,7 +27,14 @@ pub struct Process {
 impl Process {
     /// A process that isn't started yet; its output is added to `log`.
     pub fn new(program: &Path, arguments: Vec<String>, log: PathBuf) -> Process {
-        Process { program: program.to_owned(), arguments, variables: Vec::new(), log, files: None, child: None }
+        Process {
+            program: program.to_owned(),
+            arguments,
+            variables: Vec::new(),
+            log,
+            files: None,
+            child: None,
+        }
     }
 
     /// Starts it.

@@ -10,7 +10,8 @@ use skv_proto::Error;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::operation::Operation as Op;
 use skv_proto::v1::{
-    AppendResponse, GetRequest, GetShardMapRequest, OpenSessionRequest, Operation, PipelineRequest, PutRequest, SessionId, answer,
+    AppendResponse, GetRequest, GetShardMapRequest, OpenSessionRequest, Operation, PipelineRequest,
+    PutRequest, SessionId, answer,
 };
 use tokio::net::TcpStream;
 use tokio::sync::mpsc;
