@@ -87,7 +87,7 @@ pub(crate) struct Call<'a> {
     /// Why nothing could be sent.
     unsent: Option<Arc<str>>,
     /// The replicas of the key's group that didn't serve the call.
-    tried: Option<Tried>,
+    tried: Option<(Arc<GroupRoute>, Tried)>,
 }
 
 /// What comes after a transmission.
@@ -269,11 +269,23 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn note(&mut self, group: &GroupRoute, member: &Member, failure: &Failure) {
+    fn note(&mut self, group: &Arc<GroupRoute>, member: &Member, failure: &Failure) {
         // What another group said, which had the shard before, is of no interest any more.
-        let tried = self.tried.take().filter(|tried| tried.group() == group.id);
-        let tried = self.tried.insert(tried.unwrap_or_else(|| Tried::new(group.id)));
+        let tried = self.tried.take().filter(|(asked, _)| asked.id == group.id);
+        let tried = tried.unwrap_or_else(|| (Arc::clone(group), Tried::new(group.id)));
+        let (_, tried) = self.tried.insert(tried);
         tried.failed(&member.server, member.peer.address(), failure);
+    }
+
+    /// What became of each replica, if one of them was asked.
+    fn take_tried(&mut self) -> Option<Tried> {
+        let (group, mut tried) = self.tried.take()?;
+        for member in group.members() {
+            if let Some(why) = member.peer.trouble() {
+                tried.unreachable(&member.server, member.peer.address(), why);
+            }
+        }
+        Some(tried)
     }
 
     fn transmission_lost(&mut self, why: Arc<str>) {
@@ -341,7 +353,7 @@ impl<'a> Call<'a> {
     /// Says what is known when there is no answer.
     fn give_up(&mut self) -> Error {
         use skv_proto::Error as E;
-        let tried = self.tried.take();
+        let tried = self.take_tried();
         let lost = self.lost.take().map(|why| match tried.as_ref().filter(|tried| tried.hear_no_leader()) {
             Some(tried) => format!("{why}; {tried}"),
             None => why.to_string(),

@@ -1,6 +1,7 @@
 //! What the replicas of a group said to a call that none of them served, for people.
 
 use std::fmt;
+use std::sync::Arc;
 
 use skv_proto::Error;
 use skv_sharding::GroupId;
@@ -27,13 +28,17 @@ impl Tried {
         Tried { group, replicas: Vec::new() }
     }
 
-    pub(crate) fn group(&self) -> GroupId {
-        self.group
+    /// A replica that wasn't asked, since it couldn't be connected to.
+    pub(crate) fn unreachable(&mut self, server: &str, address: &str, why: Arc<str>) {
+        let name = name(server, address);
+        if !self.replicas.iter().any(|replica| replica.name == name) {
+            self.failed(server, address, &Failure::NotSent(why));
+        }
     }
 
     /// A replica didn't serve the call. Its server may have no name.
     pub(crate) fn failed(&mut self, server: &str, address: &str, failure: &Failure) {
-        let name = if server.is_empty() { address.to_owned() } else { format!("{server} at {address}") };
+        let name = name(server, address);
         let names_leader = matches!(failure, Failure::Answered(error)
             if matches!(**error, Error::NotLeader { leader: Some(_), .. }));
         let said = describe(failure, address);
@@ -63,6 +68,10 @@ impl fmt::Display for Tried {
         }
         write!(f, ": a majority of the group is needed; start the servers that don't run")
     }
+}
+
+fn name(server: &str, address: &str) -> String {
+    if server.is_empty() { address.to_owned() } else { format!("{server} at {address}") }
 }
 
 fn describe(failure: &Failure, address: &str) -> String {

@@ -115,6 +115,11 @@ impl GroupRoute {
         !self.state.lock().members.is_empty()
     }
 
+    /// The members.
+    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
+        self.state.lock().members.clone()
+    }
+
     /// The members, the leader first.
     pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
         let state = self.state.lock();

@@ -313,6 +313,7 @@ async fn a_full_disk_is_told_and_nothing_is_left_on_it() {
 async fn a_snapshot_that_cannot_be_kept_now_can_be_kept_later() {
     let memory = Arc::new(MemoryDisk::new());
     let disk = with_dir(Arc::clone(&memory));
+    memory.sync_dir(Path::new("/")).unwrap();
     let dir = open_dir(&disk);
     let before = dir.keep(write(&dir, &small_store(), 1, 1).await).await.unwrap();
     let next = write(&dir, &small_store(), 1, 2).await;
