@@ -97,7 +97,9 @@ impl Replica {
             Ok(status) if is_leader(status) && status.quorum_lost_ms > 0 => {
                 format!("no majority has answered for {} s", status.quorum_lost_ms / 1000)
             }
-            Ok(status) if status.disk_full => "the disk is full".to_owned(),
+            Ok(status) if status.disk_full => {
+                "no room for its log: the disk is full, or takes no new file".to_owned()
+            }
             Ok(status) => status.problem.clone(),
         };
         Replica {

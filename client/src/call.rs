@@ -16,6 +16,7 @@ use crate::routing::{GroupRoute, Member, Placement, Route};
 use crate::session::{After, Ticket};
 use crate::shared::Shared;
 use crate::transport::{Failure, Patience, Peer, Reply, Transmission};
+use crate::tried::Tried;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -85,6 +86,8 @@ pub(crate) struct Call<'a> {
     lost: Option<Arc<str>>,
     /// Why nothing could be sent.
     unsent: Option<Arc<str>>,
+    /// The replicas of the key's group that didn't serve the call.
+    tried: Option<(Arc<GroupRoute>, Tried)>,
 }
 
 /// What comes after a transmission.
@@ -110,6 +113,7 @@ impl<'a> Call<'a> {
             refused: None,
             lost: None,
             unsent: None,
+            tried: None,
         }
     }
 
@@ -229,6 +233,9 @@ impl<'a> Call<'a> {
         transmission: Transmission,
     ) -> Next {
         use skv_proto::Error as E;
+        if let Err(failure) = &transmission {
+            self.note(group, member, failure);
+        }
         match transmission {
             Ok(reply) => {
                 group.worked(member);
@@ -260,6 +267,25 @@ impl<'a> Call<'a> {
                 next
             }
         }
+    }
+
+    fn note(&mut self, group: &Arc<GroupRoute>, member: &Member, failure: &Failure) {
+        // What another group said, which had the shard before, is of no interest any more.
+        let tried = self.tried.take().filter(|(asked, _)| asked.id == group.id);
+        let tried = tried.unwrap_or_else(|| (Arc::clone(group), Tried::new(group.id)));
+        let (_, tried) = self.tried.insert(tried);
+        tried.failed(&member.server, member.peer.address(), failure);
+    }
+
+    /// What became of each replica, if one of them was asked.
+    fn take_tried(&mut self) -> Option<Tried> {
+        let (group, mut tried) = self.tried.take()?;
+        for member in group.members() {
+            if let Some(why) = member.peer.trouble() {
+                tried.unreachable(&member.server, member.peer.address(), why);
+            }
+        }
+        Some(tried)
     }
 
     fn transmission_lost(&mut self, why: Arc<str>) {
@@ -326,12 +352,23 @@ impl<'a> Call<'a> {
 
     /// Says what is known when there is no answer.
     fn give_up(&mut self) -> Error {
-        let text = |why: Option<Arc<str>>| why.map_or_else(String::new, |why| why.to_string());
-        match (self.lost.take(), self.refused.take()) {
-            (Some(why), _) if self.request.is_mutation() => Error::OutcomeUnknown(why.to_string()),
-            (None, Some(error)) => Error::Refused(error),
-            (Some(why), _) => Error::Deadline(why.to_string()),
-            (None, None) => Error::Unreachable(text(self.unsent.take())),
+        use skv_proto::Error as E;
+        let tried = self.take_tried();
+        let lost = self.lost.take().map(|why| match tried.as_ref().filter(|tried| tried.hear_no_leader()) {
+            Some(tried) => format!("{why}; {tried}"),
+            None => why.to_string(),
+        });
+        match (lost, self.refused.take(), tried) {
+            (Some(why), ..) if self.request.is_mutation() => Error::OutcomeUnknown(why),
+            (Some(why), ..) => Error::Deadline(why),
+            (None, Some(E::NotLeader { .. } | E::Unavailable(_)), Some(tried)) => {
+                Error::NoLeader(tried.to_string())
+            }
+            (None, Some(error), _) => Error::Refused(error),
+            (None, None, Some(tried)) => Error::Unreachable(tried.words()),
+            (None, None, None) => {
+                Error::Unreachable(self.unsent.take().map_or_else(String::new, |why| why.to_string()))
+            }
         }
     }
 }

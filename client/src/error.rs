@@ -12,6 +12,10 @@ pub enum Error {
     /// Every transmission was refused: the call was never applied and never will be.
     #[error("refused: {0}")]
     Refused(skv_proto::Error),
+    /// No replica of the key's group serves, as those say that could be asked. The call was never
+    /// applied and never will be.
+    #[error("{0}")]
+    NoLeader(String),
     /// No server could be reached before the deadline; nothing was sent.
     #[error("no server could be reached: {0}; are the servers running, and is the address right?")]
     Unreachable(String),

@@ -6,9 +6,11 @@ use std::time::Duration;
 
 use skv_proto::Error;
 use skv_proto::v1::operation::Operation;
+use skv_sharding::GroupId;
 use tokio::time::Instant;
 
 use crate::transport::{Connector, Dialer, Failure, Patience, Pool, Reply};
+use crate::tried::Tried;
 
 /// Connections to other servers, kept open.
 pub struct Forwarder {
@@ -32,31 +34,48 @@ impl Forwarder {
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }
     }
 
-    /// Asks these client addresses in turn until one has an answer. A refusal by a server
-    /// that doesn't lead is followed to the next address; the request should be marked
+    /// Asks a group's servers at these client addresses in turn until one has an answer. A refusal
+    /// by a server that doesn't lead is followed to the next address; the request should be marked
     /// `direct`, else it may hop again. A mutation whose transmission was lost is
     /// [`Error::OutcomeUnknown`].
     pub async fn forward<'a>(
         &self,
+        group: GroupId,
         addresses: impl IntoIterator<Item = &'a str>,
         operation: &Operation,
     ) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.timeout;
         let is_read = matches!(operation, Operation::Get(_));
-        let mut refused = Error::Unavailable("no other server is known".into());
+        let mut tried = Tried::new(group);
+        let mut asked = Vec::new();
+        let mut named = None;
         for address in addresses {
             let patience = Patience { attempt: self.timeout, deadline };
-            match self.pool.peer(address).call(operation.clone(), patience).await {
+            let failure = match self.pool.peer(address).call(operation.clone(), patience).await {
                 Ok(reply) => return Ok(reply),
-                Err(Failure::Answered(error)) => match *error {
-                    Error::NotLeader { .. } | Error::Unavailable(_) => refused = *error,
+                Err(failure) => failure,
+            };
+            asked.push(address);
+            tried.failed("", address, &failure);
+            match failure {
+                Failure::Answered(error) => match *error {
+                    Error::NotLeader { leader: Some(_), .. } => named = Some(*error),
+                    Error::NotLeader { .. } | Error::Unavailable(_) => {}
                     other => return Err(other),
                 },
-                Err(Failure::NotSent(why)) => refused = Error::Unavailable(why.to_string()),
-                Err(Failure::Lost(why)) if is_read => refused = Error::Unavailable(why.to_string()),
-                Err(Failure::Lost(why)) => return Err(Error::OutcomeUnknown(why.to_string())),
+                Failure::Lost(why) if !is_read => return Err(Error::OutcomeUnknown(why.to_string())),
+                Failure::NotSent(_) | Failure::Lost(_) => {}
             }
         }
-        Err(refused)
+        match named {
+            // Whoever asked may know the way to a leader that we don't.
+            Some(Error::NotLeader { leader: Some(leader), group, term })
+                if !asked.contains(&&*leader.client_address) =>
+            {
+                Err(Error::NotLeader { group, leader: Some(leader), term })
+            }
+            _ if asked.is_empty() => Err(Error::Unavailable("no other server is known".into())),
+            _ => Err(Error::Unavailable(tried.to_string())),
+        }
     }
 }

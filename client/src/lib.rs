@@ -8,6 +8,7 @@
 //! - `routing`: the shard map, and the leader of each group
 //! - `session`: sessions, sequence numbers and what is acknowledged
 //! - `transport`: connections, streams, and what a transmission's end says
+//! - `tried`: what the replicas said that didn't serve a call
 
 mod call;
 mod clerk;
@@ -20,6 +21,7 @@ mod runtime;
 mod session;
 mod shared;
 mod transport;
+mod tried;
 
 pub use clerk::{AppendAnswer, Clerk, DeleteAnswer, GetAnswer, PutAnswer};
 pub use error::Error;

@@ -8,6 +8,7 @@ use skv_client::{Forwarder, Reply, tcp};
 use skv_fake::{Fake, Fate};
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
+use skv_sharding::GroupId;
 
 fn forwarder() -> Forwarder {
     Forwarder::new(tcp(), Duration::from_mins(1))
@@ -25,7 +26,8 @@ async fn the_leader_is_found_among_the_addresses() {
     fake.rule(move |seen| if seen.server == 2 { Fate::Serve } else { not_leader.clone() });
     fake.kill_server(0);
     let addresses: Vec<String> = (0..3).map(|index| fake.server(index)).collect();
-    let reply = forwarder().forward(addresses.iter().map(String::as_str), &append()).await.unwrap();
+    let reply =
+        forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap();
     assert!(matches!(reply, Reply::Append(_)));
     assert_eq!(fake.value(b"k"), b"x");
 }
@@ -35,7 +37,8 @@ async fn what_may_have_been_executed_is_never_sent_again() {
     let fake = Fake::group(2, 4);
     fake.rule(|_| Fate::Break);
     let addresses = [fake.server(0), fake.server(1)];
-    let error = forwarder().forward(addresses.iter().map(String::as_str), &append()).await.unwrap_err();
+    let error =
+        forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap_err();
     assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
     assert_eq!(fake.seen().len(), 1);
 }
@@ -46,7 +49,7 @@ async fn a_read_is_asked_for_elsewhere() {
     fake.rule(|seen| if seen.server == 0 { Fate::Break } else { Fate::Serve });
     let addresses = [fake.server(0), fake.server(1)];
     let get = Operation::Get(v1::GetRequest { key: "k".into(), direct: true, ..Default::default() });
-    forwarder().forward(addresses.iter().map(String::as_str), &get).await.unwrap();
+    forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &get).await.unwrap();
     assert_eq!(fake.seen().len(), 2);
 }
 
@@ -55,8 +58,36 @@ async fn other_errors_are_passed_on() {
     let fake = Fake::group(2, 4);
     fake.rule(|_| Fate::Refuse(Error::DiskFull("log".into())));
     let addresses = [fake.server(0), fake.server(1)];
-    let error = forwarder().forward(addresses.iter().map(String::as_str), &append()).await.unwrap_err();
+    let error =
+        forwarder().forward(GroupId(0), addresses.iter().map(String::as_str), &append()).await.unwrap_err();
     assert_eq!(error, Error::DiskFull("log".into()));
-    let error = forwarder().forward([], &append()).await.unwrap_err();
+    let error = forwarder().forward(GroupId(0), [], &append()).await.unwrap_err();
     assert!(matches!(error, Error::Unavailable(_)), "{error}");
+}
+
+#[tokio::test]
+async fn without_a_majority_the_error_says_what_became_of_each_server() {
+    let mut fake = Fake::group(2, 4);
+    let nobody = fake.not_leader(None, 0);
+    fake.rule(move |_| nobody.clone());
+    fake.kill_server(0);
+    let addresses = [fake.server(0), fake.server(1)];
+    let addresses = addresses.iter().map(String::as_str);
+    let error = forwarder().forward(GroupId(0), addresses, &append()).await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, Error::Unavailable(_)), "{error}");
+    assert!(text.contains("no replica of group g0 serves: "), "{text}");
+    assert!(text.contains(&format!("{} can't be reached (Connection refused", fake.server(0))), "{text}");
+    assert!(text.contains(&format!("{} says that it hears no leader", fake.server(1))), "{text}");
+    assert!(text.contains("a majority of the group is needed"), "{text}");
+}
+
+#[tokio::test]
+async fn a_leader_that_was_not_asked_is_named() {
+    let fake = Fake::group(2, 4);
+    let elsewhere = fake.not_leader(Some(1), 3);
+    fake.rule(move |_| elsewhere.clone());
+    let address = fake.server(0);
+    let error = forwarder().forward(GroupId(0), [&*address], &append()).await.unwrap_err();
+    assert!(matches!(error, Error::NotLeader { leader: Some(_), .. }), "{error}");
 }

@@ -52,6 +52,7 @@ pub struct Metrics {
     replicas: ReplicaGauges,
     map_revision: Gauge<u64, AtomicU64>,
     map_lag: Gauge<u64, AtomicU64>,
+    listeners: skv_listen::Metrics,
     /// Of shards that leave.
     pub handoffs: Handoffs,
 }
@@ -196,8 +197,24 @@ impl Metrics {
         let help =
             "By how many revisions that copy is older than what the shard managers have told replicas here";
         let map_lag = register(r, "map_lag_revisions", help, Gauge::default());
+        let listeners = skv_listen::Metrics::register(r);
         let registry = Mutex::new(registry);
-        Arc::new(Metrics { registry, answered, failed, duration, replicas, map_revision, map_lag, handoffs })
+        Arc::new(Metrics {
+            registry,
+            answered,
+            failed,
+            duration,
+            replicas,
+            map_revision,
+            map_lag,
+            listeners,
+            handoffs,
+        })
+    }
+
+    /// What is counted of a listener.
+    pub fn listener(&self, name: &'static str) -> skv_listen::Counted {
+        self.listeners.of(name)
     }
 
     /// Counts answers.

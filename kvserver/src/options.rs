@@ -50,6 +50,12 @@ pub struct Options {
     #[arg(long, env = "SKV_PEER_ADVERTISE")]
     pub peer_advertise: Option<String>,
 
+    /// Connections of users that may be open at a time: fewer if the limit of open files (ulimit -n)
+    /// leaves no room for so many. Those beyond are closed at once.
+    #[arg(long, env = "SKV_MAX_CONNECTIONS", value_name = "N", default_value_t = skv_listen::MOST_CONNECTIONS,
+          value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+
     /// Names of the shard managers, each HOST:PORT. A name that has several addresses stands for
     /// a manager at each.
     #[arg(long, env = "SKV_MANAGER", value_delimiter = ',', required = true)]

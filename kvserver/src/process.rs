@@ -1,21 +1,23 @@
 //! The server as a process: its options, log, runtime, real disk and real sockets.
 
 use std::fs::File;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use hickory_resolver::TokioResolver;
+use skv_listen::{Listener, Shares};
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
 
 use crate::addresses::Addresses;
 use crate::clock::Clock;
 use crate::disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
+use crate::metrics::Metrics;
 use crate::net;
 use crate::options::{LogFormat, Options};
 use crate::server::{self, Config};
@@ -40,6 +42,8 @@ fn start_log(format: LogFormat) {
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
+    let descriptors = skv_listen::raise_limit();
+    let shares = Shares::of(descriptors, options.max_connections);
     let groups = options.hosted_groups()?;
     let (mut disk, data_dir): (Arc<dyn Disk>, PathBuf) = match &options.data_dir {
         Some(dir) => (Arc::new(RealDisk::default()), dir.clone()),
@@ -50,9 +54,10 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     }
     let _lock = options.data_dir.as_deref().map(lock).transpose()?;
 
-    let client = listen("client", options.client_listen).await?;
-    let peer = listen("peer", options.peer_listen).await?;
-    let http = listen("HTTP", options.http_listen).await?;
+    let metrics = Metrics::new();
+    let client = listen("client", options.client_listen, shares.users, &metrics).await?;
+    let peer = listen("peer", options.peer_listen, shares.servers, &metrics).await?;
+    let http = listen("http", options.http_listen, shares.pages, &metrics).await?;
     let addresses = match &options.peers_srv {
         None => Addresses::fixed(options.peers),
         Some(domain) => {
@@ -76,27 +81,32 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         clock: Clock::system(),
         connector: skv_client::tcp(),
         beside: Routes::default(),
+        metrics,
     };
     tracing::info!(
         server = config.server,
         client = config.client_address,
         peer = config.peer_address,
         http = %http.local_addr()?,
+        descriptors,
+        connections = shares.users,
         "the server starts"
     );
     let stop = stop_on_signal()?;
-    server::run(config, incoming(client), Some(incoming(peer)), Some(http), stop).await?;
+    server::run(config, client.incoming(), Some(peer.incoming()), Some(http), stop).await?;
     tracing::info!("the server has stopped");
     Ok(())
 }
 
-async fn listen(name: &str, address: std::net::SocketAddr) -> anyhow::Result<TcpListener> {
-    TcpListener::bind(address).await.with_context(|| format!("the {name} listener can't use {address}"))
-}
-
-/// The connections of a listener.
-pub fn incoming(listener: TcpListener) -> TcpIncoming {
-    TcpIncoming::from(listener).with_nodelay(Some(true))
+async fn listen(
+    name: &'static str,
+    address: SocketAddr,
+    limit: usize,
+    metrics: &Metrics,
+) -> anyhow::Result<Listener> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.with_context(|| format!("the {name} listener can't use {address}"))?;
+    Ok(Listener::new(name, listener, limit, metrics.listener(name)))
 }
 
 /// Keeps a directory for this process until the file is dropped: two servers would destroy it.

@@ -9,13 +9,13 @@ use std::time::Duration;
 
 use futures::Stream;
 use skv_client::{Connector, Forwarder};
+use skv_listen::Listener;
 use skv_proto::lab::v1::kv_server_server::KvServerServer as LabServer;
 use skv_proto::v1::admin_server::AdminServer;
 use skv_proto::v1::handoff_server::HandoffServer;
 use skv_proto::v1::kv_server::KvServer;
 use skv_proto::v1::raft_server::RaftServer;
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpListener;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -76,6 +76,8 @@ pub struct Config {
     pub connector: Connector,
     /// More services for users.
     pub beside: Routes,
+    /// What is counted, also by whoever made the listeners.
+    pub metrics: Arc<Metrics>,
 }
 
 /// Why a server ended.
@@ -103,7 +105,7 @@ pub async fn run<Io>(
     config: Config,
     client_incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
     peer_incoming: Option<impl Stream<Item = io::Result<Io>> + Send + 'static>,
-    http_listener: Option<TcpListener>,
+    http_listener: Option<Listener>,
     stop: CancellationToken,
 ) -> Result<(), ServerError>
 where
@@ -117,7 +119,7 @@ where
     let map = MapCopy::open(config.disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
     let log_options =
         log::Options { segment_bytes: config.tuning.log_segment_bytes, ..log::Options::default() };
-    let metrics = Metrics::new();
+    let metrics = config.metrics;
     let env = Arc::new(Environment {
         server: config.server,
         instance: config.instance,

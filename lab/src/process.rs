@@ -6,6 +6,7 @@ use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser};
+use skv_listen::{Counted, Listener, MOST_CONNECTIONS, Shares};
 use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
@@ -43,10 +44,12 @@ pub(crate) fn run(
     })
 }
 
-/// Listens on a port of loopback.
-pub(crate) async fn listen(port: Port) -> anyhow::Result<TcpListener> {
+/// Listens on a port of loopback, for users and servers alike.
+pub(crate) async fn listen(port: Port) -> anyhow::Result<Listener> {
+    let limit = Shares::of(skv_listen::raise_limit(), MOST_CONNECTIONS).users_and_servers();
     let address = address(port);
-    TcpListener::bind(&address)
+    let listener = TcpListener::bind(&address)
         .await
-        .with_context(|| format!("can't listen on {address}; is another program listening there?"))
+        .with_context(|| format!("can't listen on {address}; is another program listening there?"))?;
+    Ok(Listener::new("port", listener, limit, Counted::default()))
 }

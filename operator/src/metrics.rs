@@ -26,6 +26,7 @@ pub(crate) struct Metrics {
     pub(crate) duration: Histogram,
     writes: Family<KindLabel, Counter>,
     pub(crate) leads: Gauge,
+    pub(crate) listeners: skv_listen::Metrics,
 }
 
 impl Default for Metrics {
@@ -44,7 +45,8 @@ impl Default for Metrics {
         registry.register("writes", "Objects that were created, applied or deleted, by kind", writes.clone());
         let leads = Gauge::default();
         registry.register("leader", "Whether this operator holds the Lease (1) or waits (0)", leads.clone());
-        Metrics { registry, passes, duration, writes, leads }
+        let listeners = skv_listen::Metrics::register(&mut registry);
+        Metrics { registry, passes, duration, writes, leads, listeners }
     }
 }
 

@@ -127,7 +127,7 @@ pub enum Error {
 }
 
 fn display_leader(leader: Option<&Replica>) -> String {
-    leader.map_or(String::new(), |l| format!("; {} at {} is", l.server, l.client_address))
+    leader.map_or(", and hears none".into(), |l| format!("; {} at {} is", l.server, l.client_address))
 }
 
 fn display_owner(owner: Option<&ShardOwner>) -> String {

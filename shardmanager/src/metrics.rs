@@ -30,6 +30,8 @@ pub(crate) struct Metrics {
     groups: Gauge<u64, AtomicU64>,
     candidates: Gauge<u64, AtomicU64>,
     watches: Gauge<u64, AtomicU64>,
+    /// Of its listeners.
+    pub(crate) listeners: skv_listen::Metrics,
 }
 
 impl Default for Metrics {
@@ -46,6 +48,7 @@ impl Default for Metrics {
             groups: register(r, "groups", "Groups in the map"),
             candidates: register(r, "candidates", "Replicas that wait to be admitted to a group"),
             watches: register(r, "watches", "Open watches of the map"),
+            listeners: skv_listen::Metrics::register(r),
             registry,
         }
     }

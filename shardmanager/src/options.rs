@@ -26,6 +26,12 @@ pub struct Options {
     #[arg(long, env = "SHARDMANAGER_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7401")]
     pub http_listen: SocketAddr,
 
+    /// Connections that may be open at a time: fewer if the limit of open files (ulimit -n) leaves no
+    /// room for so many. Those beyond are closed at once.
+    #[arg(long, env = "SHARDMANAGER_MAX_CONNECTIONS", value_name = "N",
+          default_value_t = skv_listen::MOST_CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..))]
+    pub max_connections: u32,
+
     /// Directory of the record; made if need be. One process works on it at a time.
     #[arg(long, env = "SHARDMANAGER_DATA_DIR", value_name = "DIR", required_unless_present = "kubernetes")]
     pub data_dir: Option<PathBuf>,

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _};
 use rand::Rng as _;
+use skv_listen::{Counted, Listener, Shares};
 use skv_resource::NodePorts;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tonic::transport::server::TcpIncoming;
 use tracing::{info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -69,6 +69,8 @@ async fn kubernetes_client() -> Result<kube::Client, kube::Error> {
 /// Runs a shard manager until it is asked to stop by SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Error> {
     start_log(options.log_format);
+    let descriptors = skv_listen::raise_limit();
+    let shares = Shares::of(descriptors, options.max_connections);
     let stop = stop_signal()?;
     let environment = Environment::new(random_id);
     let node_ports = options.first_node_port.map(|first| NodePorts { first });
@@ -89,17 +91,20 @@ pub async fn run(options: Options) -> Result<(), Error> {
         }
         (None, None) => return Err(Error::NoStore),
     };
-    let grpc = listen(options.listen).await?;
-    let http = listen(options.http_listen).await?;
+    let listeners = &manager.metrics().listeners;
+    let counted = |name| (name, listeners.of(name));
+    let grpc = listen(counted("grpc"), options.listen, shares.users).await?;
+    let http = listen(counted("http"), options.http_listen, shares.pages).await?;
     info!(
         listen = %bound(&grpc, options.listen),
         http = %bound(&http, options.http_listen),
+        descriptors,
+        connections = shares.users,
         revision = manager.published().map_or(0, |p| p.map.revision.0),
         "shard manager serves"
     );
 
-    let incoming = TcpIncoming::from(grpc).with_nodelay(Some(true));
-    let grpc = serve(manager.clone(), node_ports, incoming, stopped(stop.clone()));
+    let grpc = serve(manager.clone(), node_ports, grpc.incoming(), stopped(stop.clone()));
     let http = axum::serve(http, http_routes(manager)).with_graceful_shutdown(stopped(stop.clone()));
     let both = async {
         tokio::try_join!(async { grpc.await.map_err(Error::from) }, async { http.await.map_err(Error::Http) })
@@ -124,12 +129,18 @@ async fn follow(manager: Manager, changes: impl Stream<Item = ()>) {
     }
 }
 
-async fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).await.map_err(|source| Error::Listen { address, source })
+async fn listen(
+    (name, counted): (&'static str, Counted),
+    address: SocketAddr,
+    limit: usize,
+) -> Result<Listener, Error> {
+    let listener = TcpListener::bind(address).await;
+    let listener = listener.map_err(|source| Error::Listen { address, source })?;
+    Ok(Listener::new(name, listener, limit, counted))
 }
 
 /// The address with the port that was found where 0 was asked for.
-fn bound(listener: &TcpListener, asked: SocketAddr) -> SocketAddr {
+fn bound(listener: &Listener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 

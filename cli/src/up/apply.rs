@@ -1,11 +1,13 @@
 //! `skv apply`: has a store that runs on this machine follow its changed manifest.
 
+use std::path::PathBuf;
+
 use serde_json::Value;
 
 use super::record::Shape;
 use super::screen::Screen;
 use super::source::{Described, Source};
-use super::{scale, settings};
+use super::{home, scale, settings};
 use crate::output;
 use crate::target::Target;
 
@@ -22,15 +24,23 @@ ended it, the same command again goes on from there.
 
 Examples:
   skv apply -f store.yaml                  after a change of spec.groups
-  skv apply -f store.yaml --data-dir DIR   of the store that `skv up --data-dir DIR` runs
+  skv apply -f store.yaml --data-dir DIR   of a store that wasn't started last
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
+    /// The store's data directory [default: that of the last `skv up`, if it was of this manifest's
+    /// name, else ~/.local/share/skv/NAME].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
 }
 
 pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
-    let Described { resource, path, .. } = args.source.read()?;
+    let Described { resource, .. } = args.source.read()?;
+    let path = match args.data_dir {
+        Some(path) => path,
+        None => home::started(&resource.metadata.name)?,
+    };
     let record = scale::running(&path)?;
     record.shape.must_equal(&Shape::of(&resource), &path)?;
     anyhow::ensure!(

@@ -15,12 +15,26 @@ pub(super) struct Current {
 }
 
 /// `$SKV_HOME`, else `skv` under the user's data directory.
-pub(super) fn home() -> anyhow::Result<PathBuf> {
+fn home() -> anyhow::Result<PathBuf> {
     let directory = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     directory("SKV_HOME")
         .or_else(|| Some(directory("XDG_DATA_HOME")?.join("skv")))
         .or_else(|| Some(directory("HOME")?.join(".local/share/skv")))
         .context("there is no home directory: set SKV_HOME, or name a directory with --data-dir")
+}
+
+/// Where a store of this name is kept if nothing else is said.
+pub(super) fn data_dir(name: &str) -> anyhow::Result<PathBuf> {
+    Ok(home()?.join(name))
+}
+
+/// Where a store of this name was started: the one that was started last, else where it is kept if
+/// nothing else is said.
+pub(super) fn started(name: &str) -> anyhow::Result<PathBuf> {
+    match current()?.filter(|current| current.name == name) {
+        Some(current) => Ok(current.data_dir),
+        None => data_dir(name),
+    }
 }
 
 fn current_file() -> anyhow::Result<PathBuf> {

@@ -12,7 +12,7 @@
 //!
 //! - `plan`: which processes there are, and how each is called (pure)
 //! - `record`: what the data directory remembers: groups, ports, and which processes run
-//! - `source`: the manifest and the directory that a command names
+//! - `source`: the manifest that a command names
 //! - `settings`: what a manifest says beside the number of groups (pure)
 //! - `data_dir`: the directory and its lock; `home`: where it is, and which is current
 //! - `supervise`: starts and stops processes; `keeper`: keeps one of them running; `detach`: the
@@ -45,6 +45,7 @@ mod turnover;
 mod wanted;
 
 use std::collections::BTreeSet;
+use std::path::PathBuf;
 
 use anyhow::Context as _;
 use skv_resource::Manifest;
@@ -70,6 +71,9 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
+    /// Where data, logs and ports are kept [default: ~/.local/share/skv/NAME].
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
     /// Go on in the background once everything is ready.
     #[arg(long, short)]
     detach: bool,
@@ -84,7 +88,11 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
         // A session of its own: signals of the terminal no longer reach it.
         rustix::process::setsid().context("can't leave the terminal's session")?;
     }
-    let Described { manifest, resource, path } = args.source.read()?;
+    let Described { manifest, resource } = args.source.read()?;
+    let path = match args.data_dir {
+        Some(path) => path,
+        None => home::data_dir(&resource.metadata.name)?,
+    };
     let binaries = Binaries::find()?;
     let (groups, patience) = (resource.spec.groups, target.timeout());
     if args.detach {

@@ -257,6 +257,18 @@ fn a_store_that_is_started_again_has_its_groups_and_gets_those_of_the_manifest()
 }
 
 #[test]
+fn apply_finds_the_store_wherever_it_was_started() {
+    let store = Store::new();
+    let elsewhere = store.data().with_file_name("elsewhere");
+    let elsewhere = elsewhere.to_str().unwrap();
+    store.must(&["up", "--detach", "--file", &store.manifest(&spec(1)), "--data-dir", elsewhere]);
+    apply(&store, 2);
+    let map = store.json(&["map"]);
+    assert_eq!(map["configuration"], 2, "{map}");
+    store.must(&["down"]);
+}
+
+#[test]
 fn what_a_killed_supervisor_and_a_killed_apply_left_is_finished_by_the_next_start() {
     let store = two_groups();
     for phase in &GOING[1..] {

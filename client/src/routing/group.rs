@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use parking_lot::Mutex;
-use skv_sharding::{Group, GroupUid, Incarnation, Replica, ReplicaId};
+use skv_sharding::{Group, GroupId, GroupUid, Incarnation, Replica, ReplicaId};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
@@ -23,12 +23,15 @@ const PROBE_ALONE: Duration = Duration::from_millis(50);
 #[derive(Debug)]
 pub(crate) struct Member {
     id: ReplicaId,
+    /// The name of its server.
+    pub(crate) server: String,
     pub(crate) peer: Arc<Peer>,
 }
 
 /// One group, as this clerk sees it.
 #[derive(Debug)]
 pub(crate) struct GroupRoute {
+    pub(crate) id: GroupId,
     pub(super) uid: GroupUid,
     pub(super) incarnation: Incarnation,
     state: Mutex<State>,
@@ -80,8 +83,9 @@ impl Drop for Probe {
 }
 
 impl GroupRoute {
-    pub(super) fn new(group: &Group, pool: &Pool) -> GroupRoute {
+    pub(super) fn new(id: GroupId, group: &Group, pool: &Pool) -> GroupRoute {
         let route = GroupRoute {
+            id,
             uid: group.uid,
             incarnation: group.incarnation,
             state: Mutex::default(),
@@ -109,6 +113,11 @@ impl GroupRoute {
 
     pub(super) fn has_members(&self) -> bool {
         !self.state.lock().members.is_empty()
+    }
+
+    /// The members.
+    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
+        self.state.lock().members.clone()
     }
 
     /// The members, the leader first.
@@ -197,7 +206,8 @@ impl GroupRoute {
 
 impl Member {
     fn new(replica: &Replica, pool: &Pool) -> Member {
-        Member { id: replica.id, peer: pool.peer(&replica.client_address) }
+        let (server, peer) = (replica.server.clone(), pool.peer(&replica.client_address));
+        Member { id: replica.id, server, peer }
     }
 
     fn is(&self, replica: &Replica) -> bool {

@@ -285,6 +285,7 @@ impl Router {
         let described = || {
             let replicas = owner.replicas.clone();
             Arc::new(GroupRoute::new(
+                owner.group,
                 &Group { uid: owner.uid, incarnation: Incarnation(0), replicas },
                 &self.pool,
             ))
@@ -366,7 +367,7 @@ impl Known {
                     old.set_members(&group.replicas, pool);
                 }
                 _ => {
-                    self.groups.insert(id, Arc::new(GroupRoute::new(group, pool)));
+                    self.groups.insert(id, Arc::new(GroupRoute::new(id, group, pool)));
                 }
             }
         }

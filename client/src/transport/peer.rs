@@ -142,6 +142,11 @@ impl Peer {
             || self.links.iter().any(|slot| slot.get().is_some())
     }
 
+    /// Why the last attempt to connect failed; `None` if it didn't.
+    pub(crate) fn trouble(&self) -> Option<Arc<str>> {
+        self.rest.lock().as_ref().map(|rest| Arc::clone(&rest.why))
+    }
+
     /// Connects, while nobody waits for it.
     pub(crate) fn connect_in_background(self: &Arc<Self>) {
         let is_dialing = self.links[0].dialing.try_lock().is_err();

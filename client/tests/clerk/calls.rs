@@ -78,11 +78,8 @@ async fn no_call_ends_silently() {
         let nobody = fake.not_leader(None, 0);
         fake.rule(move |_| nobody.clone());
         let (get, append) = both_errors(&clerk).await;
-        assert!(
-            matches!(get, Error::Refused(skv_proto::Error::NotLeader { .. }) | Error::Deadline(_)),
-            "{get}"
-        );
-        assert!(matches!(append, Error::Refused(skv_proto::Error::NotLeader { .. })), "{append}");
+        assert!(matches!(get, Error::NoLeader(_) | Error::Deadline(_)), "{get}");
+        assert!(matches!(append, Error::NoLeader(_)), "{append}");
 
         let clerk = hasty_clerk(&fake, transport);
         fake.rule(|_| Fate::Refuse(skv_proto::Error::OutcomeUnknown("deposed".into())));
@@ -106,6 +103,40 @@ async fn no_call_ends_silently() {
         let error = hasty_clerk(&fake, transport).get("k").await.unwrap_err();
         assert!(matches!(error, Error::Unreachable(_)), "{error}");
     }
+}
+
+#[tokio::test]
+async fn without_a_majority_the_error_says_what_became_of_each_replica() {
+    for transport in TRANSPORTS {
+        let mut fake = Fake::group(3, 4);
+        let nobody = fake.not_leader(None, 0);
+        fake.rule(move |_| nobody.clone());
+        let (alive, dead) = (fake.server(1), [fake.server(0), fake.server(2)]);
+        fake.kill_server(0);
+        fake.kill_server(2);
+        let (get, append) = both_errors(&careful_clerk(&fake, transport)).await;
+        for error in [get, append] {
+            assert!(matches!(error, Error::NoLeader(_)), "{error}");
+            let text = error.to_string();
+            assert!(text.starts_with("no replica of group g0 serves: "), "{text}");
+            assert!(text.contains(&format!("at {alive} says that it hears no leader")), "{text}");
+            for dead in &dead {
+                assert!(text.contains(&format!("at {dead} can't be reached (Connection refused")), "{text}");
+            }
+            assert!(text.contains("a majority of the group is needed"), "{text}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_was_lost_stays_unknown_also_if_nobody_serves_later() {
+    let mut fake = Fake::group(3, 4);
+    let nobody = fake.not_leader(None, 0);
+    fake.rule(move |seen| if seen.nth == 0 { Fate::Break } else { nobody.clone() });
+    fake.kill_server(2);
+    let error = careful_clerk(&fake, Transport::Unary).append("k", "x").await.unwrap_err();
+    assert!(matches!(error, Error::OutcomeUnknown(_)), "{error}");
+    assert!(error.to_string().contains("a majority of the group is needed"), "{error}");
 }
 
 #[tokio::test]

@@ -6,7 +6,17 @@ import grpc
 import pytest
 from fake_server import CLUSTER, FakeServer, refuse
 
-from shardedkv import AlreadyApplied, Clerk, Invalid, Options, OutcomeUnknown, Reason, Refused, Unreachable
+from shardedkv import (
+    AlreadyApplied,
+    Clerk,
+    Invalid,
+    NoLeader,
+    Options,
+    OutcomeUnknown,
+    Reason,
+    Refused,
+    Unreachable,
+)
 from shardedkv.v1 import common_pb2, error_pb2
 
 HASTY = Options(deadline=2.0, attempt_timeout=0.3)
@@ -143,6 +153,20 @@ def test_without_a_server_nothing_was_sent(server, clerk):
     server.stop()
     with pytest.raises(Unreachable, match="can't connect"):
         clerk.append("1", "x")
+
+
+def test_without_a_majority_the_error_says_what_became_of_each_replica(server, clerk):
+    dead = common_pb2.Replica(id=3, server="gone", client_address="127.0.0.1:1")
+    server.groups[0].replicas.insert(0, dead)
+    server.answers = [refusal(error_pb2.REASON_NOT_LEADER)] * 1000
+    with pytest.raises(NoLeader) as failure:
+        clerk.append("1", "x")
+    text = str(failure.value)
+    assert text.startswith("no replica of group g0 serves: ")
+    assert "gone at 127.0.0.1:1 can't connect" in text
+    assert f"{server.address} says that it hears no leader" in text
+    assert "a majority of the group is needed" in text
+    assert failure.value.reason == Reason.NOT_LEADER
 
 
 def test_members_that_can_not_be_reached_are_passed_by(server, clerk):

@@ -14,6 +14,7 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
 use crate::disk::{Disk, DiskFile};
@@ -40,6 +41,7 @@ struct State {
 struct Faults {
     capacity: Option<u64>,
     sync_error: Option<io::ErrorKind>,
+    open_error: Option<Errno>,
     sync_delay: Duration,
     sync_gate: Option<Arc<Semaphore>>,
 }
@@ -63,6 +65,12 @@ impl MemoryDisk {
     /// Makes every sync fail with this error, or work again.
     pub fn set_sync_error(&self, error: Option<io::ErrorKind>) {
         self.state.faults.lock().sync_error = error;
+    }
+
+    /// Makes every attempt to make or open a file fail with this error, or work again. Those that are
+    /// open stay so.
+    pub fn set_open_error(&self, error: Option<Errno>) {
+        self.state.faults.lock().open_error = error;
     }
 
     /// Makes every sync of a file take this long.
@@ -120,6 +128,11 @@ impl State {
     fn check_sync(&self) -> io::Result<()> {
         self.check_power()?;
         self.faults.lock().sync_error.map_or(Ok(()), |kind| Err(kind.into()))
+    }
+
+    fn check_open(&self) -> io::Result<()> {
+        self.check_power()?;
+        self.faults.lock().open_error.map_or(Ok(()), |error| Err(error.into()))
     }
 
     fn grow(&self, by: u64) -> io::Result<()> {
@@ -275,7 +288,7 @@ fn same(a: Option<&Node>, b: Option<&Node>) -> bool {
 
 impl Disk for MemoryDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.state.check_power()?;
+        self.state.check_open()?;
         let mut tree = self.tree.lock();
         let (directory, name) = tree.place(path)?;
         if directory.names.contains_key(name) {
@@ -287,7 +300,7 @@ impl Disk for MemoryDisk {
     }
 
     fn open(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        self.state.check_power()?;
+        self.state.check_open()?;
         match self.tree.lock().node(path)? {
             Some(Node::File(file)) => Ok(file),
             Some(Node::Directory(_)) => Err(io::ErrorKind::IsADirectory.into()),
@@ -314,7 +327,7 @@ impl Disk for MemoryDisk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
-        self.state.check_power()?;
+        self.state.check_open()?;
         let tree = self.tree.lock();
         let at = tree.directory(dir)?;
         Ok(tree.directories[at].names.keys().map(|name| dir.join(name)).collect())
@@ -369,6 +382,8 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
+        // As on a real disk, where the directory has to be opened.
+        self.state.check_open()?;
         self.state.check_sync()?;
         let mut tree = self.tree.lock();
         let at = tree.directory(dir)?;

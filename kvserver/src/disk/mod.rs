@@ -8,6 +8,7 @@ mod faults;
 mod memory;
 mod real;
 
+use std::error::Error;
 use std::fmt::Debug;
 use std::future::Future;
 use std::io;
@@ -15,6 +16,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use futures::future::BoxFuture;
+use rustix::io::Errno;
 use tokio::sync::oneshot;
 
 pub use faults::FaultyDisk;
@@ -93,7 +95,68 @@ pub async fn run<T: Send + 'static>(
     result.await.map_err(|_| io::Error::other(format!("the task {name} ended without a result")))
 }
 
+/// Makes a new, empty file. An error is one that may pass, whatever the disk says: there is no file
+/// yet, so that nothing is lost or uncertain.
+pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
+    disk.create(path)
+        .map_err(|source| io::Error::new(source.kind(), NotCreated { path: path.to_owned(), source }))
+}
+
+#[derive(Debug, thiserror::Error)]
+#[error("{} can't be made: {source}", path.display())]
+struct NotCreated {
+    path: PathBuf,
+    source: io::Error,
+}
+
 /// Whether an error says that there is no room: freeing some is all it takes.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
+
+/// Whether what failed may work later, and until then nothing is wrong: there is no room, no more
+/// files can be open, or a new file wasn't made. A sync that failed is nothing of the kind.
+pub fn may_pass(error: &io::Error) -> bool {
+    let mut cause: Option<&(dyn Error + 'static)> = Some(error);
+    while let Some(error) = cause {
+        if error.downcast_ref().is_some_and(is_passing) {
+            return true;
+        }
+        cause = error.source();
+    }
+    false
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    let is_not_created = error.get_ref().is_some_and(<dyn Error + Send + Sync>::is::<NotCreated>);
+    let lacks_files = [Errno::MFILE, Errno::NFILE, Errno::NOMEM].map(Errno::raw_os_error).map(Some);
+    is_full(error) || is_not_created || lacks_files.contains(&error.raw_os_error())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_may_pass_is_told_from_what_is_wrong_also_behind_other_errors() {
+        let no_more_files = || io::Error::from(Errno::MFILE);
+        let behind = |source| crate::snapshot::OpenError::Io { file: "f".into(), source };
+        for passing in [no_more_files(), io::ErrorKind::StorageFull.into(), Errno::NFILE.into()] {
+            assert!(may_pass(&passing), "{passing}");
+            assert!(may_pass(&io::Error::other(behind(passing))));
+        }
+        for wrong in [Errno::IO.into(), io::ErrorKind::InvalidData.into(), io::Error::other("a sync failed")]
+        {
+            assert!(!may_pass(&wrong), "{wrong}");
+            assert!(!may_pass(&io::Error::other(behind(wrong))));
+        }
+    }
+
+    #[test]
+    fn a_file_that_was_not_made_is_nothing_wrong_whatever_the_reason() {
+        let disk = MemoryDisk::new();
+        let error = create(&disk, Path::new("/nowhere/f")).unwrap_err();
+        assert!(may_pass(&error) && error.to_string().starts_with("/nowhere/f can't be made"), "{error}");
+        assert!(!may_pass(&disk.open(Path::new("/nowhere/f")).unwrap_err()));
+    }
 }

@@ -1,7 +1,8 @@
 //! Makes the next segment while the active one fills, and removes those that were purged.
 
+use std::collections::VecDeque;
 use std::io;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use crate::log::error::Failure;
 use crate::log::segment::Segment;
 use crate::log::space::Space;
 
-/// How long a full disk is left alone before it is tried again.
+/// How long a disk that is full, or takes no new file, is left alone before it is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
 /// What there is to do, off the way of writing.
@@ -47,43 +48,71 @@ impl Housekeeper {
     }
 
     async fn work(&mut self) -> io::Result<()> {
-        while let Some(chore) = self.chores.recv().await {
-            match chore {
-                Chore::Prepare(number) => self.prepare(number).await?,
-                Chore::Remove(path) => self.remove(&path)?,
-            }
-        }
-        Ok(())
-    }
-
-    async fn prepare(&mut self, number: u32) -> io::Result<()> {
-        let hurry = |made| self.space.is_closed() || is_pressing(self.space.used(), made, self.sectors);
+        let mut todo = Todo::default();
         loop {
-            let made = Segment::create(&*self.disk, &self.dir, self.replica, number, self.sectors, hurry);
-            match made.await {
-                Ok(segment) => {
-                    self.space.set_prepared(segment);
-                    return Ok(());
-                }
-                Err(error) if disk::is_full(&error) => self.space.set_full(),
-                Err(error) => return Err(error),
-            }
-            // The writer asks for one segment at a time, so this can only be a removal. It
-            // makes room: the next attempt follows at once.
-            match tokio::time::timeout(RETRY, self.chores.recv()).await {
-                Ok(Some(Chore::Remove(path))) => self.remove(&path)?,
-                Ok(Some(Chore::Prepare(number))) => unreachable!("segment {number} was asked for too early"),
+            // What is removed makes room.
+            let waits = !self.remove(&mut todo)? | !self.prepare(&mut todo).await?;
+            let chore = if waits {
+                tokio::time::timeout(RETRY, self.chores.recv()).await
+            } else {
+                Ok(self.chores.recv().await)
+            };
+            match chore {
+                Ok(Some(Chore::Prepare(number))) => todo.prepare = Some(number),
+                Ok(Some(Chore::Remove(path))) => todo.remove.push_back(path),
                 Ok(None) => return Ok(()),
                 Err(_) => {}
             }
         }
     }
 
-    fn remove(&self, segment: &Path) -> io::Result<()> {
-        self.disk.remove(segment)?;
-        // Each at once: after a power failure it must be the oldest ones that are gone.
-        self.disk.sync_dir(&self.dir)
+    /// Makes the segment that is wanted. Answers whether that is done.
+    async fn prepare(&self, todo: &mut Todo) -> io::Result<bool> {
+        let Some(number) = todo.prepare else { return Ok(true) };
+        let hurry = |made| self.space.is_closed() || is_pressing(self.space.used(), made, self.sectors);
+        let made = Segment::create(&*self.disk, &self.dir, self.replica, number, self.sectors, hurry);
+        match made.await {
+            Ok(segment) => {
+                self.space.set_prepared(segment);
+                todo.prepare = None;
+                Ok(true)
+            }
+            Err(error) if disk::may_pass(&error) => {
+                if self.space.set_full(&error) {
+                    tracing::warn!(%error, dir = %self.dir.display(), "the log's next segment can't be made; it is tried again");
+                }
+                Ok(false)
+            }
+            Err(error) => Err(error),
+        }
     }
+
+    /// Removes the segments that are too many. Answers whether that is done. Each at once, and none
+    /// before the one before it: after a power failure it must be the oldest ones that are gone.
+    fn remove(&self, todo: &mut Todo) -> io::Result<bool> {
+        while let Some(segment) = todo.remove.front() {
+            let removed = match self.disk.remove(segment) {
+                // The last attempt came as far as this.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+                removed => removed,
+            };
+            match removed.and_then(|()| self.disk.sync_dir(&self.dir)) {
+                Ok(()) => _ = todo.remove.pop_front(),
+                Err(error) if disk::may_pass(&error) => return Ok(false),
+                Err(error) => return Err(error),
+            }
+        }
+        Ok(true)
+    }
+}
+
+/// What there is left to do.
+#[derive(Debug, Default)]
+struct Todo {
+    /// The segment to make: the writer asks for one at a time.
+    prepare: Option<u32>,
+    /// The segments to remove, oldest first.
+    remove: VecDeque<PathBuf>,
 }
 
 /// Whether a segment of which so many sectors are made may be wanted before all are, by how many the

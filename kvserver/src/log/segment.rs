@@ -15,7 +15,7 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile};
 use crate::entropy;
 use crate::log::error::{Damage, OpenError};
 use crate::log::sector::SECTOR;
@@ -100,7 +100,7 @@ impl Segment {
         let temporary = path.with_extension("tmp");
         let result = async {
             let salt = entropy::random_id();
-            let file = disk.create(&temporary)?;
+            let file = disk::create(disk, &temporary)?;
             write_zeros(&*file, 0..sectors, hurry).await?;
             let segment = Segment { path: path.clone(), file, replica, number, salt, sectors };
             segment.file.write_all_at(&segment.header(), 0)?;

@@ -1,5 +1,5 @@
-//! Room for entries, promised before they are proposed: a full disk is an answer to a
-//! client and never an error of the log.
+//! Room for entries, promised before they are proposed: a full disk, or one that takes no new
+//! file, is an answer to a client and never an error of the log.
 //!
 //! What is promised must fit whatever becomes of the rest of the active segment, so it
 //! counts against one segment only: the prepared one, or else what is left of the active
@@ -14,6 +14,7 @@ use parking_lot::Mutex;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 
+use crate::disk;
 use crate::log::batch::{BATCH_HEADER, sectors_for};
 use crate::log::error::Failure;
 use crate::log::record::ENTRY_HEADER;
@@ -29,6 +30,9 @@ pub enum SpaceError {
     /// The disk is full. Nothing was written; it is tried again by itself.
     #[error("no space is left for the log")]
     DiskFull,
+    /// The next segment can't be made, such as for want of a descriptor. As above.
+    #[error("the log's next segment can't be made: {0}")]
+    NoFile(Arc<str>),
     /// It can never be written.
     #[error("an entry of {bytes} bytes is too large: the log takes {max}")]
     TooLarge {
@@ -66,6 +70,25 @@ struct Room {
     active: u32,
     prepared: Option<Arc<Segment>>,
     promised: u32,
+    /// Why there is no prepared segment, if it couldn't be made when it was last tried.
+    lacking: Option<Lacking>,
+}
+
+/// What there is too little of for the next segment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Lacking {
+    Space,
+    /// A file to write it to, as the disk says.
+    File(Arc<str>),
+}
+
+impl From<Lacking> for SpaceError {
+    fn from(lacking: Lacking) -> Self {
+        match lacking {
+            Lacking::Space => SpaceError::DiskFull,
+            Lacking::File(why) => SpaceError::NoFile(why),
+        }
+    }
 }
 
 /// Room for one entry. Keep it until the entry is durable or given up.
@@ -103,7 +126,7 @@ impl Space {
         let reserve = ((MOST_RESERVE_BYTES / SECTOR) as u32).min(segment_sectors / 4);
         let largest = (usable(segment_sectors) - reserve) as usize * PAYLOAD;
         Space(Arc::new(Inner {
-            room: Mutex::new(Room { active, prepared: prepared.map(Arc::new), promised: 0 }),
+            room: Mutex::new(Room { active, prepared: prepared.map(Arc::new), promised: 0, lacking: None }),
             changed: Notify::new(),
             full: watch::Sender::new(false),
             usable: usable(segment_sectors),
@@ -119,7 +142,7 @@ impl Space {
         self.0.largest_entry
     }
 
-    /// Whether the disk had no space for the next segment when it was last tried.
+    /// Whether the disk had no space, or no file, for the next segment when it was last tried.
     pub fn is_full(&self) -> bool {
         *self.0.full.borrow()
     }
@@ -150,8 +173,10 @@ impl Space {
                     room.promised += sectors;
                     return Ok(Reservation { space: self.clone(), sectors });
                 }
-                if room.prepared.is_none() && self.is_full() {
-                    return Err(SpaceError::DiskFull);
+                if room.prepared.is_none()
+                    && let Some(lacking) = &room.lacking
+                {
+                    return Err(lacking.clone().into());
                 }
             }
             self.wait(changed).await;
@@ -184,14 +209,23 @@ impl Space {
     }
 
     pub(super) fn set_prepared(&self, segment: Segment) {
-        self.0.room.lock().prepared = Some(Arc::new(segment));
+        {
+            let mut room = self.0.room.lock();
+            room.prepared = Some(Arc::new(segment));
+            room.lacking = None;
+        }
         self.0.full.send_if_modified(|full| std::mem::replace(full, false));
         self.0.changed.notify_waiters();
     }
 
-    pub(super) fn set_full(&self) {
+    /// The next segment can't be made for now. Answers whether that is for another reason than
+    /// before.
+    pub(super) fn set_full(&self, why: &io::Error) -> bool {
+        let lacking = if disk::is_full(why) { Lacking::Space } else { Lacking::File(why.to_string().into()) };
+        let before = self.0.room.lock().lacking.replace(lacking.clone());
         self.0.full.send_if_modified(|full| !std::mem::replace(full, true));
         self.0.changed.notify_waiters();
+        before != Some(lacking)
     }
 
     /// Waits for the next segment and makes it the active one. A log that is being closed

@@ -353,7 +353,7 @@ impl Session {
                 },
                 Ok(None) => None,
                 Err(status) => {
-                    if let Some(Error::DiskFull(_)) = Error::from_status(&status) {
+                    if let Some(Error::DiskFull(_) | Error::Overloaded(_)) = Error::from_status(&status) {
                         session.full_peers.is_full(session.peer);
                     }
                     Some((Err(rpc_error(&status)), None))

@@ -4,6 +4,7 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use futures::{Stream, TryStreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
@@ -17,6 +18,9 @@ use crate::snapshot::{OpenError, SnapshotDir, SnapshotFile};
 use crate::store::{Applied, ApplyError, Restored, Store, StoreView};
 
 type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
+
+/// How long a disk that doesn't take a snapshot from the leader is left alone.
+const RETRY: Duration = Duration::from_millis(500);
 
 /// A group's store, and what openraft needs to know of it.
 #[derive(Debug)]
@@ -65,7 +69,7 @@ impl StateMachine {
     }
 
     /// Sees to it that there is a snapshot, if only an empty one, to be named when a real
-    /// one finds no room: openraft ends when a snapshot that it asked for fails.
+    /// one finds no room, or no file: openraft ends when a snapshot that it asked for fails.
     async fn ensure_snapshot(&self) -> io::Result<()> {
         if self.snapshots.current().is_some() {
             return Ok(());
@@ -73,6 +77,21 @@ impl StateMachine {
         let empty = Store::new(0).view().into_items();
         let snapshot = self.snapshots.write(v1::SnapshotHeader::default(), empty).await?;
         self.snapshots.keep(snapshot).await.map(drop)
+    }
+}
+
+impl StateMachine {
+    /// Keeps a snapshot from the leader as soon as the disk lets it: openraft ends when that fails.
+    async fn keep_patiently(&self, snapshot: SnapshotFile) -> io::Result<()> {
+        loop {
+            match self.snapshots.keep(snapshot.clone()).await {
+                Err(error) if disk::may_pass(&error) => {
+                    tracing::warn!(%error, "a snapshot from the leader can't be kept; it is tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
+                kept => return kept.map(drop),
+            }
+        }
     }
 }
 
@@ -189,7 +208,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (file, store) = (snapshot.clone(), Arc::clone(&self.store));
         let restored = disk::run(&*self.disk, "snapshot-read", async move { read(&file, &store) }).await?;
         let restored = restored.map_err(io::Error::other)?;
-        self.snapshots.keep(snapshot).await?;
+        self.keep_patiently(snapshot).await?;
         self.store.restore(restored);
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -242,8 +261,8 @@ impl RaftSnapshotBuilder<TypeConfig> for SnapshotBuilder {
                 });
                 described(snapshot)
             }
-            (Err(error), Some(current)) if disk::is_full(&error) => {
-                tracing::warn!(%error, "no room for a snapshot; the one before stays");
+            (Err(error), Some(current)) if disk::may_pass(&error) => {
+                tracing::warn!(%error, "no snapshot can be written; the one before stays");
                 described(current)
             }
             (Err(error), _) => Err(error),

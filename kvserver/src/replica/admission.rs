@@ -47,9 +47,11 @@ impl Running {
                 made_way = Some(Instant::now());
                 match self.hand_over(None).await {
                     Ok(leader) => {
-                        tracing::warn!(group = %self.place.group, %leader, "the disk is full: another replica leads")
+                        tracing::warn!(group = %self.place.group, %leader, "there is no room for the log: another replica leads")
                     }
-                    Err(error) => tracing::warn!(group = %self.place.group, %error, "the disk is full"),
+                    Err(error) => {
+                        tracing::warn!(group = %self.place.group, %error, "there is no room for the log")
+                    }
                 }
                 continue;
             }

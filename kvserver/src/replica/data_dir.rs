@@ -20,7 +20,7 @@ use skv_proto::v1;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
 
 use crate::checked_file::{self, ReadError};
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::entropy;
 use crate::log::{self, Log};
 use crate::raft::header::Place;
@@ -87,6 +87,15 @@ pub enum OpenError {
     /// The disk failed.
     #[error("{0}")]
     Io(String),
+    /// The disk has no room, or no file can be opened, now.
+    #[error("{0}")]
+    NotNow(String),
+}
+
+impl OpenError {
+    fn of_disk(text: String, source: &io::Error) -> OpenError {
+        if disk::may_pass(source) { OpenError::NotNow(text) } else { OpenError::Io(text) }
+    }
 }
 
 /// The directories of one server's replicas.
@@ -143,7 +152,16 @@ impl DataDir {
                 reason: format!("it is the log of replica {}", ReplicaId(recovered.replica)),
             });
         }
-        let state = StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await?;
+        let state = match StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await {
+            Ok(state) => state,
+            Err(error) => {
+                // It may be opened again.
+                let finished = log.finished();
+                drop(log);
+                finished.wait().await;
+                return Err(error.into());
+            }
+        };
         // What was purged must lie in a snapshot, or it is gone.
         let covered = state.covered();
         if let Some(purged) =
@@ -223,16 +241,20 @@ impl DataDir {
         checked_file::write(&*self.disk, &file, IDENTITY_FORMAT, identity).await
     }
 
-    /// Puts a directory aside, so that the next [`open`](Self::open) makes a new replica.
+    /// Puts a directory aside, so that the next [`open`](Self::open) makes a new replica. Returns where
+    /// such directories are. Can be done again if it fails.
     pub fn quarantine(&self, group: GroupId) -> io::Result<PathBuf> {
         let quarantine = self.root.join("quarantine");
         self.disk.create_dir_all(&quarantine)?;
         self.disk.sync_dir(&self.root)?;
-        let kept = quarantine.join(format!("{group}-{:016x}", entropy::random_id()));
-        self.disk.rename(&self.replica_dir(group), &kept)?;
+        let dir = self.replica_dir(group);
+        if self.disk.exists(&dir)? {
+            let kept = quarantine.join(format!("{group}-{:016x}", entropy::random_id()));
+            self.disk.rename(&dir, &kept)?;
+        }
         self.disk.sync_dir(&quarantine)?;
         self.disk.sync_dir(&self.root)?;
-        Ok(kept)
+        Ok(quarantine)
     }
 
     /// Removes what was put aside for a group: a successor is a voter.
@@ -253,7 +275,7 @@ impl DataDir {
 }
 
 fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {
-    move |error| OpenError::Io(format!("{}: {error}", path.display()))
+    move |error| OpenError::of_disk(format!("{}: {error}", path.display()), &error)
 }
 
 impl From<ReadError> for OpenError {
@@ -263,7 +285,7 @@ impl From<ReadError> for OpenError {
                 OpenError::Damaged { file: file.display().to_string(), offset, reason }
             }
             ReadError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
-            ReadError::Io { .. } => OpenError::Io(error.to_string()),
+            ReadError::Io { ref source, .. } => OpenError::of_disk(error.to_string(), source),
         }
     }
 }
@@ -275,7 +297,7 @@ impl From<log::OpenError> for OpenError {
                 OpenError::Damaged { file: file.display().to_string(), offset, reason }
             }
             log::OpenError::UnsupportedVersion { .. } => OpenError::UnsupportedVersion(error.to_string()),
-            log::OpenError::Io { .. } => OpenError::Io(error.to_string()),
+            log::OpenError::Io { ref source, .. } => OpenError::of_disk(error.to_string(), source),
         }
     }
 }
@@ -289,7 +311,7 @@ impl From<snapshot::OpenError> for OpenError {
             snapshot::OpenError::UnsupportedVersion { .. } => {
                 OpenError::UnsupportedVersion(error.to_string())
             }
-            snapshot::OpenError::Io { .. } => OpenError::Io(error.to_string()),
+            snapshot::OpenError::Io { ref source, .. } => OpenError::of_disk(error.to_string(), source),
         }
     }
 }

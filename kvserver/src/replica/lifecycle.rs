@@ -1,6 +1,7 @@
 //! From an empty directory to a running replica, and round again when its files were
 //! damaged or its group has moved on without it.
 
+use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -29,8 +30,15 @@ use crate::raft::log_store::LogStore;
 use crate::raft::network::NetworkFactory;
 use crate::store::Store;
 
+/// A leader that wasn't heard for so long, per millisecond of the election timeout, is no leader to
+/// name: elections begin after one to two timeouts.
+const LEADER_SILENT_FOR: Duration = Duration::from_millis(4);
+
 /// How long a stopping replica waits for its Raft to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// How long a disk is left alone that has no room, or opens no file, now.
+const RETRY: Duration = Duration::from_secs(1);
 
 /// A replica can't go on, and the server with it.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +62,8 @@ enum End {
     Failed(String),
     /// The replica goes on under a new identity, which is on disk already.
     Reborn,
+    /// Its files can't be opened now.
+    NotNow(String),
 }
 
 /// Runs a replica until the server stops.
@@ -63,21 +73,26 @@ pub async fn run(
     stop: CancellationToken,
 ) -> Result<(), Failed> {
     let group = replica.group;
-    loop {
+    while !stop.is_cancelled() {
         let end = live(&env, &replica, &stop).await;
         match end {
-            End::Stopped => {
-                replica.set(State::Stopped);
-                return Ok(());
-            }
+            End::Stopped => break,
             End::Reborn => waiting(&replica, None, "starting again"),
+            End::NotNow(reason) => {
+                tracing::warn!(%group, reason, "the replica's files can't be opened; it is tried again");
+                waiting(&replica, None, &reason);
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
             End::Damaged(reason) => {
                 tracing::error!(%group, reason, "the replica's files can't be trusted; a new replica takes its place");
-                put_aside(&env, &replica, reason).await?;
+                put_aside(&env, &replica, reason, &stop).await?;
             }
             End::Superseded(reason) => {
                 tracing::info!(%group, reason, "the replica is of no use any more; a new one takes its place");
-                put_aside(&env, &replica, reason).await?;
+                put_aside(&env, &replica, reason, &stop).await?;
             }
             End::Unusable(reason) => {
                 tracing::error!(%group, reason, "the replica doesn't start");
@@ -90,20 +105,50 @@ pub async fn run(
             }
         }
     }
+    replica.set(State::Stopped);
+    Ok(())
 }
 
 /// Keeps a replica's files where no replica uses them.
-async fn put_aside(env: &Environment, replica: &Replica, reason: String) -> Result<(), Failed> {
+async fn put_aside(
+    env: &Environment,
+    replica: &Replica,
+    reason: String,
+    stop: &CancellationToken,
+) -> Result<(), Failed> {
     let group = replica.group;
     waiting(replica, None, &reason);
-    let data = env.data.clone();
-    let kept = disk::run(&*env.disk, "quarantine", async move { data.quarantine(group) }).await.flatten();
+    let put_aside = patiently(env, "quarantine", || {
+        let data = env.data.clone();
+        async move { data.quarantine(group) }
+    });
+    let kept = tokio::select! {
+        kept = put_aside => kept,
+        () = stop.cancelled() => return Ok(()),
+    };
     match kept {
         Ok(kept) => {
             tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter");
             Ok(())
         }
         Err(error) => Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
+    }
+}
+
+/// Does something on the disk, again and again while it fails in a way that may pass.
+async fn patiently<T, F>(env: &Environment, name: &str, mut work: impl FnMut() -> F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    loop {
+        match disk::run(&*env.disk, name, work()).await.flatten() {
+            Err(error) if disk::may_pass(&error) => {
+                tracing::warn!(%error, name, "the disk can't be used now; it is tried again");
+                tokio::time::sleep(RETRY).await;
+            }
+            done => return done,
+        }
     }
 }
 
@@ -124,6 +169,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         Err(error @ OpenError::Damaged { .. }) => return End::Damaged(error.to_string()),
         Err(error @ OpenError::UnsupportedVersion(_)) => return End::Unusable(error.to_string()),
         Err(error @ OpenError::Io(_)) => return End::Failed(error.to_string()),
+        Err(error @ OpenError::NotNow(_)) => return End::NotNow(error.to_string()),
     };
     let place = if let Some(place) = identity.place() {
         place
@@ -134,7 +180,11 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
             belongs = registration::await_place(env, &identity, waits) => belongs,
             () = stop.cancelled() => return End::Stopped,
         };
-        match join(env, &mut identity, belongs).await {
+        let joined = tokio::select! {
+            joined = join(env, &mut identity, belongs) => joined,
+            () = stop.cancelled() => return End::Stopped,
+        };
+        match joined {
             Ok(place) => place,
             Err(error) => return End::Failed(format!("its identity can't be saved: {error}")),
         }
@@ -156,7 +206,10 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     };
     tracing::info!(%group, uid = %place.uid, replica = %place.replica, "the replica runs");
 
-    let hints = LeaderHints::new(group, place.replica, raft.metrics(), env.addresses.clone());
+    let readiness = Readiness::default();
+    let (metrics, addresses) = (raft.metrics(), env.addresses.clone());
+    let silence = LEADER_SILENT_FOR * env.tuning.election_timeout_ms as u32;
+    let hints = LeaderHints::new(group, place.replica, metrics, readiness.clone(), silence, addresses);
     let (hold, held) = watch::channel(false);
     let proposer = Proposer::start(ProposerParts {
         raft: raft.clone(),
@@ -176,7 +229,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         space,
         proposer,
         hints,
-        readiness: Readiness::default(),
+        readiness,
         map: env.map.clone(),
         slowed: Slowed::default(),
         watched: Mutex::default(),
@@ -198,6 +251,8 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         _ => waiting(replica, None, "its Raft ends"),
     }
     let ended = async {
+        // Whoever waits for the disk to take one waits no longer.
+        running.snapshots.close();
         let _ = running.raft.shutdown().await;
         drop(running);
         log_finished.wait().await;
@@ -209,10 +264,14 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
 }
 
 /// Gives the replica its place in a group, durably, before it takes part in anything.
-async fn join(env: &Environment, identity: &mut Identity, belongs: Belongs) -> std::io::Result<Place> {
+async fn join(env: &Environment, identity: &mut Identity, belongs: Belongs) -> io::Result<Place> {
     identity.belongs = Some(belongs);
-    let (data, saved) = (env.data.clone(), *identity);
-    disk::run(&*env.disk, "identity", async move { data.save_identity(&saved).await }).await??;
+    let saved = *identity;
+    let save = || {
+        let data = env.data.clone();
+        async move { data.save_identity(&saved).await }
+    };
+    patiently(env, "identity", save).await?;
     let Belongs { cluster, uid, incarnation } = belongs;
     Ok(Place { cluster, group: identity.group, uid, incarnation, replica: identity.replica })
 }
@@ -322,10 +381,12 @@ impl Running {
                 return;
             }
         }
-        let (data, group) = (env.data.clone(), self.place.group);
-        let cleared =
-            disk::run(&*env.disk, "quarantine", async move { data.clear_quarantine(group) }).await.flatten();
-        if let Err(error) = cleared {
+        let group = self.place.group;
+        let clear = || {
+            let data = env.data.clone();
+            async move { data.clear_quarantine(group) }
+        };
+        if let Err(error) = patiently(env, "quarantine", clear).await {
             tracing::warn!(%group, %error, "damaged files of a predecessor can't be removed");
         }
     }

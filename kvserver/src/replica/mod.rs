@@ -216,6 +216,7 @@ impl From<SpaceError> for Error {
     fn from(error: SpaceError) -> Self {
         match error {
             SpaceError::DiskFull => Error::DiskFull(error.to_string()),
+            SpaceError::NoFile(_) => Error::Overloaded(error.to_string()),
             SpaceError::TooLarge { .. } => Error::InvalidArgument(error.to_string()),
             SpaceError::Stopped(_) => Error::Unavailable(error.to_string()),
         }

@@ -59,13 +59,16 @@ async fn run(raft: Raft, hints: LeaderHints, mut waiters: mpsc::Receiver<Waiter>
             reached.await.map_err(|_| Error::Unavailable("the replica is stopping".into()))?;
             Ok(())
         };
-        let result = tokio::time::timeout(ROUND_TIMEOUT, confirm).await.unwrap_or_else(|_| {
-            Err(Error::Unavailable("the group's majority doesn't answer its leader".into()))
-        });
+        let result =
+            tokio::time::timeout(ROUND_TIMEOUT, confirm).await.unwrap_or_else(|_| Err(no_majority()));
         for waiter in round.drain(..) {
             let _ = waiter.send(result.clone());
         }
     }
+}
+
+fn no_majority() -> Error {
+    Error::Unavailable("the group's majority doesn't answer its leader".into())
 }
 
 fn refusal(
@@ -76,9 +79,7 @@ fn refusal(
         RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
             hints.not_leader(forward.leader_id)
         }
-        RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)) => {
-            Error::Unavailable(error.to_string())
-        }
+        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => no_majority(),
         RaftError::Fatal(error) => Error::Unavailable(error.to_string()),
     }
 }

@@ -77,6 +77,11 @@ impl Readiness {
         Err(format!("no leader with a quorum was heard for {LEADER_SILENCE:?}"))
     }
 
+    /// Whether another replica that leads was heard within this time.
+    pub(super) fn follows(&self, within: Duration) -> bool {
+        self.heard.lock().is_some_and(|at| at.elapsed() < within)
+    }
+
     /// Whether a leader was heard lately; a leader hears itself only with a quorum.
     fn leader_heard(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
         self.silence(metrics).is_some_and(|silence| silence < LEADER_SILENCE)

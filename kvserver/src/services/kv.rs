@@ -51,17 +51,18 @@ impl KvService {
         let answer = self.operations.one(operation.clone()).await;
         let Answer::Error(error) = answer else { return Ok(answer) };
         let error = Error::from(error);
-        let addresses = match &error {
+        let (group, addresses) = match &error {
             Error::NotLeader { group, leader, .. } => {
                 let leader = leader.iter().map(|leader| leader.client_address.clone());
                 let others = self.map.members(*group).into_iter().map(|member| member.client_address);
                 let mut addresses: Vec<String> = leader.collect();
                 addresses.extend(others.filter(|a| !addresses.contains(a)).collect::<Vec<_>>());
-                addresses
+                (*group, addresses)
             }
             // A shard on its way is answered for by its target, which waits until it has it.
             Error::WrongGroup { owner: Some(owner), .. } | Error::ShardMoving { target: Some(owner), .. } => {
-                owner.replicas.iter().map(|replica| replica.client_address.clone()).collect()
+                let addresses = owner.replicas.iter().map(|replica| replica.client_address.clone());
+                (owner.group, addresses.collect())
             }
             _ => return Err(error.into()),
         };
@@ -69,7 +70,7 @@ impl KvService {
             return Err(error.into());
         }
         let direct = marked_direct(operation);
-        let reply = self.forwarder.forward(addresses.iter().map(String::as_str), &direct).await?;
+        let reply = self.forwarder.forward(group, addresses.iter().map(String::as_str), &direct).await?;
         Ok(match reply {
             Reply::Get(get) => Answer::Get(get),
             Reply::Put(put) => Answer::Put(put),

@@ -97,7 +97,11 @@ impl SnapshotDir {
                 let _ = disk.remove(&path);
             }
             written?;
-            let snapshot = SnapshotFile::open(&disk, &path).map_err(io::Error::other)?;
+            let snapshot = SnapshotFile::open(&disk, &path);
+            if snapshot.is_err() {
+                let _ = disk.remove(&path);
+            }
+            let snapshot = snapshot.map_err(io::Error::other)?;
             snapshot.set_temporary();
             Ok(snapshot)
         })
@@ -110,7 +114,8 @@ impl SnapshotDir {
     }
 
     /// Makes a snapshot the current one, durably, and removes the one before; unless there
-    /// is a newer one. Returns the current one. A file from elsewhere is copied.
+    /// is a newer one. Returns the current one. A file from elsewhere is copied. What fails in a way
+    /// that may pass has changed nothing, and can be tried again.
     pub async fn keep(self: &Arc<Self>, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
         let this = Arc::clone(self);
         disk::run(&*self.disk, "snapshot-keep", async move {
@@ -128,9 +133,12 @@ impl SnapshotDir {
             }
             let path = this.path.join(name(position));
             this.disk.rename(snapshot.path(), &path)?;
+            if let Err(error) = this.disk.sync_dir(&this.path) {
+                this.disk.rename(&path, snapshot.path())?;
+                return Err(error);
+            }
             snapshot.set_permanent();
-            this.disk.sync_dir(&this.path)?;
-            let kept = SnapshotFile::open(&this.disk, &path).map_err(io::Error::other)?;
+            let kept = snapshot.renamed(path);
             *current = Current::Open(Some(kept.clone()));
             if let Some(before) = before {
                 this.disk.remove(before.path())?;
@@ -151,14 +159,20 @@ impl SnapshotDir {
             return Ok(snapshot);
         }
         let path = self.temporary();
-        let mut file = Growing::create(&*self.disk, &path)?;
-        while file.length() < snapshot.length() {
-            file.append(&snapshot.piece(file.length())?).await?;
+        let copy = async {
+            let mut file = Growing::create(&*self.disk, &path)?;
+            while file.length() < snapshot.length() {
+                file.append(&snapshot.piece(file.length())?).await?;
+            }
+            file.finish().await?;
+            SnapshotFile::open(&self.disk, &path).map_err(io::Error::other)
+        };
+        let copy = copy.await;
+        match &copy {
+            Ok(copy) => copy.set_temporary(),
+            Err(_) => _ = self.disk.remove(&path),
         }
-        file.finish().await?;
-        let copy = SnapshotFile::open(&self.disk, &path).map_err(io::Error::other)?;
-        copy.set_temporary();
-        Ok(copy)
+        copy
     }
 
     /// A name that nobody else has, not even a closed directory in the same place whose

@@ -106,6 +106,19 @@ impl SnapshotFile {
         *self.0.temporary.lock() = false;
     }
 
+    /// The same file under the name that it was given.
+    pub(super) fn renamed(&self, path: PathBuf) -> Self {
+        let Inner { disk, file, header, length, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            disk: Arc::clone(disk),
+            path,
+            file: Arc::clone(file),
+            header: header.clone(),
+            length: *length,
+            temporary: Mutex::new(false),
+        }))
+    }
+
     /// Whether it is a file of this directory of this disk.
     pub(super) fn is_in(&self, disk: &Arc<dyn Disk>, dir: &Path) -> bool {
         Arc::ptr_eq(&self.0.disk, disk) && self.0.path.parent() == Some(dir)

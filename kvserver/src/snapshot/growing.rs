@@ -4,7 +4,7 @@ use std::io;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::disk::{Disk, DiskFile};
+use crate::disk::{self, Disk, DiskFile};
 
 /// Hardly more than this waits to become durable. Of a whole snapshot at once the log would feel
 /// every byte: what it syncs queues behind.
@@ -21,7 +21,7 @@ pub(super) struct Growing {
 impl Growing {
     /// A new, empty file.
     pub(super) fn create(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
-        Ok(Growing { file: disk.create(path)?, length: 0, synced: 0 })
+        Ok(Growing { file: disk::create(disk, path)?, length: 0, synced: 0 })
     }
 
     /// Bytes so far.

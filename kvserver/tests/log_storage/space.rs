@@ -1,9 +1,10 @@
-//! A full disk is an answer, and passes.
+//! A full disk is an answer, and passes; so is one that opens no file.
 
-use kvserver::disk::MemoryDisk;
+use kvserver::disk::{Disk as _, MemoryDisk};
 use kvserver::log::{Log, SpaceError, Vote};
+use rustix::io::Errno;
 
-use crate::support::{append, close, entry, formatted, id, open, options, read_all, until};
+use crate::support::{append, close, dir, entry, formatted, id, open, options, read_all, until};
 
 const SECTORS: u32 = 32;
 
@@ -24,7 +25,7 @@ async fn fill(log: &Log, from: u64) -> u64 {
                 append(log, vec![entry(1, index, 400)]).await.unwrap();
                 drop(room);
             }
-            Err(SpaceError::DiskFull) => return index,
+            Err(SpaceError::DiskFull | SpaceError::NoFile(_)) => return index,
             Err(other) => panic!("{other}"),
         }
     }
@@ -77,6 +78,63 @@ async fn purging_makes_room_on_a_full_disk() {
         changes.wait_for(|full| !full).await.unwrap();
     }
     assert!(next > 5 * 20, "only {next} entries were written");
+}
+
+#[tokio::test]
+async fn a_segment_that_cannot_be_made_is_told_before_anything_is_written_and_passes_by_itself() {
+    for error in [Errno::MFILE, Errno::NFILE, Errno::IO] {
+        let disk = formatted(&options(SECTORS)).await;
+        let (log, _) = open(&disk).await.unwrap();
+        // So much fits only into the next segment: it is there.
+        drop(log.space().reserve(log.space().max_entry_bytes()).await.unwrap());
+        disk.set_open_error(Some(error));
+        let written = fill(&log, 0).await;
+        match log.space().reserve(1).await {
+            Err(refused @ SpaceError::NoFile(_)) => assert!(refused.to_string().contains(&error.to_string())),
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(read_all(&log).await.len() as u64, written, "reads go on");
+
+        let mut changes = log.space().watch_full();
+        disk.set_open_error(None);
+        changes.wait_for(|full| !full).await.unwrap();
+        let room = log.space().reserve(400).await.unwrap();
+        append(&log, vec![entry(1, written, 400)]).await.unwrap();
+        drop(room);
+        close(log).await;
+        let (log, _) = open(&disk).await.unwrap();
+        assert_eq!(read_all(&log).await.len() as u64, written + 1);
+    }
+}
+
+#[tokio::test]
+async fn segments_whose_removal_fails_are_removed_later() {
+    let disk = formatted(&options(SECTORS)).await;
+    let (log, _) = open(&disk).await.unwrap();
+    let exists = |number| disk.exists(&dir().join(format!("{number:08}.seg"))).unwrap();
+    let mut next = 0;
+    let mut append_one = async || {
+        let room = log.space().reserve(400).await.unwrap();
+        append(&log, vec![entry(1, next, 400)]).await.unwrap();
+        drop(room);
+        next += 1;
+        next - 1
+    };
+    let mut last = 0;
+    while !exists(4) {
+        last = append_one().await;
+    }
+    disk.set_open_error(Some(Errno::MFILE));
+    log.purge(id(1, last)).unwrap();
+    until(|| !exists(1)).await;
+    assert!(exists(2), "a removal that isn't durable yet is followed by none");
+    disk.set_open_error(None);
+    until(|| !exists(2)).await;
+    last = append_one().await;
+
+    close(log).await;
+    let (log, _) = open(&disk.crash(|| false)).await.unwrap();
+    assert_eq!(log.last(), Some(id(1, last)));
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ use std::time::Duration;
 use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
 use kvserver::clock::Clock;
 use kvserver::disk::MemoryDisk;
+use kvserver::metrics::Metrics;
 use kvserver::net;
 use kvserver::options::Tuning;
 use kvserver::server::{self, Config, ServerError};
@@ -242,6 +243,7 @@ impl Server {
             clock: Clock::system(),
             connector: skv_client::tcp(),
             beside: Routes::default(),
+            metrics: Metrics::new(),
         };
         let stop = CancellationToken::new();
         let run =

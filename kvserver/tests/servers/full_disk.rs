@@ -1,7 +1,10 @@
-//! Disks without space: refused before anything is proposed, and over by itself.
+//! Disks without space, or that open no file: refused before anything is proposed, and over by
+//! itself.
 
 use std::time::Duration;
 
+use kvserver::disk::MemoryDisk;
+use rustix::io::Errno;
 use skv_client::{Clerk, Error};
 
 use crate::cluster::Cluster;
@@ -20,12 +23,14 @@ async fn fill(clerk: &Clerk) -> (Vec<u32>, u32) {
     for count in 0..500 {
         match clerk.put(format!("k{count}"), vec![b'v'; VALUE]).await {
             Ok(_) => acknowledged.push(count),
-            Err(Error::Refused(skv_proto::Error::DiskFull(_))) => return (acknowledged, count),
-            Err(Error::OutcomeUnknown(_) | Error::Refused(skv_proto::Error::NotLeader { .. })) => {}
+            Err(Error::Refused(skv_proto::Error::DiskFull(_) | skv_proto::Error::Overloaded(_))) => {
+                return (acknowledged, count);
+            }
+            Err(Error::OutcomeUnknown(_) | Error::NoLeader(_)) => {}
             Err(other) => panic!("put {count}: {other}"),
         }
     }
-    panic!("the disks are never full");
+    panic!("nothing is ever refused");
 }
 
 async fn assert_all_there(clerk: &Clerk, keys: impl IntoIterator<Item = u32>) {
@@ -34,11 +39,12 @@ async fn assert_all_there(clerk: &Clerk, keys: impl IntoIterator<Item = u32>) {
     }
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn all_disks_full_refuse_writes_serve_reads_and_recover() {
+/// Writes are refused and reads served while the disks are as `spoil` makes them, and all goes on
+/// after `mend`.
+async fn refuse_serve_and_recover(spoil: impl Fn(&MemoryDisk), mend: impl Fn(&MemoryDisk)) {
     let cluster = Cluster::start().await;
     for server in &cluster.servers {
-        server.disk.set_capacity(Some(server.disk.used()));
+        spoil(&server.disk);
     }
     let (hasty, patient) = (cluster.clerk(SHORT), cluster.clerk(LONG));
     let (acknowledged, refused) = fill(&hasty).await;
@@ -48,11 +54,34 @@ async fn all_disks_full_refuse_writes_serve_reads_and_recover() {
     assert!(!patient.get(format!("k{refused}")).await.unwrap().found);
 
     for server in &cluster.servers {
-        server.disk.set_capacity(None);
+        mend(&server.disk);
     }
     patient.put("after", "x").await.unwrap();
     assert_all_there(&patient, acknowledged).await;
     assert!((0..3).all(|index| !cluster.has_ended(index)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn all_disks_full_refuse_writes_serve_reads_and_recover() {
+    let spoil = |disk: &MemoryDisk| disk.set_capacity(Some(disk.used()));
+    refuse_serve_and_recover(spoil, |disk| disk.set_capacity(None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn servers_that_can_open_no_file_refuse_writes_serve_reads_and_recover() {
+    let spoil = |disk: &MemoryDisk| disk.set_open_error(Some(Errno::MFILE));
+    refuse_serve_and_recover(spoil, |disk| disk.set_open_error(None)).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_server_that_can_open_no_file_when_it_starts_waits_until_it_can() {
+    let mut cluster = Cluster::start().await;
+    cluster.servers[0].disk.set_open_error(Some(Errno::MFILE));
+    cluster.servers[0].restart().await;
+    let waits = |status: &skv_proto::v1::ReplicaStatus| status.problem.contains("Too many open files");
+    cluster.await_status(0, "waits", waits).await;
+    cluster.servers[0].disk.set_open_error(None);
+    cluster.await_status(0, "is ready", |status| status.ready).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -310,6 +310,25 @@ async fn a_full_disk_is_told_and_nothing_is_left_on_it() {
 }
 
 #[tokio::test]
+async fn a_snapshot_that_cannot_be_kept_now_can_be_kept_later() {
+    let memory = Arc::new(MemoryDisk::new());
+    let disk = with_dir(Arc::clone(&memory));
+    memory.sync_dir(Path::new("/")).unwrap();
+    let dir = open_dir(&disk);
+    let before = dir.keep(write(&dir, &small_store(), 1, 1).await).await.unwrap();
+    let next = write(&dir, &small_store(), 1, 2).await;
+    memory.set_open_error(Some(rustix::io::Errno::MFILE));
+    let error = dir.keep(next.clone()).await.unwrap_err();
+    assert!(disk::may_pass(&error), "{error}");
+    assert_eq!(dir.current().unwrap().path(), before.path());
+
+    memory.set_open_error(None);
+    let kept = dir.keep(next).await.unwrap();
+    assert_eq!(files(&disk), [kept.path()]);
+    assert_eq!(open_dir(&(Arc::new(memory.crash(|| false)) as _)).current().unwrap().header(), kept.header());
+}
+
+#[tokio::test]
 async fn nothing_is_kept_in_a_closed_directory() {
     let disk = new_disk();
     let dir = open_dir(&disk);

@@ -17,6 +17,7 @@ use openraft::storage::RaftStateMachine as _;
 use openraft::vote::RaftLeaderId as _;
 use openraft::{EntryPayload, RaftSnapshotBuilder as _};
 use prost::Message as _;
+use rustix::io::Errno;
 use skv_proto::v1;
 use skv_sharding::{ClusterId, ReplicaId};
 
@@ -161,6 +162,61 @@ async fn a_full_disk_leaves_the_snapshot_before() {
     assert_eq!(replica.bytes(), bytes);
     replica.memory.set_capacity(None);
     assert_eq!(replica.snapshot().await, Some(2));
+}
+
+#[tokio::test]
+async fn a_disk_that_opens_no_file_leaves_the_snapshot_before() {
+    let mut replica = new().await;
+    replica.found().await;
+    replica.memory.set_open_error(Some(Errno::MFILE));
+    assert_eq!(replica.snapshot().await, None);
+    replica.memory.set_open_error(None);
+    assert_eq!(replica.snapshot().await, Some(1));
+
+    replica.put("k", "1").await;
+    for error in [Errno::MFILE, Errno::NFILE, Errno::IO] {
+        replica.memory.set_open_error(Some(error));
+        assert_eq!(replica.snapshot().await, Some(1), "{error}");
+    }
+    replica.memory.set_open_error(None);
+    assert_eq!(replica.memory.list(Path::new("/s")).unwrap().len(), 1);
+    assert_eq!(replica.snapshot().await, Some(2));
+}
+
+#[tokio::test]
+async fn a_snapshot_whose_sync_fails_ends_the_replica() {
+    let mut replica = new().await;
+    replica.found().await;
+    assert_eq!(replica.snapshot().await, Some(1));
+    replica.put("k", "1").await;
+    replica.memory.set_sync_error(Some(io::ErrorKind::Other));
+    let mut builder = replica.machine.try_create_snapshot_builder(false).await.unwrap();
+    assert!(builder.build_snapshot().await.is_err());
+}
+
+#[tokio::test]
+async fn a_snapshot_from_the_leader_waits_for_a_disk_that_opens_no_file() {
+    let mut leader = new().await;
+    leader.found().await;
+    leader.put("k", "leader").await;
+    leader.snapshot().await;
+    let snapshot = leader.machine.get_current_snapshot().await.unwrap().unwrap();
+
+    let mut follower = new().await;
+    follower.found().await;
+    follower.memory.set_open_error(Some(Errno::MFILE));
+    {
+        let mut installed =
+            std::pin::pin!(follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot));
+        for _ in 0..1000 {
+            assert!(futures::poll!(&mut installed).is_pending(), "it gives up");
+            tokio::task::yield_now().await;
+        }
+        follower.memory.set_open_error(None);
+        installed.await.unwrap();
+    }
+    let again = open(Arc::new(follower.memory.crash(|| false))).await;
+    assert_eq!(dump(&again.store), dump(&leader.store));
 }
 
 #[tokio::test]

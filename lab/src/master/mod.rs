@@ -58,7 +58,7 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
     tracing::info!(port = options.port, directory = %home.path().display(), "the master serves");
 
     tokio::spawn(joins::run(manager.clone()));
-    let incoming = kvserver::process::incoming(listener);
+    let incoming = listener.incoming();
     tokio::select! {
         ended = shardmanager::serve_beside(routes, manager, None, incoming, stop.clone().cancelled_owned()) => ended?,
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}

@@ -12,15 +12,16 @@ use std::sync::Arc;
 use kvserver::addresses::Addresses;
 use kvserver::clock::Clock;
 use kvserver::disk::RealDisk;
+use kvserver::metrics::Metrics;
 use kvserver::options::Tuning;
-use kvserver::process::{incoming, lock, stop_on_signal};
+use kvserver::process::{lock, stop_on_signal};
 use kvserver::server::{self, Config};
+use skv_listen::Incoming;
 use skv_proto::lab::v1::Place;
 use skv_proto::lab::v1::locator_server::LocatorServer;
 use skv_sharding::GroupId;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
-use tonic::transport::server::TcpIncoming;
 
 use crate::{Port, address, options, process, server_name};
 use locator::PassedOn;
@@ -74,8 +75,7 @@ impl Server {
         let _lock = lock(&data_dir)?;
         let over = self.stop.child_token();
         let config = self.config(place, &data_dir);
-        let mut served =
-            pin!(server::run(config, incoming(listener), None::<TcpIncoming>, None, over.clone()));
+        let mut served = pin!(server::run(config, listener.incoming(), None::<Incoming>, None, over.clone()));
         let next = tokio::select! {
             ended = &mut served => match ended {
                 Ok(()) => return Ok(None),
@@ -121,6 +121,7 @@ impl Server {
             clock: Clock::system(),
             connector: skv_client::tcp(),
             beside: Routes::new(LocatorServer::new(PassedOn(self.master.clone()))),
+            metrics: Metrics::new(),
         }
     }
 }

@@ -19,20 +19,37 @@ pub struct Process {
     arguments: Vec<String>,
     variables: Vec<(&'static str, PathBuf)>,
     log: PathBuf,
+    /// How many files it may have open, if that is limited.
+    files: Option<u32>,
     child: Option<Child>,
 }
 
 impl Process {
     /// A process that isn't started yet; its output is added to `log`.
     pub fn new(program: &Path, arguments: Vec<String>, log: PathBuf) -> Process {
-        Process { program: program.to_owned(), arguments, variables: Vec::new(), log, child: None }
+        Process {
+            program: program.to_owned(),
+            arguments,
+            variables: Vec::new(),
+            log,
+            files: None,
+            child: None,
+        }
     }
 
     /// Starts it.
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.program.display());
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log can be written");
-        let child = Command::new(&self.program)
+        let mut command = match self.files {
+            None => Command::new(&self.program),
+            Some(files) => {
+                let mut shell = Command::new("sh");
+                shell.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(&self.program);
+                shell
+            }
+        };
+        let child = command
             .args(&self.arguments)
             .envs(self.variables.iter().cloned())
             .stdin(Stdio::null())
@@ -51,6 +68,11 @@ impl Process {
     /// Adds a variable to its environment, from its next start on.
     pub fn set_variable(&mut self, name: &'static str, value: &Path) {
         self.variables.push((name, value.to_owned()));
+    }
+
+    /// Lets it have no more than so many files open, from its next start on.
+    pub fn limit_files(&mut self, files: u32) {
+        self.files = Some(files);
     }
 
     /// kill -9, and waits until it is gone.

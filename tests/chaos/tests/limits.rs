@@ -3,14 +3,17 @@
 use std::collections::HashSet;
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use skv_chaos::{Cluster, Settings, eventually, first_append, first_request_of, open_session};
+use skv_chaos::{Cluster, Settings, eventually, first_append, first_request_of, http_get, open_session};
 use skv_client::Clerk;
+use skv_listen::Shares;
 use skv_proto::Error;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::operation::Operation as Op;
 use skv_proto::v1::{
-    AppendResponse, GetRequest, OpenSessionRequest, Operation, PipelineRequest, PutRequest, SessionId, answer,
+    AppendResponse, GetRequest, GetShardMapRequest, OpenSessionRequest, Operation, PipelineRequest,
+    PutRequest, SessionId, answer,
 };
+use tokio::net::TcpStream;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::transport::Channel;
@@ -66,6 +69,62 @@ async fn sixty_four_values_of_a_mebibyte_in_one_shard() {
     cluster.start_servers();
     cluster.ready().await;
     all_big_values_are_there(&clerk, KEYS).await;
+}
+
+/// How many of these connections the other side has closed.
+fn closed(connections: &[TcpStream]) -> usize {
+    let is_closed = |connection: &&TcpStream| match connection.try_read(&mut [0]) {
+        Ok(read) => read == 0,
+        Err(error) => error.kind() != std::io::ErrorKind::WouldBlock,
+    };
+    connections.iter().filter(is_closed).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn idle_connections_take_no_file_from_the_log_and_no_answer_from_probes() {
+    const FILES: u32 = 256;
+    const IDLE: usize = 400;
+    let mut cluster = Cluster::start(Settings::default()).await;
+    for server in &mut cluster.servers {
+        server.process.kill();
+        server.process.limit_files(FILES);
+        server.process.start();
+    }
+    cluster.ready().await;
+    let clerk = cluster.clerk();
+    clerk.put("before", "x").await.expect("a put");
+    let leader = cluster.leader(0).await;
+    let server = &cluster.servers[leader];
+
+    let mut idle = Vec::new();
+    for _ in 0..IDLE {
+        idle.push(TcpStream::connect(&server.client_address).await.expect("the operating system connects"));
+    }
+    let most = Shares::of(FILES.into(), skv_listen::MOST_CONNECTIONS).users;
+    eventually("connections beyond the limit are closed", || async {
+        (closed(&idle) >= IDLE - most).then_some(())
+    })
+    .await;
+    // Several segments of the log, and a snapshot.
+    for key in 0..24 {
+        clerk.put(format!("big-{key}"), big_value(key)).await.expect("a put");
+    }
+    server.take_snapshot().await;
+    all_big_values_are_there(&clerk, 24).await;
+    let (code, _) = http_get(&server.http_address, "/livez").await.expect("the probe is answered");
+    assert_eq!(code, 200);
+    let refused = server.metric("skv_connections_refused_total{listener=\"client\"}").await;
+    assert!(refused.is_some_and(|refused| refused >= (IDLE - most) as f64), "{refused:?}");
+    let open = server.metric("skv_connections{listener=\"client\"}").await;
+    assert!(open.is_some_and(|open| open <= most as f64), "{open:?}");
+
+    drop(idle);
+    eventually("new connections are taken", || async {
+        let mut kv = KvClient::connect(format!("http://{}", server.client_address)).await.ok()?;
+        kv.get_shard_map(GetShardMapRequest {}).await.ok()
+    })
+    .await;
+    assert!(cluster.servers.iter_mut().all(|server| server.process.is_running()));
 }
 
 /// Milliseconds since 1970, as sessions are dated.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use futures::future::join_all;
 use rustix::process::Signal;
 use skv_chaos::{Home, eventually, is_alive, signal};
-use skv_client::{Clerk, Options};
+use skv_client::{Clerk, Error, Options};
 use skv_sharding::{GroupId, Ring};
 
 /// So many keys does each shard have.
@@ -77,7 +77,7 @@ impl RingStore {
         for key in answering {
             self.assert_value(&patient, *key).await;
         }
-        let hasty = self.clerk(Duration::from_secs(1));
+        let hasty = self.clerk(Duration::from_secs(3));
         let silent: Vec<u32> = self.keys().filter(|key| !answering.contains(key)).collect();
         let asked = silent.iter().map(|key| {
             let hasty = hasty.clone();
@@ -85,10 +85,12 @@ impl RingStore {
                 let got = hasty.get(key.to_string()).await;
                 // The write may yet come to pass, so that it is one of the value that is there.
                 let put = hasty.put(key.to_string(), self.value.clone()).await;
-                assert!(
-                    got.is_err() && put.is_err(),
-                    "key {key} answers without a majority: {got:?}, {put:?}"
-                );
+                let (Err(got), Err(put)) = (&got, &put) else {
+                    panic!("key {key} answers without a majority: {got:?}, {put:?}");
+                };
+                for error in [got, put] {
+                    assert_says_what_is_missing(error);
+                }
             }
         });
         join_all(asked).await;
@@ -150,6 +152,16 @@ impl RingStore {
         for group in self.ring.groups() {
             assert_eq!(owner(group.0.into()), Some(group), "shard {}", group.0);
         }
+    }
+}
+
+/// Nobody is said to lead, and unless a request was lost it is said what is missing.
+fn assert_says_what_is_missing(error: &Error) {
+    let text = error.to_string();
+    assert!(!text.contains(" leads") && !text.contains("is not the leader; "), "{text}");
+    if !matches!(error, Error::OutcomeUnknown(_) | Error::Deadline(_)) {
+        assert!(text.contains("no replica of group g"), "{text}");
+        assert!(text.contains("a majority of the group is needed"), "{text}");
     }
 }
 

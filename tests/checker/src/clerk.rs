@@ -85,7 +85,9 @@ impl<Now: Fn() -> u64> RecordedClerk<Now> {
         let event = match &answer {
             Ok(answer) => answered(call, answer, now),
             Err(Error::AlreadyApplied { revision }) => call.already_applied(revision.0, now),
-            Err(Error::Refused(_) | Error::Invalid(_) | Error::Unreachable(_)) => call.refused(now),
+            Err(Error::Refused(_) | Error::NoLeader(_) | Error::Invalid(_) | Error::Unreachable(_)) => {
+                call.refused(now)
+            }
             Err(Error::OutcomeUnknown(_) | Error::Deadline(_)) => call.unknown(now),
         };
         (event, answer)

@@ -10,6 +10,7 @@ use anyhow::{anyhow, bail};
 use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
 use kvserver::clock::Clock;
 use kvserver::disk::MemoryDisk;
+use kvserver::metrics::Metrics;
 use kvserver::options::Tuning;
 use kvserver::server::{self, Config};
 use shardmanager::record::Limits;
@@ -208,6 +209,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
         clock: Clock::from_fn(|| EPOCH_MS + turmoil::elapsed().as_millis() as u64),
         connector: net::connector(),
         beside: tonic::service::Routes::default(),
+        metrics: Metrics::new(),
     };
     let (clients, peers) = (net::listen(CLIENT_PORT).await?, net::listen(PEER_PORT).await?);
     server::run(config, clients, Some(peers), None, CancellationToken::new()).await?;

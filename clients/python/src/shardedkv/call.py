@@ -9,6 +9,7 @@ from shardedkv.errors import (
     AlreadyApplied,
     ClerkError,
     NoAnswer,
+    NoLeader,
     OutcomeUnknown,
     Refused,
     Unreachable,
@@ -19,6 +20,7 @@ from shardedkv.pauses import Backoff
 from shardedkv.peer import Answered, Lost, NotSent, Peer
 from shardedkv.routing import Placement, Router
 from shardedkv.sessions import After, Sessions, Ticket
+from shardedkv.tried import Tried
 from shardedkv.v1 import error_pb2 as e
 
 # While a group has no leader its members are asked in turn, with a pause after each round: the
@@ -58,6 +60,8 @@ class Call:
         self._lost: str | None = None
         # Why nothing could be sent.
         self._unsent = "no server is known"
+        # The replicas of the key's group that didn't serve the call.
+        self._tried: Tried | None = None
 
     def run(self) -> Any:
         """Ends in the answer, or raises a ClerkError."""
@@ -110,14 +114,17 @@ class Call:
         try:
             answer = self._transmit(member.peer, placement, direct=True)
         except NotSent as failure:
+            self._note(group, member, failure)
             self._router.failed(group, member)
             self._unsent = str(failure)
             return _Next.AGAIN
         except Lost as failure:
+            self._note(group, member, failure)
             self._router.failed(group, member)
             self._transmission_lost(str(failure))
             return _Next.AGAIN
         except Answered as failure:
+            self._note(group, member, failure)
             doubtful = (e.REASON_NOT_LEADER, e.REASON_WRONG_IDENTITY, e.REASON_UNAVAILABLE, e.REASON_INTERNAL)
             if failure.error.reason in doubtful:
                 self._router.failed(group, member)
@@ -147,6 +154,12 @@ class Call:
             request.id.CopyFrom(self._ticket.request_id())
         timeout = max(0.001, min(self._attempt_timeout, self._deadline - time.monotonic()))
         return peer.call(getattr(peer.kv, self._method), request, timeout)
+
+    def _note(self, group: Group, member: Member, failure: NotSent | Lost | Answered) -> None:
+        # What another group said, which had the shard before, is of no interest any more.
+        if self._tried is None or self._tried.group is not group:
+            self._tried = Tried(group)
+        self._tried.failed(member, failure)
 
     def _transmission_lost(self, why: str) -> None:
         self._lost = self._lost or why
@@ -220,11 +233,18 @@ class Call:
         raise self._verdict()
 
     def _verdict(self) -> ClerkError:
-        if self._lost is not None and self._is_mutation:
-            text = "outcome unknown: the request may have been applied, or may be later"
-            return OutcomeUnknown(f"{text} ({self._lost})")
-        if self._lost is not None:
-            return NoAnswer(f"no answer before the deadline ({self._lost})")
+        lost = self._lost
+        if lost is not None and self._tried is not None and self._tried.hear_no_leader():
+            lost = f"{lost}; {self._tried}"
+        if lost is not None and self._is_mutation:
+            return OutcomeUnknown(
+                f"outcome unknown: the request may have been applied, or may be later ({lost})"
+            )
+        if lost is not None:
+            return NoAnswer(f"no answer before the deadline ({lost})")
         if self._refused is not None:
+            no_leader = self._refused.reason in (e.REASON_NOT_LEADER, e.REASON_UNAVAILABLE)
+            if no_leader and self._tried is not None:
+                return NoLeader(self._refused, str(self._tried))
             return Refused(self._refused)
         return Unreachable(f"no server could be reached: {self._unsent}; are they running, and is the address right?")

@@ -32,6 +32,15 @@ class Refused(ClerkError):
             self.reason = Reason.UNSPECIFIED
 
 
+class NoLeader(Refused):
+    """No replica of the key's group serves, as those say that could be asked. The call was never applied
+    and never will be."""
+
+    def __init__(self, error: error_pb2.Error, tried: str):
+        super().__init__(error)
+        self.args = (tried,)
+
+
 class Unreachable(ClerkError):
     """No server could be reached before the deadline; nothing was sent."""
 

@@ -11,12 +11,15 @@ class Member:
 
     id: int
     peer: Peer
+    # The name of its server.
+    server: str = ""
 
 
 @dataclass
 class Group:
     """One group, as this clerk sees it."""
 
+    number: int
     uid: int
     incarnation: int = 0
     members: list[Member] = field(default_factory=list)

@@ -138,7 +138,7 @@ class Router:
             known.owners[owner.shard] = (owner.group, owner.epoch)
             group = known.groups.get(owner.group)
             if group is None or group.uid != owner.group_uid:
-                known.groups[owner.group] = Group(owner.group_uid, members=self._members(owner.replicas))
+                known.groups[owner.group] = Group(owner.group, owner.group_uid, members=self._members(owner.replicas))
             elif not group.members:
                 group.set_members(self._members(owner.replicas))
             return True
@@ -185,7 +185,7 @@ class Router:
             if group is not None and group.uid == wire.uid and group.incarnation >= wire.incarnation:
                 group.set_members(self._members(wire.replicas))
             else:
-                known.groups[wire.id] = Group(wire.uid, wire.incarnation, self._members(wire.replicas))
+                known.groups[wire.id] = Group(wire.id, wire.uid, wire.incarnation, self._members(wire.replicas))
         needed = {wire.id for wire in shard_map.groups} | {group for group, _ in known.owners}
         known.groups = {number: group for number, group in known.groups.items() if number in needed}
 
@@ -199,7 +199,7 @@ class Router:
         return [self._member(replica) for replica in replicas]
 
     def _member(self, replica: common_pb2.Replica) -> Member:
-        return Member(replica.id, self._peer(replica.client_address))
+        return Member(replica.id, self._peer(replica.client_address), replica.server)
 
     def _peer(self, address: str) -> Peer:
         if address not in self._peers:

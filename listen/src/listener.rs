@@ -1,0 +1,138 @@
+//! The one loop that takes connections, for gRPC and for HTTP.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
+use tokio::time::{Instant, sleep};
+
+use crate::connection::Connection;
+use crate::metrics::Counted;
+
+/// How long a listener pauses when it can't take a connection: whatever is short, such as
+/// descriptors, is short for a while, and whoever waits to connect goes on waiting.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// What happens to many connections is logged no more often.
+const LOG_EVERY: Duration = Duration::from_secs(10);
+
+/// Connections that were taken, as tonic wants them.
+pub type Incoming = BoxStream<'static, io::Result<Connection>>;
+
+/// Takes connections, up to a limit.
+#[derive(Debug)]
+pub struct Listener {
+    name: &'static str,
+    listener: TcpListener,
+    limit: usize,
+    places: Arc<Semaphore>,
+    counted: Counted,
+    refusals: Repeated,
+    failures: Repeated,
+}
+
+impl Listener {
+    /// Takes at most `limit` connections at a time. The name is for logs.
+    pub fn new(name: &'static str, listener: TcpListener, limit: usize, counted: Counted) -> Listener {
+        let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
+        let (refusals, failures) = (Repeated::default(), Repeated::default());
+        Listener { name, listener, limit, places, counted, refusals, failures }
+    }
+
+    /// Where it listens.
+    pub fn local_addr(&self) -> io::Result<SocketAddr> {
+        self.listener.local_addr()
+    }
+
+    /// Waits for the next connection that there is a place for. Those without one are closed.
+    pub async fn accept(&mut self) -> (Connection, SocketAddr) {
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, from)) => {
+                    if let Some(connection) = self.place(stream) {
+                        return (connection, from);
+                    }
+                }
+                Err(error) if is_of_the_connection(&error) => {}
+                Err(error) => {
+                    self.counted.failed.inc();
+                    if let Some(times) = self.failures.again() {
+                        tracing::warn!(listener = self.name, %error, times, "connections can't be taken");
+                    }
+                    sleep(PAUSE).await;
+                }
+            }
+        }
+    }
+
+    fn place(&mut self, stream: TcpStream) -> Option<Connection> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            self.counted.refused.inc();
+            if let Some(times) = self.refusals.again() {
+                let limit = self.limit;
+                tracing::warn!(
+                    listener = self.name,
+                    limit,
+                    times,
+                    "there are too many connections: more are closed at once"
+                );
+            }
+            return None;
+        };
+        // It only makes small answers slower if it fails.
+        let _ = stream.set_nodelay(true);
+        Some(Connection::new(stream, self.counted.open.clone(), place))
+    }
+
+    /// Takes connections for as long as somebody wants them.
+    pub fn incoming(self) -> Incoming {
+        let taken = stream::unfold(self, |mut listener| async move {
+            let (connection, _) = listener.accept().await;
+            Some((Ok(connection), listener))
+        });
+        taken.boxed()
+    }
+}
+
+impl axum::serve::Listener for Listener {
+    type Io = Connection;
+    type Addr = SocketAddr;
+
+    async fn accept(&mut self) -> (Connection, SocketAddr) {
+        Listener::accept(self).await
+    }
+
+    fn local_addr(&self) -> io::Result<SocketAddr> {
+        Listener::local_addr(self)
+    }
+}
+
+/// Whether only the connection failed that was to be taken: the next one may be there already.
+fn is_of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind as E;
+    matches!(error.kind(), E::ConnectionAborted | E::ConnectionReset | E::ConnectionRefused | E::Interrupted)
+}
+
+/// Something that may happen often, to be told now and then.
+#[derive(Debug, Default)]
+struct Repeated {
+    told: Option<Instant>,
+    times: u64,
+}
+
+impl Repeated {
+    /// It happened again: how often since it was last told, if it is to be told now.
+    fn again(&mut self) -> Option<u64> {
+        self.times += 1;
+        if self.told.is_some_and(|told| told.elapsed() < LOG_EVERY) {
+            return None;
+        }
+        self.told = Some(Instant::now());
+        Some(std::mem::take(&mut self.times))
+    }
+}

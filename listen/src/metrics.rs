@@ -1,0 +1,54 @@
+//! What is counted of listeners, for Prometheus: the same in every program.
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::registry::Registry;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Label {
+    listener: &'static str,
+}
+
+/// The metrics of a program's listeners.
+#[derive(Debug, Clone, Default)]
+pub struct Metrics {
+    open: Family<Label, Gauge>,
+    refused: Family<Label, Counter>,
+    failed: Family<Label, Counter>,
+}
+
+/// What is counted of one listener.
+#[derive(Debug, Clone, Default)]
+pub struct Counted {
+    /// Connections that are open.
+    pub open: Gauge,
+    /// Connections that were closed at once, since there were too many.
+    pub refused: Counter,
+    /// Attempts to take a connection that failed, such as for want of a descriptor.
+    pub failed: Counter,
+}
+
+impl Metrics {
+    /// Metrics that a registry shows.
+    pub fn register(registry: &mut Registry) -> Metrics {
+        let metrics = Metrics::default();
+        registry.register("connections", "Open connections, by listener", metrics.open.clone());
+        let help = "Connections that were closed at once, since their listener had too many";
+        registry.register("connections_refused", help, metrics.refused.clone());
+        let help = "Connections that could not be taken, such as for want of a descriptor";
+        registry.register("accept_failures", help, metrics.failed.clone());
+        metrics
+    }
+
+    /// Those of one listener.
+    pub fn of(&self, listener: &'static str) -> Counted {
+        let label = Label { listener };
+        Counted {
+            open: self.open.get_or_create(&label).clone(),
+            refused: self.refused.get_or_create(&label).clone(),
+            failed: self.failed.get_or_create(&label).clone(),
+        }
+    }
+}
