@@ -43,6 +43,8 @@ struct Faults {
     sync_error: Option<io::ErrorKind>,
     open_error: Option<Errno>,
     sync_delay: Duration,
+    /// The same for the files of directories of this name.
+    sync_delay_in: Option<(&'static str, Duration)>,
     sync_gate: Option<Arc<Semaphore>>,
 }
 
@@ -76,6 +78,11 @@ impl MemoryDisk {
     /// Makes every sync of a file take this long.
     pub fn set_sync_delay(&self, delay: Duration) {
         self.state.faults.lock().sync_delay = delay;
+    }
+
+    /// Makes every sync of a file that was made in a directory of this name take this long.
+    pub fn set_sync_delay_in(&self, directory: &'static str, delay: Duration) {
+        self.state.faults.lock().sync_delay_in = Some((directory, delay));
     }
 
     /// Makes every sync of a file wait until [`MemoryDisk::let_sync`] lets it go on.
@@ -294,7 +301,8 @@ impl Disk for MemoryDisk {
         if directory.names.contains_key(name) {
             return Err(io::ErrorKind::AlreadyExists.into());
         }
-        let file = Arc::new(MemoryFile { content: Mutex::default(), state: self.state.clone() });
+        let place = path.parent().and_then(Path::file_name).unwrap_or_default().to_owned();
+        let file = Arc::new(MemoryFile { content: Mutex::default(), place, state: self.state.clone() });
         directory.names.insert(name.to_owned(), Node::File(file.clone()));
         Ok(file)
     }
@@ -403,6 +411,8 @@ impl Disk for MemoryDisk {
 #[derive(Debug)]
 struct MemoryFile {
     content: Mutex<Content>,
+    /// The name of the directory that it was made in.
+    place: OsString,
     state: Arc<State>,
 }
 
@@ -418,7 +428,7 @@ impl MemoryFile {
     fn after_kill(&self, state: &Arc<State>) -> MemoryFile {
         let content = self.content.lock().clone();
         state.used.fetch_add(content.bytes.len() as u64, Ordering::Relaxed);
-        MemoryFile { content: Mutex::new(content), state: state.clone() }
+        MemoryFile { content: Mutex::new(content), place: self.place.clone(), state: state.clone() }
     }
 
     fn after_crash(&self, survives: &mut impl FnMut() -> bool, state: &Arc<State>) -> MemoryFile {
@@ -444,7 +454,7 @@ impl MemoryFile {
         bytes.truncate(len);
         state.used.fetch_add(len as u64, Ordering::Relaxed);
         let content = Content { bytes, synced_len: len, before: BTreeMap::new() };
-        MemoryFile { content: Mutex::new(content), state: state.clone() }
+        MemoryFile { content: Mutex::new(content), place: self.place.clone(), state: state.clone() }
     }
 }
 
@@ -492,9 +502,11 @@ impl DiskFile for MemoryFile {
 
     fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async {
-            let Faults { sync_delay, sync_gate, .. } = self.state.faults.lock().clone();
-            if !sync_delay.is_zero() {
-                tokio::time::sleep(sync_delay).await;
+            let Faults { sync_delay, sync_delay_in, sync_gate, .. } = self.state.faults.lock().clone();
+            let here = sync_delay_in.filter(|(directory, _)| self.place == *directory);
+            let delay = here.map_or(sync_delay, |(_, delay)| delay);
+            if !delay.is_zero() {
+                tokio::time::sleep(delay).await;
             }
             if let Some(gate) = sync_gate {
                 gate.acquire().await.map_err(io::Error::other)?.forget();

@@ -22,7 +22,6 @@ use openraft::raft::{
 use parking_lot::Mutex;
 use skv_proto::v1::append_entries_request::Message as Outgoing;
 use skv_proto::v1::append_entries_response::Result as Incoming;
-use skv_proto::v1::install_snapshot_request::Message as Part;
 use skv_proto::v1::raft_client::RaftClient;
 use skv_proto::{Error, v1};
 use skv_sharding::ReplicaId;
@@ -33,6 +32,8 @@ use tonic::transport::Channel;
 use super::append;
 use super::full_peers::FullPeers;
 use super::header::Place;
+use super::receiving::Receiving;
+use super::transfer;
 use super::types::{LogId, ServerName, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
 use crate::addresses::{Addresses, Listener};
@@ -58,17 +59,23 @@ pub struct NetworkFactory {
     addresses: Arc<Addresses>,
     dial: Dial,
     full_peers: FullPeers,
+    receiving: Receiving,
 }
 
 impl NetworkFactory {
     /// Connections from the replica at `place`.
     pub fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
-        NetworkFactory { place, addresses, dial, full_peers }
+        NetworkFactory { place, addresses, dial, full_peers, receiving: Receiving::default() }
     }
 
     /// Whether this replica runs on this server now, and accepts messages from us.
     pub async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
         self.peer(target, server).open(stream::empty()).await.is_ok()
+    }
+
+    /// The followers that receive a snapshot from this replica now.
+    pub fn receiving(&self) -> &Receiving {
+        &self.receiving
     }
 
     fn peer(&self, target: ReplicaId, server: &str) -> Peer {
@@ -250,9 +257,9 @@ impl RaftNetworkV2<TypeConfig> for Network {
             SnapshotFile,
         >,
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
-        let mut client = self.peer.client().await?;
+        let client = self.peer.client().await?;
         let start = v1::install_snapshot_request::Start {
             header: Some(self.peer.header()),
             vote: Some(vote.to_wire()),
@@ -260,33 +267,12 @@ impl RaftNetworkV2<TypeConfig> for Network {
             membership: Some(snapshot.meta.last_membership.to_wire()),
             length: snapshot.snapshot.length(),
         };
-        let chunks = snapshot.snapshot.chunks();
-        let (failed_tx, failed) = oneshot::channel();
-        let mut failed_tx = Some(failed_tx);
-        let chunks = chunks.scan((), move |(), chunk| {
-            let chunk = chunk
-                .inspect_err(|error| {
-                    if let Some(tx) = failed_tx.take() {
-                        let _ = tx.send(error.to_string());
-                    }
-                })
-                .ok();
-            async move { chunk }
-        });
-        let messages = stream::once(async { Part::Start(start) })
-            .chain(chunks.map(Part::Chunk))
-            .map(|message| v1::InstallSnapshotRequest { message: Some(message) });
-        let send = tokio::time::timeout(option.hard_ttl(), client.install_snapshot(messages));
+        let under_way = self.peer.factory.receiving.begin(self.peer.target);
         tokio::select! {
-            result = send => match result {
-                Ok(Ok(response)) => {
-                    let vote = answered_vote(response.into_inner().vote).map_err(NetworkError::from_string)?;
-                    Ok(SnapshotResponse::new(vote))
-                }
-                Ok(Err(status)) => Err(NetworkError::new(&status).into()),
-                Err(elapsed) => Err(NetworkError::new(&elapsed).into()),
-            },
-            Ok(error) = failed => Err(NetworkError::from_string(format!("reading the snapshot: {error}")).into()),
+            sent = transfer::send(client, start, &snapshot.snapshot, &under_way) => {
+                let vote = sent.map_err(|error| NetworkError::new(&error))?;
+                Ok(SnapshotResponse::new(Vote::from_wire(vote).map_err(NetworkError::from_string)?))
+            }
             closed = cancel => Err(closed.into()),
         }
     }

@@ -209,7 +209,9 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let restored = disk::run(&*self.disk, "snapshot-read", async move { read(&file, &store) }).await?;
         let restored = restored.map_err(io::Error::other)?;
         self.keep_patiently(snapshot).await?;
-        self.store.restore(restored);
+        let old = self.store.restore(restored);
+        // It may be large, and the leader waits for an answer.
+        self.disk.spawn("state-drop", Box::pin(async move { drop(old) }));
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         self.applied_bytes.store(0, Ordering::Relaxed);

@@ -78,7 +78,8 @@ impl Running {
                 self.leave_joint(&metrics).await;
                 continue;
             }
-            let situation = Situation { metrics: &metrics, office, replace_after };
+            let receiving = self.network.receiving();
+            let situation = Situation { metrics: &metrics, office, replace_after, receiving };
             if let Some(lost) = situation.lost_learner() {
                 self.forget_learner(lost).await;
                 continue;
@@ -193,8 +194,12 @@ impl Running {
         loop {
             tokio::time::sleep(INTERVAL).await;
             let metrics = self.raft.metrics().borrow_watched().clone();
-            let situation =
-                Situation { metrics: &metrics, office: begun.elapsed(), replace_after: Duration::MAX };
+            let situation = Situation {
+                metrics: &metrics,
+                office: begun.elapsed(),
+                replace_after: Duration::MAX,
+                receiving: self.network.receiving(),
+            };
             if situation.silence(learner).min(begun.elapsed()) >= LEARNER_SILENCE {
                 return;
             }

@@ -27,7 +27,8 @@ pub(super) fn raft_config(tuning: &Tuning) -> Result<Config, ConfigError> {
         // We ask for snapshots by bytes of log, and purge what they cover ourselves.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
-        install_snapshot_timeout: 30_000,
+        // Nobody but our network would enforce it, and that goes by progress (`raft/transfer.rs`).
+        install_snapshot_timeout: u64::MAX,
         backoff: "50ms 100ms 200ms ...500ms".into(),
         ..Config::default()
     }

@@ -88,7 +88,12 @@ impl Running {
         let mut missing = RemovalError::NotLeader;
         let judged = self.await_metrics(CATCH_UP, |metrics| {
             // Who never answered this leader counts as silent, however new it is.
-            let situation = Situation { metrics, office: Duration::MAX, replace_after: Duration::MAX };
+            let situation = Situation {
+                metrics,
+                office: Duration::MAX,
+                replace_after: Duration::MAX,
+                receiving: self.network.receiving(),
+            };
             match situation.removal(id, whole_log) {
                 Err(error @ RemovalError::NoQuorum { .. }) => {
                     missing = error;

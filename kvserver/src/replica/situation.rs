@@ -9,6 +9,7 @@ use skv_sharding::{Replica, ReplicaId};
 
 use super::TypeConfig;
 use super::removal::RemovalError;
+use crate::raft::receiving::Receiving;
 
 /// Who answered within this time is alive. It is also silence enough to replace a replica
 /// whose server itself says that it was started anew.
@@ -39,18 +40,28 @@ pub(super) struct Situation<'a> {
     /// For how long it has led.
     pub(super) office: Duration,
     pub(super) replace_after: Duration,
+    /// The replicas that get a snapshot from it now.
+    pub(super) receiving: &'a Receiving,
 }
 
 impl Situation<'_> {
+    /// For how long a replica has given no sign of life. One that installs a snapshot answers
+    /// nothing meanwhile, but gets on with that.
+    pub(super) fn silence(&self, id: ReplicaId) -> Duration {
+        let unanswered = self.unanswered(id);
+        self.receiving.since(id).map_or(unanswered, |got_on| got_on.min(unanswered))
+    }
+
     /// For how long a replica hasn't answered; one that never answered this leader, since
     /// that took office.
-    pub(super) fn silence(&self, id: ReplicaId) -> Duration {
+    fn unanswered(&self, id: ReplicaId) -> Duration {
         let heard = self.metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
         heard.map_or(self.office, |at| at.elapsed())
     }
 
+    /// Whether it can acknowledge entries.
     fn alive(&self, id: ReplicaId) -> bool {
-        id == self.metrics.id || self.silence(id) < ALIVE
+        id == self.metrics.id || self.unanswered(id) < ALIVE
     }
 
     fn voters(&self) -> BTreeSet<ReplicaId> {
@@ -175,11 +186,11 @@ mod tests {
     }
 
     /// A group of voters 1 to `voters`, led by 1; all answer and have the whole log.
-    struct Group(RaftMetrics<TypeConfig>);
+    struct Group(RaftMetrics<TypeConfig>, Receiving);
 
     impl Group {
         fn of(voters: u64) -> Self {
-            let mut group = Group(RaftMetrics::new_initial(LEADER));
+            let mut group = Group(RaftMetrics::new_initial(LEADER), Receiving::default());
             group.0.current_leader = Some(LEADER);
             group.0.last_log_index = Some(LAST);
             group.0.heartbeat = Some(BTreeMap::new());
@@ -216,7 +227,12 @@ mod tests {
         }
 
         fn situation(&self) -> Situation<'_> {
-            Situation { metrics: &self.0, office: Duration::from_mins(1), replace_after: REPLACE_AFTER }
+            Situation {
+                metrics: &self.0,
+                office: Duration::from_mins(1),
+                replace_after: REPLACE_AFTER,
+                receiving: &self.1,
+            }
         }
 
         fn remove(&self, id: u64) -> Result<Removal, RemovalError> {
@@ -314,6 +330,22 @@ mod tests {
         assert_eq!(group.situation().lost_learner(), Some(ReplicaId(4)));
         group.set_members(&[1..=3], 1..=4, 8, 7);
         assert_eq!(group.situation().lost_learner(), None, "another change isn't over");
+    }
+
+    #[test]
+    fn a_learner_that_only_installs_a_snapshot_is_not_lost_and_no_part_of_a_quorum() {
+        let mut group = Group::of(3);
+        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.silent(4, REPLACE_AFTER);
+        let transfer = group.1.begin(ReplicaId(4));
+        assert_eq!(group.situation().lost_learner(), None);
+        drop(transfer);
+        assert_eq!(group.situation().lost_learner(), Some(ReplicaId(4)));
+
+        let mut group = Group::of(3);
+        group.silent(2, REPLACE_AFTER);
+        let _transfer = group.1.begin(ReplicaId(2));
+        assert_eq!(group.remove(3), Err(RemovalError::NoQuorum { able: 1, needed: 2, staying: 2 }));
     }
 
     #[test]

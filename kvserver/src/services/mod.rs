@@ -1,6 +1,7 @@
 //! What a server offers: to users, to other servers, and to who watches it.
 
 pub mod admin;
+mod arrival;
 pub mod handoff;
 pub mod http;
 pub mod kv;

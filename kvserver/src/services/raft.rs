@@ -7,7 +7,6 @@ use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use openraft::async_runtime::watch::WatchReceiver as _;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError};
-use openraft::storage::Snapshot;
 use parking_lot::Mutex;
 use skv_proto::v1::append_entries_request::Message;
 use skv_proto::v1::append_entries_response::{Accepted, Result as Outcome};
@@ -18,11 +17,11 @@ use skv_sharding::{GroupId, ReplicaId};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
+use super::arrival;
 use crate::log::Reservation;
 use crate::raft::append;
 use crate::raft::header::{FEATURE_LEVEL, required};
 use crate::raft::judge;
-use crate::raft::state_machine::meta_of;
 use crate::raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
 use crate::raft::wire::{Wire, WireError};
 use crate::replica::{Replicas, Running};
@@ -52,6 +51,7 @@ impl RaftService {
 #[tonic::async_trait]
 impl raft_server::Raft for RaftService {
     type AppendEntriesStream = BoxStream<'static, Result<v1::AppendEntriesResponse, Status>>;
+    type InstallSnapshotStream = BoxStream<'static, Result<v1::InstallSnapshotResponse, Status>>;
 
     async fn append_entries(
         &self,
@@ -118,7 +118,7 @@ impl raft_server::Raft for RaftService {
     async fn install_snapshot(
         &self,
         request: Request<Streaming<v1::InstallSnapshotRequest>>,
-    ) -> Result<Response<v1::InstallSnapshotResponse>, Status> {
+    ) -> Result<Response<Self::InstallSnapshotStream>, Status> {
         let mut messages = request.into_inner();
         let Some(install_snapshot_request::Message::Start(start)) =
             messages.message().await?.and_then(|m| m.message)
@@ -140,20 +140,10 @@ impl raft_server::Raft for RaftService {
         judge::snapshot(meta.last_log_id.as_ref(), &leader_vote, committed.as_ref())?;
         tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
 
-        let mut spool = running.snapshots.spool(start.length);
-        while let Some(message) = messages.message().await? {
-            let Some(install_snapshot_request::Message::Chunk(chunk)) = message.message else {
-                return Err(Error::InvalidArgument("expected a chunk of the snapshot".into()).into());
-            };
-            spool.write(chunk).await.map_err(snapshot_failed)?;
-        }
-        let snapshot = spool.finish().await.map_err(snapshot_failed)?;
-        if meta_of(&snapshot).as_ref() != Ok(&meta) {
-            return Err(Error::InvalidArgument("the snapshot isn't the one that was announced".into()).into());
-        }
-        let answer = running.raft.install_full_snapshot(leader_vote, Snapshot { meta, snapshot }).await;
-        let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
-        Ok(Response::new(v1::InstallSnapshotResponse { vote: Some(answer.vote.to_wire()) }))
+        let spool = running.snapshots.spool(start.length);
+        let answers = arrival::receive(running.raft.clone(), leader_vote, meta, messages, spool)
+            .take_until(self.closed.clone().cancelled_owned());
+        Ok(Response::new(answers.boxed()))
     }
 }
 
@@ -172,10 +162,6 @@ fn vote(vote: Option<v1::RaftVote>) -> Result<Vote, Error> {
 
 fn invalid(reason: impl std::fmt::Display) -> Error {
     Error::InvalidArgument(reason.to_string())
-}
-
-fn snapshot_failed(error: impl std::fmt::Display) -> Error {
-    Error::Unavailable(format!("the snapshot can't be taken: {error}"))
 }
 
 /// Feeds the entries to openraft, pipelined, and answers in their order.

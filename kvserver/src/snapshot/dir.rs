@@ -13,6 +13,7 @@ use crate::disk::{self, Disk};
 use crate::snapshot::file::{OpenError, SnapshotFile};
 use crate::snapshot::format::Encoder;
 use crate::snapshot::growing::Growing;
+use crate::snapshot::progress::Progress;
 use crate::snapshot::spool::Spool;
 
 const EXTENSION: &str = "snap";
@@ -29,6 +30,7 @@ pub struct SnapshotDir {
     disk: Arc<dyn Disk>,
     path: PathBuf,
     current: Mutex<Current>,
+    written: Progress,
 }
 
 #[derive(Debug)]
@@ -59,7 +61,7 @@ impl SnapshotDir {
         let current = match snapshots.pop() {
             None => None,
             Some((position, file)) => {
-                let snapshot = SnapshotFile::open(&disk, &file)?;
+                let snapshot = SnapshotFile::open(&disk, &file, Progress::default())?;
                 if position_in(snapshot.header()) != position {
                     let reason = "its name and its header disagree".to_owned();
                     return Err(OpenError::Damaged { file, offset: 0, reason });
@@ -72,7 +74,7 @@ impl SnapshotDir {
             disk.remove(&file).map_err(io(&file))?;
         }
         let current = Mutex::new(Current::Open(current));
-        Ok(Self { disk, path, current })
+        Ok(Self { disk, path, current, written: Progress::default() })
     }
 
     /// The newest snapshot; `None` if there was never one.
@@ -89,15 +91,15 @@ impl SnapshotDir {
         header: v1::SnapshotHeader,
         items: impl Iterator<Item = v1::SnapshotItem> + Send + 'static,
     ) -> io::Result<SnapshotFile> {
-        let (disk, path) = (Arc::clone(&self.disk), self.temporary());
+        let (disk, path, written) = (Arc::clone(&self.disk), self.temporary(), self.written.clone());
         disk::run(&*self.disk, "snapshot-write", async move {
             disk.lower_priority();
-            let written = write(&*disk, &path, &header, items).await;
-            if written.is_err() {
+            let file = write(&*disk, &path, &header, items, written).await;
+            if file.is_err() {
                 let _ = disk.remove(&path);
             }
-            written?;
-            let snapshot = SnapshotFile::open(&disk, &path);
+            file?;
+            let snapshot = SnapshotFile::open(&disk, &path, Progress::default());
             if snapshot.is_err() {
                 let _ = disk.remove(&path);
             }
@@ -106,6 +108,11 @@ impl SnapshotDir {
             Ok(snapshot)
         })
         .await?
+    }
+
+    /// How much was written of all snapshots together that are our own.
+    pub fn written(&self) -> Progress {
+        self.written.clone()
     }
 
     /// Starts to receive a snapshot of `length` bytes.
@@ -160,12 +167,12 @@ impl SnapshotDir {
         }
         let path = self.temporary();
         let copy = async {
-            let mut file = Growing::create(&*self.disk, &path)?;
+            let mut file = Growing::create(&*self.disk, &path, self.written.clone())?;
             while file.length() < snapshot.length() {
                 file.append(&snapshot.piece(file.length())?).await?;
             }
             file.finish().await?;
-            SnapshotFile::open(&self.disk, &path).map_err(io::Error::other)
+            SnapshotFile::open(&self.disk, &path, Progress::default()).map_err(io::Error::other)
         };
         let copy = copy.await;
         match &copy {
@@ -189,8 +196,9 @@ async fn write(
     path: &Path,
     header: &v1::SnapshotHeader,
     items: impl Iterator<Item = v1::SnapshotItem>,
+    written: Progress,
 ) -> io::Result<()> {
-    let mut file = Growing::create(disk, path)?;
+    let mut file = Growing::create(disk, path, written)?;
     let (mut encoder, mut piece) = Encoder::new(header);
     for item in items {
         if let Some(next) = encoder.add(&item) {

@@ -16,6 +16,7 @@ use crate::disk::{Disk, DiskFile};
 use crate::snapshot::format::{
     BadPreamble, FRAME_HEADER, FrameHeader, Kind, PREAMBLE, Totals, VERSION, check_preamble,
 };
+use crate::snapshot::progress::Progress;
 
 /// How much is read and sent at once.
 const PIECE: u64 = 1 << 20;
@@ -72,6 +73,7 @@ struct Inner {
     header: v1::SnapshotHeader,
     length: u64,
     temporary: Mutex<bool>,
+    progress: Progress,
 }
 
 impl Drop for Inner {
@@ -84,16 +86,16 @@ impl Drop for Inner {
 }
 
 impl SnapshotFile {
-    /// Opens a file and reads its header. Blocks.
-    pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path) -> Result<Self, OpenError> {
+    /// Opens a file and reads its header; `progress` counts what is read of it. Blocks.
+    pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path, progress: Progress) -> Result<Self, OpenError> {
         let io = |source| OpenError::Io { file: path.to_owned(), source };
         let file = disk.open(path).map_err(io)?;
         let (disk, path) = (Arc::clone(disk), path.to_owned());
-        let mut reader = Reader::new(&path, &*file)?;
+        let mut reader = Reader::new(&path, &*file, &progress)?;
         let header = reader.header()?;
         let length = reader.length;
         let temporary = Mutex::new(false);
-        Ok(Self(Arc::new(Inner { disk, path, file, header, length, temporary })))
+        Ok(Self(Arc::new(Inner { disk, path, file, header, length, temporary, progress })))
     }
 
     /// From now on the file goes when its last handle does, until [`Self::set_permanent`].
@@ -108,7 +110,7 @@ impl SnapshotFile {
 
     /// The same file under the name that it was given.
     pub(super) fn renamed(&self, path: PathBuf) -> Self {
-        let Inner { disk, file, header, length, .. } = &*self.0;
+        let Inner { disk, file, header, length, progress, .. } = &*self.0;
         Self(Arc::new(Inner {
             disk: Arc::clone(disk),
             path,
@@ -116,6 +118,7 @@ impl SnapshotFile {
             header: header.clone(),
             length: *length,
             temporary: Mutex::new(false),
+            progress: progress.clone(),
         }))
     }
 
@@ -145,7 +148,7 @@ impl SnapshotFile {
         &self,
         mut each: impl FnMut(v1::SnapshotItem) -> Result<(), String>,
     ) -> Result<(), OpenError> {
-        let mut reader = Reader::new(&self.0.path, &*self.0.file)?;
+        let mut reader = Reader::new(&self.0.path, &*self.0.file, &self.0.progress)?;
         reader.header()?;
         while let Some((offset, mut chunk)) = reader.chunk()? {
             while chunk.has_remaining() {
@@ -193,12 +196,13 @@ struct Reader<'a> {
     file: &'a dyn DiskFile,
     length: u64,
     seen: Totals,
+    progress: &'a Progress,
 }
 
 impl<'a> Reader<'a> {
-    fn new(path: &'a Path, file: &'a dyn DiskFile) -> Result<Self, OpenError> {
+    fn new(path: &'a Path, file: &'a dyn DiskFile, progress: &'a Progress) -> Result<Self, OpenError> {
         let length = file.len().map_err(|source| OpenError::Io { file: path.to_owned(), source })?;
-        Ok(Self { path, file, length, seen: Totals::default() })
+        Ok(Self { path, file, length, seen: Totals::default(), progress })
     }
 
     fn damaged(&self, offset: u64, reason: impl Into<String>) -> OpenError {
@@ -209,6 +213,7 @@ impl<'a> Reader<'a> {
     fn take(&mut self, bytes: &mut [u8]) -> Result<(), OpenError> {
         self.peek(bytes)?;
         self.seen.add(bytes);
+        self.progress.add(bytes.len() as u64);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::disk::{self, Disk, DiskFile};
+use crate::snapshot::progress::Progress;
 
 /// Hardly more than this waits to become durable. Of a whole snapshot at once the log would feel
 /// every byte: what it syncs queues behind.
@@ -16,12 +17,13 @@ pub(super) struct Growing {
     file: Arc<dyn DiskFile>,
     length: u64,
     synced: u64,
+    progress: Progress,
 }
 
 impl Growing {
-    /// A new, empty file.
-    pub(super) fn create(disk: &dyn Disk, path: &Path) -> io::Result<Self> {
-        Ok(Growing { file: disk::create(disk, path)?, length: 0, synced: 0 })
+    /// A new, empty file; `progress` counts what becomes durable of it.
+    pub(super) fn create(disk: &dyn Disk, path: &Path, progress: Progress) -> io::Result<Self> {
+        Ok(Growing { file: disk::create(disk, path)?, length: 0, synced: 0, progress })
     }
 
     /// Bytes so far.
@@ -48,6 +50,7 @@ impl Growing {
 
     async fn sync(&mut self) -> io::Result<()> {
         self.file.sync().await?;
+        self.progress.add(self.length - self.synced);
         self.synced = self.length;
         Ok(())
     }
@@ -63,15 +66,18 @@ mod tests {
     #[tokio::test]
     async fn what_waits_to_become_durable_is_little() {
         let disk = MemoryDisk::new();
-        let mut file = Growing::create(&disk, Path::new("/f")).unwrap();
+        let progress = Progress::default();
+        let mut file = Growing::create(&disk, Path::new("/f"), progress.clone()).unwrap();
         disk.hold_syncs();
         let half = vec![0; UNSYNCED as usize / 2];
         file.append(&half).now_or_never().expect("nothing is synced yet").unwrap();
         {
             let mut append = Box::pin(file.append(&half));
             assert!(futures::poll!(&mut append).is_pending());
+            assert_eq!(progress.bytes(), 0, "nothing is durable yet");
             disk.let_sync(1);
             append.await.unwrap();
+            assert_eq!(progress.bytes(), UNSYNCED);
         }
         file.append(&half).now_or_never().expect("what was synced is").unwrap();
         assert_eq!(file.length(), UNSYNCED / 2 * 3);

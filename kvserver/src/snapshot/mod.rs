@@ -7,8 +7,10 @@ mod dir;
 mod file;
 mod format;
 mod growing;
+mod progress;
 mod spool;
 
 pub use dir::SnapshotDir;
 pub use file::{OpenError, SnapshotFile};
+pub use progress::Progress;
 pub use spool::{Spool, SpoolError};

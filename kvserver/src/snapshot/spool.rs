@@ -10,6 +10,7 @@ use tokio::sync::{mpsc, oneshot};
 use crate::disk::Disk;
 use crate::snapshot::file::{OpenError, SnapshotFile};
 use crate::snapshot::growing::Growing;
+use crate::snapshot::progress::Progress;
 
 /// Chunks that wait to be written.
 const CHUNKS_AHEAD: usize = 2;
@@ -38,6 +39,7 @@ pub enum SpoolError {
 #[derive(Debug)]
 pub struct Spool {
     chunks: mpsc::Sender<Bytes>,
+    progress: Progress,
     result: oneshot::Receiver<Result<SnapshotFile, SpoolError>>,
 }
 
@@ -45,10 +47,11 @@ impl Spool {
     pub(super) fn start(disk: &Arc<dyn Disk>, path: PathBuf, announced: u64) -> Self {
         let (chunks, mut received) = mpsc::channel(CHUNKS_AHEAD);
         let (done, result) = oneshot::channel();
+        let progress = Progress::default();
         let task = {
-            let disk = Arc::clone(disk);
+            let (disk, progress) = (Arc::clone(disk), progress.clone());
             async move {
-                let written = write(&disk, &path, announced, &mut received).await;
+                let written = write(&disk, &path, announced, &mut received, progress).await;
                 if written.is_err() {
                     let _ = disk.remove(&path);
                 }
@@ -57,7 +60,13 @@ impl Spool {
             }
         };
         disk.spawn("snapshot-receive", Box::pin(task));
-        Self { chunks, result }
+        Self { chunks, progress, result }
+    }
+
+    /// How far the snapshot is: what is durable of it, and what was read of it to check it and to
+    /// install it.
+    pub fn progress(&self) -> Progress {
+        self.progress.clone()
     }
 
     /// Adds bytes; waits while the disk is behind.
@@ -88,8 +97,9 @@ async fn write(
     path: &std::path::Path,
     announced: u64,
     chunks: &mut mpsc::Receiver<Bytes>,
+    progress: Progress,
 ) -> Result<SnapshotFile, SpoolError> {
-    let mut file = Growing::create(&**disk, path)?;
+    let mut file = Growing::create(&**disk, path, progress.clone())?;
     while let Some(chunk) = chunks.recv().await {
         let received = file.length() + chunk.len() as u64;
         if received > announced {
@@ -101,7 +111,7 @@ async fn write(
         return Err(SpoolError::Length { announced, received: file.length() });
     }
     file.finish().await?;
-    let snapshot = SnapshotFile::open(disk, path)?;
+    let snapshot = SnapshotFile::open(disk, path, progress)?;
     snapshot.set_temporary();
     snapshot.read(|_| Ok(()))?;
     Ok(snapshot)

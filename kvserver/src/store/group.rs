@@ -306,15 +306,15 @@ impl Store {
         Restore::new(self.hasher.clone())
     }
 
-    /// Replaces the whole state by one that was restored from a view.
-    pub fn restore(&self, restored: Restored) {
+    /// Replaces the whole state by one that was restored from a view. Returns the old one, which
+    /// may be large: who waits for this needn't wait for it to be freed.
+    pub fn restore(&self, restored: Restored) -> impl Send + use<> {
         let _applying = self.applying.lock();
         self.time.store(restored.time, Ordering::Release);
         let handing_off = restored.founded.as_ref().map_or(0, Founded::handing_off);
         let old = std::mem::replace(&mut *self.founded.write(), restored.founded);
         self.handing_off.store(handing_off, Ordering::Release);
-        // The old state may be large: it is dropped here, after the lock.
-        drop(old);
+        old
     }
 
     fn apply_entry(&self, entry: &Bytes, answer: bool) -> Result<Applied, ApplyError> {

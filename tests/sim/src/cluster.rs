@@ -56,6 +56,11 @@ impl DiskSlot {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
+    /// Another disk is in its place from now on.
+    pub(crate) fn replace(&self, other: MemoryDisk) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = other;
+    }
+
     /// What wasn't synced is gone, or half of it.
     pub(crate) fn lose_power(&self, survives: impl FnMut() -> bool) {
         let mut disk = self.0.lock().unwrap_or_else(PoisonError::into_inner);

@@ -11,6 +11,7 @@ mod faults;
 mod net;
 mod operator;
 mod resharding;
+mod slow_snapshots;
 mod workload;
 
 use std::process::ExitCode;
@@ -45,6 +46,10 @@ struct Options {
     /// minutes. It has two groups, and clients call until it is over.
     #[arg(long, conflicts_with_all = ["clients", "ops", "groups"])]
     apart: bool,
+    /// Instead of all faults: snapshots take more than a minute to be written, and long to reach a
+    /// server that has lost its disk.
+    #[arg(long, conflicts_with_all = ["clients", "ops", "groups", "apart"])]
+    slow_snapshots: bool,
     /// Show the servers' logs on standard error; for example `info`.
     #[arg(long)]
     log: Option<String>,
@@ -56,6 +61,10 @@ fn main() -> anyhow::Result<ExitCode> {
     kvserver::entropy::seed(options.seed);
     if let Some(filter) = &options.log {
         tracing_subscriber::fmt().without_time().with_env_filter(filter).with_writer(std::io::stderr).init();
+    }
+    if options.slow_snapshots {
+        slow_snapshots::simulate(options.seed)?;
+        return Ok(ExitCode::SUCCESS);
     }
     let rng = SmallRng::seed_from_u64(options.seed);
     let events = if options.apart { apart::simulate(options.seed)? } else { simulate(&options, rng)? };

@@ -76,6 +76,12 @@ fn nobody_else_notices_that_source_and_target_of_moves_are_apart_for_long() {
     succeed(1, "--apart");
 }
 
+/// The log is purged, and a new replica gets all.
+#[test]
+fn snapshots_may_take_long() {
+    succeed(1, "--slow-snapshots");
+}
+
 #[test]
 fn two_runs_of_one_seed_are_the_same() {
     let (first, second) = (simulate(7, MOVING), simulate(7, MOVING));
