@@ -17,7 +17,7 @@ use skv_sharding::{ClusterId, GroupId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
-use super::outbox::{self, FRAME, Place, Room, Source};
+use super::outbox::{self, FRAME, LongPut, Place, Room, Source};
 
 use crate::map_copy::MapCopy;
 use crate::metrics::{Metrics, Timer};
@@ -102,7 +102,6 @@ struct Share {
     reads: Vec<(u64, Bytes)>,
     /// How long the values of keys that are appended to will be.
     lengths: HashMap<Bytes, usize>,
-    longest_put: usize,
 }
 
 /// Writes that are proposed together.
@@ -112,27 +111,31 @@ struct Writes {
     ids: Vec<u64>,
     /// About so many bytes will be answered.
     expected: usize,
+    puts: Vec<LongPut>,
 }
 
 impl Share {
     fn of(running: Arc<Running>) -> Self {
-        Share { running, writes: Vec::new(), reads: Vec::new(), lengths: HashMap::new(), longest_put: 0 }
+        Share { running, writes: Vec::new(), reads: Vec::new(), lengths: HashMap::new() }
     }
 
     /// Adds a write to those that are proposed together, while few bytes will be answered.
-    fn write(&mut self, command: v1::Command, id: u64) {
-        let expected = self.expected(&command);
+    fn write(&mut self, command: v1::Command, id: u64, room: &Room) {
+        let expected = self.expected(&command, room);
         let writes = match self.writes.last_mut() {
             Some(last) if last.expected + expected <= FRAME => last,
             _ => self.writes.push_mut(Writes::default()),
         };
         writes.expected += expected;
+        if command.kind() == Kind::Put {
+            writes.puts.extend(room.put(command.value.len()));
+        }
         writes.commands.push(command);
         writes.ids.push(id);
     }
 
     /// About how many bytes will be answered: an append is with the value before.
-    fn expected(&mut self, command: &v1::Command) -> usize {
+    fn expected(&mut self, command: &v1::Command, room: &Room) -> usize {
         match command.kind() {
             Kind::Append => {
                 let (store, shard) = (&self.running.store, ShardId(command.shard));
@@ -140,13 +143,9 @@ impl Share {
                 let length = length.or_insert_with(|| store.value_length(shard, &command.key));
                 let before = *length;
                 *length += command.value.len();
-                EACH_ANSWER + before.max(self.longest_put)
+                EACH_ANSWER + before.max(room.longest_put())
             }
-            Kind::Put => {
-                self.longest_put = self.longest_put.max(command.value.len());
-                EACH_ANSWER
-            }
-            Kind::Delete => EACH_ANSWER,
+            Kind::Put | Kind::Delete => EACH_ANSWER,
         }
     }
 }
@@ -205,7 +204,7 @@ impl Operations {
                         match operations.settle(Err(arriving)).await {
                             Ok((running, Task::Write(command))) => {
                                 let mut share = Share::of(running);
-                                share.write(command, id);
+                                share.write(command, id, &room);
                                 operations.write(share, &room, told).await
                             }
                             Ok((running, Task::Read(key))) => {
@@ -226,7 +225,7 @@ impl Operations {
             };
             match task {
                 Task::Write(command) => match self.slow_down(&share.running, &command) {
-                    Ok(None) => share.write(command, id),
+                    Ok(None) => share.write(command, id, room),
                     // Those of other shards don't wait for it.
                     Ok(Some(delay)) => slowed.push((delay, share.running.clone(), command, id)),
                     Err(problem) => refused.push(v1::Answer { id, answer: Some(error(problem)) }),
@@ -244,7 +243,7 @@ impl Operations {
             let part = async move {
                 delay.pass().await;
                 let mut share = Share::of(running);
-                share.write(command, id);
+                share.write(command, id, &room);
                 operations.write(share, &room, told).await
             };
             pending.push(part.boxed());
@@ -440,8 +439,11 @@ async fn write_in_room(
     room: Room,
     told: Told,
 ) -> Part {
-    let place = room.place(writes.expected).await;
-    told.finished(write(running, map, writes.commands, writes.ids).await, place)
+    let Writes { commands, ids, expected, puts } = writes;
+    let place = room.place(expected).await;
+    let answers = write(running, map, commands, ids).await;
+    drop(puts);
+    told.finished(answers, place)
 }
 
 /// Waits until what is read is at least as new as the operations' arrival; it may be newer.

@@ -4,9 +4,10 @@
 //! of bounded size only: reads are carried out as the client takes their answers, and writes whose
 //! answers are large begin when there is room for those.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use prost::Message as _;
 use skv_proto::v1;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
@@ -15,10 +16,37 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) const FRAME: usize = 1 << 20;
 /// Bytes of answers to writes that may be under way or wait for the client of one stream.
 const WAITING: usize = 16 << 20;
+/// Thousands of answers with values of so many bytes are no burden.
+const SHORT: usize = 16 << 10;
 
 /// Room for the answers of one stream's writes.
 #[derive(Debug, Clone)]
-pub(super) struct Room(Arc<Semaphore>);
+pub(super) struct Room {
+    places: Arc<Semaphore>,
+    puts: Puts,
+}
+
+/// How many values of so many bytes a stream puts, of those that are long.
+type Puts = Arc<Mutex<BTreeMap<usize, usize>>>;
+
+/// A long value on its way into the store.
+#[derive(Debug)]
+pub(super) struct LongPut {
+    puts: Puts,
+    bytes: usize,
+}
+
+impl Drop for LongPut {
+    fn drop(&mut self) {
+        let mut puts = self.puts.lock();
+        if let Some(count) = puts.get_mut(&self.bytes) {
+            *count -= 1;
+            if *count == 0 {
+                puts.remove(&self.bytes);
+            }
+        }
+    }
+}
 
 /// A part of it, in bytes.
 pub(super) type Place = OwnedSemaphorePermit;
@@ -26,18 +54,32 @@ pub(super) type Place = OwnedSemaphorePermit;
 impl Room {
     /// All of it.
     pub(super) fn new() -> Self {
-        Room(Arc::new(Semaphore::new(WAITING)))
+        Room { places: Arc::new(Semaphore::new(WAITING)), puts: Puts::default() }
+    }
+
+    /// A value of so many bytes is put: an append that comes after it may be answered with it.
+    /// `None`: it is too short to matter. Keep it until the put is applied.
+    pub(super) fn put(&self, bytes: usize) -> Option<LongPut> {
+        (bytes > SHORT).then(|| {
+            *self.puts.lock().entry(bytes).or_insert(0) += 1;
+            LongPut { puts: self.puts.clone(), bytes }
+        })
+    }
+
+    /// Bytes of the longest value that is being put.
+    pub(super) fn longest_put(&self) -> usize {
+        self.puts.lock().last_key_value().map_or(0, |(bytes, _)| *bytes)
     }
 
     /// Whether nobody waits for room.
     pub(super) fn is_left(&self) -> bool {
-        self.0.available_permits() > 0
+        self.places.available_permits() > 0
     }
 
     /// Waits for a place for answers of so many bytes. One that is larger than all of the room gets
     /// all of it. `None`: none is needed any more.
     pub(super) async fn place(&self, bytes: usize) -> Option<Place> {
-        self.0.clone().acquire_many_owned(bytes.min(WAITING) as u32).await.ok()
+        self.places.clone().acquire_many_owned(bytes.min(WAITING) as u32).await.ok()
     }
 }
 
@@ -225,6 +267,19 @@ mod tests {
         assert!(outbox.has_room());
     }
 
+    #[test]
+    fn appends_reckon_with_the_longest_value_on_its_way() {
+        let room = Room::new();
+        assert!(room.put(SHORT).is_none());
+        let puts = [MIB, MIB, 2 * MIB].map(|bytes| room.put(bytes));
+        assert_eq!(room.longest_put(), 2 * MIB);
+        let [first, second, longest] = puts;
+        drop((longest, first));
+        assert_eq!(room.longest_put(), MIB);
+        drop(second);
+        assert_eq!(room.longest_put(), 0);
+    }
+
     #[tokio::test]
     async fn writes_with_large_answers_wait_until_the_client_has_taken_some() {
         let (room, mut outbox) = (Room::new(), Outbox::<Gets>::default());
@@ -239,7 +294,7 @@ mod tests {
         outbox.next_frame();
         assert!(room.is_left() && outbox.has_room());
         frames(&mut outbox);
-        assert_eq!(room.0.available_permits(), WAITING);
+        assert_eq!(room.places.available_permits(), WAITING);
         // What is larger than all of it goes alone.
         assert_eq!(room.place(usize::MAX).await.map(|place| place.num_permits()), Some(WAITING));
     }

@@ -107,7 +107,7 @@ fn check_id(id: &v1::SessionId) -> Result<(), MalformedStep> {
 fn check_session(session: &v1::SessionState) -> Result<(), MalformedStep> {
     check_id(session.id.as_ref().ok_or(MalformedStep("a session without an id"))?)?;
     check_revision(session.used_revision)?;
-    ensure(session.acked_below > 0, "a session that has acknowledged nothing, not even 0")?;
+    ensure(session.acked_below > 0, "a session without its lowest open sequence number")?;
     let mut next = Some(session.acked_below);
     for decided in &session.decided {
         check_decided(decided)?;
