@@ -5,6 +5,7 @@
 mod cluster;
 mod full_disk;
 mod progress;
+mod reset;
 mod resharding;
 mod several_managers;
 mod slow_and_failing_disk;
