@@ -17,7 +17,6 @@ use std::sync::Arc;
 
 use openraft::storage::RaftLogStorage as _;
 use serde::{Deserialize, Serialize};
-use skv_fail_points::fail_point;
 use skv_proto::v1;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
 
@@ -202,11 +201,7 @@ impl DataDir {
     ) -> Result<(), RebirthError> {
         let group = identity.group;
         self.write_reborn(identity, vote, meta, view).await.map_err(RebirthError::Unchanged)?;
-        fail_point!("reborn-written");
-        let replaced = self.put_aside(group).and_then(|_| {
-            fail_point!("reborn-due");
-            self.rename_reborn(group)
-        });
+        let replaced = self.put_aside(group).and_then(|_| self.rename_reborn(group));
         replaced.map_err(|error| match self.disk.exists(&self.replica_dir(group)) {
             Ok(true) => RebirthError::Unchanged(error),
             Ok(false) | Err(_) => RebirthError::Unfinished(error),
