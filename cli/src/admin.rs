@@ -85,3 +85,11 @@ async fn shards_by(
 pub(crate) async fn connect(target: &Target, address: &str) -> anyhow::Result<AdminClient<Channel>> {
     Ok(AdminClient::new(target.dial(address).await?))
 }
+
+/// A connection for what takes a server several steps: it knows itself how long they may take.
+pub(crate) async fn connect_patiently(
+    target: &Target,
+    address: &str,
+) -> anyhow::Result<AdminClient<Channel>> {
+    Ok(AdminClient::new(target.dial_patiently(address).await?))
+}

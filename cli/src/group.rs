@@ -1,10 +1,12 @@
 //! `skv group`, also called `skv groups`: what people do to whole groups.
 
+mod reset;
+
 use anyhow::{Context as _, bail};
 use skv_proto::v1;
-use skv_sharding::{GroupId, Incarnation, ReplicaId};
+use skv_sharding::{GroupId, ReplicaId};
 
-use crate::admin::{self, Member, is_leader};
+use crate::admin::{self, Member};
 use crate::outcome::Outcome;
 use crate::output;
 use crate::resharding::{self, Change, EXIT_CODES, Flags};
@@ -68,11 +70,12 @@ Examples:
     },
     /// Revive a group that has lost its majority for good, from one replica alone.
     ///
-    /// Acknowledged writes that this replica hasn't seen are lost.
+    /// Acknowledged writes that this replica hasn't seen are lost. It takes as long as writing the
+    /// whole state does, and goes on if this command is stopped; the same command then waits for it.
     Reset {
         /// The group, such as g0.
         group: GroupId,
-        /// The server or replica id to revive it from [default: the one with the longest log].
+        /// The server or replica id to revive it from [default: the one with the newest log].
         #[arg(long, value_name = "REPLICA")]
         from: Option<String>,
         /// Say that writes may be lost.
@@ -88,18 +91,20 @@ pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Out
         Command::TransferLeader { group, to } => transfer_leader(target, group, to.as_deref()).await,
         Command::RemoveReplica { group, replica, yes } => remove_replica(target, group, &replica, yes).await,
         Command::Reset { group, from, accept_data_loss } => {
-            reset(target, group, from.as_deref(), accept_data_loss).await
+            reset::run(target, group, from.as_deref(), accept_data_loss).await
         }
     }
 }
 
-async fn members(target: &Target, group: GroupId) -> anyhow::Result<Vec<Member>> {
+/// A group as the map knows it, and what its servers say of themselves.
+async fn group_and_members(target: &Target, group: GroupId) -> anyhow::Result<(v1::Group, Vec<Member>)> {
     let mut map = target.shard_map().await?;
     map.groups.retain(|g| g.id == group.0);
-    if map.groups.is_empty() {
+    let Some(known) = map.groups.first().cloned() else {
         bail!("there is no group {group}: `skv map` shows which there are");
-    }
-    Ok(admin::members(target, &map).await)
+    };
+    let members = admin::members(target, &map).await;
+    Ok((known, members))
 }
 
 fn named<'a>(members: &'a [Member], name: &str) -> anyhow::Result<&'a Member> {
@@ -112,17 +117,18 @@ fn named<'a>(members: &'a [Member], name: &str) -> anyhow::Result<&'a Member> {
 }
 
 fn leader(members: &[Member], group: GroupId) -> anyhow::Result<&Member> {
-    let leader = members.iter().find(|member| member.leads_a_quorum());
+    let leading = members.iter().filter(|member| member.leads_a_quorum());
+    let leader = leading.max_by_key(|member| member.status.as_ref().ok().map(v1::ReplicaStatus::reign));
     leader.with_context(|| format!("{group} has no leader now: see `skv status`"))
 }
 
 async fn transfer_leader(target: &Target, group: GroupId, to: Option<&str>) -> anyhow::Result<Outcome> {
-    let members = members(target, group).await?;
+    let (_, members) = group_and_members(target, group).await?;
     let to = to.map(|name| named(&members, name)).transpose()?.map_or(0, |member| member.replica.id);
     let leader = leader(&members, group)?;
     let address = &leader.replica.peer_address;
     let request = v1::TransferLeaderRequest { group: group.0, to };
-    let answer = admin::connect(target, address).await?.transfer_leader(request).await;
+    let answer = admin::connect_patiently(target, address).await?.transfer_leader(request).await;
     let new = answer.map_err(|status| explain(&status, address))?.into_inner().leader;
     let new = members
         .iter()
@@ -133,7 +139,7 @@ async fn transfer_leader(target: &Target, group: GroupId, to: Option<&str>) -> a
 }
 
 async fn remove_replica(target: &Target, group: GroupId, name: &str, yes: bool) -> anyhow::Result<Outcome> {
-    let members = members(target, group).await?;
+    let (_, members) = group_and_members(target, group).await?;
     let removed = &named(&members, name)?.replica;
     if !yes {
         bail!(
@@ -146,49 +152,8 @@ async fn remove_replica(target: &Target, group: GroupId, name: &str, yes: bool) 
     let (address, status) = (&leader.replica.peer_address, leader.status.as_ref());
     let group_uid = status.map_or(0, |status| status.group_uid);
     let request = v1::RemoveReplicaRequest { group: group.0, group_uid, replica: removed.id };
-    let answer = admin::connect(target, address).await?.remove_replica(request).await;
+    let answer = admin::connect_patiently(target, address).await?.remove_replica(request).await;
     answer.map_err(|status| explain(&status, address))?;
     output::say(format_args!("{} is no replica of {group} any more", removed.server))?;
     Ok(Outcome::Done)
-}
-
-async fn reset(
-    target: &Target,
-    group: GroupId,
-    from: Option<&str>,
-    accept_data_loss: bool,
-) -> anyhow::Result<Outcome> {
-    let members = members(target, group).await?;
-    if let Some(leader) = members.iter().find(|member| member.leads_a_quorum()) {
-        bail!("{group} needs no reset: {} leads it and reaches a majority", leader.replica.server);
-    }
-    let chosen = match from {
-        Some(name) => named(&members, name)?,
-        None => members.iter().max_by_key(|member| progress(member)).context("the group has no replica")?,
-    };
-    let status =
-        chosen.status.as_ref().map_err(|error| anyhow::anyhow!("{}: {error:#}", chosen.replica.server))?;
-    let (name, index) = (&chosen.replica.server, status.last_log.map_or(0, |log_id| log_id.index));
-    if !accept_data_loss {
-        bail!(
-            "{group} would be revived from {name} alone, whose log ends at {index}; what only other replicas \
-             have is lost. If they are gone for good, say --accept-data-loss"
-        );
-    }
-    let address = &chosen.replica.peer_address;
-    let request = v1::ResetRequest { group: group.0, accept_data_loss };
-    let answer = admin::connect(target, address).await?.reset(request).await;
-    let answer = answer.map_err(|status| explain(&status, address))?.into_inner();
-    output::say(format_args!(
-        "{group} was revived from {name} as incarnation {}, with its log up to {index}",
-        Incarnation(answer.incarnation)
-    ))?;
-    Ok(Outcome::Done)
-}
-
-/// How far a replica's log reaches; unreachable ones come first.
-fn progress(member: &Member) -> Option<(u64, u64, bool)> {
-    let status = member.status.as_ref().ok()?;
-    let last = status.last_log.unwrap_or_default();
-    Some((last.term, last.index, is_leader(status)))
 }

@@ -77,7 +77,8 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
 impl Group {
     fn new(map: &v1::ShardMap, group: &v1::Group, members: &[Member]) -> Group {
         let members = || members.iter().filter(|member| member.group == GroupId(group.id));
-        let leader = members().find(|member| member.leads_a_quorum());
+        let leading = members().filter(|member| member.leads_a_quorum());
+        let leader = leading.max_by_key(|member| member.status.as_ref().ok().map(v1::ReplicaStatus::reign));
         Group {
             id: GroupId(group.id),
             shards: map.ranges.iter().filter(|range| range.group == group.id).map(|range| range.count).sum(),

@@ -22,7 +22,8 @@ pub(crate) struct Target {
     /// A server to ask instead of a shard manager.
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
     server: Vec<String>,
-    /// How long an operation may take.
+    /// How long an operation may take; for a server that works on what it was told, how long it may be
+    /// out of reach.
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     timeout: Duration,
 }
@@ -120,13 +121,25 @@ impl Target {
 
     /// A connection to one of the store's listeners.
     pub(crate) async fn dial(&self, address: &str) -> anyhow::Result<Channel> {
+        connect(self.endpoint(address)?.timeout(self.timeout), address).await
+    }
+
+    /// The same for calls that take as long as they take: they fail when nobody is there any more.
+    pub(crate) async fn dial_patiently(&self, address: &str) -> anyhow::Result<Channel> {
+        connect(self.endpoint(address)?, address).await
+    }
+
+    fn endpoint(&self, address: &str) -> anyhow::Result<Endpoint> {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .with_context(|| format!("{address:?} is not an address of the form HOST:PORT"))?;
-        let endpoint = endpoint.connect_timeout(self.timeout).timeout(self.timeout);
-        // What is watched for long is given up when nobody is there any more.
-        let endpoint = endpoint.http2_keep_alive_interval(self.timeout).keep_alive_timeout(self.timeout);
-        endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
+        let endpoint = endpoint.connect_timeout(self.timeout);
+        // What is waited for long is given up when nobody is there any more.
+        Ok(endpoint.http2_keep_alive_interval(self.timeout).keep_alive_timeout(self.timeout))
     }
+}
+
+async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
+    endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
 }
 
 /// What a server's status says, for people.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use serde_json::Value;
 use skv_checker::{Options, judge, read_history};
 use skv_fake::{AdminCall, Fake, Fate};
-use skv_proto::v1::ReplicaState;
+use skv_proto::v1::{self, ReplicaState};
 use tokio::time::Instant;
 
 /// Runs skv against a store.
@@ -315,18 +315,58 @@ fn a_group_is_reset_only_without_a_quorum_and_only_on_purpose() {
     let healthy = skv(&fake, &["group", "reset", "g0", "--accept-data-loss"]);
     assert!(code(&healthy) == 1 && err(&healthy).contains("needs no reset"), "{healthy:?}");
     fake.kill_server(0);
-    fake.status(2, |replica| replica.last_log.as_mut().unwrap().index = 11);
+    // The one that led before has much that nobody acknowledged.
+    fake.status(1, |replica| replica.last_log.as_mut().unwrap().index = 120);
+    fake.status(2, |replica| {
+        *replica.last_log.as_mut().unwrap() = v1::LogId { term: 2, replica: 3, index: 110 }
+    });
     let asked = skv(&fake, &["group", "reset", "g0"]);
     assert!(code(&asked) == 1 && err(&asked).contains("--accept-data-loss"), "{asked:?}");
     assert_eq!(fake.admin_calls(), []);
     let reset = skv(&fake, &["group", "reset", "g0", "--accept-data-loss"]);
     assert_eq!(code(&reset), 0, "{reset:?}");
-    assert_eq!(fake.admin_calls(), [AdminCall::Reset { server: 2 }], "the longest log is chosen");
+    assert_eq!(fake.admin_calls(), [AdminCall::Reset { server: 2 }], "the newest log is chosen");
+    assert!(out(&reset).contains("with its log up to 110"), "{reset:?}");
     let named = skv(&fake, &["group", "reset", "g0", "--from", "kv-1", "--accept-data-loss"]);
     assert_eq!(code(&named), 0, "{named:?}");
     assert_eq!(fake.admin_calls().last(), Some(&AdminCall::Reset { server: 1 }));
     let dead = skv(&fake, &["group", "reset", "g0", "--from", "kv-0", "--accept-data-loss"]);
     assert_eq!(code(&dead), 1, "{dead:?}");
+}
+
+#[test]
+fn a_group_that_was_revived_once_is_not_revived_from_what_it_was_before() {
+    let mut fake = Fake::groups(&[3], &[0]);
+    fake.kill_server(0);
+    fake.status(1, |replica| replica.last_log.as_mut().unwrap().term = 12);
+    fake.status(2, |replica| replica.incarnation = 1);
+    let reset = ["group", "reset", "g0", "--accept-data-loss"];
+    let old = skv(&fake, &[&reset[..], &["--from", "kv-1"]].concat());
+    assert!(code(&old) == 1 && err(&old).contains("revived since, as incarnation 1"), "{old:?}");
+    let newest = skv(&fake, &reset);
+    assert_eq!(code(&newest), 0, "{newest:?}");
+    assert_eq!(fake.admin_calls(), [AdminCall::Reset { server: 2 }]);
+
+    // Those that were there when it was revived are all gone: the map knows of them.
+    fake.kill_server(2);
+    let mut map = fake.map();
+    map.groups[0].incarnation = 1;
+    fake.publish(map);
+    let old = skv(&fake, &reset);
+    assert!(code(&old) == 1 && err(&old).contains("revived since, as incarnation 1"), "{old:?}");
+}
+
+#[test]
+fn a_reset_may_take_longer_than_the_timeout() {
+    let mut fake = Fake::groups(&[1], &[0]);
+    fake.status(0, |replica| replica.quorum_lost_ms = 9000);
+    fake.resets_take(Duration::from_millis(1200));
+    let reset = ["group", "reset", "g0", "--accept-data-loss", "--timeout", "400ms"];
+    let patient = skv(&fake, &reset);
+    assert_eq!(code(&patient), 0, "{patient:?}");
+    // But not for a server that is gone.
+    fake.kill_server(0);
+    assert_eq!(code(&skv(&fake, &reset)), 1);
 }
 
 #[test]

@@ -7,4 +7,10 @@ impl ReplicaStatus {
     pub fn leads_a_quorum(&self) -> bool {
         self.state() == ReplicaState::Leader && self.quorum_lost_ms == 0
     }
+
+    /// The incarnation of its group and its term there: of two replicas of a group the one of which this
+    /// is greater knows more. Terms alone don't say so, since they begin anew with an incarnation.
+    pub fn reign(&self) -> (u32, u64) {
+        (self.incarnation, self.term)
+    }
 }

@@ -126,9 +126,13 @@ impl Manager {
         &self,
         request: v1::RegisterReplicaRequest,
     ) -> Result<v1::RegisterReplicaResponse, Error> {
-        let answer = self.inner.answer(request).await;
-        self.inner.metrics.registered(answer.as_ref().ok().and_then(|response| response.plan.as_ref()));
-        answer
+        let inner = Arc::clone(&self.inner);
+        to_its_end(async move {
+            let answer = inner.answer(request).await;
+            inner.metrics.registered(answer.as_ref().ok().and_then(|response| response.plan.as_ref()));
+            answer
+        })
+        .await
     }
 
     /// Makes a change that a person, or the operator, asks for. A rehearsal makes none, and
@@ -139,7 +143,8 @@ impl Manager {
         change: &Change,
         rehearsal: bool,
     ) -> Result<v1::ChangeResponse, Error> {
-        let changed = self.inner.change(request_id, change, rehearsal).await?;
+        let (inner, request_id, change) = (Arc::clone(&self.inner), request_id.to_owned(), change.clone());
+        let changed = to_its_end(async move { inner.change(&request_id, &change, rehearsal).await }).await?;
         Ok(wire::changed(changed))
     }
 
@@ -169,6 +174,19 @@ impl Manager {
 
     pub(crate) fn metrics(&self) -> &Metrics {
         &self.inner.metrics
+    }
+}
+
+/// Does this also if nobody waits for it any more: a record that was written must be shown.
+async fn to_its_end<T: Send + 'static>(
+    work: impl Future<Output = Result<T, Error>> + Send + 'static,
+) -> Result<T, Error> {
+    match tokio::spawn(work).await {
+        Ok(result) => result,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            Err(_) => Err(Error::Unavailable("the shard manager is stopping".to_owned())),
+        },
     }
 }
 

@@ -29,12 +29,33 @@ impl Published {
         map.pins = self.record.pins.iter().map(|(&shard, &group)| wire::pinned((shard, group))).collect();
         map.moving = self.record.moves.len() as u32;
         for group in &mut map.groups {
-            if let Some(leader) = self.leaders.get(&GroupId(group.id)) {
+            // One of an old incarnation may be heard first.
+            let leader = self.leaders.get(&GroupId(group.id));
+            if let Some(leader) = leader.filter(|leader| leader.incarnation.0 >= group.incarnation) {
                 group.leader = leader.id.0;
                 group.leader_term = leader.term;
             }
             group.drained = self.record.groups.get(&GroupId(group.id)).is_some_and(|known| known.drained);
         }
         map
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_sharding::{Incarnation, ReplicaId};
+
+    use super::*;
+    use crate::testing::sample_record;
+
+    #[test]
+    fn no_leader_of_an_older_incarnation_is_named() {
+        let mut record = sample_record();
+        record.groups.get_mut(&GroupId(0)).unwrap().incarnation = Incarnation(1);
+        let leader = |id, incarnation| Leader { id: ReplicaId(id), incarnation, term: 12 };
+        let leaders = [(GroupId(0), leader(10, Incarnation(0))), (GroupId(1), leader(11, Incarnation(1)))];
+        let (map, record) = (record.shard_map(), Arc::new(record));
+        let groups = Published { record, leaders: leaders.into(), map }.wire_map().groups;
+        assert_eq!((groups[0].leader, groups[1].leader), (0, 11));
     }
 }

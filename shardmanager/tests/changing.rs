@@ -4,13 +4,19 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use futures::future::join_all;
-use shardmanager::rules::Settings;
-use shardmanager::store::MemoryStore;
+use futures::future::{BoxFuture, join_all};
+use shardmanager::record::Record;
+use shardmanager::rules::{Change, Settings};
+use shardmanager::store::{MapStore, MemoryStore, StoreError, Version};
 use skv_proto::v1;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_sharding::GroupId;
 use support::{SHARDS, Server, found_groups, owners, settings};
+use tokio::sync::Notify;
 use tonic::transport::Channel;
 
 const CLIENTS: u32 = 10;
@@ -79,4 +85,53 @@ async fn ten_clients_of_two_managers_make_one_history_of_which_nothing_is_lost()
         let known = history(&mut manager.client().await).await;
         assert!(known.len() > made.len() / 2 && made.starts_with(&known), "{known:?}");
     }
+}
+
+/// A store that has written before it says so, once it is told to be slow.
+#[derive(Debug, Clone, Default)]
+struct Slow {
+    store: MemoryStore,
+    is_slow: Arc<AtomicBool>,
+    written: Arc<Notify>,
+    go_on: Arc<Notify>,
+}
+
+impl MapStore for Slow {
+    fn load(&self) -> BoxFuture<'_, Result<Option<(Record, Version)>, StoreError>> {
+        self.store.load()
+    }
+
+    fn compare_and_swap<'a>(
+        &'a self,
+        expected: Option<&'a Version>,
+        record: &'a Record,
+    ) -> BoxFuture<'a, Result<Version, StoreError>> {
+        Box::pin(async move {
+            let swapped = self.store.compare_and_swap(expected, record).await;
+            if self.is_slow.load(Ordering::SeqCst) {
+                self.written.notify_one();
+                self.go_on.notified().await;
+            }
+            swapped
+        })
+    }
+}
+
+#[tokio::test]
+async fn a_change_is_made_and_shown_though_nobody_waits_for_it() {
+    let store = Slow::default();
+    let server = Server::start(Settings { groups: 2, replicas: 1, ..settings() }, store.clone()).await;
+    found_groups(&mut server.client().await, 2, 1).await;
+    store.is_slow.store(true, Ordering::SeqCst);
+    let leave = Change::Leave(vec![GroupId(1)]);
+    tokio::select! {
+        changed = server.manager.change("leaves", &leave, false) => panic!("too early: {changed:?}"),
+        () = store.written.notified() => {}
+    }
+    store.go_on.notify_one();
+    let mut shown = server.manager.watch();
+    let left = shown.wait_for(|published| {
+        published.as_ref().is_some_and(|published| published.record.history.newest().groups == [GroupId(0)])
+    });
+    tokio::time::timeout(Duration::from_secs(20), left).await.expect("everybody is shown").unwrap();
 }

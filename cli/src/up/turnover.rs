@@ -75,7 +75,7 @@ impl Group {
     /// out.
     pub(super) fn of(statuses: &[(String, v1::ReplicaStatus)]) -> Group {
         let leading = statuses.iter().filter(|(_, status)| status.leads_a_quorum() && status.ready);
-        let leader = leading.max_by_key(|(_, status)| status.term).map(|(address, status)| Leader {
+        let leader = leading.max_by_key(|(_, status)| status.reign()).map(|(address, status)| Leader {
             peer_address: address.clone(),
             uid: GroupUid(status.group_uid),
             owned: status.shards_owned,

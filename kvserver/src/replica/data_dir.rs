@@ -7,6 +7,7 @@
 //! DATA/g0/identity         who this replica is
 //! DATA/g0/log/             the write-ahead log and the vote
 //! DATA/g0/snapshots/       the newest snapshot
+//! DATA/g0.reborn/          what a reset puts in its place; nothing while that is there
 //! DATA/quarantine/g0-ID/   a damaged directory, kept until a successor is a voter
 //! ```
 
@@ -30,6 +31,9 @@ use crate::raft::types::{SnapshotMeta, Vote};
 use crate::raft::wire::Wire;
 use crate::snapshot::{self, SnapshotDir};
 use crate::store::{Store, StoreView};
+
+#[cfg(test)]
+mod tests;
 
 const IDENTITY_FORMAT: &str = "skv-identity/1";
 
@@ -98,6 +102,17 @@ impl OpenError {
     }
 }
 
+/// Why a replica wasn't replaced by the one that was made from it.
+#[derive(Debug, thiserror::Error)]
+pub enum RebirthError {
+    /// It is what it was, and will be.
+    #[error("{0}")]
+    Unchanged(io::Error),
+    /// It was put aside already: the new one may be in its place when the directory is opened again.
+    #[error("{0}")]
+    Unfinished(io::Error),
+}
+
 /// The directories of one server's replicas.
 #[derive(Debug, Clone)]
 pub struct DataDir {
@@ -128,14 +143,13 @@ impl DataDir {
 
     /// Opens a group's replica, making it first if there is none.
     pub async fn open(&self, group: GroupId, store: Arc<Store>) -> Result<Opened, OpenError> {
-        let dir = self.replica_dir(group);
-        if !self.disk.exists(&dir).map_err(io_error(&dir))? {
-            let reborn = self.reborn_dir(group);
-            if self.disk.exists(&reborn.join("identity")).map_err(io_error(&reborn))? {
-                self.disk.rename(&reborn, &dir).map_err(io_error(&dir))?;
-            } else {
-                self.format(group).await.map_err(io_error(&dir))?;
-            }
+        let (dir, reborn) = (self.replica_dir(group), self.reborn_dir(group));
+        if self.disk.exists(&dir).map_err(io_error(&dir))? {
+            self.forget_reborn(group).map_err(io_error(&reborn))?;
+        } else if self.disk.exists(&reborn.join("identity")).map_err(io_error(&reborn))? {
+            self.rename_reborn(group).map_err(io_error(&dir))?;
+        } else {
+            self.format(group).await.map_err(io_error(&dir))?;
         }
         let file = dir.join("identity");
         let identity: Identity =
@@ -195,9 +209,26 @@ impl DataDir {
     }
 
     /// Replaces a group's replica by a new one that begins with a snapshot and a vote. The
-    /// old directory goes to the quarantine. The identity is written last, so that
-    /// [`open`](Self::open) can finish a replacement that was interrupted.
+    /// old directory goes to the quarantine.
     pub async fn rebirth(
+        &self,
+        identity: Identity,
+        vote: Vote,
+        meta: SnapshotMeta,
+        view: StoreView,
+    ) -> Result<(), RebirthError> {
+        let group = identity.group;
+        self.write_reborn(identity, vote, meta, view).await.map_err(RebirthError::Unchanged)?;
+        let replaced = self.put_aside(group).and_then(|_| self.rename_reborn(group));
+        replaced.map_err(|error| match self.disk.exists(&self.replica_dir(group)) {
+            Ok(true) => RebirthError::Unchanged(error),
+            Ok(false) | Err(_) => RebirthError::Unfinished(error),
+        })
+    }
+
+    /// Makes the new replica beside the old one. The identity is written last, so that
+    /// [`open`](Self::open) finishes a replacement only if it has everything.
+    async fn write_reborn(
         &self,
         identity: Identity,
         vote: Vote,
@@ -225,14 +256,28 @@ impl DataDir {
         snapshots.keep(snapshot).await?;
         checked_file::write(&*self.disk, &reborn.join("identity"), IDENTITY_FORMAT, &identity).await?;
         self.disk.sync_dir(&reborn)?;
-        self.disk.sync_dir(&self.root)?;
-        self.quarantine(identity.group)?;
-        self.disk.rename(&reborn, &self.replica_dir(identity.group))?;
         self.disk.sync_dir(&self.root)
     }
 
     fn reborn_dir(&self, group: GroupId) -> PathBuf {
         self.root.join(format!("{group}.reborn"))
+    }
+
+    /// Gives a reborn replica the place of the one that was put aside.
+    fn rename_reborn(&self, group: GroupId) -> io::Result<()> {
+        self.disk.rename(&self.reborn_dir(group), &self.replica_dir(group))?;
+        self.disk.sync_dir(&self.root)
+    }
+
+    /// Removes what is left of a rebirth that didn't come about: it would come to life, with the state
+    /// of then, when the replica is put aside for another reason (invariant 6).
+    fn forget_reborn(&self, group: GroupId) -> io::Result<()> {
+        let reborn = self.reborn_dir(group);
+        if self.disk.exists(&reborn)? {
+            self.disk.remove_dir_all(&reborn)?;
+            self.disk.sync_dir(&self.root)?;
+        }
+        Ok(())
     }
 
     /// Records who the replica is, durably.
@@ -241,9 +286,14 @@ impl DataDir {
         checked_file::write(&*self.disk, &file, IDENTITY_FORMAT, identity).await
     }
 
-    /// Puts a directory aside, so that the next [`open`](Self::open) makes a new replica. Returns where
-    /// such directories are. Can be done again if it fails.
+    /// Puts a directory aside, so that the next [`open`](Self::open) makes a new, empty replica. Returns
+    /// where such directories are. Can be done again if it fails.
     pub fn quarantine(&self, group: GroupId) -> io::Result<PathBuf> {
+        self.forget_reborn(group)?;
+        self.put_aside(group)
+    }
+
+    fn put_aside(&self, group: GroupId) -> io::Result<PathBuf> {
         let quarantine = self.root.join("quarantine");
         self.disk.create_dir_all(&quarantine)?;
         self.disk.sync_dir(&self.root)?;

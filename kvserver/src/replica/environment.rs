@@ -2,18 +2,19 @@
 
 use std::sync::Arc;
 
-use skv_sharding::{Replica, ReplicaId};
+use skv_sharding::{GroupId, Replica, ReplicaId};
 
 use super::Pace;
-use super::data_dir::DataDir;
+use super::data_dir::{DataDir, OpenError, Opened};
 use crate::addresses::{Addresses, Listener};
 use crate::clock::Clock;
-use crate::disk::Disk;
+use crate::disk::{self, Disk};
 use crate::manager::Manager;
 use crate::map_copy::MapCopy;
 use crate::metrics::Metrics;
 use crate::net::Dial;
 use crate::options::Tuning;
+use crate::store::Store;
 
 /// What all replicas of a server share.
 #[derive(Clone)]
@@ -49,6 +50,13 @@ pub struct Environment {
 }
 
 impl Environment {
+    /// Opens a replica's directory, on a task of the disk.
+    pub(super) async fn open(&self, group: GroupId, store: Arc<Store>) -> Result<Opened, OpenError> {
+        let data = self.data.clone();
+        let opened = disk::run(&*self.disk, "open", async move { data.open(group, store).await });
+        opened.await.unwrap_or_else(|error| Err(OpenError::Io(error.to_string())))
+    }
+
     /// This server's replica of some group, as others see it.
     pub(super) fn replica(&self, id: ReplicaId) -> Replica {
         Replica {

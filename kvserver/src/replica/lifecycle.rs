@@ -3,7 +3,6 @@
 
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -18,6 +17,7 @@ use super::config::raft_config;
 use super::data_dir::{OpenError, Opened};
 use super::orders::Orders;
 use super::propose::ProposerParts;
+use super::reset::{Reviver, reset};
 use super::{
     Belongs, Environment, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running,
     Slowed, State, registration,
@@ -60,8 +60,8 @@ enum End {
     Unusable(String),
     /// The disk failed, or openraft did.
     Failed(String),
-    /// The replica goes on under a new identity, which is on disk already.
-    Reborn,
+    /// A person wants it to be the whole group.
+    Reset(Reviver),
     /// Its files can't be opened now.
     NotNow(String),
 }
@@ -77,7 +77,8 @@ pub async fn run(
         let end = live(&env, &replica, &stop).await;
         match end {
             End::Stopped => break,
-            End::Reborn => waiting(&replica, None, "starting again"),
+            // A server that is to stop meanwhile waits for it.
+            End::Reset(reviver) => reviver.revive(&env, group).await,
             End::NotNow(reason) => {
                 tracing::warn!(%group, reason, "the replica's files can't be opened; it is tried again");
                 waiting(&replica, None, &reason);
@@ -159,12 +160,7 @@ fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
 async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToken) -> End {
     let group = replica.group;
     let store = Arc::new(Store::new(entropy::random_id()));
-    let opened = {
-        let (data, store) = (env.data.clone(), store.clone());
-        let open = async move { data.open(group, store).await };
-        disk::run(&*env.disk, "open", open).await.unwrap_or_else(|e| Err(OpenError::Io(e.to_string())))
-    };
-    let Opened { mut identity, log, state } = match opened {
+    let Opened { mut identity, log, state } = match env.open(group, store.clone()).await {
         Ok(opened) => opened,
         Err(error @ OpenError::Damaged { .. }) => return End::Damaged(error.to_string()),
         Err(error @ OpenError::UnsupportedVersion(_)) => return End::Unusable(error.to_string()),
@@ -219,6 +215,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         clock: env.clock.clone(),
         hold: held,
     });
+    let (reset, reviver) = reset();
     let running = Arc::new(Running {
         place,
         server: env.server.clone(),
@@ -241,22 +238,30 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         orders: Mutex::new(Orders::none()),
         hold,
         applied_bytes,
-        resetting: AtomicBool::new(false),
-        rebirth: CancellationToken::new(),
+        reset: reset.clone(),
     });
     replica.set(State::Running(running.clone()));
-    let end = serve(env, &running, stop).await;
+    let end = serve(env, &running, reviver, stop).await;
     match end {
         End::Stopped => replica.set(State::Stopped),
+        End::Reset(_) => replica.set(State::Reviving(reset)),
         _ => waiting(replica, None, "its Raft ends"),
     }
     let ended = async {
-        // Whoever waits for the disk to take one waits no longer.
+        // Whoever waits for the disk to take a snapshot waits no longer, and none comes into the
+        // directory later.
         running.snapshots.close();
         let _ = running.raft.shutdown().await;
         drop(running);
         log_finished.wait().await;
     };
+    if matches!(end, End::Reset(_)) {
+        // Its files are used again as they are: however long it takes, nobody else may use them then.
+        return tokio::select! {
+            () = ended => end,
+            () = stop.cancelled() => End::Stopped,
+        };
+    }
     if tokio::time::timeout(SHUTDOWN, ended).await.is_err() {
         tracing::warn!(%group, "the replica's tasks didn't end within {SHUTDOWN:?}");
     }
@@ -277,7 +282,12 @@ async fn join(env: &Environment, identity: &mut Identity, belongs: Belongs) -> i
 }
 
 /// Does what a running replica does beside answering, until it ends.
-async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &CancellationToken) -> End {
+async fn serve(
+    env: &Arc<Environment>,
+    running: &Arc<Running>,
+    reviver: Reviver,
+    stop: &CancellationToken,
+) -> End {
     let mut tasks = JoinSet::new();
     let replace_after = Duration::from_millis(env.tuning.replace_after_ms);
     let snapshot_bytes = env.tuning.snapshot_log_bytes;
@@ -308,7 +318,7 @@ async fn serve(env: &Arc<Environment>, running: &Arc<Running>, stop: &Cancellati
     tokio::select! {
         superseded = running.register(env) => End::Superseded(superseded.reason),
         reason = fatal(running) => End::Failed(reason),
-        () = running.rebirth.cancelled() => End::Reborn,
+        () = reviver.asked() => End::Reset(reviver),
         () = stop.cancelled() => {
             if running.hints.is_leader() {
                 match running.hand_over(None).await {
@@ -329,9 +339,6 @@ async fn fatal(running: &Running) -> String {
         let ended = stopped.is_none() && metrics.changed().await.is_err();
         let reason = stopped.or_else(|| ended.then(|| "openraft has ended".to_owned()));
         if let Some(reason) = reason {
-            if running.resetting.load(Ordering::Relaxed) {
-                std::future::pending::<()>().await;
-            }
             return reason;
         }
     }

@@ -22,14 +22,13 @@ mod status;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicU64;
 
 use openraft::storage::RaftLogReader as _;
 use parking_lot::{Mutex, RwLock};
 use skv_proto::Error;
 use skv_sharding::{GroupId, MapRevision, ReplicaId};
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
 pub use data_dir::{Belongs, DataDir, Identity};
 pub use environment::Environment;
@@ -43,6 +42,7 @@ pub use propose::{Answer, Proposer};
 pub use read::ReadBarrier;
 pub use readiness::Readiness;
 pub use removal::RemovalError;
+pub use reset::{Reset, Revived};
 
 use crate::clock::Clock;
 use crate::log::{Space, SpaceError};
@@ -105,6 +105,8 @@ pub enum State {
     Broken(String),
     /// Its Raft runs.
     Running(Arc<Running>),
+    /// Its Raft has ended, so that it becomes the whole group.
+    Reviving(Reset),
     /// The server is stopping.
     Stopped,
 }
@@ -126,6 +128,9 @@ impl Replica {
             State::Running(running) => Ok(running.clone()),
             State::Waiting { reason, .. } => {
                 Err(Error::Unavailable(format!("the replica of {} waits: {reason}", self.group)))
+            }
+            State::Reviving(reset) => {
+                Err(Error::Unavailable(format!("the replica of {}: {}", self.group, reset.progress())))
             }
             State::Broken(problem) => Err(Error::Unavailable(problem.clone())),
             State::Stopped => Err(Error::Unavailable("the server is stopping".into())),
@@ -179,10 +184,8 @@ pub struct Running {
     orders: Mutex<Orders>,
     /// While true, proposals wait: the leadership is being handed over.
     hold: watch::Sender<bool>,
-    /// openraft was stopped on purpose, to begin a new life.
-    resetting: AtomicBool,
-    /// Ends this life of the replica: its directory was made anew.
-    rebirth: CancellationToken,
+    /// The way to make it the whole group.
+    reset: Reset,
     /// Bytes applied since the last snapshot.
     applied_bytes: Arc<AtomicU64>,
 }

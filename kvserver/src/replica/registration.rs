@@ -99,9 +99,9 @@ impl Running {
                     () = &mut pause => break,
                     () = self.news.notified() => break,
                     () = &mut newer => break,
-                    changed = metrics.changed() => {
+                    Ok(()) = metrics.changed() => {
                         let now = metrics.borrow_watched().current_leader;
-                        if changed.is_err() || now != leader {
+                        if now != leader {
                             leader = now;
                             break;
                         }

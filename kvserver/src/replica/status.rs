@@ -26,6 +26,7 @@ impl Replica {
         match self.state() {
             State::Waiting { replica, reason } => base(v1::ReplicaState::Waiting, replica, reason),
             State::Broken(problem) => base(v1::ReplicaState::Quarantined, None, problem),
+            State::Reviving(reset) => base(v1::ReplicaState::Waiting, None, reset.progress().to_owned()),
             State::Stopped => base(v1::ReplicaState::Stopped, None, "the server is stopping".into()),
             State::Running(running) => running.status(),
         }
@@ -35,6 +36,7 @@ impl Replica {
     pub fn ready(&self) -> Result<(), String> {
         match self.state() {
             State::Waiting { reason: problem, .. } | State::Broken(problem) => Err(problem),
+            State::Reviving(reset) => Err(reset.progress().to_owned()),
             State::Stopped => Err("the server is stopping".into()),
             State::Running(running) => running.ready(),
         }
@@ -54,6 +56,8 @@ impl Running {
         let ready = self.ready();
         let stats = self.store.stats();
         let metrics = self.raft.metrics().borrow_watched().clone();
+        // The end of the log with its term, and how far others have it at the same moment.
+        let data = self.raft.data_metrics().borrow_watched().clone();
         let wire = |id: Option<LogId>| id.map(|id| id.to_wire());
         let voter = metrics.membership_config.membership().voter_ids().any(|id| id == metrics.id);
         let state = match metrics.state {
@@ -64,9 +68,9 @@ impl Running {
             ServerState::Shutdown => v1::ReplicaState::Stopped,
         };
         let millis = |silence: Duration| silence.as_millis() as u64;
-        let others = metrics.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
+        let others = data.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
         let peers = others.map(|(id, matched)| {
-            let heard = metrics.heartbeat.as_ref().and_then(|h| h.get(id).copied().flatten());
+            let heard = data.heartbeat.as_ref().and_then(|h| h.get(id).copied().flatten());
             let server = metrics.membership_config.membership().get_node(id);
             v1::PeerProgress {
                 replica: id.0,
@@ -86,7 +90,7 @@ impl Running {
             problem: ready.err().unwrap_or_default(),
             term: metrics.current_term,
             leader: metrics.current_leader.map_or(0, |id| id.0),
-            last_log: metrics.last_log_index.map(|index| v1::LogId { term: 0, replica: 0, index }),
+            last_log: wire(data.last_log),
             committed: wire(metrics.cluster_committed),
             applied: wire(metrics.last_applied),
             snapshot: wire(metrics.snapshot),

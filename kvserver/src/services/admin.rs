@@ -8,7 +8,7 @@ use skv_sharding::{GroupId, GroupUid, ReplicaId};
 use tonic::{Request, Response, Status};
 
 use crate::raft::wire::Wire as _;
-use crate::replica::{Environment, HandoverError, RemovalError, Replicas, Running};
+use crate::replica::{Environment, HandoverError, RemovalError, Replicas, Revived, Running};
 use crate::store::{Part, Summary};
 
 /// Serves operators.
@@ -121,8 +121,7 @@ impl admin_server::Admin for AdminService {
             );
             return Err(error.into());
         }
-        let running = self.replicas.get(GroupId(request.group))?.running()?;
-        let (incarnation, last) = running.reset(&self.env).await?;
+        let Revived { incarnation, last } = self.replicas.get(GroupId(request.group))?.reset().await?;
         Ok(Response::new(v1::ResetResponse { incarnation: incarnation.0, last_log: Some(last.to_wire()) }))
     }
 }

@@ -42,7 +42,8 @@ pub(crate) struct Server {
     pub(crate) disk: MemoryDisk,
     identity: Identity,
     stop: CancellationToken,
-    task: JoinHandle<Result<(), ServerError>>,
+    /// `None` once its end was awaited.
+    task: Option<JoinHandle<Result<(), ServerError>>>,
 }
 
 /// What stays the same when a server is started again.
@@ -69,7 +70,7 @@ impl Drop for Cluster {
         self.manager_tasks.iter().for_each(JoinHandle::abort);
         for server in &self.servers {
             server.stop.cancel();
-            server.task.abort();
+            server.task.iter().for_each(JoinHandle::abort);
         }
     }
 }
@@ -173,7 +174,7 @@ impl Cluster {
         format!("http://{}", self.servers[index].identity.peer_address)
     }
 
-    /// Stops a server for good, and waits for its end.
+    /// Stops a server, and waits for its end.
     pub(crate) async fn stop_and_wait(&mut self, index: usize) {
         self.stop(index);
         self.servers[index].ended().await;
@@ -216,7 +217,7 @@ impl Cluster {
 
     /// Whether a server has ended by itself.
     pub(crate) fn has_ended(&self, index: usize) -> bool {
-        self.servers[index].task.is_finished()
+        self.servers[index].task.as_ref().is_none_or(JoinHandle::is_finished)
     }
 }
 
@@ -248,12 +249,14 @@ impl Server {
         let stop = CancellationToken::new();
         let run =
             server::run(config, TcpIncoming::from(client), Some(TcpIncoming::from(peer)), None, stop.clone());
-        Server { disk, identity, stop, task: tokio::spawn(run) }
+        Server { disk, identity, stop, task: Some(tokio::spawn(run)) }
     }
 
     /// Waits until it has stopped as it should.
     async fn ended(&mut self) {
-        (&mut self.task).await.unwrap().unwrap();
+        if let Some(task) = self.task.take() {
+            task.await.unwrap().unwrap();
+        }
     }
 
     /// Stops it and starts it again with an empty disk.
@@ -261,7 +264,7 @@ impl Server {
         self.start_again(MemoryDisk::new()).await;
     }
 
-    /// Stops it and starts it again with what it had.
+    /// Stops it, if it runs, and starts it again with what it had.
     pub(crate) async fn restart(&mut self) {
         self.start_again(self.disk.clone()).await;
     }

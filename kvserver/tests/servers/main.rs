@@ -7,6 +7,7 @@ mod full_disk;
 mod hostile;
 mod large_answers;
 mod progress;
+mod reset;
 mod resharding;
 mod several_managers;
 mod slow_and_failing_disk;

@@ -52,6 +52,12 @@ async fn a_leader_names_all_others_and_how_far_they_are() {
     assert!(leads_with(&first, &others(new)), "{first:?}");
     let is_whole = |status: &v1::ReplicaStatus| leads_with(status, &others(new)) && all_caught_up(status);
     cluster.await_status(new, "names the others, which have all", is_whole).await;
+    for server in 0..3 {
+        let ends_in_its_term = |status: &v1::ReplicaStatus| {
+            status.term > 1 && status.last_log.is_some_and(|last| last.term == status.term)
+        };
+        cluster.await_status(server, "has the new leader's first entry", ends_in_its_term).await;
+    }
     let retired = cluster.status(old).await.unwrap();
     assert!(retired.peers.is_empty(), "only a leader knows: {retired:?}");
 

@@ -53,12 +53,16 @@ impl Members {
         let hosted =
             statuses.iter().filter_map(|(server, status)| Some((server.clone(), id_of(status)?))).collect();
         let leading = statuses.iter().filter(|(_, status)| status.leads_a_quorum() && status.ready);
-        let leader = leading.max_by_key(|(_, status)| status.term).map(|(server, s)| Leader::new(server, s));
+        let leader =
+            leading.max_by_key(|(_, status)| status.reign()).map(|(server, s)| Leader::new(server, s));
         // A replica that knows of none says so by an absent id; the first one's is all zeros.
         let newest = statuses
             .values()
-            .filter_map(|status| status.membership.as_ref())
-            .max_by_key(|stored| stored.log_id.as_ref().map(|log_id| (log_id.term, log_id.index)));
+            .filter_map(|status| Some((status.incarnation, status.membership.as_ref()?)))
+            .max_by_key(|(incarnation, stored)| {
+                (*incarnation, stored.log_id.as_ref().map(|log_id| (log_id.term, log_id.index)))
+            })
+            .map(|(_, stored)| stored);
         let voters = newest.and_then(|stored| stored.membership.as_ref()).map(voters).unwrap_or_default();
         // Who has no id yet hasn't opened its files, and may find anything there.
         let waits =
@@ -185,6 +189,24 @@ pub(super) mod tests {
         assert_eq!(leader.matched, [(ReplicaId(2), 10), (ReplicaId(3), 10)].into());
         assert_eq!(members.voters.len(), 3);
         assert!(!members.majority_is_lost());
+    }
+
+    #[test]
+    fn a_revived_group_counts_though_its_terms_are_lower() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        for status in statuses.values_mut() {
+            status.term = 12;
+            status.membership.as_mut().unwrap().log_id = Some(v1::LogId { term: 12, replica: 1, index: 50 });
+        }
+        let revived = statuses.get_mut("demo-g0-2").unwrap();
+        revived.state = v1::ReplicaState::Leader as i32;
+        (revived.incarnation, revived.term) = (1, 9);
+        let only = v1::Membership::default();
+        let log_id = Some(v1::LogId { term: 8, replica: 3, index: 40 });
+        revived.membership = Some(v1::StoredMembership { log_id, membership: Some(only) });
+        let members = Members::from_statuses(&statuses);
+        assert_eq!(members.leader.unwrap().server, "demo-g0-2");
+        assert_eq!(members.voters.len(), 0, "those of the newest incarnation");
     }
 
     #[test]

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skv_sharding::{GroupId, ReplicaId};
+use skv_sharding::{GroupId, Incarnation, ReplicaId};
 
 use super::ALIVE;
 use super::registration::{Held, Registration, Report};
@@ -35,8 +35,18 @@ struct Heartbeat {
 pub struct Leader {
     /// The leader.
     pub id: ReplicaId,
-    /// Its term: of two hints the higher is newer.
+    /// The incarnation of the group that it leads.
+    pub incarnation: Incarnation,
+    /// Its term there.
     pub term: u64,
+}
+
+impl Leader {
+    /// Of two words the greater is newer. Who revives a group may have missed elections, so that a
+    /// new incarnation's terms begin below those of the one before.
+    fn reign(&self) -> (Incarnation, u64) {
+        (self.incarnation, self.term)
+    }
 }
 
 impl Heard {
@@ -75,10 +85,11 @@ impl Heard {
         if registration.held != Held::Nothing {
             self.claimed.insert(registration.group);
         }
-        if let Some(&Report { term, leader: Some(id), .. }) = registration.held.report()
-            && self.leaders.get(&registration.group).is_none_or(|leader| leader.term < term)
-        {
-            self.leaders.insert(registration.group, Leader { id, term });
+        if let Some(&Report { incarnation, term, leader: Some(id), .. }) = registration.held.report() {
+            let new = Leader { id, incarnation, term };
+            if self.leaders.get(&registration.group).is_none_or(|known| known.reign() < new.reign()) {
+                self.leaders.insert(registration.group, new);
+            }
         }
         let heartbeat = Heartbeat { registration: registration.clone(), at: now };
         self.alive
@@ -127,6 +138,11 @@ impl Heard {
         };
         let has_listened = self.listened.is_some_and(|(since, now)| now.saturating_sub(since) >= ALIVE);
         has_listened && !self.group(group).any(is_part)
+    }
+
+    /// Whether nobody is known to lead a group after whoever reports this.
+    pub(super) fn is_newest(&self, group: GroupId, report: &Report) -> bool {
+        self.leaders.get(&group).is_none_or(|leader| leader.reign() <= report.reign())
     }
 
     /// Who led each group when last heard of.

@@ -253,10 +253,16 @@ fn counted_on(heard: &Heard, registration: &Registration) -> Option<(ClusterId, 
     if registration.held != Held::Nothing {
         return None;
     }
-    heard.group(registration.group).find_map(|other| {
-        let (cluster, report) = (other.held.cluster()?, other.held.report()?);
+    let reports = || {
+        heard
+            .group(registration.group)
+            .filter_map(|other| Some((other.held.cluster()?, other.held.report()?)))
+    };
+    // Of a revived group the old members may be there still: nobody may help them to a leader.
+    let incarnation = reports().map(|(_, report)| report.incarnation).max()?;
+    reports().filter(|(_, report)| report.incarnation == incarnation).find_map(|(cluster, report)| {
         let is_member = report.members.iter().any(|m| m.id == registration.replica.id);
-        is_member.then_some((cluster, Plan::Join { uid: report.uid, incarnation: report.incarnation }))
+        is_member.then_some((cluster, Plan::Join { uid: report.uid, incarnation }))
     })
 }
 
@@ -355,8 +361,7 @@ impl<'a> Draft<'a> {
         if report.retired {
             return self.retire(*id, report, heard);
         }
-        let newest_term = heard.leaders().get(id).map_or(0, |leader| leader.term);
-        if report.confirmed && report.term >= newest_term {
+        if report.confirmed && heard.is_newest(*id, report) {
             self.confirm(*id, report, heard);
             self.count_arrivals(*id, report);
             self.withdraw_unneeded(settings, *id);

@@ -190,7 +190,7 @@ fn statements<'a>(
     let (mut spoken, mut missing, mut absent) = (BTreeMap::new(), Vec::new(), Vec::new());
     for group in expected {
         let reports = ours.iter().filter(|r| r.group == group).filter_map(|r| r.held.report());
-        let leader = reports.filter(|report| report.confirmed).max_by_key(|report| report.term);
+        let leader = reports.filter(|report| report.confirmed).max_by_key(|report| report.reign());
         if let Some(report) = leader {
             spoken.insert(group, Spoken::Exists(report));
             continue;

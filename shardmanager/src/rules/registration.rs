@@ -94,6 +94,12 @@ impl Registration {
 }
 
 impl Report {
+    /// Which life of the group the replica knows, and its term there: of two reports the greater is
+    /// newer, since terms begin anew with an incarnation.
+    pub(super) fn reign(&self) -> (Incarnation, u64) {
+        (self.incarnation, self.term)
+    }
+
     /// The highest epoch that the group knows of.
     pub fn highest_epoch(&self) -> Epoch {
         self.owned.iter().map(|(_, epoch)| *epoch).fold(self.epoch, Epoch::max)

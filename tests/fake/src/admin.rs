@@ -5,6 +5,7 @@ use skv_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
 
 use crate::kv::FakeServer;
+use crate::uid;
 
 /// What was asked of a server's operator service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +37,7 @@ pub(crate) fn healthy(group: u32, index: usize, leader: usize) -> v1::ReplicaSta
     let log_id = Some(v1::LogId { term: 1, replica: leader as u64 + 1, index: 10 });
     v1::ReplicaStatus {
         group,
+        group_uid: uid(group).0,
         replica: index as u64 + 1,
         state: state as i32,
         ready: true,
@@ -89,6 +91,9 @@ impl Admin for FakeServer {
 
     async fn reset(&self, _: Request<v1::ResetRequest>) -> Result<Response<v1::ResetResponse>, Status> {
         self.shared.admin.lock().push(AdminCall::Reset { server: self.index });
-        Ok(Response::new(v1::ResetResponse { incarnation: 1, last_log: None }))
+        let duration = *self.shared.resets_take.lock();
+        tokio::time::sleep(duration).await;
+        let last_log = self.shared.statuses.lock()[self.index].last_log;
+        Ok(Response::new(v1::ResetResponse { incarnation: 1, last_log }))
     }
 }

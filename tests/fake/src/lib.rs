@@ -15,6 +15,7 @@ mod store;
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use skv_proto::{Error, ShardOwner, v1};
@@ -57,6 +58,7 @@ impl Fake {
             ttl_ms: AtomicU64::new(600_000),
             statuses: Mutex::default(),
             admin: Mutex::default(),
+            resets_take: Mutex::default(),
         });
         let servers: Vec<Listening> =
             (0..sizes.iter().sum()).map(|index| kv::listen(&shared, index)).collect();
@@ -138,6 +140,11 @@ impl Fake {
     /// What a server says of its replica from now on.
     pub fn status(&self, index: usize, change: impl FnOnce(&mut v1::ReplicaStatus)) {
         change(&mut self.shared.statuses.lock()[index]);
+    }
+
+    /// How long a server takes from now on to revive a group.
+    pub fn resets_take(&self, duration: Duration) {
+        *self.shared.resets_take.lock() = duration;
     }
 
     /// What was asked of the servers' Admin services, status apart.

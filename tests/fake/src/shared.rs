@@ -1,6 +1,7 @@
 //! What all servers and the manager of a fake share.
 
 use std::sync::atomic::AtomicU64;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use skv_proto::v1;
@@ -26,4 +27,5 @@ pub(crate) struct Shared {
     pub(crate) statuses: Mutex<Vec<v1::ReplicaStatus>>,
     /// What was asked of the Admin services.
     pub(crate) admin: Mutex<Vec<AdminCall>>,
+    pub(crate) resets_take: Mutex<Duration>,
 }

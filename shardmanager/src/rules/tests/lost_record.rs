@@ -438,3 +438,19 @@ fn a_record_without_a_group_that_exists_is_rebuilt() {
     assert_eq!(bench.record().owners, truth.owners);
     assert_eq!(bench.group(1).uid, truth.groups[&GroupId(1)].uid);
 }
+
+#[test]
+fn of_a_revived_group_only_the_newest_incarnation_speaks() {
+    let (mut bench, truth) = lost();
+    let groups = speaker(&truth);
+    let old = with(groups.leader(0, 0), |report| report.term = 12);
+    let revived = with(groups.leader(0, 2), |report| {
+        (report.incarnation, report.term) = (Incarnation(1), 9);
+        report.members.retain(|member| member.id == ReplicaId(3));
+    });
+    assert!(waits(&bench.say(&old)));
+    assert!(waits(&bench.say(&revived)));
+    assert!(waits(&bench.say(&empty(0, 1))), "it helps no old member to lead");
+    assert!(serves(&bench.say(&groups.leader(1, 0))));
+    assert_eq!((bench.group(0).incarnation, bench.group(0).members.len()), (Incarnation(1), 1));
+}

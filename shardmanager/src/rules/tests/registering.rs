@@ -257,7 +257,10 @@ fn a_deposed_leader_is_not_believed() {
     });
     bench.say(&old);
     assert_eq!(bench.record, before);
-    assert_eq!(bench.heard.leaders()[&GroupId(0)], Leader { id: ReplicaId(2), term: 5 });
+    assert_eq!(
+        bench.heard.leaders()[&GroupId(0)],
+        Leader { id: ReplicaId(2), incarnation: Incarnation(0), term: 5 }
+    );
 }
 
 #[test]
@@ -273,4 +276,40 @@ fn an_incarnation_only_rises() {
     assert_eq!((bench.group(0).incarnation, &bench.group(0).candidates), (Incarnation(1), &Vec::new()));
     bench.silence();
     assert_eq!(bench.say(&replacement(0, 1, 77)), joins);
+}
+
+#[test]
+fn a_revived_group_counts_though_its_terms_are_lower() {
+    let mut bench = Bench::new();
+    bench.found();
+    let old_leader = with(bench.leader(0, 0), |report| report.term = 12);
+    let old_member = with(bench.data(0, 2), |report| (report.term, report.leader) = (12, Some(ReplicaId(1))));
+    bench.say(&old_leader);
+    bench.silence();
+
+    let revived = replacement(0, 1, 77);
+    let members = vec![revived.replica.clone()];
+    let revived = Registration { replica: revived.replica, ..bench.data(0, 1) };
+    let revived = with(confirmed(revived), |report| {
+        (report.incarnation, report.term, report.members) = (Incarnation(1), 9, members);
+    });
+    // Whether or not the old ones are heard once more before.
+    bench.say(&old_member);
+    bench.say(&with(revived.clone(), |report| report.confirmed = false));
+    let before = bench.record.clone();
+    bench.say(&with(old_leader.clone(), |report| report.members.truncate(1)));
+    assert_eq!(bench.record, before, "it is of the past");
+    bench.say(&revived);
+    assert_eq!(bench.group(0).incarnation, Incarnation(1));
+    let leads = Leader { id: ReplicaId(77), incarnation: Incarnation(1), term: 9 };
+    assert_eq!(bench.heard.leaders()[&GroupId(0)], leads);
+    let joins = Plan::Join { uid: bench.group(0).uid, incarnation: Incarnation(1) };
+    assert_eq!(bench.say(&old_member), joins);
+    assert_eq!(bench.say(&old_leader), joins);
+
+    // What the old ones say doesn't keep the new one from being heard.
+    let admitted = with(revived, |report| report.members.push(replacement(0, 2, 78).replica));
+    bench.say(&admitted);
+    assert_eq!(bench.group(0).members.len(), 2);
+    assert_eq!(bench.heard.leaders()[&GroupId(0)], leads);
 }

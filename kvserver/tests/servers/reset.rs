@@ -1,0 +1,155 @@
+//! Reviving a group from one server that is left: once, whoever asks, and whether or not they wait.
+
+use std::path::Path;
+use std::time::Duration;
+
+use kvserver::disk::Disk as _;
+use skv_proto::v1;
+use skv_proto::v1::kv_client::KvClient;
+use tokio::time::timeout;
+
+use crate::cluster::{Cluster, until};
+
+const LONG: Duration = Duration::from_mins(1);
+/// Long enough for a request to be on its way.
+const SOON: Duration = Duration::from_millis(500);
+/// More syncs than there are.
+const ALL: usize = 1 << 20;
+
+async fn reset(cluster: &Cluster, index: usize) -> Result<v1::ResetResponse, tonic::Status> {
+    let request = v1::ResetRequest { group: 0, accept_data_loss: true };
+    cluster.admin(index).await.unwrap().reset(request).await.map(tonic::Response::into_inner)
+}
+
+async fn await_lost_quorum(cluster: &Cluster, index: usize) {
+    cluster.await_status(index, "says that its quorum is lost", |status| status.quorum_lost_ms > 0).await;
+}
+
+fn index(log_id: Option<v1::LogId>) -> u64 {
+    log_id.map_or(0, |log_id| log_id.index)
+}
+
+/// Stops all servers but the leader, whose log then ends with an append that isn't committed, and
+/// that has no id by which a second one could be told.
+async fn lose_the_majority(cluster: &mut Cluster) -> usize {
+    let survivor = cluster.leader().await;
+    let (first, last) = ((survivor + 1) % 3, (survivor + 2) % 3);
+    cluster.stop_and_wait(first).await;
+    cluster.servers[last].disk.hold_syncs();
+    let append = v1::AppendRequest {
+        key: b"tail".to_vec().into(),
+        args: b"x".to_vec().into(),
+        ..v1::AppendRequest::default()
+    };
+    let mut client = KvClient::connect(cluster.client_url(survivor)).await.unwrap();
+    let answer = timeout(SOON, client.append(append)).await;
+    assert!(answer.is_err(), "nobody else can have acknowledged it: {answer:?}");
+    let has_more = |status: &v1::ReplicaStatus| index(status.last_log) > index(status.committed);
+    cluster.await_status(survivor, "has what isn't committed", has_more).await;
+    cluster.stop_and_wait(last).await;
+    await_lost_quorum(cluster, survivor).await;
+    survivor
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_needs_nobody_who_waits_for_it_and_is_the_same_for_all_who_ask() {
+    let mut cluster = Cluster::start().await;
+    let clerk = cluster.clerk(LONG);
+    for count in 0..3 {
+        clerk.put(format!("large-{count}"), vec![b'v'; 1 << 20]).await.unwrap();
+    }
+    let survivor = lose_the_majority(&mut cluster).await;
+    cluster.servers[survivor].disk.hold_syncs();
+    assert!(timeout(SOON, reset(&cluster, survivor)).await.is_err(), "its writing is held up");
+    {
+        let again = async { tokio::join!(reset(&cluster, survivor), reset(&cluster, survivor)) };
+        tokio::pin!(again);
+        assert!(timeout(SOON, &mut again).await.is_err(), "they wait for the one that goes on");
+        cluster.servers[survivor].disk.let_sync(ALL);
+        let (one, other) = again.await;
+        assert_eq!(one.as_ref().unwrap().incarnation, 1);
+        assert_eq!(one.unwrap(), other.unwrap());
+    }
+    cluster.await_status(survivor, "serves alone", |status| status.ready && status.incarnation == 1).await;
+
+    let clerk = cluster.clerk(LONG);
+    clerk.put("after", "y").await.unwrap();
+    cluster.servers[survivor].restart().await;
+    let clerk = cluster.clerk(LONG);
+    assert_eq!(clerk.get("after").await.unwrap().value, "y");
+    assert_eq!(clerk.get("tail").await.unwrap().value, "x");
+    for count in 0..3 {
+        assert_eq!(clerk.get(format!("large-{count}")).await.unwrap().value.len(), 1 << 20);
+    }
+    assert_eq!(cluster.status(survivor).await.unwrap().incarnation, 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_that_fails_leaves_the_replica_as_it_was() {
+    let mut cluster = Cluster::start().await;
+    let survivor = lose_the_majority(&mut cluster).await;
+    let before = cluster.status(survivor).await.unwrap();
+    // The old directory can't be put aside.
+    let (disk, in_the_way) = (cluster.servers[survivor].disk.clone(), Path::new("/data/quarantine"));
+    disk.create(in_the_way).unwrap();
+    let failed = reset(&cluster, survivor).await.unwrap_err();
+    assert!(failed.message().contains("the reset failed"), "{failed}");
+    let is_as_before = |status: &v1::ReplicaStatus| {
+        (status.replica, status.incarnation) == (before.replica, 0) && status.quorum_lost_ms > 0
+    };
+    cluster.await_status(survivor, "is what it was", is_as_before).await;
+    assert!(!disk.exists(Path::new("/data/g0.reborn")).unwrap(), "nothing of it comes to life later");
+
+    disk.remove(in_the_way).unwrap();
+    assert_eq!(reset(&cluster, survivor).await.unwrap().incarnation, 1);
+    cluster.await_status(survivor, "serves alone", |status| status.ready).await;
+    let value = cluster.clerk(LONG).get("tail").await.unwrap().value;
+    assert_eq!(value, "x", "what the log holds is applied once, however often that was tried");
+}
+
+/// The survivor missed elections, so that its group leads in lower terms than the one before.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_revived_group_counts_though_its_terms_are_lower() {
+    let mut cluster = Cluster::start().await;
+    let clerk = cluster.clerk(LONG);
+    clerk.put("key", "value").await.unwrap();
+    let mut ids = Vec::new();
+    for index in 0..3 {
+        ids.push(cluster.status(index).await.unwrap().replica);
+    }
+    let leader = cluster.leader().await;
+    let (survivor, other) = ((leader + 1) % 3, (leader + 2) % 3);
+    let has_all =
+        |status: &v1::ReplicaStatus| status.keys == 1 && index(status.last_log) == index(status.applied);
+    cluster.await_status(survivor, "has the key", has_all).await;
+    cluster.stop_and_wait(survivor).await;
+    let missed = cluster.status(leader).await.unwrap().term;
+    for (from, to) in [(leader, other), (other, leader), (leader, other), (other, leader)] {
+        cluster.transfer_leader(from, ids[to]).await;
+        until("the manager knows the new leader", || async {
+            let map = cluster.manager().await.get_shard_map(v1::GetShardMapRequest {}).await;
+            map.is_ok_and(|map| map.get_ref().groups.iter().all(|group| group.leader == ids[to]))
+        })
+        .await;
+    }
+    let last = cluster.status(leader).await.unwrap().term;
+    cluster.stop_and_wait(leader).await;
+    cluster.stop_and_wait(other).await;
+    cluster.servers[survivor].restart().await;
+    await_lost_quorum(&cluster, survivor).await;
+    reset(&cluster, survivor).await.unwrap();
+    cluster.await_status(survivor, "serves alone", |status| status.ready).await;
+    let revived = cluster.status(survivor).await.unwrap().term;
+    assert!(missed < last && revived < last, "{missed} {revived} {last}");
+
+    // Two of three have been a quorum once.
+    cluster.servers[leader].restart().await;
+    cluster.servers[other].restart().await;
+    for index in 0..3 {
+        let is_new = |status: &v1::ReplicaStatus| {
+            status.ready && status.incarnation == 1 && !ids.contains(&status.replica)
+        };
+        cluster.await_status(index, "is of the revived group", is_new).await;
+    }
+    assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
+}
