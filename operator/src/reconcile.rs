@@ -199,7 +199,7 @@ async fn tell(resource: &ShardedKv, step: &Step, context: &Context) {
         Step::ForceDelete(pod) => (
             "Replacing",
             &pod.name,
-            format!("Let go of {}: its node is lost, and its claim is deleted", pod.name),
+            format!("Let go of {}: its node is lost, and it has no volume that is to stay", pod.name),
         ),
         Step::HandOver { group, server, .. } => {
             ("HandedOver", server, format!("{server} handed over the leadership of {group}"))

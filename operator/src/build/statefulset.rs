@@ -14,7 +14,8 @@ use skv_resource::CommandLine;
 use super::Input;
 use super::pod::{container, listen, pod_metadata, pod_spec};
 use crate::names::{
-    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet, labels, selector,
+    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, SERVER, ServerSet, labels,
+    selector,
 };
 
 /// Where the volume of a server is mounted.
@@ -40,7 +41,7 @@ pub(super) fn statefulset(input: &Input, set: ServerSet, restart_hash: &str) -> 
         ]),
         resources: spec.server.resources.clone(),
         volume_mounts: (!in_memory).then(|| vec![mount]),
-        ..container(spec, "kvserver", arguments(input, set), &ports)
+        ..container(spec, SERVER, arguments(input, set), &ports)
     };
     let pod = PodSpec {
         termination_grace_period_seconds: Some(GRACE_SECONDS),
