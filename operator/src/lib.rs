@@ -26,6 +26,7 @@ mod lease;
 mod metrics;
 mod names;
 mod options;
+mod ownership;
 mod placement;
 mod pods;
 mod process;

@@ -151,7 +151,7 @@ async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Re
     // One object that can't be applied mustn't keep the others from being there.
     let (mut failed, mut changed) = (None, false);
     for object in &desired {
-        let change = match context.applier.apply(object, &context.cache).await {
+        let change = match context.applier.apply(&input.names, object, &context.cache).await {
             Ok(change) => change,
             Err(error) => {
                 failed.get_or_insert(error);
