@@ -21,6 +21,7 @@ mod claims;
 mod controller;
 mod dereference;
 mod error;
+mod gitops;
 mod http;
 mod lease;
 mod metrics;

@@ -299,6 +299,35 @@ async fn of_two_resources_whose_names_collide_the_second_touches_nothing_of_the_
 }
 
 #[tokio::test]
+async fn claims_tell_gitops_tools_to_leave_them_alone_also_when_their_group_is_no_more() {
+    let mut operator = Operator::new(json!({ "groups": 1 }));
+    operator.pass().await.unwrap();
+    operator.pass().await.unwrap();
+    let path = |name: &str| format!("/api/v1/namespaces/prod/persistentvolumeclaims/{name}");
+    let names = ["data-demo-g0-0", "data-demo-g7-0"];
+    for name in names {
+        let mut labels = operator.server.get(SET).unwrap()["metadata"]["labels"].clone();
+        labels["shardedkv.io/group"] = json!(name.split('-').nth(2).unwrap());
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": { "name": name, "namespace": "prod", "labels": labels },
+            "spec": { "resources": { "requests": { "storage": "10Gi" } } },
+        });
+        operator.server.put(&path(name), claim);
+    }
+    operator.server.requests();
+    operator.pass().await.unwrap();
+    assert_eq!(operator.writes(), names.map(|name| format!("PATCH {}", path(name))));
+    for name in names {
+        let annotations = &operator.server.get(&path(name)).unwrap()["metadata"]["annotations"];
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false");
+        assert_eq!(annotations["argocd.argoproj.io/compare-options"], "IgnoreExtraneous");
+    }
+    operator.pass().await.unwrap();
+    assert_eq!(operator.writes(), [""; 0]);
+}
+
+#[tokio::test]
 async fn a_refused_object_is_reported_and_tried_again() {
     let mut operator = Operator::new(json!({}));
     operator.server.refuse("/deployments/demo-manager", 403);
