@@ -18,23 +18,19 @@ pub(crate) enum Ownership {
     Foreign,
 }
 
-/// By its labels, and by who controls it. What is left of an earlier resource of the same name is
-/// the resource's.
+/// By who controls it; by its label where nobody does. What is left of an earlier resource of the
+/// same name is the resource's.
 pub(crate) fn ownership(names: &Names, object: &ObjectMeta) -> Ownership {
     let label = |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
     let controller = object.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));
-    if label(MANAGED_BY_LABEL) != Some(MANAGER)
-        || controller.is_some_and(|controller| controller.kind != ShardedKv::kind(&()))
-    {
-        return Ownership::Foreign;
-    }
-    let by_owner = controller.map(|controller| controller.name.as_str());
-    let sibling = |name: &&str| *name != names.resource;
-    match (by_owner.filter(sibling), label(INSTANCE_LABEL)) {
-        (None, Some(instance)) if instance == names.resource => Ownership::Ours,
-        (Some(owner), _) => Ownership::Sibling(owner.to_owned()),
-        (None, Some(instance)) => Ownership::Sibling(instance.to_owned()),
-        (None, None) => Ownership::Foreign,
+    let is_an_operators = label(MANAGED_BY_LABEL) == Some(MANAGER)
+        && controller.is_none_or(|controller| controller.kind == ShardedKv::kind(&()));
+    let by_label = || label(INSTANCE_LABEL);
+    let resource = controller.map_or_else(by_label, |controller| Some(controller.name.as_str()));
+    match resource.filter(|_| is_an_operators) {
+        Some(resource) if resource == names.resource => Ownership::Ours,
+        Some(sibling) => Ownership::Sibling(sibling.to_owned()),
+        None => Ownership::Foreign,
     }
 }
 
@@ -64,14 +60,14 @@ mod tests {
     }
 
     #[test]
-    fn an_object_is_a_resources_by_its_label_and_by_who_controls_it() {
+    fn an_object_is_a_resources_by_who_controls_it_and_else_by_its_label() {
         let sibling = || Ownership::Sibling("orders-g0".to_owned());
         assert_eq!(of(Some("orders"), None), Ownership::Ours, "such as a shard map that was kept");
         assert_eq!(of(Some("orders"), Some(("ShardedKV", "orders"))), Ownership::Ours);
         assert_eq!(of(Some("orders-g0"), None), sibling());
         assert_eq!(of(Some("orders-g0"), Some(("ShardedKV", "orders-g0"))), sibling());
         assert_eq!(of(Some("orders"), Some(("ShardedKV", "orders-g0"))), sibling());
-        assert_eq!(of(Some("orders-g0"), Some(("ShardedKV", "orders"))), sibling());
+        assert_eq!(of(Some("x"), Some(("ShardedKV", "orders"))), Ownership::Ours, "its label is put right");
         assert_eq!(of(Some("orders"), Some(("Deployment", "orders"))), Ownership::Foreign);
         assert_eq!(of(None, None), Ownership::Foreign);
         let names = Names { resource: "orders".to_owned(), namespace: "prod".to_owned() };
