@@ -8,6 +8,7 @@ use std::collections::HashMap;
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
 use k8s_openapi::api::policy::v1::PodDisruptionBudget;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
 use kube::{Client, ResourceExt as _};
@@ -18,7 +19,8 @@ use skv_sharding::fnv1a;
 use crate::build::Desired;
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
+use crate::names::{MANAGER, Names};
+use crate::ownership::{Ownership, ownership};
 
 /// What was done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -53,8 +55,16 @@ impl Applier {
     }
 
     /// Applies one object unless it is as it should be.
-    pub(crate) async fn apply(&self, desired: &Desired, cache: &Cache) -> Result<Change, Error> {
+    pub(crate) async fn apply(
+        &self,
+        names: &Names,
+        desired: &Desired,
+        cache: &Cache,
+    ) -> Result<Change, Error> {
         let live = cache.get(desired);
+        if let Some(live) = &live {
+            must_be_ours(names, desired, &live.metadata)?;
+        }
         let wanted = hash(&desired.content)?;
         if let Some(live) = &live {
             let now = Applied { desired: wanted, live: fingerprint(desired, live)? };
@@ -63,10 +73,10 @@ impl Applier {
             }
         }
         let api = self.api(desired);
-        // What isn't ours is not in the cache.
+        // What no operator made is not in the cache.
         let exists = match &live {
             Some(_) => true,
-            None => self.exists_as_ours(desired, &api).await?,
+            None => exists_as_ours(names, desired, &api).await?,
         };
         let mut content = desired.content.clone();
         if desired.counts_pods() && exists {
@@ -110,7 +120,8 @@ impl Applier {
             for object in objects {
                 let name = object.name_any();
                 let wanted = desired.iter().any(|d| d.resource == resource && d.name == name);
-                if wanted || object.metadata.deletion_timestamp.is_some() {
+                let is_ours = ownership(names, &object.metadata) == Ownership::Ours;
+                if wanted || !is_ours || object.metadata.deletion_timestamp.is_some() {
                     continue;
                 }
                 let title = format!("{} {name}", resource.kind);
@@ -135,21 +146,26 @@ impl Applier {
         });
     }
 
-    async fn exists_as_ours(&self, desired: &Desired, api: &Api<DynamicObject>) -> Result<bool, Error> {
-        let found = api
-            .get_metadata_opt(&desired.name)
-            .await
-            .map_err(|source| Error::api("read", &desired.title(), source))?;
-        let Some(found) = found else { return Ok(false) };
-        let ours = &desired.content["metadata"]["labels"];
-        let is_ours = [MANAGED_BY_LABEL, INSTANCE_LABEL]
-            .iter()
-            .all(|label| found.labels().get(*label).map(String::as_str) == ours[*label].as_str());
-        if is_ours { Ok(true) } else { Err(Error::Foreign { object: desired.title() }) }
-    }
-
     fn api(&self, desired: &Desired) -> Api<DynamicObject> {
         Api::namespaced_with(self.client.clone(), &desired.namespace, &desired.resource)
+    }
+}
+
+async fn exists_as_ours(names: &Names, desired: &Desired, api: &Api<DynamicObject>) -> Result<bool, Error> {
+    let found = api
+        .get_metadata_opt(&desired.name)
+        .await
+        .map_err(|source| Error::api("read", &desired.title(), source))?;
+    let Some(found) = found else { return Ok(false) };
+    must_be_ours(names, desired, &found.metadata)?;
+    Ok(true)
+}
+
+fn must_be_ours(names: &Names, desired: &Desired, found: &ObjectMeta) -> Result<(), Error> {
+    match ownership(names, found) {
+        Ownership::Ours => Ok(()),
+        Ownership::Sibling(owner) => Err(Error::Sibling { object: desired.title(), owner }),
+        Ownership::Foreign => Err(Error::Foreign { object: desired.title() }),
     }
 }
 

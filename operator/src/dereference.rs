@@ -13,7 +13,8 @@ use skv_sharding::{ClusterId, GroupId, GroupUid};
 
 use crate::cache::Cache;
 use crate::claims::Claim;
-use crate::names::{Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
+use crate::gitops;
+use crate::names::{Labels, Names, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
 use crate::pods::{self, ServerPod};
 use crate::servers::Assignment;
 
@@ -27,6 +28,8 @@ pub(crate) struct Observed {
     pub(crate) ready_managers: u32,
     /// All pods of the shard manager are as the specification says, and ready.
     pub(crate) managers_rolled_out: bool,
+    /// The claims that lack annotations, and which: also those of groups that are no more.
+    pub(crate) to_annotate: BTreeMap<String, Labels>,
     /// Why pods don't start, each with the pod's name.
     pub(crate) problems: Vec<String>,
     /// The images that servers run.
@@ -137,6 +140,12 @@ pub(crate) fn observe(objects: &Objects, now: Timestamp) -> Observed {
         observed.servers_of(set).pods.insert(server.ordinal, server);
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
         observed.images.extend(containers.filter_map(|container| container.image.clone()));
+    }
+    for claim in objects.claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_none()) {
+        let missing = gitops::missing(claim.annotations());
+        if ServerSet::of(claim.labels()).is_some() && !missing.is_empty() {
+            observed.to_annotate.insert(claim.name_any(), missing);
+        }
     }
     for (set, claim) in objects.claims.iter().filter_map(Claim::parse) {
         // Claims that were kept when their group went make no group.

@@ -21,6 +21,14 @@ pub(crate) enum Error {
         /// Kind and name.
         object: String,
     },
+    /// An object of this name is another resource's.
+    #[error("{object} belongs to ShardedKV {owner}: give one of the two another name")]
+    Sibling {
+        /// Kind and name.
+        object: String,
+        /// The other resource.
+        owner: String,
+    },
     /// An object is there that the cache hasn't seen yet.
     #[error("{object} has just been made: waiting until it is seen")]
     Unseen {
@@ -58,7 +66,7 @@ impl Error {
                 _ => Class::Passing,
             },
             Error::Unseen { .. } => Class::Passing,
-            Error::Foreign { .. } | Error::Encode(_) => Class::Lasting,
+            Error::Foreign { .. } | Error::Sibling { .. } | Error::Encode(_) => Class::Lasting,
         }
     }
 

@@ -26,6 +26,8 @@ pub(crate) const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
 pub(crate) const RETIRED_ANNOTATION: &str = "shardedkv.io/retired";
 /// The name of a server's volume, with which the name of its claim begins.
 pub(crate) const DATA: &str = "data";
+/// The name of a server's container, which is its program.
+pub(crate) const SERVER: &str = "kvserver";
 /// The name of the port by which servers, and the operator, reach a server.
 pub(crate) const PEER_PORT: &str = "peer";
 

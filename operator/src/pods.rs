@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
 
-use k8s_openapi::api::core::v1::{ContainerStatus, Pod};
+use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use crate::names::{PEER_PORT, RESTART_HASH_ANNOTATION, ServerSet};
+use crate::names::{PEER_PORT, RESTART_HASH_ANNOTATION, SERVER, ServerSet};
 
-/// A server that runs for so long and isn't ready won't be by itself.
+/// A server that runs and hasn't been ready for so long won't be by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 
 /// A server's pod.
@@ -36,12 +36,25 @@ pub(crate) struct ServerPod {
 pub(crate) enum PodState {
     /// Its server serves.
     Ready,
-    /// Its server is about to, as far as is known.
+    /// Its server is about to, or about to again, as far as is known.
     Starting,
-    /// It won't come up by itself, for this reason.
-    Stuck(String),
+    /// No server runs in it, and none will by itself, for this reason.
+    Down(String),
+    /// Its server runs, and hasn't been ready for long.
+    Stuck,
     /// It is being deleted.
     Leaving,
+}
+
+impl PodState {
+    /// What keeps it from serving, where that is known.
+    pub(crate) fn problem(&self) -> Option<&str> {
+        match self {
+            PodState::Down(problem) => Some(problem),
+            PodState::Stuck => Some("it hasn't been for more than two minutes"),
+            PodState::Ready | PodState::Starting | PodState::Leaving => None,
+        }
+    }
 }
 
 impl ServerPod {
@@ -84,34 +97,38 @@ fn state(pod: &Pod, now: Timestamp) -> PodState {
     if pod.metadata.deletion_timestamp.is_some() {
         return PodState::Leaving;
     }
-    if condition(pod, "Ready", "True").is_some() {
+    let ready = condition(pod, "Ready");
+    if ready.is_some_and(|ready| ready.status == "True") {
         return PodState::Ready;
     }
-    if let Some(problem) = problem(pod) {
-        return PodState::Stuck(problem);
-    }
-    let runs_since = pod.status.iter().flat_map(|status| status.container_statuses.iter().flatten());
-    let runs_since = { runs_since }.find_map(|c| c.state.as_ref()?.running.as_ref()?.started_at.clone());
-    match runs_since {
-        Some(since) if now.duration_since(since.0) > PATIENCE => {
-            PodState::Stuck("runs for more than two minutes and isn't ready".to_owned())
-        }
+    // Whatever other containers do: a server that runs may be a voter.
+    let Some(running) = server(pod).and_then(|server| server.state.as_ref()?.running.as_ref()) else {
+        return problem(pod).map_or(PodState::Starting, PodState::Down);
+    };
+    let unready_since = ready.and_then(|ready| ready.last_transition_time.as_ref());
+    match running.started_at.as_ref().max(unready_since) {
+        Some(since) if now.duration_since(since.0) > PATIENCE => PodState::Stuck,
         _ => PodState::Starting,
     }
 }
 
+fn server(pod: &Pod) -> Option<&ContainerStatus> {
+    let containers = pod.status.as_ref()?.container_statuses.iter().flatten();
+    { containers }.find(|container| container.name == SERVER)
+}
+
 /// What keeps a pod from running, if it isn't just about to.
 pub(crate) fn problem(pod: &Pod) -> Option<String> {
-    if let Some((reason, message)) = condition(pod, "PodScheduled", "False") {
-        return Some(explained(reason, message));
+    if let Some(unscheduled) = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")
+    {
+        return Some(explained(unscheduled.reason.as_deref(), unscheduled.message.as_deref()));
     }
     pod.status.as_ref()?.container_statuses.iter().flatten().find_map(waiting)
 }
 
-fn condition<'a>(pod: &'a Pod, type_: &str, status: &str) -> Option<(Option<&'a str>, Option<&'a str>)> {
+fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
     let mut conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
-    let found = conditions.find(|condition| condition.type_ == type_ && condition.status == status)?;
-    Some((found.reason.as_deref(), found.message.as_deref()))
+    conditions.find(|condition| condition.type_ == type_)
 }
 
 fn waiting(container: &ContainerStatus) -> Option<String> {
@@ -181,17 +198,51 @@ mod tests {
         assert_eq!(parsed(|_| ()).state, PodState::Starting);
         let creating = container(json!({ "waiting": { "reason": "ContainerCreating" } }));
         assert_eq!(parsed(creating).state, PodState::Starting);
-        let lately = container(json!({ "running": { "startedAt": "2026-01-01T00:09:00Z" } }));
-        assert_eq!(parsed(lately).state, PodState::Starting);
-        let long = container(json!({ "running": { "startedAt": "2026-01-01T00:07:00Z" } }));
-        assert!(matches!(parsed(long).state, PodState::Stuck(_)));
         let no_image = container(json!({ "waiting": { "reason": "ErrImagePull", "message": "no" } }));
-        assert_eq!(parsed(no_image).state, PodState::Stuck("ErrImagePull: no".to_owned()));
+        assert_eq!(parsed(no_image).state, PodState::Down("ErrImagePull: no".to_owned()));
         let unscheduled = |pod: &mut Value| {
             pod["status"]["conditions"] =
                 json!([{ "type": "PodScheduled", "status": "False", "reason": "full" }]);
         };
-        assert_eq!(parsed(unscheduled).state, PodState::Stuck("full".to_owned()));
+        assert_eq!(parsed(unscheduled).state, PodState::Down("full".to_owned()));
+    }
+
+    /// A server that runs since one time, and isn't ready since another.
+    fn unready(started: &str, since: &str) -> impl FnOnce(&mut Value) {
+        let running = container(json!({ "running": { "startedAt": started } }));
+        move |pod| {
+            running(pod);
+            pod["status"]["conditions"][0]["lastTransitionTime"] = json!(since);
+        }
+    }
+
+    #[test]
+    fn a_server_that_runs_is_stuck_when_it_has_not_been_ready_for_long_however_long_it_runs() {
+        let (month, long, lately) = ("2025-12-01T00:00:00Z", "2026-01-01T00:07:00Z", "2026-01-01T00:09:50Z");
+        assert_eq!(parsed(unready(month, lately)).state, PodState::Starting);
+        assert_eq!(parsed(unready(month, long)).state, PodState::Stuck);
+        assert_eq!(parsed(unready(long, month)).state, PodState::Stuck, "it never was");
+        assert_eq!(parsed(unready(lately, long)).state, PodState::Starting, "it was started again");
+    }
+
+    #[test]
+    fn a_server_that_runs_is_not_down_whatever_stands_beside_it() {
+        let sidecar = json!({
+            "name": "mesh", "image": "", "imageID": "", "ready": false, "restartCount": 9,
+            "state": { "waiting": { "reason": "CrashLoopBackOff" } },
+        });
+        let beside = |state: Value| {
+            let server = container(state);
+            let sidecar = sidecar.clone();
+            move |pod: &mut Value| {
+                server(pod);
+                pod["status"]["containerStatuses"].as_array_mut().unwrap().insert(0, sidecar);
+            }
+        };
+        let running = beside(json!({ "running": { "startedAt": "2026-01-01T00:09:00Z" } }));
+        assert_eq!(parsed(running).state, PodState::Starting);
+        let waiting = beside(json!({ "waiting": { "reason": "PodInitializing" } }));
+        assert_eq!(parsed(waiting).state, PodState::Down("CrashLoopBackOff".to_owned()));
     }
 
     #[test]

@@ -19,6 +19,7 @@ use crate::cache::Cache;
 use crate::care::{self, Care, GroupStep, Plan, Step};
 use crate::dereference::{Observed, ObservedMap, dereference};
 use crate::error::{Class, Error};
+use crate::gitops::annotate_claim;
 use crate::metrics::Metrics;
 use crate::names::{Names, ServerSet};
 use crate::placement;
@@ -101,7 +102,8 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
     };
     let mut resource = plan.resource().unwrap_or(resource).clone();
     let input = input(&resource, names, &seen, &plan, context);
-    let applied = if resource.spec.paused { Ok(false) } else { apply_all(&resource, &input, context).await };
+    let applied =
+        if resource.spec.paused { Ok(false) } else { apply_all(&resource, &input, &seen, context).await };
     if applied.as_ref().is_err_and(|error| error.class() == Class::Gone) {
         return Ok(Action::await_change());
     }
@@ -146,12 +148,17 @@ fn input(resource: &ShardedKv, names: Names, seen: &Observed, plan: &Plan, conte
 }
 
 /// Brings all objects into their form; answers whether any had another.
-async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Result<bool, Error> {
+async fn apply_all(
+    resource: &ShardedKv,
+    input: &Input,
+    seen: &Observed,
+    context: &Context,
+) -> Result<bool, Error> {
     let desired = build(input)?;
     // One object that can't be applied mustn't keep the others from being there.
     let (mut failed, mut changed) = (None, false);
     for object in &desired {
-        let change = match context.applier.apply(object, &context.cache).await {
+        let change = match context.applier.apply(&input.names, object, &context.cache).await {
             Ok(change) => change,
             Err(error) => {
                 failed.get_or_insert(error);
@@ -174,6 +181,12 @@ async fn apply_all(resource: &ShardedKv, input: &Input, context: &Context) -> Re
     }
     for title in context.applier.delete_obsolete(&input.names, &desired, &context.cache).await? {
         tracing::info!(namespace = input.names.namespace, object = title, "deleted: it was switched off");
+    }
+    for (claim, annotations) in &seen.to_annotate {
+        match annotate_claim(&context.client, &input.names, claim, annotations).await {
+            Ok(()) => context.metrics.wrote("PersistentVolumeClaim"),
+            Err(error) => drop(failed.get_or_insert(error)),
+        }
     }
     failed.map_or(Ok(changed), Err)
 }
@@ -199,7 +212,7 @@ async fn tell(resource: &ShardedKv, step: &Step, context: &Context) {
         Step::ForceDelete(pod) => (
             "Replacing",
             &pod.name,
-            format!("Let go of {}: its node is lost, and its claim is deleted", pod.name),
+            format!("Let go of {}: its node is lost, and it has no volume that is to stay", pod.name),
         ),
         Step::HandOver { group, server, .. } => {
             ("HandedOver", server, format!("{server} handed over the leadership of {group}"))

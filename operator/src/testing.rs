@@ -57,6 +57,11 @@ impl FakeApiServer {
         self.0.lock().objects.get(path).cloned()
     }
 
+    /// All objects by their paths.
+    pub(crate) fn objects(&self) -> BTreeMap<String, Value> {
+        self.0.lock().objects.clone()
+    }
+
     /// Refuses every request whose path ends so, with this code.
     pub(crate) fn refuse(&self, end: &str, code: u16) {
         self.0.lock().refusals.push((end.to_owned(), code));

@@ -26,6 +26,7 @@ use serde::Serialize;
 use serde_json::Value;
 use skv_resource::{Retention, ShardedKvSpec};
 
+use crate::gitops;
 use crate::names::{Labels, Names, ServerSet};
 use crate::placement;
 pub(crate) use restart::restart_hash;
@@ -152,11 +153,15 @@ impl Input {
 
     /// Metadata of an object that is deleted with the resource.
     fn owned(&self, name: String, labels: Labels) -> ObjectMeta {
-        ObjectMeta { owner_references: Some(vec![self.owner.clone()]), ..self.kept(name, labels) }
+        ObjectMeta { owner_references: Some(vec![self.owner.clone()]), ..self.metadata(name, labels) }
     }
 
     /// Metadata of an object that outlives the resource.
     fn kept(&self, name: String, labels: Labels) -> ObjectMeta {
+        ObjectMeta { annotations: Some(gitops::missing(&Labels::new())), ..self.metadata(name, labels) }
+    }
+
+    fn metadata(&self, name: String, labels: Labels) -> ObjectMeta {
         ObjectMeta {
             name: Some(name),
             namespace: Some(self.names.namespace.clone()),

@@ -13,8 +13,10 @@ use skv_resource::CommandLine;
 
 use super::Input;
 use super::pod::{container, listen, pod_metadata, pod_spec};
+use crate::gitops;
 use crate::names::{
-    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet, labels, selector,
+    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, SERVER, ServerSet, labels,
+    selector,
 };
 
 /// Where the volume of a server is mounted.
@@ -40,13 +42,15 @@ pub(super) fn statefulset(input: &Input, set: ServerSet, restart_hash: &str) -> 
         ]),
         resources: spec.server.resources.clone(),
         volume_mounts: (!in_memory).then(|| vec![mount]),
-        ..container(spec, "kvserver", arguments(input, set), &ports)
+        ..container(spec, SERVER, arguments(input, set), &ports)
     };
     let pod = PodSpec {
         termination_grace_period_seconds: Some(GRACE_SECONDS),
         ..pod_spec(spec, names.servers(), container, &labels_of_pods)
     };
-    let annotations = labels([(RESTART_HASH_ANNOTATION, restart_hash)]);
+    let mut annotations = labels([(RESTART_HASH_ANNOTATION, restart_hash)]);
+    // While it is made anew its pods are nobody's.
+    annotations.extend(gitops::missing(&spec.pod_metadata.annotations));
     // Written with the number of pods, since nobody can say it any more when they are gone.
     let mark = input.is_retired(set).then(|| labels([(RETIRED_ANNOTATION, "true")]));
     StatefulSet {

@@ -230,6 +230,26 @@ fn all_but_the_shard_map_goes_with_the_resource() {
 }
 
 #[test]
+fn what_may_be_without_an_owner_tells_gitops_tools_to_leave_it_alone() {
+    let is_left_alone = |metadata: &Value| {
+        metadata["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false"
+            && metadata["annotations"]["argocd.argoproj.io/compare-options"] == "IgnoreExtraneous"
+    };
+    let objects = build(&input("{groups: 1}")).unwrap();
+    for object in &objects {
+        let metadata = &object.content["metadata"];
+        assert!(!metadata["ownerReferences"].is_null() || is_left_alone(metadata), "{}", object.title());
+    }
+    // They are, while their StatefulSet is made anew.
+    let set = find(&objects, "StatefulSet demo-g0");
+    assert!(is_left_alone(&set["spec"]["template"]["metadata"]));
+    // It can't change: that of a set that is there would be refused for ever.
+    assert_eq!(set["spec"]["volumeClaimTemplates"][0]["metadata"]["annotations"], Value::Null);
+    let manager = find(&objects, "Deployment demo-manager");
+    assert_eq!(manager["spec"]["template"]["metadata"]["annotations"], Value::Null, "it is not restarted");
+}
+
+#[test]
 fn the_shard_manager_may_touch_its_own_record_and_nothing_else() {
     let objects = build(&input("{}")).unwrap();
     let role = find(&objects, "Role demo-manager");

@@ -12,7 +12,8 @@ use super::decide::{PodRef, Step};
 use super::groups::GroupStep;
 use crate::dereference::ObservedSet;
 use crate::error::Error;
-use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names, ServerSet};
+use crate::names::{MANAGER, Names, ServerSet};
+use crate::ownership::{Ownership, ownership};
 use crate::report::write_status;
 use crate::servers::Servers;
 
@@ -92,10 +93,8 @@ impl Actor<'_> {
         let (title, services) = (format!("Service {name}"), self.api::<Service>());
         let found = services.get_opt(name).await.map_err(|error| Error::api("read", &title, error))?;
         let Some(service) = found else { return Ok(()) };
-        let has = |label: &str, value: &str| service.labels().get(label).is_some_and(|is| is == value);
         let owner = resource.meta().uid.as_ref();
-        let is_ours = has(MANAGED_BY_LABEL, MANAGER)
-            && has(INSTANCE_LABEL, &self.names.resource)
+        let is_ours = ownership(self.names, service.meta()) == Ownership::Ours
             && service.owner_references().iter().any(|reference| Some(&reference.uid) == owner);
         if !is_ours {
             return Ok(());

@@ -6,11 +6,14 @@
 //! settled: one that comes or goes holds up nobody else. Whether groups have servers of their own
 //! or share a ring makes no difference but for which servers are theirs.
 
+mod heal;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use skv_resource::{Replacing, ShardedKvSpec};
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
+use self::heal::Remedy;
 use super::members::{Leader, Members};
 use crate::dereference::ObservedServers;
 use crate::names::{Names, ServerSet};
@@ -69,8 +72,8 @@ pub(crate) enum Step {
     Evict(PodRef),
     /// Replace a pod that doesn't come up.
     Delete(PodRef),
-    /// Let go of a pod whose node can't confirm that it stopped, and whose volume was given up:
-    /// its successor is a new replica.
+    /// Let go of a pod whose node can't confirm that it stopped, and whose volume was given up,
+    /// or that has none: its successor is a new replica.
     ForceDelete(PodRef),
     /// Have the leader give its office away.
     HandOver { group: GroupId, server: String, address: String, to: Option<ReplicaId> },
@@ -108,7 +111,7 @@ pub(crate) fn needs_look(
     let ails = |set: ServerSet, servers: &ObservedServers| {
         let leaving = servers.pods.values().any(|pod| pod.state == PodState::Leaving);
         founded && placement::groups(spec, [&set]).iter().any(|group| has_no_quorum(group, servers))
-            || leaving && servers.claims.iter().any(|claim| claim.leaving)
+            || leaving && (spec.storage.memory_only || servers.claims.iter().any(|claim| claim.leaving))
     };
     replacing.is_some() || seen.iter().any(|(set, servers)| differs(*set, servers) || ails(*set, servers))
 }
@@ -121,40 +124,23 @@ impl Situation<'_> {
             lost: self.members.iter().filter(|(_, m)| m.majority_is_lost()).map(|(id, _)| *id).collect(),
             ..Decision::default()
         };
-        if let Some(step) = self.heal() {
-            decision.doing =
-                step.replaces().map(|pod| format!("replacing {}, which doesn't come up", pod.name));
-            decision.step = Some(step);
-            return decision;
-        }
-        if let Some(replacing) = self.replacing {
-            match self.finish(replacing) {
-                None => decision.replaced = true,
-                Some((step, doing)) => {
-                    return Decision { step, doing: Some(doing), ..decision };
-                }
+        let held = match self.heal() {
+            Some(Remedy::Step(step)) => {
+                decision.doing =
+                    step.replaces().map(|pod| format!("replacing {}, which doesn't come up", pod.name));
+                decision.step = Some(step);
+                return decision;
             }
-        }
-        (decision.step, decision.doing) = self.change();
+            Some(Remedy::Held(why)) => Some(why),
+            None => None,
+        };
+        let finish = self.replacing.and_then(|replacing| self.finish(replacing));
+        decision.replaced = self.replacing.is_some() && finish.is_none();
+        let (step, doing) = finish.map_or_else(|| self.change(), |(step, doing)| (step, Some(doing)));
+        let doing: Vec<String> = doing.into_iter().chain(held.filter(|_| step.is_none())).collect();
+        decision.doing = (!doing.is_empty()).then(|| doing.join("; "));
+        decision.step = step;
         decision
-    }
-
-    /// What brings a pod back that isn't coming by itself. It serves nobody, so that nothing
-    /// is taken away.
-    fn heal(&self) -> Option<Step> {
-        self.servers.values().find_map(|servers| {
-            let lost = |pod: &&ServerPod| {
-                pod.is_lost(self.lost_nodes) && servers.claim(&pod.name).is_some_and(|claim| claim.leaving)
-            };
-            let stuck = |pod: &&ServerPod| matches!(pod.state, PodState::Stuck(_)) && self.is_outdated(pod);
-            let pods = || servers.pods.values();
-            pods().find(lost).map(|pod| Step::ForceDelete(PodRef::from(pod))).or_else(|| {
-                pods()
-                    .find(stuck)
-                    .filter(|_| self.makes_new_pods(servers))
-                    .map(|pod| Step::Delete(PodRef::from(pod)))
-            })
-        })
     }
 
     /// What is left to do of a replacement that was begun; `None` if it is over.
@@ -317,10 +303,12 @@ impl Situation<'_> {
         for place in placement::places(self.spec, id, staying) {
             let server = self.names.server(set, place);
             let Some(pod) = servers.pods.get(&place) else { return Some(format!("{server} isn't there")) };
-            match &pod.state {
-                PodState::Ready => {}
-                PodState::Stuck(problem) => return Some(format!("{server} isn't ready: {problem}")),
-                PodState::Starting | PodState::Leaving => return Some(format!("{server} isn't ready")),
+            if !pod.is_ready() {
+                let problem = pod.state.problem();
+                return Some(problem.map_or_else(
+                    || format!("{server} isn't ready"),
+                    |problem| format!("{server} isn't ready: {problem}"),
+                ));
             }
             let is_voter =
                 members.hosted.get(&server).is_some_and(|id| members.voters.get(id) == Some(&server));
@@ -334,14 +322,16 @@ impl Situation<'_> {
         if leader.changing {
             return Some("its members are changing".to_owned());
         }
-        let later = self.later.get(&id).filter(|later| later.replica == leader.replica);
-        let matched = |id: &ReplicaId| later.and_then(|later| later.matched.get(id)).copied();
-        let behind = members.voters.iter().find(|(id, server)| {
-            **id != leader.replica
-                && !self.is_surplus(server)
-                && matched(id).is_none_or(|at| at < leader.last)
-        });
+        let mut staying = members.voters.iter().filter(|(_, server)| !self.is_surplus(server));
+        let behind = staying.find(|(replica, _)| !self.has_all(id, leader, **replica));
         behind.map(|(_, server)| format!("{server} hasn't caught up"))
+    }
+
+    /// A voter has all that its leader had when that was asked first.
+    fn has_all(&self, id: GroupId, leader: &Leader, voter: ReplicaId) -> bool {
+        let later = self.later.get(&id).filter(|later| later.replica == leader.replica);
+        let matched = later.and_then(|later| later.matched.get(&voter));
+        voter == leader.replica || matched.is_some_and(|at| *at >= leader.last)
     }
 
     /// The groups that there are.

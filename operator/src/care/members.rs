@@ -10,10 +10,16 @@ use skv_sharding::{GroupUid, ReplicaId};
 pub(crate) struct Members {
     /// Its leader, if there is one that has a quorum.
     pub(crate) leader: Option<Leader>,
+    /// The servers that could be asked.
+    pub(crate) heard: BTreeSet<String>,
     /// Which replica each server hosts now, of those that could be asked.
     pub(crate) hosted: BTreeMap<String, ReplicaId>,
     /// The voters, as the newest membership says that any server has.
     pub(crate) voters: BTreeMap<ReplicaId, String>,
+    /// The replicas that are ready, by their own word.
+    pub(crate) ready: BTreeSet<ReplicaId>,
+    /// The servers that can't use what is on their volumes, and run no replica.
+    pub(crate) broken: BTreeSet<String>,
     /// The servers whose replica waits for a group, and so has nothing.
     pub(crate) waiting: BTreeSet<String>,
     /// A replica is of a group of which none says that it is retired.
@@ -68,6 +74,11 @@ impl Members {
         let waits =
             |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting && status.replica != 0;
         let waiting = statuses.iter().filter(|(_, status)| waits(status)).map(|(s, _)| s.clone()).collect();
+        let is_broken = |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Quarantined;
+        let broken =
+            statuses.iter().filter(|(_, status)| is_broken(status)).map(|(s, _)| s.clone()).collect();
+        let heard = statuses.keys().cloned().collect();
+        let ready = statuses.values().filter(|status| status.ready).filter_map(id_of).collect();
         let ended: BTreeSet<u64> =
             statuses.values().filter(|status| status.retired).map(|status| status.group_uid).collect();
         let has_group = |status: &v1::ReplicaStatus| status.group_uid != 0;
@@ -78,7 +89,8 @@ impl Members {
             lags(status) && leads(status.group_uid) && voters.get(&ReplicaId(status.replica)) == Some(*server)
         });
         let unaware = unaware.map(|(server, _)| server.clone()).collect();
-        Members { leader, hosted, voters, waiting, lives, retired: !ended.is_empty(), unaware }
+        let retired = !ended.is_empty();
+        Members { leader, heard, hosted, voters, ready, broken, waiting, lives, retired, unaware }
     }
 
     /// The group is retired by its own word, and there is no other of its number.
@@ -92,6 +104,17 @@ impl Members {
             self.hosted.get(*server).is_some_and(|hosted| hosted != *id)
         };
         self.voters.iter().filter(is_lost).map(|(id, _)| *id).collect()
+    }
+
+    /// Whether a voter may run on a server. Who votes, a leader alone can say.
+    pub(super) fn may_vote(&self, server: &str) -> bool {
+        if self.waiting.contains(server) || self.broken.contains(server) {
+            return false;
+        }
+        let on_server = || self.voters.values().any(|voter| voter == server);
+        let is_voter =
+            || self.hosted.get(server).map_or_else(on_server, |replica| self.voters.contains_key(replica));
+        self.leader.is_none() || is_voter()
     }
 
     /// Most voters are gone for good: nothing but a reset revives the group.
@@ -226,6 +249,28 @@ pub(super) mod tests {
             *status = v1::ReplicaStatus { replica, state: waiting, ..v1::ReplicaStatus::default() };
         }
         assert_eq!(Members::from_statuses(&statuses).waiting, ["demo-g0-0".to_owned()].into());
+    }
+
+    #[test]
+    fn who_votes_the_leader_says_and_who_runs_no_replica_each_server() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        statuses.get_mut("demo-g0-1").unwrap().ready = false;
+        let learner = v1::ReplicaStatus { replica: 9, ..statuses["demo-g0-1"].clone() };
+        statuses.insert("demo-g0-3".to_owned(), learner);
+        let quarantined = v1::ReplicaState::Quarantined as i32;
+        let broken = v1::ReplicaStatus { state: quarantined, ..v1::ReplicaStatus::default() };
+        statuses.insert("demo-g0-2".to_owned(), broken);
+        let members = Members::from_statuses(&statuses);
+        assert_eq!(members.ready, [ReplicaId(1)].into());
+        assert_eq!(members.heard.len(), 4);
+        let may_vote = |members: &Members| {
+            (0..5).filter(|ordinal| members.may_vote(&format!("demo-g0-{ordinal}"))).collect::<Vec<_>>()
+        };
+        assert_eq!(may_vote(&members), [0, 1]);
+        statuses.remove("demo-g0-2");
+        assert_eq!(may_vote(&Members::from_statuses(&statuses)), [0, 1, 2], "who can't be asked may");
+        statuses.get_mut("demo-g0-0").unwrap().quorum_lost_ms = 100;
+        assert_eq!(may_vote(&Members::from_statuses(&statuses)), [0, 1, 2, 3, 4], "nobody says who does");
     }
 
     #[test]

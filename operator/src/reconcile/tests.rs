@@ -106,8 +106,12 @@ impl Operator {
     }
 
     async fn pass(&mut self) -> Result<Action, Error> {
+        self.pass_over(RESOURCE).await
+    }
+
+    async fn pass_over(&mut self, path: &str) -> Result<Action, Error> {
         self.context.cache = self.server.cache();
-        let resource = serde_json::from_value(self.server.get(RESOURCE).unwrap()).unwrap();
+        let resource = serde_json::from_value(self.server.get(path).unwrap()).unwrap();
         // A whole pass is a large future.
         Box::pin(reconcile(&resource, &self.context)).await
     }
@@ -241,6 +245,86 @@ async fn an_object_of_somebody_else_is_not_taken_over() {
     assert!(matches!(error, Error::Foreign { .. }), "{error}");
     assert_eq!(operator.server.get(service), before);
     assert_eq!(operator.condition("Progressing")["reason"], "ApplyFailed");
+}
+
+#[tokio::test]
+async fn of_two_resources_whose_names_collide_the_second_touches_nothing_of_the_first() {
+    let path = |name: &str| format!("/apis/shardedkv.io/v1alpha1/namespaces/prod/shardedkvs/{name}");
+    let colliding = [
+        ("demo-g0", json!({ "groups": 1 }), "Service demo-g0"),
+        (
+            "demo-g0",
+            json!({ "groups": 3, "shards": 3, "placement": "ring", "hash": "integer" }),
+            "Service demo-g0",
+        ),
+        ("demo-manager", json!({ "groups": 1 }), "Service demo-manager"),
+    ];
+    for (name, spec, object) in colliding {
+        let mut operator = Operator::new(json!({ "groups": 1 }));
+        operator.pass().await.unwrap();
+        operator.pass().await.unwrap();
+        let firsts = operator.server.objects();
+        let second = json!({
+            "apiVersion": "shardedkv.io/v1alpha1", "kind": "ShardedKV",
+            "metadata": { "name": name, "namespace": "prod", "uid": "9999" }, "spec": spec,
+        });
+        operator.server.put(&path(name), second);
+        let error = operator.pass_over(&path(name)).await.unwrap_err();
+        let said = format!("{object} belongs to ShardedKV demo: give one of the two another name");
+        assert_eq!(error.to_string(), said);
+        let requests = operator.server.requests();
+        assert!(requests.iter().any(|request| request.starts_with("POST") && request.contains("/events")));
+        let resource = operator.server.get(&path(name)).unwrap();
+        let condition = { resource["status"]["conditions"].as_array().unwrap().iter() }
+            .find(|condition| condition["type"] == "Progressing");
+        assert_eq!(condition.unwrap()["message"], said);
+        operator.pass_over(&path(name)).await.unwrap_err();
+        operator.server.requests();
+        // Neither takes anything from the other, however often.
+        for _ in 0..2 {
+            operator.pass().await.unwrap();
+            operator.pass_over(&path(name)).await.unwrap_err();
+            for (path, object) in &firsts {
+                assert_eq!(operator.server.get(path).as_ref(), Some(object), "{path}");
+            }
+            assert_eq!(operator.writes(), [""; 0]);
+        }
+        // Nor by switching off what has the other's name.
+        let mut spec = operator.server.get(&path(name)).unwrap();
+        spec["spec"]["disruptionBudget"] = json!({ "enabled": false });
+        operator.server.put(&path(name), spec);
+        operator.pass_over(&path(name)).await.unwrap_err();
+        assert!(operator.server.get(BUDGET).is_some());
+    }
+}
+
+#[tokio::test]
+async fn claims_tell_gitops_tools_to_leave_them_alone_also_when_their_group_is_no_more() {
+    let mut operator = Operator::new(json!({ "groups": 1 }));
+    operator.pass().await.unwrap();
+    operator.pass().await.unwrap();
+    let path = |name: &str| format!("/api/v1/namespaces/prod/persistentvolumeclaims/{name}");
+    let names = ["data-demo-g0-0", "data-demo-g7-0"];
+    for name in names {
+        let mut labels = operator.server.get(SET).unwrap()["metadata"]["labels"].clone();
+        labels["shardedkv.io/group"] = json!(name.split('-').nth(2).unwrap());
+        let claim = json!({
+            "apiVersion": "v1", "kind": "PersistentVolumeClaim",
+            "metadata": { "name": name, "namespace": "prod", "labels": labels },
+            "spec": { "resources": { "requests": { "storage": "10Gi" } } },
+        });
+        operator.server.put(&path(name), claim);
+    }
+    operator.server.requests();
+    operator.pass().await.unwrap();
+    assert_eq!(operator.writes(), names.map(|name| format!("PATCH {}", path(name))));
+    for name in names {
+        let annotations = &operator.server.get(&path(name)).unwrap()["metadata"]["annotations"];
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false");
+        assert_eq!(annotations["argocd.argoproj.io/compare-options"], "IgnoreExtraneous");
+    }
+    operator.pass().await.unwrap();
+    assert_eq!(operator.writes(), [""; 0]);
 }
 
 #[tokio::test]

@@ -24,7 +24,7 @@ pub use node::Node;
 pub use operator::{OPERATOR_NAMESPACE, install_operator, remove_operator};
 pub use outside::reach_node;
 pub use pod::{Output, is_ready};
-pub use process::{kill_processes_of, memory_of};
+pub use process::{Still, kill_processes_of, memory_of};
 pub use programs::in_project;
 pub use skv_chaos::{
     Clerks, Load, assert_linearizable, assert_none_failed, eventually, eventually_within, programs,

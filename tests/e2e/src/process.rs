@@ -6,9 +6,39 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// Kills every server in a pod at once, as a crash would. Panics if it has none here.
 pub fn kill_processes_of(pod_uid: &str) {
-    let killed = processes(pod_uid, "kvserver").into_iter().filter_map(Pid::from_raw);
-    let killed = killed.filter(|pid| kill_process(*pid, Signal::KILL).is_ok());
-    assert!(killed.count() > 0, "no process of pod {pod_uid} is on this machine");
+    signal(&servers(pod_uid), Signal::KILL);
+}
+
+/// Servers that stand still. They go on when this is dropped.
+pub struct Still(Vec<Pid>);
+
+impl Still {
+    /// Has every server in a pod stand still, as on a machine that is starved. Panics if it has
+    /// none here.
+    pub fn stop(pod_uid: &str) -> Still {
+        let servers = servers(pod_uid);
+        signal(&servers, Signal::STOP);
+        Still(servers)
+    }
+}
+
+impl Drop for Still {
+    fn drop(&mut self) {
+        signal(&self.0, Signal::CONT);
+    }
+}
+
+fn servers(pod_uid: &str) -> Vec<Pid> {
+    let servers: Vec<Pid> = processes(pod_uid, "kvserver").into_iter().filter_map(Pid::from_raw).collect();
+    assert!(!servers.is_empty(), "no process of pod {pod_uid} is on this machine");
+    servers
+}
+
+/// One that has ended meanwhile needs none.
+fn signal(servers: &[Pid], signal: Signal) {
+    for pid in servers {
+        let _ = kill_process(*pid, signal);
+    }
 }
 
 /// How many bytes of memory a program of a pod has; `None` if it isn't on this machine.

@@ -124,13 +124,49 @@ impl Scene {
     }
 
     fn leader(&mut self, group: u32) -> &mut Leader {
-        self.members.get_mut(&GroupId(group)).unwrap().leader.as_mut().unwrap()
+        self.members(group).leader.as_mut().unwrap()
     }
 
-    /// A group has the leader again that it had at first.
+    /// A server of a group is not ready, and says so.
+    fn unready(&mut self, group: u32, ordinal: u32, state: PodState) {
+        self.pod(group, ordinal).state = state;
+        let server = self.names.server(of_group(group), ordinal);
+        let members = self.members(group);
+        let replica = members.hosted[&server];
+        members.ready.remove(&replica);
+    }
+
+    /// A server of a group can't be asked.
+    fn silence(&mut self, group: u32, ordinal: u32) {
+        let server = self.names.server(of_group(group), ordinal);
+        let members = self.members(group);
+        members.heard.remove(&server);
+        let replica = members.hosted.remove(&server);
+        members.ready.retain(|ready| Some(*ready) != replica);
+    }
+
+    /// A group has no leader. Then none of its servers is ready, for long by now.
+    fn lose_leader(&mut self, group: u32) {
+        self.members(group).leader = None;
+        self.members(group).ready.clear();
+        for pod in self.servers.get_mut(&of_group(group)).unwrap().pods.values_mut() {
+            pod.state = PodState::Stuck;
+        }
+    }
+
+    /// A group has the leader again that it had at first, and all its servers.
     fn lead_again(&mut self, group: u32) {
-        let id = GroupId(group);
-        self.members.get_mut(&id).unwrap().leader = Some(self.later[&id].clone());
+        let leader = self.later[&GroupId(group)].clone();
+        let members = self.members(group);
+        members.leader = Some(leader);
+        members.ready = members.voters.keys().copied().collect();
+        for pod in self.servers.get_mut(&of_group(group)).unwrap().pods.values_mut() {
+            pod.state = PodState::Ready;
+        }
+    }
+
+    fn members(&mut self, group: u32) -> &mut Members {
+        self.members.get_mut(&GroupId(group)).unwrap()
     }
 
     /// The leader is another replica now, of those that count from 1.
@@ -196,6 +232,9 @@ impl Scene {
                 NEW.clone_into(&mut pod.restart_hash);
                 pod.uid.push('+');
                 pod.state = PodState::Ready;
+                for members in self.members.values_mut() {
+                    members.ready.extend(members.hosted.get(&gone.name));
+                }
             }
             Step::HandOver { group, to, .. } => {
                 let leader = self.leader(group.0).replica;
@@ -364,17 +403,18 @@ fn nothing_that_works_is_taken_while_anything_is_amiss() {
 fn beside_one_that_ails(replicas: u32) -> Scene {
     let mut scene = Scene::new(replicas).with_group(1, replicas).with_group(2, replicas);
     scene.aside.insert(GroupId(2));
-    scene.members.get_mut(&GroupId(2)).unwrap().leader = None;
+    scene.lose_leader(2);
     scene
 }
 
-const HAS_NO_LEADER: &str = "waiting for g2: no leader says that it has a quorum";
+const HAS_NO_LEADER: &str = "waiting for g2: demo-g2-0 isn't ready: it hasn't been for more than two minutes";
+const AND_IS_KEPT: &str = "; demo-g2-0 stays as it is: g2 isn't seen to hold a majority without it";
 
 #[test]
 fn a_group_that_shares_no_shards_holds_up_nobody_and_is_left_alone() {
     let mut scene = beside_one_that_ails(3).outdated();
     assert_eq!(scene.steps(), REPLACING_TWO_GROUPS);
-    assert_eq!(scene.next(), HAS_NO_LEADER);
+    assert_eq!(scene.next(), [HAS_NO_LEADER, AND_IS_KEPT].concat());
     scene.lead_again(2);
     assert_eq!(scene.next(), "evict demo-g2-2", "its turn comes when it is well");
 }
@@ -383,7 +423,7 @@ fn a_group_that_shares_no_shards_holds_up_nobody_and_is_left_alone() {
 fn a_group_that_shares_no_shards_and_is_up_to_date_holds_up_nobody() {
     let mut scene = Scene::new(3).with_group(1, 3).outdated().with_group(2, 3);
     scene.aside.insert(GroupId(2));
-    scene.pod(2, 1).state = PodState::Stuck("Unschedulable".to_owned());
+    scene.pod(2, 1).state = PodState::Down("Unschedulable".to_owned());
     assert_eq!(scene.steps().len(), 8);
     assert_eq!(scene.next(), "nothing", "and nothing is left to do");
 }
@@ -392,10 +432,10 @@ fn a_group_that_shares_no_shards_and_is_up_to_date_holds_up_nobody() {
 fn a_group_that_shares_the_shards_holds_up_all() {
     let mut scene = beside_one_that_ails(3).outdated();
     scene.aside.clear();
-    assert_eq!(scene.next(), HAS_NO_LEADER);
+    assert_eq!(scene.next(), [HAS_NO_LEADER, AND_IS_KEPT].concat());
     let mut scene = beside_one_that_ails(3).outdated();
     scene.leader(1).changing = true;
-    assert_eq!(scene.next(), "waiting for g1: its members are changing");
+    assert_eq!(scene.next(), ["waiting for g1: its members are changing", AND_IS_KEPT].concat());
 }
 
 #[test]
@@ -413,29 +453,32 @@ fn fewer_replicas_leave_also_beside_a_group_that_ails_and_none_leaves_that() {
 
 #[test]
 fn a_replacement_in_a_group_that_ails_and_shares_no_shards_holds_up_others_until_it_answers() {
+    let next = |scene: &Scene| scene.next().replace(AND_IS_KEPT, "");
     let mut scene = beside_one_that_ails(3).outdated();
     let replacing = Replacing { pod: "demo-g2-1".to_owned(), uid: "uid-demo-g2-1".to_owned() };
     scene.replacing = Some(replacing);
-    assert_eq!(scene.next(), "evict demo-g0-2", "it was recorded, and isn't done now");
+    assert_eq!(next(&scene), "evict demo-g0-2", "it was recorded, and isn't done now");
     assert!(scene.decide().replaced);
 
     // It was done; the old one still answers while it stops.
     scene.pod(2, 1).state = PodState::Leaving;
-    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready");
+    let unready = "replacing demo-g2-1: demo-g2-0 isn't ready: it hasn't been for more than two minutes";
+    assert_eq!(next(&scene), unready);
     // The successor may have a bad image.
-    let hosted = scene.members.get_mut(&GroupId(2)).unwrap().hosted.remove("demo-g2-1").unwrap();
+    let replica = scene.members(2).hosted["demo-g2-1"];
+    scene.silence(2, 1);
     let successor = scene.pod(2, 1);
     (successor.uid, successor.restart_hash) = ("uid-next".to_owned(), NEW.to_owned());
-    successor.state = PodState::Stuck("ErrImagePull".to_owned());
-    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready: ErrImagePull");
+    successor.state = PodState::Down("ErrImagePull".to_owned());
+    assert_eq!(next(&scene), unready);
     assert!(!scene.decide().replaced);
     scene.pod(2, 1).state = PodState::Starting;
-    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready");
-    scene.members.get_mut(&GroupId(2)).unwrap().hosted.insert("demo-g2-1".to_owned(), hosted);
-    assert_eq!(scene.next(), "evict demo-g0-2", "it is the group that ails");
+    assert_eq!(next(&scene), unready);
+    scene.members(2).hosted.insert("demo-g2-1".to_owned(), replica);
+    assert_eq!(next(&scene), "evict demo-g0-2", "it is the group that ails");
     assert!(scene.decide().replaced);
     scene.aside.clear();
-    assert_eq!(scene.next(), "replacing demo-g2-1: demo-g2-1 isn't ready");
+    assert_eq!(next(&scene), unready);
 }
 
 #[test]
@@ -460,7 +503,7 @@ fn what_was_begun_is_finished_first() {
     scene.replacing = Some(Replacing { pod: "demo-g1-1".to_owned(), uid: "uid-demo-g1-1".to_owned() });
     assert_eq!(scene.next(), "evict demo-g1-1", "it was recorded, and not done");
     scene.evolve();
-    scene.pod(1, 1).state = PodState::Stuck("ErrImagePull".to_owned());
+    scene.pod(1, 1).state = PodState::Down("ErrImagePull".to_owned());
     assert_eq!(scene.next(), "replacing demo-g1-1: demo-g1-1 isn't ready: ErrImagePull");
     scene.pod(1, 1).state = PodState::Ready;
     assert_eq!(scene.next(), "evict demo-g0-2");
@@ -471,7 +514,7 @@ fn what_was_begun_is_finished_first() {
 fn a_rollout_that_does_not_come_up_stops_at_its_first_pod_and_is_mended_by_the_specification() {
     let mut scene = Scene::new(3).outdated();
     scene.evolve();
-    scene.pod(0, 2).state = PodState::Stuck("ErrImagePull".to_owned());
+    scene.pod(0, 2).state = PodState::Down("ErrImagePull".to_owned());
     assert_eq!(scene.next(), "replacing demo-g0-2: demo-g0-2 isn't ready: ErrImagePull");
     // The specification is put right: what the pod was made for is out of date.
     "broken".clone_into(&mut scene.pod(0, 2).restart_hash);
@@ -483,7 +526,7 @@ fn a_rollout_that_does_not_come_up_stops_at_its_first_pod_and_is_mended_by_the_s
 #[test]
 fn a_pod_that_waits_is_not_deleted_before_its_successor_would_be_another() {
     let mut scene = Scene::new(3);
-    scene.pod(0, 2).state = PodState::Stuck("CrashLoopBackOff".to_owned());
+    scene.pod(0, 2).state = PodState::Down("CrashLoopBackOff".to_owned());
     OLD.clone_into(&mut scene.pod(0, 2).restart_hash);
     scene.servers.get_mut(&of_group(0)).unwrap().set.as_mut().unwrap().is_current = false;
     assert_eq!(scene.next(), "waiting for g0: its StatefulSet has just changed");
@@ -520,7 +563,7 @@ fn fewer_replicas_leave_their_group_before_their_pods_go() {
 fn servers_that_are_to_go_need_not_work() {
     let mut scene = Scene::new(5);
     scene.spec.replicas = 3;
-    scene.pod(0, 4).state = PodState::Stuck("ErrImagePull".to_owned());
+    scene.pod(0, 4).state = PodState::Down("ErrImagePull".to_owned());
     scene.later.get_mut(&GroupId(0)).unwrap().matched.remove(&ReplicaId(5));
     assert_eq!(scene.next(), "remove demo-g0-4");
 }
@@ -529,7 +572,7 @@ fn servers_that_are_to_go_need_not_work() {
 fn more_servers_that_do_not_come_up_are_mended_before_anything_else_goes_on() {
     let mut scene = Scene::new(5).outdated();
     for ordinal in [3, 4] {
-        scene.pod(0, ordinal).state = PodState::Stuck("ErrImagePull".to_owned());
+        scene.pod(0, ordinal).state = PodState::Down("ErrImagePull".to_owned());
     }
     scene.pod(0, 3).uid.push('!');
     assert_eq!(scene.next(), "delete demo-g0-3");
@@ -554,10 +597,191 @@ fn a_pod_on_a_lost_node_is_let_go_once_its_volume_was_given_up() {
 }
 
 #[test]
+fn a_pod_in_memory_on_a_lost_node_is_let_go_when_its_group_can_do_without_it() {
+    let mut scene = Scene::new(3);
+    scene.pod(0, 1).state = PodState::Leaving;
+    scene.lost_nodes.insert("node1".to_owned());
+    scene.silence(0, 1);
+    assert_eq!(scene.next(), "nothing", "its volume may come back with the node");
+    scene.spec.storage.memory_only = true;
+    assert!(needs_look(&scene.spec, NEW, None, true, &scene.servers));
+    assert_eq!(scene.next(), "force demo-g0-1");
+    // Another of the group is gone: what can't be reached may run on, and be one of the majority.
+    scene.unready(0, 2, PodState::Starting);
+    let kept = "demo-g0-1 stays as it is: g0 isn't seen to hold a majority without it";
+    assert_eq!(scene.next(), kept);
+    scene.lose_leader(0);
+    scene.pod(0, 1).state = PodState::Leaving;
+    assert_eq!(scene.next(), kept);
+}
+
+#[test]
+fn nor_is_one_that_a_majority_needs_let_go_with_its_volume() {
+    let mut scene = Scene::new(3);
+    scene.pod(0, 1).state = PodState::Leaving;
+    scene.lost_nodes.insert("node1".to_owned());
+    let claim =
+        Claim { name: "data-demo-g0-1".to_owned(), size: None, bound: true, owned: false, leaving: true };
+    scene.servers.get_mut(&of_group(0)).unwrap().claims = vec![claim];
+    scene.lose_leader(0);
+    scene.pod(0, 1).state = PodState::Leaving;
+    assert_eq!(scene.next(), "demo-g0-1 stays as it is: g0 isn't seen to hold a majority without it");
+    // Revived from another replica, it needs nobody else.
+    scene.lead_again(0);
+    scene.pod(0, 1).state = PodState::Leaving;
+    scene.members(0).voters.retain(|replica, _| *replica == ReplicaId(1));
+    assert_eq!(scene.next(), "force demo-g0-1");
+}
+
+#[test]
+fn of_a_group_without_a_leader_no_server_that_may_vote_goes_whatever_it_is_made_for() {
+    for memory_only in [false, true] {
+        let mut scene = Scene::new(3).outdated();
+        scene.spec.storage.memory_only = memory_only;
+        scene.lose_leader(0);
+        assert_eq!(scene.decide().step, None);
+        let why = "waiting for g0: demo-g0-0 isn't ready: it hasn't been for more than two minutes; \
+                   demo-g0-0 stays as it is: g0 isn't seen to hold a majority without it";
+        assert_eq!(scene.next(), why);
+        // Who can't be asked may vote too.
+        for ordinal in 0..3 {
+            scene.silence(0, ordinal);
+            assert_eq!(scene.decide().step, None, "{ordinal}");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_runs_in_vain_goes_when_its_group_holds_a_majority_without_it() {
+    let mut scene = Scene::new(3).outdated();
+    scene.unready(0, 2, PodState::Stuck);
+    assert_eq!(scene.next(), "delete demo-g0-2");
+    scene.silence(0, 2);
+    assert_eq!(scene.next(), "delete demo-g0-2");
+    let kept = |change: &dyn Fn(&mut Scene), why: &str| {
+        let mut scene = Scene::new(3).outdated();
+        scene.unready(0, 2, PodState::Stuck);
+        change(&mut scene);
+        let next = scene.next();
+        assert!(next.ends_with(&format!("demo-g0-2 stays as it is: {why}")), "{next}");
+    };
+    let no_majority = "g0 isn't seen to hold a majority without it";
+    kept(&|scene| scene.unready(0, 1, PodState::Starting), no_majority);
+    kept(&|scene| scene.silence(0, 1), no_majority);
+    kept(&|scene| scene.leader(0).changing = true, no_majority);
+    // What a dead voter had last is told of it for ever: that it lives, it says itself.
+    let is_dead = |scene: &mut Scene| {
+        scene.members(0).ready.remove(&ReplicaId(2));
+    };
+    kept(&is_dead, no_majority);
+    let lags = |scene: &mut Scene| {
+        scene.later.get_mut(&GroupId(0)).unwrap().matched.insert(ReplicaId(2), 9);
+    };
+    kept(&lags, no_majority);
+    kept(&|scene| drop(scene.later.remove(&GroupId(0))), no_majority);
+}
+
+#[test]
+fn while_one_server_of_a_group_is_away_no_other_that_may_vote_goes() {
+    let mut scene = Scene::new(5).outdated();
+    scene.evolve();
+    assert_eq!(scene.replacing.as_ref().unwrap().pod, "demo-g0-4");
+    for state in [PodState::Starting, PodState::Leaving, PodState::Down("full".to_owned())] {
+        scene.unready(0, 4, state);
+        scene.unready(0, 3, PodState::Stuck);
+        let next = scene.next();
+        assert!(next.ends_with("demo-g0-3 stays as it is: demo-g0-4 is to be back in g0 first"), "{next}");
+    }
+    // It is there again, and doesn't have everything yet.
+    scene.pod(0, 4).state = PodState::Ready;
+    scene.members(0).ready.insert(ReplicaId(5));
+    scene.later.get_mut(&GroupId(0)).unwrap().matched.insert(ReplicaId(5), 9);
+    assert_eq!(scene.decide().step, None);
+    scene.later.get_mut(&GroupId(0)).unwrap().matched.insert(ReplicaId(5), 10);
+    assert_eq!(scene.next(), "delete demo-g0-3");
+}
+
+#[test]
+fn servers_in_which_no_voter_runs_go_at_once() {
+    // Their group isn't founded: what they were made for may be why.
+    let mut scene = Scene::new(3).outdated();
+    scene.lose_leader(0);
+    let servers: BTreeSet<String> = scene.members(0).heard.clone();
+    *scene.members(0) = Members { heard: servers.clone(), waiting: servers, ..Members::default() };
+    assert_eq!(scene.steps(), ["delete demo-g0-0", "delete demo-g0-1", "delete demo-g0-2"]);
+
+    // An image that doesn't know what is on the volumes.
+    let mut scene = Scene::new(3).outdated();
+    scene.lose_leader(0);
+    for ordinal in [1, 2] {
+        let server = scene.names.server(of_group(0), ordinal);
+        scene.members(0).hosted.remove(&server);
+        scene.members(0).broken.insert(server);
+    }
+    assert_eq!(scene.next(), "delete demo-g0-1");
+    scene.evolve();
+    assert_eq!(scene.next(), "delete demo-g0-2");
+
+    // A replica that never was admitted.
+    let mut scene = Scene::new(5).outdated();
+    scene.unready(0, 3, PodState::Starting);
+    scene.unready(0, 4, PodState::Stuck);
+    scene.members(0).voters.remove(&ReplicaId(5));
+    assert_eq!(scene.next(), "delete demo-g0-4");
+}
+
+#[test]
+fn what_crash_loops_goes_without_a_leader_too_unless_its_server_answers() {
+    let mut scene = Scene::new(3).outdated();
+    scene.lose_leader(0);
+    scene.pod(0, 1).state = PodState::Down("CrashLoopBackOff".to_owned());
+    assert_eq!(scene.decide().step, None, "its kubelet is not heard of");
+    scene.silence(0, 1);
+    assert_eq!(scene.next(), "delete demo-g0-1");
+}
+
+#[test]
+fn of_a_ring_a_server_that_runs_in_vain_goes_when_each_of_its_groups_can_do_without_it() {
+    let stuck = |also_away: Option<(u32, u32)>| {
+        let mut scene = Scene::ring(5, 3).outdated();
+        let ready = |scene: &mut Scene, place: u32, state: PodState| {
+            scene.servers.get_mut(&ServerSet::Ring).unwrap().pods.get_mut(&place).unwrap().state = state;
+            let server = scene.names.server(ServerSet::Ring, place);
+            for members in scene.members.values_mut() {
+                let replica = members.hosted.get(&server).copied();
+                members.ready.retain(|ready| Some(*ready) != replica);
+            }
+        };
+        // It hosts g4, g0 and g1.
+        ready(&mut scene, 1, PodState::Stuck);
+        scene.members.get_mut(&GroupId(1)).unwrap().leader = None;
+        if let Some((group, replica)) = also_away {
+            scene.members.get_mut(&GroupId(group)).unwrap().ready.remove(&ReplicaId(u64::from(replica)));
+        }
+        scene
+    };
+    let next = stuck(None).next();
+    assert!(next.ends_with("demo-1 stays as it is: g1 isn't seen to hold a majority without it"), "{next}");
+    let led = |mut scene: Scene| {
+        // g1 has elected its second replica.
+        let mut leader = scene.later[&GroupId(1)].clone();
+        leader.replica = ReplicaId(2);
+        leader.server = "demo-2".to_owned();
+        leader.matched = [(ReplicaId(1), 10), (ReplicaId(3), 10)].into();
+        scene.later.insert(GroupId(1), leader.clone());
+        scene.members.get_mut(&GroupId(1)).unwrap().leader = Some(leader);
+        scene
+    };
+    assert_eq!(led(stuck(None)).next(), "delete demo-1");
+    let next = led(stuck(Some((4, 1)))).next();
+    assert!(next.ends_with("demo-1 stays as it is: g4 isn't seen to hold a majority without it"), "{next}");
+}
+
+#[test]
 fn a_group_whose_majority_is_gone_is_named_and_left_alone() {
     let mut scene = Scene::new(3).outdated();
-    let members = scene.members.get_mut(&GroupId(0)).unwrap();
-    members.leader = None;
+    scene.lose_leader(0);
+    let members = scene.members(0);
     members.hosted.insert("demo-g0-1".to_owned(), ReplicaId(12));
     members.hosted.insert("demo-g0-2".to_owned(), ReplicaId(13));
     let decision = scene.decide();

@@ -232,6 +232,21 @@ impl Scene {
         }
     }
 
+    /// A group has no leader. Then its server isn't ready, for long by now.
+    fn lose_leader(&self, group: u32) {
+        self.world.0.lock().leaderless.insert(group);
+        let path = format!("/api/v1/namespaces/prod/pods/demo-g{group}-0");
+        let mut pod = self.operator.server.get(&path).unwrap();
+        let since = "2026-01-01T00:00:00Z";
+        pod["status"]["conditions"] =
+            json!([{ "type": "Ready", "status": "False", "lastTransitionTime": since }]);
+        pod["status"]["containerStatuses"] = json!([{
+            "name": "kvserver", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+            "state": { "running": { "startedAt": since } },
+        }]);
+        self.operator.server.put(&path, pod);
+    }
+
     fn set(&self, group: u32) -> Option<Value> {
         self.operator.server.get(&format!("/apis/apps/v1/namespaces/prod/statefulsets/demo-g{group}"))
     }
@@ -406,7 +421,7 @@ async fn a_leaving_group_without_a_leader_is_kept() {
     let mut scene = Scene::running(3, "Delete").await;
     scene.change("groups", json!(2));
     scene.pass().await;
-    scene.world.0.lock().leaderless.insert(2);
+    scene.lose_leader(2);
     scene.calls();
     for _ in 0..3 {
         scene.pass().await;
@@ -417,12 +432,15 @@ async fn a_leaving_group_without_a_leader_is_kept() {
     assert_eq!(scene.set(2).unwrap()["spec"]["replicas"], 1);
 }
 
+const WITHOUT_LEADER: &str = "waiting for g2: demo-g2-0 isn't ready: it hasn't been for more than two minutes; \
+                              demo-g2-0 stays as it is: g2 isn't seen to hold a majority without it";
+
 #[tokio::test]
 async fn a_rollout_goes_on_beside_a_leaving_group_without_a_leader_and_leaves_that_alone() {
     let mut scene = Scene::running(3, "Delete").await;
     scene.change("groups", json!(2));
     scene.pass().await;
-    scene.world.0.lock().leaderless.insert(2);
+    scene.lose_leader(2);
     scene.world.0.lock().silent = true;
     scene.change("image", json!({ "name": "shardedkv:next" }));
     for _ in 0..4 {
@@ -430,8 +448,7 @@ async fn a_rollout_goes_on_beside_a_leaving_group_without_a_leader_and_leaves_th
     }
     assert_eq!(
         scene.progress(),
-        "Changing: waiting for g2: no leader says that it has a quorum; one of g0, g1, g2 is to leave: \
-         waiting for the shard manager"
+        format!("Changing: {WITHOUT_LEADER}; one of g0, g1, g2 is to leave: waiting for the shard manager")
     );
     scene.world.0.lock().silent = false;
     let mut evicted = Vec::new();
@@ -441,8 +458,10 @@ async fn a_rollout_goes_on_beside_a_leaving_group_without_a_leader_and_leaves_th
     assert_eq!(evicted, ["demo-g0-0", "demo-g1-0"]);
     assert_eq!(
         scene.progress(),
-        "Changing: waiting for g2: no leader says that it has a quorum; 8 of 12 shards are on their way; \
-         g2 is to leave, but no leader of it has a quorum"
+        format!(
+            "Changing: {WITHOUT_LEADER}; 8 of 12 shards are on their way; g2 is to leave, but no leader of \
+             it has a quorum"
+        )
     );
 }
 

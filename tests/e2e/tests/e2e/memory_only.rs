@@ -1,9 +1,20 @@
 //! Servers without disks: each comes back empty, as a new replica.
 
-use k8s_openapi::api::core::v1::PersistentVolumeClaim;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::api::ListParams;
 use serde_json::json;
-use skv_e2e::{Load, Store, in_namespace, install_operator};
+use skv_e2e::{Load, Still, Store, eventually, eventually_within, in_namespace, install_operator};
+use tokio::time::{Instant, sleep_until};
+
+/// For how long the operator waits for a server that runs to get ready.
+const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+/// For how long most servers stand still: shorter than their liveness probes allow. It is what is
+/// tested.
+const STILL: Duration = Duration::from_secs(40);
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
@@ -25,4 +36,53 @@ async fn a_store_in_memory_is_rolled_under_load_and_loses_nothing() {
         load.finish_right(&store).await;
     })
     .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
+async fn a_majority_in_memory_that_stands_still_amid_a_rollout_is_waited_for_and_loses_nothing() {
+    in_namespace("still", |namespace| async move {
+        install_operator(&namespace.cluster).await;
+        let spec = json!({ "groups": 1, "storage": { "memoryOnly": true } });
+        let store = Store::create(&namespace, spec).await;
+        assert!(store.skv(&["put", "kept", "yes"]).await.succeeded);
+        // The shard manager's new pod doesn't start: all servers are out of date, and wait.
+        store.change(json!({ "image": { "name": "docker.io/library/shardedkv:missing" } })).await;
+        store.says("Degraded", "PodsNotRunning").await;
+        // A server that started lately would be waited for in any case.
+        eventually_within(Duration::from_mins(3), "the servers have run for long", || async {
+            let long =
+                |pod: &Pod| started(pod).is_some_and(|at| Timestamp::now().duration_since(at) > PATIENCE);
+            store.pods(0).await.values().all(long).then_some(())
+        })
+        .await;
+
+        let before = unharmed(&store).await;
+        assert_eq!(before.len(), 3);
+        let until = Instant::now() + STILL;
+        let still: Vec<Still> = before.values().take(2).map(|uid| Still::stop(uid)).collect();
+        eventually("no server is ready, for want of a leader", || async {
+            (store.not_ready(0).await == 3).then_some(())
+        })
+        .await;
+        sleep_until(until).await;
+        assert_eq!(unharmed(&store).await, before, "no pod was deleted");
+        drop(still);
+        namespace.ready_pods(&store.servers_label(), 3).await;
+        assert_eq!(unharmed(&store).await, before, "no pod was deleted");
+        assert_eq!(store.skv(&["get", "kept"]).await.stdout, "yes");
+    })
+    .await;
+}
+
+fn started(pod: &Pod) -> Option<Timestamp> {
+    let containers = pod.status.as_ref()?.container_statuses.as_ref()?;
+    Some(containers.first()?.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0)
+}
+
+/// The uids of a store's servers that nobody has deleted.
+async fn unharmed(store: &Store) -> BTreeMap<String, String> {
+    let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
+    let pods = store.pods(0).await.into_iter().filter(|(_, pod)| stays(pod));
+    pods.filter_map(|(name, pod)| Some((name, pod.metadata.uid?))).collect()
 }
