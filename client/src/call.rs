@@ -16,7 +16,6 @@ use crate::routing::{GroupRoute, Member, Placement, Route};
 use crate::session::{After, Ticket};
 use crate::shared::Shared;
 use crate::transport::{Failure, Patience, Peer, Reply, Transmission};
-use crate::tried::Tried;
 
 /// What is asked.
 #[derive(Debug, Clone)]
@@ -86,8 +85,8 @@ pub(crate) struct Call<'a> {
     lost: Option<Arc<str>>,
     /// Why nothing could be sent.
     unsent: Option<Arc<str>>,
-    /// The replicas of the key's group that didn't serve the call.
-    tried: Option<(Arc<GroupRoute>, Tried)>,
+    /// The group that was last asked, or whose leader was waited for.
+    group: Option<Arc<GroupRoute>>,
 }
 
 /// What comes after a transmission.
@@ -113,7 +112,7 @@ impl<'a> Call<'a> {
             refused: None,
             lost: None,
             unsent: None,
-            tried: None,
+            group: None,
         }
     }
 
@@ -179,6 +178,7 @@ impl<'a> Call<'a> {
     async fn step(&mut self, placement: Placement) -> Next {
         match self.clerk.router.route(placement) {
             Route::Member(group, member, _probe) => {
+                self.group = Some(Arc::clone(&group));
                 let transmission = self.transmit(&member.peer, placement, true).await;
                 self.after_member(&group, &member, placement, transmission)
             }
@@ -203,6 +203,7 @@ impl<'a> Call<'a> {
             Route::Wait(group, until) => {
                 self.unsent.get_or_insert_with(|| "the leader of the key's group isn't known".into());
                 let until = until.min(self.deadline);
+                let group = self.group.insert(group);
                 let _ = tokio::time::timeout_at(until, group.settled()).await;
                 Next::Again
             }
@@ -234,7 +235,7 @@ impl<'a> Call<'a> {
     ) -> Next {
         use skv_proto::Error as E;
         if let Err(failure) = &transmission {
-            self.note(group, member, failure);
+            member.said(failure);
         }
         match transmission {
             Ok(reply) => {
@@ -267,25 +268,6 @@ impl<'a> Call<'a> {
                 next
             }
         }
-    }
-
-    fn note(&mut self, group: &Arc<GroupRoute>, member: &Member, failure: &Failure) {
-        // What another group said, which had the shard before, is of no interest any more.
-        let tried = self.tried.take().filter(|(asked, _)| asked.id == group.id);
-        let tried = tried.unwrap_or_else(|| (Arc::clone(group), Tried::new(group.id)));
-        let (_, tried) = self.tried.insert(tried);
-        tried.failed(&member.server, member.peer.address(), failure);
-    }
-
-    /// What became of each replica, if one of them was asked.
-    fn take_tried(&mut self) -> Option<Tried> {
-        let (group, mut tried) = self.tried.take()?;
-        for member in group.members() {
-            if let Some(why) = member.peer.trouble() {
-                tried.unreachable(&member.server, member.peer.address(), why);
-            }
-        }
-        Some(tried)
     }
 
     fn transmission_lost(&mut self, why: Arc<str>) {
@@ -353,7 +335,7 @@ impl<'a> Call<'a> {
     /// Says what is known when there is no answer.
     fn give_up(&mut self) -> Error {
         use skv_proto::Error as E;
-        let tried = self.take_tried();
+        let tried = self.group.take().map(|group| group.tried()).filter(|tried| !tried.is_empty());
         let lost = self.lost.take().map(|why| match tried.as_ref().filter(|tried| tried.hear_no_leader()) {
             Some(tried) => format!("{why}; {tried}"),
             None => why.to_string(),
@@ -365,6 +347,7 @@ impl<'a> Call<'a> {
                 Error::NoLeader(tried.to_string())
             }
             (None, Some(error), _) => Error::Refused(error),
+            (None, None, Some(tried)) if tried.one_was_reached() => Error::NoLeader(tried.to_string()),
             (None, None, Some(tried)) => Error::Unreachable(tried.words()),
             (None, None, None) => {
                 Error::Unreachable(self.unsent.take().map_or_else(String::new, |why| why.to_string()))

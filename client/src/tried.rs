@@ -1,14 +1,13 @@
 //! What the replicas of a group said to a call that none of them served, for people.
 
 use std::fmt;
-use std::sync::Arc;
 
 use skv_proto::Error;
 use skv_sharding::GroupId;
 
 use crate::transport::Failure;
 
-/// The last word of each replica that was asked.
+/// The last word of each replica.
 #[derive(Debug)]
 pub(crate) struct Tried {
     group: GroupId,
@@ -19,36 +18,37 @@ pub(crate) struct Tried {
 struct Replica {
     name: String,
     said: String,
+    was_reached: bool,
     names_leader: bool,
 }
 
 impl Tried {
-    /// Nobody was asked yet.
+    /// Nobody has said anything yet.
     pub(crate) fn new(group: GroupId) -> Tried {
         Tried { group, replicas: Vec::new() }
     }
 
-    /// A replica that wasn't asked, since it couldn't be connected to.
-    pub(crate) fn unreachable(&mut self, server: &str, address: &str, why: Arc<str>) {
-        let name = name(server, address);
-        if !self.replicas.iter().any(|replica| replica.name == name) {
-            self.failed(server, address, &Failure::NotSent(why));
-        }
-    }
-
     /// A replica didn't serve the call. Its server may have no name.
     pub(crate) fn failed(&mut self, server: &str, address: &str, failure: &Failure) {
-        let name = name(server, address);
+        let name = if server.is_empty() { address.to_owned() } else { format!("{server} at {address}") };
         let names_leader = matches!(failure, Failure::Answered(error)
             if matches!(**error, Error::NotLeader { leader: Some(_), .. }));
+        let was_reached = !matches!(failure, Failure::NotSent(_));
         let said = describe(failure, address);
-        match self.replicas.iter_mut().find(|replica| replica.name == name) {
-            Some(replica) => (replica.said, replica.names_leader) = (said, names_leader),
-            None => self.replicas.push(Replica { name, said, names_leader }),
-        }
+        self.replicas.push(Replica { name, said, was_reached, names_leader });
     }
 
-    /// Whether several replicas were asked, of whom nobody knows a leader.
+    /// Whether nothing is known of any replica.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.replicas.is_empty()
+    }
+
+    /// Whether one of them could be reached.
+    pub(crate) fn one_was_reached(&self) -> bool {
+        self.replicas.iter().any(|replica| replica.was_reached)
+    }
+
+    /// Whether several replicas are spoken of, and nobody knows a leader.
     pub(crate) fn hear_no_leader(&self) -> bool {
         self.replicas.len() > 1 && !self.replicas.iter().any(|replica| replica.names_leader)
     }
@@ -70,10 +70,6 @@ impl fmt::Display for Tried {
     }
 }
 
-fn name(server: &str, address: &str) -> String {
-    if server.is_empty() { address.to_owned() } else { format!("{server} at {address}") }
-}
-
 fn describe(failure: &Failure, address: &str) -> String {
     // Whoever failed is named already.
     let reason = |why: &str| {
@@ -82,6 +78,7 @@ fn describe(failure: &Failure, address: &str) -> String {
     };
     match failure {
         Failure::NotSent(why) => format!("can't be reached ({})", reason(why)),
+        Failure::Lost(why) if why.ends_with("did not answer in time") => reason(why),
         Failure::Lost(why) => format!("gave no answer ({})", reason(why)),
         Failure::Answered(error) => match &**error {
             Error::NotLeader { leader: None, .. } => "says that it hears no leader".to_owned(),

@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Instead of all faults: the source and the target of a move are apart for five minutes
     #[arg(long, conflicts_with = "groups")]
     apart: bool,
+    /// Instead of all faults: snapshots take long to be written and to be received
+    #[arg(long, conflicts_with_all = ["groups", "apart"])]
+    slow_snapshots: bool,
     /// With --seed: show the servers' logs, for example `info`
     #[arg(long, requires = "seed")]
     log: Option<String>,
@@ -28,7 +31,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let program = build::simulation()?;
-    let scenario = if args.apart { "--apart".to_owned() } else { format!("--groups={}", args.groups) };
+    let scenario = match args {
+        Args { apart: true, .. } => "--apart".to_owned(),
+        Args { slow_snapshots: true, .. } => "--slow-snapshots".to_owned(),
+        Args { groups, .. } => format!("--groups={groups}"),
+    };
     let simulate = |seed: u64| {
         let mut command = Command::new(&program);
         command.args([&format!("--seed={seed}"), &scenario]);

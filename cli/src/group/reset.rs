@@ -75,9 +75,9 @@ fn progress(member: &Member) -> Option<(u32, u64, u64, bool)> {
 /// Has a server revive the group, however long it takes, and shows how far it is.
 async fn revive(target: &Target, group: GroupId, replica: &v1::Replica) -> anyhow::Result<v1::ResetResponse> {
     let address = &replica.peer_address;
+    let mut client = admin::connect_patiently(target, address).await?;
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));
-    let mut client = admin::connect_patiently(target, address).await?;
     let answer = client.reset(v1::ResetRequest { group: group.0, accept_data_loss: true });
     let look = async {
         let mut before = String::new();

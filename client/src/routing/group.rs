@@ -9,7 +9,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::pause::Jitter;
-use crate::transport::{Peer, Pool};
+use crate::transport::{Failure, Peer, Pool};
+use crate::tried::Tried;
 
 /// While a group has no leader its members are asked in turn, with a pause after each round:
 /// the election needs the processor more than we do.
@@ -25,6 +26,8 @@ pub(crate) struct Member {
     id: ReplicaId,
     /// The name of its server.
     pub(crate) server: String,
+    /// How it failed the last call that it was asked by, if that was since a leader was last known.
+    said: Mutex<Option<Failure>>,
     pub(crate) peer: Arc<Peer>,
 }
 
@@ -115,9 +118,16 @@ impl GroupRoute {
         !self.state.lock().members.is_empty()
     }
 
-    /// The members.
-    pub(crate) fn members(&self) -> Vec<Arc<Member>> {
-        self.state.lock().members.clone()
+    /// What the members said since a leader was last known, to whichever call.
+    pub(crate) fn tried(&self) -> Tried {
+        let mut tried = Tried::new(self.id);
+        for member in &self.state.lock().members {
+            let said = member.said.lock().clone().or_else(|| member.peer.trouble().map(Failure::NotSent));
+            if let Some(failure) = said {
+                tried.failed(&member.server, member.peer.address(), &failure);
+            }
+        }
+        tried
     }
 
     /// The members, the leader first.
@@ -191,6 +201,7 @@ impl GroupRoute {
     fn found(&self, state: &mut State, leader: Arc<Member>) {
         state.leader = Some(leader);
         state.next_round = None;
+        state.members.iter().for_each(|member| *member.said.lock() = None);
         self.settled.notify_waiters();
     }
 
@@ -207,7 +218,12 @@ impl GroupRoute {
 impl Member {
     fn new(replica: &Replica, pool: &Pool) -> Member {
         let (server, peer) = (replica.server.clone(), pool.peer(&replica.client_address));
-        Member { id: replica.id, server, peer }
+        Member { id: replica.id, server, said: Mutex::default(), peer }
+    }
+
+    /// It didn't serve a call.
+    pub(crate) fn said(&self, failure: &Failure) {
+        *self.said.lock() = Some(failure.clone());
     }
 
     fn is(&self, replica: &Replica) -> bool {

@@ -174,7 +174,7 @@ pub struct Running {
     network: NetworkFactory,
     /// Held while members change: one change at a time.
     changing_members: tokio::sync::Mutex<()>,
-    /// Its log, to read what openraft hasn't applied.
+    /// Its log, to see what it holds.
     log: tokio::sync::Mutex<LogStoreReader>,
     /// The wall clock.
     clock: Clock,

@@ -17,7 +17,7 @@ use crate::raft::state_machine::meta_of;
 use crate::raft::types::{SnapshotMeta, Vote};
 use crate::raft::wire::Wire as _;
 use crate::replica::Raft;
-use crate::snapshot::{Progress, Spool, SpoolError};
+use crate::snapshot::{Progress, SnapshotFile, Spool, SpoolError};
 
 /// How often the leader is told how far it is. It gives up after several times that.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
@@ -46,7 +46,7 @@ pub(super) fn receive(
 async fn spooled(
     mut messages: Streaming<v1::InstallSnapshotRequest>,
     mut spool: Spool,
-) -> Result<crate::snapshot::SnapshotFile, Status> {
+) -> Result<SnapshotFile, Status> {
     let failed =
         |error: SpoolError| Status::from(Error::Unavailable(format!("the snapshot can't be taken: {error}")));
     while let Some(message) = messages.message().await? {

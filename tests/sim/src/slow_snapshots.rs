@@ -111,8 +111,8 @@ async fn write(shared: Shared) -> turmoil::Result {
     options.seed = Some(kvserver::entropy::random_id());
     options.deadline = Duration::from_mins(1);
     let clerk = Clerk::connect(options)?;
-    let mut number = 0;
-    while !shared.enough.load(Ordering::Relaxed) || number % KEYS != 0 {
+    let mut number: u64 = 0;
+    while !shared.enough.load(Ordering::Relaxed) || !number.is_multiple_of(KEYS) {
         clerk.put(format!("k{}", number % KEYS), value(number)).await?;
         number += 1;
         shared.written.store(number, Ordering::Relaxed);
