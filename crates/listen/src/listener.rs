@@ -28,7 +28,7 @@ pub type Incoming = BoxStream<'static, io::Result<Connection>>;
 #[derive(Debug)]
 pub struct Listener {
     name: &'static str,
-    listener: TcpListener,
+    socket: TcpListener,
     limit: usize,
     places: Arc<Semaphore>,
     counted: Counted,
@@ -38,21 +38,21 @@ pub struct Listener {
 
 impl Listener {
     /// Takes at most `limit` connections at a time. The name is for logs.
-    pub fn new(name: &'static str, listener: TcpListener, limit: usize, counted: Counted) -> Listener {
+    pub fn new(name: &'static str, socket: TcpListener, limit: usize, counted: Counted) -> Listener {
         let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let (refusals, failures) = (Repeated::default(), Repeated::default());
-        Listener { name, listener, limit, places, counted, refusals, failures }
+        Listener { name, socket, limit, places, counted, refusals, failures }
     }
 
     /// Where it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.listener.local_addr()
+        self.socket.local_addr()
     }
 
     /// Waits for the next connection that there is a place for. Those without one are closed.
     pub async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
-            match self.listener.accept().await {
+            match self.socket.accept().await {
                 Ok((stream, from)) => {
                     if let Some(connection) = self.place(stream) {
                         return (connection, from);
