@@ -34,6 +34,16 @@ impl Forwarder {
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }
     }
 
+    /// Asks the server at this client address and nobody else, once.
+    pub async fn ask(&self, address: &str, operation: &Operation) -> Result<Reply, Error> {
+        let patience = Patience { attempt: self.timeout, deadline: Instant::now() + self.timeout };
+        self.pool.peer(address).call(operation.clone(), patience).await.map_err(|failure| match failure {
+            Failure::Answered(error) => *error,
+            Failure::Lost(why) if !is_read(operation) => Error::OutcomeUnknown(why.to_string()),
+            Failure::NotSent(why) | Failure::Lost(why) => Error::Unavailable(why.to_string()),
+        })
+    }
+
     /// Asks a group's servers at these client addresses in turn until one has an answer. A refusal
     /// by a server that doesn't lead is followed to the next address; the request should be marked
     /// `direct`, else it may hop again. A mutation whose transmission was lost is
@@ -45,7 +55,6 @@ impl Forwarder {
         operation: &Operation,
     ) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.timeout;
-        let is_read = matches!(operation, Operation::Get(_));
         let mut tried = Tried::new(group);
         let mut asked = Vec::new();
         let mut named = None;
@@ -63,7 +72,9 @@ impl Forwarder {
                     Error::NotLeader { .. } | Error::Unavailable(_) => {}
                     other => return Err(other),
                 },
-                Failure::Lost(why) if !is_read => return Err(Error::OutcomeUnknown(why.to_string())),
+                Failure::Lost(why) if !is_read(operation) => {
+                    return Err(Error::OutcomeUnknown(why.to_string()));
+                }
                 Failure::NotSent(_) | Failure::Lost(_) => {}
             }
         }
@@ -78,4 +89,8 @@ impl Forwarder {
             _ => Err(Error::Unavailable(tried.to_string())),
         }
     }
+}
+
+fn is_read(operation: &Operation) -> bool {
+    matches!(operation, Operation::Get(_))
 }

@@ -17,9 +17,11 @@ pub(crate) struct Tried {
 #[derive(Debug)]
 struct Replica {
     name: String,
+    address: String,
     said: String,
     was_reached: bool,
-    names_leader: bool,
+    /// Where the leader is that it names.
+    leader: Option<String>,
 }
 
 impl Tried {
@@ -31,11 +33,18 @@ impl Tried {
     /// A replica didn't serve the call. Its server may have no name.
     pub(crate) fn failed(&mut self, server: &str, address: &str, failure: &Failure) {
         let name = if server.is_empty() { address.to_owned() } else { format!("{server} at {address}") };
-        let names_leader = matches!(failure, Failure::Answered(error)
-            if matches!(**error, Error::NotLeader { leader: Some(_), .. }));
+        let leader = match failure {
+            Failure::Answered(error) => match &**error {
+                Error::NotLeader { leader, .. } => {
+                    leader.as_ref().map(|leader| leader.client_address.clone())
+                }
+                _ => None,
+            },
+            Failure::NotSent(_) | Failure::Lost(_) => None,
+        };
         let was_reached = !matches!(failure, Failure::NotSent(_));
         let said = describe(failure, address);
-        self.replicas.push(Replica { name, said, was_reached, names_leader });
+        self.replicas.push(Replica { name, address: address.to_owned(), said, was_reached, leader });
     }
 
     /// Whether nothing is known of any replica.
@@ -48,9 +57,15 @@ impl Tried {
         self.replicas.iter().any(|replica| replica.was_reached)
     }
 
-    /// Whether several replicas are spoken of, and nobody knows a leader.
+    /// Whether several replicas are spoken of, and none leads as far as they know.
     pub(crate) fn hear_no_leader(&self) -> bool {
-        self.replicas.len() > 1 && !self.replicas.iter().any(|replica| replica.names_leader)
+        self.replicas.len() > 1 && !self.name_another()
+    }
+
+    /// Whether somebody names a leader that isn't among those who don't serve.
+    fn name_another(&self) -> bool {
+        let mut named = self.replicas.iter().filter_map(|replica| replica.leader.as_ref());
+        named.any(|leader| !self.replicas.iter().any(|replica| replica.address == *leader))
     }
 
     /// What each of them said.
@@ -63,7 +78,7 @@ impl Tried {
 impl fmt::Display for Tried {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "no replica of group {} serves: {}", self.group, self.words())?;
-        if self.replicas.iter().any(|replica| replica.names_leader) {
+        if self.name_another() {
             return Ok(());
         }
         write!(f, ": a majority of the group is needed; start the servers that don't run")

@@ -85,7 +85,7 @@ async fn ask_server(port: Port, key: Bytes, operation: Operation) -> anyhow::Res
     let server = Forwarder::new(skv_client::tcp(), DEADLINE);
     let request = direct(key.clone(), &operation);
     loop {
-        let refused = match server.forward([&*address], &request).await {
+        let refused = match server.ask(&address, &request).await {
             Ok(Reply::Get(v1::GetResponse { found: true, value, .. })) => return Ok(Answer::Value(value)),
             Ok(Reply::Get(_)) => return Ok(Answer::NoSuchKey),
             Ok(Reply::Put(_)) => return Ok(Answer::Written),

@@ -10,27 +10,30 @@ class Tried:
 
     def __init__(self, group: Group):
         self.group = group
-        # By the replica's name: what it said, and whether it named a leader.
-        self._replicas: dict[str, tuple[str, bool]] = {}
+        # By the replica's address: its name, what it said, and the address of the leader that it named.
+        self._replicas: dict[str, tuple[str, str, str | None]] = {}
 
     def failed(self, member: Member, failure: NotSent | Lost | Answered) -> None:
         """A replica didn't serve the call. Its server may have no name."""
         address = member.peer.address
         name = f"{member.server} at {address}" if member.server else address
         names_leader = isinstance(failure, Answered) and failure.error.HasField("leader")
-        self._replicas[name] = (_describe(failure, address), names_leader)
+        leader = failure.error.leader.client_address if names_leader else None
+        self._replicas[address] = (name, _describe(failure, address), leader)
 
     def hear_no_leader(self) -> bool:
-        """Whether several replicas were asked, of whom nobody knows a leader."""
-        return len(self._replicas) > 1 and not self._name_a_leader()
+        """Whether several replicas were asked, and none leads as far as they know."""
+        return len(self._replicas) > 1 and not self._name_another()
 
-    def _name_a_leader(self) -> bool:
-        return any(names_leader for _, names_leader in self._replicas.values())
+    def _name_another(self) -> bool:
+        """Whether somebody names a leader that isn't among those who don't serve."""
+        named = {leader for _, _, leader in self._replicas.values() if leader is not None}
+        return not named <= self._replicas.keys()
 
     def __str__(self) -> str:
-        words = "; ".join(f"{name} {said}" for name, (said, _) in self._replicas.items())
+        words = "; ".join(f"{name} {said}" for name, said, _ in self._replicas.values())
         text = f"no replica of group g{self.group.number} serves: {words}"
-        if self._name_a_leader():
+        if self._name_another():
             return text
         return f"{text}: a majority of the group is needed; start the servers that don't run"
 
