@@ -129,8 +129,8 @@ async fn segments_whose_removal_fails_are_removed_later() {
     until(|| !exists(1)).await;
     assert!(exists(2), "a removal that isn't durable yet is followed by none");
     disk.set_open_error(None);
-    until(|| !exists(2)).await;
     last = append_one().await;
+    until(|| !exists(2)).await;
 
     close(log).await;
     let (log, _) = open(&disk.crash(|| false)).await.unwrap();

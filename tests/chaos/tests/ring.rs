@@ -77,7 +77,7 @@ impl RingStore {
         for key in answering {
             self.assert_value(&patient, *key).await;
         }
-        let hasty = self.clerk(Duration::from_secs(3));
+        let hasty = self.clerk(Duration::from_secs(2));
         let silent: Vec<u32> = self.keys().filter(|key| !answering.contains(key)).collect();
         let asked = silent.iter().map(|key| {
             let hasty = hasty.clone();

@@ -8,6 +8,7 @@ use serde_json::json;
 use skv_e2e::{OPERATOR_NAMESPACE, Store, eventually, in_namespace, install_operator};
 
 const DEFINITION: &str = "shardedkvs.shardedkv.io";
+
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn what_got_past_the_api_server_gets_a_condition_and_blocks_nobody() {

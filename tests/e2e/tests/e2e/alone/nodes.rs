@@ -5,9 +5,7 @@ use std::time::Duration;
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
 use kube::api::DeleteParams;
 use serde_json::{Value, json};
-use skv_e2e::{
-    Load, Node, Store, Watch, eventually, eventually_within, in_namespace, install_operator, is_ready,
-};
+use skv_e2e::{Load, Node, Store, eventually, eventually_within, in_namespace, install_operator, is_ready};
 use tokio::time::sleep;
 
 /// Longer than elections, sessions' retries and Kubernetes' own patience.
