@@ -67,7 +67,7 @@ pub(crate) fn programs(profile: Profile, programs: &[&str]) -> anyhow::Result<Pa
         }
     }
     ensure!(build.wait()?.success(), "the build failed");
-    Ok(())
+    Ok(target()?.join(directory))
 }
 
 /// The target directory.

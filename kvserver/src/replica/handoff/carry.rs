@@ -13,6 +13,7 @@ use skv_proto::Error;
 use skv_proto::v1::StepRefusal as Answer;
 use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
 use skv_sharding::GroupId;
+use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::pace::Brake;
@@ -39,6 +40,9 @@ pub(super) struct Carrier {
     to: Move,
     target: Group,
     stands: Arc<AtomicBool>,
+    /// Held by the step that asks a target again which is away: of all chunks under way one at a time,
+    /// or each would dial all of the target's servers again and again.
+    asking_again: Mutex<()>,
 }
 
 /// How a carrier ended.
@@ -68,7 +72,7 @@ impl From<Error> for Stop {
 impl Carrier {
     pub(super) fn new(own: Arc<Running>, env: &Arc<Environment>, to: Move) -> Self {
         let target = Group::new(&own, env, Peer { group: to.target, uid: to.target_uid });
-        Carrier { own, env: env.clone(), to, target, stands: Arc::default() }
+        Carrier { own, env: env.clone(), to, target, stands: Arc::default(), asking_again: Mutex::default() }
     }
 
     /// Whether it waits for a target that can't be reached, or doesn't take the shard.
@@ -232,7 +236,7 @@ impl Carrier {
     /// Has the target take a step; tries until it can be reached.
     async fn there(&self, step: Step) -> Result<(), Stop> {
         let Move { shard, target, epoch, .. } = self.to;
-        let mut told = false;
+        let (mut told, mut turn) = (false, None);
         loop {
             // One that is cut off from its group goes on for a while: it would only disturb the next.
             self.own.check_leads()?;
@@ -266,7 +270,11 @@ impl Carrier {
                 return Err(Stop::Again(problem));
             }
             self.stands.store(true, Ordering::Relaxed);
-            tokio::time::sleep(ASK_AGAIN).await;
+            if turn.is_none() {
+                turn = Some(self.asking_again.lock().await);
+            } else {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
         }
     }
 
