@@ -91,7 +91,7 @@ async fn ten_clients_of_two_managers_make_one_history_of_which_nothing_is_lost()
 #[derive(Debug, Clone, Default)]
 struct Slow {
     store: MemoryStore,
-    is_slow: Arc<AtomicBool>,
+    waits: Arc<AtomicBool>,
     written: Arc<Notify>,
     go_on: Arc<Notify>,
 }
@@ -108,7 +108,7 @@ impl MapStore for Slow {
     ) -> BoxFuture<'a, Result<Version, StoreError>> {
         Box::pin(async move {
             let swapped = self.store.compare_and_swap(expected, record).await;
-            if self.is_slow.load(Ordering::SeqCst) {
+            if self.waits.load(Ordering::SeqCst) {
                 self.written.notify_one();
                 self.go_on.notified().await;
             }
@@ -122,7 +122,7 @@ async fn a_change_is_made_and_shown_though_nobody_waits_for_it() {
     let store = Slow::default();
     let server = Server::start(Settings { groups: 2, replicas: 1, ..settings() }, store.clone()).await;
     found_groups(&mut server.client().await, 2, 1).await;
-    store.is_slow.store(true, Ordering::SeqCst);
+    store.waits.store(true, Ordering::SeqCst);
     let leave = Change::Leave(vec![GroupId(1)]);
     tokio::select! {
         changed = server.manager.change("leaves", &leave, false) => panic!("too early: {changed:?}"),

@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::time::Instant;
 
 /// Runs a step, and prints how long it took, also when it fails.
+#[expect(clippy::disallowed_methods, reason = "nothing here is simulated")]
 pub(crate) fn step<T>(name: impl Display, run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let began = Instant::now();
     let outcome = run();

@@ -8,7 +8,7 @@ use tokio::io::AsyncReadExt as _;
 use tokio::net::{TcpListener, TcpStream};
 
 async fn listener(limit: usize, counted: Counted) -> Listener {
-    Listener::new("test", TcpListener::bind("127.0.0.1:0").await.unwrap(), limit, counted)
+    Listener::new("test", TcpListener::bind("127.0.0.1:0").await.expect("a port is free"), limit, counted)
 }
 
 /// Whether the other side closes the connection.

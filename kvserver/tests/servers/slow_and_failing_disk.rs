@@ -1,8 +1,10 @@
 //! Disks that sync slowly, or not at all.
 
 use std::io::ErrorKind;
+use std::path::Path;
 use std::time::Duration;
 
+use kvserver::disk::Disk as _;
 use skv_proto::v1;
 
 use crate::cluster::{Cluster, until};
@@ -50,8 +52,14 @@ async fn a_snapshot_covers_what_was_applied_while_another_was_written() {
         cluster.admin(leader).await.unwrap().snapshot(request).await.unwrap().into_inner().snapshot.unwrap()
     };
     // Some seconds for a snapshot, a few tenths for a put.
-    cluster.servers[leader].disk.set_sync_delay(Duration::from_millis(100));
+    let disk = &cluster.servers[leader].disk;
+    disk.set_sync_delay(Duration::from_millis(100));
+    let is_written = async || {
+        let files = disk.list(Path::new("/data/g0/snapshots")).unwrap();
+        files.iter().any(|file| file.extension().is_some_and(|extension| extension == "tmp"))
+    };
     let while_it_is_written = async {
+        until("a snapshot is being written", is_written).await;
         clerk.put("late", "x").await.unwrap();
         let applied = cluster.status(leader).await.unwrap().applied.unwrap();
         (applied, snapshot().await)

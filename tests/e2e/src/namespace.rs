@@ -2,7 +2,6 @@
 
 use std::io::Write as _;
 use std::panic::{AssertUnwindSafe, resume_unwind};
-use std::time::Instant;
 
 use futures::FutureExt as _;
 use k8s_openapi::NamespaceResourceScope;
@@ -10,6 +9,7 @@ use k8s_openapi::api::core::v1;
 use kube::api::{DeleteParams, PostParams};
 use kube::{Api, Resource};
 use serde_json::json;
+use tokio::time::Instant;
 
 use crate::{Cluster, diagnosis, eventually};
 

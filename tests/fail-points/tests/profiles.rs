@@ -8,14 +8,14 @@ use std::process::{Command, Output};
 fn passes_an_armed_point(profile: &str) -> (PathBuf, Output) {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(profile);
     let points = place.join("points");
-    fs::create_dir_all(&points).unwrap();
+    fs::create_dir_all(&points).expect("a directory can be made");
     let armed = points.join("here");
-    fs::write(&armed, []).unwrap();
+    fs::write(&armed, []).expect("a point can be armed");
     let mut run = Command::new(env!("CARGO"));
     run.args(["run", "--quiet", "--profile", profile, "--package=skv-fail-points", "--example=passes"]);
     // Another test may be holding the lock of the usual directory.
     run.arg("--target-dir").arg(place.join("build")).current_dir(env!("CARGO_MANIFEST_DIR"));
-    (armed, run.env("SKV_FAIL_POINTS", &points).output().unwrap())
+    (armed, run.env("SKV_FAIL_POINTS", &points).output().expect("cargo can be run"))
 }
 
 #[test]
