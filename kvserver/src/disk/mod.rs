@@ -14,6 +14,7 @@ use std::future::Future;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::future::BoxFuture;
 use rustix::io::Errno;
@@ -125,6 +126,22 @@ pub fn may_pass(error: &io::Error) -> bool {
         cause = error.source();
     }
     false
+}
+
+/// Does something, again and again with a pause between while it fails in a way that may pass.
+pub async fn patiently<T, F>(what: &str, pause: Duration, mut work: impl FnMut() -> F) -> io::Result<T>
+where
+    F: Future<Output = io::Result<T>>,
+{
+    loop {
+        match work().await {
+            Err(error) if may_pass(&error) => {
+                tracing::warn!(%error, what, "the disk can't be used now; it is tried again");
+                tokio::time::sleep(pause).await;
+            }
+            done => return done,
+        }
+    }
 }
 
 fn is_passing(error: &io::Error) -> bool {

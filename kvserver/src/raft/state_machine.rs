@@ -80,21 +80,6 @@ impl StateMachine {
     }
 }
 
-impl StateMachine {
-    /// Keeps a snapshot from the leader as soon as the disk lets it: openraft ends when that fails.
-    async fn keep_patiently(&self, snapshot: SnapshotFile) -> io::Result<()> {
-        loop {
-            match self.snapshots.keep(snapshot.clone()).await {
-                Err(error) if disk::may_pass(&error) => {
-                    tracing::warn!(%error, "a snapshot from the leader can't be kept; it is tried again");
-                    tokio::time::sleep(RETRY).await;
-                }
-                kept => return kept.map(drop),
-            }
-        }
-    }
-}
-
 impl Drop for StateMachine {
     /// A snapshot that is still being written must not land in the directory later, when
     /// it may belong to somebody else.
@@ -208,7 +193,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let (file, store) = (snapshot.clone(), Arc::clone(&self.store));
         let restored = disk::run(&*self.disk, "snapshot-read", async move { read(&file, &store) }).await?;
         let restored = restored.map_err(io::Error::other)?;
-        self.keep_patiently(snapshot).await?;
+        // openraft ends when that fails.
+        disk::patiently("snapshot-keep", RETRY, || self.snapshots.keep(snapshot.clone())).await?;
         let old = self.store.restore(restored);
         // It may be large, and the leader waits for an answer.
         self.disk.spawn("state-drop", Box::pin(async move { drop(old) }));

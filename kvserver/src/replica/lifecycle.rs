@@ -136,21 +136,17 @@ async fn put_aside(
     }
 }
 
-/// Does something on the disk, again and again while it fails in a way that may pass.
+/// Does something in a task of the disk, as soon as the disk lets it.
 async fn patiently<T, F>(env: &Environment, name: &str, mut work: impl FnMut() -> F) -> io::Result<T>
 where
     T: Send + 'static,
     F: Future<Output = io::Result<T>> + Send + 'static,
 {
-    loop {
-        match disk::run(&*env.disk, name, work()).await.flatten() {
-            Err(error) if disk::may_pass(&error) => {
-                tracing::warn!(%error, name, "the disk can't be used now; it is tried again");
-                tokio::time::sleep(RETRY).await;
-            }
-            done => return done,
-        }
-    }
+    disk::patiently(name, RETRY, || {
+        let done = disk::run(&*env.disk, name, work());
+        async move { done.await.flatten() }
+    })
+    .await
 }
 
 fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
