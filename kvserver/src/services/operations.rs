@@ -18,7 +18,6 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::outbox::{self, FRAME, LongPut, Place, Room, Source};
-
 use crate::map_copy::MapCopy;
 use crate::metrics::{Metrics, Timer};
 use crate::replica::{Replicas, Running};
@@ -203,9 +202,7 @@ impl Operations {
                     let part = async move {
                         match operations.settle(Err(arriving)).await {
                             Ok((running, Task::Write(command))) => {
-                                let mut share = Share::of(running);
-                                share.write(command, id, &room);
-                                operations.write(share, &room, told).await
+                                operations.write_alone(running, command, id, room, told).await
                             }
                             Ok((running, Task::Read(key))) => {
                                 read(running, operations.map, vec![(id, key)], told).await
@@ -242,9 +239,7 @@ impl Operations {
             let (operations, room, told) = (self.clone(), room.clone(), self.told(logged.clone()));
             let part = async move {
                 delay.pass().await;
-                let mut share = Share::of(running);
-                share.write(command, id, &room);
-                operations.write(share, &room, told).await
+                operations.write_alone(running, command, id, room, told).await
             };
             pending.push(part.boxed());
         }
@@ -261,10 +256,19 @@ impl Operations {
         (refused, pending)
     }
 
-    /// Carries the one write of a share out.
-    async fn write(self, share: Share, room: &Room, told: Told) -> Part {
-        let writes = share.writes.into_iter().next().unwrap_or_default();
-        write_in_room(share.running, self.map, writes, room.clone(), told).await
+    /// Carries a write out that had to wait: those that it came with didn't.
+    async fn write_alone(
+        self,
+        running: Arc<Running>,
+        command: v1::Command,
+        id: u64,
+        room: Room,
+        told: Told,
+    ) -> Part {
+        let mut share = Share::of(running.clone());
+        share.write(command, id, &room);
+        let writes = share.writes.pop().unwrap_or_default();
+        write_in_room(running, self.map, writes, room, told).await
     }
 
     /// To whom answers are told of a part that begins now.
