@@ -49,12 +49,13 @@ const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 
 fn cargo_build() -> Command {
     let mut build = Command::new(env!("CARGO"));
-    // The same that `cargo xtask` builds: of fewer packages, dependencies would have fewer
-    // features and be compiled once more.
-    build.args(["build", "--quiet"]).args(ALL.lines().map(|program| format!("--package={program}")));
-    build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    if !cfg!(debug_assertions) {
-        build.arg("--release");
+    build.args(["build", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
+    // As `cargo xtask` does, which says why: else dependencies would be compiled once more.
+    if cfg!(debug_assertions) {
+        build.args(["--workspace", "--test=profiles"]);
+        build.args(ALL.lines().map(|program| format!("--bin={program}")));
+    } else {
+        build.arg("--release").args(ALL.lines().map(|program| format!("--package={program}")));
     }
     forget_this_package(&mut build);
     build
