@@ -8,7 +8,6 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use hickory_resolver::TokioResolver;
 use skv_listen::{Listener, Shares};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
@@ -104,9 +103,8 @@ async fn listen(
     limit: usize,
     metrics: &Metrics,
 ) -> anyhow::Result<Listener> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.with_context(|| format!("the {name} listener can't use {address}"))?;
-    Ok(Listener::new(name, listener, limit, metrics.listener(name)))
+    let listener = Listener::bind(name, address, limit, metrics.listener(name)).await;
+    listener.with_context(|| format!("the {name} listener can't use {address}"))
 }
 
 /// Keeps a directory for this process until the file is dropped: two servers would destroy it.

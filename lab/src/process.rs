@@ -7,7 +7,6 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser};
 use skv_listen::{Counted, Listener, MOST_CONNECTIONS, Shares};
-use tokio::net::TcpListener;
 use tracing_subscriber::EnvFilter;
 
 use crate::{Port, address};
@@ -48,8 +47,7 @@ pub(crate) fn run(
 pub(crate) async fn listen(port: Port) -> anyhow::Result<Listener> {
     let limit = Shares::of(skv_listen::raise_limit(), MOST_CONNECTIONS).users_and_servers();
     let address = address(port);
-    let listener = TcpListener::bind(&address)
+    Listener::bind("port", &address, limit, Counted::default())
         .await
-        .with_context(|| format!("can't listen on {address}; is another program listening there?"))?;
-    Ok(Listener::new("port", listener, limit, Counted::default()))
+        .with_context(|| format!("can't listen on {address}; is another program listening there?"))
 }

@@ -8,7 +8,6 @@ use futures::future::join_all;
 use kube::{Api, Client, Config};
 use rand::Rng as _;
 use skv_listen::{Listener, MOST_CONNECTIONS, Shares};
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -28,11 +27,10 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let config = Config::infer().await.context("finding the API server")?;
     let client = api_client::connect(config)?;
     let metrics = Arc::new(Metrics::default());
-    let listener = TcpListener::bind(options.http_listen)
+    let pages = Shares::of(descriptors, MOST_CONNECTIONS).pages;
+    let listener = Listener::bind("http", options.http_listen, pages, metrics.listeners.of("http"))
         .await
         .with_context(|| format!("can't listen on {}", options.http_listen))?;
-    let pages = Shares::of(descriptors, MOST_CONNECTIONS).pages;
-    let listener = Listener::new("http", listener, pages, metrics.listeners.of("http"));
     let candidate = Candidate {
         leases: Api::namespaced(client.clone(), &options.own_namespace),
         lease: options.lease.clone(),

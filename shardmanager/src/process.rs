@@ -10,7 +10,6 @@ use futures::{Stream, StreamExt as _};
 use rand::Rng as _;
 use skv_listen::{Counted, Listener, Shares};
 use skv_resource::NodePorts;
-use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -134,9 +133,8 @@ async fn listen(
     address: SocketAddr,
     limit: usize,
 ) -> Result<Listener, Error> {
-    let listener = TcpListener::bind(address).await;
-    let listener = listener.map_err(|source| Error::Listen { address, source })?;
-    Ok(Listener::new(name, listener, limit, counted))
+    let listener = Listener::bind(name, address, limit, counted).await;
+    listener.map_err(|source| Error::Listen { address, source })
 }
 
 /// The address with the port that was found where 0 was asked for.

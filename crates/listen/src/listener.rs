@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -37,11 +37,17 @@ pub struct Listener {
 }
 
 impl Listener {
-    /// Takes at most `limit` connections at a time. The name is for logs.
-    pub fn new(name: &'static str, socket: TcpListener, limit: usize, counted: Counted) -> Listener {
+    /// Listens at an address, and takes at most `limit` connections at a time. The name is for logs.
+    pub async fn bind(
+        name: &'static str,
+        address: impl ToSocketAddrs,
+        limit: usize,
+        counted: Counted,
+    ) -> io::Result<Listener> {
+        let socket = TcpListener::bind(address).await?;
         let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let (refusals, failures) = (Repeated::default(), Repeated::default());
-        Listener { name, socket, limit, places, counted, refusals, failures }
+        Ok(Listener { name, socket, limit, places, counted, refusals, failures })
     }
 
     /// Where it listens.

@@ -6,14 +6,13 @@ use std::time::Duration;
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 use skv_listen::{Counted, Listener};
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 use tokio::time::Instant;
 
 #[tokio::test]
 async fn without_a_descriptor_a_listener_pauses_and_takes_the_connection_later() {
     let counted = Counted::default();
-    let socket = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let mut listener = Listener::new("test", socket, 10, counted.clone());
+    let mut listener = Listener::bind("test", "127.0.0.1:0", 10, counted.clone()).await.unwrap();
     // The operating system has it wait to be taken.
     let _client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
 

@@ -5,10 +5,10 @@ use std::io;
 use futures::StreamExt as _;
 use skv_listen::{Counted, Listener};
 use tokio::io::AsyncReadExt as _;
-use tokio::net::{TcpListener, TcpStream};
+use tokio::net::TcpStream;
 
 async fn listener(limit: usize, counted: Counted) -> Listener {
-    Listener::new("test", TcpListener::bind("127.0.0.1:0").await.expect("a port is free"), limit, counted)
+    Listener::bind("test", "127.0.0.1:0", limit, counted).await.expect("a port is free")
 }
 
 /// Whether the other side closes the connection.
