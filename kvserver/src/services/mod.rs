@@ -6,6 +6,7 @@ pub mod handoff;
 pub mod http;
 pub mod kv;
 pub mod lab;
+mod operation_log;
 pub mod operations;
 mod outbox;
 mod pipeline;

@@ -2,7 +2,6 @@
 //! replica that owns the key, and answered.
 
 use std::collections::HashMap;
-use std::fmt;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -17,6 +16,7 @@ use skv_sharding::{ClusterId, GroupId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
+use super::operation_log::{Input, Logged, print};
 use super::outbox::{self, FRAME, LongPut, Place, Room, Source};
 use crate::map_copy::MapCopy;
 use crate::metrics::{Metrics, Timer};
@@ -528,7 +528,7 @@ fn read_applied(running: &Running, map: &MapCopy, key: &[u8]) -> Answer {
     }
 }
 
-fn key_of(operation: &Operation) -> &Bytes {
+pub(super) fn key_of(operation: &Operation) -> &Bytes {
     match operation {
         Operation::Get(v1::GetRequest { key, .. })
         | Operation::Put(v1::PutRequest { key, .. })
@@ -587,68 +587,4 @@ fn task(shard: ShardId, operation: Operation) -> Task {
 
 fn answers_in(answers: &[v1::Answer]) -> impl Iterator<Item = &Answer> {
     answers.iter().filter_map(|answer| answer.answer.as_ref())
-}
-
-/// The inputs of operations, kept to be printed with their results.
-struct Logged(HashMap<u64, String>);
-
-impl Logged {
-    fn new(operations: &[v1::Operation]) -> Self {
-        let describe = |o: &v1::Operation| o.operation.as_ref().map(|input| (o.id, Input(input).to_string()));
-        Logged(operations.iter().filter_map(describe).collect())
-    }
-
-    fn print(&self, answers: &[v1::Answer]) {
-        for v1::Answer { id, answer } in answers {
-            if let (Some(input), Some(answer)) = (self.0.get(id), answer) {
-                print(input, answer);
-            }
-        }
-    }
-}
-
-fn print(input: &str, answer: &Answer) {
-    tracing::info!(target: "operation", "{input} -> {}", Output(answer));
-}
-
-struct Input<'a>(&'a Operation);
-
-impl fmt::Display for Input<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = String::from_utf8_lossy(key_of(self.0));
-        match self.0 {
-            Operation::Get(_) => write!(f, "Get({key:?})"),
-            Operation::Put(put) => write!(f, "Put({key:?}, {:?})", String::from_utf8_lossy(&put.value)),
-            Operation::Append(append) => {
-                write!(f, "Append({key:?}, {:?})", String::from_utf8_lossy(&append.args))
-            }
-            Operation::Delete(_) => write!(f, "Delete({key:?})"),
-        }
-    }
-}
-
-struct Output<'a>(&'a Answer);
-
-impl fmt::Display for Output<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.0 {
-            Answer::Get(get) if get.found => {
-                write!(f, "{:?}, revision {}", String::from_utf8_lossy(&get.value), get.revision)
-            }
-            Answer::Get(_) => write!(f, "no such key"),
-            Answer::Put(v1::PutResponse { success, revision }) => {
-                write!(f, "success {success}, revision {revision}")
-            }
-            Answer::Append(append) => {
-                write!(
-                    f,
-                    "old value {:?}, revision {}",
-                    String::from_utf8_lossy(&append.old_value),
-                    append.revision
-                )
-            }
-            Answer::Delete(delete) => write!(f, "success {}, found {}", delete.success, delete.found),
-            Answer::Error(error) => write!(f, "{}: {}", error.reason().as_str_name(), error.message),
-        }
-    }
 }
