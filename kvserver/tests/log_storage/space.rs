@@ -32,6 +32,19 @@ async fn fill(log: &Log, from: u64) -> u64 {
     unreachable!("the disk never filled up")
 }
 
+/// Once the disk is mended, a log of so many entries says so, takes another one, and keeps all.
+async fn takes_one_more(disk: &MemoryDisk, log: Log, written: u64, mend: impl FnOnce()) {
+    let mut changes = log.space().watch_full();
+    mend();
+    changes.wait_for(|full| !full).await.unwrap();
+    let room = log.space().reserve(400).await.unwrap();
+    append(&log, vec![entry(1, written, 400)]).await.unwrap();
+    drop(room);
+    close(log).await;
+    let (log, _) = open(disk).await.unwrap();
+    assert_eq!(read_all(&log).await.len() as u64, written + 1);
+}
+
 #[tokio::test]
 async fn a_full_disk_is_told_before_anything_is_written_and_passes_by_itself() {
     let (disk, log) = full().await;
@@ -40,15 +53,7 @@ async fn a_full_disk_is_told_before_anything_is_written_and_passes_by_itself() {
     assert!(matches!(log.space().reserve(1).await, Err(SpaceError::DiskFull)));
     assert_eq!(read_all(&log).await.len() as u64, written, "reads go on");
 
-    let mut changes = log.space().watch_full();
-    disk.set_capacity(None);
-    changes.wait_for(|full| !full).await.unwrap();
-    let room = log.space().reserve(400).await.unwrap();
-    append(&log, vec![entry(1, written, 400)]).await.unwrap();
-    drop(room);
-    close(log).await;
-    let (log, _) = open(&disk).await.unwrap();
-    assert_eq!(read_all(&log).await.len() as u64, written + 1);
+    takes_one_more(&disk, log, written, || disk.set_capacity(None)).await;
 }
 
 #[tokio::test]
@@ -95,15 +100,7 @@ async fn a_segment_that_cannot_be_made_is_told_before_anything_is_written_and_pa
         }
         assert_eq!(read_all(&log).await.len() as u64, written, "reads go on");
 
-        let mut changes = log.space().watch_full();
-        disk.set_open_error(None);
-        changes.wait_for(|full| !full).await.unwrap();
-        let room = log.space().reserve(400).await.unwrap();
-        append(&log, vec![entry(1, written, 400)]).await.unwrap();
-        drop(room);
-        close(log).await;
-        let (log, _) = open(&disk).await.unwrap();
-        assert_eq!(read_all(&log).await.len() as u64, written + 1);
+        takes_one_more(&disk, log, written, || disk.set_open_error(None)).await;
     }
 }
 

@@ -44,6 +44,16 @@ async fn new() -> Replica {
     open(Arc::new(MemoryDisk::new())).await
 }
 
+/// One that has a key and a snapshot of it, and one that has neither.
+async fn leader_and_follower() -> (Replica, Replica) {
+    let (mut leader, mut follower) = (new().await, new().await);
+    leader.found().await;
+    leader.put("k", "leader").await;
+    leader.snapshot().await;
+    follower.found().await;
+    (leader, follower)
+}
+
 fn log_id(index: u64) -> LogId {
     LogId { leader_id: LeaderId::new(1, ReplicaId(1)), index }
 }
@@ -196,14 +206,8 @@ async fn a_snapshot_whose_sync_fails_ends_the_replica() {
 
 #[tokio::test]
 async fn a_snapshot_from_the_leader_waits_for_a_disk_that_opens_no_file() {
-    let mut leader = new().await;
-    leader.found().await;
-    leader.put("k", "leader").await;
-    leader.snapshot().await;
+    let (mut leader, mut follower) = leader_and_follower().await;
     let snapshot = leader.machine.get_current_snapshot().await.unwrap().unwrap();
-
-    let mut follower = new().await;
-    follower.found().await;
     follower.memory.set_open_error(Some(Errno::MFILE));
     {
         let mut installed =
@@ -221,14 +225,8 @@ async fn a_snapshot_from_the_leader_waits_for_a_disk_that_opens_no_file() {
 
 #[tokio::test]
 async fn an_installed_snapshot_replaces_the_state_and_stays() {
-    let mut leader = new().await;
-    leader.found().await;
-    leader.put("k", "leader").await;
-    leader.snapshot().await;
+    let (mut leader, mut follower) = leader_and_follower().await;
     let snapshot = leader.machine.get_current_snapshot().await.unwrap().unwrap();
-
-    let mut follower = new().await;
-    follower.found().await;
     follower.machine.install_snapshot(&snapshot.meta, snapshot.snapshot).await.unwrap();
     assert_eq!(dump(&follower.store), dump(&leader.store));
     assert_eq!(follower.machine.applied_state().await.unwrap().0, Some(log_id(2)));
