@@ -17,7 +17,7 @@ pub(crate) struct Args {
 
 const PLAIN: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/crds");
 const TEMPLATES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/shardedkv-crds/templates");
-const HEADER: &str = "# Written by `cargo xtask crd` from the types in resource/.\n";
+const HEADER: &str = "# Written by `cargo xtask crd` from the types in crates/resource/.\n";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     for (file, manifest) in manifests()? {

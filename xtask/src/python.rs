@@ -12,7 +12,7 @@ use crate::packages::{self, Package, Unavailable};
 use crate::{build, cache, command};
 
 /// Where the package is.
-const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../clients/python");
+const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bindings/python");
 /// What Debian has it from; elsewhere Python itself brings it.
 const PACKAGES: [Package; 2] =
     [Package::with_program("python3", "python3"), Package::with_python_module("python3-venv", "ensurepip")];
@@ -36,7 +36,7 @@ pub(crate) fn run_tests(programs: &Path, arguments: &[OsString]) -> anyhow::Resu
     let mut tests = Command::new(&python);
     tests.args(["-m", "pytest"]).args(arguments).arg("--rootdir").arg(SOURCE).current_dir(SOURCE);
     tests.env("PYTHONPATH", package).env("PYTHONDONTWRITEBYTECODE", "1").env("SKV_PROGRAMS", programs);
-    eprintln!("\n== pytest clients/python");
+    eprintln!("\n== pytest bindings/python");
     let status = tests.status().with_context(|| format!("can't run {}", python.display()))?;
     anyhow::ensure!(status.success(), "the tests of the Python clients failed ({status})");
     Ok(())

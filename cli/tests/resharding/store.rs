@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use skv_chaos::programs;
+use skv_process::programs;
 use tempfile::TempDir;
 
 /// As many as three groups share evenly.

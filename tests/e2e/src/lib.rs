@@ -26,7 +26,7 @@ pub use outside::reach_node;
 pub use pod::{Output, is_ready};
 pub use process::{Still, kill_processes_of, memory_of};
 pub use programs::in_project;
-pub use skv_chaos::{
+pub use skv_process::{
     Clerks, Load, assert_linearizable, assert_none_failed, eventually, eventually_within, programs,
 };
 pub use store::{Store, condition};

@@ -8,8 +8,8 @@ use kube::Api;
 use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
-use skv_chaos::Clerks;
 use skv_client::{Clerk, Options};
+use skv_process::Clerks;
 
 use crate::{Namespace, Output, eventually, eventually_within, is_ready, tunnel};
 
