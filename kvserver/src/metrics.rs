@@ -13,8 +13,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
-use skv_replica::{HandoffCounters, Replicas};
 use skv_replica::map_copy::MapCopy;
+use skv_replica::{HandoffCounters, Replicas};
 use tokio::time::Instant;
 
 /// A kind of operation.
@@ -207,7 +207,7 @@ impl Metrics {
         self.replicas.set(replicas);
         let revision = map.revision().0;
         let running = replicas.iter().filter_map(|replica| replica.running().ok());
-        let told = running.map(|running| running.told_version().0).max().unwrap_or(0);
+        let told = running.map(|running| running.told_revision().0).max().unwrap_or(0);
         self.map_revision.set(revision);
         self.map_lag.set(told.saturating_sub(revision));
         let mut text = String::new();
