@@ -11,8 +11,8 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
-use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
+use skv_proto::{Error, v1};
 use skv_replica::map_copy::MapCopy;
 use skv_replica::{HandoffCounters, Replicas};
 use tokio::time::Instant;
@@ -184,10 +184,7 @@ impl Metrics {
                 Answer::Put(_) => counts[1] += 1,
                 Answer::Append(_) => counts[2] += 1,
                 Answer::Delete(_) => counts[3] += 1,
-                Answer::Error(error) => {
-                    let reason = error.reason().as_str_name().trim_start_matches("REASON_").to_owned();
-                    self.failed.get_or_create(&ReasonLabels { reason }).inc();
-                }
+                Answer::Error(error) => self.count_failure(error.reason()),
             }
         }
         for (counter, count) in self.answered.iter().zip(counts) {
@@ -195,6 +192,11 @@ impl Metrics {
                 counter.inc_by(count);
             }
         }
+    }
+
+    fn count_failure(&self, reason: v1::Reason) {
+        let reason = reason.as_str_name().trim_start_matches("REASON_").to_owned();
+        self.failed.get_or_create(&ReasonLabels { reason }).inc();
     }
 
     /// Starts to measure a part of a frame.
@@ -224,6 +226,17 @@ pub struct Timer {
 }
 
 impl Timer {
+    /// Counts one answer and the time that it took.
+    pub fn finish_one(&self, answer: &Result<Answer, Error>) {
+        match answer {
+            Ok(answer) => self.finish([answer]),
+            Err(error) => {
+                self.metrics.count_failure(error.reason());
+                self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
+            }
+        }
+    }
+
     /// Counts the answers and the time that they took.
     pub fn finish<'a>(&self, answers: impl IntoIterator<Item = &'a Answer>) {
         self.metrics.count(answers);

@@ -40,7 +40,7 @@ impl Running {
             let orders = self.orders.current();
             if self.store.facts().is_none() {
                 if let Some(founding) = orders.founding {
-                    self.commit_founding(founding, orders.version).await;
+                    self.commit_founding(founding, orders.revision).await;
                 }
                 continue;
             }
@@ -76,10 +76,10 @@ impl Running {
         }
     }
 
-    async fn commit_founding(&self, record: v1::BootstrapRecord, version: MapRevision) {
+    async fn commit_founding(&self, record: v1::BootstrapRecord, revision: MapRevision) {
         let group = self.place.group;
         tracing::info!(%group, uid = %self.place.uid, "founding the group");
-        match encode_found(self.clock.now_ms(), self.place.cluster, record, version.0) {
+        match encode_found(self.clock.now_ms(), self.place.cluster, record, revision) {
             Ok(entry) => drop(self.members.propose(entry).await),
             Err(error) => tracing::error!(%group, %error, "the manager's record is invalid"),
         }
@@ -98,7 +98,7 @@ impl Running {
         admissions.sort_by_key(|admission| last_tried == Some(admission.joins));
         let admission = self.members.first_in_reach(admissions).await?;
         let joins = admission.joins;
-        self.members.admit(admission, orders.version).await;
+        self.members.admit(admission, orders.revision).await;
         Some(joins)
     }
 }

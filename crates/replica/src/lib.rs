@@ -35,7 +35,7 @@ pub use handoff::pace::Pace;
 pub use handover::HandoverError;
 pub use leader::LeaderHints;
 pub use lifecycle::{Failed, run};
-pub use propose::Answer;
+pub use propose::Outcomes;
 pub use read::ReadBarrier;
 pub use readiness::Readiness;
 pub use replica::{Replica, Replicas, State};

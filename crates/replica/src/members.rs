@@ -1,6 +1,6 @@
 //! Changes of a group's members, one at a time: admissions, and what is left of those that failed.
 //!
-//! A replacement comes from the manager, under a version that the group must not have passed. It joins
+//! A replacement comes from the manager, under a revision of the map that the group must not have passed. It joins
 //! as a learner, catches up, and takes the place of the replica that the same server held before.
 
 use std::collections::BTreeSet;
@@ -79,13 +79,13 @@ impl Changes {
         }
     }
 
-    pub(super) async fn admit(&self, admission: Admission, version: MapRevision) {
+    pub(super) async fn admit(&self, admission: Admission, revision: MapRevision) {
         let Admission { joins, server, leaves } = admission;
         // A manager that was restored from an old copy must not undo what a newer one did.
-        match self.propose(encode_obey(self.clock.now_ms(), version.0)).await {
+        match self.propose(encode_obey(self.clock.now_ms(), revision)).await {
             Some(Applied::Obeyed { accepted: true, .. }) => {}
             Some(_) => {
-                tracing::warn!(group = %self.place.group, %version, "the manager's list is older than the group's; not obeyed");
+                tracing::warn!(group = %self.place.group, %revision, "the manager's list is older than the group's; not obeyed");
                 return;
             }
             None => return,

@@ -9,7 +9,7 @@ use skv_store::Move;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// For how long orders count against those of an older version: several registrations.
+/// For how long orders count against those of an older revision: several registrations.
 const LASTING: Duration = Duration::from_secs(10);
 
 /// The newest orders, and the way to have the managers hear of something soon.
@@ -30,9 +30,9 @@ impl Instructions {
         self.newest.lock().clone()
     }
 
-    /// Returns the version of the newest orders.
-    pub(super) fn version(&self) -> MapRevision {
-        self.newest.lock().version
+    /// Returns the revision of the newest orders.
+    pub(super) fn revision(&self) -> MapRevision {
+        self.newest.lock().revision
     }
 
     /// Takes the next orders over, unless they are older: see [`Orders`].
@@ -54,8 +54,8 @@ impl Instructions {
 /// What the shard managers have told this replica.
 #[derive(Debug, Clone)]
 pub(super) struct Orders {
-    /// Under which version.
-    pub(super) version: MapRevision,
+    /// Under which revision.
+    pub(super) revision: MapRevision,
     /// The group's founding record, until the group is founded.
     pub(super) founding: Option<v1::BootstrapRecord>,
     /// Replicas that wait to be admitted.
@@ -73,29 +73,29 @@ impl Orders {
     }
 
     /// To found the group.
-    pub(super) fn to_found(version: MapRevision, record: v1::BootstrapRecord) -> Self {
-        Orders::given_now(version, Some(record), Vec::new(), None)
+    pub(super) fn to_found(revision: MapRevision, record: v1::BootstrapRecord) -> Self {
+        Orders::given_now(revision, Some(record), Vec::new(), None)
     }
 
     /// To admit these replicas, and to hand these shards over.
-    pub(super) fn to_serve(version: MapRevision, candidates: Vec<Replica>, moves: Vec<Move>) -> Self {
-        Orders::given_now(version, None, candidates, Some(moves))
+    pub(super) fn to_serve(revision: MapRevision, candidates: Vec<Replica>, moves: Vec<Move>) -> Self {
+        Orders::given_now(revision, None, candidates, Some(moves))
     }
 
     fn given_now(
-        version: MapRevision,
+        revision: MapRevision,
         founding: Option<v1::BootstrapRecord>,
         candidates: Vec<Replica>,
         moves: Option<Vec<Move>>,
     ) -> Self {
-        Orders { version, founding, candidates, moves, given_at: Instant::now() }
+        Orders { revision, founding, candidates, moves, given_at: Instant::now() }
     }
 
-    /// Takes the next orders over. Those of an older version come from a manager that hasn't
+    /// Takes the next orders over. Those of an older revision come from a manager that hasn't
     /// read the record lately, and count only when nobody has given newer ones for a while:
-    /// then the record itself was lost, and has begun again at a lower version.
+    /// then the record itself was lost, and has begun again at a lower revision.
     fn replace(&mut self, next: Orders) {
-        let is_older = next.version < self.version;
+        let is_older = next.revision < self.revision;
         if !is_older || next.given_at.duration_since(self.given_at) > LASTING {
             *self = next;
         }
@@ -106,10 +106,10 @@ impl Orders {
 mod tests {
     use super::*;
 
-    /// Orders of this version, so many seconds after `start`.
-    fn orders(version: u64, start: Instant, seconds: u64) -> Orders {
+    /// Orders of this revision, so many seconds after `start`.
+    fn orders(revision: u64, start: Instant, seconds: u64) -> Orders {
         let given_at = start + Duration::from_secs(seconds);
-        Orders { given_at, ..Orders::to_serve(MapRevision(version), Vec::new(), Vec::new()) }
+        Orders { given_at, ..Orders::to_serve(MapRevision(revision), Vec::new(), Vec::new()) }
     }
 
     #[test]
@@ -120,10 +120,10 @@ mod tests {
         for second in 0..60 {
             current.replace(orders(7, start, second));
             current.replace(orders(6, start, second));
-            assert_eq!(current.version, MapRevision(7));
+            assert_eq!(current.revision, MapRevision(7));
         }
         current.replace(orders(8, start, 60));
-        assert_eq!(current.version, MapRevision(8));
+        assert_eq!(current.revision, MapRevision(8));
     }
 
     #[test]
@@ -131,8 +131,8 @@ mod tests {
         let start = Instant::now();
         let mut current = orders(7, start, 0);
         current.replace(orders(3, start, 9));
-        assert_eq!(current.version, MapRevision(7));
+        assert_eq!(current.revision, MapRevision(7));
         current.replace(orders(3, start, 11));
-        assert_eq!(current.version, MapRevision(3));
+        assert_eq!(current.revision, MapRevision(3));
     }
 }

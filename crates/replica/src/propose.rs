@@ -31,13 +31,13 @@ const DEADLINE: Duration = Duration::from_secs(5);
 const COMMAND_OVERHEAD: usize = 96;
 
 /// What came of the commands of one submission, in their order.
-pub type Answer = Result<Vec<Outcome>, Error>;
+pub type Outcomes = Result<Vec<Outcome>, Error>;
 
 /// Commands that came together and are answered together.
 struct Submission {
     commands: Vec<v1::Command>,
     bytes: usize,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<Outcomes>,
     /// Its share of the queue, given back with the answer.
     share: OwnedSemaphorePermit,
 }
@@ -74,7 +74,7 @@ impl Proposer {
     }
 
     /// Proposes commands and waits until they are applied. `Err` speaks for all of them.
-    pub(crate) async fn submit(&self, commands: Vec<v1::Command>) -> Answer {
+    pub(crate) async fn submit(&self, commands: Vec<v1::Command>) -> Outcomes {
         let bytes: usize = commands.iter().map(|c| c.key.len() + c.value.len() + COMMAND_OVERHEAD).sum();
         let overloaded = || Error::Overloaded("too many mutations are waiting".into());
         let permits = bytes.min(QUEUE_BYTES) as u32;
@@ -93,7 +93,7 @@ impl Proposer {
 struct Proposed {
     result: Proposal,
     deadline: Instant,
-    submissions: Vec<(usize, oneshot::Sender<Answer>, OwnedSemaphorePermit)>,
+    submissions: Vec<(usize, oneshot::Sender<Outcomes>, OwnedSemaphorePermit)>,
     reservation: Reservation,
     slot: OwnedSemaphorePermit,
 }

@@ -114,9 +114,9 @@ impl Running {
             tracing::warn!(group = %self.place.group, number, "the manager's plan is invalid; not obeyed");
             return None;
         }
-        let version = MapRevision(response.manager_version);
+        let revision = MapRevision(response.manager_version);
         match response.plan? {
-            Plan::Bootstrap(record) => self.found(version, record).await,
+            Plan::Bootstrap(record) => self.found(revision, record).await,
             Plan::Join(join) => {
                 if join.incarnation > self.place.incarnation.0 {
                     let reason = format!(
@@ -129,7 +129,7 @@ impl Running {
             Plan::Serve(serve) => {
                 let candidates = serve.candidates.into_iter().map(Replica::from).collect();
                 let moves = serve.moves.into_iter().map(Into::into).collect();
-                self.orders.replace(Orders::to_serve(version, candidates, moves));
+                self.orders.replace(Orders::to_serve(revision, candidates, moves));
             }
             Plan::Retired(_) if self.store.is_retired() => {
                 return Some(Superseded { reason: format!("{} was retired", self.place.group) });
@@ -141,7 +141,7 @@ impl Running {
 
     /// Starts the group's Raft with exactly the record's members. All of them may do so; the
     /// log is empty in each, and the record is written once.
-    async fn found(&self, version: MapRevision, record: v1::BootstrapRecord) {
+    async fn found(&self, revision: MapRevision, record: v1::BootstrapRecord) {
         if record.group_uid != self.place.uid.0
             || !record.members.iter().any(|m| m.id == self.place.replica.0)
         {
@@ -153,7 +153,7 @@ impl Running {
                 tracing::debug!(group = %self.place.group, error, "another member was faster");
             }
         }
-        self.orders.replace(Orders::to_found(version, record));
+        self.orders.replace(Orders::to_found(revision, record));
     }
 
     /// What this replica knows of its group; `None` before it is founded.
@@ -164,7 +164,7 @@ impl Running {
         let members = voters.servers.iter().filter(|(id, _)| voters.voters.contains(id));
         let members = members.map(|(id, server)| env.member(*id, server.clone()).into()).collect();
         let shards_owned = self.store.owned_shards();
-        let (obeyed_version, retired) = (self.store.obeyed_version(), self.store.is_retired());
+        let (obeyed, retired) = (self.store.obeyed_revision(), self.store.is_retired());
         // Only what was read before counts as confirmed.
         let confirmed = self.hints.is_leader() && self.reads.pass().await.is_ok();
         Some(v1::GroupReport {
@@ -175,7 +175,7 @@ impl Running {
                 .into_iter()
                 .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })
                 .collect(),
-            obeyed_version,
+            obeyed_version: obeyed.0,
             shards: facts.shards,
             hash: v1::Hash::from(facts.hash) as i32,
             confirmed,

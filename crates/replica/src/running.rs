@@ -64,7 +64,7 @@ impl fmt::Debug for Running {
 impl Running {
     /// Returns the newest revision of the map that the managers have named.
     pub fn told_revision(&self) -> MapRevision {
-        self.orders.version()
+        self.orders.revision()
     }
 
     /// Takes a replica out of the group; done at once if it is no member.

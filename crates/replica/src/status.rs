@@ -7,7 +7,7 @@ use skv_raft::Role;
 use skv_raft::types::LogId;
 use skv_raft::wire::Wire as _;
 use skv_sharding::ReplicaId;
-use skv_store::Part;
+use skv_store::ShardState;
 
 use crate::replica::{Replica, State};
 use crate::running::Running;
@@ -91,10 +91,10 @@ impl Running {
             purged: wire(view.purged),
             membership: Some(self.consensus.membership()),
             shards_owned: stats.owned(),
-            shards_queued: stats.of(Part::Queued),
-            shards_copying: stats.of(Part::Copying),
-            shards_frozen: stats.of(Part::Frozen),
-            shards_arriving: stats.of(Part::Arriving),
+            shards_queued: stats.of(ShardState::Queued),
+            shards_copying: stats.of(ShardState::Copying),
+            shards_frozen: stats.of(ShardState::Frozen),
+            shards_arriving: stats.of(ShardState::Arriving),
             retired: self.store.is_retired(),
             keys: stats.keys,
             bytes: stats.bytes,
@@ -102,7 +102,7 @@ impl Running {
             disk_full: self.writes.is_full(),
             quorum_lost_ms: self.readiness.quorum_lost(&view).map_or(0, millis),
             peers: peers.collect(),
-            obeyed_version: self.store.obeyed_version(),
+            obeyed_version: self.store.obeyed_revision().0,
             log_bytes: self.snapshots.log_bytes(),
         }
     }

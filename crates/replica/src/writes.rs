@@ -4,7 +4,7 @@ use skv_log::{Reservation, Space};
 use skv_proto::{Error, v1};
 use tokio::sync::watch;
 
-use crate::propose::{Answer, Proposer, ProposerParts, no_room};
+use crate::propose::{Outcomes, Proposer, ProposerParts, no_room};
 
 /// The way of writes into a replica's log.
 #[derive(Debug)]
@@ -37,7 +37,7 @@ impl WritePath {
     }
 
     /// Proposes commands and waits until they are applied. `Err` speaks for all of them.
-    pub async fn submit(&self, commands: Vec<v1::Command>) -> Answer {
+    pub async fn submit(&self, commands: Vec<v1::Command>) -> Outcomes {
         self.proposer.submit(commands).await
     }
 

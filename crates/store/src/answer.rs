@@ -4,7 +4,7 @@ use std::fmt;
 
 use bytes::Bytes;
 use skv_proto::{Error, ShardOwner, v1};
-use skv_sharding::{Epoch, GroupId, Incarnation, Revision};
+use skv_sharding::{Epoch, GroupId, Incarnation, MapRevision, Revision};
 
 use crate::KeyValue;
 use crate::handoff::{Move, StepRefusal};
@@ -21,21 +21,21 @@ pub enum Applied {
         /// By this entry; false: by an earlier one, and this one changed nothing.
         first: bool,
     },
-    /// The manager's word was heard.
+    /// A revision of the map that the manager has named was noted.
     Obeyed {
-        /// False: the group obeys a newer version.
+        /// False: the group obeys a newer revision.
         accepted: bool,
-        /// The version that the group obeys now.
-        version: u64,
+        /// The revision that the group obeys now.
+        revision: MapRevision,
     },
     /// The group's incarnation after a reset.
     Reset(Incarnation),
-    /// The manager's list of moves was heard.
+    /// The manager's list of moves was noted.
     Assigned {
-        /// False: the group obeys a newer version.
+        /// False: the group obeys a newer revision.
         accepted: bool,
-        /// The version that the group obeys now.
-        version: u64,
+        /// The revision that the group obeys now.
+        revision: MapRevision,
         /// Moves that the list would have undone, but that are frozen.
         frozen: Vec<Move>,
     },
@@ -114,41 +114,6 @@ impl From<Answer> for v1::answer::Answer {
             Answer::Delete { success, found, revision } => {
                 v1::answer::Answer::Delete(v1::DeleteResponse { success, revision: revision.0, found })
             }
-        }
-    }
-}
-
-/// An answer to another kind of command than the one that was sent: a defect.
-fn mismatch(answer: &v1::answer::Answer) -> Error {
-    Error::Internal(format!("the answer is of another kind than the request: {answer:?}"))
-}
-
-impl TryFrom<Answer> for v1::PutResponse {
-    type Error = Error;
-    fn try_from(answer: Answer) -> Result<Self, Error> {
-        match answer.into() {
-            v1::answer::Answer::Put(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-}
-
-impl TryFrom<Answer> for v1::AppendResponse {
-    type Error = Error;
-    fn try_from(answer: Answer) -> Result<Self, Error> {
-        match answer.into() {
-            v1::answer::Answer::Append(response) => Ok(response),
-            other => Err(mismatch(&other)),
-        }
-    }
-}
-
-impl TryFrom<Answer> for v1::DeleteResponse {
-    type Error = Error;
-    fn try_from(answer: Answer) -> Result<Self, Error> {
-        match answer.into() {
-            v1::answer::Answer::Delete(response) => Ok(response),
-            other => Err(mismatch(&other)),
         }
     }
 }

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::entry::Entry;
-use skv_sharding::{ClusterId, Incarnation};
+use skv_sharding::{ClusterId, Incarnation, MapRevision};
 
 use crate::facts::{self, Facts, Limits, RecordError};
 use crate::handoff::{HandoffStep, Move};
@@ -48,19 +48,20 @@ pub fn encode_found(
     time: u64,
     cluster: ClusterId,
     record: v1::BootstrapRecord,
-    manager_version: u64,
+    revision: MapRevision,
 ) -> Result<Bytes, RecordError> {
     let limits = Limits::from(record.limits.unwrap_or_default());
     facts::check_proposed(&limits, &record)?;
     let record = v1::BootstrapRecord { limits: Some(limits.into()), ..record };
-    let entry = v1::BootstrapRecordEntry { cluster_id: cluster.0, record: Some(record), manager_version };
+    let entry =
+        v1::BootstrapRecordEntry { cluster_id: cluster.0, record: Some(record), manager_version: revision.0 };
     Facts::founded(&entry)?;
     Ok(encode(time, Entry::Found(entry)))
 }
 
 /// An entry by which the group obeys a version of the manager.
-pub fn encode_obey(time: u64, manager_version: u64) -> Bytes {
-    encode(time, Entry::Obey(manager_version))
+pub fn encode_obey(time: u64, revision: MapRevision) -> Bytes {
+    encode(time, Entry::Obey(revision.0))
 }
 
 /// An entry that only carries the time.
@@ -74,9 +75,9 @@ pub fn encode_reset(time: u64, incarnation: Incarnation) -> Bytes {
 }
 
 /// An entry with the manager's list of all moves out of the group.
-pub fn encode_assign(time: u64, manager_version: u64, moves: impl IntoIterator<Item = Move>) -> Bytes {
+pub fn encode_assign(time: u64, revision: MapRevision, moves: impl IntoIterator<Item = Move>) -> Bytes {
     let moves = moves.into_iter().map(Into::into).collect();
-    encode(time, Entry::Assign(v1::Assignment { manager_version, moves }))
+    encode(time, Entry::Assign(v1::Assignment { manager_version: revision.0, moves }))
 }
 
 /// An entry with one step of a handoff.

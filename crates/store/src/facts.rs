@@ -1,7 +1,9 @@
 //! What a group's log says of the group itself.
 
 use skv_proto::v1;
-use skv_sharding::{COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, ShardId};
+use skv_sharding::{
+    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, ShardId,
+};
 
 use crate::Rejection;
 
@@ -85,7 +87,7 @@ pub struct Facts {
     /// The cluster's number of shards.
     pub shards: u32,
     /// The highest manager version that it obeyed.
-    pub obeyed_version: u64,
+    pub obeyed_revision: MapRevision,
     /// The limits that it was founded with.
     pub limits: Limits,
     /// It takes no shard any more.
@@ -136,7 +138,7 @@ impl Facts {
             incarnation: Incarnation(0),
             hash: record.hash().try_into().map_err(|_| RecordError::UnknownHash(record.hash))?,
             shards: check_shards(record.shards)?,
-            obeyed_version: entry.manager_version,
+            obeyed_revision: MapRevision(entry.manager_version),
             limits: record.limits.unwrap_or_default().into(),
             retired: false,
         };
@@ -178,7 +180,7 @@ impl From<&Facts> for v1::group_state::Founded {
             incarnation: facts.incarnation.0,
             hash: v1::Hash::from(facts.hash) as i32,
             shards: facts.shards,
-            obeyed_version: facts.obeyed_version,
+            obeyed_version: facts.obeyed_revision.0,
             limits: Some(facts.limits.into()),
             retired: facts.retired,
         }
@@ -195,7 +197,7 @@ impl TryFrom<v1::group_state::Founded> for Facts {
             incarnation: Incarnation(wire.incarnation),
             hash: wire.hash().try_into().map_err(|_| RecordError::UnknownHash(wire.hash))?,
             shards: check_shards(wire.shards)?,
-            obeyed_version: wire.obeyed_version,
+            obeyed_revision: MapRevision(wire.obeyed_version),
             limits: wire.limits.unwrap_or_default().into(),
             retired: wire.retired,
         })

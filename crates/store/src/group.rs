@@ -11,17 +11,17 @@ use foldhash::quality::FixedState;
 use parking_lot::{Mutex, RwLock};
 use skv_proto::v1;
 use skv_proto::v1::entry::Entry;
-use skv_sharding::{Epoch, Incarnation, Revision, ShardId};
+use skv_sharding::{Epoch, Incarnation, MapRevision, Revision, ShardId};
 
+use crate::deferred_drop::DeferredDrops;
 use crate::entry::{ApplyError, decode};
 use crate::facts::Facts;
 use crate::founded::Founded;
 use crate::handoff::{
-    Arrival, Backlog, BaseCopy, Departure, Difference, HandoffStep, Move, Part, Position, Progress,
+    Arrival, Backlog, BaseCopy, Departure, Difference, HandoffStep, Move, Position, Progress, ShardState,
     StepRefusal, Summary,
 };
 use crate::restore::{Restore, Restored};
-use crate::rubble::Rubble;
 use crate::shard::Context;
 use crate::slot::{Owned, Slot};
 use crate::view::StoreView;
@@ -40,7 +40,7 @@ pub struct Store {
     /// How many shards leave or come.
     handing_off: AtomicUsize,
     /// Of shards that have gone.
-    rubble: Mutex<Rubble>,
+    drops: Mutex<DeferredDrops>,
     /// Held while the state changes or is viewed as a whole.
     applying: Mutex<Scratch>,
 }
@@ -66,18 +66,18 @@ pub struct Stats {
     /// Sessions of all shards; a clerk has one in each that it writes to.
     pub sessions: u64,
     /// Shards that it has something of, by what it has.
-    pub shards: BTreeMap<Part, u32>,
+    pub shards: BTreeMap<ShardState, u32>,
 }
 
 impl Stats {
     /// How many shards the group has all of, and nobody else.
     pub fn owned(&self) -> u32 {
-        self.shards.iter().filter(|(part, _)| **part != Part::Arriving).map(|(_, count)| count).sum()
+        self.shards.iter().filter(|(state, _)| **state != ShardState::Arriving).map(|(_, count)| count).sum()
     }
 
     /// Of how many shards it has this.
-    pub fn of(&self, part: Part) -> u32 {
-        self.shards.get(&part).copied().unwrap_or(0)
+    pub fn of(&self, state: ShardState) -> u32 {
+        self.shards.get(&state).copied().unwrap_or(0)
     }
 }
 
@@ -90,7 +90,7 @@ impl Store {
             time: AtomicU64::new(0),
             founded: RwLock::new(None),
             handing_off: AtomicUsize::new(0),
-            rubble: Mutex::default(),
+            drops: Mutex::default(),
             applying: Mutex::default(),
         }
     }
@@ -170,8 +170,8 @@ impl Store {
     }
 
     /// The highest manager version that the group obeyed; 0 before it is founded.
-    pub fn obeyed_version(&self) -> u64 {
-        self.facts().map_or(0, |facts| facts.obeyed_version)
+    pub fn obeyed_revision(&self) -> MapRevision {
+        self.facts().map_or(MapRevision(0), |facts| facts.obeyed_revision)
     }
 
     /// The group's time in ms: the greatest that an applied entry carried.
@@ -275,8 +275,8 @@ impl Store {
     }
 
     /// Frees a little of what is left of shards that have gone. Whether there is more.
-    pub fn clear_rubble(&self) -> bool {
-        self.rubble.lock().clear_some()
+    pub fn free_some(&self) -> bool {
+        self.drops.lock().free_some()
     }
 
     /// How much there is. Visits every shard.
@@ -284,8 +284,8 @@ impl Store {
         let founded = self.founded.read();
         let mut stats = Stats::default();
         for summary in founded.iter().flat_map(Founded::summaries) {
-            *stats.shards.entry(summary.part).or_insert(0) += 1;
-            if summary.part != Part::Arriving {
+            *stats.shards.entry(summary.state).or_insert(0) += 1;
+            if summary.state != ShardState::Arriving {
                 stats.keys += summary.keys;
                 stats.bytes += summary.bytes;
                 stats.sessions += summary.sessions;
@@ -336,10 +336,11 @@ impl Store {
                 Ok(founding) => Applied::Founded { first: self.found(founding) },
                 Err(_) => Applied::Malformed,
             },
-            Entry::Obey(version) => self.change_facts(|facts| {
-                let accepted = version >= facts.obeyed_version;
-                facts.obeyed_version = facts.obeyed_version.max(version);
-                Applied::Obeyed { accepted, version: facts.obeyed_version }
+            Entry::Obey(revision) => self.change_facts(|facts| {
+                let revision = MapRevision(revision);
+                let accepted = revision >= facts.obeyed_revision;
+                facts.obeyed_revision = facts.obeyed_revision.max(revision);
+                Applied::Obeyed { accepted, revision: facts.obeyed_revision }
             }),
             Entry::Reset(incarnation) => self.reset(Incarnation(incarnation)),
             Entry::Assign(list) => self.assign(list),
@@ -431,23 +432,23 @@ impl Store {
     fn assign(&self, list: v1::Assignment) -> Applied {
         let mut founded = self.founded.write();
         let Some(founded) = founded.as_mut() else { return Applied::NotFounded };
-        let obeyed = founded.facts.obeyed_version;
-        let version = obeyed.max(list.manager_version);
-        if list.manager_version < obeyed {
-            return Applied::Assigned { accepted: false, version, frozen: Vec::new() };
+        let obeyed = founded.facts.obeyed_revision;
+        let revision = obeyed.max(MapRevision(list.manager_version));
+        if MapRevision(list.manager_version) < obeyed {
+            return Applied::Assigned { accepted: false, revision, frozen: Vec::new() };
         }
-        if version > obeyed {
-            Arc::make_mut(&mut founded.facts).obeyed_version = version;
+        if revision > obeyed {
+            Arc::make_mut(&mut founded.facts).obeyed_revision = revision;
         }
         let listed = by_shard(list.moves.into_iter().map(Into::into));
         let own = founded.facts.uid;
-        let mut rubble = self.rubble.lock();
+        let mut drops = self.drops.lock();
         let assign = |(id, slot): (ShardId, &RwLock<Slot>)| {
-            slot.write().assign(listed.get(&id).copied(), own, &mut rubble)
+            slot.write().assign(listed.get(&id).copied(), own, &mut drops)
         };
         let frozen = founded.slots().filter_map(assign).collect();
         self.handing_off.store(founded.handing_off(), Ordering::Release);
-        Applied::Assigned { accepted: true, version, frozen }
+        Applied::Assigned { accepted: true, revision, frozen }
     }
 
     fn take_step(&self, step: v1::HandoffStep, time: u64, scratch: &mut Vec<u8>) -> Result<(), StepRefusal> {
@@ -459,7 +460,7 @@ impl Store {
         let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
         let mut slot = slot.write();
         let before = slot.is_handing_off();
-        let outcome = slot.step(epoch, step, founded.facts.retired, &context, &mut self.rubble.lock());
+        let outcome = slot.step(epoch, step, founded.facts.retired, &context, &mut self.drops.lock());
         match (before, slot.is_handing_off()) {
             (false, true) => drop(self.handing_off.fetch_add(1, Ordering::Release)),
             (true, false) => drop(self.handing_off.fetch_sub(1, Ordering::Release)),

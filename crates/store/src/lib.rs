@@ -6,6 +6,7 @@
 
 mod answer;
 mod buckets;
+mod deferred_drop;
 mod digest;
 mod entry;
 mod facts;
@@ -15,7 +16,6 @@ mod handoff;
 mod item;
 mod record;
 mod restore;
-mod rubble;
 mod sessions;
 mod shard;
 mod slot;
@@ -29,8 +29,8 @@ pub use entry::{
 pub use facts::{Facts, Limits, RecordError};
 pub use group::{Stats, Store};
 pub use handoff::{
-    Arrival, Backlog, BaseCopy, CopyId, Departure, Difference, HandoffStep, MalformedStep, Move, Part, Peer,
-    Position, Progress, StepRefusal, Summary,
+    Arrival, Backlog, BaseCopy, CopyId, Departure, Difference, HandoffStep, MalformedStep, Move, Peer,
+    Position, Progress, ShardState, StepRefusal, Summary,
 };
 pub use record::KeyValue;
 pub use restore::{Restore, RestoreError, Restored};

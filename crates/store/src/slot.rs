@@ -6,11 +6,11 @@ use skv_proto::v1::handoff_step::Step;
 use skv_sharding::{Epoch, GroupUid};
 
 use crate::Rejection;
+use crate::deferred_drop::{Deferred, DeferredDrops};
 use crate::handoff::{
-    Arrival, Changes, Chunk, CopyId, Departure, Fence, Move, Part, Peer, Progress, Staged, StepRefusal,
+    Arrival, Changes, Chunk, CopyId, Departure, Fence, Move, Peer, Progress, ShardState, Staged, StepRefusal,
     Summary,
 };
-use crate::rubble::Rubble;
 use crate::shard::{Context, Shard};
 
 /// A shard's place in a group.
@@ -46,9 +46,6 @@ pub(super) struct Outgoing {
     pub(super) phase: Phase,
 }
 
-/// What there may be millions of, to be freed part by part.
-pub(super) type Parts = Box<dyn Iterator<Item = ()> + Send>;
-
 /// How far it is.
 #[derive(Debug)]
 pub(super) enum Phase {
@@ -57,15 +54,17 @@ pub(super) enum Phase {
     Frozen(Changes),
 }
 
-impl Phase {
-    fn progress(&self) -> Progress {
-        match self {
+impl From<&Phase> for Progress {
+    fn from(phase: &Phase) -> Self {
+        match phase {
             Phase::Queued => Progress::Queued,
             Phase::Copying(_) => Progress::Copying,
             Phase::Frozen(_) => Progress::Frozen,
         }
     }
+}
 
+impl Phase {
     /// What changed since copying began.
     pub(super) fn changes(&self) -> Option<&Changes> {
         match self {
@@ -81,24 +80,24 @@ impl Phase {
         }
     }
 
-    fn into_parts(self) -> Option<Parts> {
+    fn into_deferred(self) -> Option<Deferred> {
         match self {
             Phase::Queued => None,
-            Phase::Copying(changes) | Phase::Frozen(changes) => Some(Box::new(changes.into_parts())),
+            Phase::Copying(changes) | Phase::Frozen(changes) => Some(Deferred::new(changes.into_parts())),
         }
     }
 }
 
 impl Holding {
     /// What isn't freed at once.
-    fn into_parts(self) -> Vec<Parts> {
+    fn into_deferred(self) -> Vec<Deferred> {
         match self {
             Holding::Nothing => Vec::new(),
-            Holding::Staged(staged) => staged.into_parts(),
+            Holding::Staged(staged) => staged.into_deferred(),
             Holding::Owned(owned) => {
                 let Owned { shard, outgoing } = *owned;
-                let mut parts: Vec<Parts> = vec![Box::new(shard.keys.into_parts())];
-                parts.extend(outgoing.and_then(|outgoing| outgoing.phase.into_parts()));
+                let mut parts: Vec<Deferred> = vec![Deferred::new(shard.keys.into_parts())];
+                parts.extend(outgoing.and_then(|outgoing| outgoing.phase.into_deferred()));
                 parts
             }
         }
@@ -193,7 +192,7 @@ impl Slot {
     /// The move out of the group.
     pub(super) fn departure(&self) -> Option<Departure> {
         let outgoing = self.owned()?.outgoing.as_ref()?;
-        Some(Departure { to: outgoing.to, progress: outgoing.phase.progress() })
+        Some(Departure { to: outgoing.to, progress: Progress::from(&outgoing.phase) })
     }
 
     /// Whether the shard leaves or comes.
@@ -214,21 +213,21 @@ impl Slot {
 
     /// What the group has of the shard, in short.
     pub(super) fn summary(&self, shard: skv_sharding::ShardId) -> Option<Summary> {
-        let (epoch, part, other, bytes) = match &self.holding {
+        let (epoch, state, other, bytes) = match &self.holding {
             Holding::Nothing => return None,
             Holding::Staged(staged) => {
                 let bytes = staged.shard.key_value_bytes;
-                (staged.epoch, Part::Arriving, Some(staged.source.group), bytes)
+                (staged.epoch, ShardState::Arriving, Some(staged.source.group), bytes)
             }
             Holding::Owned(owned) => {
                 let departure = self.departure();
-                let part = departure.map_or(Part::Served, |departure| departure.progress.into());
+                let state = departure.map_or(ShardState::Served, |departure| departure.progress.into());
                 let target = departure.map(|departure| departure.to.target);
-                (owned.shard.epoch, part, target, owned.shard.key_value_bytes)
+                (owned.shard.epoch, state, target, owned.shard.key_value_bytes)
             }
         };
         let [keys, sessions, ..] = self.counts();
-        Some(Summary { shard, epoch, part, other, keys, bytes, sessions })
+        Some(Summary { shard, epoch, state, other, keys, bytes, sessions })
     }
 
     /// Whether the slot holds anything that must not be lost with its group.
@@ -253,7 +252,7 @@ impl Slot {
         &mut self,
         listed: Option<Move>,
         own: GroupUid,
-        rubble: &mut Rubble,
+        drops: &mut DeferredDrops,
     ) -> Option<Move> {
         if self.would_assign(listed)
             && let Holding::Owned(owned) = &mut self.holding
@@ -262,7 +261,7 @@ impl Slot {
             let leaves = listed.filter(|to| to.target_uid != own);
             let outgoing = leaves.map(|to| Outgoing { to, phase: Phase::Queued });
             let before = std::mem::replace(&mut owned.outgoing, outgoing);
-            rubble.add(before.and_then(|before| before.phase.into_parts()));
+            drops.add(before.and_then(|before| before.phase.into_deferred()));
             if let Some(to) = listed {
                 self.fence.seen = to.epoch;
                 if leaves.is_none() {
@@ -282,17 +281,17 @@ impl Slot {
         step: Step,
         retired: bool,
         context: &Context<'_>,
-        rubble: &mut Rubble,
+        drops: &mut DeferredDrops,
     ) -> Result<(), StepRefusal> {
         match step {
             Step::Begin(begin) => self.begin(epoch, CopyId(begin.copy)),
-            Step::Pause(pause) => self.pause(epoch, CopyId(pause.copy), rubble),
+            Step::Pause(pause) => self.abandon_copy(epoch, CopyId(pause.copy), drops),
             Step::Freeze(freeze) => self.freeze(epoch, CopyId(freeze.copy)),
-            Step::Drop(_) => self.let_go(epoch, rubble),
-            Step::Receive(receive) => self.receive(epoch, &receive, retired, rubble),
-            Step::Chunk(chunk) => self.add(epoch, chunk, context, rubble),
-            Step::Install(install) => self.install(epoch, install, context, rubble),
-            Step::Abort(_) => self.abort(epoch, rubble),
+            Step::Drop(_) => self.drop_shard(epoch, drops),
+            Step::Receive(receive) => self.receive(epoch, &receive, retired, drops),
+            Step::Chunk(chunk) => self.add(epoch, chunk, context, drops),
+            Step::Install(install) => self.install(epoch, install, context, drops),
+            Step::Abort(_) => self.abandon_arrival(epoch, drops),
         }
     }
 
@@ -317,13 +316,18 @@ impl Slot {
     }
 
     /// Only of the copy that is meant: it may be over, and another have begun.
-    fn pause(&mut self, epoch: Epoch, copy: CopyId, rubble: &mut Rubble) -> Result<(), StepRefusal> {
+    fn abandon_copy(
+        &mut self,
+        epoch: Epoch,
+        copy: CopyId,
+        drops: &mut DeferredDrops,
+    ) -> Result<(), StepRefusal> {
         let (shard, outgoing) = self.outgoing(epoch)?;
         if let Phase::Copying(changes) = &outgoing.phase
             && changes.copy() == copy
         {
             shard.sessions.track_forgotten(false);
-            rubble.add(std::mem::replace(&mut outgoing.phase, Phase::Queued).into_parts());
+            drops.add(std::mem::replace(&mut outgoing.phase, Phase::Queued).into_deferred());
         }
         Ok(())
     }
@@ -351,11 +355,11 @@ impl Slot {
         Ok(())
     }
 
-    fn let_go(&mut self, epoch: Epoch, rubble: &mut Rubble) -> Result<(), StepRefusal> {
+    fn drop_shard(&mut self, epoch: Epoch, drops: &mut DeferredDrops) -> Result<(), StepRefusal> {
         let (_, outgoing) = self.outgoing(epoch)?;
         let Outgoing { to, phase: Phase::Frozen(_) } = outgoing else { return Err(StepRefusal::NotDue) };
         self.fence.next = Some(*to);
-        rubble.add(std::mem::take(&mut self.holding).into_parts());
+        drops.add(std::mem::take(&mut self.holding).into_deferred());
         Ok(())
     }
 
@@ -364,7 +368,7 @@ impl Slot {
         epoch: Epoch,
         receive: &v1::handoff_step::Receive,
         retired: bool,
-        rubble: &mut Rubble,
+        drops: &mut DeferredDrops,
     ) -> Result<(), StepRefusal> {
         let source = Peer { group: skv_sharding::GroupId(receive.source), uid: GroupUid(receive.source_uid) };
         match &self.holding {
@@ -378,7 +382,7 @@ impl Slot {
         }
         self.fence.seen = epoch;
         let staged = Holding::Staged(Box::new(Staged::new(epoch, source, CopyId::default())));
-        rubble.add(std::mem::replace(&mut self.holding, staged).into_parts());
+        drops.add(std::mem::replace(&mut self.holding, staged).into_deferred());
         Ok(())
     }
 
@@ -396,7 +400,7 @@ impl Slot {
         epoch: Epoch,
         chunk: v1::handoff_step::Chunk,
         context: &Context<'_>,
-        rubble: &mut Rubble,
+        drops: &mut DeferredDrops,
     ) -> Result<(), StepRefusal> {
         if epoch <= self.fence.owned {
             return Ok(());
@@ -407,7 +411,7 @@ impl Slot {
         // that comes late costs no more than time: what is whole is told by the last step.
         if chunk.copy != staged.copy {
             let anew = Staged::new(epoch, staged.source, chunk.copy);
-            rubble.add(std::mem::replace(staged, anew).into_parts());
+            drops.add(std::mem::replace(staged, anew).into_deferred());
         }
         staged.add(chunk, context.hasher);
         Ok(())
@@ -418,13 +422,13 @@ impl Slot {
         epoch: Epoch,
         mut install: v1::handoff_step::Install,
         context: &Context<'_>,
-        rubble: &mut Rubble,
+        drops: &mut DeferredDrops,
     ) -> Result<(), StepRefusal> {
         // An installed shard is never replaced: whatever is sent again, it was done.
         if epoch <= self.fence.owned {
             return Ok(());
         }
-        self.add(epoch, install.rest.take().unwrap_or_default(), context, rubble)?;
+        self.add(epoch, install.rest.take().unwrap_or_default(), context, drops)?;
         let Holding::Staged(staged) = std::mem::take(&mut self.holding) else {
             return Err(StepRefusal::NotDue);
         };
@@ -442,9 +446,9 @@ impl Slot {
         }
     }
 
-    fn abort(&mut self, epoch: Epoch, rubble: &mut Rubble) -> Result<(), StepRefusal> {
+    fn abandon_arrival(&mut self, epoch: Epoch, drops: &mut DeferredDrops) -> Result<(), StepRefusal> {
         self.staged(epoch)?;
-        rubble.add(std::mem::take(&mut self.holding).into_parts());
+        drops.add(std::mem::take(&mut self.holding).into_deferred());
         Ok(())
     }
 }

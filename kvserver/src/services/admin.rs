@@ -7,7 +7,7 @@ use skv_proto::{Error, v1};
 use skv_raft::wire::Wire as _;
 use skv_replica::{Environment, HandoverError, RemovalError, Replicas, Revived, Running};
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
-use skv_store::{Part, Summary};
+use skv_store::{ShardState, Summary};
 use tonic::{Request, Response, Status};
 
 /// Serves operators.
@@ -126,12 +126,12 @@ impl admin_server::Admin for AdminService {
 
 fn shard_status(summary: Summary) -> v1::ShardStatus {
     use v1::shard_status::State;
-    let state = match summary.part {
-        Part::Served => State::Served,
-        Part::Queued => State::Queued,
-        Part::Copying => State::Copying,
-        Part::Frozen => State::Frozen,
-        Part::Arriving => State::Arriving,
+    let state = match summary.state {
+        ShardState::Served => State::Served,
+        ShardState::Queued => State::Queued,
+        ShardState::Copying => State::Copying,
+        ShardState::Frozen => State::Frozen,
+        ShardState::Arriving => State::Arriving,
     };
     v1::ShardStatus {
         shard: summary.shard.0,

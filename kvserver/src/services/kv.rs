@@ -46,11 +46,12 @@ impl KvService {
     /// Carries an operation out here, or passes it on to who can, once.
     async fn answer(&self, operation: Operation, direct: bool) -> Result<Answer, Status> {
         if direct {
-            return fail(self.operations.one(operation).await);
+            return Ok(self.operations.one(operation).await?);
         }
-        let answer = self.operations.one(operation.clone()).await;
-        let Answer::Error(error) = answer else { return Ok(answer) };
-        let error = Error::from(error);
+        let error = match self.operations.one(operation.clone()).await {
+            Ok(answer) => return Ok(answer),
+            Err(error) => error,
+        };
         let (group, addresses) = match &error {
             Error::NotLeader { group, leader, .. } => {
                 let leader = leader.iter().map(|leader| leader.client_address.clone());
@@ -77,13 +78,6 @@ impl KvService {
             Reply::Append(append) => Answer::Append(append),
             Reply::Delete(delete) => Answer::Delete(delete),
         })
-    }
-}
-
-fn fail(answer: Answer) -> Result<Answer, Status> {
-    match answer {
-        Answer::Error(error) => Err(Error::from(error).into()),
-        answer => Ok(answer),
     }
 }
 

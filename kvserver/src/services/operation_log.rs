@@ -3,11 +3,11 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
 use skv_proto::v1::operation::Operation;
+use skv_proto::{Error, v1};
 
-use super::operations::key_of;
+use super::operations::request::key_of;
 
 /// The inputs of operations, kept to be printed with their results.
 pub(super) struct Logged(HashMap<u64, String>);
@@ -21,15 +21,21 @@ impl Logged {
     pub(super) fn print(&self, answers: &[v1::Answer]) {
         for v1::Answer { id, answer } in answers {
             if let (Some(input), Some(answer)) = (self.0.get(id), answer) {
-                print(input, answer);
+                print(input, Ok(answer));
             }
         }
     }
 }
 
 /// Prints one operation.
-pub(super) fn print(input: &str, answer: &Answer) {
-    tracing::info!(target: "operation", "{input} -> {}", Output(answer));
+pub(super) fn print(input: &str, answer: Result<&Answer, &Error>) {
+    match answer {
+        Ok(answer) => tracing::info!(target: "operation", "{input} -> {}", Output(answer)),
+        Err(error) => {
+            let error = Answer::Error(error.clone().into());
+            tracing::info!(target: "operation", "{input} -> {}", Output(&error));
+        }
+    }
 }
 
 /// An operation as it is printed.

@@ -16,7 +16,7 @@ use skv_disk::{Disk, MemoryDisk};
 use skv_proto::v1;
 use skv_raft::state_machine::{StateMachine, meta_of};
 use skv_raft::types::{EncodedEntry, LeaderId, LogEntry, LogId, Membership, ServerName, StoredMembership};
-use skv_sharding::{ClusterId, ReplicaId};
+use skv_sharding::{ClusterId, MapRevision, ReplicaId};
 use skv_store::{ApplyError, Store, encode_batch, encode_found};
 
 use crate::support::*;
@@ -70,7 +70,7 @@ impl Replica {
     async fn found(&mut self) {
         let membership = members();
         self.apply(EntryPayload::Membership(membership)).await.unwrap();
-        let entry = encode_found(0, ClusterId(5), record(v1::Limits::default()), 1).unwrap();
+        let entry = encode_found(0, ClusterId(5), record(v1::Limits::default()), MapRevision(1)).unwrap();
         self.apply_normal(entry).await.unwrap();
     }
 

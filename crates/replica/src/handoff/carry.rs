@@ -10,9 +10,8 @@ use futures::stream::FuturesUnordered;
 use prost::Message as _;
 use skv_disk::entropy;
 use skv_fail_points::fail_point;
-use skv_proto::Error;
-use skv_proto::v1::StepRefusal as Answer;
-use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
+use skv_proto::v1::handoff_step::{self, Begin, Chunk, Freeze, Pause, Receive, Step};
+use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
 use skv_store::{CopyId, Move, Peer, Position, Progress, StepRefusal};
 use tokio::sync::Mutex;
@@ -159,7 +158,7 @@ impl Carrier {
         self.env.handoffs.sent(install.encoded_len() as u64);
         self.there(Step::Install(install)).await?;
         self.env.handoffs.done(froze.map(|at| at.elapsed()));
-        self.here(Step::Drop(Drop {})).await
+        self.here(Step::Drop(handoff_step::Drop {})).await
     }
 
     /// Sends the shard as it is now.
@@ -247,7 +246,7 @@ impl Carrier {
             // One that is cut off from its group goes on for a while: it would only disturb the next.
             self.own.check_leads()?;
             match self.target.take(shard, epoch, step.clone()).await {
-                Ok(Answer::None) => {
+                Ok(v1::StepRefusal::None) => {
                     self.stands.store(false, Ordering::Relaxed);
                     return Ok(());
                 }
@@ -255,7 +254,7 @@ impl Carrier {
                     let (step, why) = (name(&step), refusal.as_str_name());
                     let problem = format!("{target} refuses {step}: {why}");
                     return Err(match refusal {
-                        Answer::Incomplete | Answer::NotDue => Stop::Resend(problem),
+                        v1::StepRefusal::Incomplete | v1::StepRefusal::NotDue => Stop::Resend(problem),
                         _ => Stop::Again(problem),
                     });
                 }
@@ -292,7 +291,7 @@ impl Carrier {
 
     /// The map says who has the shard.
     async fn drop_unasked(&self) -> Result<(), Stop> {
-        self.here(Step::Drop(Drop {})).await?;
+        self.here(Step::Drop(handoff_step::Drop {})).await?;
         let Move { shard, target, epoch, .. } = self.to;
         tracing::info!(group = %self.own.place.group, %shard, %target, %epoch, "the shard is elsewhere by the map: it is dropped");
         Err(Stop::Over)

@@ -22,7 +22,7 @@ use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
 use skv_sharding::ShardId;
-use skv_store::{Applied, Arrival, Departure, Move, Part, Progress, encode_assign, encode_retire};
+use skv_store::{Applied, Arrival, Departure, Move, Progress, ShardState, encode_assign, encode_retire};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
@@ -79,7 +79,7 @@ impl Running {
                 // Many small shards don't wait for the time of the next look.
                 Some(Ok(Ended::There)) = carriers.join_next() => {}
             }
-            while self.store.clear_rubble() {
+            while self.store.free_some() {
                 tokio::task::yield_now().await;
             }
             while carriers.try_join_next().is_some() {}
@@ -138,7 +138,7 @@ impl Running {
                     "{} owns {} shards and receives {}: have it leave, and wait until all have gone",
                     self.place.group,
                     stats.owned(),
-                    stats.of(Part::Arriving)
+                    stats.of(ShardState::Arriving)
                 )))
             }
             other => Err(Error::Internal(format!("a retirement was applied as {other}"))),
@@ -148,24 +148,24 @@ impl Running {
     /// Commits the manager's list, if it says something new.
     async fn obey_list(&self) {
         let orders = self.orders.current();
-        if orders.version.0 < self.store.obeyed_version() {
+        if orders.revision < self.store.obeyed_revision() {
             return; // It would be refused, and stand in the log for nothing.
         }
         let Some(moves) = orders.moves.filter(|moves| self.store.would_assign(moves)) else { return };
-        let entry = encode_assign(self.clock.now_ms(), orders.version.0, moves);
+        let entry = encode_assign(self.clock.now_ms(), orders.revision, moves);
         fail_point!("list-due");
         match self.propose(entry).await {
             Ok(Applied::Assigned { accepted: true, frozen, .. }) => {
                 fail_point!("list-applied");
                 // Moves that were taken back are over.
                 self.orders.report_soon();
-                tracing::info!(group = %self.place.group, version = %orders.version, "the list of moves is obeyed");
+                tracing::info!(group = %self.place.group, revision = %orders.revision, "the list of moves is obeyed");
                 for Move { shard, target, .. } in frozen {
                     tracing::info!(group = %self.place.group, %shard, %target, "the move can't be changed any more");
                 }
             }
             Ok(_) => {
-                tracing::warn!(group = %self.place.group, version = %orders.version, "the manager's list is older than the group's; not obeyed");
+                tracing::warn!(group = %self.place.group, revision = %orders.revision, "the manager's list is older than the group's; not obeyed");
             }
             Err(error) => {
                 tracing::warn!(group = %self.place.group, %error, "the list of moves isn't committed yet");

@@ -4,19 +4,19 @@ use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
 use tonic::Status;
 
-type Answer = Result<v1::RegisterReplicaResponse, Status>;
+type Reply = Result<v1::RegisterReplicaResponse, Status>;
 
 /// What an answer is worth: a plan is more than being told to wait, which may only mean
 /// that this manager hasn't heard of everybody yet; and that is more than none. Among equals
 /// the manager that knows the newer record counts.
-fn worth(answer: &Answer) -> Option<(bool, u64)> {
+fn worth(answer: &Reply) -> Option<(bool, u64)> {
     let response = answer.as_ref().ok()?;
     let is_plan = !matches!(response.plan, None | Some(Plan::Wait(_)));
     Some((is_plan, response.manager_version))
 }
 
 /// The answer that is worth more; of two errors the later one.
-pub(super) fn better(one: Answer, other: Answer) -> Answer {
+pub(super) fn better(one: Reply, other: Reply) -> Reply {
     if worth(&one) > worth(&other) { one } else { other }
 }
 
@@ -40,7 +40,7 @@ mod tests {
 
     /// Asserts that each answer is preferred to all before it, in whichever order they come.
     #[track_caller]
-    fn assert_rising(answers: &[Answer]) {
+    fn assert_rising(answers: &[Reply]) {
         for (index, best) in answers.iter().enumerate() {
             for worse in &answers[..index] {
                 for chosen in [better(best.clone(), worse.clone()), better(worse.clone(), best.clone())] {

@@ -23,7 +23,7 @@ pub(super) use changes::{Changes, Tombstone};
 pub use copy::{BaseCopy, Difference, Position};
 pub(super) use staged::{Chunk, Staged};
 pub use step::{HandoffStep, MalformedStep};
-pub use summary::{Part, Summary};
+pub use summary::{ShardState, Summary};
 
 /// Names a copy of a shard on its way. The leader that begins one draws the number, so that what is
 /// on its way of another is told from it, also if that is of a history that a reset has undone.

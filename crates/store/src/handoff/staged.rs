@@ -10,11 +10,11 @@ use skv_sharding::{Epoch, Revision};
 use super::{CopyId, Peer, StepRefusal, Tombstone};
 use crate::Limits;
 use crate::buckets::Buckets;
+use crate::deferred_drop::Deferred;
 use crate::record::Record;
 use crate::restore::RestoreError;
 use crate::sessions::{Session, SessionId, Sessions};
 use crate::shard::Shard;
-use crate::slot::Parts;
 
 /// What has come of a shard, all of one copy. Of two words about the same thing the one with the
 /// higher revision counts, so that chunks may come in any order, any number of times, and from two
@@ -77,8 +77,8 @@ impl Staged {
     }
 
     /// What isn't freed at once.
-    pub(crate) fn into_parts(self) -> Vec<Parts> {
-        vec![Box::new(self.shard.keys.into_parts()), Box::new(self.tombstones.into_parts())]
+    pub(crate) fn into_deferred(self) -> Vec<Deferred> {
+        vec![Deferred::new(self.shard.keys.into_parts()), Deferred::new(self.tombstones.into_parts())]
     }
 
     fn add_key(&mut self, record: Record, hasher: &FixedState) {

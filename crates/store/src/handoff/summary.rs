@@ -4,9 +4,9 @@ use skv_sharding::{Epoch, GroupId, ShardId};
 
 use super::Progress;
 
-/// What a group has of a shard.
+/// The state of a shard in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Part {
+pub enum ShardState {
     /// All of it; it stays.
     Served,
     /// All of it; it is to leave, and waits for its turn.
@@ -19,12 +19,12 @@ pub enum Part {
     Arriving,
 }
 
-impl From<Progress> for Part {
+impl From<Progress> for ShardState {
     fn from(progress: Progress) -> Self {
         match progress {
-            Progress::Queued => Part::Queued,
-            Progress::Copying => Part::Copying,
-            Progress::Frozen => Part::Frozen,
+            Progress::Queued => ShardState::Queued,
+            Progress::Copying => ShardState::Copying,
+            Progress::Frozen => ShardState::Frozen,
         }
     }
 }
@@ -36,8 +36,8 @@ pub struct Summary {
     pub shard: ShardId,
     /// Its epoch in the group.
     pub epoch: Epoch,
-    /// What the group has of it.
-    pub part: Part,
+    /// Its state in the group.
+    pub state: ShardState,
     /// Where it goes, or comes from.
     pub other: Option<GroupId>,
     /// Keys with a value.

@@ -3,10 +3,10 @@
 use bytes::Bytes;
 use prost::Message as _;
 use skv_proto::{Error, v1};
-use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, Revision, ShardId};
+use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Revision, ShardId};
 use skv_store::{
-    Answer, Applied, ApplyError, KeyValue, Limits, Part, RecordError, Rejection, Stats, Store, encode_batch,
-    encode_found, encode_obey, encode_reset, encode_tick,
+    Answer, Applied, ApplyError, KeyValue, Limits, RecordError, Rejection, ShardState, Stats, Store,
+    encode_batch, encode_found, encode_obey, encode_reset, encode_tick,
 };
 
 use crate::support::*;
@@ -82,8 +82,7 @@ fn append_returns_the_value_before() {
     assert_eq!(old_value(apply(&store, 0, append(key, "")).unwrap()), (None, 1));
     assert_eq!(old_value(apply(&store, 0, append(key, "a")).unwrap()), (Some(String::new()), 2));
     let answer = apply(&store, 0, append(key, "b")).unwrap();
-    let response = v1::AppendResponse::try_from(answer.clone()).unwrap();
-    assert_eq!(response, v1::AppendResponse { old_value: "a".into(), revision: 3, found: true });
+    let response = v1::AppendResponse { old_value: "a".into(), revision: 3, found: true };
     assert_eq!(v1::answer::Answer::from(answer), v1::answer::Answer::Append(response));
     assert_eq!(value(&store, key).as_deref(), Some("ab"));
 }
@@ -131,28 +130,28 @@ fn a_group_is_founded_once() {
     assert_eq!(store.facts(), None);
     assert_eq!(store.get(b"k"), Err(Rejection::NotFounded));
     assert_eq!(apply(&store, 0, put("k", "v")), Err(Rejection::NotFounded));
-    assert_eq!(store.apply(&encode_obey(0, 3)), Ok(Applied::NotFounded));
+    assert_eq!(store.apply(&encode_obey(0, MapRevision(3))), Ok(Applied::NotFounded));
 
     let limits = v1::Limits { max_value_bytes: 9, ..v1::Limits::default() };
-    let entry = encode_found(50, ClusterId(5), record(limits), 3).unwrap();
+    let entry = encode_found(50, ClusterId(5), record(limits), MapRevision(3)).unwrap();
     assert_eq!(store.apply(&entry), Ok(Applied::Founded { first: true }));
     let facts = store.facts().unwrap();
     assert_eq!((facts.cluster, facts.group, facts.uid), (ClusterId(5), GroupId(7), GroupUid(77)));
-    assert_eq!((facts.hash, facts.shards, facts.obeyed_version), (Hash::Fnv1, SHARDS, 3));
+    assert_eq!((facts.hash, facts.shards, facts.obeyed_revision), (Hash::Fnv1, SHARDS, MapRevision(3)));
     assert_eq!(facts.limits, Limits { max_value_bytes: 9, ..Limits::default() });
     assert_eq!(store.owned_shards(), OWNED.map(|shard| (ShardId(shard), Epoch(1))));
     assert_eq!(store.time(), 50);
 
     let before = dump(&store);
     let other = v1::BootstrapRecord { group_uid: 78, shards: 9, ..record(v1::Limits::default()) };
-    let second = encode_found(0, ClusterId(6), other, 9).unwrap();
+    let second = encode_found(0, ClusterId(6), other, MapRevision(9)).unwrap();
     assert_eq!(store.apply(&second), Ok(Applied::Founded { first: false }));
     assert_eq!(dump(&store), before);
 }
 
 #[test]
 fn a_record_that_no_group_can_be_founded_with_is_refused_before_it_is_proposed() {
-    let found = |record| encode_found(0, ClusterId(5), record, 3).unwrap_err();
+    let found = |record| encode_found(0, ClusterId(5), record, MapRevision(3)).unwrap_err();
     let good = record(v1::Limits::default());
     assert_eq!(found(v1::BootstrapRecord { hash: 0, ..good.clone() }), RecordError::UnknownHash(0));
     assert_eq!(found(v1::BootstrapRecord { shards: 0, ..good.clone() }), RecordError::Shards(0));
@@ -163,7 +162,7 @@ fn a_record_that_no_group_can_be_founded_with_is_refused_before_it_is_proposed()
 
 #[test]
 fn the_limits_that_a_record_leaves_open_are_in_the_entry() {
-    let entry = encode_found(0, ClusterId(5), record(v1::Limits::default()), 3).unwrap();
+    let entry = encode_found(0, ClusterId(5), record(v1::Limits::default()), MapRevision(3)).unwrap();
     let Some(v1::entry::Entry::Found(found)) = v1::Entry::decode(entry).unwrap().entry else { panic!() };
     assert_eq!(found.record.unwrap().limits, Some(Limits::default().into()));
 }
@@ -171,11 +170,11 @@ fn the_limits_that_a_record_leaves_open_are_in_the_entry() {
 #[test]
 fn only_newer_words_of_the_manager_are_obeyed() {
     let store = store();
-    let obeyed = |version| store.apply(&encode_obey(0, version));
-    assert_eq!(obeyed(5), Ok(Applied::Obeyed { accepted: true, version: 5 }));
-    assert_eq!(obeyed(4), Ok(Applied::Obeyed { accepted: false, version: 5 }));
-    assert_eq!(obeyed(5), Ok(Applied::Obeyed { accepted: true, version: 5 }));
-    assert_eq!(store.obeyed_version(), 5);
+    let obeyed = |revision| store.apply(&encode_obey(0, MapRevision(revision)));
+    assert_eq!(obeyed(5), Ok(Applied::Obeyed { accepted: true, revision: MapRevision(5) }));
+    assert_eq!(obeyed(4), Ok(Applied::Obeyed { accepted: false, revision: MapRevision(5) }));
+    assert_eq!(obeyed(5), Ok(Applied::Obeyed { accepted: true, revision: MapRevision(5) }));
+    assert_eq!(store.obeyed_revision(), MapRevision(5));
 }
 
 #[test]
@@ -231,7 +230,7 @@ fn silent_application_changes_the_same() {
 fn the_integer_hash_refuses_other_keys() {
     let store = Store::new(1);
     let record = v1::BootstrapRecord { hash: v1::Hash::Integer as i32, ..record(v1::Limits::default()) };
-    store.apply(&encode_found(0, ClusterId(5), record, 1).unwrap()).unwrap();
+    store.apply(&encode_found(0, ClusterId(5), record, MapRevision(1)).unwrap()).unwrap();
     assert_eq!(store.shard_of(b"-1"), Ok(ShardId(3)));
     assert_eq!(store.get(b"4"), Ok(None));
     assert_eq!(store.get(b"four"), Err(Rejection::NotAnInteger));
@@ -247,7 +246,7 @@ fn stats_count_what_is_there() {
     apply(&store, 0, put(&keys[2], "gone")).unwrap();
     apply(&store, 0, delete(&keys[2])).unwrap();
     let bytes = (keys[0].len() + 3 + keys[1].len() + 2) as u64;
-    let expected = Stats { keys: 2, bytes, sessions: 1, shards: [(Part::Served, 3)].into() };
+    let expected = Stats { keys: 2, bytes, sessions: 1, shards: [(ShardState::Served, 3)].into() };
     assert_eq!(store.stats(), expected);
     assert_eq!(restored(&store, 9).stats(), expected);
 }

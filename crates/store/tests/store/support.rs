@@ -7,7 +7,7 @@ use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::command::Kind;
 use skv_proto::v1::snapshot_item::Item;
-use skv_sharding::{ClusterId, Hash, ShardId};
+use skv_sharding::{ClusterId, Hash, MapRevision, ShardId};
 use skv_store::{Applied, Outcome, Rejection, Store, encode_batch, encode_found};
 
 pub(crate) const SHARDS: u32 = 4;
@@ -33,7 +33,7 @@ pub(crate) fn record(limits: v1::Limits) -> v1::BootstrapRecord {
 /// A founded store.
 pub(crate) fn founded(seed: u64, limits: v1::Limits) -> Store {
     let store = Store::new(seed);
-    let entry = encode_found(0, ClusterId(5), record(limits), 1).unwrap();
+    let entry = encode_found(0, ClusterId(5), record(limits), MapRevision(1)).unwrap();
     assert_eq!(store.apply(&entry), Ok(Applied::Founded { first: true }));
     store
 }

@@ -4,7 +4,7 @@ use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::{Chunk, Install, Step};
 use skv_proto::v1::snapshot_item::Item;
-use skv_sharding::{Epoch, Incarnation, Revision};
+use skv_sharding::{Epoch, Incarnation, MapRevision, Revision};
 use skv_store::{
     Answer, Applied, CopyId, Move, Progress, Rejection, StepRefusal, Store, encode_reset, encode_retire,
     encode_tick,
@@ -233,9 +233,9 @@ fn what_a_shard_leaves_behind_is_freed_bit_by_bit() {
         for key in 0..keys {
             run(&a, put(&key.to_string(), "value")).unwrap();
         }
-        assert!(!a.clear_rubble(), "nothing has gone yet");
+        assert!(!a.free_some(), "nothing has gone yet");
         hand_over(&a, &b, 2, to(2, 1));
-        std::iter::from_fn(|| a.clear_rubble().then_some(())).count()
+        std::iter::from_fn(|| a.free_some().then_some(())).count()
     });
     // Of some 256 keys at a time.
     assert!(full >= empty + 2000 / 256 - 1, "{empty}, {full}");
@@ -536,10 +536,10 @@ fn a_group_retires_only_when_it_holds_nothing_and_then_takes_nothing() {
 fn the_list_of_an_older_manager_is_refused() {
     let source = store(0, true);
     list(&source, 7, &[to(2, 1)]);
-    let older = Applied::Assigned { accepted: false, version: 7, frozen: Vec::new() };
+    let older = Applied::Assigned { accepted: false, revision: MapRevision(7), frozen: Vec::new() };
     assert_eq!(source.apply(&assign(6, &[])), Ok(older));
     assert_eq!(source.departures().len(), 1);
-    assert_eq!(source.obeyed_version(), 7);
+    assert_eq!(source.obeyed_revision(), MapRevision(7));
     assert!(!source.would_assign(&[to(2, 1)]) && source.would_assign(&[]));
 }
 
@@ -567,7 +567,7 @@ fn a_move_to_the_group_itself_comes_too_late_for_a_frozen_shard() {
     take(&source, &freeze(2)).unwrap();
     let stays = to(3, 0);
     assert!(!source.would_assign(&[stays]));
-    let too_late = Applied::Assigned { accepted: true, version: 3, frozen: vec![to(2, 1)] };
+    let too_late = Applied::Assigned { accepted: true, revision: MapRevision(3), frozen: vec![to(2, 1)] };
     assert_eq!(source.apply(&assign(3, &[stays])), Ok(too_late));
     assert_eq!(source.owns(SHARD), Some(Epoch(1)));
     take(&source, &drop_it(2)).unwrap();

@@ -5,7 +5,7 @@ use bytes::Bytes;
 use prost::Message as _;
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::{Abort, Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
-use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, ShardId};
+use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, MapRevision, ShardId};
 use skv_store::{
     Applied, CopyId, Departure, HandoffStep, Move, Outcome, Position, Progress, Rejection, StepRefusal,
     Store, encode_assign, encode_batch, encode_found, encode_handoff,
@@ -45,7 +45,7 @@ pub(crate) fn limited(group: u32, owns: bool, limits: v1::Limits) -> Store {
     };
     // Each group has its own seed: nothing that is handed over may depend on it.
     let store = Store::new(u64::from(group));
-    let entry = encode_found(TIME, ClusterId(5), record, 1).unwrap();
+    let entry = encode_found(TIME, ClusterId(5), record, MapRevision(1)).unwrap();
     assert_eq!(store.apply(&entry), Ok(Applied::Founded { first: true }));
     store
 }
@@ -102,7 +102,7 @@ pub(crate) fn chunk(epoch: u64, chunk: Chunk) -> Bytes {
 }
 
 pub(crate) fn assign(version: u64, moves: &[Move]) -> Bytes {
-    encode_assign(TIME, version, moves.iter().copied())
+    encode_assign(TIME, MapRevision(version), moves.iter().copied())
 }
 
 /// Applies a step; what came of it.

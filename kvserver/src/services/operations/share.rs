@@ -1,0 +1,70 @@
+//! The share of one replica in a batch of operations.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use skv_proto::v1;
+use skv_proto::v1::command::Kind;
+use skv_replica::Running;
+use skv_sharding::ShardId;
+
+use crate::services::outbox::{FRAME, LongPut, Room};
+
+/// Bytes of an answer beside the value that it holds, about.
+const ANSWER_BYTES: usize = 32;
+
+/// The share of one replica in a batch.
+pub(super) struct Share {
+    pub(super) running: Arc<Running>,
+    pub(super) writes: Vec<Writes>,
+    pub(super) reads: Vec<(u64, Bytes)>,
+    /// How long the values of keys that are appended to will be.
+    lengths: HashMap<Bytes, usize>,
+}
+
+/// Writes that are proposed together.
+#[derive(Default)]
+pub(super) struct Writes {
+    pub(super) commands: Vec<v1::Command>,
+    pub(super) ids: Vec<u64>,
+    /// Bytes that will be answered, about.
+    pub(super) expected: usize,
+    pub(super) puts: Vec<LongPut>,
+}
+
+impl Share {
+    pub(super) fn of(running: Arc<Running>) -> Self {
+        Share { running, writes: Vec::new(), reads: Vec::new(), lengths: HashMap::new() }
+    }
+
+    /// Adds a write to those that are proposed together, while few bytes will be answered.
+    pub(super) fn write(&mut self, command: v1::Command, id: u64, room: &Room) {
+        let expected = self.expected(&command, room);
+        let writes = match self.writes.last_mut() {
+            Some(last) if last.expected + expected <= FRAME => last,
+            _ => self.writes.push_mut(Writes::default()),
+        };
+        writes.expected += expected;
+        if command.kind() == Kind::Put {
+            writes.puts.extend(room.put(command.value.len()));
+        }
+        writes.commands.push(command);
+        writes.ids.push(id);
+    }
+
+    /// Returns the bytes that will be answered, about: an append is with the value before.
+    fn expected(&mut self, command: &v1::Command, room: &Room) -> usize {
+        match command.kind() {
+            Kind::Append => {
+                let (store, shard) = (&self.running.store, ShardId(command.shard));
+                let length = self.lengths.entry(command.key.clone());
+                let length = length.or_insert_with(|| store.value_length(shard, &command.key));
+                let before = *length;
+                *length += command.value.len();
+                ANSWER_BYTES + before.max(room.longest_put())
+            }
+            Kind::Put | Kind::Delete => ANSWER_BYTES,
+        }
+    }
+}
