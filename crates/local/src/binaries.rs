@@ -7,13 +7,16 @@ use anyhow::Context as _;
 
 /// The programs of the servers.
 #[derive(Debug, Clone)]
-pub(super) struct Binaries {
-    pub(super) manager: PathBuf,
-    pub(super) server: PathBuf,
+pub struct Binaries {
+    /// The shard manager.
+    pub manager: PathBuf,
+    /// The server of groups.
+    pub server: PathBuf,
 }
 
 impl Binaries {
-    pub(super) fn find() -> anyhow::Result<Binaries> {
+    /// Finds both beside this program, else in the search path.
+    pub fn find() -> anyhow::Result<Binaries> {
         Ok(Binaries { manager: find("shardmanager")?, server: find("kvserver")? })
     }
 }

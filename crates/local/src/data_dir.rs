@@ -8,7 +8,7 @@ use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::record::{Member, Record};
+use crate::record::{Member, Record};
 
 const RECORD: &str = "cluster.json";
 const LOCK: &str = "lock";
@@ -16,14 +16,14 @@ const MANAGER: &str = "manager";
 
 /// A data directory that nobody else uses.
 #[derive(Debug)]
-pub(super) struct DataDir {
+pub struct DataDir {
     path: PathBuf,
     _lock: File,
 }
 
 impl DataDir {
     /// Makes the directory if need be, and locks it.
-    pub(super) fn open(path: &Path) -> anyhow::Result<DataDir> {
+    pub fn open(path: &Path) -> anyhow::Result<DataDir> {
         fs::create_dir_all(path.join("logs"))
             .with_context(|| format!("can't make the data directory {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
@@ -44,22 +44,23 @@ impl DataDir {
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    /// Returns the path of the directory.
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
     /// What the directory remembers; `None` if it is new.
-    pub(super) fn load(&self) -> anyhow::Result<Option<Record>> {
+    pub fn load(&self) -> anyhow::Result<Option<Record>> {
         read_record(&self.path)
     }
 
     /// Replaces what the directory remembers, in one step.
-    pub(super) fn save(&self, record: &Record) -> anyhow::Result<()> {
+    pub fn save(&self, record: &Record) -> anyhow::Result<()> {
         replace(&self.path, RECORD, record)
     }
 
     /// Removes a member's data.
-    pub(super) fn forget(&self, member: &Member) -> anyhow::Result<()> {
+    pub fn forget(&self, member: &Member) -> anyhow::Result<()> {
         let data = member_dir(&self.path, member);
         match fs::remove_dir_all(&data) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
@@ -71,12 +72,12 @@ impl DataDir {
 }
 
 /// What a directory remembers, without locking it.
-pub(super) fn read_record(path: &Path) -> anyhow::Result<Option<Record>> {
+pub fn read_record(path: &Path) -> anyhow::Result<Option<Record>> {
     read(path, RECORD, "it only holds ports, and which groups there are")
 }
 
 /// Reads a file of a data directory; `None` if there is none.
-pub(super) fn read<T: DeserializeOwned>(path: &Path, name: &str, holds: &str) -> anyhow::Result<Option<T>> {
+pub fn read<T: DeserializeOwned>(path: &Path, name: &str, holds: &str) -> anyhow::Result<Option<T>> {
     let file = path.join(name);
     match fs::read(&file) {
         Ok(bytes) => {
@@ -90,7 +91,7 @@ pub(super) fn read<T: DeserializeOwned>(path: &Path, name: &str, holds: &str) ->
 }
 
 /// Replaces a file of a data directory in one step.
-pub(super) fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
+pub fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Result<()> {
     let file = path.join(name);
     let write = || -> io::Result<()> {
         let new = file.with_extension("new");
@@ -104,22 +105,22 @@ pub(super) fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyh
 }
 
 /// Whether somebody uses the directory.
-pub(super) fn is_locked(path: &Path) -> anyhow::Result<bool> {
+pub fn is_locked(path: &Path) -> anyhow::Result<bool> {
     Ok(matches!(lock_file(path, LOCK)?.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
 /// Where a member keeps its data.
-pub(super) fn member_dir(path: &Path, member: &Member) -> PathBuf {
+pub fn member_dir(path: &Path, member: &Member) -> PathBuf {
     if member.is_manager() { path.join(MANAGER) } else { path.join(&member.name) }
 }
 
 /// Where a process writes its log.
-pub(super) fn log_file(path: &Path, name: &str) -> PathBuf {
+pub fn log_file(path: &Path, name: &str) -> PathBuf {
     path.join("logs").join(format!("{name}.log"))
 }
 
 /// Opens a file that is only there to be locked.
-pub(super) fn lock_file(path: &Path, name: &str) -> anyhow::Result<File> {
+pub fn lock_file(path: &Path, name: &str) -> anyhow::Result<File> {
     let lock = path.join(name);
     File::options()
         .create(true)

@@ -2,28 +2,29 @@
 
 use std::path::PathBuf;
 
-use super::{data_dir, home};
+use crate::record::Record;
+use crate::{data_dir, home};
 
 /// A store that `skv up` runs on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Endpoint {
+pub struct Endpoint {
     /// Its name.
-    pub(crate) name: String,
+    pub name: String,
     /// Its data directory.
-    pub(crate) data_dir: PathBuf,
+    pub data_dir: PathBuf,
     /// The address of its shard manager, `HOST:PORT`.
-    pub(crate) manager: String,
+    pub manager: String,
 }
 
 /// The store of the last `skv up`. An error says what to do if there is none that runs.
-pub(crate) fn find() -> anyhow::Result<Endpoint> {
+pub fn find() -> anyhow::Result<Endpoint> {
     let Some(current) = home::current()? else {
         anyhow::bail!(
             "no store is known: start one with `skv up -f FILE`, or name its shard manager with --manager HOST:PORT"
         );
     };
     let home::Current { name, data_dir } = current;
-    let record = data_dir::read_record(&data_dir)?.filter(super::record::Record::is_running);
+    let record = data_dir::read_record(&data_dir)?.filter(Record::is_running);
     match record.and_then(|record| record.manager_address()) {
         Some(manager) => Ok(Endpoint { name, data_dir, manager }),
         None => anyhow::bail!(

@@ -9,9 +9,11 @@ use serde::{Deserialize, Serialize};
 /// The store that was started last.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Current {
-    pub(super) name: String,
-    pub(super) data_dir: PathBuf,
+pub struct Current {
+    /// Its name.
+    pub name: String,
+    /// Its data directory.
+    pub data_dir: PathBuf,
 }
 
 /// `$SKV_HOME`, else `skv` under the user's data directory.
@@ -24,13 +26,13 @@ fn home() -> anyhow::Result<PathBuf> {
 }
 
 /// Where a store of this name is kept if nothing else is said.
-pub(super) fn data_dir(name: &str) -> anyhow::Result<PathBuf> {
+pub fn data_dir(name: &str) -> anyhow::Result<PathBuf> {
     Ok(home()?.join(name))
 }
 
 /// Where a store of this name was started: the one that was started last, else where it is kept if
 /// nothing else is said.
-pub(super) fn started(name: &str) -> anyhow::Result<PathBuf> {
+pub fn started(name: &str) -> anyhow::Result<PathBuf> {
     match current()?.filter(|current| current.name == name) {
         Some(current) => Ok(current.data_dir),
         None => data_dir(name),
@@ -42,7 +44,7 @@ fn current_file() -> anyhow::Result<PathBuf> {
 }
 
 /// Remembers the store that other commands use without flags.
-pub(super) fn set_current(name: &str, data_dir: &Path) -> anyhow::Result<()> {
+pub fn set_current(name: &str, data_dir: &Path) -> anyhow::Result<()> {
     let file = current_file()?;
     let current = Current { name: name.to_owned(), data_dir: data_dir.to_owned() };
     let write = || -> std::io::Result<()> {
@@ -55,7 +57,7 @@ pub(super) fn set_current(name: &str, data_dir: &Path) -> anyhow::Result<()> {
 }
 
 /// The store that was started last, if there is one.
-pub(super) fn current() -> anyhow::Result<Option<Current>> {
+pub fn current() -> anyhow::Result<Option<Current>> {
     let file = current_file()?;
     match std::fs::read(&file) {
         Ok(bytes) => {

@@ -16,15 +16,15 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use super::data_dir::DataDir;
-use super::plan::Launch;
-use super::process::ProcessId;
-use super::ready;
-use super::record::{Member, Record, Role};
-use super::screen::Screen;
+use crate::data_dir::DataDir;
+use crate::plan::Launch;
+use crate::process::ProcessId;
+use crate::ready;
+use crate::record::{Member, Record, Role};
+use crate::screen::Screen;
 
 /// How long a process may take to stop by itself.
-pub(super) const STOP_WITHIN: Duration = Duration::from_secs(15);
+pub const STOP_WITHIN: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Whoever ran this long before it ended starts again without a longer pause.
@@ -33,7 +33,7 @@ const STEADY: Duration = Duration::from_mins(1);
 /// What has been told to stop. Servers before the shard manager, so that they can still
 /// register what they hand over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Stop {
+pub(crate) enum Stop {
     #[default]
     Nothing,
     Servers,
@@ -44,30 +44,30 @@ pub(super) enum Stop {
 
 /// What all keepers are told.
 #[derive(Debug, Default)]
-pub(super) struct Orders {
-    pub(super) stop: Stop,
+pub(crate) struct Orders {
+    pub(crate) stop: Stop,
     /// Groups whose servers are to stop in any case.
-    pub(super) leaving: BTreeSet<GroupId>,
+    pub(crate) leaving: BTreeSet<GroupId>,
 }
 
 /// What the keepers of a store share.
-pub(super) struct Store {
-    pub(super) dir: DataDir,
-    pub(super) screen: Screen,
+pub(crate) struct Store {
+    pub(crate) dir: DataDir,
+    pub(crate) screen: Screen,
     record: Mutex<Record>,
 }
 
 impl Store {
-    pub(super) fn new(dir: DataDir, record: Record, screen: Screen) -> Store {
+    pub(crate) fn new(dir: DataDir, record: Record, screen: Screen) -> Store {
         Store { dir, screen, record: Mutex::new(record) }
     }
 
-    pub(super) fn record(&self) -> Record {
+    pub(crate) fn record(&self) -> Record {
         self.lock().clone()
     }
 
     /// Changes what is remembered, and the data directory's record of it.
-    pub(super) fn change_record(
+    pub(crate) fn change_record(
         &self,
         change: impl FnOnce(&mut Record) -> anyhow::Result<()>,
     ) -> anyhow::Result<()> {
@@ -84,16 +84,16 @@ impl Store {
 }
 
 /// Keeps one process running.
-pub(super) struct Keeper {
-    pub(super) store: Arc<Store>,
-    pub(super) orders: watch::Receiver<Orders>,
-    pub(super) member: Member,
-    pub(super) launch: Launch,
+pub(crate) struct Keeper {
+    pub(crate) store: Arc<Store>,
+    pub(crate) orders: watch::Receiver<Orders>,
+    pub(crate) member: Member,
+    pub(crate) launch: Launch,
 }
 
 impl Keeper {
     /// Lets go of `starting` when the process is ready for the first time.
-    pub(super) async fn run(self, starting: mpsc::Sender<Infallible>) {
+    pub(crate) async fn run(self, starting: mpsc::Sender<Infallible>) {
         let mut starting = Some(starting);
         let mut pause = FIRST_PAUSE;
         for again in std::iter::once(false).chain(std::iter::repeat(true)) {
@@ -135,7 +135,7 @@ impl Keeper {
         for (name, _) in std::env::vars_os() {
             // Settings of this program, or of servers that somebody runs elsewhere.
             let text = name.to_string_lossy();
-            if text.starts_with("SKV_") || text.starts_with("SHARDMANAGER_") {
+            if text.starts_with("SKV_") {
                 command.env_remove(name);
             }
         }

@@ -9,12 +9,12 @@ use tokio::fs::File;
 use tokio::io::{AsyncBufReadExt as _, AsyncSeekExt as _, BufReader};
 use tokio::time::sleep;
 
-use super::screen::Screen;
+use crate::screen::Screen;
 
 const POLL: Duration = Duration::from_millis(100);
 
 /// Shows the operations that a server logs from now on.
-pub(super) async fn follow(name: String, log: PathBuf, screen: Screen) {
+pub(crate) async fn follow(name: String, log: PathBuf, screen: Screen) {
     let from = tokio::fs::metadata(&log).await.map_or(0, |metadata| metadata.len());
     let mut reader = loop {
         match File::open(&log).await {

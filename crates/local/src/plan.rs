@@ -4,20 +4,20 @@ use std::path::{Path, PathBuf};
 
 use skv_resource::{CommandLine, Manifest, ShardedKvSpec};
 
-use super::binaries::Binaries;
-use super::data_dir::{log_file, member_dir};
-use super::record::{Member, Record};
+use crate::binaries::Binaries;
+use crate::data_dir::{log_file, member_dir};
+use crate::record::{Member, Record};
 
 /// A process to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct Launch {
-    pub(super) program: PathBuf,
-    pub(super) arguments: Vec<String>,
-    pub(super) log: PathBuf,
+pub(crate) struct Launch {
+    pub(crate) program: PathBuf,
+    pub(crate) arguments: Vec<String>,
+    pub(crate) log: PathBuf,
 }
 
 /// How to start one member on a machine of so many processors.
-pub(super) fn launch(
+pub(crate) fn launch(
     resource: &Manifest,
     record: &Record,
     member: &Member,
@@ -101,7 +101,7 @@ mod tests {
     use skv_sharding::GroupId;
 
     use super::*;
-    use crate::up::record::Shape;
+    use crate::record::Shape;
 
     fn arguments(spec: &str, name: &str) -> Vec<String> {
         let yaml = format!(

@@ -6,7 +6,7 @@ use std::net::{Ipv4Addr, TcpListener};
 use anyhow::Context as _;
 use rand::RngExt as _;
 
-use super::record::{Member, Record};
+use crate::record::{Member, Record};
 
 /// Below the range from which the system takes ports for outgoing connections, so that a
 /// port that is free now isn't gone a moment later.
@@ -14,12 +14,12 @@ const RANGE: std::ops::Range<u16> = 10_000..32_000;
 const ATTEMPTS: usize = 1000;
 
 /// Gives every member ports that are free now. Those it had are kept where possible.
-pub(super) fn choose(record: &mut Record) -> anyhow::Result<()> {
+pub(crate) fn choose(record: &mut Record) -> anyhow::Result<()> {
     choose_among(record, is_free, is_free)
 }
 
 /// Gives ports to the members that have none; the others may be using theirs.
-pub(super) fn choose_missing(record: &mut Record) -> anyhow::Result<()> {
+pub(crate) fn choose_missing(record: &mut Record) -> anyhow::Result<()> {
     choose_among(record, |_| true, is_free)
 }
 
@@ -55,7 +55,7 @@ mod tests {
     use skv_sharding::GroupId;
 
     use super::*;
-    use crate::up::record::Shape;
+    use crate::record::Shape;
 
     const GROUPS: [GroupId; 2] = [GroupId(0), GroupId(1)];
 

@@ -1,30 +1,49 @@
 //! Processes by number and start time, so that a number that was given to somebody else is
 //! never mistaken for ours.
 
+use std::time::Duration;
+
 use rustix::process::{Pid, Signal, kill_process};
 use serde::{Deserialize, Serialize};
+use tokio::time::{Instant, sleep};
+
+const POLL: Duration = Duration::from_millis(50);
 
 /// One run of a process.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct ProcessId {
-    pub(super) pid: u32,
+pub struct ProcessId {
+    /// The number of the process.
+    pub pid: u32,
     /// In clock ticks since the machine started, as /proc tells it.
     started: u64,
 }
 
 impl ProcessId {
     /// The process that has this number now; `None` if there is none.
-    pub(super) fn of(pid: u32) -> Option<ProcessId> {
+    pub fn of(pid: u32) -> Option<ProcessId> {
         let started = start_time(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
         Some(ProcessId { pid, started })
     }
 
-    pub(super) fn is_alive(&self) -> bool {
+    /// Returns true while the process runs.
+    pub fn is_alive(&self) -> bool {
         ProcessId::of(self.pid).as_ref() == Some(self)
     }
 
+    /// Waits for the end of the process; false if it doesn't come in time.
+    pub async fn ends_within(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
+        while self.is_alive() {
+            if Instant::now() >= deadline {
+                return false;
+            }
+            sleep(POLL).await;
+        }
+        true
+    }
+
     /// Sends a signal, unless the process has ended.
-    pub(super) fn signal(&self, signal: Signal) {
+    pub fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.pid).ok().and_then(Pid::from_raw);
         if let Some(pid) = pid.filter(|_| self.is_alive()) {
             // It may end between the question and the signal: then there is nothing to do.

@@ -8,8 +8,8 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 use tokio::time::{sleep, timeout};
 
-use super::record::Member;
-use super::screen::Screen;
+use crate::record::Member;
+use crate::screen::Screen;
 
 const POLL: Duration = Duration::from_millis(100);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
@@ -18,14 +18,15 @@ const MAX_ANSWER: u64 = 16 << 10;
 
 /// What /readyz says.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Readiness {
+pub enum Readiness {
+    /// The process is ready.
     Ready,
     /// The process says why it isn't ready, or can't be asked.
     Waiting(String),
 }
 
 /// Waits until the process that listens here is ready; tells each new reason why it isn't.
-pub(super) async fn wait(address: &str, mut tell: impl FnMut(String)) {
+pub async fn wait(address: &str, mut tell: impl FnMut(String)) {
     let mut told = None;
     loop {
         let reason = match probe(address).await {
@@ -41,7 +42,7 @@ pub(super) async fn wait(address: &str, mut tell: impl FnMut(String)) {
 }
 
 /// Waits until all of these are ready, and shows how far they are where there is a screen for it.
-pub(super) async fn wait_for_all(members: &[Member], screen: Option<&Screen>) {
+pub async fn wait_for_all(members: &[Member], screen: Option<&Screen>) {
     if let Some(screen) = screen {
         screen.begin(members.iter().map(|member| member.name.clone()));
     }
@@ -57,7 +58,7 @@ pub(super) async fn wait_for_all(members: &[Member], screen: Option<&Screen>) {
 }
 
 /// Asks once.
-pub(super) async fn probe(address: &str) -> Readiness {
+pub async fn probe(address: &str) -> Readiness {
     match timeout(ANSWER_WITHIN, get(address, "/readyz")).await {
         Ok(Ok((200, _))) => Readiness::Ready,
         Ok(Ok((_, body))) if !body.trim().is_empty() => {

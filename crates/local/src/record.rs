@@ -9,71 +9,88 @@ use serde_json::Value;
 use skv_resource::{Limits, Manifest, Placement};
 use skv_sharding::{GroupId, Hash, Policy, Ring};
 
-use super::process::ProcessId;
+use crate::process::ProcessId;
 
 /// The file `cluster.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Record {
-    pub(super) shape: Shape,
+pub struct Record {
+    /// The shape of the store.
+    pub shape: Shape,
     /// The settings that its processes were started with; none before the first start.
     #[serde(default)]
-    pub(super) settings: Value,
+    pub settings: Value,
     /// The `skv up` that runs it.
-    pub(super) supervisor: Option<ProcessId>,
+    pub supervisor: Option<ProcessId>,
     /// The shard manager first, then the servers group by group, or around the ring.
-    pub(super) members: Vec<Member>,
+    pub members: Vec<Member>,
 }
 
 /// What can't change once there is data. How many groups there are can: the members say it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Shape {
-    pub(super) name: String,
-    pub(super) replicas: u32,
-    pub(super) shards: u32,
-    pub(super) hash: Hash,
+pub struct Shape {
+    /// The name of the store.
+    pub name: String,
+    /// The replicas of each group.
+    pub replicas: u32,
+    /// The number of shards.
+    pub shards: u32,
+    /// The hash that maps keys to shards.
+    pub hash: Hash,
     /// Stores from before there was a choice have none, which is the default.
     #[serde(default)]
-    pub(super) policy: Policy,
+    pub policy: Policy,
     /// As above.
     #[serde(default)]
-    pub(super) placement: Placement,
-    pub(super) limits: Limits,
-    pub(super) memory_only: bool,
+    pub placement: Placement,
+    /// The limits that all replicas agree on.
+    pub limits: Limits,
+    /// No data is kept on disk.
+    pub memory_only: bool,
 }
 
 /// One process. A port of 0 isn't chosen yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
-pub(super) struct Member {
-    pub(super) name: String,
-    pub(super) role: Role,
+pub struct Member {
+    /// The name of the process.
+    pub name: String,
+    /// The role that it has in the store.
+    pub role: Role,
     /// The gRPC port for users.
-    pub(super) client_port: u16,
+    pub client_port: u16,
     /// The port of /livez, /readyz and /metrics.
-    pub(super) http_port: u16,
-    pub(super) process: Option<ProcessId>,
+    pub http_port: u16,
+    /// The process, while it runs.
+    pub process: Option<ProcessId>,
 }
 
+/// The role of a process in its store.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", rename_all_fields = "camelCase")]
-pub(super) enum Role {
+pub enum Role {
+    /// The shard manager.
     Manager,
     /// A server of one group.
     Server {
+        /// The group.
         group: GroupId,
+        /// The port for its peers.
         peer_port: u16,
     },
     /// A server of a ring, of whose groups it hosts several.
     RingServer {
+        /// The place in the ring, counted from 0.
         place: u32,
+        /// The port for its peers.
         peer_port: u16,
     },
 }
 
 impl Record {
-    pub(super) fn new(shape: Shape, groups: &BTreeSet<GroupId>) -> Record {
+    /// A store of this shape with these groups, of which nothing runs yet.
+    pub fn new(shape: Shape, groups: &BTreeSet<GroupId>) -> Record {
         let manager = Member::new(format!("{}-manager", shape.name), Role::Manager);
         let mut record = Record { shape, settings: Value::Null, supervisor: None, members: vec![manager] };
         match record.shape.ring() {
@@ -87,7 +104,7 @@ impl Record {
     }
 
     /// The groups that have servers.
-    pub(super) fn groups(&self) -> BTreeSet<GroupId> {
+    pub fn groups(&self) -> BTreeSet<GroupId> {
         match self.shape.ring() {
             Some(ring) => ring.groups().collect(),
             None => self.members.iter().filter_map(Member::group).collect(),
@@ -95,20 +112,20 @@ impl Record {
     }
 
     /// The servers that are a group's own.
-    pub(super) fn servers(&self, group: GroupId) -> impl Iterator<Item = &Member> {
+    pub fn servers(&self, group: GroupId) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(move |member| member.group() == Some(group))
     }
 
     /// How many groups the shard manager is told of, which counts when it has no record: before
     /// the first one it founds these. Of those that there are they are as many as can be counted;
     /// in place of a lost record it waits for whoever has shards.
-    pub(super) fn countable_groups(&self) -> u32 {
+    pub fn countable_groups(&self) -> u32 {
         self.groups().iter().zip(0..).take_while(|(group, place)| group.0 == *place).count().max(1) as u32
     }
 
     /// Has exactly these groups. Servers that stay are as they were; new ones have no ports yet.
     /// Those of a ring stay, as its groups do.
-    pub(super) fn have_groups(&mut self, groups: &BTreeSet<GroupId>) {
+    pub fn have_groups(&mut self, groups: &BTreeSet<GroupId>) {
         if self.shape.ring().is_some() {
             return;
         }
@@ -125,12 +142,13 @@ impl Record {
     }
 
     /// The address of the shard manager.
-    pub(super) fn manager_address(&self) -> Option<String> {
+    pub fn manager_address(&self) -> Option<String> {
         let manager = self.members.iter().find(|member| member.is_manager())?;
         Some(manager.client_address())
     }
 
-    pub(super) fn is_running(&self) -> bool {
+    /// Returns true while any of its processes runs.
+    pub fn is_running(&self) -> bool {
         let members = self.members.iter().filter_map(|member| member.process.as_ref());
         members.chain(&self.supervisor).any(ProcessId::is_alive)
     }
@@ -141,21 +159,24 @@ impl Member {
         Member { name, role, client_port: 0, http_port: 0, process: None }
     }
 
-    pub(super) fn client_address(&self) -> String {
+    /// Returns the address for users.
+    pub fn client_address(&self) -> String {
         loopback(self.client_port)
     }
 
-    pub(super) fn http_address(&self) -> String {
+    /// Returns the address of /livez, /readyz and /metrics.
+    pub fn http_address(&self) -> String {
         loopback(self.http_port)
     }
 
-    pub(super) fn is_manager(&self) -> bool {
+    /// Returns true for the shard manager.
+    pub fn is_manager(&self) -> bool {
         self.role == Role::Manager
     }
 
     /// The one group that a server belongs to. The shard manager belongs to none, and a server of
     /// a ring to several.
-    pub(super) fn group(&self) -> Option<GroupId> {
+    pub fn group(&self) -> Option<GroupId> {
         match self.role {
             Role::Manager | Role::RingServer { .. } => None,
             Role::Server { group, .. } => Some(group),
@@ -163,7 +184,7 @@ impl Member {
     }
 
     /// Where a server's peers, and those who command it, reach it.
-    pub(super) fn peer_address(&self) -> Option<String> {
+    pub fn peer_address(&self) -> Option<String> {
         match self.role {
             Role::Manager => None,
             Role::Server { peer_port, .. } | Role::RingServer { peer_port, .. } => Some(loopback(peer_port)),
@@ -171,7 +192,7 @@ impl Member {
     }
 
     /// All of its ports.
-    pub(super) fn ports_mut(&mut self) -> Vec<&mut u16> {
+    pub fn ports_mut(&mut self) -> Vec<&mut u16> {
         let mut ports = vec![&mut self.client_port, &mut self.http_port];
         match &mut self.role {
             Role::Manager => {}
@@ -181,12 +202,13 @@ impl Member {
     }
 }
 
-pub(super) fn loopback(port: u16) -> String {
+fn loopback(port: u16) -> String {
     format!("127.0.0.1:{port}")
 }
 
 impl Shape {
-    pub(super) fn of(resource: &Manifest) -> Shape {
+    /// The shape that a manifest asks for.
+    pub fn of(resource: &Manifest) -> Shape {
         let spec = &resource.spec;
         Shape {
             name: resource.metadata.name.clone(),
@@ -201,7 +223,7 @@ impl Shape {
     }
 
     /// The ring that the groups share, if they do.
-    pub(super) fn ring(&self) -> Option<Ring> {
+    pub fn ring(&self) -> Option<Ring> {
         match self.placement {
             Placement::Groups => None,
             // As many servers and groups as shards.
@@ -210,7 +232,7 @@ impl Shape {
     }
 
     /// Refuses a manifest that describes another store than the one in the directory.
-    pub(super) fn must_equal(&self, manifest: &Shape, dir: &Path) -> anyhow::Result<()> {
+    pub fn must_equal(&self, manifest: &Shape, dir: &Path) -> anyhow::Result<()> {
         let (there, wanted) = (self.fields(), manifest.fields());
         let differences: Vec<String> = there
             .iter()

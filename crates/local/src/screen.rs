@@ -10,37 +10,40 @@ use comfy_table::{Table, presets};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use skv_sharding::{GroupId, Hash};
 
-use super::record::{Record, Role};
-use crate::output;
+use crate::record::{Record, Role};
 
 /// Where lines are shown; clones share it.
 #[derive(Debug, Clone)]
-pub(super) struct Screen {
+pub struct Screen {
     /// Hidden where there is no terminal.
     bar: ProgressBar,
     waiting: Arc<Mutex<BTreeMap<String, String>>>,
     /// Whether the store runs on when the terminal is gone.
     detached: bool,
+    /// How the command line is called.
+    skv: String,
 }
 
 impl Screen {
-    pub(super) fn new(detached: bool) -> Screen {
+    /// A screen of the command line that is called `skv`; `detached` if the store runs on when the
+    /// terminal is gone.
+    pub fn new(skv: String, detached: bool) -> Screen {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
         if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {pos}/{len} ready {wide_msg:.dim}") {
             bar.set_style(style);
         }
-        Screen { bar, waiting: Arc::default(), detached }
+        Screen { bar, waiting: Arc::default(), detached, skv }
     }
 
     /// Shows a line. Nobody may be reading any more: that is no reason to stop.
-    pub(super) fn say(&self, line: &str) {
+    pub fn say(&self, line: &str) {
         self.bar.suspend(|| {
             let _ = writeln!(io::stdout(), "{line}");
         });
     }
 
     /// Begins to show how many of these are ready.
-    pub(super) fn begin(&self, names: impl Iterator<Item = String>) {
+    pub fn begin(&self, names: impl Iterator<Item = String>) {
         let mut waiting = self.waiting();
         *waiting = names.map(|name| (name, "starting".to_owned())).collect();
         self.bar.reset();
@@ -52,7 +55,7 @@ impl Screen {
     }
 
     /// Shows why one isn't ready.
-    pub(super) fn not_ready(&self, name: &str, reason: &str) {
+    pub fn not_ready(&self, name: &str, reason: &str) {
         if self.bar.is_hidden() && reason != "starting" {
             self.say(&format!("{name}: {reason}"));
         }
@@ -61,7 +64,7 @@ impl Screen {
     }
 
     /// Shows that one is ready; when all are, the live line goes.
-    pub(super) fn ready(&self, name: &str) {
+    pub fn ready(&self, name: &str) {
         if self.bar.is_hidden() {
             self.say(&format!("{name}: ready"));
         }
@@ -70,7 +73,7 @@ impl Screen {
     }
 
     /// Waits for this one no longer.
-    pub(super) fn forget(&self, name: &str) {
+    pub fn forget(&self, name: &str) {
         self.waiting().remove(name);
         self.update();
         if self.waiting().is_empty() {
@@ -79,7 +82,7 @@ impl Screen {
     }
 
     /// Takes the live line away.
-    pub(super) fn end(&self) {
+    pub fn end(&self) {
         self.bar.finish_and_clear();
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
     }
@@ -95,7 +98,7 @@ impl Screen {
     }
 
     /// Shows what runs where, and what to try.
-    pub(super) fn summary(&self, record: &Record, dir: &Path) {
+    pub fn summary(&self, record: &Record, dir: &Path) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(["GROUP", "SERVER", "GRPC", "PEER", "HTTP", "PID"]);
         for member in &record.members {
@@ -112,7 +115,7 @@ impl Screen {
             table.add_row([groups, member.name.clone(), client, peer, http, pid]);
         }
         self.say(&table.to_string());
-        let skv = output::this_command();
+        let skv = &self.skv;
         let key = if record.shape.hash == Hash::Integer { "12" } else { "greeting" };
         let stop = if self.detached { format!("{skv} down stops it") } else { "Ctrl-C stops it".to_owned() };
         self.say(&format!(

@@ -7,7 +7,7 @@ use serde_json::Value;
 use skv_resource::Manifest;
 
 /// A manifest's settings, defaults filled in.
-pub(super) fn of(resource: &Manifest) -> anyhow::Result<Value> {
+pub fn of(resource: &Manifest) -> anyhow::Result<Value> {
     let mut settings = serde_json::to_value(&resource.spec).context("the manifest can't be remembered")?;
     if let Some(fields) = settings.as_object_mut() {
         fields.remove("groups");
@@ -16,7 +16,7 @@ pub(super) fn of(resource: &Manifest) -> anyhow::Result<Value> {
 }
 
 /// Refuses a manifest that asks a running store for more than another number of groups.
-pub(super) fn must_equal(there: &Value, manifest: &Value) -> anyhow::Result<()> {
+pub fn must_equal(there: &Value, manifest: &Value) -> anyhow::Result<()> {
     let mut found = Vec::new();
     differences("spec", there, manifest, &mut found);
     anyhow::ensure!(

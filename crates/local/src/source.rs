@@ -8,23 +8,23 @@ use skv_resource::Manifest;
 
 /// How a manifest is named.
 #[derive(Debug, clap::Args)]
-pub(super) struct Source {
+pub struct Source {
     /// The manifest; - reads it from standard input.
     #[arg(short, long, value_name = "FILE")]
     file: PathBuf,
 }
 
 /// What was named.
-pub(super) struct Described {
+pub struct Described {
     /// The manifest as it was written.
-    pub(super) manifest: String,
+    pub manifest: String,
     /// What it says.
-    pub(super) resource: Manifest,
+    pub resource: Manifest,
 }
 
 impl Source {
     /// Reads the manifest.
-    pub(super) fn read(self) -> anyhow::Result<Described> {
+    pub fn read(self) -> anyhow::Result<Described> {
         let Source { file } = self;
         let manifest = read_manifest(&file)?;
         let resource =

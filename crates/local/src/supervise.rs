@@ -14,14 +14,14 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use tokio::time::sleep;
 
-use super::binaries::Binaries;
-use super::data_dir::DataDir;
-use super::keeper::{Keeper, Orders, Stop, Store};
-use super::plan::launch;
-use super::process::ProcessId;
-use super::record::{Member, Record, Role};
-use super::screen::Screen;
-use super::{operations, ports, wanted};
+use crate::binaries::Binaries;
+use crate::data_dir::DataDir;
+use crate::keeper::{Keeper, Orders, Stop, Store};
+use crate::plan::launch;
+use crate::process::ProcessId;
+use crate::record::{Member, Record, Role};
+use crate::screen::Screen;
+use crate::{operations, ports, wanted};
 
 /// How often it is looked which groups are wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -49,7 +49,7 @@ struct Servers {
 
 /// Starts everything, shows when it is ready, then does what is due `when_ready`; returns when
 /// it was told to stop and everything has ended.
-pub(super) async fn run(
+pub async fn run(
     dir: DataDir,
     mut record: Record,
     resource: &Manifest,

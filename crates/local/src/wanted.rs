@@ -13,20 +13,21 @@ use std::path::Path;
 use anyhow::{Context as _, bail};
 use skv_sharding::GroupId;
 
-use super::data_dir::{lock_file, read, replace};
+use crate::data_dir::{lock_file, read, replace};
 
 const WANTED: &str = "wanted.json";
 const LOCK: &str = "apply.lock";
 
 /// The right to say which groups are wanted: one at a time has it.
 #[derive(Debug)]
-pub(super) struct Turn<'a> {
+pub struct Turn<'a> {
     path: &'a Path,
     _lock: File,
 }
 
 impl Turn<'_> {
-    pub(super) fn take(path: &Path) -> anyhow::Result<Turn<'_>> {
+    /// Takes the right, or says that somebody else has it.
+    pub fn take(path: &Path) -> anyhow::Result<Turn<'_>> {
         let lock = lock_file(path, LOCK)?;
         match lock.try_lock() {
             Ok(()) => Ok(Turn { path, _lock: lock }),
@@ -41,13 +42,13 @@ impl Turn<'_> {
     }
 
     /// Has the supervisor run the servers of exactly these groups.
-    pub(super) fn want(&self, groups: &BTreeSet<GroupId>) -> anyhow::Result<()> {
+    pub fn want(&self, groups: &BTreeSet<GroupId>) -> anyhow::Result<()> {
         replace(self.path, WANTED, groups)
     }
 }
 
 /// The groups whose servers are to run; `None` if that was never changed.
-pub(super) fn wanted(path: &Path) -> anyhow::Result<Option<BTreeSet<GroupId>>> {
+pub fn wanted(path: &Path) -> anyhow::Result<Option<BTreeSet<GroupId>>> {
     let groups: Option<BTreeSet<GroupId>> = read(path, WANTED, "`skv apply` writes it anew")?;
     // Obeying that would remove all data.
     let is_empty = groups.as_ref().is_some_and(BTreeSet::is_empty);
@@ -56,7 +57,7 @@ pub(super) fn wanted(path: &Path) -> anyhow::Result<Option<BTreeSet<GroupId>>> {
 }
 
 /// Forgets what was wanted of a store that begins anew.
-pub(super) fn forget(path: &Path) -> anyhow::Result<()> {
+pub fn forget(path: &Path) -> anyhow::Result<()> {
     let file = path.join(WANTED);
     match fs::remove_file(&file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
+use skv_assignment::record::Record;
 
 use super::{MapStore, StoreError, Version};
-use crate::record::Record;
 
 /// Clones share the record.
 #[derive(Debug, Clone, Default)]

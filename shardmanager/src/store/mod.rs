@@ -10,8 +10,7 @@ use std::fmt::{self, Debug};
 use std::path::PathBuf;
 
 use futures::future::BoxFuture;
-
-use crate::record::Record;
+use skv_assignment::record::Record;
 
 pub use file::{FileStore, OpenError};
 pub use kubernetes::{KubernetesStore, ObjectName, ParseObjectNameError};

@@ -26,7 +26,7 @@ pub use retired::{RetiredGroup, RetiredGroups};
 pub struct Record {
     /// Whose record it is.
     pub cluster: ClusterId,
-    /// Counts the writes of this record; the version under which plans are given.
+    /// The map revision: counts the writes of this record. Plans are given under it.
     pub revision: MapRevision,
     /// How keys are mapped to shards.
     pub hash: Hash,

@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use skv_sharding::{GroupId, Layout, MapRevision, PlanError, ShardId, plan};
+use skv_sharding::{GroupId, MapRevision, PlanError, ShardId};
 
+use super::configuration::{take_out, with_groups};
 use super::heard::Heard;
-use super::{Settings, moves, rebuild};
+use super::moves::Pending;
+use super::settings::Settings;
+use super::{moves, rebuild};
 use crate::record::Record;
 
 /// What is asked for.
@@ -62,17 +65,6 @@ pub struct Changed {
     pub dropped_pins: Vec<(ShardId, GroupId)>,
 }
 
-/// A shard that isn't where the newest configuration has it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Pending {
-    /// Which shard.
-    pub shard: ShardId,
-    /// The group that has it.
-    pub source: GroupId,
-    /// The group that is to have it.
-    pub target: GroupId,
-}
-
 impl Changed {
     fn nothing(record: &Record, configuration: u64) -> Self {
         Changed { record: None, configuration, moves: moves::pending(record), dropped_pins: Vec::new() }
@@ -118,21 +110,6 @@ pub fn change(
     Ok(Changed { moves: moves::pending(&next), record: Some(next), configuration, dropped_pins })
 }
 
-/// The record with these groups sharing the shards, under the next configuration.
-pub(super) fn with_groups(
-    record: &Record,
-    groups: Vec<GroupId>,
-    pins: BTreeMap<ShardId, GroupId>,
-) -> Result<Record, PlanError> {
-    let owners: Vec<Option<GroupId>> = record.history.newest().owners.into_iter().map(Some).collect();
-    let goal = plan(record.policy, Layout { groups: &groups, owners: &owners, pins: &pins })?;
-    let mut next = record.clone();
-    next.pins = pins;
-    next.history.push(groups, &goal);
-    moves::follow_goal(&mut next);
-    Ok(next)
-}
-
 fn apply(
     record: &Record,
     change: &Change,
@@ -170,16 +147,6 @@ fn apply(
         Change::Rebalance => {}
     }
     Ok(())
-}
-
-/// Groups that share the shards no more keep no pins.
-pub(super) fn take_out(
-    leaving: &[GroupId],
-    groups: &mut Vec<GroupId>,
-    pins: &mut BTreeMap<ShardId, GroupId>,
-) {
-    groups.retain(|group| !leaving.contains(group));
-    pins.retain(|_, group| !leaving.contains(group));
 }
 
 fn check_shard(record: &Record, shard: ShardId) -> Result<(), ChangeRefusal> {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use skv_sharding::{GroupId, Incarnation, ReplicaId};
 
-use super::ALIVE;
 use super::registration::{Held, Registration, Report};
+use super::settings::ALIVE;
 use crate::record::{GroupRecord, Record};
 
 /// The registrations of the last [`ALIVE`], the newest of each server.

@@ -2,8 +2,18 @@
 
 use skv_sharding::{Epoch, GroupId, Owner, ShardId};
 
-use super::changes::Pending;
 use crate::record::{PlannedMove, Record};
+
+/// A shard that isn't where the newest configuration has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The group that has it.
+    pub source: GroupId,
+    /// The group that is to have it.
+    pub target: GroupId,
+}
 
 /// Makes the moves lead to the newest configuration. A move that goes there already keeps its
 /// epoch; any other gets one that no shard ever had. A move that is taken back becomes one to the

@@ -14,13 +14,13 @@ use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Layout, MapRevision, Owner, Policy, Replica, ShardId, ShardSet, plan,
 };
 
-use super::changes::with_groups;
+use super::configuration::with_groups;
 use super::heard::Heard;
 use super::registration::{Held, Registration, Report};
-use super::{Ids, Settings};
+use super::settings::{Ids, Settings};
 use crate::record::{GroupRecord, History, Record, Requests, RetiredGroups};
 
-/// The first record has this revision, and its shards this epoch.
+/// The first record has this map revision, and its shards this epoch.
 const FIRST: (MapRevision, Epoch) = (MapRevision(1), Epoch(1));
 
 /// What the groups say.
@@ -49,13 +49,15 @@ pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String>
         if *map_revision > record.revision {
             let ours = record.revision;
             return Some(format!(
-                "{server} has a map of version {map_revision}, the record is of version {ours}"
+                "{server} has map revision {map_revision}, the record is of map revision {ours}"
             ));
         }
         let report = held.report().filter(|report| report.uid == known.uid)?;
-        if report.obeyed > record.revision {
-            let (obeyed, ours) = (report.obeyed, record.revision);
-            return Some(format!("{group} has obeyed version {obeyed}, the record is of version {ours}"));
+        if report.obeyed_revision > record.revision {
+            let (obeyed, ours) = (report.obeyed_revision, record.revision);
+            return Some(format!(
+                "{group} has obeyed map revision {obeyed}, the record is of map revision {ours}"
+            ));
         }
         let (epoch, given) = (report.highest_epoch(), record.epoch);
         (epoch > given).then(|| format!("{server} knows epoch {epoch}, the record gave {given} at most"))
@@ -119,7 +121,7 @@ pub(super) fn rebuild(
     pins.retain(|_, group| sharing.contains(group));
 
     let before = old.map_or(MapRevision(0), |record| record.revision);
-    let seen = ours.iter().map(|registration| registration.version()).fold(before, MapRevision::max);
+    let seen = ours.iter().map(|registration| registration.known_revision()).fold(before, MapRevision::max);
     let groups = spoken
         .into_iter()
         .map(|(group, spoken)| {
@@ -229,7 +231,7 @@ fn is_all_claimed(old: Option<&Record>, claimed: &[Option<Owner>]) -> bool {
 fn is_beginning(ours: &[&Registration]) -> bool {
     ours.iter().all(|registration| {
         let epoch = registration.held.report().map_or(Epoch(0), Report::highest_epoch);
-        registration.version() <= FIRST.0 && epoch <= FIRST.1
+        registration.known_revision() <= FIRST.0 && epoch <= FIRST.1
     })
 }
 

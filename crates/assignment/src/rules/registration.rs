@@ -15,7 +15,7 @@ pub struct Registration {
     pub replica: Replica,
     /// What it holds.
     pub held: Held,
-    /// The revision of its server's copy of its cluster's map; 0: there is none.
+    /// The map revision of its server's copy of its cluster's map; 0: there is none.
     pub map_revision: MapRevision,
 }
 
@@ -72,8 +72,8 @@ pub struct Report {
     pub epoch: Epoch,
     /// The group has nothing and takes no shard any more.
     pub retired: bool,
-    /// The highest manager version that the group obeyed.
-    pub obeyed: MapRevision,
+    /// The highest map revision that the group obeyed.
+    pub obeyed_revision: MapRevision,
     /// The number of shards of the cluster.
     pub shards: u32,
     /// The hash of the cluster.
@@ -87,9 +87,9 @@ pub struct Report {
 }
 
 impl Registration {
-    /// The highest version of the record that it knows of.
-    pub(super) fn version(&self) -> MapRevision {
-        self.held.report().map_or(self.map_revision, |report| report.obeyed.max(self.map_revision))
+    /// Returns the highest map revision that it knows of.
+    pub(super) fn known_revision(&self) -> MapRevision {
+        self.held.report().map_or(self.map_revision, |report| report.obeyed_revision.max(self.map_revision))
     }
 }
 
@@ -201,7 +201,7 @@ pub enum Refusal {
     #[error(
         "the name {server} in {group} is held by replica {holder} at {address}, which registered less than \
          {} s ago: give each server a name of its own, or wait until the other one has stopped",
-        super::ALIVE.as_secs()
+        super::settings::ALIVE.as_secs()
     )]
     NameHeld {
         /// The group.

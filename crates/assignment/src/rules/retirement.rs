@@ -4,7 +4,7 @@
 
 use skv_sharding::{ClusterId, GroupId, GroupUid};
 
-use super::changes::{take_out, with_groups};
+use super::configuration::{take_out, with_groups};
 use super::heard::Heard;
 use super::registration::{Held, Plan, Registration};
 use crate::record::{Record, RetiredGroup};

@@ -227,9 +227,9 @@ fn a_record_from_an_old_copy_is_found_out_by_the_epochs() {
     let copy = bench.record().clone();
     change(&mut bench, &Change::Join(vec![G2]));
     arrive(&mut bench, 2, &[(4, 2), (5, 3)]);
-    // No group was told a version by which it would know.
-    let unversioned = |report: &mut Report| report.obeyed = MapRevision(0);
-    let reports: Vec<Registration> = (0..3).map(|group| with(bench.leader(group, 0), unversioned)).collect();
+    // No group was told a map revision by which it would know.
+    let unrevised = |report: &mut Report| report.obeyed_revision = MapRevision(0);
+    let reports: Vec<Registration> = (0..3).map(|group| with(bench.leader(group, 0), unrevised)).collect();
     let now = owners(&bench);
     bench.record = Some(copy);
     for report in &reports {

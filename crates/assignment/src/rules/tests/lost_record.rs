@@ -46,7 +46,8 @@ fn owner(group: u32, epoch: u64) -> Owner {
 fn the_map_is_rebuilt_when_the_leaders_of_all_groups_have_reported() {
     let (mut bench, truth) = lost();
     let groups = speaker(&truth);
-    let obeying = |n, obeyed| with(groups.leader(n, 0), |report| report.obeyed = MapRevision(obeyed));
+    let obeying =
+        |n, obeyed| with(groups.leader(n, 0), |report| report.obeyed_revision = MapRevision(obeyed));
     assert!(waits(&bench.say(&groups.data(0, 1))));
     assert!(waits(&bench.say(&obeying(0, 40))));
     assert!(waits(&bench.say(&groups.data(1, 1))), "not a leader");
@@ -114,7 +115,7 @@ fn what_nobody_owns_is_given_to_no_new_group_once_anything_has_moved() {
     let leader = groups.leader(0, 0);
     for later in [
         knowing(leader.clone(), 2),
-        with(leader.clone(), |report| report.obeyed = MapRevision(2)),
+        with(leader.clone(), |report| report.obeyed_revision = MapRevision(2)),
         with(leader, |report| report.epoch = Epoch(2)),
     ] {
         let mut bench = Bench::new();
@@ -215,7 +216,7 @@ fn a_silent_group_that_has_what_nobody_else_has_is_waited_for() {
     old.owners[1].epoch = Epoch(2);
     let mut bench = speaker(&old);
     let obeyed = |report: &mut Report| {
-        report.obeyed = MapRevision(9);
+        report.obeyed_revision = MapRevision(9);
         report.owned = (0..6).map(|n| (ShardId(n), Epoch(1))).collect();
     };
     assert!(waits(&go_on(&mut bench, &[with(leaders[0].clone(), obeyed)])));
@@ -227,7 +228,7 @@ fn an_older_record_with_a_group_that_is_gone_is_rebuilt_without_it() {
     let (_, mut old) = lost();
     old.pins.insert(ShardId(1), GroupId(1));
     let everything = |report: &mut Report| {
-        report.obeyed = MapRevision(9);
+        report.obeyed_revision = MapRevision(9);
         report.owned = (0..6).map(|n| (ShardId(n), Epoch(1 + u64::from(n % 2)))).collect();
     };
     let leader = with(speaker(&old).leader(0, 0), everything);
@@ -394,7 +395,7 @@ fn a_record_older_than_what_a_group_obeyed_is_rebuilt() {
     let (_, old) = lost();
     let mut bench = speaker(&old);
     let later = speaker(&old);
-    let obeying = |registration| with(registration, |report| report.obeyed = MapRevision(9));
+    let obeying = |registration| with(registration, |report| report.obeyed_revision = MapRevision(9));
     assert!(waits(&bench.say(&obeying(later.data(0, 1)))));
     assert!(waits(&bench.say(&replacement(0, 2, 77))), "no plan is given out meanwhile");
     assert!(waits(&bench.say(&obeying(later.leader(0, 0)))));

@@ -7,10 +7,32 @@ mod resizing;
 mod retiring;
 mod world;
 
-use skv_sharding::{ClusterId, Epoch, GroupUid, Incarnation, MapRevision, Owner, Replica, ShardId};
+use std::time::Duration;
 
-use super::*;
-use crate::testing::{LIMITS, replica};
+use skv_sharding::{
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Owner, Policy, Replica, ReplicaId,
+    ShardId, ShardSet,
+};
+
+use super::{ALIVE, Decision, Event, Heard, Held, Plan, Refusal, Registration, Report, Settings, register};
+use crate::record::{GroupRecord, Limits, Record};
+
+const LIMITS: Limits = Limits {
+    max_key_bytes: 4096,
+    max_value_bytes: 1 << 20,
+    max_sessions_per_shard: 100,
+    session_ttl_ms: 1000,
+};
+
+fn replica(id: u64, server: &str) -> Replica {
+    Replica {
+        id: ReplicaId(id),
+        server: server.to_owned(),
+        client_address: format!("{server}:{}", 1000 + id),
+        peer_address: format!("{server}:{}", 2000 + id),
+        instance: id.to_string(),
+    }
+}
 
 pub(super) fn settings() -> Settings {
     Settings {
@@ -55,7 +77,7 @@ impl Bench {
         let (record, heard) = (self.record.as_ref(), &mut self.heard);
         let mut decision = register(&self.settings, record, heard, registration, self.now, &mut ids)?;
         if let Some((record, events)) = decision.change.take() {
-            assert_eq!(record.revision, decision.version);
+            assert_eq!(record.revision, decision.revision);
             self.heard.saw(&record);
             self.record = Some(record);
             self.writes.extend(events);
@@ -103,7 +125,7 @@ impl Bench {
                 .map(|m| Replica { client_address: String::new(), ..m.clone() })
                 .collect(),
             owned: record.shard_map().shards_of(GroupId(group)).collect(),
-            obeyed: record.revision,
+            obeyed_revision: record.revision,
             shards: record.shards(),
             hash: record.hash,
             confirmed: false,

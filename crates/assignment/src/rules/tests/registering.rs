@@ -91,7 +91,7 @@ fn a_replacement_waits_for_the_name_then_for_the_leader_and_becomes_a_member() {
 
     bench.silence();
     assert!(matches!(bench.say(&new), Plan::Join { .. }));
-    let version = bench.record().revision;
+    let revision = bench.record().revision;
     assert_eq!(
         bench.say(&bench.leader(0, 0)),
         Plan::Serve { candidates: vec![new.replica.clone()], moves: Vec::new() }
@@ -106,7 +106,7 @@ fn a_replacement_waits_for_the_name_then_for_the_leader_and_becomes_a_member() {
     });
     assert_eq!(bench.say(&admitted), Plan::Serve { candidates: Vec::new(), moves: Vec::new() });
     assert_eq!(bench.record().shard_map().groups[&GroupId(0)].replicas[2], new.replica);
-    assert_eq!(bench.record().revision, MapRevision(version.0 + 1));
+    assert_eq!(bench.record().revision, MapRevision(revision.0 + 1));
 }
 
 #[test]

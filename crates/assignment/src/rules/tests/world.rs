@@ -116,7 +116,7 @@ impl World {
                     owned: truth.owned.clone(),
                     epoch: Epoch(0),
                     retired: false,
-                    obeyed: truth.obeyed,
+                    obeyed_revision: truth.obeyed,
                     shards: 6,
                     hash: Hash::Fnv1,
                     confirmed: leads,
@@ -154,7 +154,7 @@ impl World {
                     cluster,
                     members: bootstrap.members.clone(),
                     owned: bootstrap.shards.iter().map(|shard| (shard, bootstrap.epoch)).collect(),
-                    obeyed: decision.version,
+                    obeyed: decision.revision,
                     term: 1,
                 });
                 assert_eq!((truth.uid, truth.cluster), (uid, cluster), "a second founding of g{group}");
@@ -173,7 +173,7 @@ impl World {
             }
             Plan::Serve { candidates, .. } if leads => {
                 for candidate in &candidates {
-                    self.admit(group, candidate, decision.version);
+                    self.admit(group, candidate, decision.revision);
                 }
             }
             Plan::Serve { .. } | Plan::Wait { .. } => {}
@@ -181,21 +181,21 @@ impl World {
         }
     }
 
-    /// What a leader does: obey no older version; replace only a member that is gone.
-    fn admit(&mut self, group: u32, candidate: &Replica, version: MapRevision) {
+    /// What a leader does: obey no older map revision; replace only a member that is gone.
+    fn admit(&mut self, group: u32, candidate: &Replica, revision: MapRevision) {
         let intact: Vec<ReplicaId> =
             self.intact(group).iter().map(|&s| ReplicaId(self.disks[s].id)).collect();
         let Some(server) = self.disks.iter().position(|disk| disk.id == candidate.id.0) else { return };
         let truth = self.groups.get_mut(&group).expect("it has a leader");
         assert!(
-            version >= truth.obeyed,
-            "g{group} obeyed {}, and is given an older version {version}",
+            revision >= truth.obeyed,
+            "g{group} obeyed {}, and is given an older map revision {revision}",
             truth.obeyed
         );
         let gone = truth.members.iter_mut().find(|m| m.server == candidate.server && !intact.contains(&m.id));
         if let Some(gone) = gone {
             *gone = candidate.clone();
-            truth.obeyed = version;
+            truth.obeyed = revision;
             self.disks[server].data = true;
         }
     }
