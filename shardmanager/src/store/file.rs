@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use skv_assignment::record::Record;
 
 use super::format::{self, Problem};
-use super::{MapStore, StoreError, Version};
+use super::map_store::{MapStore, StoreError, Version};
 
 const RECORD_FILE: &str = "shard-map";
 const TEMPORARY_FILE: &str = "shard-map.new";

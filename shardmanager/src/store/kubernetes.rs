@@ -9,7 +9,7 @@ use kube::{Client, ResourceExt as _};
 use skv_assignment::record::Record;
 use skv_resource::ShardMap;
 
-use super::{MapStore, StoreError, Version};
+use super::map_store::{MapStore, StoreError, Version};
 
 /// The format version that is written and read.
 const VERSION: i32 = 1;

@@ -7,7 +7,7 @@ use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
 use skv_assignment::record::Record;
 
-use super::{MapStore, StoreError, Version};
+use super::map_store::{MapStore, StoreError, Version};
 
 /// Clones share the record.
 #[derive(Debug, Clone, Default)]

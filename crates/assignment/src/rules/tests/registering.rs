@@ -1,6 +1,7 @@
 //! While the record is there.
 
 use super::*;
+use crate::rules::Leader;
 
 #[test]
 fn nothing_is_given_out_before_all_replicas_of_all_groups_have_registered() {
