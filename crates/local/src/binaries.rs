@@ -1,4 +1,4 @@
-//! Where the programs are that `skv up` starts.
+//! The programs that `skv up` starts.
 
 use std::env;
 use std::path::PathBuf;

@@ -49,7 +49,7 @@ impl DataDir {
         &self.path
     }
 
-    /// What the directory remembers; `None` if it is new.
+    /// Returns the record of the directory; `None` if it is new.
     pub fn load(&self) -> anyhow::Result<Option<Record>> {
         read_record(&self.path)
     }
@@ -71,7 +71,7 @@ impl DataDir {
     }
 }
 
-/// What a directory remembers, without locking it.
+/// Returns the record of a directory, without locking it.
 pub fn read_record(path: &Path) -> anyhow::Result<Option<Record>> {
     read(path, RECORD, "it only holds ports, and which groups there are")
 }
@@ -104,17 +104,17 @@ pub fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Res
     write().with_context(|| format!("can't write {}", file.display()))
 }
 
-/// Whether somebody uses the directory.
+/// Returns true if somebody uses the directory.
 pub fn is_locked(path: &Path) -> anyhow::Result<bool> {
     Ok(matches!(lock_file(path, LOCK)?.try_lock(), Err(TryLockError::WouldBlock)))
 }
 
-/// Where a member keeps its data.
+/// Returns the directory where a member keeps its data.
 pub fn member_dir(path: &Path, member: &Member) -> PathBuf {
     if member.is_manager() { path.join(MANAGER) } else { path.join(&member.name) }
 }
 
-/// Where a process writes its log.
+/// Returns the file to which a process writes its log.
 pub fn log_file(path: &Path, name: &str) -> PathBuf {
     path.join("logs").join(format!("{name}.log"))
 }

@@ -1,4 +1,4 @@
-//! How other commands find the store that was started last.
+//! The store that was started last, for commands that name none.
 
 use std::path::PathBuf;
 

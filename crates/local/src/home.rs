@@ -1,4 +1,4 @@
-//! Where stores are kept if nothing else is said, and which one was started last.
+//! The directory where stores are kept if nothing else is said, and the store that was started last.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -25,13 +25,13 @@ fn home() -> anyhow::Result<PathBuf> {
         .context("there is no home directory: set SKV_HOME, or name a directory with --data-dir")
 }
 
-/// Where a store of this name is kept if nothing else is said.
+/// Returns the directory where a store of this name is kept if nothing else is said.
 pub fn data_dir(name: &str) -> anyhow::Result<PathBuf> {
     Ok(home()?.join(name))
 }
 
-/// Where a store of this name was started: the one that was started last, else where it is kept if
-/// nothing else is said.
+/// Returns the directory where a store of this name was started: that of the store that was started
+/// last, else where it is kept if nothing else is said.
 pub fn started(name: &str) -> anyhow::Result<PathBuf> {
     match current()?.filter(|current| current.name == name) {
         Some(current) => Ok(current.data_dir),
@@ -56,7 +56,7 @@ pub fn set_current(name: &str, data_dir: &Path) -> anyhow::Result<()> {
     write().with_context(|| format!("can't write {}", file.display()))
 }
 
-/// The store that was started last, if there is one.
+/// Returns the store that was started last, if there is one.
 pub fn current() -> anyhow::Result<Option<Current>> {
     let file = current_file()?;
     match std::fs::read(&file) {

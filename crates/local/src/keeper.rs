@@ -23,14 +23,14 @@ use crate::ready;
 use crate::record::{Member, Record, Role};
 use crate::screen::Screen;
 
-/// How long a process may take to stop by itself.
+/// The time that a process may take to stop by itself.
 pub const STOP_WITHIN: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
 /// Whoever ran this long before it ended starts again without a longer pause.
 const STEADY: Duration = Duration::from_mins(1);
 
-/// What has been told to stop. Servers before the shard manager, so that they can still
+/// The part that has been told to stop. Servers before the shard manager, so that they can still
 /// register what they hand over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
@@ -42,7 +42,7 @@ pub(crate) enum Stop {
     Now,
 }
 
-/// What all keepers are told.
+/// The orders for all keepers.
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) stop: Stop,
@@ -50,7 +50,7 @@ pub(crate) struct Orders {
     pub(crate) leaving: BTreeSet<GroupId>,
 }
 
-/// What the keepers of a store share.
+/// The state that the keepers of a store share.
 pub(crate) struct Store {
     pub(crate) dir: DataDir,
     pub(crate) screen: Screen,

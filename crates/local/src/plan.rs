@@ -1,4 +1,4 @@
-//! How each process is called. Pure: from the manifest and the record to command lines.
+//! The command line of each process, from the manifest and the record. Pure.
 
 use std::path::{Path, PathBuf};
 
@@ -16,7 +16,7 @@ pub(crate) struct Launch {
     pub(crate) log: PathBuf,
 }
 
-/// How to start one member on a machine of so many processors.
+/// Returns the command line of one member on a machine with this number of processors.
 pub(crate) fn launch(
     resource: &Manifest,
     record: &Record,

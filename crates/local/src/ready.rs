@@ -1,4 +1,4 @@
-//! Whether a process is ready, by its /readyz.
+//! The readiness of a process, by its /readyz.
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(2);
 /// Longer answers are cut: they are only shown.
 const MAX_ANSWER: u64 = 16 << 10;
 
-/// What /readyz says.
+/// The answer of /readyz.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Readiness {
     /// The process is ready.

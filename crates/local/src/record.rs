@@ -1,4 +1,4 @@
-//! What a data directory remembers of its store: its shape, its groups, the ports, and which
+//! The record that a data directory has of its store: its shape, its groups, the ports, and which
 //! processes run.
 
 use std::collections::BTreeSet;
@@ -26,7 +26,7 @@ pub struct Record {
     pub members: Vec<Member>,
 }
 
-/// What can't change once there is data. How many groups there are can: the members say it.
+/// The settings that can't change once there is data. The number of groups can: the members say it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shape {
@@ -50,7 +50,7 @@ pub struct Shape {
     pub memory_only: bool,
 }
 
-/// One process. A port of 0 isn't chosen yet.
+/// A process of the store. A port of 0 isn't chosen yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Member {
@@ -116,9 +116,9 @@ impl Record {
         self.members.iter().filter(move |member| member.group() == Some(group))
     }
 
-    /// How many groups the shard manager is told of, which counts when it has no record: before
-    /// the first one it founds these. Of those that there are they are as many as can be counted;
-    /// in place of a lost record it waits for whoever has shards.
+    /// Returns the number of groups that the shard manager is told of. It counts when there is no
+    /// record: before the first one the shard manager founds these groups, and in place of a lost
+    /// one it waits for those that have shards. Groups are counted up to the first gap.
     pub fn countable_groups(&self) -> u32 {
         self.groups().iter().zip(0..).take_while(|(group, place)| group.0 == *place).count().max(1) as u32
     }
@@ -183,7 +183,7 @@ impl Member {
         }
     }
 
-    /// Where a server's peers, and those who command it, reach it.
+    /// Returns the address at which a server's peers, and those who command it, reach it.
     pub fn peer_address(&self) -> Option<String> {
         match self.role {
             Role::Manager => None,

@@ -1,4 +1,4 @@
-//! What `skv up` shows: a live line on a terminal, plain lines elsewhere.
+//! The output of `skv up`: a live line on a terminal, plain lines elsewhere.
 
 use std::collections::BTreeMap;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -12,15 +12,15 @@ use skv_sharding::{GroupId, Hash};
 
 use crate::record::{Record, Role};
 
-/// Where lines are shown; clones share it.
+/// The place where lines are shown; clones share it.
 #[derive(Debug, Clone)]
 pub struct Screen {
     /// Hidden where there is no terminal.
     bar: ProgressBar,
     waiting: Arc<Mutex<BTreeMap<String, String>>>,
-    /// Whether the store runs on when the terminal is gone.
+    /// The store runs on when the terminal is gone.
     detached: bool,
-    /// How the command line is called.
+    /// The name by which the command line is called.
     skv: String,
 }
 

@@ -1,4 +1,4 @@
-//! Which store a command means, by its manifest.
+//! The manifest by which a command names its store.
 
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Context as _;
 use skv_resource::Manifest;
 
-/// How a manifest is named.
+/// The option that names a manifest.
 #[derive(Debug, clap::Args)]
 pub struct Source {
     /// The manifest; - reads it from standard input.
@@ -14,11 +14,11 @@ pub struct Source {
     file: PathBuf,
 }
 
-/// What was named.
+/// The manifest that was named.
 pub struct Described {
     /// The manifest as it was written.
     pub manifest: String,
-    /// What it says.
+    /// The resource that it describes.
     pub resource: Manifest,
 }
 

@@ -23,10 +23,10 @@ use crate::record::{Member, Record, Role};
 use crate::screen::Screen;
 use crate::{operations, ports, wanted};
 
-/// How often it is looked which groups are wanted.
+/// The time between two looks at which groups are wanted.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// How the processes of a store are started, and those that run.
+/// The processes of a store that run, and all that is needed to start more.
 struct Supervisor<'a> {
     store: Arc<Store>,
     resource: &'a Manifest,
@@ -212,7 +212,7 @@ impl Supervisor<'_> {
     }
 }
 
-/// What tells the supervisor to stop.
+/// The signals that tell the supervisor to stop.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,

@@ -1,4 +1,4 @@
-//! What a store of the record offers, and how it fails.
+//! The interface of a store of the record, with its errors.
 
 use std::fmt::{self, Debug};
 use std::path::PathBuf;

@@ -21,7 +21,7 @@ pub struct History {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Difference {
-    /// How many configurations came before and aren't kept, but for the empty one. Only the first
+    /// The number of configurations that came before and aren't kept, but for the empty one. Only the first
     /// difference has any.
     #[serde(default, skip_serializing_if = "is_zero")]
     forgotten: u64,
@@ -84,7 +84,7 @@ impl History {
         self.differences[0] = Difference { forgotten, groups, moved: by_group(&[], &owners) };
     }
 
-    /// What the first differences make together.
+    /// Returns the configuration that the first differences make together.
     fn replay(&self, count: usize) -> Configuration {
         let number = if count == 0 { 0 } else { self.forgotten() + count as u64 };
         let mut configuration = Configuration { number, ..Configuration::default() };
@@ -103,7 +103,7 @@ impl History {
 }
 
 impl Difference {
-    /// How many groups and shards it names.
+    /// Returns the number of groups and shards that it names.
     fn size(&self) -> usize {
         self.groups.len() + self.moved.values().map(ShardSet::len).sum::<usize>()
     }

@@ -1,4 +1,4 @@
-//! What the shard manager remembers: one record, written whole by compare-and-swap.
+//! The memory of the shard manager: one record, written whole by compare-and-swap.
 //!
 //! There is no record before the first configuration: until then nothing was given out,
 //! so there is nothing to remember. Leaders and the times of registrations are no part
@@ -28,9 +28,9 @@ pub struct Record {
     pub cluster: ClusterId,
     /// The map revision: counts the writes of this record. Plans are given under it.
     pub revision: MapRevision,
-    /// How keys are mapped to shards.
+    /// The hash that maps keys to shards.
     pub hash: Hash,
-    /// What new groups must agree on.
+    /// The limits that new groups must agree on.
     pub limits: Limits,
     /// The groups that exist.
     pub groups: BTreeMap<GroupId, GroupRecord>,
@@ -60,7 +60,7 @@ pub struct Record {
     pub retired: RetiredGroups,
 }
 
-/// Where a shard is to go.
+/// The planned move of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PlannedMove {
     /// The group that gets it.
@@ -69,7 +69,7 @@ pub struct PlannedMove {
     pub epoch: Epoch,
 }
 
-/// One group that was founded.
+/// A group that was founded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRecord {
     /// Its identity.
@@ -80,7 +80,7 @@ pub struct GroupRecord {
     pub members: Vec<Replica>,
     /// Replicas that wait to be admitted; never members, one per server at most.
     pub candidates: Vec<Replica>,
-    /// How it was founded; `None` if the map was rebuilt since, which nobody founds again.
+    /// The order by which it was founded; `None` if the map was rebuilt since, which nobody founds again.
     pub bootstrap: Option<Bootstrap>,
     /// It was asked to share the shards at some time.
     #[serde(default)]
@@ -102,16 +102,16 @@ pub struct Bootstrap {
     pub epoch: Epoch,
 }
 
-/// What all replicas of a group must agree on, since it decides how they apply.
+/// The limits that all replicas of a group must agree on, since they decide how they apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {
     /// The longest key, in bytes.
     pub max_key_bytes: u64,
     /// The longest value, in bytes.
     pub max_value_bytes: u64,
-    /// How many sessions a shard remembers.
+    /// The number of sessions that a shard remembers.
     pub max_sessions_per_shard: u64,
-    /// After how much idle time a session may be forgotten, in milliseconds.
+    /// The idle time after which a session may be forgotten, in milliseconds.
     pub session_ttl_ms: u64,
 }
 
@@ -164,7 +164,7 @@ impl GroupRecord {
         }
     }
 
-    /// Whether it can't have anything of a shard: it got none when it was founded, and was
+    /// Returns true if it can't have anything of a shard: it got none when it was founded, and was
     /// never asked to take any.
     pub fn is_fresh(&self) -> bool {
         !self.joined && self.bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.shards.is_empty())
@@ -181,7 +181,7 @@ impl GroupRecord {
         self.bootstrap.as_ref().filter(|b| b.members.iter().any(|m| m.id == id))
     }
 
-    /// Whether a member or candidate lives, or lived, on this server.
+    /// Returns true if a member or candidate lives, or lived, on this server.
     pub fn knows_server(&self, server: &str) -> bool {
         self.servers().any(|s| s == server)
     }

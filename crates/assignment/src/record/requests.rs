@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use serde::{Deserialize, Serialize};
 
-/// How many are remembered: many more than people, and programs, ask for at a time.
+/// The number of remembered requests: many more than people, and programs, ask for at a time.
 const REMEMBERED: usize = 256;
 
 /// The request ids of the last changes, with what came of each.

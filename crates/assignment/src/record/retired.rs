@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use serde::{Deserialize, Serialize};
 use skv_sharding::{GroupId, GroupUid};
 
-/// How many are remembered. A replica of an older one counts as one of an unknown group.
+/// The number of remembered groups. A replica of an older one counts as one of an unknown group.
 const REMEMBERED: usize = 256;
 
 /// The last groups that were retired.
@@ -13,7 +13,7 @@ const REMEMBERED: usize = 256;
 #[serde(transparent)]
 pub struct RetiredGroups(VecDeque<RetiredGroup>);
 
-/// One of them.
+/// A group that was retired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetiredGroup {
     /// Its identity.
@@ -30,7 +30,7 @@ impl RetiredGroups {
         self.0.iter().find(|retired| retired.uid == uid)
     }
 
-    /// Whether a group of this number was retired.
+    /// Returns true if a group of this number was retired.
     pub fn had(&self, group: GroupId) -> bool {
         self.0.iter().any(|retired| retired.group == group)
     }

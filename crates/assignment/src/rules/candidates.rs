@@ -1,4 +1,4 @@
-//! Whom a leader may admit. Pure.
+//! The candidates that a leader may admit. Pure.
 
 use skv_sharding::{GroupId, Replica};
 

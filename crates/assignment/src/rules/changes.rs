@@ -1,4 +1,4 @@
-//! What people ask for: groups join and leave, shards are pinned and unpinned. Each change
+//! The changes that people ask for: groups join and leave, shards are pinned and unpinned. Each change
 //! makes the next configuration. Pure.
 
 use std::collections::BTreeMap;
@@ -12,7 +12,7 @@ use super::settings::Settings;
 use super::{moves, rebuild};
 use crate::record::Record;
 
-/// What is asked for.
+/// A change that is asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Change {
     /// These groups share the shards from now on.
@@ -29,7 +29,7 @@ pub enum Change {
     Rebalance,
 }
 
-/// Why a change isn't made. Nothing has changed then.
+/// The reason for which a change isn't made. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRefusal {
     /// There is no such group.
@@ -52,7 +52,7 @@ pub enum ChangeRefusal {
     Plan(#[from] PlanError),
 }
 
-/// What a change comes to.
+/// The outcome of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
     /// The next record; `None`: there is nothing to change.

@@ -51,7 +51,7 @@ pub(super) fn check_origin(
     Ok(())
 }
 
-/// One living replica per server name, and no more names than the group has replicas.
+/// Refuses a second living replica of a server name, and more names than the group has replicas.
 pub(super) fn check_name(
     settings: &Settings,
     record: Option<&Record>,

@@ -1,4 +1,4 @@
-//! What comes of a registration: the plan for the replica, and what changes in the record. Pure.
+//! The outcome of a registration: the plan for the replica, and the next record. Pure.
 
 use std::fmt;
 
@@ -7,7 +7,7 @@ use skv_sharding::{ClusterId, GroupId, MapRevision, ReplicaId};
 use super::registration::Plan;
 use crate::record::Record;
 
-/// What a registration leads to.
+/// The outcome of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
     /// The next record with what makes it differ, where something durable changed. It must
@@ -17,11 +17,11 @@ pub struct Decision {
     pub revision: MapRevision,
     /// The record's cluster, if there is a record.
     pub cluster: Option<ClusterId>,
-    /// What to tell the replica.
+    /// The plan for the replica.
     pub plan: Plan,
 }
 
-/// Why a record was written.
+/// The reason for which a record was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
     /// There was no record.
@@ -47,7 +47,7 @@ pub enum Event {
 }
 
 impl Decision {
-    /// Whether the plan holds whatever anybody else has written meanwhile.
+    /// Returns true if the plan holds whatever anybody else has written meanwhile.
     pub fn is_settled(&self) -> bool {
         self.change.is_none() && !matches!(self.plan, Plan::Wait { .. })
     }

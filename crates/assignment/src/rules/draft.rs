@@ -60,7 +60,7 @@ impl<'a> Draft<'a> {
         plan
     }
 
-    /// Whether there is no such group; or one that never had anything, and of whose servers
+    /// Returns true if there is no such group; or one that never had anything, and of whose servers
     /// nobody is left.
     fn may_found(&self, id: GroupId, heard: &Heard) -> bool {
         self.record.groups.get(&id).is_none_or(|group| {

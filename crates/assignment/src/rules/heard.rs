@@ -1,4 +1,4 @@
-//! What replicas said lately: who is alive, what each holds, who leads. In memory only.
+//! The last registrations of replicas: who is alive, what each holds, who leads. In memory only. Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -30,7 +30,7 @@ struct Heartbeat {
     at: Duration,
 }
 
-/// Who led a group when it was last heard of.
+/// The leader of a group when it was last heard of.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leader {
     /// The leader.
@@ -42,7 +42,7 @@ pub struct Leader {
 }
 
 impl Leader {
-    /// Of two words the greater is newer. Who revives a group may have missed elections, so that a
+    /// Orders reports: the greater is newer. Who revives a group may have missed elections, so that a
     /// new incarnation's terms begin below those of the one before.
     fn reign(&self) -> (Incarnation, u64) {
         (self.incarnation, self.term)
@@ -118,7 +118,7 @@ impl Heard {
         self.alive.get(&group).into_iter().flat_map(BTreeMap::values).map(|heartbeat| &heartbeat.registration)
     }
 
-    /// Whether this group must not be founded again.
+    /// Returns true if this group must not be founded again.
     pub(super) fn exists(&self, group: GroupId) -> bool {
         self.recorded.contains(&group) || self.claimed.contains(&group)
     }
@@ -128,7 +128,7 @@ impl Heard {
         self.recorded.union(&self.claimed).copied()
     }
 
-    /// Whether nobody who has anything of this group registers, nor a first member of it that has
+    /// Returns true if nobody who has anything of this group registers, nor a first member of it that has
     /// yet to begin: it is down as a whole, or no more. Nothing is concluded from a silence that
     /// is shorter than the time in which the living register.
     pub(super) fn is_absent(&self, group: GroupId, recorded: Option<&GroupRecord>) -> bool {
@@ -140,12 +140,12 @@ impl Heard {
         has_listened && !self.group(group).any(is_part)
     }
 
-    /// Whether nobody is known to lead a group after whoever reports this.
+    /// Returns true if nobody is known to lead a group after whoever reports this.
     pub(super) fn is_newest(&self, group: GroupId, report: &Report) -> bool {
         self.leaders.get(&group).is_none_or(|leader| leader.reign() <= report.reign())
     }
 
-    /// Who led each group when last heard of.
+    /// Returns the leader of each group when it was last heard of.
     pub fn leaders(&self) -> &BTreeMap<GroupId, Leader> {
         &self.leaders
     }

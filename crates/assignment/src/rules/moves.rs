@@ -28,8 +28,8 @@ pub(super) fn follow_goal(record: &mut Record) {
     }
 }
 
-/// Takes a leader's word on the shards that its group owns: of two words the one with the
-/// higher epoch counts. Answers how many shards have arrived.
+/// Takes a leader's report on the shards that its group owns: of two reports the one with the
+/// higher epoch counts. Returns the number of shards that have arrived.
 pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Epoch)]) -> usize {
     let mut arrived = 0;
     for &(shard, epoch) in owned {
@@ -51,7 +51,7 @@ pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Ep
     arrived
 }
 
-/// Whether [`arrived`] would change anything.
+/// Returns true if [`arrived`] would change anything.
 pub(super) fn is_news(record: &Record, owned: &[(ShardId, Epoch)]) -> bool {
     owned
         .iter()
@@ -68,7 +68,7 @@ pub(super) fn pending(record: &Record) -> Vec<Pending> {
     record.moves.iter().filter_map(pending).filter(|pending| pending.source != pending.target).collect()
 }
 
-/// What a group is told to do with its shards, of which it says that it owns these.
+/// Returns the moves that a group is to carry out, which reports that it owns these shards.
 pub(super) fn out_of(
     record: &Record,
     group: GroupId,

@@ -23,10 +23,10 @@ use crate::record::{GroupRecord, History, Record, Requests, RetiredGroups};
 /// The first record has this map revision, and its shards this epoch.
 const FIRST: (MapRevision, Epoch) = (MapRevision(1), Epoch(1));
 
-/// What the groups say.
+/// The statements of all groups.
 struct Statements<'a> {
     spoken: BTreeMap<GroupId, Spoken<'a>>,
-    /// What is missing of groups of which nobody is there.
+    /// The statements that are missing of groups of which nobody is there.
     absent: Vec<String>,
 }
 
@@ -38,7 +38,7 @@ enum Spoken<'a> {
     New(Vec<Replica>),
 }
 
-/// What living replicas know and the record doesn't: proof that the record was put back
+/// Returns something that living replicas know and the record doesn't: proof that it was put back
 /// from an older copy.
 pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String> {
     heard.all().filter(|r| r.held.cluster() == Some(record.cluster)).find_map(|registration| {
@@ -177,7 +177,7 @@ fn cluster(old: Option<&Record>, heard: &Heard) -> Result<Option<ClusterId>, Str
     }
 }
 
-/// What each group says, or which groups may be missing; or who must still be heard.
+/// Returns the statement of each group, and which groups may be missing; or who must still be heard.
 fn statements<'a>(
     settings: &Settings,
     old: Option<&Record>,
@@ -217,7 +217,7 @@ fn statements<'a>(
     Err(missing.join(", "))
 }
 
-/// Whether groups that have spoken have every shard, so that no other can have one.
+/// Returns true if groups that have spoken have every shard, so that no other can have one.
 fn is_all_claimed(old: Option<&Record>, claimed: &[Option<Owner>]) -> bool {
     let at_least = |shard: usize| old.and_then(|record| record.owners.get(shard)).map(|owner| owner.epoch);
     claimed
@@ -226,7 +226,7 @@ fn is_all_claimed(old: Option<&Record>, claimed: &[Option<Owner>]) -> bool {
         .all(|(shard, owner)| owner.is_some_and(|owner| Some(owner.epoch) >= at_least(shard)))
 }
 
-/// Whether nobody knows of anything that came after the first founding, so that a shard that
+/// Returns true if nobody knows of anything that came after the first founding, so that a shard that
 /// nobody has was never anybody's.
 fn is_beginning(ours: &[&Registration]) -> bool {
     ours.iter().all(|registration| {

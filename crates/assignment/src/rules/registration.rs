@@ -1,4 +1,4 @@
-//! What a replica says, and what it is told.
+//! The registration of a replica, and the plan or refusal that answers it.
 
 use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
@@ -11,15 +11,15 @@ use crate::record::{Bootstrap, Limits, PlannedMove};
 pub struct Registration {
     /// The group that its server was told to host.
     pub group: GroupId,
-    /// Who and where it is.
+    /// Its identity and addresses.
     pub replica: Replica,
-    /// What it holds.
+    /// The data that it holds.
     pub held: Held,
     /// The map revision of its server's copy of its cluster's map; 0: there is none.
     pub map_revision: MapRevision,
 }
 
-/// What a replica holds.
+/// The data that a replica holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
     /// It is empty and belongs to no group yet.
@@ -34,13 +34,13 @@ pub enum Held {
     Data {
         /// The cluster.
         cluster: ClusterId,
-        /// What it knows of its group.
+        /// The report on its group.
         report: Report,
     },
 }
 
 impl Held {
-    /// The cluster that the replica belongs to.
+    /// Returns the cluster that the replica belongs to.
     pub fn cluster(&self) -> Option<ClusterId> {
         match self {
             Held::Nothing => None,
@@ -48,7 +48,7 @@ impl Held {
         }
     }
 
-    /// What the replica knows of its group.
+    /// Returns the replica's report on its group.
     pub fn report(&self) -> Option<&Report> {
         match self {
             Held::Data { report, .. } => Some(report),
@@ -57,7 +57,7 @@ impl Held {
     }
 }
 
-/// What a replica with data knows of its group.
+/// The report of a replica with data on its group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
     /// The group's identity.
@@ -106,12 +106,12 @@ impl Report {
     }
 }
 
-/// What a replica is told to do.
+/// The next thing for a replica to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// Register again later.
     Wait {
-        /// What is waited for.
+        /// The reason: something that isn't there yet.
         reason: String,
     },
     /// Found the group.
@@ -120,7 +120,7 @@ pub enum Plan {
         uid: GroupUid,
         /// Its first members and shards.
         bootstrap: Bootstrap,
-        /// What its members agree on.
+        /// The limits that its members agree on.
         limits: Limits,
     },
     /// Start empty, and wait until the group's leader admits the replica.
@@ -132,7 +132,7 @@ pub enum Plan {
     },
     /// Go on.
     Serve {
-        /// Who waits to be admitted to the group.
+        /// The replicas that wait to be admitted to the group.
         candidates: Vec<Replica>,
         /// All shards that the group is to hand to others, or to keep after all, with the identities
         /// of those groups.
@@ -142,7 +142,7 @@ pub enum Plan {
     Retired,
 }
 
-/// Why a replica is sent away.
+/// The reason for which a replica is sent away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The message can't be a registration.
@@ -155,7 +155,7 @@ pub enum Refusal {
     UnknownGroup {
         /// The replica's group.
         group: GroupId,
-        /// How many groups are configured.
+        /// The number of configured groups.
         groups: u32,
     },
     /// The replica's data counts shards or hashes keys in another way.
@@ -208,9 +208,9 @@ pub enum Refusal {
         group: GroupId,
         /// The name.
         server: String,
-        /// Who holds it.
+        /// The replica that holds it.
         holder: ReplicaId,
-        /// Where the holder's peers reach it.
+        /// The address at which its peers reach the holder.
         address: String,
     },
     /// The group has all its servers.

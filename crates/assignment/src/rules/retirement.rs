@@ -9,7 +9,7 @@ use super::heard::Heard;
 use super::registration::{Held, Plan, Registration};
 use crate::record::{Record, RetiredGroup};
 
-/// What a replica of a group that is no more is told; `None`: it isn't one.
+/// Returns the plan for a replica of a group that is no more; `None`: it isn't one.
 pub(super) fn answer(record: Option<&Record>, registration: &Registration) -> Option<Plan> {
     let Registration { group, replica, held, .. } = registration;
     let stop = Plan::Wait { reason: format!("{group} is retired: its servers can be stopped") };

@@ -1,5 +1,5 @@
-//! What the rules are told from outside: how the cluster is meant to be, when a replica counts as
-//! alive, and where new identities come from.
+//! The settings of the rules: the intended cluster, the time for which a replica counts as alive, and
+//! the source of new identities.
 
 use std::time::Duration;
 
@@ -14,21 +14,21 @@ pub const ALIVE: Duration = Duration::from_secs(6);
 /// A source of random numbers that aren't 0.
 pub type Ids<'a> = dyn FnMut() -> u64 + 'a;
 
-/// How the cluster is meant to be.
+/// The intended cluster.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
-    /// How many groups there are in the first configuration.
+    /// The number of groups in the first configuration.
     pub groups: u32,
-    /// How many replicas a group has.
+    /// The number of replicas of a group.
     pub replicas: u32,
     /// The number of shards.
     pub shards: u32,
-    /// How keys are mapped to shards.
+    /// The hash that maps keys to shards.
     pub hash: Hash,
     /// By which rule shards are spread.
     pub policy: Policy,
     /// The groups share their servers in a ring, which stays as it was made.
     pub ring: bool,
-    /// What new groups must agree on.
+    /// The limits that new groups must agree on.
     pub limits: Limits,
 }
