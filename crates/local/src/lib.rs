@@ -17,7 +17,7 @@
 //! - `prepare`: makes the directory fit for a start; `leftovers`: stops what outlived an earlier one
 //! - `supervise`: starts and stops processes; `keeper`: keeps one of them running
 //! - `wanted`: the groups whose servers are to run
-//! - `ready`: whether a process is ready; `operations`: what servers log of users' operations
+//! - `ready`: the readiness of a process; `operations`: what servers log of users' operations
 //! - `screen`: what is shown of all this
 //! - `endpoint`: how other commands find the store without flags
 
