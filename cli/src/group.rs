@@ -1,11 +1,13 @@
 //! `skv group`, also called `skv groups`: what people do to whole groups.
 
+mod members;
 mod reset;
 
 use anyhow::{Context as _, bail};
 use skv_proto::v1;
 use skv_sharding::{GroupId, ReplicaId};
 
+use self::members::{group_and_members, named};
 use crate::admin::{self, Member};
 use crate::outcome::Outcome;
 use crate::output;
@@ -97,25 +99,6 @@ pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Out
 }
 
 /// A group as the map knows it, and what its servers say of themselves.
-async fn group_and_members(target: &Target, group: GroupId) -> anyhow::Result<(v1::Group, Vec<Member>)> {
-    let mut map = target.shard_map().await?;
-    map.groups.retain(|g| g.id == group.0);
-    let Some(known) = map.groups.first().cloned() else {
-        bail!("there is no group {group}: `skv map` shows which there are");
-    };
-    let members = admin::members(target, &map).await;
-    Ok((known, members))
-}
-
-fn named<'a>(members: &'a [Member], name: &str) -> anyhow::Result<&'a Member> {
-    let is_named =
-        |member: &&Member| member.replica.server == name || ReplicaId(member.replica.id).to_string() == name;
-    members.iter().find(is_named).with_context(|| {
-        let names: Vec<&str> = members.iter().map(|member| member.replica.server.as_str()).collect();
-        format!("the group has no replica {name}; it has {}", names.join(", "))
-    })
-}
-
 fn leader(members: &[Member], group: GroupId) -> anyhow::Result<&Member> {
     let leading = members.iter().filter(|member| member.leads_a_quorum());
     let leader = leading.max_by_key(|member| member.status.as_ref().ok().map(v1::ReplicaStatus::reign));

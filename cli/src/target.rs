@@ -4,13 +4,14 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use skv_client::{Clerk, Options};
+use skv_local::endpoint;
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use tonic::Status;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{duration, up};
+use crate::duration;
 
 /// Where the store is.
 #[derive(Debug, clap::Args)]
@@ -47,7 +48,7 @@ impl Target {
         if !self.manager.is_empty() {
             return Ok(Addresses::Managers(self.manager.clone()));
         }
-        Ok(Addresses::Managers(vec![up::endpoint::find()?.manager]))
+        Ok(Addresses::Managers(vec![endpoint::find()?.manager]))
     }
 
     /// The shard managers, which a server can't stand in for.

@@ -11,8 +11,6 @@ mod metrics;
 mod options;
 mod process;
 mod published;
-pub mod record;
-pub mod rules;
 mod serve;
 mod service;
 pub mod store;
@@ -25,3 +23,5 @@ pub use options::{LogFormat, Options};
 pub use process::{Error, run};
 pub use published::Published;
 pub use serve::{http_routes, serve, serve_beside};
+// What a manager is opened with, and what it publishes, is spoken of in the words of the rules.
+pub use skv_assignment::{record, rules};

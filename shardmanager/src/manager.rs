@@ -6,6 +6,8 @@ use std::fmt::{self, Debug};
 use std::sync::Arc;
 use std::time::Duration;
 
+use skv_assignment::record::Record;
+use skv_assignment::rules::{self, Change, Changed, Decision, Heard, Plan, Refusal, Registration, Settings};
 use skv_fail_points::fail_point;
 use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
@@ -15,8 +17,6 @@ use tracing::{error, info, warn};
 
 use crate::metrics::Metrics;
 use crate::published::Published;
-use crate::record::Record;
-use crate::rules::{self, Change, Changed, Decision, Heard, Plan, Refusal, Registration, Settings};
 use crate::store::{MapStore, StoreError, Version};
 use crate::wire;
 
@@ -195,12 +195,13 @@ impl Inner {
         &self,
         request: v1::RegisterReplicaRequest,
     ) -> Result<v1::RegisterReplicaResponse, Error> {
-        let registration =
-            wire::registration(request).inspect_err(|refusal| warn!(%refusal, "registration refused"))?;
-        let Decision { plan, version, cluster, .. } = self.decide(&registration).await?;
+        let registration = wire::registration(request)
+            .inspect_err(|refusal| warn!(%refusal, "registration refused"))
+            .map_err(|refusal| wire::registration_refused(&refusal))?;
+        let Decision { plan, revision, cluster, .. } = self.decide(&registration).await?;
         Ok(v1::RegisterReplicaResponse {
             cluster_id: cluster.map_or(0, |cluster| cluster.0),
-            manager_version: version.0,
+            manager_version: revision.0,
             plan: Some(wire::plan(plan, registration.group, &self.settings)),
         })
     }
@@ -213,14 +214,14 @@ impl Inner {
         for _ in 0..ATTEMPTS {
             let decided = self.apply_rules(&mut state, registration);
             match decided {
-                Ok(Decision { change: Some((record, events)), version, cluster, plan }) => {
+                Ok(Decision { change: Some((record, events)), revision, cluster, plan }) => {
                     fail_point!("registration-due");
                     if self.store(&mut state, record).await? {
                         fail_point!("registration-written");
                         for event in events {
-                            info!(revision = version.0, ?cluster, %event, "map written");
+                            info!(map_revision = %revision, ?cluster, %event, "map written");
                         }
-                        return Ok(Decision { change: None, version, cluster, plan });
+                        return Ok(Decision { change: None, revision, cluster, plan });
                     }
                 }
                 Ok(decision) if fresh || decision.is_settled() => {
@@ -230,7 +231,7 @@ impl Inner {
                 }
                 Err(refusal) if fresh => {
                     state.told.refused(registration, &refusal);
-                    return Err(refusal.into());
+                    return Err(wire::registration_refused(&refusal));
                 }
                 Ok(_) | Err(_) => {}
             }
@@ -248,14 +249,15 @@ impl Inner {
             let Some((record, _)) = state.record.as_ref() else {
                 return Err(Error::Unavailable("there is no configuration to change yet".to_owned()));
             };
-            let mut changed = rules::change(&self.settings, record, &state.heard, request_id, change)?;
+            let mut changed = rules::change(&self.settings, record, &state.heard, request_id, change)
+                .map_err(|refusal| wire::change_refused(&refusal))?;
             let Some(next) = changed.record.take().filter(|_| !rehearsal) else { return Ok(changed) };
             let revision = next.revision;
             fail_point!("change-due");
             if self.store(&mut state, next).await? {
                 fail_point!("change-written");
                 let Changed { configuration, moves, .. } = &changed;
-                info!(%revision, configuration, ?change, moves = moves.len(), "map written");
+                info!(map_revision = %revision, configuration, ?change, moves = moves.len(), "map written");
                 return Ok(changed);
             }
         }

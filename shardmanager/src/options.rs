@@ -4,10 +4,10 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Parser, ValueEnum};
+use skv_assignment::record::Limits;
+use skv_assignment::rules::Settings;
 use skv_sharding::{Hash, MAX_SHARDS, Policy};
 
-use crate::record::Limits;
-use crate::rules::Settings;
 use crate::store::ObjectName;
 
 /// Owns the shard map of one ShardedKV: founds its groups, knows where their replicas are,
@@ -19,86 +19,86 @@ use crate::store::ObjectName;
 #[command(name = "shardmanager", version)]
 pub struct Options {
     /// Where to serve gRPC.
-    #[arg(long, env = "SHARDMANAGER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7400")]
+    #[arg(long, env = "SKV_MANAGER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7400")]
     pub listen: SocketAddr,
 
     /// Where to serve /metrics, /livez and /readyz over HTTP.
-    #[arg(long, env = "SHARDMANAGER_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7401")]
+    #[arg(long, env = "SKV_MANAGER_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7401")]
     pub http_listen: SocketAddr,
 
     /// Connections that may be open at a time: fewer if the limit of open files (ulimit -n) leaves no
     /// room for so many. Those beyond are closed at once.
-    #[arg(long, env = "SHARDMANAGER_MAX_CONNECTIONS", value_name = "N",
+    #[arg(long, env = "SKV_MANAGER_MAX_CONNECTIONS", value_name = "N",
           default_value_t = skv_listen::MOST_CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,
 
     /// Directory of the record; made if need be. One process works on it at a time.
-    #[arg(long, env = "SHARDMANAGER_DATA_DIR", value_name = "DIR", required_unless_present = "kubernetes")]
+    #[arg(long, env = "SKV_MANAGER_DATA_DIR", value_name = "DIR", required_unless_present = "kubernetes")]
     pub data_dir: Option<PathBuf>,
 
     /// Keep the record in this ShardMap of the Kubernetes cluster that we run in. Any number
     /// of processes may work on it at a time.
-    #[arg(long, env = "SHARDMANAGER_KUBERNETES", value_name = "NAMESPACE/NAME", conflicts_with = "data_dir")]
+    #[arg(long, env = "SKV_MANAGER_KUBERNETES", value_name = "NAMESPACE/NAME", conflicts_with = "data_dir")]
     pub kubernetes: Option<ObjectName>,
 
     /// Groups of the first configuration. Groups are numbered from 0.
-    #[arg(long, env = "SHARDMANAGER_GROUPS", value_name = "N", default_value_t = 1,
+    #[arg(long, env = "SKV_MANAGER_GROUPS", value_name = "N", default_value_t = 1,
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub groups: u32,
 
     /// Replicas per group.
-    #[arg(long, env = "SHARDMANAGER_REPLICAS", value_name = "R", default_value_t = 3,
+    #[arg(long, env = "SKV_MANAGER_REPLICAS", value_name = "R", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub replicas: u32,
 
     /// Number of shards. Fixed for the life of the cluster.
-    #[arg(long, env = "SHARDMANAGER_SHARDS", value_name = "S", default_value_t = 240,
+    #[arg(long, env = "SKV_MANAGER_SHARDS", value_name = "S", default_value_t = 240,
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SHARDS)))]
     pub shards: u32,
 
     /// How keys are mapped to shards: fnv1, fnv1a, integer (decimal keys, key mod shards) or
     /// integer-or-fnv1 (whichever fits the key). Fixed for the life of the cluster.
-    #[arg(long, env = "SHARDMANAGER_HASH", value_name = "HASH", default_value_t = Hash::Fnv1)]
+    #[arg(long, env = "SKV_MANAGER_HASH", value_name = "HASH", default_value_t = Hash::Fnv1)]
     pub hash: Hash,
 
     /// How shards are spread over groups: minimal (as even as can be, by the fewest moves) or
     /// modulo (shard i in the (i mod groups)th group). Fixed for the life of the cluster.
-    #[arg(long, env = "SHARDMANAGER_POLICY", value_name = "POLICY", default_value_t = Policy::Minimal)]
+    #[arg(long, env = "SKV_MANAGER_POLICY", value_name = "POLICY", default_value_t = Policy::Minimal)]
     pub policy: Policy,
 
     /// The groups share their servers in a ring, which stays as it was made: no group joins or
     /// leaves, and no shard is pinned.
-    #[arg(long, env = "SHARDMANAGER_RING")]
+    #[arg(long, env = "SKV_MANAGER_RING")]
     pub ring: bool,
 
     /// Longest key in bytes. This and the limits below are fixed when the cluster is founded.
-    #[arg(long, env = "SHARDMANAGER_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = 4 << 10,
+    #[arg(long, env = "SKV_MANAGER_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = 4 << 10,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub max_key_bytes: u64,
 
     /// Longest value in bytes, also of one that appends made.
-    #[arg(long, env = "SHARDMANAGER_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = 1 << 20,
+    #[arg(long, env = "SKV_MANAGER_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = 1 << 20,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub max_value_bytes: u64,
 
     /// Sessions that a shard remembers; past it the least recently used is forgotten.
-    #[arg(long, env = "SHARDMANAGER_MAX_SESSIONS_PER_SHARD", value_name = "N", default_value_t = 16_384,
+    #[arg(long, env = "SKV_MANAGER_MAX_SESSIONS_PER_SHARD", value_name = "N", default_value_t = 16_384,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub max_sessions_per_shard: u64,
 
     /// A session unused for this many milliseconds is forgotten.
-    #[arg(long, env = "SHARDMANAGER_SESSION_TTL_MS", value_name = "MS", default_value_t = 600_000,
+    #[arg(long, env = "SKV_MANAGER_SESSION_TTL_MS", value_name = "MS", default_value_t = 600_000,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub session_ttl_ms: u64,
 
     /// Groups are reached from outside of the Kubernetes cluster by node ports, which are numbered
     /// from this one: it is our own, and that of group N is 1 + N above it. `GetShardIndex`
     /// answers the group's [default: the port of the group's leader].
-    #[arg(long, env = "SHARDMANAGER_FIRST_NODE_PORT", value_name = "PORT")]
+    #[arg(long, env = "SKV_MANAGER_FIRST_NODE_PORT", value_name = "PORT")]
     pub first_node_port: Option<u16>,
 
     /// Form of the log on standard error. RUST_LOG chooses what is logged.
-    #[arg(long, env = "SHARDMANAGER_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    #[arg(long, env = "SKV_MANAGER_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
@@ -140,6 +140,15 @@ mod tests {
     #[test]
     fn the_command_line_is_consistent() {
         Options::command().debug_assert();
+    }
+
+    #[test]
+    fn each_option_has_a_variable_of_the_same_name() {
+        for option in Options::command().get_arguments() {
+            let name = option.get_id().as_str().to_uppercase();
+            let variable = option.get_env().and_then(std::ffi::OsStr::to_str);
+            assert_eq!(variable, Some(format!("SKV_MANAGER_{name}").as_str()));
+        }
     }
 
     #[test]

@@ -99,7 +99,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
         http = %bound(&http, options.http_listen),
         descriptors,
         connections = shares.users,
-        revision = manager.published().map_or(0, |p| p.map.revision.0),
+        map_revision = manager.published().map_or(0, |p| p.map.revision.0),
         "shard manager serves"
     );
 

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use skv_assignment::record::Record;
+use skv_assignment::rules::Leader;
 use skv_proto::v1;
 use skv_sharding::{GroupId, ShardMap};
 
-use crate::record::Record;
-use crate::rules::Leader;
 use crate::wire;
 
 /// What is told about the cluster: the record, and who leads.

@@ -4,6 +4,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 
 use futures::{Stream, stream};
+use skv_assignment::rules::Change;
 use skv_proto::v1::shard_manager_server::ShardManager;
 use skv_proto::{Error, v1};
 use skv_resource::NodePorts;
@@ -13,7 +14,6 @@ use tonic::{Request, Response, Status};
 
 use crate::manager::Manager;
 use crate::published::Published;
-use crate::rules::Change;
 use crate::wire;
 
 /// How many watches may be open at once. Each holds the newest map and nothing else.
@@ -193,7 +193,7 @@ fn leader_first(published: &Published, group: GroupId) -> Vec<String> {
 struct Watch {
     maps: watch::Receiver<Option<Arc<Published>>>,
     stopping: watch::Receiver<bool>,
-    /// The revision that the client has, until the first map.
+    /// The map revision that the client has, until the first map.
     skip: Option<u64>,
     open: Open,
 }
@@ -208,8 +208,8 @@ impl Watch {
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             }
             let published = self.maps.borrow_and_update().clone();
-            // Another revision rather than a higher one: after the record was lost the
-            // client may know a revision that the rebuilt map hasn't reached.
+            // Another map revision rather than a higher one: after the record was lost the
+            // client may know a map revision that the rebuilt map hasn't reached.
             if let Some(published) = published
                 && self.skip.take() != Some(published.map.revision.0)
             {

@@ -2,11 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use skv_assignment::record::{GroupRecord, History, Limits, Record, Requests, RetiredGroups};
 use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, MapRevision, Owner, Policy, Replica, ReplicaId,
 };
-
-use crate::record::{GroupRecord, History, Limits, Record, Requests, RetiredGroups};
 
 pub(crate) const LIMITS: Limits = Limits {
     max_key_bytes: 4096,

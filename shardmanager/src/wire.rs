@@ -1,12 +1,13 @@
 //! Between the wire types and those of the rules: what comes in is parsed here, once.
 
+use skv_assignment::record::{Bootstrap, Limits, PlannedMove};
+use skv_assignment::rules::{
+    ChangeRefusal, Changed, Held, Pending, Plan, Refusal, Registration, Report, Settings,
+};
 use skv_proto::{Error, v1};
 use skv_sharding::{
     COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
 };
-
-use crate::record::{Bootstrap, Limits, PlannedMove};
-use crate::rules::{ChangeRefusal, Changed, Held, Pending, Plan, Refusal, Registration, Report, Settings};
 
 /// No name or address is longer (a DNS name has at most 253 bytes).
 const LONGEST_NAME: usize = 300;
@@ -70,7 +71,7 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
         owned: wire.shards_owned.into_iter().map(owned).collect::<Result<_, _>>()?,
         epoch: Epoch(count(wire.highest_epoch, "epoch")?),
         retired: wire.retired,
-        obeyed: MapRevision(count(wire.obeyed_version, "version")?),
+        obeyed_revision: MapRevision(count(wire.obeyed_version, "map revision")?),
         shards: wire.shards,
         hash,
         confirmed: wire.confirmed,
@@ -116,7 +117,7 @@ pub(crate) fn plan(plan: Plan, group: GroupId, settings: &Settings) -> v1::regis
                 shards_owned: shards.iter().map(|s| v1::ShardEpoch { shard: s.0, epoch: epoch.0 }).collect(),
                 shards: settings.shards,
                 hash: v1::Hash::from(settings.hash) as i32,
-                limits: Some(limits.into()),
+                limits: Some(self::limits(limits)),
             })
         }
         Plan::Retired => Wire::Retired(v1::register_replica_response::Retired {}),
@@ -157,41 +158,38 @@ pub(crate) fn changed(changed: Changed) -> v1::ChangeResponse {
     }
 }
 
-impl From<Limits> for v1::Limits {
-    fn from(limits: Limits) -> Self {
-        v1::Limits {
-            max_key_bytes: limits.max_key_bytes,
-            max_value_bytes: limits.max_value_bytes,
-            max_sessions_per_shard: limits.max_sessions_per_shard,
-            session_ttl_ms: limits.session_ttl_ms,
-            ..v1::Limits::default()
-        }
+/// Writes limits.
+fn limits(limits: Limits) -> v1::Limits {
+    v1::Limits {
+        max_key_bytes: limits.max_key_bytes,
+        max_value_bytes: limits.max_value_bytes,
+        max_sessions_per_shard: limits.max_sessions_per_shard,
+        session_ttl_ms: limits.session_ttl_ms,
+        ..v1::Limits::default()
     }
 }
 
-impl From<ChangeRefusal> for Error {
-    fn from(refusal: ChangeRefusal) -> Self {
-        let text = refusal.to_string();
-        if matches!(refusal, ChangeRefusal::Outdated(_)) {
-            Error::Unavailable(text)
-        } else {
+/// Writes why a change isn't made.
+pub(crate) fn change_refused(refusal: &ChangeRefusal) -> Error {
+    let text = refusal.to_string();
+    if matches!(refusal, ChangeRefusal::Outdated(_)) {
+        Error::Unavailable(text)
+    } else {
+        Error::InvalidArgument(text)
+    }
+}
+
+/// Writes why a replica is sent away.
+pub(crate) fn registration_refused(refusal: &Refusal) -> Error {
+    let text = refusal.to_string();
+    match refusal {
+        Refusal::Malformed(_) | Refusal::UnknownGroup { .. } | Refusal::OtherSharding { .. } => {
             Error::InvalidArgument(text)
         }
-    }
-}
-
-impl From<Refusal> for Error {
-    fn from(refusal: Refusal) -> Self {
-        let text = refusal.to_string();
-        match refusal {
-            Refusal::Malformed(_) | Refusal::UnknownGroup { .. } | Refusal::OtherSharding { .. } => {
-                Error::InvalidArgument(text)
-            }
-            Refusal::ForeignCluster { .. }
-            | Refusal::ForeignGroup { .. }
-            | Refusal::NameHeld { .. }
-            | Refusal::TooManyServers { .. } => Error::WrongIdentity(text),
-        }
+        Refusal::ForeignCluster { .. }
+        | Refusal::ForeignGroup { .. }
+        | Refusal::NameHeld { .. }
+        | Refusal::TooManyServers { .. } => Error::WrongIdentity(text),
     }
 }
 

@@ -108,7 +108,11 @@ async fn an_older_copy_is_noticed_and_brought_up_to_date() {
     let mut client = server.client().await;
     assert_eq!(map(&mut client).await.groups[0].replicas[2], replicas[2].describe(), "the copy is older");
     let Plan::Wait(wait) = replicas[0].obey(&mut client).await else { panic!("an old copy was believed") };
-    assert!(wait.reason.contains("g0 has obeyed version 2, the record is of version 1"), "{}", wait.reason);
+    assert!(
+        wait.reason.contains("g0 has obeyed map revision 2, the record is of map revision 1"),
+        "{}",
+        wait.reason
+    );
     let empty = Replica { id: 99_999, ..replicas[4].successor() };
     assert!(matches!(empty.clone().obey(&mut client).await, Plan::Wait(_)), "no plan meanwhile");
     assert!(matches!(replicas[3].obey(&mut client).await, Plan::Serve(_)));

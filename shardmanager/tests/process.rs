@@ -19,9 +19,9 @@ fn command(dir: &Path, options: &[&str]) -> Command {
         .arg(dir)
         .args(options)
         // What tests change on the command line.
-        .env("SHARDMANAGER_HTTP_LISTEN", "127.0.0.1:0")
-        .env("SHARDMANAGER_GROUPS", "2")
-        .env("SHARDMANAGER_SHARDS", "12")
+        .env("SKV_MANAGER_HTTP_LISTEN", "127.0.0.1:0")
+        .env("SKV_MANAGER_GROUPS", "2")
+        .env("SKV_MANAGER_SHARDS", "12")
         .env_remove("RUST_LOG")
         .stderr(Stdio::piped())
         .kill_on_drop(true);

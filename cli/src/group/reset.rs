@@ -10,7 +10,7 @@ use skv_sharding::{GroupId, Incarnation};
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::{group_and_members, named};
+use super::members::{group_and_members, named};
 use crate::admin::{self, Member, is_leader};
 use crate::outcome::Outcome;
 use crate::output;

@@ -13,7 +13,7 @@ use skv_proto::v1;
 use skv_sharding::{GroupId, ShardId};
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
-use super::moves::Moves;
+use super::moves::{End, Moves};
 use super::screen::Screen;
 use super::speed::Speed;
 use crate::target::Target;
@@ -21,17 +21,6 @@ use crate::{admin, manager, shards};
 
 /// How often the groups are asked what they have.
 const ASK_EVERY: Duration = Duration::from_millis(500);
-
-/// How the watching ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
-    /// Every shard is there.
-    Done,
-    /// Somebody stopped it.
-    Stopped,
-    /// Nobody wanted it.
-    NotWatched,
-}
 
 /// Watches until every shard is where the newest configuration has it, for good. Maps that don't know
 /// this configuration yet say nothing about it. A shard manager that lost its record begins to

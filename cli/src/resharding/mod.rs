@@ -19,9 +19,8 @@ use serde::Serialize;
 use tokio::time::Instant;
 
 pub(crate) use self::change::Change;
-use self::follow::End;
-use self::moves::{Move, Moves};
-use self::screen::Screen;
+use self::moves::{End, Move, Moves};
+use self::screen::{Screen, to_move};
 use crate::manager;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
@@ -108,12 +107,4 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
 async fn is_settled(target: &Target, configuration: u64) -> anyhow::Result<bool> {
     let map = manager::shard_map(target).await?;
     Ok(map.configuration >= configuration && map.moving == 0)
-}
-
-/// `1 shard moves`, `7 shards move`.
-fn to_move(moves: &Moves) -> String {
-    match moves.len() {
-        1 => "1 shard moves".to_owned(),
-        count => format!("{count} shards move"),
-    }
 }

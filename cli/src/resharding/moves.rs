@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 use skv_proto::v1;
-use skv_proto::v1::shard_status::State;
+use skv_proto::v1::shard_status::State as ShardState;
 use skv_sharding::{GroupId, ShardId};
 
 /// One shard on its way.
@@ -22,12 +22,12 @@ pub(super) struct Move {
     #[serde(skip)]
     came: u64,
     #[serde(skip)]
-    stage: Stage,
+    phase: Phase,
 }
 
-/// How far a move is.
+/// The phase of a move: one of the three that its source has it in, or over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Stage {
+enum Phase {
     /// It waits for its turn.
     Queued,
     /// It is served by its source, and copied.
@@ -38,13 +38,24 @@ enum Stage {
     Arrived,
 }
 
-/// How many moves are in each stage.
+/// The number of moves in each phase.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Counts {
     pub(super) queued: usize,
     pub(super) copying: usize,
     pub(super) frozen: usize,
     pub(super) arrived: usize,
+}
+
+/// How the watching of moves ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum End {
+    /// Every shard is there.
+    Done,
+    /// Somebody stopped it.
+    Stopped,
+    /// Nobody wanted it.
+    NotWatched,
 }
 
 /// All moves that were seen, also those that are over.
@@ -87,7 +98,7 @@ impl Moves {
                     self.0.remove(&shard);
                 } else {
                     known.target = owner;
-                    known.stage = Stage::Arrived;
+                    known.phase = Phase::Arrived;
                 }
             }
         }
@@ -98,20 +109,20 @@ impl Moves {
         for status in shards {
             let Some(known) = self.0.get_mut(&ShardId(status.shard)) else { continue };
             match status.state() {
-                State::Arriving if group == known.target => known.came = status.bytes,
-                State::Unspecified | State::Arriving => {}
-                State::Served | State::Queued | State::Copying | State::Frozen => {
+                ShardState::Arriving if group == known.target => known.came = status.bytes,
+                ShardState::Unspecified | ShardState::Arriving => {}
+                ShardState::Served | ShardState::Queued | ShardState::Copying | ShardState::Frozen => {
                     if group == known.target {
                         known.came = status.bytes;
                     } else if group != known.source {
                         continue;
                     }
                     (known.keys, known.bytes) = (Some(status.keys), Some(status.bytes));
-                    if group == known.source && known.stage != Stage::Arrived {
-                        known.stage = match status.state() {
-                            State::Copying => Stage::Copying,
-                            State::Frozen => Stage::Frozen,
-                            _ => Stage::Queued,
+                    if group == known.source && known.phase != Phase::Arrived {
+                        known.phase = match status.state() {
+                            ShardState::Copying => Phase::Copying,
+                            ShardState::Frozen => Phase::Frozen,
+                            _ => Phase::Queued,
                         };
                     }
                 }
@@ -125,12 +136,12 @@ impl Moves {
     }
 
     pub(super) fn counts(&self) -> Counts {
-        let count = |stage| self.0.values().filter(|known| known.stage == stage).count();
+        let count = |phase| self.0.values().filter(|known| known.phase == phase).count();
         Counts {
-            queued: count(Stage::Queued),
-            copying: count(Stage::Copying),
-            frozen: count(Stage::Frozen),
-            arrived: count(Stage::Arrived),
+            queued: count(Phase::Queued),
+            copying: count(Phase::Copying),
+            frozen: count(Phase::Frozen),
+            arrived: count(Phase::Arrived),
         }
     }
 
@@ -146,8 +157,8 @@ impl Moves {
     /// Bytes that their targets have. Never more than there are, although a target may have
     /// what has been deleted since.
     pub(super) fn came(&self) -> u64 {
-        let came = |known: &Move| match (known.stage, known.bytes) {
-            (Stage::Arrived, Some(bytes)) => bytes,
+        let came = |known: &Move| match (known.phase, known.bytes) {
+            (Phase::Arrived, Some(bytes)) => bytes,
             (_, Some(bytes)) => known.came.min(bytes),
             (_, None) => known.came,
         };
@@ -157,11 +168,11 @@ impl Moves {
 
 impl Move {
     fn new(shard: ShardId, source: GroupId, target: GroupId) -> Move {
-        Move { shard, source, target, keys: None, bytes: None, came: 0, stage: Stage::Queued }
+        Move { shard, source, target, keys: None, bytes: None, came: 0, phase: Phase::Queued }
     }
 
     fn is_under_way(&self, source: GroupId, target: GroupId) -> bool {
-        (self.source, self.target) == (source, target) && self.stage != Stage::Arrived
+        (self.source, self.target) == (source, target) && self.phase != Phase::Arrived
     }
 }
 
@@ -174,7 +185,12 @@ pub(super) mod tests {
     const G2: GroupId = GroupId(2);
 
     /// What a group says of a shard.
-    pub(in crate::resharding) fn says(shard: u32, state: State, keys: u64, bytes: u64) -> v1::ShardStatus {
+    pub(in crate::resharding) fn says(
+        shard: u32,
+        state: ShardState,
+        keys: u64,
+        bytes: u64,
+    ) -> v1::ShardStatus {
         v1::ShardStatus { shard, epoch: 1, state: state as i32, keys, bytes, other: None }
     }
 
@@ -195,11 +211,11 @@ pub(super) mod tests {
         let mut moves = Moves::new(&[planned(0, 0, 1), planned(1, 0, 1)]);
         assert_eq!((moves.counts(), moves.bytes(), moves.came()), (counts(2, 0, 0, 0), None, 0));
 
-        moves.hear(G0, &[says(0, State::Copying, 3, 300), says(1, State::Queued, 1, 100)]);
-        moves.hear(G1, &[says(0, State::Arriving, 1, 120)]);
+        moves.hear(G0, &[says(0, ShardState::Copying, 3, 300), says(1, ShardState::Queued, 1, 100)]);
+        moves.hear(G1, &[says(0, ShardState::Arriving, 1, 120)]);
         assert_eq!((moves.counts(), moves.bytes(), moves.came()), (counts(1, 1, 0, 0), Some(400), 120));
 
-        moves.hear(G0, &[says(0, State::Frozen, 3, 310), says(1, State::Queued, 1, 100)]);
+        moves.hear(G0, &[says(0, ShardState::Frozen, 3, 310), says(1, ShardState::Queued, 1, 100)]);
         assert_eq!((moves.counts(), moves.bytes()), (counts(1, 0, 1, 0), Some(410)));
 
         moves.follow(&in_groups([G1, G0]), &in_groups([G1, G1]));
@@ -213,8 +229,8 @@ pub(super) mod tests {
     #[test]
     fn a_target_that_has_more_than_there_is_doesnt_count_beyond_it() {
         let mut moves = Moves::new(&[planned(0, 0, 1), planned(1, 0, 1)]);
-        moves.hear(G0, &[says(0, State::Copying, 1, 100), says(1, State::Queued, 1, 100)]);
-        moves.hear(G1, &[says(0, State::Arriving, 2, 170)]);
+        moves.hear(G0, &[says(0, ShardState::Copying, 1, 100), says(1, ShardState::Queued, 1, 100)]);
+        moves.hear(G1, &[says(0, ShardState::Arriving, 2, 170)]);
         assert_eq!(moves.came(), 100);
     }
 
@@ -223,14 +239,14 @@ pub(super) mod tests {
         let mut moves = Moves::new(&[planned(0, 0, 1)]);
         moves.follow(&in_groups([G1]), &in_groups([G1]));
         assert_eq!((moves.is_done(), moves.bytes()), (true, None));
-        moves.hear(G1, &[says(0, State::Served, 2, 50)]);
+        moves.hear(G1, &[says(0, ShardState::Served, 2, 50)]);
         assert_eq!((moves.bytes(), moves.came(), moves.counts().arrived), (Some(50), 50, 1));
     }
 
     #[test]
     fn what_others_say_of_a_shard_is_nothing() {
         let mut moves = Moves::new(&[planned(0, 0, 1)]);
-        moves.hear(G2, &[says(0, State::Frozen, 9, 900), says(5, State::Served, 9, 900)]);
+        moves.hear(G2, &[says(0, ShardState::Frozen, 9, 900), says(5, ShardState::Served, 9, 900)]);
         assert_eq!((moves.counts(), moves.bytes(), moves.came()), (counts(1, 0, 0, 0), None, 0));
     }
 

@@ -11,6 +11,7 @@ use super::change::Change;
 use super::estimate::{self, BYTES_PER_SECOND};
 use super::follow;
 use super::moves::{Move, Moves};
+use super::screen::to_move;
 use crate::manager;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
@@ -63,7 +64,7 @@ pub(super) async fn show(
         Format::Text if moves.is_empty() => output::say(change.nothing_to_move(target).await?)?,
         Format::Text => {
             let when = if is_made { "which is under way" } else { "if it is made" };
-            output::say(format_args!("configuration {configuration}, {when}: {}", super::to_move(&moves)))?;
+            output::say(format_args!("configuration {configuration}, {when}: {}", to_move(&moves)))?;
             print(&moves)?;
             for problem in silent {
                 output::say(format_args!("not all sizes are known: {problem:#}"))?;

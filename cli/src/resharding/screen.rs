@@ -5,8 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 use tokio::time::Instant;
 
-use super::follow::End;
-use super::moves::Moves;
+use super::moves::{End, Moves};
 use super::speed::Speed;
 use crate::duration::about;
 use crate::output::{self, Format};
@@ -110,6 +109,14 @@ pub(super) fn last_line(end: End, moves: &Moves, elapsed: Duration) -> String {
         End::NotWatched => {
             format!("they move without this command; `{skv} rebalance` shows how far they are")
         }
+    }
+}
+
+/// `1 shard moves`, `7 shards move`.
+pub(super) fn to_move(moves: &Moves) -> String {
+    match moves.len() {
+        1 => "1 shard moves".to_owned(),
+        count => format!("{count} shards move"),
     }
 }
 

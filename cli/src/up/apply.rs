@@ -3,11 +3,12 @@
 use std::path::PathBuf;
 
 use serde_json::Value;
+use skv_local::record::Shape;
+use skv_local::screen::Screen;
+use skv_local::source::{Described, Source};
+use skv_local::{home, settings};
 
-use super::record::Shape;
-use super::screen::Screen;
-use super::source::{Described, Source};
-use super::{home, scale, settings};
+use super::scale;
 use crate::output;
 use crate::target::Target;
 
@@ -49,7 +50,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
         record.shape.name
     );
     settings::must_equal(&record.settings, &settings::of(&resource)?)?;
-    let screen = Screen::new(true);
+    let screen = Screen::new(output::this_command(), true);
     if !scale::run_until_stopped(&path, resource.spec.groups, target.timeout(), &screen).await? {
         let count = record.groups().len();
         output::say(format_args!("nothing to do: the number of groups of {} is {count}", record.shape.name))?;

@@ -7,12 +7,14 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use anyhow::Context as _;
+use skv_local::data_dir::{DataDir, log_file, read_record};
+use skv_local::ready;
+use skv_local::record::Record;
+use skv_local::screen::Screen;
 use tokio::time::sleep;
 
-use super::data_dir::{DataDir, log_file, read_record};
-use super::record::Record;
-use super::screen::Screen;
-use super::{ready, scale};
+use super::scale;
+use crate::output;
 
 const POLL: Duration = Duration::from_millis(50);
 
@@ -23,7 +25,7 @@ pub(super) async fn run(manifest: &str, path: &Path, groups: u32, patience: Dura
     let dir = DataDir::open(path)?.path().to_owned();
     let log = log_file(&dir, "supervisor");
     let (mut child, log_from) = start(manifest, &dir, &log)?;
-    let screen = Screen::new(true);
+    let screen = Screen::new(output::this_command(), true);
     screen.begin(std::iter::empty());
     let outcome = tokio::select! {
         record = wait_until_ready(&dir, child.id(), &screen) => record,

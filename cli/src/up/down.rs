@@ -1,20 +1,15 @@
 //! `skv down`: stops what runs in a data directory.
 
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
-use tokio::time::{Instant, sleep};
+use skv_local::data_dir::{DataDir, is_locked, read_record};
+use skv_local::record::Record;
+use skv_local::screen::Screen;
+use skv_local::{STOP_WITHIN, home, leftovers};
 
-use super::data_dir::{DataDir, is_locked, read_record};
-use super::home;
-use super::keeper::STOP_WITHIN;
-use super::process::ProcessId;
-use super::record::Record;
-use super::screen::Screen;
-
-const POLL: Duration = Duration::from_millis(50);
+use crate::output;
 
 /// Stop the store that `skv up` runs on this machine. Its data stays.
 #[derive(Debug, clap::Args)]
@@ -36,7 +31,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     };
     let mut record =
         read_record(&path)?.with_context(|| format!("there is no store in {}", path.display()))?;
-    let screen = Screen::new(true);
+    let screen = Screen::new(output::this_command(), true);
     if !record.is_running() {
         screen.say(&format!("{} isn't running", record.shape.name));
         return Ok(());
@@ -46,7 +41,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     }
     // The supervisor was killed; what it started still runs.
     let dir = DataDir::open(&path)?;
-    stop_leftovers(&mut record, &screen).await;
+    leftovers::stop(&mut record, &screen).await;
     dir.save(&record)?;
     screen.say(&format!("{} is stopped", record.shape.name));
     Ok(())
@@ -60,7 +55,7 @@ async fn stop_supervisor(record: &Record, path: &Path, screen: &Screen) -> anyho
     screen.say(&format!("stopping {name}"));
     supervisor.signal(Signal::TERM);
     // It stops the servers, then the manager, and kills what doesn't stop in time.
-    if !has_ended(supervisor, 3 * STOP_WITHIN).await {
+    if !supervisor.ends_within(3 * STOP_WITHIN).await {
         bail!(
             "process {} doesn't stop {name}: see its log in {}",
             supervisor.pid,
@@ -69,37 +64,4 @@ async fn stop_supervisor(record: &Record, path: &Path, screen: &Screen) -> anyho
     }
     screen.say(&format!("{name} is stopped"));
     Ok(())
-}
-
-/// Stops the processes that outlived an earlier supervisor.
-pub(super) async fn stop_leftovers(record: &mut Record, screen: &Screen) {
-    record.supervisor = None;
-    let mut leftovers = Vec::new();
-    for member in &mut record.members {
-        if let Some(process) = member.process.take().filter(ProcessId::is_alive) {
-            let (name, pid) = (&member.name, process.pid);
-            screen
-                .say(&format!("{name} (process {pid}) was left running by an earlier `skv up`: stopping it"));
-            process.signal(Signal::TERM);
-            leftovers.push((name, process));
-        }
-    }
-    for (name, process) in leftovers {
-        if !has_ended(&process, STOP_WITHIN).await {
-            screen.say(&format!("{name} doesn't stop: killing it"));
-            process.signal(Signal::KILL);
-            has_ended(&process, STOP_WITHIN).await;
-        }
-    }
-}
-
-async fn has_ended(process: &ProcessId, within: Duration) -> bool {
-    let deadline = Instant::now() + within;
-    while process.is_alive() {
-        if Instant::now() >= deadline {
-            return false;
-        }
-        sleep(POLL).await;
-    }
-    true
 }

@@ -10,17 +10,17 @@ use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use futures::future::join_all;
+use skv_local::data_dir::read_record;
+use skv_local::process::ProcessId;
+use skv_local::ready;
+use skv_local::record::{Member, Record};
+use skv_local::screen::Screen;
+use skv_local::wanted::{self, Turn};
 use skv_proto::v1;
 use skv_sharding::GroupId;
 use tokio::time::{sleep, timeout};
 
-use super::data_dir::read_record;
-use super::process::ProcessId;
-use super::ready;
-use super::record::{Member, Record};
-use super::screen::Screen;
 use super::turnover::{Assignment, Group, Leader, Step, next};
-use super::wanted::{self, Turn};
 use crate::outcome::Outcome;
 use crate::resharding::{self, Change, Flags};
 use crate::target::{Target, explain};

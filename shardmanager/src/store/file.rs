@@ -7,10 +7,10 @@ use std::sync::Arc;
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use skv_assignment::record::Record;
 
 use super::format::{self, Problem};
-use super::{MapStore, StoreError, Version};
-use crate::record::Record;
+use super::map_store::{MapStore, StoreError, Version};
 
 const RECORD_FILE: &str = "shard-map";
 const TEMPORARY_FILE: &str = "shard-map.new";

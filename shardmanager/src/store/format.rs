@@ -4,7 +4,7 @@
 //! The first line stays as it is in all versions, and the checksum covers the version
 //! too: so a damaged file is never taken for one of another version.
 
-use crate::record::Record;
+use skv_assignment::record::Record;
 
 /// The format version that is written and read.
 pub(super) const VERSION: u32 = 1;

@@ -6,10 +6,10 @@ use futures::{Stream, StreamExt as _};
 use kube::api::{Api, PostParams};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, ResourceExt as _};
+use skv_assignment::record::Record;
 use skv_resource::ShardMap;
 
-use super::{MapStore, StoreError, Version};
-use crate::record::Record;
+use super::map_store::{MapStore, StoreError, Version};
 
 /// The format version that is written and read.
 const VERSION: i32 = 1;

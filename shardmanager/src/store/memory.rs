@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use futures::future::{BoxFuture, ready};
 use parking_lot::Mutex;
+use skv_assignment::record::Record;
 
-use super::{MapStore, StoreError, Version};
-use crate::record::Record;
+use super::map_store::{MapStore, StoreError, Version};
 
 /// Clones share the record.
 #[derive(Debug, Clone, Default)]

@@ -188,7 +188,7 @@ impl Storm {
             Fault::RecordLost => cluster.record.replace(None),
             Fault::RecordPutBack => {
                 if let Some(old) = self.copies.any(&mut self.rng) {
-                    eprintln!("the record is of version {} again", old.revision);
+                    eprintln!("the record is of map revision {} again", old.revision);
                     cluster.record.replace(Some(old));
                 }
             }

@@ -1,0 +1,193 @@
+//! The memory of the shard manager: one record, written whole by compare-and-swap.
+//!
+//! There is no record before the first configuration: until then nothing was given out,
+//! so there is nothing to remember. Leaders and the times of registrations are no part
+//! of it.
+
+mod history;
+mod owners;
+mod requests;
+mod retired;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use skv_sharding::{
+    ClusterId, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision, Owner, Policy,
+    Replica, ReplicaId, ShardId, ShardMap, ShardSet,
+};
+
+pub use history::History;
+pub use requests::Requests;
+pub use retired::{RetiredGroup, RetiredGroups};
+
+/// Everything durable about one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Record {
+    /// Whose record it is.
+    pub cluster: ClusterId,
+    /// The map revision: counts the writes of this record. Plans are given under it.
+    pub revision: MapRevision,
+    /// The hash that maps keys to shards.
+    pub hash: Hash,
+    /// The limits that new groups must agree on.
+    pub limits: Limits,
+    /// The groups that exist.
+    pub groups: BTreeMap<GroupId, GroupRecord>,
+    /// The owner of each shard.
+    #[serde(with = "owners")]
+    pub owners: Vec<Owner>,
+    /// All configurations.
+    pub history: History,
+    /// By which rule shards are spread.
+    #[serde(default)]
+    pub policy: Policy,
+    /// Shards that people want in a certain group.
+    #[serde(default)]
+    pub pins: BTreeMap<ShardId, GroupId>,
+    /// The shards that aren't yet where the newest configuration has them, and those that are, and
+    /// may still leave by a move that was taken back.
+    #[serde(default)]
+    pub moves: BTreeMap<ShardId, PlannedMove>,
+    /// The highest epoch that was ever given to a shard.
+    #[serde(default)]
+    pub epoch: Epoch,
+    /// The last changes that were asked for.
+    #[serde(default)]
+    pub requests: Requests,
+    /// The last groups that are no more.
+    #[serde(default)]
+    pub retired: RetiredGroups,
+}
+
+/// The planned move of a shard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlannedMove {
+    /// The group that gets it.
+    pub to: GroupId,
+    /// Its epoch there.
+    pub epoch: Epoch,
+}
+
+/// A group that was founded.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupRecord {
+    /// Its identity.
+    pub uid: GroupUid,
+    /// As its leader last confirmed it.
+    pub incarnation: Incarnation,
+    /// Its members, as its leader last confirmed them, with the addresses that they registered.
+    pub members: Vec<Replica>,
+    /// Replicas that wait to be admitted; never members, one per server at most.
+    pub candidates: Vec<Replica>,
+    /// The order by which it was founded; `None` if the map was rebuilt since, which nobody founds again.
+    pub bootstrap: Option<Bootstrap>,
+    /// It was asked to share the shards at some time.
+    #[serde(default)]
+    pub joined: bool,
+    /// It was asked to give its shards away, and not to join again since.
+    #[serde(default)]
+    pub drained: bool,
+}
+
+/// The first membership and the first shards of a group: written once, given to every
+/// first member alike (invariant 7).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Bootstrap {
+    /// All first members.
+    pub members: Vec<Replica>,
+    /// The first shards.
+    pub shards: ShardSet,
+    /// The epoch of all of them.
+    pub epoch: Epoch,
+}
+
+/// The limits that all replicas of a group must agree on, since they decide how they apply.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Limits {
+    /// The longest key, in bytes.
+    pub max_key_bytes: u64,
+    /// The longest value, in bytes.
+    pub max_value_bytes: u64,
+    /// The number of sessions that a shard remembers.
+    pub max_sessions_per_shard: u64,
+    /// The idle time after which a session may be forgotten, in milliseconds.
+    pub session_ttl_ms: u64,
+}
+
+impl Record {
+    /// The map that clerks and servers get.
+    pub fn shard_map(&self) -> ShardMap {
+        ShardMap {
+            cluster: self.cluster,
+            revision: self.revision,
+            configuration: self.history.newest_number(),
+            hash: self.hash,
+            owners: self.owners.clone(),
+            groups: self
+                .groups
+                .iter()
+                .map(|(&id, g)| {
+                    (id, Group { uid: g.uid, incarnation: g.incarnation, replicas: g.members.clone() })
+                })
+                .collect(),
+        }
+    }
+
+    /// The number of shards.
+    pub fn shards(&self) -> u32 {
+        self.owners.len() as u32
+    }
+
+    /// Checks what the types can't say.
+    pub fn check(&self) -> Result<(), MapError> {
+        for (&shard, &PlannedMove { to: group, .. }) in &self.moves {
+            if !self.groups.contains_key(&group) {
+                return Err(MapError::UnknownGroup { shard, group });
+            }
+        }
+        self.shard_map().check()
+    }
+}
+
+impl GroupRecord {
+    /// A group that is founded now, by these members.
+    pub fn founded(uid: GroupUid, members: Vec<Replica>, shards: ShardSet, epoch: Epoch) -> Self {
+        GroupRecord {
+            uid,
+            incarnation: Incarnation(0),
+            members: members.clone(),
+            candidates: Vec::new(),
+            bootstrap: Some(Bootstrap { members, shards, epoch }),
+            joined: false,
+            drained: false,
+        }
+    }
+
+    /// Returns true if it can't have anything of a shard: it got none when it was founded, and was
+    /// never asked to take any.
+    pub fn is_fresh(&self) -> bool {
+        !self.joined && self.bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.shards.is_empty())
+    }
+
+    /// The member with this id.
+    pub fn member(&self, id: ReplicaId) -> Option<&Replica> {
+        self.members.iter().find(|m| m.id == id)
+    }
+
+    /// The founding order for this replica, if it is one of the first members and still one.
+    pub fn bootstrap_for(&self, id: ReplicaId) -> Option<&Bootstrap> {
+        self.member(id)?;
+        self.bootstrap.as_ref().filter(|b| b.members.iter().any(|m| m.id == id))
+    }
+
+    /// Returns true if a member or candidate lives, or lived, on this server.
+    pub fn knows_server(&self, server: &str) -> bool {
+        self.servers().any(|s| s == server)
+    }
+
+    /// The servers of members and candidates; some may come twice.
+    pub fn servers(&self) -> impl Iterator<Item = &str> {
+        self.members.iter().chain(&self.candidates).map(|r| r.server.as_str())
+    }
+}

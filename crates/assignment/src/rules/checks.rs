@@ -1,0 +1,97 @@
+//! Refuses registrations of what belongs elsewhere, or takes a name that another replica has. Pure.
+
+use super::heard::Heard;
+use super::registration::{Held, Refusal, Registration};
+use super::settings::Settings;
+use crate::record::{GroupRecord, Record};
+
+/// Groups have lower numbers.
+const MOST_GROUPS: u32 = 4096;
+
+/// Refuses what belongs to another cluster, group or kind of sharding.
+pub(super) fn check_origin(
+    settings: &Settings,
+    record: Option<&Record>,
+    registration: &Registration,
+) -> Result<(), Refusal> {
+    let Registration { group, replica, held, .. } = registration;
+    let known = record.and_then(|record| record.groups.get(group));
+    // The first configuration has the groups that it is meant to have; later ones may join.
+    let is_first = record.is_none() && *held == Held::Nothing;
+    if is_first && group.0 >= settings.groups || group.0 >= MOST_GROUPS {
+        return Err(Refusal::UnknownGroup { group: *group, groups: settings.groups });
+    }
+    let server = || replica.server.clone();
+    if let (Some(theirs), Some(ours)) = (held.cluster(), record.map(|record| record.cluster))
+        && theirs != ours
+    {
+        return Err(Refusal::ForeignCluster { server: server(), theirs, ours });
+    }
+    let Some(report) = held.report() else { return Ok(()) };
+    if let Some(known) = known.filter(|known| known.uid != report.uid) {
+        return Err(Refusal::ForeignGroup {
+            server: server(),
+            group: *group,
+            theirs: report.uid,
+            ours: known.uid,
+        });
+    }
+    if (report.shards, report.hash) != (settings.shards, settings.hash) {
+        return Err(Refusal::OtherSharding {
+            group: *group,
+            their_shards: report.shards,
+            their_hash: report.hash,
+            our_shards: settings.shards,
+            our_hash: settings.hash,
+        });
+    }
+    if let Some((shard, _)) = report.owned.iter().find(|(shard, _)| shard.0 >= settings.shards) {
+        return Err(Refusal::Malformed(format!("{group} can't own shard {shard} of {}", settings.shards)));
+    }
+    Ok(())
+}
+
+/// Refuses a second living replica of a server name, and more names than the group has replicas.
+pub(super) fn check_name(
+    settings: &Settings,
+    record: Option<&Record>,
+    heard: &Heard,
+    registration: &Registration,
+) -> Result<(), Refusal> {
+    let Registration { group, replica, .. } = registration;
+    let known = record.and_then(|record| record.groups.get(group));
+    if let Some(holder) = heard.holder(*group, &replica.server)
+        && holder.replica.id != replica.id
+        // Nobody else can listen where a living replica does.
+        && holder.replica.peer_address != replica.peer_address
+        && right_to_name(known, registration) <= right_to_name(known, holder)
+    {
+        return Err(Refusal::NameHeld {
+            group: *group,
+            server: replica.server.clone(),
+            holder: holder.replica.id,
+            address: holder.replica.peer_address.clone(),
+        });
+    }
+    let mut servers: Vec<&str> = match known {
+        Some(known) => known.servers().collect(),
+        None => heard.servers(*group).collect(),
+    };
+    servers.sort_unstable();
+    servers.dedup();
+    if !servers.contains(&replica.server.as_str()) && servers.len() >= settings.replicas as usize {
+        return Err(Refusal::TooManyServers {
+            group: *group,
+            server: replica.server.clone(),
+            known: servers.into_iter().map(str::to_owned).collect(),
+        });
+    }
+    Ok(())
+}
+
+/// A member that isn't empty can't be kept out by whoever came first under its server's name;
+/// among equals the first stays.
+fn right_to_name(group: Option<&GroupRecord>, registration: &Registration) -> u8 {
+    let is_member = group.is_none_or(|group| group.member(registration.replica.id).is_some());
+    u8::from(is_member && registration.held != Held::Nothing)
+}

@@ -1,0 +1,73 @@
+//! The outcome of a registration: the plan for the replica, and the next record. Pure.
+
+use std::fmt;
+
+use skv_sharding::{ClusterId, GroupId, MapRevision, ReplicaId};
+
+use super::registration::Plan;
+use crate::record::Record;
+
+/// The outcome of a registration.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Decision {
+    /// The next record with what makes it differ, where something durable changed. It must
+    /// be stored before the plan is given out.
+    pub change: Option<(Record, Vec<Event>)>,
+    /// The map revision under which the plan is given; 0 without a record.
+    pub revision: MapRevision,
+    /// The record's cluster, if there is a record.
+    pub cluster: Option<ClusterId>,
+    /// The plan for the replica.
+    pub plan: Plan,
+}
+
+/// The reason for which a record was written.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// There was no record.
+    Founded,
+    /// The record was lost, or older than the groups.
+    Rebuilt,
+    /// A replica asks to be admitted in place of one that was lost.
+    Candidate(GroupId, String, ReplicaId),
+    /// A replica has other addresses than before.
+    Address(GroupId, String, ReplicaId),
+    /// The member whose place a candidate wanted is back, or the group has all its members.
+    Withdrawn(GroupId, String),
+    /// A leader reported other members or another incarnation.
+    Members(GroupId),
+    /// A new group was founded.
+    NewGroup(GroupId),
+    /// So many shards have arrived in a group.
+    Arrived(GroupId, usize),
+    /// A group that says it is retired shares the shards no more.
+    Leaves(GroupId),
+    /// A group is no more.
+    Retired(GroupId),
+}
+
+impl Decision {
+    /// Returns true if the plan holds whatever anybody else has written meanwhile.
+    pub fn is_settled(&self) -> bool {
+        self.change.is_none() && !matches!(self.plan, Plan::Wait { .. })
+    }
+}
+
+impl fmt::Display for Event {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Event::Founded => write!(f, "the first configuration was made"),
+            Event::Rebuilt => write!(f, "the map was rebuilt from the groups"),
+            Event::Candidate(group, server, id) => write!(f, "{server} asks to join {group} as replica {id}"),
+            Event::Address(group, server, id) => {
+                write!(f, "{server} of {group} (replica {id}) has another address")
+            }
+            Event::Withdrawn(group, server) => write!(f, "{group} needs no new replica on {server} any more"),
+            Event::Members(group) => write!(f, "{group} has other members"),
+            Event::NewGroup(group) => write!(f, "{group} was founded"),
+            Event::Leaves(group) => write!(f, "{group} is retired, and shares the shards no more"),
+            Event::Retired(group) => write!(f, "{group} was retired"),
+            Event::Arrived(group, shards) => write!(f, "{shards} shards have arrived in {group}"),
+        }
+    }
+}

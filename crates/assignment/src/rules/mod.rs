@@ -1,0 +1,33 @@
+//! The rules of the shard manager: from the record, what was heard lately, and one more registration
+//! or request to the next record and an answer. No IO, no clock, no random source.
+//!
+//! - `register`: decides on a registration; `checks`: which are refused; `draft`: the record while it
+//!   is changed; `candidates`: whom a leader may admit; `retirement`: groups that end
+//! - `rebuild`: makes a record out of what the groups say
+//! - `changes`: what people ask for; `configuration`: the next assignment; `moves`: the shards on
+//!   their way to it
+//! - `heard`: what replicas said lately, in memory only
+
+mod candidates;
+mod changes;
+mod checks;
+mod configuration;
+mod decision;
+mod draft;
+mod heard;
+mod moves;
+mod rebuild;
+mod register;
+mod registration;
+mod retirement;
+mod settings;
+#[cfg(test)]
+mod tests;
+
+pub use changes::{Change, ChangeRefusal, Changed, change};
+pub use decision::{Decision, Event};
+pub use heard::{Heard, Leader};
+pub use moves::Pending;
+pub use register::register;
+pub use registration::{Held, Plan, Refusal, Registration, Report};
+pub use settings::{ALIVE, Ids, Settings};

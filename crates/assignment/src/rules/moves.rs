@@ -1,0 +1,87 @@
+//! The moves on the way to the newest configuration, and what the groups say of them. Pure.
+
+use skv_sharding::{Epoch, GroupId, Owner, ShardId};
+
+use crate::record::{PlannedMove, Record};
+
+/// A shard that isn't where the newest configuration has it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pending {
+    /// Which shard.
+    pub shard: ShardId,
+    /// The group that has it.
+    pub source: GroupId,
+    /// The group that is to have it.
+    pub target: GroupId,
+}
+
+/// Makes the moves lead to the newest configuration. A move that goes there already keeps its
+/// epoch; any other gets one that no shard ever had. A move that is taken back becomes one to the
+/// group that has the shard: until that has said so by the epoch, the shard may still go.
+pub(super) fn follow_goal(record: &mut Record) {
+    let goal = record.history.newest().owners;
+    for ((shard, owner), to) in (0..).map(ShardId).zip(&record.owners).zip(goal) {
+        if record.moves.get(&shard).map_or(owner.group, |planned| planned.to) != to {
+            record.epoch.0 += 1;
+            record.moves.insert(shard, PlannedMove { to, epoch: record.epoch });
+        }
+    }
+}
+
+/// Takes a leader's report on the shards that its group owns: of two reports the one with the
+/// higher epoch counts. Returns the number of shards that have arrived.
+pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Epoch)]) -> usize {
+    let mut arrived = 0;
+    for &(shard, epoch) in owned {
+        let Some(owner) = record.owners.get_mut(shard.0 as usize).filter(|owner| owner.epoch < epoch) else {
+            continue;
+        };
+        let before = std::mem::replace(owner, Owner { group, epoch });
+        // It may have come under an older epoch, if it was redirected away and back meanwhile.
+        let has_come = |planned: &PlannedMove| planned.to == group && before.group != group;
+        if record.moves.get(&shard).is_some_and(|planned| planned.epoch <= epoch || has_come(planned)) {
+            record.moves.remove(&shard);
+        }
+        arrived += 1;
+    }
+    if arrived > 0 {
+        // One that was redirected too late has arrived elsewhere, and goes on from there.
+        follow_goal(record);
+    }
+    arrived
+}
+
+/// Returns true if [`arrived`] would change anything.
+pub(super) fn is_news(record: &Record, owned: &[(ShardId, Epoch)]) -> bool {
+    owned
+        .iter()
+        .any(|(shard, epoch)| record.owners.get(shard.0 as usize).is_some_and(|owner| owner.epoch < *epoch))
+}
+
+/// The shards that aren't where the newest configuration has them. Those that are there, and may
+/// still go, aren't among them.
+pub(super) fn pending(record: &Record) -> Vec<Pending> {
+    let source = |shard: ShardId| record.owners.get(shard.0 as usize).map(|owner| owner.group);
+    let pending = |(&shard, to): (&ShardId, &PlannedMove)| {
+        Some(Pending { shard, source: source(shard)?, target: to.to })
+    };
+    record.moves.iter().filter_map(pending).filter(|pending| pending.source != pending.target).collect()
+}
+
+/// Returns the moves that a group is to carry out, which reports that it owns these shards.
+pub(super) fn out_of(
+    record: &Record,
+    group: GroupId,
+    owned: &[(ShardId, Epoch)],
+) -> Vec<(ShardId, PlannedMove)> {
+    let owner = |shard: ShardId| record.owners.get(shard.0 as usize);
+    let is_there = |shard: &ShardId| owner(*shard).is_some_and(|owner| owner.group == group);
+    let planned = record.moves.iter().filter(|(shard, _)| is_there(shard)).map(|(shard, to)| (*shard, *to));
+    // Revived from a replica that hadn't heard that a shard has gone, a group has it once more. Its
+    // new owner takes whatever is sent under that epoch for what it has, and the group drops it.
+    let revived = owned.iter().filter_map(|&(shard, epoch)| {
+        let owner = owner(shard).filter(|owner| owner.group != group && owner.epoch > epoch)?;
+        Some((shard, PlannedMove { to: owner.group, epoch: owner.epoch }))
+    });
+    planned.chain(revived).collect()
+}

@@ -1,0 +1,226 @@
+//! The registration of a replica, and the plan or refusal that answers it.
+
+use skv_sharding::{
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
+};
+
+use crate::record::{Bootstrap, Limits, PlannedMove};
+
+/// A replica says who it is and what it holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Registration {
+    /// The group that its server was told to host.
+    pub group: GroupId,
+    /// Its identity and addresses.
+    pub replica: Replica,
+    /// The data that it holds.
+    pub held: Held,
+    /// The map revision of its server's copy of its cluster's map; 0: there is none.
+    pub map_revision: MapRevision,
+}
+
+/// The data that a replica holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Held {
+    /// It is empty and belongs to no group yet.
+    Nothing,
+    /// It belongs to a group, of which it can't say anything: it waits to be admitted, or
+    /// has just started and not yet applied what it has.
+    Place {
+        /// The group's cluster.
+        cluster: ClusterId,
+    },
+    /// It is part of a group of this cluster.
+    Data {
+        /// The cluster.
+        cluster: ClusterId,
+        /// The report on its group.
+        report: Report,
+    },
+}
+
+impl Held {
+    /// Returns the cluster that the replica belongs to.
+    pub fn cluster(&self) -> Option<ClusterId> {
+        match self {
+            Held::Nothing => None,
+            Held::Place { cluster } | Held::Data { cluster, .. } => Some(*cluster),
+        }
+    }
+
+    /// Returns the replica's report on its group.
+    pub fn report(&self) -> Option<&Report> {
+        match self {
+            Held::Data { report, .. } => Some(report),
+            Held::Nothing | Held::Place { .. } => None,
+        }
+    }
+}
+
+/// The report of a replica with data on its group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Report {
+    /// The group's identity.
+    pub uid: GroupUid,
+    /// The group's incarnation.
+    pub incarnation: Incarnation,
+    /// Its members; their addresses may be empty.
+    pub members: Vec<Replica>,
+    /// The shards that the group owns.
+    pub owned: Vec<(ShardId, Epoch)>,
+    /// The highest epoch that the group has seen of any shard.
+    pub epoch: Epoch,
+    /// The group has nothing and takes no shard any more.
+    pub retired: bool,
+    /// The highest map revision that the group obeyed.
+    pub obeyed_revision: MapRevision,
+    /// The number of shards of the cluster.
+    pub shards: u32,
+    /// The hash of the cluster.
+    pub hash: Hash,
+    /// The replica is the leader, and confirmed it after it had read the above.
+    pub confirmed: bool,
+    /// The replica's term.
+    pub term: u64,
+    /// The leader that it follows, or itself.
+    pub leader: Option<ReplicaId>,
+}
+
+impl Registration {
+    /// Returns the highest map revision that it knows of.
+    pub(super) fn known_revision(&self) -> MapRevision {
+        self.held.report().map_or(self.map_revision, |report| report.obeyed_revision.max(self.map_revision))
+    }
+}
+
+impl Report {
+    /// Which life of the group the replica knows, and its term there: of two reports the greater is
+    /// newer, since terms begin anew with an incarnation.
+    pub(super) fn reign(&self) -> (Incarnation, u64) {
+        (self.incarnation, self.term)
+    }
+
+    /// The highest epoch that the group knows of.
+    pub fn highest_epoch(&self) -> Epoch {
+        self.owned.iter().map(|(_, epoch)| *epoch).fold(self.epoch, Epoch::max)
+    }
+}
+
+/// The next thing for a replica to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Plan {
+    /// Register again later.
+    Wait {
+        /// The reason: something that isn't there yet.
+        reason: String,
+    },
+    /// Found the group.
+    Bootstrap {
+        /// The group's identity.
+        uid: GroupUid,
+        /// Its first members and shards.
+        bootstrap: Bootstrap,
+        /// The limits that its members agree on.
+        limits: Limits,
+    },
+    /// Start empty, and wait until the group's leader admits the replica.
+    Join {
+        /// The group's identity.
+        uid: GroupUid,
+        /// Its incarnation.
+        incarnation: Incarnation,
+    },
+    /// Go on.
+    Serve {
+        /// The replicas that wait to be admitted to the group.
+        candidates: Vec<Replica>,
+        /// All shards that the group is to hand to others, or to keep after all, with the identities
+        /// of those groups.
+        moves: Vec<(ShardId, PlannedMove, GroupUid)>,
+    },
+    /// The group is no more: start again, empty.
+    Retired,
+}
+
+/// The reason for which a replica is sent away.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The message can't be a registration.
+    #[error("not a registration: {0}")]
+    Malformed(String),
+    /// There is no such group.
+    #[error(
+        "there is no {group}: this cluster has {groups} groups, counted from g0; check the server's --group"
+    )]
+    UnknownGroup {
+        /// The replica's group.
+        group: GroupId,
+        /// The number of configured groups.
+        groups: u32,
+    },
+    /// The replica's data counts shards or hashes keys in another way.
+    #[error(
+        "{group} holds data of {their_shards} shards by {their_hash}, this shard manager was started with \
+         {our_shards} by {our_hash}: start it with the values of the data"
+    )]
+    OtherSharding {
+        /// The replica's group.
+        group: GroupId,
+        /// The shards of its cluster.
+        their_shards: u32,
+        /// The hash of its cluster.
+        their_hash: Hash,
+        /// The shards of ours.
+        our_shards: u32,
+        /// The hash of ours.
+        our_hash: Hash,
+    },
+    /// The replica belongs elsewhere.
+    #[error("{server} belongs to cluster {theirs}, this is the shard manager of cluster {ours}")]
+    ForeignCluster {
+        /// The replica's server.
+        server: String,
+        /// Its cluster.
+        theirs: ClusterId,
+        /// Ours.
+        ours: ClusterId,
+    },
+    /// The replica's group isn't the one of that number.
+    #[error("{server} holds data of a group {theirs}; {group} of this cluster is group {ours}")]
+    ForeignGroup {
+        /// The replica's server.
+        server: String,
+        /// The group's number.
+        group: GroupId,
+        /// The replica's group.
+        theirs: GroupUid,
+        /// The group of that number.
+        ours: GroupUid,
+    },
+    /// Another replica lives under the same server name.
+    #[error(
+        "the name {server} in {group} is held by replica {holder} at {address}, which registered less than \
+         {} s ago: give each server a name of its own, or wait until the other one has stopped",
+        super::settings::ALIVE.as_secs()
+    )]
+    NameHeld {
+        /// The group.
+        group: GroupId,
+        /// The name.
+        server: String,
+        /// The replica that holds it.
+        holder: ReplicaId,
+        /// The address at which its peers reach the holder.
+        address: String,
+    },
+    /// The group has all its servers.
+    #[error("{group} has its servers already: {}; {server} isn't one of them", .known.join(", "))]
+    TooManyServers {
+        /// The group.
+        group: GroupId,
+        /// The server that is one too many.
+        server: String,
+        /// The group's servers.
+        known: Vec<String>,
+    },
+}

@@ -1,0 +1,60 @@
+//! With `logOperations` the servers log each operation's input and result; these lines are
+//! shown as they are written.
+
+use std::io::SeekFrom;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use tokio::fs::File;
+use tokio::io::{AsyncBufReadExt as _, AsyncSeekExt as _, BufReader};
+use tokio::time::sleep;
+
+use crate::screen::Screen;
+
+const POLL: Duration = Duration::from_millis(100);
+
+/// Shows the operations that a server logs from now on.
+pub(crate) async fn follow(name: String, log: PathBuf, screen: Screen) {
+    let from = tokio::fs::metadata(&log).await.map_or(0, |metadata| metadata.len());
+    let mut reader = loop {
+        match File::open(&log).await {
+            Ok(file) => break BufReader::new(file),
+            Err(_) => sleep(POLL).await,
+        }
+    };
+    if reader.seek(SeekFrom::Start(from)).await.is_err() {
+        return;
+    }
+    let mut line = String::new();
+    loop {
+        match reader.read_line(&mut line).await {
+            // The end of what there is, perhaps in the middle of a line.
+            Ok(_) if !line.ends_with('\n') => sleep(POLL).await,
+            Ok(_) => {
+                if is_operation(&line) {
+                    screen.say(&format!("{name} {}", line.trim_end()));
+                }
+                line.clear();
+            }
+            // Not UTF-8: not a line of ours.
+            Err(_) => line.clear(),
+        }
+    }
+}
+
+/// Servers log operations under the target `operation`, as text or as JSON.
+fn is_operation(line: &str) -> bool {
+    line.contains(" operation: ") || line.contains(r#""target":"operation""#)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn operations_are_told_from_other_lines() {
+        assert!(is_operation("2026-01-01T00:00:00Z  INFO operation: Put key=\"a\""));
+        assert!(is_operation(r#"{"timestamp":"..","level":"INFO","fields":{},"target":"operation"}"#));
+        assert!(!is_operation("2026-01-01T00:00:00Z  INFO kvserver::raft: became leader"));
+    }
+}

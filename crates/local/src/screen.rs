@@ -1,0 +1,128 @@
+//! The output of `skv up`: a live line on a terminal, plain lines elsewhere.
+
+use std::collections::BTreeMap;
+use std::io::{self, IsTerminal as _, Write as _};
+use std::path::Path;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use comfy_table::{Table, presets};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use skv_sharding::{GroupId, Hash};
+
+use crate::record::{Record, Role};
+
+/// The place where lines are shown; clones share it.
+#[derive(Debug, Clone)]
+pub struct Screen {
+    /// Hidden where there is no terminal.
+    bar: ProgressBar,
+    waiting: Arc<Mutex<BTreeMap<String, String>>>,
+    /// The store runs on when the terminal is gone.
+    detached: bool,
+    /// The name by which the command line is called.
+    skv: String,
+}
+
+impl Screen {
+    /// A screen of the command line that is called `skv`; `detached` if the store runs on when the
+    /// terminal is gone.
+    pub fn new(skv: String, detached: bool) -> Screen {
+        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
+        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {pos}/{len} ready {wide_msg:.dim}") {
+            bar.set_style(style);
+        }
+        Screen { bar, waiting: Arc::default(), detached, skv }
+    }
+
+    /// Shows a line. Nobody may be reading any more: that is no reason to stop.
+    pub fn say(&self, line: &str) {
+        self.bar.suspend(|| {
+            let _ = writeln!(io::stdout(), "{line}");
+        });
+    }
+
+    /// Begins to show how many of these are ready.
+    pub fn begin(&self, names: impl Iterator<Item = String>) {
+        let mut waiting = self.waiting();
+        *waiting = names.map(|name| (name, "starting".to_owned())).collect();
+        self.bar.reset();
+        self.bar.set_length(waiting.len() as u64);
+        if io::stdout().is_terminal() {
+            self.bar.set_draw_target(ProgressDrawTarget::stdout());
+            self.bar.enable_steady_tick(Duration::from_millis(100));
+        }
+    }
+
+    /// Shows why one isn't ready.
+    pub fn not_ready(&self, name: &str, reason: &str) {
+        if self.bar.is_hidden() && reason != "starting" {
+            self.say(&format!("{name}: {reason}"));
+        }
+        self.waiting().insert(name.to_owned(), reason.to_owned());
+        self.update();
+    }
+
+    /// Shows that one is ready; when all are, the live line goes.
+    pub fn ready(&self, name: &str) {
+        if self.bar.is_hidden() {
+            self.say(&format!("{name}: ready"));
+        }
+        self.bar.inc(1);
+        self.forget(name);
+    }
+
+    /// Waits for this one no longer.
+    pub fn forget(&self, name: &str) {
+        self.waiting().remove(name);
+        self.update();
+        if self.waiting().is_empty() {
+            self.end();
+        }
+    }
+
+    /// Takes the live line away.
+    pub fn end(&self) {
+        self.bar.finish_and_clear();
+        self.bar.set_draw_target(ProgressDrawTarget::hidden());
+    }
+
+    fn update(&self) {
+        let waiting = self.waiting();
+        let texts: Vec<String> = waiting.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
+        self.bar.set_message(texts.join("  "));
+    }
+
+    fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
+        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Shows what runs where, and what to try.
+    pub fn summary(&self, record: &Record, dir: &Path) {
+        let mut table = Table::new();
+        table.load_style(presets::NOTHING).set_header(["GROUP", "SERVER", "GRPC", "PEER", "HTTP", "PID"]);
+        for member in &record.members {
+            let (groups, peer) = match member.role {
+                Role::Manager => ("manager".to_owned(), String::new()),
+                Role::Server { group, peer_port } => (group.to_string(), peer_port.to_string()),
+                Role::RingServer { place, peer_port } => {
+                    let groups = record.shape.ring().map(|ring| ring.groups_of(place).collect::<Vec<_>>());
+                    (GroupId::list(groups.iter().flatten()), peer_port.to_string())
+                }
+            };
+            let pid = member.process.as_ref().map_or(String::new(), |process| process.pid.to_string());
+            let (client, http) = (member.client_port.to_string(), member.http_port.to_string());
+            table.add_row([groups, member.name.clone(), client, peer, http, pid]);
+        }
+        self.say(&table.to_string());
+        let skv = &self.skv;
+        let key = if record.shape.hash == Hash::Integer { "12" } else { "greeting" };
+        let stop = if self.detached { format!("{skv} down stops it") } else { "Ctrl-C stops it".to_owned() };
+        self.say(&format!(
+            "{} is ready on 127.0.0.1. Data and logs are in {}; {stop}.\n\nTry:\n  \
+             {skv} put {key} hello\n  {skv} get {key}\n  {skv} append {key} ', world'\n  {skv} status",
+            record.shape.name,
+            dir.display()
+        ));
+    }
+}
