@@ -16,11 +16,11 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use skv_sharding::fnv1a;
 
-use crate::build::Desired;
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::names::{MANAGER, Names};
-use crate::ownership::{Ownership, ownership};
+use skv_operator_plan::build::Desired;
+use skv_operator_plan::names::{MANAGER, Names};
+use skv_operator_plan::ownership::{Ownership, ownership};
 
 /// What was done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -16,8 +16,8 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use skv_resource::ShardMap;
 
-use crate::build::Desired;
-use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
+use skv_operator_plan::build::Desired;
+use skv_operator_plan::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
 
 /// The kinds of objects that resources consist of, and their pods.
 pub(crate) fn kinds() -> [ApiResource; 11] {

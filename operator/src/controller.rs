@@ -22,11 +22,11 @@ use crate::apply::Applier;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::names::{INSTANCE_LABEL, MANAGER, Names};
 use crate::options::Options;
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
 use crate::servers::Network;
+use skv_operator_plan::names::{INSTANCE_LABEL, MANAGER, Names};
 
 /// Changes of one resource's objects come in swarms.
 const DEBOUNCE: Duration = Duration::from_millis(200);

@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::cache::Cache;
-use crate::names::{MANAGED_BY_LABEL, MANAGER};
+use skv_operator_plan::names::{MANAGED_BY_LABEL, MANAGER};
 
 /// Clones share one API server.
 #[derive(Clone, Default)]

@@ -72,7 +72,7 @@ fn done<'a>() -> BoxFuture<'a, Result<(), String>> {
 }
 
 impl Servers for World {
-    fn assignment<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<Assignment>> {
+    fn manager_state<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<ManagerState>> {
         let cluster = self.0.lock();
         if cluster.sharing.is_empty() || cluster.silent {
             return Box::pin(ready(None));
@@ -91,7 +91,7 @@ impl Servers for World {
             groups: cluster.sharing.iter().copied().collect(),
             ranges: ranges(&cluster.plan()),
         };
-        Box::pin(ready(Some(Assignment { map, configuration })))
+        Box::pin(ready(Some(ManagerState { map, configuration })))
     }
 
     fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>> {
