@@ -1,4 +1,4 @@
-//! What the watches have seen of the objects that are ours: so that a pass in a steady
+//! The objects that are ours, as watches have seen them: so that a pass in a steady
 //! state asks the API server nothing.
 
 use std::sync::Arc;
@@ -36,7 +36,7 @@ pub(crate) fn kinds() -> [ApiResource; 11] {
     ]
 }
 
-/// One store per kind.
+/// A store per kind.
 #[derive(Clone)]
 pub(crate) struct Cache(Vec<(ApiResource, Store<DynamicObject>)>);
 

@@ -1,6 +1,6 @@
 //! The operator: keeps what `ShardedKV` resources ask for running.
 //!
-//! One pass over one resource is a pipeline (`reconcile`). Its pure stages are `skv-operator-plan`:
+//! A pass over a resource is a pipeline (`reconcile`). Its pure stages are `skv-operator-plan`:
 //!
 //! 1. `dereference`: gather what is known of it, from caches that watches keep
 //! 2. validate: [`skv_resource::validate`], and what can't change; then all that follows is resolved

@@ -1,4 +1,4 @@
-//! One pass over one resource: dereference, validate, resolve, plan, build, apply, carry out, status.
+//! A pass over a resource: dereference, validate, resolve, plan, build, apply, carry out, status.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,7 +9,7 @@ use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 use tonic::transport::{Channel, Endpoint};
 
-/// Who doesn't answer must not hold up other resources.
+/// The time to answer: whoever doesn't must not hold up other resources.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A hand-over waits for a voter that has the whole log, and for its election.
 const HAND_OVER: Duration = Duration::from_secs(5);

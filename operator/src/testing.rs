@@ -76,7 +76,7 @@ impl FakeApiServer {
         std::mem::take(&mut self.0.lock().requests)
     }
 
-    /// What watches would have seen by now.
+    /// Returns what watches would have seen by now.
     pub(crate) fn cache(&self) -> Cache {
         let state = self.0.lock();
         Cache::filled(|resource: &ApiResource| {

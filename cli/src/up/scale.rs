@@ -127,7 +127,7 @@ pub(super) fn running(path: &Path) -> anyhow::Result<Record> {
     Ok(record)
 }
 
-/// What the servers of each group say.
+/// Asks the servers of each group.
 async fn groups(target: &Target, record: &Record) -> BTreeMap<GroupId, Group> {
     let asked = record.groups().into_iter().map(async |id| {
         let statuses = join_all(record.servers(id).map(async |member| {

@@ -12,7 +12,7 @@ use skv_turnover::{Assignment, Group, Report, decide};
 
 use crate::shards;
 
-/// What comes next.
+/// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
     /// Have the servers of exactly these groups run.

@@ -1,4 +1,4 @@
-//! What a claim says of the volume behind it.
+//! The claims of servers, and what they say of the volumes behind them.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
@@ -11,7 +11,7 @@ use crate::names::{DATA, ServerSet};
 pub struct Claim {
     /// Its name.
     pub name: String,
-    /// How large a volume it asks for, if that can be read.
+    /// The size of the volume that it asks for, if that can be read.
     pub size: Option<Size>,
     /// It has a volume.
     pub bound: bool,
@@ -22,7 +22,7 @@ pub struct Claim {
 }
 
 impl Claim {
-    /// The claim, if it is a server's, and which servers that belongs to.
+    /// Returns the claim, if it is a server's, and which servers that belongs to.
     pub fn parse(claim: &PersistentVolumeClaim) -> Option<(ServerSet, Claim)> {
         let set = ServerSet::of(claim.labels())?;
         let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
@@ -38,12 +38,12 @@ impl Claim {
         Some((set, seen))
     }
 
-    /// Whether it is this server's.
+    /// Returns true if it is this server's.
     pub fn is_of(&self, server: &str) -> bool {
         self.name.strip_prefix(DATA).and_then(|rest| rest.strip_prefix('-')) == Some(server)
     }
 
-    /// Whether it asks for less than this.
+    /// Returns true if it asks for less than this.
     pub fn is_smaller_than(&self, wanted: &Size) -> bool {
         self.size.as_ref().is_none_or(|size| size.bytes() < wanted.bytes())
     }

@@ -6,7 +6,7 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use skv_sharding::GroupId;
 
-/// Who applies and owns the objects: the field manager, and the value of the managed-by label.
+/// The name of whoever applies and owns the objects: the field manager, and the value of the managed-by label.
 pub const MANAGER: &str = "skv-operator";
 /// The label that holds the name of the resource.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
@@ -84,7 +84,7 @@ impl fmt::Display for ServerSet {
 pub struct Names {
     /// The resource's own; the client Service and the shard map have it too.
     pub resource: String,
-    /// Where all of it lives.
+    /// The namespace of all of it.
     pub namespace: String,
 }
 
@@ -105,7 +105,7 @@ impl Names {
         }
     }
 
-    /// One server.
+    /// Returns the name of a server.
     pub fn server(&self, set: ServerSet, ordinal: u32) -> String {
         format!("{}-{ordinal}", self.servers_of(set))
     }
@@ -135,7 +135,7 @@ impl Names {
         format!("{service}.{}.svc.{cluster_domain}", self.namespace)
     }
 
-    /// Where the shard managers are found.
+    /// Returns the address of the shard managers.
     pub fn manager_address(&self, cluster_domain: &str, port: u16) -> String {
         format!("{}:{port}", self.domain(&self.shard_manager(), cluster_domain))
     }

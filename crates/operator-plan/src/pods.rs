@@ -1,4 +1,4 @@
-//! What a pod says of the server in it.
+//! The pods of servers, and what they say of the server in them.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -21,17 +21,17 @@ pub struct ServerPod {
     pub uid: String,
     /// Its place in its StatefulSet.
     pub ordinal: u32,
-    /// What it was made for: see [`crate::restart::restart_hash`].
+    /// The hash of the settings that it was made for: see [`crate::restart::restart_hash`].
     pub restart_hash: String,
-    /// Where its node is, once it has one.
+    /// The name of its node, once it has one.
     pub node: Option<String>,
-    /// Where its server is asked, once it has an address.
+    /// The peer address of its server, once it has one.
     pub peer_address: Option<String>,
-    /// How it is.
+    /// Its state.
     pub state: PodState,
 }
 
-/// How a pod is.
+/// The state of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodState {
     /// Its server serves.
@@ -47,7 +47,7 @@ pub enum PodState {
 }
 
 impl PodState {
-    /// What keeps it from serving, where that is known.
+    /// Returns what keeps it from serving, where that is known.
     pub fn problem(&self) -> Option<&str> {
         match self {
             PodState::Down(problem) => Some(problem),
@@ -58,7 +58,7 @@ impl PodState {
 }
 
 impl ServerPod {
-    /// The pod, if it is a server's, and which servers that belongs to.
+    /// Returns the pod, if it is a server's, and which servers that belongs to.
     pub fn parse(pod: &Pod, now: Timestamp) -> Option<(ServerSet, ServerPod)> {
         let set = ServerSet::of(pod.labels())?;
         let name = pod.name_any();
@@ -118,7 +118,7 @@ fn server(pod: &Pod) -> Option<&ContainerStatus> {
     { containers }.find(|container| container.name == SERVER)
 }
 
-/// What keeps a pod from running, if it isn't just about to.
+/// Returns what keeps a pod from running, if it isn't just about to.
 pub fn problem(pod: &Pod) -> Option<String> {
     if let Some(unscheduled) = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")
     {

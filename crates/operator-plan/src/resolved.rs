@@ -16,7 +16,7 @@ use crate::restart::restart_hash;
 pub struct Resolved {
     /// The names of all that belongs to it.
     pub names: Names,
-    /// What it asks for; valid.
+    /// The specification; valid.
     pub spec: ShardedKvSpec,
     /// The hash of the settings that restart servers.
     pub restart_hash: String,

@@ -19,9 +19,9 @@ const MOST_NAMED: usize = 3;
 
 /// The course of a pass over a valid resource.
 pub struct Circumstances<'a> {
-    /// What was seen.
+    /// Everything that was seen.
     pub seen: &'a Observed,
-    /// What is being done about it.
+    /// The steps that were taken, and what goes on.
     pub outcome: &'a Outcome,
     /// Objects were changed after they were seen.
     pub changed: bool,
@@ -135,7 +135,7 @@ fn remembering(mut groups: Vec<GroupStatus>, seen: &Observed, old: &ShardedKvSta
     groups
 }
 
-/// Of groups that come or go nobody misses anything: they have no shard. Before the first
+/// Returns the groups that have shards: of those that come or go nobody misses anything. Before the first
 /// configuration none has.
 fn serving(groups: &[GroupStatus], old: &ShardedKvStatus) -> Vec<GroupStatus> {
     let serves = |group: &&GroupStatus| group.shards > 0 || old.cluster.is_none();

@@ -14,14 +14,14 @@ const SHARE: u32 = 4;
 /// The servers of each group.
 const REPLICAS: u64 = 3;
 
-/// What is known of a store, and what follows.
+/// A store as it is known, and what follows.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// A sentence about the rule.
     pub name: &'static str,
     /// The number of groups that is asked for.
     pub count: u32,
-    /// What each server says, of each group that has servers.
+    /// The statuses by server, of each group that has servers.
     pub said: BTreeMap<GroupId, BTreeMap<String, v1::ReplicaStatus>>,
     /// The shard map.
     pub map: v1::ShardMap,
@@ -31,7 +31,7 @@ pub struct Case {
     pub running: BTreeSet<GroupId>,
     /// The steps that are due.
     pub steps: Vec<Step>,
-    /// What is said.
+    /// The words for it.
     pub notes: Vec<&'static str>,
 }
 
@@ -50,7 +50,7 @@ struct Group {
     drained: bool,
     founded: bool,
     leads: bool,
-    /// How many of its replicas say that it is retired.
+    /// The number of its replicas that say that it is retired.
     retired: u64,
     /// Its last replica is of another group of its number.
     has_stranger: bool,
@@ -91,7 +91,7 @@ impl Group {
         format!("demo-g{}-{}", self.id, replica - 1)
     }
 
-    /// What its servers say.
+    /// Returns what its servers say.
     fn statuses(self) -> BTreeMap<String, v1::ReplicaStatus> {
         let members =
             (1..=REPLICAS).map(|replica| v1::membership::Member { replica, server: self.server(replica) });

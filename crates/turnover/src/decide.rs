@@ -10,9 +10,9 @@ use crate::{Assignment, Report};
 /// Everything that is known of one group.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Group {
-    /// What its servers say.
+    /// The report of its servers.
     pub report: Report,
-    /// What there is of them.
+    /// The state of these servers.
     pub servers: Servers,
     /// The reason why its servers mustn't stop, should it turn out that the group was never founded.
     /// A server that waits for its group has nothing, and may get it at any moment: so whoever can't

@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use skv_proto::v1;
 use skv_sharding::{GroupUid, ReplicaId};
 
-/// What the servers of one group say of it. Those that can't be asked are left out.
+/// Everything that the servers of one group say of it. Those that can't be asked are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
     /// Its leader, if there is one that has a quorum.

@@ -1,4 +1,4 @@
-//! How many pods of a group, or of the ring, may be evicted at once.
+//! The number of pods of a group, or of the ring, that may be evicted at once.
 
 use k8s_openapi::api::policy::v1::{PodDisruptionBudget, PodDisruptionBudgetSpec};
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
@@ -6,7 +6,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::input::Input;
 use crate::names::{Component, ServerSet, selector};
 
-/// One at a time, and only while all others are there. A single server has no budget: it
+/// Allows one at a time, and only while all others are there. A single server has no budget: it
 /// would forbid every drain for ever. Nor has a group that is no more.
 pub(super) fn disruption_budget(input: &Input, set: ServerSet) -> Option<PodDisruptionBudget> {
     if !input.resolved.spec.disruption_budget.enabled || input.replicas(set) <= 1 {

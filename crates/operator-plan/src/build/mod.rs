@@ -1,6 +1,6 @@
 //! From a resource to the objects that it consists of, one file per object.
 //!
-//! What is built from the same [`Input`] is always the same.
+//! The same [`Input`] always gives the same objects.
 
 mod client_service;
 mod disruption_budget;
@@ -23,7 +23,7 @@ use serde_json::Value;
 
 pub use input::{ExistingServers, Input};
 
-/// One object as it shall be.
+/// An object as it shall be.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
     /// Its kind.

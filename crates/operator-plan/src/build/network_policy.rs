@@ -1,4 +1,4 @@
-//! Who may connect to which port.
+//! The rules about who may connect to which port.
 
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,

@@ -1,4 +1,4 @@
-//! What the pods of servers and of the shard manager have in common.
+//! The parts that pods of servers and of the shard manager have in common.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! What the shard manager may do: read and write its own shard map, nothing else.
+//! The rights of the shard manager: read and write its own shard map, nothing else.
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use kube::Resource as _;

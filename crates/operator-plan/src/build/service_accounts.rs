@@ -1,4 +1,4 @@
-//! Who the pods are for the API server.
+//! The accounts by which the API server knows the pods.
 
 use k8s_openapi::api::core::v1::ServiceAccount;
 

@@ -19,7 +19,7 @@ use crate::names::{
     selector,
 };
 
-/// Where the volume of a server is mounted.
+/// The directory at which the volume of a server is mounted.
 const DATA_DIR: &str = "/data";
 
 /// A leader hands over and connections drain in this time.

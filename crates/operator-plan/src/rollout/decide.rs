@@ -74,7 +74,7 @@ impl Situation<'_> {
         decision
     }
 
-    /// What is left to do of a replacement that was begun; `None` if it is over.
+    /// Returns what is left to do of a replacement that was begun; `None` if it is over.
     fn finish(&self, replacing: &Replacing) -> Option<(Option<Step>, String)> {
         let Replacing { pod: name, uid } = replacing;
         let (set, servers) = self.set_of(name)?;
@@ -153,7 +153,7 @@ impl Situation<'_> {
         outdated.first().map_or((None, None), |(_, pods)| self.replace_one(pods))
     }
 
-    /// Who leads no group first. A leader goes last, when it is none any more; of those who lead
+    /// A server that leads no group is first. A leader goes last, when it is none any more; of those who lead
     /// several groups, who leads the fewest.
     fn replace_one(&self, outdated: &[&ServerPod]) -> (Option<Step>, Option<String>) {
         let next = outdated.iter().rev().min_by_key(|pod| self.led_by(pod).len());
@@ -189,7 +189,7 @@ impl Situation<'_> {
         current.first().filter(|_| !outdated.is_empty()).map(|(replica, _)| **replica)
     }
 
-    /// One member less of a group that is to have fewer servers.
+    /// Takes one member out of a group that is to have fewer servers.
     fn remove_one(&self, id: GroupId) -> Option<(Step, String)> {
         let members = self.members.get(&id)?;
         let leader = members.leader.as_ref()?;
@@ -222,7 +222,7 @@ impl Situation<'_> {
             && !members.voters.values().any(|server| self.is_surplus(server))
     }
 
-    /// What a group still needs before anything may be taken from it.
+    /// Returns what a group still needs before anything may be taken from it.
     fn unsettled(&self, id: GroupId) -> Option<String> {
         let set = placement::set_of(&self.resolved.spec, id);
         let servers = self.servers.get(&set)?;

@@ -20,9 +20,9 @@ pub(super) struct Roster<'a> {
     pub(super) resolved: &'a Resolved,
     /// The groups that have servers, and those that the shard manager knows.
     pub(super) groups: &'a BTreeMap<GroupId, &'a ObservedServers>,
-    /// What each group's servers say.
+    /// The members of each group, as its servers say.
     pub(super) members: &'a BTreeMap<GroupId, Members>,
-    /// What the shard manager says; `None` if it can't be asked.
+    /// The assignment of shards; `None` if the shard manager can't be asked.
     pub(super) assignment: Option<&'a Assignment>,
     /// The nodes that are gone, or don't answer, of those that pods are to leave.
     pub(super) lost_nodes: &'a BTreeSet<String>,

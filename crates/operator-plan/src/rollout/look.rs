@@ -16,9 +16,9 @@ pub struct Look {
     pub resource: ShardedKv,
     /// Its servers.
     pub servers: BTreeMap<ServerSet, ObservedServers>,
-    /// What each group's servers say.
+    /// The members of each group, as its servers say.
     pub members: BTreeMap<GroupId, Members>,
-    /// What the leaders said when they were asked once more.
+    /// The leaders, as they said when they were asked once more.
     pub later: BTreeMap<GroupId, Leader>,
     /// The nodes of pods on their way out that are gone, or don't answer.
     pub lost_nodes: BTreeSet<String>,

@@ -6,14 +6,14 @@ use skv_proto::v1;
 use skv_sharding::{GroupUid, ReplicaId};
 use skv_turnover::Report;
 
-/// What the servers of one group say.
+/// The members of one group, as its servers say.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Members {
     /// Its leader, if there is one that has a quorum.
     pub leader: Option<Leader>,
     /// The servers that could be asked.
     pub heard: BTreeSet<String>,
-    /// Which replica each server hosts now, of those that could be asked.
+    /// The replica that each server hosts now, of those that could be asked.
     pub hosted: BTreeMap<String, ReplicaId>,
     /// The voters, as the newest membership says that any server has.
     pub voters: BTreeMap<ReplicaId, String>,
@@ -45,16 +45,16 @@ pub struct Leader {
     pub changing: bool,
     /// The end of its log.
     pub last: u64,
-    /// How far each other voter has the log.
+    /// The end of the log that each other voter has.
     pub matched: BTreeMap<ReplicaId, u64>,
-    /// How many shards the group owns.
+    /// The number of shards that the group owns.
     pub owned: u32,
-    /// How many shards it receives.
+    /// The number of shards that it receives.
     pub arriving: u32,
 }
 
 impl Members {
-    /// From what each server says of its replica of the group.
+    /// Takes it from what each server says of its replica of the group.
     pub fn from_statuses(statuses: &BTreeMap<String, v1::ReplicaStatus>) -> Members {
         let id_of = |status: &v1::ReplicaStatus| (status.replica != 0).then_some(ReplicaId(status.replica));
         let hosted =
@@ -98,7 +98,7 @@ impl Members {
         self.voters.iter().filter(is_lost).map(|(id, _)| *id).collect()
     }
 
-    /// Whether a voter may run on a server. Who votes, a leader alone can say.
+    /// Returns true if a voter may run on a server. Who votes, a leader alone can say.
     pub(super) fn may_vote(&self, server: &str) -> bool {
         if self.waiting.contains(server) || self.broken.contains(server) {
             return false;

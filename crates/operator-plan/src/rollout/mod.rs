@@ -1,5 +1,4 @@
-//! What is to be done with pods, members, groups and volumes that there are, one careful step at a
-//! time:
+//! Changes of pods, members, groups and volumes that there are, one careful step at a time:
 //!
 //! - `look`: what a live look has seen; `members`: what servers say in it
 //! - `groups`; `situation` and `decide`; `storage`: the next step of each kind

@@ -1,4 +1,4 @@
-//! What came of a plan, for the status.
+//! The outcome of a plan, for the status.
 
 use skv_sharding::GroupId;
 

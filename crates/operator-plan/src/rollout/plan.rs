@@ -16,14 +16,14 @@ use crate::observed::{Observed, ObservedServers};
 use crate::placement;
 use crate::resolved::Resolved;
 
-/// What is to be done for a resource, decided before its objects are applied.
+/// Everything that is to be done for a resource, decided before its objects are applied.
 #[derive(Debug)]
 pub struct Plan {
     /// The resource, as it was read last.
     pub resource: ShardedKv,
-    /// What it is to be.
+    /// The resource as it is to be.
     pub resolved: Resolved,
-    /// What was seen; of the servers live, where that was looked at.
+    /// Everything that was seen; of the servers live, where that was looked at.
     pub seen: Observed,
     /// The step of pods and members.
     pub decision: Decision,

@@ -21,12 +21,12 @@ pub(super) struct Situation<'a> {
     pub(super) replacing: Option<&'a Replacing>,
     /// The servers that there are.
     pub(super) servers: &'a BTreeMap<ServerSet, ObservedServers>,
-    /// What each group's servers say.
+    /// The members of each group, as its servers say.
     pub(super) members: &'a BTreeMap<GroupId, Members>,
     /// The groups that share no shards by the newest configuration. While one of them ails it is
     /// left alone, and the others needn't wait for it.
     pub(super) aside: &'a BTreeSet<GroupId>,
-    /// How far each leader's peers were, asked after all that is in `members` was.
+    /// The leaders once more, with how far their peers are: asked after all that is in `members` was.
     pub(super) later: &'a BTreeMap<GroupId, Leader>,
     /// The nodes that are gone, or don't answer, of those that pods are to leave.
     pub(super) lost_nodes: &'a BTreeSet<String>,
@@ -49,7 +49,7 @@ pub struct Decision {
     pub lost: Vec<GroupId>,
 }
 
-/// One pod.
+/// A pod, by name and identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodRef {
     /// Its name.

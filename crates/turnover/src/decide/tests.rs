@@ -1,4 +1,4 @@
-//! What the table of cases can't say: facts that only one program has.
+//! Facts that only one of the programs has, so that the table of cases can't say them.
 
 use super::*;
 use crate::Leader;

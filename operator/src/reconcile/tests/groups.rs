@@ -31,7 +31,7 @@ impl Cluster {
         (0..SHARDS as usize).map(|shard| sharing[shard % sharing.len()]).collect()
     }
 
-    /// What a server says; nothing of its group is known before that is founded.
+    /// Returns what a server says; nothing of its group is known before that is founded.
     fn status(&self, group: u32) -> v1::ReplicaStatus {
         if !self.founded.contains(&group) && !self.retired.contains(&group) {
             let state = v1::ReplicaState::Waiting as i32;
@@ -265,7 +265,7 @@ impl Scene {
         cluster.owners = cluster.plan();
     }
 
-    /// One pass, and what Kubernetes does then: the pods that were evicted.
+    /// Makes a pass, and what Kubernetes does then: the pods that were evicted.
     async fn evictions(&mut self) -> Vec<String> {
         self.operator.server.requests();
         self.pass().await;

@@ -13,7 +13,7 @@ use crate::observed::ObservedServers;
 use crate::placement;
 use crate::pods::{PodState, ServerPod};
 
-/// What is done for a pod.
+/// The thing that is done for a pod.
 pub(super) enum Remedy {
     /// This, now.
     Step(Step),
@@ -36,7 +36,7 @@ impl Situation<'_> {
         held
     }
 
-    /// What would bring a pod back.
+    /// Returns what would bring a pod back.
     fn remedy(&self, servers: &ObservedServers, pod: &ServerPod) -> Option<Step> {
         match pod.state {
             PodState::Ready | PodState::Starting => None,
@@ -46,8 +46,8 @@ impl Situation<'_> {
             }
             PodState::Leaving => {
                 let claim = servers.claim(&pod.name);
-                let is_given_up =
-                    self.resolved.spec.storage.memory_only || claim.is_some_and(|claim| claim.leaving);
+                let in_memory = self.resolved.spec.storage.memory_only;
+                let is_given_up = in_memory || claim.is_some_and(|claim| claim.leaving);
                 let is_lost = pod.is_lost(self.lost_nodes);
                 (is_given_up && is_lost).then(|| Step::ForceDelete(PodRef::from(pod)))
             }

@@ -1,4 +1,4 @@
-//! Which step comes next in which situation.
+//! The next step in each situation.
 
 mod heal;
 
@@ -33,7 +33,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// One settled group whose pods are all up to date.
+    /// A settled group whose pods are all up to date.
     fn new(replicas: u32) -> Scene {
         let names = Names { resource: "demo".to_owned(), namespace: "prod".to_owned() };
         let spec = ShardedKvSpec { groups: 1, replicas, ..ShardedKvSpec::default() };

@@ -1,4 +1,4 @@
-//! Which groups come and go, and when.
+//! Groups that come and go.
 
 use skv_resource::ShardedKvSpec;
 
@@ -116,7 +116,7 @@ impl Scene {
         self.members(group).leader.as_mut().unwrap()
     }
 
-    /// What the cache has seen.
+    /// The resource, by what the cache has seen.
     fn resolved(&self) -> Resolved {
         let map = self.assignment.clone();
         let map = map.map(|assignment| ObservedMap { assignment, ..ObservedMap::default() });

@@ -1,4 +1,4 @@
-//! Which pods are brought back, and which stay as they are.
+//! Pods that are brought back, and pods that stay as they are.
 
 use super::*;
 
