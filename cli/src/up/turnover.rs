@@ -190,7 +190,7 @@ mod tests {
         let mut groups = running(&[0, 1, 2], 4);
         groups.insert(GroupId(2), led_by(Some(leader(0)), false, true));
         let why = waits(next(3, &groups, &sharing(&[0, 1], &[0, 1, 2])));
-        assert_eq!(why, "waiting for the old g2 to be gone");
+        assert_eq!(why, "g2 is to join: waiting for the old g2 to be gone");
         assert_eq!(next(3, &groups, &sharing(&[0, 1], &[0, 1])), Step::Run(set(&[0, 1])));
     }
 
