@@ -31,7 +31,7 @@
 //! | how is it called? | a group "is to go" | "is to leave" | "is to leave" while the shard manager knows it, "is to go" when it doesn't |
 
 mod assignment;
-#[cfg(feature = "cases")]
+#[cfg(any(test, feature = "cases"))]
 pub mod cases;
 mod decide;
 mod report;

@@ -26,7 +26,6 @@ fn store(groups: &[u32]) -> (BTreeMap<GroupId, Group>, Assignment) {
     (ids(groups).into_iter().map(|id| (id, running())).collect(), assignment)
 }
 
-#[cfg(feature = "cases")]
 #[test]
 fn each_case_of_the_table_has_its_steps_and_its_words() {
     for case in crate::cases::all() {
