@@ -1,13 +1,26 @@
 //! The client of the API server.
 
-use kube::{Client, Config};
+use kube::api::{Api, PostParams};
+use kube::{Client, Config, ResourceExt as _};
+use skv_resource::ShardedKv;
 
-/// A client that sends each request once. kube's own would send a refused eviction again for
+use crate::error::Error;
+
+/// Makes a client that sends each request once. kube's own would send a refused eviction again for
 /// minutes: by then the group is another than the one that was looked at. What fails is
 /// tried again by the next pass, from a new look.
 pub(crate) fn connect(mut config: Config) -> kube::Result<Client> {
     config.default_retry = false;
     Client::try_from(config)
+}
+
+/// Writes the status of a resource; returns the resource as it is then. A write against a
+/// version that has changed meanwhile is refused by the API server.
+pub(crate) async fn write_status(client: &Client, resource: &ShardedKv) -> Result<ShardedKv, Error> {
+    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
+    let api: Api<ShardedKv> = Api::namespaced(client.clone(), &namespace);
+    let written = api.replace_status(&name, &PostParams::default(), resource).await;
+    written.map_err(|source| Error::api("write the status of", &format!("ShardedKV {name}"), source))
 }
 
 #[cfg(test)]
@@ -18,7 +31,6 @@ mod tests {
     use axum::Router;
     use axum::http::StatusCode;
     use k8s_openapi::api::core::v1::Pod;
-    use kube::Api;
     use kube::api::EvictParams;
     use tokio::net::TcpListener;
 

@@ -16,13 +16,13 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use skv_sharding::fnv1a;
 
-use crate::build::Desired;
 use crate::cache::Cache;
 use crate::error::Error;
-use crate::names::{MANAGER, Names};
-use crate::ownership::{Ownership, ownership};
+use skv_operator_plan::build::Desired;
+use skv_operator_plan::names::{MANAGER, Names};
+use skv_operator_plan::ownership::{Ownership, ownership};
 
-/// What was done to an object.
+/// The change that was made to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
     /// It was as it should be.
@@ -45,7 +45,7 @@ type Key = (String, String, String);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Applied {
     desired: u64,
-    /// What came of it, defaults of the API server included.
+    /// The hash of what came of it, defaults of the API server included.
     live: u64,
 }
 

@@ -1,4 +1,4 @@
-//! What the watches have seen of the objects that are ours: so that a pass in a steady
+//! The objects that are ours, as watches have seen them: so that a pass in a steady
 //! state asks the API server nothing.
 
 use std::sync::Arc;
@@ -16,8 +16,8 @@ use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource, ResourceExt as _};
 use skv_resource::ShardMap;
 
-use crate::build::Desired;
-use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
+use skv_operator_plan::build::Desired;
+use skv_operator_plan::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
 
 /// The kinds of objects that resources consist of, and their pods.
 pub(crate) fn kinds() -> [ApiResource; 11] {
@@ -36,7 +36,7 @@ pub(crate) fn kinds() -> [ApiResource; 11] {
     ]
 }
 
-/// One store per kind.
+/// A store per kind.
 #[derive(Clone)]
 pub(crate) struct Cache(Vec<(ApiResource, Store<DynamicObject>)>);
 

@@ -1,50 +1,26 @@
-//! What a claim says of the volume behind it.
+//! Annotates claims, one by one: their StatefulSet's claim template can't change.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
-use kube::ResourceExt as _;
-use skv_resource::Size;
+use kube::Client;
+use kube::api::{Api, Patch, PatchParams};
+use serde_json::json;
+use skv_operator_plan::names::{Labels, MANAGER, Names};
 
-use crate::names::{DATA, ServerSet};
+use crate::error::Error;
 
-/// The claim of one server.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Claim {
-    /// Its name.
-    pub(crate) name: String,
-    /// How large a volume it asks for, if that can be read.
-    pub(crate) size: Option<Size>,
-    /// It has a volume.
-    pub(crate) bound: bool,
-    /// It is deleted with its StatefulSet, or with its pod.
-    pub(crate) owned: bool,
-    /// It is being deleted.
-    pub(crate) leaving: bool,
-}
-
-impl Claim {
-    /// The claim, if it is a server's, and which servers that belongs to.
-    pub(crate) fn parse(claim: &PersistentVolumeClaim) -> Option<(ServerSet, Claim)> {
-        let set = ServerSet::of(claim.labels())?;
-        let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());
-        let size = requests.and_then(|requests| requests.get("storage")?.0.parse().ok());
-        let phase = claim.status.as_ref().and_then(|status| status.phase.as_deref());
-        let seen = Claim {
-            name: claim.name_any(),
-            size,
-            bound: phase == Some("Bound"),
-            owned: !claim.owner_references().is_empty(),
-            leaving: claim.metadata.deletion_timestamp.is_some(),
-        };
-        Some((set, seen))
-    }
-
-    /// Whether it is this server's.
-    pub(crate) fn is_of(&self, server: &str) -> bool {
-        self.name.strip_prefix(DATA).and_then(|rest| rest.strip_prefix('-')) == Some(server)
-    }
-
-    /// Whether it asks for less than this.
-    pub(crate) fn is_smaller_than(&self, wanted: &Size) -> bool {
-        self.size.as_ref().is_none_or(|size| size.bytes() < wanted.bytes())
+/// Annotates a claim, which may be of a group that is no more.
+pub(crate) async fn annotate(
+    client: &Client,
+    names: &Names,
+    claim: &str,
+    annotations: &Labels,
+) -> Result<(), Error> {
+    let claims: Api<PersistentVolumeClaim> = Api::namespaced(client.clone(), &names.namespace);
+    let patch = Patch::Merge(json!({ "metadata": { "annotations": annotations } }));
+    let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+    match claims.patch(claim, &parameters, &patch).await {
+        Ok(_) => Ok(()),
+        Err(kube::Error::Api(status)) if status.code == 404 => Ok(()),
+        Err(error) => Err(Error::api("annotate", &format!("PersistentVolumeClaim {claim}"), error)),
     }
 }

@@ -22,15 +22,15 @@ use crate::apply::Applier;
 use crate::cache::Cache;
 use crate::error::Error;
 use crate::metrics::Metrics;
-use crate::names::{INSTANCE_LABEL, MANAGER, Names};
 use crate::options::Options;
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
 use crate::servers::Network;
+use skv_operator_plan::names::{INSTANCE_LABEL, MANAGER, Names};
 
 /// Changes of one resource's objects come in swarms.
 const DEBOUNCE: Duration = Duration::from_millis(200);
-/// How often it is asked whether our definitions are there.
+/// The pause between two looks for our definitions.
 const DEFINITION_PAUSE: Duration = Duration::from_secs(5);
 
 type Guarded = DeserializeGuard<ShardedKv>;
@@ -101,7 +101,7 @@ fn key(resource: &Guarded) -> (String, String) {
 }
 
 impl Driver {
-    /// When to try again what failed.
+    /// Returns when to try again what failed.
     fn retry(&self, resource: &Guarded, error: &Error) -> Action {
         self.context.metrics.passed("failed");
         let mut failures = self.failures.lock();

@@ -1,4 +1,4 @@
-//! What can go wrong with one resource, and how soon it is worth another try.
+//! The errors of a pass over a resource, and how soon each is worth another try.
 
 use std::time::Duration;
 
@@ -8,11 +8,11 @@ pub(crate) enum Error {
     /// The API server refused a request, or couldn't be reached.
     #[error("can't {action} {object}: {}", told(source))]
     Api {
-        /// What was being done.
+        /// The verb for what was being done.
         action: &'static str,
         /// To which object: kind and name.
         object: String,
-        /// What the API server says.
+        /// The answer of the API server.
         source: Box<kube::Error>,
     },
     /// An object of this name isn't ours.
@@ -40,7 +40,7 @@ pub(crate) enum Error {
     Encode(#[from] serde_json::Error),
 }
 
-/// How an error is dealt with.
+/// The way in which an error is dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
     /// Somebody else wrote at the same time, or the API server is busy: passes by itself.
@@ -86,7 +86,7 @@ impl Error {
     }
 }
 
-/// What an API server says, without all that comes with it.
+/// Returns what an API server says, without all that comes with it.
 fn told(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),

@@ -110,7 +110,7 @@ impl Candidate {
         }
     }
 
-    /// Whether it is still ours.
+    /// Renews it; returns whether it is still ours.
     async fn renew(&self) -> Result<bool, kube::Error> {
         let mut lease = self.leases.get(&self.lease).await?;
         if holder(&lease) != Some(self.identity.as_str()) {

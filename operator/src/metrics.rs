@@ -1,4 +1,4 @@
-//! What the operator counts, for Prometheus.
+//! The metrics of the operator, for Prometheus.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::encoding::text::encode;

@@ -1,4 +1,4 @@
-//! How the operator is configured: flags, or environment variables.
+//! The settings of the operator: flags, or environment variables.
 
 use std::net::SocketAddr;
 
@@ -11,34 +11,29 @@ use clap::{Parser, ValueEnum};
 #[command(name = "skv-operator", version)]
 pub struct Options {
     /// Act in these namespaces only [default: in all].
-    #[arg(
-        long = "namespace",
-        env = "SKV_OPERATOR_NAMESPACES",
-        value_name = "NAMESPACE",
-        value_delimiter = ','
-    )]
+    #[arg(long = "namespace", env = "SKV_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
     pub namespaces: Vec<String>,
     /// The operator's own namespace, where its Lease is.
-    #[arg(long, env = "SKV_OPERATOR_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]
+    #[arg(long, env = "SKV_OWN_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]
     pub own_namespace: String,
     /// The name of its Lease.
-    #[arg(long, env = "SKV_OPERATOR_LEASE", value_name = "NAME", default_value = "skv-operator")]
+    #[arg(long, env = "SKV_LEASE", value_name = "NAME", default_value = "skv-operator")]
     pub lease: String,
-    /// What tells it from others that want the Lease, such as the pod's name [default: random].
-    #[arg(long, env = "SKV_OPERATOR_IDENTITY", value_name = "NAME")]
+    /// Tells it from others that want the Lease, such as the pod's name [default: random].
+    #[arg(long, env = "SKV_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
     /// The domain of the cluster's Services.
     #[arg(long, env = "SKV_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
     pub cluster_domain: String,
-    /// How many resources are worked on at a time.
-    #[arg(long, env = "SKV_OPERATOR_CONCURRENCY", value_name = "N", default_value_t = 16,
+    /// Work on this many resources at a time.
+    #[arg(long, env = "SKV_CONCURRENCY", value_name = "N", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
     /// Listens here for /metrics, /livez and /readyz.
-    #[arg(long, env = "SKV_OPERATOR_HTTP_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "SKV_HTTP_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
     pub http_listen: SocketAddr,
     /// The form of the log. RUST_LOG chooses what is logged.
-    #[arg(long, env = "SKV_OPERATOR_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
+    #[arg(long, env = "SKV_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
 }
 
@@ -47,7 +42,7 @@ pub struct Options {
 pub enum LogFormat {
     /// For people.
     Text,
-    /// One JSON object per line.
+    /// As JSON, an object per line.
     Json,
 }
 

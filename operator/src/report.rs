@@ -6,23 +6,16 @@ use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::ApiResource;
 use kube::core::error_boundary::InvalidObject;
 use kube::runtime::events::{Event, Recorder};
-use kube::{Client, Resource as _, ResourceExt as _};
+use kube::{Client, Resource as _};
 use serde_json::json;
+use skv_operator_plan::condition::{Reason, Verdict, conditions, notices};
+use skv_operator_plan::names::Names;
 use skv_resource::{ShardedKv, ShardedKvStatus};
 
+use crate::api_client::write_status;
 use crate::error::Error;
-use crate::names::Names;
-use crate::reconcile::now;
-use crate::status;
-
-/// Writes the status of a resource; answers the resource as it is then. A write against a
-/// version that has changed meanwhile is refused by the API server.
-pub(crate) async fn write_status(client: &Client, resource: &ShardedKv) -> Result<ShardedKv, Error> {
-    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
-    let api: Api<ShardedKv> = Api::namespaced(client.clone(), &namespace);
-    let written = api.replace_status(&name, &PostParams::default(), resource).await;
-    written.map_err(|source| Error::api("write the status of", &format!("ShardedKV {name}"), source))
-}
+use crate::events;
+use crate::time::now;
 
 /// Writes statuses and Events.
 pub(crate) struct Reporter {
@@ -37,12 +30,12 @@ impl Reporter {
         if resource.status.as_ref() == Some(&new) {
             return Ok(false);
         }
-        let events = status::events(&old.conditions, &new.conditions);
+        let notices = notices(&old.conditions, &new.conditions);
         let mut changed = resource.clone();
         changed.status = Some(new);
         write_status(&self.client, &changed).await?;
-        for event in events {
-            self.publish(&event, &resource.object_ref(&())).await;
+        for notice in notices {
+            self.publish(&events::of_condition(notice), &resource.object_ref(&())).await;
         }
         Ok(true)
     }
@@ -64,8 +57,8 @@ impl Reporter {
         let old: Vec<Condition> =
             serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();
         let verdict =
-            status::is_invalid("Unreadable", format!("the resource can't be read: {}", invalid.error));
-        let new = status::conditions(&old, [verdict], generation, now());
+            Verdict::invalid(Reason::Unreadable, format!("the resource can't be read: {}", invalid.error));
+        let new = conditions(&old, [verdict], generation, now());
         if new == old {
             return Ok(false);
         }
@@ -77,8 +70,8 @@ impl Reporter {
         api.replace_status(&names.resource, &PostParams::default(), &object)
             .await
             .map_err(|source| Error::api("write the status of", &title, source))?;
-        for event in status::events(&old, &new) {
-            self.publish(&event, &object.object_ref(&kind)).await;
+        for notice in notices(&old, &new) {
+            self.publish(&events::of_condition(notice), &object.object_ref(&kind)).await;
         }
         Ok(true)
     }

@@ -9,7 +9,7 @@ use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 use tonic::transport::{Channel, Endpoint};
 
-/// Who doesn't answer must not hold up other resources.
+/// The time to answer: whoever doesn't must not hold up other resources.
 const PATIENCE: Duration = Duration::from_secs(2);
 /// A hand-over waits for a voter that has the whole log, and for its election.
 const HAND_OVER: Duration = Duration::from_secs(5);
@@ -18,20 +18,20 @@ const CHANGE_OF_GROUPS: Duration = Duration::from_secs(10);
 /// A change of members commits two entries, the end of a group one.
 const CHANGE_OF_MEMBERS: Duration = Duration::from_secs(10);
 
-/// What a shard manager says: the map of now, and the newest configuration, which it is on
+/// The state of a shard manager: the map of now, and the newest configuration, which it is on
 /// the way to.
 #[derive(Debug, Clone, Default, PartialEq)]
-pub(crate) struct Assignment {
+pub(crate) struct ManagerState {
     pub(crate) map: v1::ShardMap,
     pub(crate) configuration: v1::Configuration,
 }
 
 /// The processes of resources, by address.
 pub(crate) trait Servers: Send + Sync {
-    /// What the shard manager at `HOST:PORT` says; `None` if it has no map or can't be asked.
-    fn assignment<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<Assignment>>;
+    /// Asks the shard manager at `HOST:PORT`; `None` if it has no map or can't be asked.
+    fn manager_state<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<ManagerState>>;
 
-    /// What the server at this peer address says of itself; `None` if it can't be asked.
+    /// Asks the server at this peer address what it is; `None` if it can't be asked.
     fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>>;
 
     /// Has the leader at this peer address hand over, to whom it chooses or to one voter.
@@ -72,13 +72,13 @@ pub(crate) trait Servers: Send + Sync {
 pub(crate) struct Network;
 
 impl Servers for Network {
-    fn assignment<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<Assignment>> {
+    fn manager_state<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<ManagerState>> {
         Box::pin(async move {
             let asked = async {
                 let mut manager = ShardManagerClient::new(connect(address, PATIENCE).await?);
                 let map = manager.get_shard_map(v1::GetShardMapRequest {}).await?.into_inner();
                 let newest = v1::QueryRequest { number: None };
-                anyhow::Ok(Assignment { map, configuration: manager.query(newest).await?.into_inner() })
+                anyhow::Ok(ManagerState { map, configuration: manager.query(newest).await?.into_inner() })
             };
             told(address, asked.await)
         })

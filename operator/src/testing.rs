@@ -15,7 +15,7 @@ use parking_lot::Mutex;
 use serde_json::{Value, json};
 
 use crate::cache::Cache;
-use crate::names::{MANAGED_BY_LABEL, MANAGER};
+use skv_operator_plan::names::{MANAGED_BY_LABEL, MANAGER};
 
 /// Clones share one API server.
 #[derive(Clone, Default)]
@@ -76,7 +76,7 @@ impl FakeApiServer {
         std::mem::take(&mut self.0.lock().requests)
     }
 
-    /// What watches would have seen by now.
+    /// Returns what watches would have seen by now.
     pub(crate) fn cache(&self) -> Cache {
         let state = self.0.lock();
         Cache::filled(|resource: &ApiResource| {

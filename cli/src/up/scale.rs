@@ -17,10 +17,11 @@ use skv_local::record::{Member, Record};
 use skv_local::screen::Screen;
 use skv_local::wanted::{self, Turn};
 use skv_proto::v1;
-use skv_sharding::GroupId;
+use skv_sharding::{GroupId, GroupUid};
+use skv_turnover::{Assignment, Group};
 use tokio::time::{sleep, timeout};
 
-use super::turnover::{Assignment, Group, Leader, Step, next};
+use super::turnover::{Step, group, next};
 use crate::outcome::Outcome;
 use crate::resharding::{self, Change, Flags};
 use crate::target::{Target, explain};
@@ -74,7 +75,8 @@ pub(super) async fn run(
             Step::Join(groups) => change(&target, Change::Join(groups.clone())).await?,
             Step::Leave(groups) => change(&target, Change::Remove(groups.clone())).await?,
             Step::Follow => change(&target, Change::Rebalance).await?,
-            Step::Retire(group, leader) => match retire(&target, *group, leader).await {
+            Step::Retire { group, uid, server } => match retire(&target, &record, *group, *uid, server).await
+            {
                 Ok(()) => output::say(format_args!("{group} is empty, and is retired"))?,
                 // It may have another leader by now, or the outcome isn't known.
                 Err(error) => wait(&mut waited_for, &format!("{group} isn't retired yet: {error:#}")).await?,
@@ -125,15 +127,14 @@ pub(super) fn running(path: &Path) -> anyhow::Result<Record> {
     Ok(record)
 }
 
-/// What the servers of each group say.
+/// Asks the servers of each group.
 async fn groups(target: &Target, record: &Record) -> BTreeMap<GroupId, Group> {
-    let asked = record.groups().into_iter().map(async |group| {
-        let addresses: Vec<String> = record.servers(group).filter_map(Member::peer_address).collect();
-        let statuses = join_all(addresses.into_iter().map(async |address| {
-            let status = timeout(STATUS_WITHIN, admin::status(target, &address, group)).await;
-            Some((address, status.ok()?.ok()?))
+    let asked = record.groups().into_iter().map(async |id| {
+        let statuses = join_all(record.servers(id).map(async |member| {
+            let status = timeout(STATUS_WITHIN, admin::status(target, &member.peer_address()?, id)).await;
+            Some((member.name.clone(), status.ok()?.ok()?))
         }));
-        (group, Group::of(&statuses.await.into_iter().flatten().collect::<Vec<_>>()))
+        (id, group(&statuses.await.into_iter().flatten().collect()))
     });
     join_all(asked).await.into_iter().collect()
 }
@@ -196,11 +197,20 @@ async fn change(target: &Target, change: Change) -> anyhow::Result<()> {
     }
 }
 
-async fn retire(target: &Target, group: GroupId, leader: &Leader) -> anyhow::Result<()> {
-    let address = &leader.peer_address;
-    let request = v1::RetireRequest { group: group.0, group_uid: leader.uid.0 };
-    let answer = admin::connect(target, address).await?.retire(request).await;
-    answer.map_err(|status| explain(&status, address))?;
+/// Has the leader of a group, which is on this server, end it.
+async fn retire(
+    target: &Target,
+    record: &Record,
+    group: GroupId,
+    uid: GroupUid,
+    server: &str,
+) -> anyhow::Result<()> {
+    let leads = |member: &&Member| member.name == server;
+    let address = record.servers(group).find(leads).and_then(Member::peer_address);
+    let address = address.with_context(|| format!("the record of the store names no {server}"))?;
+    let request = v1::RetireRequest { group: group.0, group_uid: uid.0 };
+    let answer = admin::connect(target, &address).await?.retire(request).await;
+    answer.map_err(|status| explain(&status, &address))?;
     Ok(())
 }
 

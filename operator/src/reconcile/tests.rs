@@ -10,7 +10,7 @@ use skv_proto::v1;
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
 use super::*;
-use crate::servers::Assignment;
+use crate::servers::ManagerState;
 use crate::testing::FakeApiServer;
 
 const RESOURCE: &str = "/apis/shardedkv.io/v1alpha1/namespaces/prod/shardedkvs/demo";
@@ -21,7 +21,7 @@ const BUDGET: &str = "/apis/policy/v1/namespaces/prod/poddisruptionbudgets/demo-
 struct Silence;
 
 impl Servers for Silence {
-    fn assignment<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<Assignment>> {
+    fn manager_state<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<ManagerState>> {
         Box::pin(ready(None))
     }
 

@@ -31,7 +31,7 @@ impl Cluster {
         (0..SHARDS as usize).map(|shard| sharing[shard % sharing.len()]).collect()
     }
 
-    /// What a server says; nothing of its group is known before that is founded.
+    /// Returns what a server says; nothing of its group is known before that is founded.
     fn status(&self, group: u32) -> v1::ReplicaStatus {
         if !self.founded.contains(&group) && !self.retired.contains(&group) {
             let state = v1::ReplicaState::Waiting as i32;
@@ -72,7 +72,7 @@ fn done<'a>() -> BoxFuture<'a, Result<(), String>> {
 }
 
 impl Servers for World {
-    fn assignment<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<Assignment>> {
+    fn manager_state<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<ManagerState>> {
         let cluster = self.0.lock();
         if cluster.sharing.is_empty() || cluster.silent {
             return Box::pin(ready(None));
@@ -91,7 +91,7 @@ impl Servers for World {
             groups: cluster.sharing.iter().copied().collect(),
             ranges: ranges(&cluster.plan()),
         };
-        Box::pin(ready(Some(Assignment { map, configuration })))
+        Box::pin(ready(Some(ManagerState { map, configuration })))
     }
 
     fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>> {
@@ -265,7 +265,7 @@ impl Scene {
         cluster.owners = cluster.plan();
     }
 
-    /// One pass, and what Kubernetes does then: the pods that were evicted.
+    /// Makes a pass, and what Kubernetes does then: the pods that were evicted.
     async fn evictions(&mut self) -> Vec<String> {
         self.operator.server.requests();
         self.pass().await;

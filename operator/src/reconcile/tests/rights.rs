@@ -103,5 +103,5 @@ fn nothing_is_allowed_wholesale_and_no_secret_is_read() {
 fn the_operators_pods_have_the_label_by_which_they_are_known() {
     let deployment = documents().into_iter().find(|document| document["kind"] == "Deployment").unwrap();
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
-    assert_eq!(labels["app.kubernetes.io/name"], crate::names::MANAGER);
+    assert_eq!(labels["app.kubernetes.io/name"], skv_operator_plan::names::MANAGER);
 }

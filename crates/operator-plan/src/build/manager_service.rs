@@ -1,0 +1,25 @@
+//! The Service of the shard manager.
+
+use k8s_openapi::api::core::v1::{Service, ServiceSpec};
+
+use super::input::Input;
+use super::pod::service_port;
+use crate::names::Component;
+
+/// Any of the shard manager's pods serves. But each knows only what it heard itself, and a
+/// group is founded by one that has heard all replicas: so servers register with every pod,
+/// which they find as the addresses of a headless Service.
+pub(super) fn manager_service(input: &Input) -> Service {
+    let (names, ports) = (&input.resolved.names, &input.resolved.spec.ports);
+    let labels = names.pod_labels(Component::ShardManager);
+    Service {
+        metadata: input.owned(names.shard_manager(), labels.clone()),
+        spec: Some(ServiceSpec {
+            cluster_ip: Some("None".to_owned()),
+            selector: Some(labels),
+            ports: Some(vec![service_port("manager", ports.manager), service_port("http", ports.http)]),
+            ..ServiceSpec::default()
+        }),
+        status: None,
+    }
+}

@@ -1,0 +1,143 @@
+//! The servers of one group, or of the ring.
+
+use k8s_openapi::api::apps::v1::{
+    StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
+};
+use k8s_openapi::api::core::v1::{
+    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
+    PodSpec, PodTemplateSpec, VolumeMount, VolumeResourceRequirements,
+};
+use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use skv_resource::CommandLine;
+
+use super::input::Input;
+use super::pod::{container, listen, pod_metadata, pod_spec};
+use crate::gitops;
+use crate::names::{
+    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, SERVER, ServerSet, labels,
+    selector,
+};
+
+/// The directory at which the volume of a server is mounted.
+const DATA_DIR: &str = "/data";
+
+/// A leader hands over and connections drain in this time.
+const GRACE_SECONDS: i64 = 60;
+
+/// All pods start at once, since they need each other, and none is replaced by Kubernetes:
+/// which one may go, and when, only the state of its groups says.
+pub(super) fn statefulset(input: &Input, set: ServerSet) -> StatefulSet {
+    let (names, spec) = (&input.resolved.names, &input.resolved.spec);
+    let labels_of_pods = names.pod_labels(Component::Servers(set));
+    let ports = [("client", spec.ports.client), (PEER_PORT, spec.ports.peer), ("http", spec.ports.http)];
+    let in_memory = spec.storage.memory_only;
+    let mount =
+        VolumeMount { name: DATA.to_owned(), mount_path: DATA_DIR.to_owned(), ..VolumeMount::default() };
+    let container = Container {
+        env: Some(vec![
+            field("SKV_SERVER", "metadata.name"),
+            // Tells the runs of a pod's name apart: a successor with an empty disk isn't its predecessor.
+            field("SKV_INSTANCE", "metadata.uid"),
+        ]),
+        resources: spec.server.resources.clone(),
+        volume_mounts: (!in_memory).then(|| vec![mount]),
+        ..container(spec, SERVER, arguments(input, set), &ports)
+    };
+    let pod = PodSpec {
+        termination_grace_period_seconds: Some(GRACE_SECONDS),
+        ..pod_spec(spec, names.servers(), container, &labels_of_pods)
+    };
+    let mut annotations = labels([(RESTART_HASH_ANNOTATION, input.resolved.restart_hash.as_str())]);
+    // While it is made anew its pods are nobody's.
+    annotations.extend(gitops::missing(&spec.pod_metadata.annotations));
+    // Written with the number of pods, since nobody can say it any more when they are gone.
+    let mark = input.is_retired(set).then(|| labels([(RETIRED_ANNOTATION, "true")]));
+    StatefulSet {
+        metadata: ObjectMeta {
+            annotations: mark,
+            ..input.owned(names.servers_of(set), labels_of_pods.clone())
+        },
+        spec: Some(StatefulSetSpec {
+            replicas: Some(input.replicas(set).cast_signed()),
+            service_name: Some(names.headless_service(set)),
+            pod_management_policy: Some("Parallel".to_owned()),
+            update_strategy: Some(StatefulSetUpdateStrategy {
+                type_: Some("OnDelete".to_owned()),
+                rolling_update: None,
+            }),
+            selector: selector(labels_of_pods.clone()),
+            template: PodTemplateSpec {
+                metadata: Some(pod_metadata(spec, labels_of_pods, annotations)),
+                spec: Some(pod),
+            },
+            volume_claim_templates: (!in_memory).then(|| vec![claim(input, set)]),
+            persistent_volume_claim_retention_policy: (!in_memory).then(|| {
+                StatefulSetPersistentVolumeClaimRetentionPolicy {
+                    when_deleted: Some(input.when_deleted(set).name().to_owned()),
+                    when_scaled: Some(spec.storage.when_scaled.name().to_owned()),
+                }
+            }),
+            ..StatefulSetSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn arguments(input: &Input, set: ServerSet) -> CommandLine {
+    let (spec, ports) = (&input.resolved.spec, &input.resolved.spec.ports);
+    let domain =
+        input.resolved.names.domain(&input.resolved.names.headless_service(set), &input.cluster_domain);
+    let mut line = CommandLine::default();
+    match (set, spec.ring()) {
+        (ServerSet::Group(group), _) => line.option("--group", group),
+        // Each pod knows its place by its name.
+        (ServerSet::Ring, Some(ring)) => line.option("--ring", ring),
+        (ServerSet::Ring, None) => {}
+    }
+    line.data(&spec.storage, DATA_DIR);
+    listen(&mut line, "--client-listen", ports.client);
+    listen(&mut line, "--peer-listen", ports.peer);
+    listen(&mut line, "--http-listen", ports.http);
+    line.option("--client-advertise", format_args!("$(SKV_SERVER).{domain}:{}", ports.client));
+    line.option("--peer-advertise", format_args!("$(SKV_SERVER).{domain}:{}", ports.peer));
+    line.option("--shard-manager", input.manager_address());
+    line.option("--peers-srv", domain);
+    if let Some(threads) = spec.server.worker_threads {
+        line.option("--worker-threads", threads);
+    }
+    line.server(spec);
+    line
+}
+
+fn claim(input: &Input, set: ServerSet) -> PersistentVolumeClaim {
+    let size = Quantity(input.storage_size(set));
+    PersistentVolumeClaim {
+        metadata: ObjectMeta {
+            name: Some(DATA.to_owned()),
+            labels: Some(input.resolved.names.pod_labels(Component::Servers(set))),
+            ..ObjectMeta::default()
+        },
+        spec: Some(PersistentVolumeClaimSpec {
+            access_modes: Some(vec!["ReadWriteOnce".to_owned()]),
+            storage_class_name: input.resolved.spec.storage.class_name.clone(),
+            resources: Some(VolumeResourceRequirements {
+                requests: Some([("storage".to_owned(), size)].into()),
+                limits: None,
+            }),
+            ..PersistentVolumeClaimSpec::default()
+        }),
+        status: None,
+    }
+}
+
+fn field(variable: &str, path: &str) -> EnvVar {
+    EnvVar {
+        name: variable.to_owned(),
+        value_from: Some(EnvVarSource {
+            field_ref: Some(ObjectFieldSelector { field_path: path.to_owned(), api_version: None }),
+            ..EnvVarSource::default()
+        }),
+        value: None,
+    }
+}

@@ -1,0 +1,189 @@
+//! The names and labels of all that belongs to one resource.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use skv_sharding::GroupId;
+
+/// The name of whoever applies and owns the objects: the field manager, and the value of the managed-by label.
+pub const MANAGER: &str = "skv-operator";
+/// The label that holds the name of the resource.
+pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
+/// The label that tells our objects from those of others.
+pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
+/// The label that holds the name of a group.
+pub const GROUP_LABEL: &str = "shardedkv.io/group";
+
+/// The label of the servers of a ring, which belong to several groups.
+const PLACEMENT_LABEL: &str = "shardedkv.io/placement";
+/// Its value.
+const RING: &str = "ring";
+
+/// The annotation of pods that holds what they were made for: see `restart`.
+pub const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
+/// The annotation of the StatefulSet of a group that is no more: its servers and objects go.
+pub const RETIRED_ANNOTATION: &str = "shardedkv.io/retired";
+/// The name of a server's volume, with which the name of its claim begins.
+pub const DATA: &str = "data";
+/// The name of a server's container, which is its program.
+pub const SERVER: &str = "kvserver";
+/// The name of the port by which servers, and the operator, reach a server.
+pub const PEER_PORT: &str = "peer";
+
+/// Labels of an object.
+pub type Labels = BTreeMap<String, String>;
+
+/// A part of the resource that has pods of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Component {
+    /// The servers.
+    Servers(ServerSet),
+    /// The shard manager.
+    ShardManager,
+}
+
+/// Servers that one StatefulSet runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ServerSet {
+    /// Those of one group.
+    Group(GroupId),
+    /// Those of the ring that all groups share.
+    Ring,
+}
+
+impl ServerSet {
+    /// The servers that an object is of, by its labels.
+    pub fn of(labels: &Labels) -> Option<ServerSet> {
+        if labels.get(PLACEMENT_LABEL).is_some_and(|placement| placement == RING) {
+            return Some(ServerSet::Ring);
+        }
+        Some(ServerSet::Group(labels.get(GROUP_LABEL)?.parse().ok()?))
+    }
+
+    /// The group whose own servers these are.
+    pub fn group(self) -> Option<GroupId> {
+        match self {
+            ServerSet::Group(group) => Some(group),
+            ServerSet::Ring => None,
+        }
+    }
+}
+
+impl fmt::Display for ServerSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            ServerSet::Group(group) => group.fmt(f),
+            ServerSet::Ring => f.write_str("the ring"),
+        }
+    }
+}
+
+/// The names within one resource.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The resource's own; the client Service and the shard map have it too.
+    pub resource: String,
+    /// The namespace of all of it.
+    pub namespace: String,
+}
+
+impl Names {
+    /// The StatefulSet of servers, with whose name theirs begin, and their disruption budget.
+    pub fn servers_of(&self, set: ServerSet) -> String {
+        match set {
+            ServerSet::Group(group) => format!("{}-{group}", self.resource),
+            ServerSet::Ring => self.resource.clone(),
+        }
+    }
+
+    /// The headless Service of servers. The one for clients has the resource's own name.
+    pub fn headless_service(&self, set: ServerSet) -> String {
+        match set {
+            ServerSet::Group(_) => self.servers_of(set),
+            ServerSet::Ring => format!("{}-ring", self.resource),
+        }
+    }
+
+    /// Returns the name of a server.
+    pub fn server(&self, set: ServerSet, ordinal: u32) -> String {
+        format!("{}-{ordinal}", self.servers_of(set))
+    }
+
+    /// The shard manager's Deployment, Service, account and role.
+    pub fn shard_manager(&self) -> String {
+        format!("{}-manager", self.resource)
+    }
+
+    /// The Service that leads to the shard managers from a port of every node.
+    pub fn node_port_of_manager(&self) -> String {
+        format!("{}-nodes", self.shard_manager())
+    }
+
+    /// The Service that leads to the servers of a group from a port of every node.
+    pub fn node_port_of(&self, group: GroupId) -> String {
+        format!("{}-{group}-nodes", self.resource)
+    }
+
+    /// The account of the servers.
+    pub fn servers(&self) -> String {
+        format!("{}-server", self.resource)
+    }
+
+    /// The full domain name of one of our Services.
+    pub fn domain(&self, service: &str, cluster_domain: &str) -> String {
+        format!("{service}.{}.svc.{cluster_domain}", self.namespace)
+    }
+
+    /// Returns the address of the shard managers.
+    pub fn manager_address(&self, cluster_domain: &str, port: u16) -> String {
+        format!("{}:{port}", self.domain(&self.shard_manager(), cluster_domain))
+    }
+
+    /// The labels of everything that belongs to the resource.
+    pub fn labels(&self) -> Labels {
+        labels([
+            ("app.kubernetes.io/name", "shardedkv"),
+            (INSTANCE_LABEL, &self.resource),
+            (MANAGED_BY_LABEL, MANAGER),
+        ])
+    }
+
+    /// The labels of all servers.
+    pub fn server_labels(&self) -> Labels {
+        let mut labels = self.labels();
+        labels.insert("app.kubernetes.io/component".to_owned(), "server".to_owned());
+        labels
+    }
+
+    /// The labels of one part's pods, by which Services and budgets choose them. They can
+    /// never change: a StatefulSet's selector is immutable.
+    pub fn pod_labels(&self, component: Component) -> Labels {
+        match component {
+            Component::Servers(set) => {
+                let mut labels = self.server_labels();
+                let (label, value) = match set {
+                    ServerSet::Group(group) => (GROUP_LABEL, group.to_string()),
+                    ServerSet::Ring => (PLACEMENT_LABEL, RING.to_owned()),
+                };
+                labels.insert(label.to_owned(), value);
+                labels
+            }
+            Component::ShardManager => {
+                let mut labels = self.labels();
+                labels.insert("app.kubernetes.io/component".to_owned(), "shard-manager".to_owned());
+                labels
+            }
+        }
+    }
+}
+
+/// Labels from pairs.
+pub fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
+    pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
+}
+
+/// A selector of exactly these labels.
+pub fn selector(labels: Labels) -> LabelSelector {
+    LabelSelector { match_labels: Some(labels), match_expressions: None }
+}

@@ -1,0 +1,269 @@
+//! The state of one resource as it was seen: by watches or a live read, and by its shard manager.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet, StatefulSetSpec};
+use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::ResourceExt as _;
+use skv_proto::v1;
+use skv_resource::{Retention, ShardedKvSpec};
+use skv_sharding::{ClusterId, GroupId};
+use skv_turnover::{Assignment, Group, Servers};
+
+use crate::claims::Claim;
+use crate::gitops;
+use crate::names::{Labels, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
+use crate::pods::{self, ServerPod};
+
+/// Everything that was seen.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Observed {
+    /// The servers of each StatefulSet that there is, or of which there are pods; and those of
+    /// groups that the shard manager knows, once it was asked.
+    pub servers: BTreeMap<ServerSet, ObservedServers>,
+    /// The number of pods of the shard manager that are ready.
+    pub ready_managers: u32,
+    /// All pods of the shard manager are as the specification says, and ready.
+    pub managers_rolled_out: bool,
+    /// The claims that lack annotations, and which: also those of groups that are no more.
+    pub to_annotate: BTreeMap<String, Labels>,
+    /// Why pods don't start, each with the pod's name.
+    pub problems: Vec<String>,
+    /// The images that servers run.
+    pub images: BTreeSet<String>,
+    /// The shard map; `None` if the shard manager can't be asked.
+    pub map: Option<ObservedMap>,
+}
+
+/// The objects of servers that one StatefulSet runs.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedServers {
+    /// The StatefulSet; `None` while that is made, or made anew.
+    pub set: Option<ObservedSet>,
+    /// The pods, by their place.
+    pub pods: BTreeMap<u32, ServerPod>,
+    /// The claims.
+    pub claims: Vec<Claim>,
+}
+
+/// A StatefulSet of servers.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedSet {
+    /// Tells it from others of its name.
+    pub uid: String,
+    /// The version of it that was seen.
+    pub resource_version: String,
+    /// The number of its pods.
+    pub replicas: u32,
+    /// The size of the claims that it makes.
+    pub storage_size: Option<String>,
+    /// Its claims stay when it is deleted.
+    pub keeps_claims: bool,
+    /// The restart hash of its new pods.
+    pub restart_hash: String,
+    /// Its controller has seen all that was changed.
+    pub is_current: bool,
+    /// It is being deleted.
+    pub leaving: bool,
+    /// The group whose servers these are is no more.
+    pub retired: bool,
+}
+
+/// The shard map, in short.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ObservedMap {
+    /// The cluster's identity.
+    pub cluster: ClusterId,
+    /// The number of the map's configuration.
+    pub configuration: u64,
+    /// The server that leads each group, where it is known.
+    pub leaders: BTreeMap<GroupId, String>,
+    /// The groups, and which shards they have and are to have.
+    pub assignment: Assignment,
+}
+
+/// Objects as they come from a watch or from a live read.
+#[derive(Debug, Default)]
+pub struct Objects {
+    /// The StatefulSets of servers.
+    pub sets: Vec<StatefulSet>,
+    /// The Deployment of the shard manager.
+    pub deployments: Vec<Deployment>,
+    /// The pods of both.
+    pub pods: Vec<Pod>,
+    /// The claims of servers, those of groups that have ended too.
+    pub claims: Vec<PersistentVolumeClaim>,
+}
+
+/// Returns what these objects say.
+pub fn observe(objects: &Objects, now: Timestamp) -> Observed {
+    let mut observed = Observed::default();
+    for set in &objects.sets {
+        if let Some(servers) = ServerSet::of(set.labels()) {
+            observed.servers_of(servers).set = Some(ObservedSet::from(set));
+        }
+    }
+    observed.managers_rolled_out = !objects.deployments.is_empty();
+    for deployment in &objects.deployments {
+        let status = deployment.status.clone().unwrap_or_default();
+        let wanted = deployment.spec.as_ref().and_then(|spec| spec.replicas).unwrap_or(1);
+        observed.ready_managers += status.ready_replicas.unwrap_or_default().unsigned_abs();
+        observed.managers_rolled_out &= status.observed_generation == deployment.metadata.generation
+            && [status.updated_replicas, status.ready_replicas, status.replicas] == [Some(wanted); 3];
+    }
+    for pod in &objects.pods {
+        if let Some(problem) = pods::problem(pod) {
+            observed.problems.push(format!("{}: {problem}", pod.name_any()));
+        }
+        let Some((set, server)) = ServerPod::parse(pod, now) else { continue };
+        observed.servers_of(set).pods.insert(server.ordinal, server);
+        let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
+        observed.images.extend(containers.filter_map(|container| container.image.clone()));
+    }
+    for claim in objects.claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_none()) {
+        let missing = gitops::missing(claim.annotations());
+        if ServerSet::of(claim.labels()).is_some() && !missing.is_empty() {
+            observed.to_annotate.insert(claim.name_any(), missing);
+        }
+    }
+    for (set, claim) in objects.claims.iter().filter_map(Claim::parse) {
+        // Claims that were kept when their group went make no group.
+        if let Some(servers) = observed.servers.get_mut(&set) {
+            servers.claims.push(claim);
+        }
+    }
+    observed
+}
+
+impl Observed {
+    fn servers_of(&mut self, set: ServerSet) -> &mut ObservedServers {
+        self.servers.entry(set).or_default()
+    }
+
+    /// Returns the same with what the shard manager says. A group that it knows may have shards, also
+    /// when nothing is left of its servers: then they are made again.
+    #[must_use]
+    pub fn with_map(self, spec: &ShardedKvSpec, map: Option<ObservedMap>) -> Observed {
+        let servers = self.servers.clone();
+        Observed { map, ..self }.with_servers(spec, servers)
+    }
+
+    /// Returns the same with these servers, and those of groups that the shard manager knows.
+    #[must_use]
+    pub fn with_servers(
+        self,
+        spec: &ShardedKvSpec,
+        mut servers: BTreeMap<ServerSet, ObservedServers>,
+    ) -> Observed {
+        // The servers of a ring are the specification's.
+        for id in
+            self.assignment().filter(|_| spec.ring().is_none()).into_iter().flat_map(|a| a.founded.keys())
+        {
+            servers.entry(ServerSet::Group(*id)).or_default();
+        }
+        Observed { servers, ..self }
+    }
+
+    /// Returns the assignment of shards; `None` if the shard manager can't be asked.
+    pub fn assignment(&self) -> Option<&Assignment> {
+        self.map.as_ref().map(|map| &map.assignment)
+    }
+
+    /// Returns the groups that have servers of their own.
+    pub fn groups(&self) -> BTreeMap<GroupId, &ObservedServers> {
+        self.servers.iter().filter_map(|(set, servers)| Some((set.group()?, servers))).collect()
+    }
+
+    /// Returns what objects alone say of the groups.
+    pub fn known_groups(&self) -> BTreeMap<GroupId, Group> {
+        let known = |servers: &ObservedServers| Group { servers: servers.state(), ..Group::default() };
+        self.groups().into_iter().map(|(id, servers)| (id, known(servers))).collect()
+    }
+}
+
+impl ObservedMap {
+    /// Takes it from what a shard manager says: its map, and its newest configuration.
+    pub fn of(map: &v1::ShardMap, newest: &v1::Configuration) -> ObservedMap {
+        let leader = |group: &v1::Group| {
+            let leader = group.replicas.iter().find(|replica| replica.id == group.leader)?;
+            Some((GroupId(group.id), leader.server.clone()))
+        };
+        ObservedMap {
+            cluster: ClusterId(map.cluster_id),
+            configuration: map.configuration,
+            leaders: map.groups.iter().filter_map(leader).collect(),
+            assignment: Assignment::of(map, newest),
+        }
+    }
+}
+
+impl ObservedServers {
+    /// Returns how many of the pods are ready.
+    pub fn ready(&self) -> u32 {
+        self.pods.values().filter(|pod| pod.is_ready()).count() as u32
+    }
+
+    /// Nothing of them is there.
+    pub fn is_missing(&self) -> bool {
+        self.set.is_none() && self.pods.is_empty()
+    }
+
+    /// They were told to go: their group is no more.
+    pub fn retired(&self) -> bool {
+        self.set.as_ref().is_some_and(|set| set.retired)
+    }
+
+    /// Returns how they are, for the rules by which groups come and go.
+    pub fn state(&self) -> Servers {
+        match self.retired() {
+            true => Servers::Stopping,
+            false if self.is_missing() => Servers::Missing,
+            false => Servers::There,
+        }
+    }
+
+    /// Returns the pod of a server.
+    pub fn pod(&self, server: &str) -> Option<&ServerPod> {
+        self.pods.values().find(|pod| pod.name == server)
+    }
+
+    /// Returns the claim of a server.
+    pub fn claim(&self, server: &str) -> Option<&Claim> {
+        self.claims.iter().find(|claim| claim.is_of(server))
+    }
+
+    /// Returns the number of servers. While the StatefulSet is made anew, its pods tell.
+    pub fn replicas(&self) -> u32 {
+        let by_pods = || self.pods.keys().last().map_or(1, |last| last + 1);
+        self.set.as_ref().map_or_else(by_pods, |set| set.replicas)
+    }
+}
+
+impl From<&StatefulSet> for ObservedSet {
+    fn from(set: &StatefulSet) -> ObservedSet {
+        let spec = set.spec.as_ref();
+        let claim = spec.and_then(|spec| spec.volume_claim_templates.as_ref()?.first()?.spec.as_ref());
+        let size = claim.and_then(|claim| claim.resources.as_ref()?.requests.as_ref()?.get("storage"));
+        let observed = set.status.as_ref().and_then(|status| status.observed_generation);
+        let policy = spec
+            .and_then(|spec| spec.persistent_volume_claim_retention_policy.as_ref()?.when_deleted.as_deref());
+        ObservedSet {
+            uid: set.uid().unwrap_or_default(),
+            resource_version: set.resource_version().unwrap_or_default(),
+            replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1).unsigned_abs(),
+            storage_size: size.map(|size| size.0.clone()),
+            // Without a policy Kubernetes keeps them.
+            keeps_claims: policy.is_none_or(|policy| policy == Retention::Retain.name()),
+            restart_hash: spec.and_then(restart_hash).unwrap_or_default(),
+            is_current: observed == set.metadata.generation,
+            leaving: set.metadata.deletion_timestamp.is_some(),
+            retired: set.annotations().contains_key(RETIRED_ANNOTATION),
+        }
+    }
+}
+
+fn restart_hash(spec: &StatefulSetSpec) -> Option<String> {
+    spec.template.metadata.as_ref()?.annotations.as_ref()?.get(RESTART_HASH_ANNOTATION).cloned()
+}

@@ -1,0 +1,263 @@
+//! From a live look at a resource's groups to the next step.
+//!
+//! One step at a time, over all groups: first what heals a pod that can't come up, then what
+//! was begun, then fewer replicas, then pods that are out of date. A step that takes away a
+//! server that works is only taken while its group, and every group that shares the shards, is
+//! settled: one that comes or goes holds up nobody else. Whether groups have servers of their own
+//! or share a ring makes no difference but for which servers are theirs.
+
+mod heal;
+
+use std::collections::BTreeMap;
+
+use skv_resource::Replacing;
+use skv_sharding::{GroupId, ReplicaId};
+
+use self::heal::Remedy;
+use super::members::Members;
+use super::situation::{Decision, PodRef, Situation, Step, ordinal};
+use crate::names::ServerSet;
+use crate::observed::ObservedServers;
+use crate::placement;
+use crate::pods::{PodState, ServerPod};
+use crate::resolved::Resolved;
+
+/// Returns true if the cached view gives reason to look at all. Without one nothing is asked.
+pub(super) fn needs_look(
+    resolved: &Resolved,
+    replacing: Option<&Replacing>,
+    founded: bool,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
+) -> bool {
+    let Resolved { spec, restart_hash, .. } = resolved;
+    let differs = |set: ServerSet, servers: &ObservedServers| {
+        servers.set.is_none()
+            || servers.replicas() != placement::servers(spec, set)
+            || servers.pods.values().any(|pod| pod.restart_hash != *restart_hash)
+    };
+    let has_no_quorum = |group: &GroupId, servers: &ObservedServers| {
+        let (replicas, ready) = placement::replicas(spec, *group, servers);
+        ready * 2 <= replicas
+    };
+    let ails = |set: ServerSet, servers: &ObservedServers| {
+        let leaving = servers.pods.values().any(|pod| pod.state == PodState::Leaving);
+        founded && placement::groups(spec, [&set]).iter().any(|group| has_no_quorum(group, servers))
+            || leaving && (spec.storage.memory_only || servers.claims.iter().any(|claim| claim.leaving))
+    };
+    replacing.is_some() || seen.iter().any(|(set, servers)| differs(*set, servers) || ails(*set, servers))
+}
+
+impl Situation<'_> {
+    /// Decides what comes next.
+    pub(super) fn decide(&self) -> Decision {
+        let mut decision = Decision {
+            shrink: self.groups().into_iter().filter(|id| self.may_shrink(*id)).collect(),
+            lost: self.members.iter().filter(|(_, m)| m.majority_is_lost()).map(|(id, _)| *id).collect(),
+            ..Decision::default()
+        };
+        let held = match self.heal() {
+            Some(Remedy::Step(step)) => {
+                decision.doing =
+                    step.replaces().map(|pod| format!("replacing {}, which doesn't come up", pod.name));
+                decision.step = Some(step);
+                return decision;
+            }
+            Some(Remedy::Held(why)) => Some(why),
+            None => None,
+        };
+        let finish = self.replacing.and_then(|replacing| self.finish(replacing));
+        decision.replaced = self.replacing.is_some() && finish.is_none();
+        let (step, doing) = finish.map_or_else(|| self.change(), |(step, doing)| (step, Some(doing)));
+        let doing: Vec<String> = doing.into_iter().chain(held.filter(|_| step.is_none())).collect();
+        decision.doing = (!doing.is_empty()).then(|| doing.join("; "));
+        decision.step = step;
+        decision
+    }
+
+    /// Returns what is left to do of a replacement that was begun; `None` if it is over.
+    fn finish(&self, replacing: &Replacing) -> Option<(Option<Step>, String)> {
+        let Replacing { pod: name, uid } = replacing;
+        let (set, servers) = self.set_of(name)?;
+        let Some(pod) = servers.pod(name) else {
+            // Not made again: the group has become smaller.
+            let ordinal = ordinal(name)?;
+            return (ordinal < servers.replicas())
+                .then(|| (None, format!("replacing {name}: its successor isn't there yet")));
+        };
+        let hosted = placement::hosted_by(&self.resolved.spec, set, pod.ordinal);
+        let unsettled = || hosted.iter().find_map(|id| self.unsettled(*id));
+        let is_aside = hosted.iter().all(|id| self.aside.contains(id));
+        if pod.uid == *uid && pod.state != PodState::Leaving {
+            // It was recorded, and perhaps not done.
+            let step = match unsettled() {
+                _ if !self.is_outdated(pod) => return None,
+                Some(_) if is_aside => return None,
+                Some(why) => return Some((None, format!("replacing {name}: {why}"))),
+                None => Step::Evict(PodRef::from(pod)),
+            };
+            return Some((Some(step), format!("replacing {name}")));
+        }
+        let why = unsettled()?;
+        // What was rolled out works if the successor answers: then it is the group that ails.
+        let answers = |id: &GroupId| self.members.get(id).is_some_and(|m| m.hosted.contains_key(name));
+        if is_aside && pod.state != PodState::Leaving && hosted.iter().all(answers) {
+            return None;
+        }
+        Some((None, format!("replacing {name}: {why}")))
+    }
+
+    /// The next change of what works.
+    fn change(&self) -> (Option<Step>, Option<String>) {
+        let mut outdated: Vec<(ServerSet, Vec<&ServerPod>)> = self
+            .servers
+            .iter()
+            .map(|(set, servers)| {
+                (*set, self.staying(*set, servers).filter(|pod| self.is_outdated(pod)).collect())
+            })
+            .filter(|(_, pods): &(_, Vec<_>)| !pods.is_empty())
+            .collect();
+        let mut surplus: Vec<GroupId> = self
+            .servers
+            .iter()
+            .filter(|(set, servers)| servers.replicas() > placement::servers(&self.resolved.spec, **set))
+            .filter_map(|(set, _)| set.group())
+            .collect();
+        if outdated.is_empty() && surplus.is_empty() {
+            return (None, None);
+        }
+        let ailing: BTreeMap<GroupId, String> =
+            self.groups().into_iter().filter_map(|id| Some((id, self.unsettled(id)?))).collect();
+        let waits = |id: &GroupId| (None, Some(format!("waiting for {id}: {}", ailing[id])));
+        if let Some(id) = ailing.keys().find(|id| !self.aside.contains(id)) {
+            return waits(id);
+        }
+        let mut to_change = surplus.iter().copied().chain(outdated.iter().filter_map(|(set, _)| set.group()));
+        let held_up = to_change.find(|id| ailing.contains_key(id));
+        outdated.retain(|(set, _)| set.group().is_none_or(|id| !ailing.contains_key(&id)));
+        surplus.retain(|id| !ailing.contains_key(id));
+        if let Some(id) = held_up.filter(|_| outdated.is_empty() && surplus.is_empty()) {
+            return waits(&id);
+        }
+        // A shard manager that still wants more members would offer a removed one again.
+        if !self.managers_rolled_out {
+            return (
+                None,
+                Some("waiting for the shard manager, which is updated before the servers".to_owned()),
+            );
+        }
+        for id in surplus {
+            if let Some((step, doing)) = self.remove_one(id) {
+                return (Some(step), Some(doing));
+            }
+        }
+        outdated.first().map_or((None, None), |(_, pods)| self.replace_one(pods))
+    }
+
+    /// A server that leads no group is first. A leader goes last, when it is none any more; of those who lead
+    /// several groups, who leads the fewest.
+    fn replace_one(&self, outdated: &[&ServerPod]) -> (Option<Step>, Option<String>) {
+        let next = outdated.iter().rev().min_by_key(|pod| self.led_by(pod).len());
+        let Some(pod) = next else { return (None, None) };
+        let Some(&group) = self.led_by(pod).first() else {
+            return (Some(Step::Evict(PodRef::from(*pod))), Some(format!("replacing {}", pod.name)));
+        };
+        let to = self.successor(group);
+        let step = pod.peer_address.clone().map(|address| Step::HandOver {
+            group,
+            server: pod.name.clone(),
+            address,
+            to,
+        });
+        (step, Some(format!("{} hands over the leadership of {group}", pod.name)))
+    }
+
+    /// The groups that a server leads and can hand over: those that have other voters.
+    fn led_by(&self, pod: &ServerPod) -> Vec<GroupId> {
+        let leads = |members: &Members| {
+            members.voters.len() > 1 && members.leader.as_ref().is_some_and(|l| l.server == pod.name)
+        };
+        self.members.iter().filter(|(_, members)| leads(members)).map(|(id, _)| *id).collect()
+    }
+
+    /// Whose turn is over, so that nobody need hand over again; `None` where it is all the same.
+    fn successor(&self, id: GroupId) -> Option<ReplicaId> {
+        let members = self.members.get(&id)?;
+        let leader = members.leader.as_ref()?;
+        let others = members.voters.iter().filter(|(replica, _)| **replica != leader.replica);
+        let (outdated, current): (Vec<_>, Vec<_>) =
+            others.partition(|(_, server)| self.pod(server).is_none_or(|pod| self.is_outdated(pod)));
+        current.first().filter(|_| !outdated.is_empty()).map(|(replica, _)| **replica)
+    }
+
+    /// Takes one member out of a group that is to have fewer servers.
+    fn remove_one(&self, id: GroupId) -> Option<(Step, String)> {
+        let members = self.members.get(&id)?;
+        let leader = members.leader.as_ref()?;
+        let (&replica, server) = members
+            .voters
+            .iter()
+            .filter(|(_, server)| self.is_surplus(server))
+            .max_by_key(|(_, s)| ordinal(s))?;
+        let leader_address = self.address(&leader.server)?;
+        if self.is_surplus(&leader.server) {
+            let (&to, _) = members.voters.iter().find(|(_, server)| !self.is_surplus(server))?;
+            let doing = format!("{} hands over the leadership of {id}", leader.server);
+            let server = leader.server.clone();
+            let step = Step::HandOver { group: id, server, address: leader_address, to: Some(to) };
+            return Some((step, doing));
+        }
+        let step =
+            Step::Remove { group: id, uid: leader.uid, leader_address, replica, server: server.clone() };
+        Some((step, format!("removing {server} from {id}")))
+    }
+
+    /// Servers that are no members any more aren't needed.
+    fn may_shrink(&self, id: GroupId) -> bool {
+        let servers = self.servers.get(&placement::set_of(&self.resolved.spec, id));
+        let Some((servers, members)) = servers.zip(self.members.get(&id)) else { return false };
+        let settled = members.leader.as_ref().is_some_and(|leader| !leader.changing);
+        servers.replicas() > self.wanted_servers(id)
+            && settled
+            && !members.voters.is_empty()
+            && !members.voters.values().any(|server| self.is_surplus(server))
+    }
+
+    /// Returns what a group still needs before anything may be taken from it.
+    fn unsettled(&self, id: GroupId) -> Option<String> {
+        let set = placement::set_of(&self.resolved.spec, id);
+        let servers = self.servers.get(&set)?;
+        if !self.makes_new_pods(servers) {
+            return Some("its StatefulSet has just changed".to_owned());
+        }
+        let members = self.members.get(&id).cloned().unwrap_or_default();
+        let staying = servers.replicas().min(self.wanted_servers(id));
+        for place in placement::places(&self.resolved.spec, id, staying) {
+            let server = self.resolved.names.server(set, place);
+            let Some(pod) = servers.pods.get(&place) else { return Some(format!("{server} isn't there")) };
+            if !pod.is_ready() {
+                let problem = pod.state.problem();
+                return Some(problem.map_or_else(
+                    || format!("{server} isn't ready"),
+                    |problem| format!("{server} isn't ready: {problem}"),
+                ));
+            }
+            let is_voter =
+                members.hosted.get(&server).is_some_and(|id| members.voters.get(id) == Some(&server));
+            if !is_voter {
+                return Some(format!("{server} isn't a voter"));
+            }
+        }
+        let Some(leader) = &members.leader else {
+            return Some("no leader says that it has a quorum".to_owned());
+        };
+        if leader.changing {
+            return Some("its members are changing".to_owned());
+        }
+        let mut staying = members.voters.iter().filter(|(_, server)| !self.is_surplus(server));
+        let behind = staying.find(|(replica, _)| !self.has_all(id, leader, **replica));
+        behind.map(|(_, server)| format!("{server} hasn't caught up"))
+    }
+}
+
+#[cfg(test)]
+mod tests;

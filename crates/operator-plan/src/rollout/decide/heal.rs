@@ -1,0 +1,118 @@
+//! Remedies: what brings a pod back that isn't coming by itself, and makes nothing worse: a pod in which a
+//! voter may run goes only if its group is seen to hold a majority without it.
+//!
+//! No voter runs in what waits, crash-loops or can't be scheduled, and in a server that says so;
+//! these may go at once. Of all others it is the leader that says who votes and who is there.
+//! Without one nothing is known, and nothing goes.
+
+use skv_sharding::GroupId;
+
+use super::super::situation::{PodRef, Situation, Step};
+use crate::names::ServerSet;
+use crate::observed::ObservedServers;
+use crate::placement;
+use crate::pods::{PodState, ServerPod};
+
+/// The thing that is done for a pod.
+pub(super) enum Remedy {
+    /// This, now.
+    Step(Step),
+    /// Nothing, for this reason.
+    Held(String),
+}
+
+impl Situation<'_> {
+    /// The first remedy that may be applied; else the first that may not. `None` if none is needed.
+    pub(super) fn heal(&self) -> Option<Remedy> {
+        let pods = self.servers.iter().flat_map(|(set, servers)| {
+            servers.pods.values().map(move |pod| (*set, pod, self.remedy(servers, pod)))
+        });
+        let mut held = None;
+        for (set, pod, step) in pods {
+            let Some(step) = step else { continue };
+            let Some(why) = self.needed_by(set, pod) else { return Some(Remedy::Step(step)) };
+            held.get_or_insert_with(|| Remedy::Held(format!("{} stays as it is: {why}", pod.name)));
+        }
+        held
+    }
+
+    /// Returns what would bring a pod back.
+    fn remedy(&self, servers: &ObservedServers, pod: &ServerPod) -> Option<Step> {
+        match pod.state {
+            PodState::Ready | PodState::Starting => None,
+            PodState::Down(_) | PodState::Stuck => {
+                let is_mended = self.is_outdated(pod) && self.makes_new_pods(servers);
+                is_mended.then(|| Step::Delete(PodRef::from(pod)))
+            }
+            PodState::Leaving => {
+                let claim = servers.claim(&pod.name);
+                let in_memory = self.resolved.spec.storage.memory_only;
+                let is_given_up = in_memory || claim.is_some_and(|claim| claim.leaving);
+                let is_lost = pod.is_lost(self.lost_nodes);
+                (is_given_up && is_lost).then(|| Step::ForceDelete(PodRef::from(pod)))
+            }
+        }
+    }
+
+    /// Why a pod may not go; `None` if it may.
+    fn needed_by(&self, set: ServerSet, pod: &ServerPod) -> Option<String> {
+        let server = pod.name.as_str();
+        // A kubelet that isn't heard of can't say that a server runs again.
+        if matches!(pod.state, PodState::Down(_)) && !self.answers(server) {
+            return None;
+        }
+        let mut hosted = placement::hosted_by(&self.resolved.spec, set, pod.ordinal).into_iter();
+        hosted.find_map(|id| {
+            let may_vote = self.members.get(&id).is_none_or(|members| members.may_vote(server));
+            if !may_vote {
+                return None;
+            }
+            if !self.holds_without(id, server) {
+                return Some(format!("{id} isn't seen to hold a majority without it"));
+            }
+            // Where one is gone already, nothing is taken by saying so.
+            let other = self.in_flight(id, server).filter(|_| pod.state != PodState::Leaving)?;
+            Some(format!("{other} is to be back in {id} first"))
+        })
+    }
+
+    fn answers(&self, server: &str) -> bool {
+        self.members.values().any(|members| members.heard.contains(server))
+    }
+
+    /// A leader has a quorum, and most voters are elsewhere, ready, and have all that it has.
+    fn holds_without(&self, id: GroupId, server: &str) -> bool {
+        let Some(members) = self.members.get(&id) else { return false };
+        let Some(leader) = members.leader.as_ref().filter(|leader| !leader.changing) else { return false };
+        let is_there = |(replica, on): &(&_, &String)| {
+            *on != server && members.ready.contains(*replica) && self.has_all(id, leader, **replica)
+        };
+        members.voters.iter().filter(is_there).count() * 2 > members.voters.len()
+    }
+
+    /// Another server of the group that comes or goes, or is being replaced and hasn't caught up.
+    fn in_flight(&self, id: GroupId, except: &str) -> Option<String> {
+        let set = placement::set_of(&self.resolved.spec, id);
+        let servers = self.servers.get(&set)?;
+        let members = self.members.get(&id)?;
+        let lags = |server: &str| {
+            let replica = members.hosted.get(server).filter(|replica| members.ready.contains(*replica));
+            !replica
+                .zip(members.leader.as_ref())
+                .is_some_and(|(id_of, leader)| self.has_all(id, leader, *id_of))
+        };
+        let is_away = |place: u32, server: &str| match servers.pods.get(&place).map(|pod| &pod.state) {
+            None | Some(PodState::Leaving | PodState::Starting) => true,
+            Some(PodState::Ready | PodState::Down(_) | PodState::Stuck) => {
+                self.replacing.is_some_and(|replacing| replacing.pod == server) && lags(server)
+            }
+        };
+        let staying = servers.replicas().min(self.wanted_servers(id));
+        let others = placement::places(&self.resolved.spec, id, staying).into_iter();
+        let others = others.map(|place| (place, self.resolved.names.server(set, place)));
+        others
+            .filter(|(_, server)| server != except)
+            .find(|(place, server)| is_away(*place, server))
+            .map(|(_, s)| s)
+    }
+}

@@ -1,0 +1,23 @@
+//! Changes of pods, members, groups and volumes that there are, one careful step at a time:
+//!
+//! - `look`: what a live look has seen; `members`: what servers say in it
+//! - `groups`; `situation` and `decide`; `storage`: the next step of each kind
+//! - `plan`: all of them, and what objects are built from
+//! - `outcome`: what came of a plan, for the status
+
+mod decide;
+mod groups;
+mod look;
+mod members;
+mod outcome;
+mod plan;
+mod situation;
+mod storage;
+
+pub use groups::{GroupStep, Turnover};
+pub use look::Look;
+pub use members::{Leader, Members};
+pub use outcome::Outcome;
+pub use plan::{Plan, needs_look};
+pub use situation::{Decision, PodRef, Step};
+pub use storage::Growth;

@@ -1,0 +1,139 @@
+//! The plan of one pass: the next step of each kind, and what objects are built from.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skv_resource::ShardedKv;
+use skv_sharding::GroupId;
+
+use super::decide;
+use super::groups::{self, Roster, Turnover};
+use super::look::Look;
+use super::situation::{Decision, Situation};
+use super::storage::{Growth, growth};
+use crate::build::ExistingServers;
+use crate::names::ServerSet;
+use crate::observed::{Observed, ObservedServers};
+use crate::placement;
+use crate::resolved::Resolved;
+
+/// Everything that is to be done for a resource, decided before its objects are applied.
+#[derive(Debug)]
+pub struct Plan {
+    /// The resource, as it was read last.
+    pub resource: ShardedKv,
+    /// The resource as it is to be.
+    pub resolved: Resolved,
+    /// Everything that was seen; of the servers live, where that was looked at.
+    pub seen: Observed,
+    /// The step of pods and members.
+    pub decision: Decision,
+    /// The steps of whole groups.
+    pub turnover: Turnover,
+    /// The step of the volumes of each set of servers.
+    pub growth: BTreeMap<ServerSet, Growth>,
+    /// The plan comes from a live look: its steps may be taken.
+    pub is_live: bool,
+}
+
+/// Returns true if the cached view gives reason to look at the resource live.
+pub fn needs_look(resource: &ShardedKv, resolved: &Resolved, seen: &Observed) -> bool {
+    let status = resource.status.as_ref();
+    let replacing = status.and_then(|status| status.replacing.as_ref());
+    let founded = status.is_some_and(|status| status.cluster.is_some());
+    let groups_need_look =
+        || groups_may_change(resolved) && groups::needs_look(resolved, &seen.groups(), seen.assignment());
+    let grows = |servers: &ObservedServers| growth(servers, &resolved.spec.storage) != Growth::Done;
+    !resolved.spec.paused
+        && (decide::needs_look(resolved, replacing, founded, &seen.servers)
+            || groups_need_look()
+            || seen.servers.values().any(grows))
+}
+
+/// The groups of a ring neither come nor go.
+fn groups_may_change(resolved: &Resolved) -> bool {
+    resolved.spec.ring().is_none()
+}
+
+impl Plan {
+    /// Plans no step: there is nothing to do but to apply objects.
+    pub fn of_cache(resource: &ShardedKv, resolved: Resolved, seen: Observed) -> Plan {
+        Plan {
+            resource: resource.clone(),
+            growth: growths(&resolved, &seen),
+            resolved,
+            seen,
+            decision: Decision::default(),
+            turnover: Turnover::default(),
+            is_live: false,
+        }
+    }
+
+    /// Decides by a live look, which counts in place of what the cache has of the servers.
+    pub fn of_look(look: Look, resolved: Resolved, seen: Observed) -> Plan {
+        let Look { resource, servers, members, later, lost_nodes } = look;
+        let seen = seen.with_servers(&resolved.spec, servers);
+        let may_change = groups_may_change(&resolved);
+        let assignment = seen.assignment().filter(|_| may_change);
+        let (turnover, resolved) = if may_change {
+            let groups = seen.groups();
+            let (members, lost_nodes) = (&members, &lost_nodes);
+            let roster = Roster { resolved: &resolved, groups: &groups, members, assignment, lost_nodes };
+            let turnover = roster.turnover();
+            let resolved = resolved.with_wanted(turnover.wanted.clone());
+            (turnover, resolved)
+        } else {
+            (Turnover::default(), resolved)
+        };
+        // Groups that are no more need no care. Those that are to leave have data, and are like all others.
+        let is_no_more = |id: &GroupId| {
+            turnover.ended.contains(id) || members.get(id).is_some_and(|members| members.retired)
+        };
+        let (mut living, mut members_of_living) = (seen.servers.clone(), members.clone());
+        living.retain(|set, _| set.group().is_none_or(|id| !is_no_more(&id)));
+        members_of_living.retain(|id, _| !is_no_more(id));
+        let groups = placement::groups(&resolved.spec, living.keys());
+        let situation = Situation {
+            resolved: &resolved,
+            replacing: resource.status.as_ref().and_then(|status| status.replacing.as_ref()),
+            servers: &living,
+            members: &members_of_living,
+            aside: &assignment.map(|assignment| &groups - &assignment.sharing).unwrap_or_default(),
+            later: &later,
+            lost_nodes: &lost_nodes,
+            managers_rolled_out: seen.managers_rolled_out,
+        };
+        let decision = situation.decide();
+        Plan {
+            resource,
+            growth: growths(&resolved, &seen),
+            resolved,
+            seen,
+            decision,
+            turnover,
+            is_live: true,
+        }
+    }
+
+    /// Returns what the StatefulSets of servers are to be built from.
+    pub fn existing(&self) -> BTreeMap<ServerSet, ExistingServers> {
+        let among =
+            |groups: &BTreeSet<GroupId>, set: ServerSet| set.group().is_some_and(|id| groups.contains(&id));
+        let existing = |(set, servers): (&ServerSet, &ObservedServers)| {
+            let wanted = placement::servers(&self.resolved.spec, *set);
+            // Whoever is too many in a ring hosts nothing.
+            let may_shrink = *set == ServerSet::Ring || among(&self.decision.shrink, *set);
+            let replicas = if may_shrink { wanted } else { servers.replicas().max(wanted) };
+            let keep_claims = matches!(self.growth.get(set), Some(Growth::Disown(_) | Growth::Recreate));
+            let storage_size = servers.set.as_ref().and_then(|set| set.storage_size.clone());
+            let retired = servers.retired() || among(&self.turnover.ended, *set);
+            (*set, ExistingServers { replicas, storage_size, keep_claims, retired })
+        };
+        self.seen.servers.iter().map(existing).collect()
+    }
+}
+
+fn growths(resolved: &Resolved, seen: &Observed) -> BTreeMap<ServerSet, Growth> {
+    let growth =
+        |(set, servers): (&ServerSet, &ObservedServers)| (*set, growth(servers, &resolved.spec.storage));
+    seen.servers.iter().map(growth).collect()
+}

@@ -1,0 +1,177 @@
+//! Everything that decides about pods and members, and what follows from it at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use skv_resource::Replacing;
+use skv_sharding::{GroupId, GroupUid, ReplicaId};
+
+use super::members::{Leader, Members};
+use crate::names::ServerSet;
+use crate::observed::ObservedServers;
+use crate::placement;
+use crate::pods::ServerPod;
+use crate::resolved::Resolved;
+
+/// Everything that decides.
+#[derive(Debug, Clone)]
+pub(super) struct Situation<'a> {
+    /// The resource.
+    pub(super) resolved: &'a Resolved,
+    /// The pod that was being replaced before this look.
+    pub(super) replacing: Option<&'a Replacing>,
+    /// The servers that there are.
+    pub(super) servers: &'a BTreeMap<ServerSet, ObservedServers>,
+    /// The members of each group, as its servers say.
+    pub(super) members: &'a BTreeMap<GroupId, Members>,
+    /// The groups that share no shards by the newest configuration. While one of them ails it is
+    /// left alone, and the others needn't wait for it.
+    pub(super) aside: &'a BTreeSet<GroupId>,
+    /// The leaders once more, with how far their peers are: asked after all that is in `members` was.
+    pub(super) later: &'a BTreeMap<GroupId, Leader>,
+    /// The nodes that are gone, or don't answer, of those that pods are to leave.
+    pub(super) lost_nodes: &'a BTreeSet<String>,
+    /// The shard manager runs as the specification says.
+    pub(super) managers_rolled_out: bool,
+}
+
+/// The next step, and the words for it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Decision {
+    /// The step that is due.
+    pub step: Option<Step>,
+    /// The words for what goes on; `None` if there is nothing to do.
+    pub doing: Option<String>,
+    /// The replacement that was recorded is over.
+    pub replaced: bool,
+    /// Groups that have fewer members than servers: those that are too many may go.
+    pub shrink: BTreeSet<GroupId>,
+    /// Groups whose majority is gone for good.
+    pub lost: Vec<GroupId>,
+}
+
+/// A pod, by name and identity.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PodRef {
+    /// Its name.
+    pub name: String,
+    /// Tells it from others of that name.
+    pub uid: String,
+}
+
+/// A step of one pod, or of one member.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// Replace a pod that works: its group, and its disruption budget, can spare it.
+    Evict(PodRef),
+    /// Replace a pod that doesn't come up.
+    Delete(PodRef),
+    /// Let go of a pod whose node can't confirm that it stopped, and whose volume was given up,
+    /// or that has none: its successor is a new replica.
+    ForceDelete(PodRef),
+    /// Have the leader give its office away.
+    HandOver {
+        /// The group.
+        group: GroupId,
+        /// The leader's server.
+        server: String,
+        /// Its peer address.
+        address: String,
+        /// The voter that is to lead; `None` if the leader may choose.
+        to: Option<ReplicaId>,
+    },
+    /// Take a replica out of its group.
+    Remove {
+        /// The group.
+        group: GroupId,
+        /// Its identity.
+        uid: GroupUid,
+        /// The peer address of its leader.
+        leader_address: String,
+        /// The replica.
+        replica: ReplicaId,
+        /// Its server.
+        server: String,
+    },
+}
+
+impl Step {
+    /// Returns the pod that is replaced.
+    pub fn replaces(&self) -> Option<&PodRef> {
+        match self {
+            Step::Evict(pod) | Step::Delete(pod) | Step::ForceDelete(pod) => Some(pod),
+            Step::HandOver { .. } | Step::Remove { .. } => None,
+        }
+    }
+}
+
+impl Situation<'_> {
+    /// A voter has all that its leader had when that was asked first.
+    pub(super) fn has_all(&self, id: GroupId, leader: &Leader, voter: ReplicaId) -> bool {
+        let later = self.later.get(&id).filter(|later| later.replica == leader.replica);
+        let matched = later.and_then(|later| later.matched.get(&voter));
+        voter == leader.replica || matched.is_some_and(|at| *at >= leader.last)
+    }
+
+    /// Returns the groups that there are.
+    pub(super) fn groups(&self) -> BTreeSet<GroupId> {
+        placement::groups(&self.resolved.spec, self.servers.keys())
+    }
+
+    /// Returns how many servers there are to be where a group has its own.
+    pub(super) fn wanted_servers(&self, id: GroupId) -> u32 {
+        placement::servers(&self.resolved.spec, placement::set_of(&self.resolved.spec, id))
+    }
+
+    pub(super) fn staying<'b>(
+        &self,
+        set: ServerSet,
+        servers: &'b ObservedServers,
+    ) -> impl Iterator<Item = &'b ServerPod> {
+        let wanted = placement::servers(&self.resolved.spec, set);
+        servers.pods.values().filter(move |pod| pod.ordinal < wanted)
+    }
+
+    /// A pod that is made now is up to date.
+    pub(super) fn makes_new_pods(&self, servers: &ObservedServers) -> bool {
+        servers
+            .set
+            .as_ref()
+            .is_some_and(|set| set.is_current && set.restart_hash == self.resolved.restart_hash)
+    }
+
+    pub(super) fn is_outdated(&self, pod: &ServerPod) -> bool {
+        pod.restart_hash != self.resolved.restart_hash
+    }
+
+    /// It is to leave its group. Nobody leaves a ring.
+    pub(super) fn is_surplus(&self, server: &str) -> bool {
+        self.resolved.spec.ring().is_none()
+            && ordinal(server).is_some_and(|ordinal| ordinal >= self.resolved.spec.replicas)
+    }
+
+    pub(super) fn set_of(&self, server: &str) -> Option<(ServerSet, &ObservedServers)> {
+        let name = server.rsplit_once('-')?.0;
+        let (set, servers) =
+            self.servers.iter().find(|(set, _)| self.resolved.names.servers_of(**set) == name)?;
+        Some((*set, servers))
+    }
+
+    pub(super) fn pod(&self, server: &str) -> Option<&ServerPod> {
+        self.servers.values().find_map(|servers| servers.pod(server))
+    }
+
+    pub(super) fn address(&self, server: &str) -> Option<String> {
+        self.pod(server)?.peer_address.clone()
+    }
+}
+
+impl From<&ServerPod> for PodRef {
+    fn from(pod: &ServerPod) -> PodRef {
+        PodRef { name: pod.name.clone(), uid: pod.uid.clone() }
+    }
+}
+
+/// Returns the place of a server among those of its set.
+pub(super) fn ordinal(server: &str) -> Option<u32> {
+    server.rsplit_once('-')?.1.parse().ok()
+}

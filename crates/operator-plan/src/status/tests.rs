@@ -1,0 +1,354 @@
+//! The words for each situation.
+
+use k8s_openapi::jiff::ToSpan as _;
+use skv_resource::Replacing;
+use skv_sharding::{ClusterId, GroupId};
+use skv_turnover::Assignment;
+
+use super::*;
+use crate::condition::ConditionType::{Available, Degraded, Progressing, Valid};
+use crate::condition::notices;
+use crate::observed::{ObservedMap, ObservedSet};
+use crate::pods::{PodState, ServerPod};
+
+fn names() -> Names {
+    Names { resource: "demo".to_owned(), namespace: "prod".to_owned() }
+}
+
+fn resolved(spec: &ShardedKvSpec, seen: &Observed) -> Resolved {
+    Resolved::of(names(), spec, seen).unwrap()
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::UNIX_EPOCH + second.seconds()
+}
+
+/// Two groups of three of which so many are ready.
+fn seen(ready: [u32; 2]) -> Observed {
+    let pod = |ordinal| ServerPod {
+        name: format!("demo-{ordinal}"),
+        uid: String::new(),
+        ordinal,
+        restart_hash: String::new(),
+        node: None,
+        peer_address: None,
+        state: PodState::Ready,
+    };
+    let group = |ready| ObservedServers {
+        set: Some(ObservedSet { replicas: 3, ..ObservedSet::default() }),
+        pods: (0..ready).map(|ordinal| (ordinal, pod(ordinal))).collect(),
+        claims: Vec::new(),
+    };
+    Observed {
+        servers: (0..).map(GroupId).map(ServerSet::Group).zip(ready.map(group)).collect(),
+        ready_managers: 2,
+        managers_rolled_out: true,
+        images: ["shardedkv:1".to_owned()].into(),
+        map: Some(ObservedMap {
+            cluster: ClusterId(7),
+            configuration: 1,
+            leaders: [(GroupId(0), "demo-g0-1".to_owned())].into(),
+            assignment: Assignment {
+                shards: [(GroupId(0), 120), (GroupId(1), 120)].into(),
+                ..Assignment::default()
+            },
+        }),
+        ..Observed::default()
+    }
+}
+
+fn status_of(spec: &ShardedKvSpec, old: &ShardedKvStatus, seen: &Observed, second: i64) -> ShardedKvStatus {
+    with_outcome(spec, old, seen, &Outcome::default(), second)
+}
+
+fn with_outcome(
+    spec: &ShardedKvSpec,
+    old: &ShardedKvStatus,
+    seen: &Observed,
+    outcome: &Outcome,
+    second: i64,
+) -> ShardedKvStatus {
+    let circumstances = Circumstances { seen, outcome, changed: false, failure: None };
+    observed(&resolved(spec, seen), old, &circumstances, Some(1), at(second))
+}
+
+fn condition(status: &ShardedKvStatus, type_: ConditionType) -> (&str, &str) {
+    let found = status.conditions.iter().find(|condition| condition.type_ == type_.name()).unwrap();
+    (&found.status, &found.reason)
+}
+
+fn first(seen: &Observed) -> ShardedKvStatus {
+    status_of(&ShardedKvSpec::default(), &ShardedKvStatus::default(), seen, 1)
+}
+
+#[test]
+fn a_store_that_starts_is_progressing_and_not_degraded() {
+    let status = first(&Observed::default());
+    assert_eq!(condition(&status, Available), ("False", "Starting"));
+    assert_eq!(condition(&status, Progressing), ("True", "Starting"));
+    assert!(notices(&[], &status.conditions).is_empty(), "nobody need be warned");
+    assert_eq!(condition(&status, Degraded), ("False", "Healthy"));
+    assert_eq!((status.ready.as_str(), status.shards.as_str()), ("0/6", "0/240"));
+    assert_eq!(status.summary, "waiting for servers of g0, g1");
+}
+
+#[test]
+fn a_store_that_runs_is_complete() {
+    let status = first(&seen([3, 3]));
+    assert_eq!(condition(&status, Available), ("True", "QuorumReady"));
+    assert_eq!(condition(&status, Progressing), ("False", "Complete"));
+    assert_eq!(condition(&status, Degraded), ("False", "Healthy"));
+    assert_eq!(
+        (status.ready.as_str(), status.shards.as_str(), status.version.as_str()),
+        ("6/6", "240/240", "1")
+    );
+    let group = &status.groups[0];
+    assert_eq!((group.name.as_str(), group.leader.as_deref(), group.shards), ("g0", Some("demo-g0-1"), 120));
+    assert_eq!(status.selector.matches('=').count(), 4);
+    assert_eq!(status.cluster.as_deref(), Some("0000000000000007"));
+}
+
+#[test]
+fn a_server_that_goes_away_degrades_and_a_majority_stays_available() {
+    let spec = ShardedKvSpec::default();
+    let running = first(&seen([3, 3]));
+    let status = status_of(&spec, &running, &seen([3, 2]), 2);
+    assert_eq!(condition(&status, Available).0, "True");
+    assert_eq!(condition(&status, Degraded), ("True", "ReplicasNotReady"));
+    let still = status_of(&spec, &status, &seen([3, 1]), 3);
+    assert_eq!(condition(&still, Available), ("False", "NoQuorum"));
+    assert_eq!(condition(&still, Degraded).0, "True");
+    let again = status_of(&spec, &still, &seen([3, 3]), 4);
+    assert_eq!(condition(&again, Degraded).0, "False");
+}
+
+#[test]
+fn what_keeps_pods_from_running_is_said_at_once() {
+    let mut seen = seen([3, 2]);
+    seen.problems = vec!["demo-g1-0: ImagePullBackOff: no such image".to_owned()];
+    let status = first(&seen);
+    assert_eq!(condition(&status, Degraded), ("True", "PodsNotRunning"));
+    assert_eq!(status.summary, "demo-g1-0: ImagePullBackOff: no such image");
+}
+
+#[test]
+fn shards_that_move_are_counted_until_all_have_arrived() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let mut moving = seen([3, 3]);
+    moving.map.as_mut().unwrap().assignment.elsewhere = 37;
+    let status = status_of(&spec, &running, &moving, 2);
+    assert_eq!(condition(&status, Progressing), ("True", "Moving"));
+    assert_eq!(status.summary, "37 of 240 shards are on their way");
+    let outcome = Outcome {
+        turnover: vec!["g2 leaves: 37 of its shards are still to go".to_owned()],
+        ..Outcome::default()
+    };
+    let status = with_outcome(&spec, &running, &moving, &outcome, 2);
+    let both = "37 of 240 shards are on their way; g2 leaves: 37 of its shards are still to go";
+    assert_eq!(status.summary, both);
+    let outcome = Outcome { doing: Some("replacing demo-g0-2".to_owned()), ..Outcome::default() };
+    let status = with_outcome(&spec, &running, &moving, &outcome, 2);
+    assert_eq!(condition(&status, Progressing), ("True", "Changing"));
+    assert_eq!(status.summary, "replacing demo-g0-2; 37 of 240 shards are on their way");
+    let status = status_of(&spec, &status, &seen([3, 3]), 3);
+    assert_eq!(condition(&status, Progressing), ("False", "Complete"));
+}
+
+#[test]
+fn a_group_without_shards_is_missed_by_nobody() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let mut coming = seen([3, 0]);
+    coming.map.as_mut().unwrap().assignment.shards = [(GroupId(0), 240)].into();
+    let status = status_of(&spec, &running, &coming, 2);
+    assert_eq!(condition(&status, Available), ("True", "QuorumReady"));
+    assert_eq!(condition(&status, Progressing), ("True", "Starting"));
+    assert_eq!(condition(&status, Degraded), ("False", "Healthy"));
+}
+
+#[test]
+fn it_is_not_complete_before_the_shard_manager_has_said_so() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let mut without = seen([3, 3]);
+    without.map = None;
+    let status = status_of(&spec, &running, &without, 2);
+    assert_eq!(condition(&status, Progressing), ("False", "Complete"), "what it said last stands");
+    let before = ShardedKvStatus { observed_generation: Some(0), ..running };
+    let status = status_of(&spec, &before, &without, 2);
+    assert_eq!(condition(&status, Progressing), ("True", "Starting"), "of another specification it said it");
+}
+
+#[test]
+fn what_is_being_done_is_said() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let replacing = Replacing { pod: "demo-g1-2".to_owned(), uid: "u".to_owned() };
+    let old = ShardedKvStatus { replacing: Some(replacing), ..running };
+    let doing = Outcome { doing: Some("replacing demo-g1-2".to_owned()), ..Outcome::default() };
+    let status = with_outcome(&spec, &old, &seen([3, 2]), &doing, 2);
+    assert_eq!(condition(&status, Progressing), ("True", "Changing"));
+    assert_eq!(condition(&status, Degraded).0, "False", "one server less is what was wanted");
+    assert_eq!(status.summary, "replacing demo-g1-2");
+    assert_eq!(status.replacing, old.replacing);
+    let done = Outcome { replaced: true, ..Outcome::default() };
+    let status = with_outcome(&spec, &status, &seen([3, 3]), &done, 3);
+    assert_eq!(
+        (status.replacing, status.summary.as_str()),
+        (None, "Everything is as the specification says")
+    );
+}
+
+#[test]
+fn what_was_just_changed_is_not_complete() {
+    let circumstances =
+        Circumstances { seen: &seen([3, 3]), outcome: &Outcome::default(), changed: true, failure: None };
+    let old = ShardedKvStatus::default();
+    let status =
+        observed(&resolved(&ShardedKvSpec::default(), &seen([3, 3])), &old, &circumstances, Some(1), at(1));
+    assert_eq!(condition(&status, Progressing), ("True", "Changing"));
+}
+
+#[test]
+fn servers_that_are_too_many_are_waited_for() {
+    let status = first(&seen([3, 4]));
+    assert_eq!(condition(&status, Progressing), ("True", "Changing"));
+    assert_eq!(status.summary, "waiting for servers that are too many to stop");
+}
+
+#[test]
+fn a_majority_that_is_gone_for_good_comes_with_the_way_out() {
+    let lost = Outcome { lost: vec![GroupId(1)], ..Outcome::default() };
+    let status = with_outcome(&ShardedKvSpec::default(), &first(&seen([3, 3])), &seen([3, 1]), &lost, 2);
+    assert_eq!(condition(&status, Degraded), ("True", "QuorumLost"));
+    assert!(
+        status.summary.contains("g1") && status.summary.contains("skv group reset"),
+        "{}",
+        status.summary
+    );
+}
+
+#[test]
+fn volumes_that_can_not_grow_are_said() {
+    let refused = Outcome { refused: Some("no expansion".to_owned()), ..Outcome::default() };
+    let status =
+        with_outcome(&ShardedKvSpec::default(), &ShardedKvStatus::default(), &seen([3, 3]), &refused, 2);
+    assert_eq!(condition(&status, Progressing), ("False", "VolumesCannotGrow"));
+    assert_eq!(status.summary, "no expansion");
+}
+
+#[test]
+fn a_failure_to_apply_comes_first() {
+    let failure = Some("can't apply Service demo: no");
+    let spec = ShardedKvSpec::default();
+    let circumstances =
+        Circumstances { seen: &seen([3, 3]), outcome: &Outcome::default(), changed: true, failure };
+    let status = observed(
+        &resolved(&spec, &seen([3, 3])),
+        &ShardedKvStatus::default(),
+        &circumstances,
+        Some(1),
+        at(1),
+    );
+    assert_eq!(condition(&status, Progressing), ("False", "ApplyFailed"));
+    assert_eq!(status.summary, "can't apply Service demo: no");
+    assert!(notices(&[], &status.conditions).iter().any(|event| event.reason == "ApplyFailed"));
+}
+
+#[test]
+fn a_pause_is_said_and_health_is_still_watched() {
+    let spec = ShardedKvSpec { paused: true, ..ShardedKvSpec::default() };
+    let running = first(&seen([3, 3]));
+    let status = status_of(&spec, &running, &seen([3, 2]), 2);
+    assert_eq!(condition(&status, Progressing), ("False", "Paused"));
+    assert_eq!(status.summary, "paused; 1 of 6 servers are not ready");
+}
+
+#[test]
+fn an_invalid_resource_says_why_and_forgets_nothing() {
+    let running = first(&seen([3, 3]));
+    let problem = Problem { path: "spec.shards".to_owned(), reason: "is fixed".to_owned() };
+    let status = invalid(&running, &[problem], Some(2), at(2));
+    assert_eq!(condition(&status, Valid), ("False", "Invalid"));
+    assert_eq!(condition(&status, Available).0, "True");
+    assert_eq!((status.summary.as_str(), status.observed_generation), ("spec.shards: is fixed", Some(2)));
+    assert_eq!(status.founded, running.founded);
+}
+
+#[test]
+fn what_the_shard_manager_said_last_stands_while_it_is_away() {
+    let running = first(&seen([3, 3]));
+    let mut without = seen([3, 3]);
+    without.map = None;
+    let status = status_of(&ShardedKvSpec::default(), &running, &without, 2);
+    assert_eq!(status.groups, running.groups);
+    assert_eq!((status.cluster, status.configuration), (running.cluster, 1));
+}
+
+#[test]
+fn times_change_only_with_the_condition_and_the_same_sight_gives_the_same_status() {
+    let spec = ShardedKvSpec::default();
+    let running = first(&seen([3, 3]));
+    assert_eq!(status_of(&spec, &running, &seen([3, 3]), 100), running);
+    let degraded = status_of(&spec, &running, &seen([3, 2]), 200);
+    let time = |status: &ShardedKvStatus, type_: ConditionType| {
+        status.conditions.iter().find(|c| c.type_ == type_.name()).unwrap().last_transition_time.0
+    };
+    assert_eq!((time(&degraded, Available), time(&degraded, Degraded)), (at(1), at(200)));
+}
+
+#[test]
+fn events_tell_what_changed_and_nothing_twice() {
+    let spec = ShardedKvSpec::default();
+    let starting = first(&Observed::default());
+    let reasons = |old: &ShardedKvStatus, new: &ShardedKvStatus| -> Vec<String> {
+        notices(&old.conditions, &new.conditions).into_iter().map(|event| event.reason).collect()
+    };
+    let running = status_of(&spec, &starting, &seen([3, 3]), 2);
+    assert_eq!(reasons(&starting, &running), ["QuorumReady", "Complete"]);
+    assert!(reasons(&running, &status_of(&spec, &running, &seen([3, 3]), 3)).is_empty());
+    let degraded = status_of(&spec, &running, &seen([3, 2]), 4);
+    assert_eq!(reasons(&running, &degraded), ["Starting", "ReplicasNotReady"]);
+}
+
+#[test]
+fn servers_of_a_ring_are_counted_once_and_a_group_is_available_by_its_own() {
+    let spec = ShardedKvSpec {
+        placement: skv_resource::Placement::Ring,
+        groups: 5,
+        shards: 5,
+        replicas: 3,
+        ..ShardedKvSpec::default()
+    };
+    let seen = |away: &[u32]| {
+        let mut seen = seen([3, 3]);
+        let mut servers = seen.servers.remove(&ServerSet::Group(GroupId(0))).unwrap();
+        let pod = servers.pods[&0].clone();
+        servers.set.as_mut().unwrap().replicas = 5;
+        servers.pods =
+            (0..5).filter(|place| !away.contains(place)).map(|place| (place, pod.clone())).collect();
+        seen.servers = [(ServerSet::Ring, servers)].into();
+        let map = &mut seen.map.as_mut().unwrap().assignment;
+        map.shards = (0..5).map(|group| (GroupId(group), 1)).collect();
+        map.sharing = (0..5).map(GroupId).collect();
+        seen
+    };
+    let starting = status_of(&spec, &ShardedKvStatus::default(), &Observed::default(), 1);
+    assert_eq!((starting.ready.as_str(), starting.group_count), ("0/5", 0));
+    let running = status_of(&spec, &starting, &seen(&[]), 2);
+    assert_eq!(condition(&running, Progressing), ("False", "Complete"));
+    assert_eq!((running.ready.as_str(), running.shards.as_str(), running.group_count), ("5/5", "5/5", 5));
+
+    let status = status_of(&spec, &running, &seen(&[1]), 3);
+    assert_eq!(condition(&status, Available).0, "True");
+    assert_eq!(condition(&status, Degraded), ("True", "ReplicasNotReady"));
+    assert!(status.summary.starts_with("1 of 5 servers"), "{}", status.summary);
+    let ready: Vec<u32> = status.groups.iter().map(|group| group.ready_replicas).collect();
+    assert_eq!(ready, [2, 2, 3, 3, 2]);
+    let status = status_of(&spec, &running, &seen(&[1, 2]), 3);
+    assert_eq!(condition(&status, Available), ("False", "NoQuorum"));
+    let available = status.conditions.iter().find(|condition| condition.type_ == Available.name()).unwrap();
+    assert_eq!(available.message, "no majority is ready of g0, g1");
+
+    // One that is being replaced is meant to be away: once, not once for each of its groups.
+    let replacing = Replacing { pod: "demo-1".to_owned(), uid: String::new() };
+    let old = ShardedKvStatus { replacing: Some(replacing), ..running };
+    assert_eq!(condition(&status_of(&spec, &old, &seen(&[1]), 4), Degraded).0, "False");
+}

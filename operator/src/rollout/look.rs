@@ -1,0 +1,131 @@
+//! Looks at a resource live: nothing of it comes from a cache.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use futures::future::join_all;
+use k8s_openapi::NamespaceResourceScope;
+use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
+use k8s_openapi::jiff::Timestamp;
+use kube::api::{Api, ListParams};
+use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
+use skv_operator_plan::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names, ServerSet};
+use skv_operator_plan::observed::{Objects, ObservedServers, observe};
+use skv_operator_plan::placement;
+use skv_operator_plan::pods::{PodState, ServerPod};
+use skv_operator_plan::rollout::{Leader, Look, Members};
+use skv_proto::v1;
+use skv_resource::{ShardedKv, ShardedKvSpec};
+use skv_sharding::GroupId;
+
+use crate::error::Error;
+use crate::servers::Servers;
+
+/// Looks at a resource. `None` if the resource is gone.
+pub(crate) async fn look(
+    client: &Client,
+    servers: &dyn Servers,
+    names: &Names,
+    now: Timestamp,
+) -> Result<Option<Look>, Error> {
+    let title = format!("ShardedKV {}", names.resource);
+    let resources: Api<ShardedKv> = Api::namespaced(client.clone(), &names.namespace);
+    let found =
+        resources.get_opt(&names.resource).await.map_err(|error| Error::api("read", &title, error))?;
+    let Some(resource) = found else { return Ok(None) };
+    let objects = Objects {
+        sets: list::<StatefulSet>(client, names).await?,
+        pods: list::<Pod>(client, names).await?,
+        claims: list::<PersistentVolumeClaim>(client, names).await?,
+        deployments: Vec::new(),
+    };
+    let seen = observe(&objects, now).servers;
+    let members = members(servers, &resource.spec, &seen).await;
+    let later = later(servers, &seen, &members).await;
+    let lost_nodes = lost_nodes(client, &seen).await?;
+    Ok(Some(Look { resource, servers: seen, members, later, lost_nodes }))
+}
+
+async fn list<K>(client: &Client, names: &Names) -> Result<Vec<K>, Error>
+where
+    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
+        + Clone
+        + DeserializeOwned
+        + std::fmt::Debug,
+{
+    let api: Api<K> = Api::namespaced(client.clone(), &names.namespace);
+    let ours = format!("{MANAGED_BY_LABEL}={MANAGER},{INSTANCE_LABEL}={}", names.resource);
+    let listed = api.list(&ListParams::default().labels(&ours)).await;
+    Ok(listed.map_err(|error| Error::api("list", &K::plural(&()), error))?.items)
+}
+
+/// Asks all servers at once.
+async fn members(
+    servers: &dyn Servers,
+    spec: &ShardedKvSpec,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
+) -> BTreeMap<GroupId, Members> {
+    let pods = seen.values().flat_map(|servers| servers.pods.values());
+    let asked = join_all(pods.map(async |pod| Some((pod, status(servers, pod).await?)))).await;
+    let answers: Vec<(&ServerPod, v1::StatusResponse)> = asked.into_iter().flatten().collect();
+    let of_group = |group: GroupId| {
+        let statuses =
+            answers.iter().filter_map(|(pod, answer)| Some((pod.name.clone(), replica_of(answer, group)?)));
+        (group, Members::from_statuses(&statuses.collect()))
+    };
+    placement::groups(spec, seen.keys()).into_iter().map(of_group).collect()
+}
+
+/// Asks the leaders once more.
+async fn later(
+    servers: &dyn Servers,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
+    members: &BTreeMap<GroupId, Members>,
+) -> BTreeMap<GroupId, Leader> {
+    let leading = members.iter().filter_map(|(id, members)| {
+        let leader = members.leader.as_ref()?;
+        Some((*id, seen.values().find_map(|servers| servers.pod(&leader.server))?))
+    });
+    let asked = leading.map(async |(id, pod)| {
+        let replica = replica_of(&status(servers, pod).await?, id)?;
+        Some((id, Members::from_statuses(&[(pod.name.clone(), replica)].into()).leader?))
+    });
+    join_all(asked).await.into_iter().flatten().collect()
+}
+
+/// Asks a pod's server what it is. Somebody else may have its address by now.
+async fn status(servers: &dyn Servers, pod: &ServerPod) -> Option<v1::StatusResponse> {
+    let answer = servers.status(pod.peer_address.as_ref()?).await?;
+    (answer.server == pod.name).then_some(answer)
+}
+
+fn replica_of(answer: &v1::StatusResponse, group: GroupId) -> Option<v1::ReplicaStatus> {
+    answer.replicas.iter().find(|replica| replica.group == group.0).cloned()
+}
+
+/// Nodes are looked at only where a pod doesn't go.
+async fn lost_nodes(
+    client: &Client,
+    seen: &BTreeMap<ServerSet, ObservedServers>,
+) -> Result<BTreeSet<String>, Error> {
+    let nodes: Api<Node> = Api::all(client.clone());
+    let pods = seen.values().flat_map(|servers| servers.pods.values());
+    let left: BTreeSet<&String> =
+        pods.filter(|pod| pod.state == PodState::Leaving).filter_map(|pod| pod.node.as_ref()).collect();
+    let mut lost = BTreeSet::new();
+    for name in left {
+        let found = nodes.get_opt(name).await;
+        let node = found.map_err(|error| Error::api("read", &format!("Node {name}"), error))?;
+        if node.is_none_or(|node| !answers(&node)) {
+            lost.insert(name.clone());
+        }
+    }
+    Ok(lost)
+}
+
+fn answers(node: &Node) -> bool {
+    let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
+        && node.meta().deletion_timestamp.is_none()
+}
