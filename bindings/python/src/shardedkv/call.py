@@ -13,6 +13,7 @@ from shardedkv.errors import (
     OutcomeUnknown,
     Refused,
     Unreachable,
+    describe,
     is_refusal,
 )
 from shardedkv.group import Group, Member
@@ -101,7 +102,8 @@ class Call:
             self._router.refresh(self._attempt_timeout)
             return self._forward(placement)
         outcome = self._ask(placement, group, member)
-        if ends_round and outcome is _Next.AGAIN:
+        leads_on = group.leader is not None or not self._router.is_owner(group, placement)
+        if ends_round and outcome is _Next.AGAIN and not leads_on:
             # Also the addresses may be old.
             self._router.refresh(self._attempt_timeout)
             self._sleep(random.uniform(*ROUND))
@@ -128,7 +130,11 @@ class Call:
             doubtful = (e.REASON_NOT_LEADER, e.REASON_WRONG_IDENTITY, e.REASON_UNAVAILABLE, e.REASON_INTERNAL)
             if failure.error.reason in doubtful:
                 self._router.failed(group, member)
-            return self._after_error(failure.error)
+            outcome = self._after_error(failure.error)
+            if _denies(failure.error) and self._router.is_owner(group, placement):
+                # It knows nobody newer: it may lead no more, and not have heard of the shard's arrival.
+                self._router.failed(group, member)
+            return outcome
         self._router.worked(group, member)
         return answer
 
@@ -169,7 +175,7 @@ class Call:
         if error.reason == e.REASON_ALREADY_APPLIED:
             raise AlreadyApplied(error.revision)
         if not is_refusal(error):
-            self._lost = self._lost or error.message
+            self._lost = self._lost or describe(error)
             return _Next.PAUSE
         self._refused = error
         match error.reason:
@@ -199,13 +205,11 @@ class Call:
 
     def _session_refused(self, floor: int) -> _Next:
         """The session isn't accepted. Under a new one the request is another one: only right if none of
-        its transmissions can have been applied."""
-        if self._lost is not None:
+        its transmissions can have been applied. A read has none that could be replaced."""
+        if self._lost is not None or self._ticket is None:
             self._give_up()
-        is_first = not self._after.refused
-        if self._ticket is not None:
-            self._after.refused.add(self._ticket.session.id.random)
-        self._after.floor = max(self._after.floor, floor)
+        is_first = self._after.refused is None
+        self._after = After(self._ticket.session.id, max(self._after.floor, floor))
         self._finish_ticket()
         return _Next.AGAIN if is_first else _Next.PAUSE
 
@@ -237,14 +241,18 @@ class Call:
         if lost is not None and self._tried is not None and self._tried.hear_no_leader():
             lost = f"{lost}; {self._tried}"
         if lost is not None and self._is_mutation:
-            return OutcomeUnknown(
-                f"outcome unknown: the request may have been applied, or may be later ({lost})"
-            )
+            return OutcomeUnknown(lost)
         if lost is not None:
-            return NoAnswer(f"no answer before the deadline ({lost})")
+            return NoAnswer(lost)
         if self._refused is not None:
             no_leader = self._refused.reason in (e.REASON_NOT_LEADER, e.REASON_UNAVAILABLE)
             if no_leader and self._tried is not None:
                 return NoLeader(self._refused, str(self._tried))
             return Refused(self._refused)
-        return Unreachable(f"no server could be reached: {self._unsent}; are they running, and is the address right?")
+        return Unreachable(self._unsent if self._tried is None else self._tried.words())
+
+
+def _denies(error: e.Error) -> bool:
+    """Whether the group says that it doesn't have the shard."""
+    is_moving = error.reason == e.REASON_SHARD_MOVING and error.HasField("owner")
+    return is_moving or error.reason == e.REASON_WRONG_GROUP

@@ -16,6 +16,8 @@ from shardedkv.v1 import common_pb2, error_pb2, shard_manager_pb2
 
 # The map isn't asked for more often than this.
 REFRESH_PAUSE = 0.1
+# The same while no server has a map, which is no emergency: calls are forwarded.
+BLIND_PAUSE = 1.0
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,12 @@ class Placement:
 
     cluster: int
     shard: int
+    # How many shards there are; 0 = only the servers know.
+    shards: int
+
+
+# A request for whichever cluster answers.
+BLIND = Placement(cluster=0, shard=0, shards=0)
 
 
 @dataclass
@@ -46,6 +54,8 @@ class Router:
         self._peers: dict[str, Peer] = {}
         self._lock = threading.RLock()
         self._known: _Known | None = None
+        # There are servers, but none has a shard map.
+        self._blind = False
         self._turn = itertools.count()
         self._refreshing = threading.Lock()
         self._refreshed = float("-inf")
@@ -57,15 +67,20 @@ class Router:
         """Where a key belongs; `None` while that isn't known."""
         with self._lock:
             if self._known is None:
-                return None
-            shard = shard_of(self._known.hash, key, len(self._known.owners))
-            return Placement(self._known.cluster, shard)
+                return BLIND if self._blind else None
+            shards = len(self._known.owners)
+            return Placement(self._known.cluster, shard_of(self._known.hash, key, shards), shards)
 
     def choose(self, placement: Placement) -> tuple[Group | None, Member | None, bool]:
         """The owning group, whom of it to ask, and whether a pause is due after that."""
         with self._lock:
             group = self._owner(placement)
             return (None, None, False) if group is None else (group, *group.choose())
+
+    def is_owner(self, group: Group, placement: Placement) -> bool:
+        """Whether this group owns the shard, as far as is known."""
+        with self._lock:
+            return self._owner(placement) is group
 
     def forwarder(self) -> Peer | None:
         """Any server passes a call on to the right one."""
@@ -100,7 +115,8 @@ class Router:
         """
         before = self._refreshed
         with self._refreshing:
-            if self._refreshed != before or time.monotonic() < self._refreshed + REFRESH_PAUSE:
+            pause = BLIND_PAUSE if self._blind and self._known is None else REFRESH_PAUSE
+            if self._refreshed != before or time.monotonic() < self._refreshed + pause:
                 return
             expires, known = time.monotonic() + timeout, self._revision()
             asked = [(peer, peer.manager.GetShardMap) for peer in self._managers]
@@ -114,6 +130,8 @@ class Router:
                     shard_map = peer.call(method, shard_manager_pb2.GetShardMapRequest(), left / 2)
                 except (Answered, NotSent, Lost) as failure:
                     self.trouble = str(failure)
+                    if isinstance(failure, Answered) and peer not in self._managers:
+                        self._blind = True
                     continue
                 from_manager = peer in self._managers
                 if not self.learn_map(shard_map, from_manager):
@@ -190,7 +208,7 @@ class Router:
         known.groups = {number: group for number, group in known.groups.items() if number in needed}
 
     def _owner(self, placement: Placement) -> Group | None:
-        if self._known is None:
+        if self._known is None or not placement.shards:
             return None
         number, _ = self._known.owners[placement.shard]
         return self._known.groups.get(number)
