@@ -320,10 +320,11 @@ impl<'a> Call<'a> {
     }
 
     /// The session isn't accepted. Under a new one the request is another one: only right if
-    /// none of its transmissions can have been applied (invariant 4).
+    /// none of its transmissions can have been applied (invariant 4). A read has none that could
+    /// be replaced.
     fn session_refused(&mut self, floor: u64, error: skv_proto::Error) -> Next {
         self.refused = Some(error);
-        if self.lost.is_some() {
+        if self.lost.is_some() || self.ticket.is_none() {
             return Next::Done(Err(self.give_up()));
         }
         let refused = self.ticket.take().and_then(|ticket| ticket.request_id().session);

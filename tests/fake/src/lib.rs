@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use skv_proto::{Error, ShardOwner, v1};
-use skv_sharding::{Epoch, GroupId, GroupUid, Replica, ReplicaId, ShardId};
+use skv_sharding::{Epoch, GroupId, GroupUid, Hash, Replica, ReplicaId, ShardId};
 use tokio::sync::watch;
 
 pub use admin::AdminCall;
@@ -55,6 +55,7 @@ impl Fake {
             map: watch::Sender::new(None),
             copies: Mutex::new(true),
             sessions: AtomicU64::new(1000),
+            opens: Mutex::default(),
             ttl_ms: AtomicU64::new(600_000),
             statuses: Mutex::default(),
             admin: Mutex::default(),
@@ -92,6 +93,7 @@ impl Fake {
 
     /// The manager has a new map from now on, and servers have copies of it.
     pub fn publish(&mut self, map: v1::ShardMap) {
+        self.shared.store.lock().hash = Hash::try_from(map.hash()).unwrap();
         self.shared.map.send_replace(Some(map));
     }
 
@@ -115,6 +117,11 @@ impl Fake {
     /// Sessions opened from now on last this long.
     pub fn sessions_last(&self, ttl_ms: u64) {
         self.shared.ttl_ms.store(ttl_ms, Ordering::Relaxed);
+    }
+
+    /// The next sessions that are opened have these numbers.
+    pub fn sessions_open_as(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.shared.opens.lock().extend(numbers);
     }
 
     /// All transmissions so far.

@@ -1,5 +1,6 @@
 //! What all servers and the manager of a fake share.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -22,6 +23,8 @@ pub(crate) struct Shared {
     /// Whether servers have a copy of the map.
     pub(crate) copies: Mutex<bool>,
     pub(crate) sessions: AtomicU64,
+    /// The numbers of the sessions that are opened next, if not new ones.
+    pub(crate) opens: Mutex<VecDeque<u64>>,
     pub(crate) ttl_ms: AtomicU64,
     /// What each server says of its replica.
     pub(crate) statuses: Mutex<Vec<v1::ReplicaStatus>>,

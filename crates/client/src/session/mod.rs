@@ -109,13 +109,20 @@ pub(crate) struct Sessions {
     opening: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What a new session must be newer than.
+/// What a session must be newer than.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct After {
-    /// A session that isn't accepted, by its random part.
+    /// The last one that wasn't accepted. Those before it don't come back: the clerk uses one
+    /// session after the other.
     pub(crate) refused: Option<v1::SessionId>,
     /// Sessions opened until then aren't accepted.
     pub(crate) floor: u64,
+}
+
+impl After {
+    fn accepts(self, session: v1::SessionId) -> bool {
+        Some(session) != self.refused && session.opened_at > self.floor
+    }
 }
 
 impl Sessions {
@@ -145,10 +152,7 @@ impl Sessions {
     fn usable(&self, layout: Layout, after: After, now: Instant) -> Option<Arc<Session>> {
         let current = self.current.read();
         let session = current.as_ref()?;
-        let fits = session.layout == layout
-            && Some(session.id) != after.refused
-            && session.id.opened_at > after.floor
-            && session.age(now) < Age::Over;
+        let fits = session.layout == layout && after.accepts(session.id) && session.age(now) < Age::Over;
         fits.then(|| Arc::clone(session))
     }
 
@@ -198,7 +202,7 @@ impl Sessions {
         loop {
             for peer in self.router.servers(Some(placement)) {
                 match peer.open_session(after.floor, patience).await {
-                    Ok(answer) if answer.session.is_some_and(|id| id.opened_at > after.floor) => {
+                    Ok(answer) if answer.session.is_some_and(|id| after.accepts(id)) => {
                         let session = Arc::new(Session::new(&answer, placement.layout()));
                         *self.current.write() = Some(Arc::clone(&session));
                         return Ok(session);

@@ -5,6 +5,7 @@
 mod calls;
 mod maps;
 mod routing;
+mod rules;
 mod sessions;
 
 use std::time::Duration;
