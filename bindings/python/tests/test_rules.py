@@ -122,7 +122,7 @@ def assert_sent(expected: list[dict], seen: list, sessions: list[int]) -> None:
 def named(expected: dict, transmission, sessions: list[int]) -> dict:
     """The same of a transmission as is expected."""
     identity, request = transmission.id, transmission.request
-    facts = {"to": transmission.server, "direct": request.direct, "session": None}
+    facts = {"to": transmission.server, "direct": request.direct, "session": 0}
     if identity is not None:
         facts |= {
             "session": sessions.index(identity.session.random) + 1,

@@ -63,6 +63,26 @@ pub struct DeleteAnswer {
 ///
 /// A call ends in an answer, a clear error, or [`Error::OutcomeUnknown`]. Dropping its
 /// future gives it up: a mutation may then have been applied, or not, at most once.
+///
+/// ```
+/// use skv_client::{Clerk, Options};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let store = skv_fake::Fake::group(1, 4);
+/// # let manager = store.manager();
+/// let clerk = Clerk::connect(Options::manager([manager]))?;
+/// clerk.put("greeting", "hello").await?;
+/// assert_eq!(clerk.append("greeting", ", world").await?.old_value, "hello");
+///
+/// let found = clerk.get("greeting").await?;
+/// assert_eq!(found.value, "hello, world");
+/// // Succeeds only if nobody has changed the key since.
+/// assert!(clerk.put_if("greeting", "goodbye", found.revision).await?.success);
+/// assert!(!clerk.delete_if("greeting", found.revision).await?.success);
+/// # Ok::<(), skv_client::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Clerk {
     shared: Arc<Shared>,

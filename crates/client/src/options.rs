@@ -26,6 +26,27 @@ pub enum Transport {
 }
 
 /// The settings of a [`Clerk`](crate::Clerk).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use skv_client::{Clerk, Error, Options};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let mut store = skv_fake::Fake::group(2, 4);
+/// # let servers = [store.server(0), store.server(1)];
+/// # store.kill_server(0);
+/// # store.kill_server(1);
+/// let mut options = Options::seeds(servers);
+/// options.deadline = Duration::from_millis(200);
+/// options.connect_timeout = Duration::from_millis(100);
+/// let clerk = Clerk::connect(options)?;
+/// // None of the servers runs.
+/// assert!(matches!(clerk.get("greeting").await, Err(Error::Unreachable(_))));
+/// # Ok::<(), Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {

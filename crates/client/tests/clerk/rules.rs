@@ -50,8 +50,9 @@ async fn play(case: &Case, transport: Transport) -> Result<(), String> {
         expect(&text, &ends, &call.ends)?;
         for words in &call.says {
             let addresses = (0..case.groups.iter().sum()).map(|index| (index, fake.server(index)));
-            let words = addresses
-                .fold(words.clone(), |words, (index, address)| words.replace(&format!("{{{index}}}"), &address));
+            let words = addresses.fold(words.clone(), |words, (index, address)| {
+                words.replace(&format!("{{{index}}}"), &address)
+            });
             expect(&format!("{words:?} is in {text:?}"), &text.contains(&words), &true)?;
         }
         if let Some(sent) = &call.sent {
@@ -119,23 +120,23 @@ fn compare(sent: &[Sent], seen: &[Seen], sessions: &mut Vec<v1::SessionId>) -> R
         }
     }
     for (expected, seen) in sent.iter().zip(seen) {
-        let id = seen.id();
-        let session = id.and_then(|id| id.session);
-        let number = session.and_then(|id| sessions.iter().position(|known| *known == id)).map(|i| i + 1);
+        let id = seen.id().unwrap_or_default();
+        let session = id.session.unwrap_or_default();
+        let number = sessions.iter().position(|known| *known == session).map_or(0, |index| index + 1);
+        let is_later = expected.opened_after.map(|bound| session.opened_at > bound);
         let what = format!("of {seen:?}");
-        expect_if(&what, seen.server, expected.to)?;
-        expect_if(&what, seen.is_direct(), expected.direct)?;
-        expect_if(&what, number, expected.session)?;
-        expect_if(&what, id.map(|id| id.seq), expected.seq.map(Some))?;
-        expect_if(&what, id.map(|id| id.acked_below), expected.acked_below.map(Some))?;
-        let opened_at = session.map_or(0, |id| id.opened_at);
-        expect_if(&what, true, expected.opened_after.map(|bound| opened_at > bound))?;
+        expect_if(&what, &seen.server, expected.to.as_ref())?;
+        expect_if(&what, &seen.is_direct(), expected.direct.as_ref())?;
+        expect_if(&what, &number, expected.session.as_ref())?;
+        expect_if(&what, &id.seq, expected.seq.as_ref())?;
+        expect_if(&what, &id.acked_below, expected.acked_below.as_ref())?;
+        expect_if(&what, &true, is_later.as_ref())?;
     }
     expect(&format!("how many are sent: {seen:?}"), &seen.len(), &sent.len())
 }
 
-fn expect_if<T: PartialEq + Debug>(what: &str, found: T, expected: Option<T>) -> Result<(), String> {
-    expected.map_or(Ok(()), |expected| expect(what, &found, &expected))
+fn expect_if<T: PartialEq + Debug>(what: &str, found: &T, expected: Option<&T>) -> Result<(), String> {
+    expected.map_or(Ok(()), |expected| expect(what, found, expected))
 }
 
 fn expect<T: PartialEq + Debug + ?Sized>(what: &str, found: &T, expected: &T) -> Result<(), String> {

@@ -1,6 +1,6 @@
 //! A case of the table, as `testdata/clerk/calls.yaml` describes it.
 
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use skv_fake::Fake;
 use skv_proto::{Error, v1};
 
@@ -65,8 +65,7 @@ pub(super) enum Patience {
 pub(super) struct Sent {
     pub(super) to: Option<usize>,
     pub(super) direct: Option<bool>,
-    #[serde(default, deserialize_with = "named")]
-    pub(super) session: Option<Option<usize>>,
+    pub(super) session: Option<usize>,
     pub(super) seq: Option<u64>,
     pub(super) acked_below: Option<u64>,
     pub(super) opened_after: Option<u64>,
@@ -149,10 +148,6 @@ impl Refusal {
             revision: self.revision,
         })
     }
-}
-
-fn named<'de, D: Deserializer<'de>>(session: D) -> Result<Option<Option<usize>>, D::Error> {
-    Option::deserialize(session).map(Some)
 }
 
 fn one_server() -> Vec<usize> {
