@@ -22,34 +22,34 @@ NAMES = {
 
 @dataclass(frozen=True)
 class Seen:
-    """One transmission, as a server saw it."""
+    """A transmission, as a server saw it."""
 
     server: int
     request: object
 
     @property
     def id(self) -> kv_pb2.RequestId | None:
-        """Its id; `None` for reads."""
+        """Returns its id; `None` for reads."""
         return getattr(self.request, "id", None)
 
 
 @dataclass
 class Fates:
-    """What becomes of transmissions: of the first, in their order, and of all others at each server."""
+    """The fates of transmissions: of the first, in their order, and of all others at each server."""
 
     first: list = field(default_factory=list)
     later: object = "ok"
     later_at: list = field(default_factory=list)
 
     def next(self, server: int) -> object:
-        """What becomes of the next one, at this server."""
+        """Returns the fate of the next one, at this server."""
         if self.first:
             return self.first.pop(0)
         return self.later_at[server] if self.later_at else self.later
 
 
 class FakeStore:
-    """Groups of so many servers each, and the group of each shard, all in epoch 1."""
+    """Groups of these sizes, which own the shards as listed, all in epoch 1."""
 
     def __init__(self, groups: list[int], owners: list[int], *, hash_name: str = "integer", dead=(), copies=True):
         self.fates = Fates()
@@ -78,17 +78,17 @@ class FakeStore:
             self._servers[index][0].stop(None).wait()
 
     def stop(self) -> None:
-        """Nothing answers any more."""
+        """Ends all servers."""
         self._manager.stop(None)
         for server, _ in self._servers:
             server.stop(None)
 
     def replica(self, index: int) -> common_pb2.Replica:
-        """A server as a member."""
+        """Returns a server as a member."""
         return common_pb2.Replica(id=index + 1, server=f"kv-{index}", client_address=self.addresses[index])
 
     def map(self) -> common_pb2.ShardMap:
-        """The shard map."""
+        """Returns the shard map."""
         ranges = [
             common_pb2.ShardRange(first=shard, count=1, group=group, epoch=1)
             for shard, group in enumerate(self._owners)
@@ -103,7 +103,7 @@ class FakeStore:
         )
 
     def open_session(self, after: int) -> kv_pb2.SessionId:
-        """The next session, opened after that time."""
+        """Opens the next session, after that time."""
         with self._lock:
             number = self.opens.pop(0) if self.opens else self._sessions
             self._sessions = max(self._sessions, number) + 1
@@ -142,7 +142,7 @@ class FakeStore:
         return self._answers[number]
 
     def _error(self, fate: dict) -> dict:
-        """The fields of the error that a case describes."""
+        """Returns the fields of the error that a case describes."""
         fields = {name: value for name, value in fate.items() if name != "refuse"}
         fields["reason"] = error_pb2.Reason.Value(f"REASON_{fate['refuse']}")
         if "leader" in fields:

@@ -22,7 +22,7 @@ CASES = PROJECT / "testdata" / "clerk"
 CALLS = yaml.safe_load((CASES / "calls.yaml").read_text())
 PLACEMENT = yaml.safe_load((CASES / "placement.yaml").read_text())
 SHARDS, GROUPS = 60, 3
-# How long a call and a transmission may take.
+# The time that a call and a transmission may take.
 PATIENCE = {"long": (60.0, 30.0), "attempt": (60.0, 0.5), "short": (1.0, 0.25)}
 
 
@@ -79,7 +79,7 @@ def play(case: dict, store: FakeStore) -> None:
 
 
 def make(clerk: Clerk, call: dict) -> tuple[str, str]:
-    """How a call ends, as the cases name it, and its error's text."""
+    """Makes a call; returns its end, as the cases name it, and its error's text."""
     try:
         if "append" in call:
             clerk.append(call["append"], "x")
@@ -91,7 +91,7 @@ def make(clerk: Clerk, call: dict) -> tuple[str, str]:
 
 
 def name_of(error: ClerkError) -> str:
-    """The error, as the cases name it."""
+    """Returns the error, as the cases name it."""
     match error:
         case Invalid():
             return "invalid"
@@ -120,7 +120,7 @@ def assert_sent(expected: list[dict], seen: list, sessions: list[int]) -> None:
 
 
 def named(expected: dict, transmission, sessions: list[int]) -> dict:
-    """The same of a transmission as is expected."""
+    """Returns the same facts of a transmission as are expected."""
     identity, request = transmission.id, transmission.request
     facts = {"to": transmission.server, "direct": request.direct, "session": 0}
     if identity is not None:

@@ -21,7 +21,7 @@ use crate::transport::{self, Dialer, Pool, Reply};
 pub struct GetAnswer {
     /// The value; empty if there is no such key.
     pub value: Bytes,
-    /// Whether there is such a key.
+    /// True if there is such a key.
     pub found: bool,
     /// The key's revision; 0 = no such key.
     pub revision: Revision,
@@ -41,7 +41,7 @@ pub struct PutAnswer {
 pub struct AppendAnswer {
     /// The value before.
     pub old_value: Bytes,
-    /// Whether there was such a key before.
+    /// True if there was such a key before.
     pub found: bool,
     /// The key's revision afterwards.
     pub revision: Revision,
@@ -52,7 +52,7 @@ pub struct AppendAnswer {
 pub struct DeleteAnswer {
     /// False: the condition failed and nothing changed.
     pub success: bool,
-    /// Whether there was such a key before.
+    /// True if there was such a key before.
     pub found: bool,
     /// After a failed condition the key's revision, else 0.
     pub revision: Revision,

@@ -36,7 +36,7 @@ pub(crate) struct FakeServer {
     pub(crate) index: usize,
 }
 
-/// How a transmission ends.
+/// The end of a transmission.
 enum End {
     Answer(Box<Answer>),
     Silence,

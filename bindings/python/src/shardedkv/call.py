@@ -1,4 +1,4 @@
-"""One call, from its first transmission to an answer, a clear error, or "outcome unknown"."""
+"""A call, from its first transmission to an answer, a clear error, or "outcome unknown"."""
 
 import random
 import time
@@ -30,7 +30,7 @@ ROUND = (0.020, 0.050)
 
 
 class _Next(Enum):
-    """What comes after a transmission that has no final answer."""
+    """The step after a transmission that has no final answer."""
 
     # Send it again at once: leader or owner are newly known, or the next member decides.
     AGAIN = auto()
@@ -39,7 +39,7 @@ class _Next(Enum):
 
 
 class Call:
-    """One call under way. Every transmission of a mutation carries the same request id."""
+    """A call under way. Every transmission of a mutation carries the same request id."""
 
     def __init__(
         self, router: Router, sessions: Sessions, method: str, request: Any, deadline: float, attempt_timeout: float
@@ -96,7 +96,7 @@ class Call:
             self._sleep(self._backoff.next())
 
     def _step(self, placement: Placement) -> Any:
-        """One transmission: its answer, or what comes next."""
+        """Makes a transmission; returns its answer, or what comes next."""
         group, member, ends_round = self._router.choose(placement)
         if group is None or member is None:
             self._router.refresh(self._attempt_timeout)
@@ -222,7 +222,7 @@ class Call:
         return self._refused is None and self._lost is None
 
     def _last_chance(self) -> float:
-        """How much time must be left for another transmission. A mutation that was surely not applied
+        """Returns the time that must be left for another transmission. A mutation that was surely not applied
         stays so if there is hardly time for an answer."""
         surely_not_applied = self._refused is not None and self._lost is None
         if surely_not_applied and self._is_mutation:
@@ -233,7 +233,7 @@ class Call:
         time.sleep(max(0.0, min(pause, self._deadline - time.monotonic())))
 
     def _give_up(self) -> NoReturn:
-        """Says what is known when there is no answer."""
+        """Raises the error that says what is known when there is no answer."""
         raise self._verdict()
 
     def _verdict(self) -> ClerkError:
@@ -253,6 +253,6 @@ class Call:
 
 
 def _denies(error: e.Error) -> bool:
-    """Whether the group says that it doesn't have the shard."""
+    """Returns true if the group says that it doesn't have the shard."""
     is_moving = error.reason == e.REASON_SHARD_MOVING and error.HasField("owner")
     return is_moving or error.reason == e.REASON_WRONG_GROUP

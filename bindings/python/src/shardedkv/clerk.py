@@ -14,9 +14,9 @@ from shardedkv.routing import Router
 from shardedkv.sessions import Sessions
 from shardedkv.v1 import kv_pb2
 
-# What the envelope of a request takes, roughly.
+# The rough size of a request's envelope.
 ENVELOPE = 64
-# What a request can carry: no more than one of the clerk in Rust, which shares its messages with others.
+# The largest request, as of the clerk in Rust, whose requests share messages.
 LARGEST = MESSAGE_LIMIT // 2
 
 _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]]+):([0-9]{1,5})")
@@ -26,12 +26,12 @@ _ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]]+):([0-9]{1,5})")
 class Options:
     """The settings of a clerk; times are in seconds."""
 
-    # When a call is given up.
+    # The time after which a call is given up.
     deadline: float = 10.0
-    # How long a transmission may stay unanswered before the call is sent again. Doubles with each
+    # The time that a transmission may stay unanswered before the call is sent again. Doubles with each
     # transmission of the same call that overran it.
     attempt_timeout: float = 1.0
-    # How connections are made.
+    # The maker of connections.
     connect: Callable[[str], grpc.Channel] = open_channel
 
 

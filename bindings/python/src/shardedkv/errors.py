@@ -1,4 +1,4 @@
-"""Why a call has no answer, and the typed error that servers send."""
+"""The reasons why a call has no answer, and the typed error that servers send."""
 
 from enum import IntEnum
 
@@ -8,7 +8,7 @@ from google.rpc import status_pb2
 from shardedkv.v1 import error_pb2
 
 _DETAILS = "grpc-status-details-bin"
-# What stands before the message of an error of these reasons; the other messages say it themselves.
+# The words before the message of an error of these reasons; other messages say it themselves.
 _TITLES = {
     error_pb2.REASON_OVERLOADED: "overloaded",
     error_pb2.REASON_DISK_FULL: "disk full",
@@ -84,7 +84,7 @@ class NoAnswer(ClerkError):
 
 
 def is_refusal(error: error_pb2.Error) -> bool:
-    """Whether this transmission was never applied and never will be.
+    """Returns true if this transmission was never applied and never will be.
 
     A reason that we don't know promises nothing.
     """
@@ -93,7 +93,7 @@ def is_refusal(error: error_pb2.Error) -> bool:
 
 
 def describe(error: error_pb2.Error) -> str:
-    """The error in words."""
+    """Returns the error in words."""
     title = _TITLES.get(error.reason)
     return error.message if title is None else f"{title}: {error.message}"
 

@@ -29,7 +29,7 @@ def fnv1a(data: bytes) -> int:
 
 
 def is_decimal(key: bytes) -> bool:
-    """Whether a key is a decimal integer."""
+    """Returns true if a key is a decimal integer."""
     return _DECIMAL.fullmatch(key) is not None
 
 

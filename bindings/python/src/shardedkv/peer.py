@@ -1,4 +1,4 @@
-"""One server or shard manager, and the connection to it."""
+"""A server or shard manager, and the connection to it."""
 
 import time
 from collections.abc import Callable
@@ -12,7 +12,7 @@ from shardedkv.v1 import error_pb2, kv_pb2_grpc, shard_manager_pb2_grpc
 # The same as the servers'.
 MESSAGE_LIMIT = 64 << 20
 
-# Stands after the address of a server that keeps silent.
+# The words after the address of a server that keeps silent.
 SILENT = "did not answer in time"
 
 _NOBODY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)

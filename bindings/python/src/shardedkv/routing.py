@@ -22,11 +22,11 @@ BLIND_PAUSE = 1.0
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a key belongs."""
+    """The place of a key."""
 
     cluster: int
     shard: int
-    # How many shards there are; 0 = only the servers know.
+    # The number of shards; 0 = only the servers know.
     shards: int
 
 
@@ -36,18 +36,18 @@ BLIND = Placement(cluster=0, shard=0, shards=0)
 
 @dataclass
 class _Known:
-    """What is known of the cluster."""
+    """The known state of the cluster."""
 
     cluster: int
     hash: int
     revision: int
-    # Of each shard: the owning group's number, and since which epoch.
+    # The owning group's number of each shard, and since which epoch.
     owners: list[tuple[int, int]]
     groups: dict[int, Group]
 
 
 class Router:
-    """How to reach the owner of every shard. May be used by many threads."""
+    """The way to the owner of every shard. May be used by many threads."""
 
     def __init__(self, connect: Callable[[str], grpc.Channel], managers: list[str], servers: list[str]):
         self._connect = connect
@@ -64,7 +64,7 @@ class Router:
         self._seeds = [self._peer(address) for address in servers]
 
     def place(self, key: bytes) -> Placement | None:
-        """Where a key belongs; `None` while that isn't known."""
+        """Returns the place of a key; `None` while that isn't known."""
         with self._lock:
             if self._known is None:
                 return BLIND if self._blind else None
@@ -78,7 +78,7 @@ class Router:
             return (None, None, False) if group is None else (group, *group.choose())
 
     def is_owner(self, group: Group, placement: Placement) -> bool:
-        """Whether this group owns the shard, as far as is known."""
+        """Returns true if this group owns the shard, as far as is known."""
         with self._lock:
             return self._owner(placement) is group
 
@@ -148,7 +148,7 @@ class Router:
                 group.hint(self._member(leader), term)
 
     def learn_owner(self, owner: error_pb2.ShardOwner) -> bool:
-        """Somebody says who owns a shard. Answers whether that is news: only a higher epoch is."""
+        """Somebody says who owns a shard. Returns whether that is news: only a higher epoch is."""
         with self._lock:
             known = self._known
             if known is None or owner.shard >= len(known.owners) or known.owners[owner.shard][1] >= owner.epoch:
@@ -162,7 +162,7 @@ class Router:
             return True
 
     def learn_map(self, shard_map: common_pb2.ShardMap, from_manager: bool) -> bool:
-        """Takes over what is newer in a map. Answers whether it could be used at all."""
+        """Takes over what is newer in a map. Returns whether it could be used at all."""
         owners = _owners(shard_map)
         if owners is None:
             return False
@@ -231,6 +231,6 @@ def _peers_of(group: Group) -> list[Peer]:
 
 
 def _owners(shard_map: common_pb2.ShardMap) -> list[tuple[int, int]] | None:
-    """Of each shard the group and the epoch; `None` if the map isn't whole."""
+    """Returns the group and the epoch of each shard; `None` if the map isn't whole."""
     owners = [(r.group, r.epoch) for r in shard_map.ranges for _ in range(r.count)]
     return owners if owners and len(owners) == shard_map.shards else None

@@ -15,11 +15,11 @@ from shardedkv.window import WINDOW, Window
 
 
 class Session:
-    """One session. Its sequence numbers count per shard or, while the shards aren't known, for all keys."""
+    """A session. Its sequence numbers count per shard or, while the shards aren't known, for all keys."""
 
     def __init__(self, identity: kv_pb2.SessionId, ttl: float, shards: int):
         self.id = identity
-        # How many shards there are; 0 = not known.
+        # The number of shards; 0 = not known.
         self.shards = shards
         self._ttl = ttl
         self._opened = time.monotonic()
@@ -59,7 +59,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Ticket:
-    """One mutation's place in a session. It must be finished: a late transmission is refused then."""
+    """A mutation's place in a session. It must be finished: a late transmission is refused then."""
 
     session: Session
     shard: int
@@ -77,7 +77,7 @@ class Ticket:
 
 @dataclass(frozen=True)
 class After:
-    """What a session must be newer than."""
+    """The bound that a session must be newer than."""
 
     # The last one that wasn't accepted. Those before it don't come back: the clerk uses one session
     # after the other.
@@ -86,7 +86,7 @@ class After:
     floor: int = 0
 
     def accepts(self, session: Session) -> bool:
-        """Whether the session may be used."""
+        """Returns true if the session may be used."""
         return session.id != self.refused and session.id.opened_at > self.floor
 
 

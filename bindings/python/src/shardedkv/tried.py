@@ -1,4 +1,4 @@
-"""What the replicas of a group said to a call that none of them served, for people. No IO."""
+"""The words of a group's replicas about a call that none of them served, for people. No IO."""
 
 from shardedkv.errors import describe
 from shardedkv.group import Group, Member
@@ -23,16 +23,16 @@ class Tried:
         self._replicas[address] = (name, _describe(failure, address), leader)
 
     def hear_no_leader(self) -> bool:
-        """Whether several replicas were asked, and none leads as far as they know."""
+        """Returns true if several replicas were asked, and none leads as far as they know."""
         return len(self._replicas) > 1 and not self._name_another()
 
     def _name_another(self) -> bool:
-        """Whether somebody names a leader that isn't among those who don't serve."""
+        """Returns true if somebody names a leader that isn't among those who don't serve."""
         named = {leader for _, _, leader in self._replicas.values() if leader is not None}
         return not named <= self._replicas.keys()
 
     def words(self) -> str:
-        """What each of them said."""
+        """Returns what each of them said."""
         return "; ".join(f"{name} {said}" for name, said, _ in self._replicas.values())
 
     def __str__(self) -> str:

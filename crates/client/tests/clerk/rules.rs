@@ -90,7 +90,7 @@ fn set_fates(fake: &Fake, call: &Call) {
     });
 }
 
-/// How a call ends, as the cases name it, and its error's text.
+/// Makes a call; returns its end, as the cases name it, and its error's text.
 async fn make(clerk: &Clerk, call: &Call) -> (String, String) {
     let result = match (&call.append, &call.get) {
         (Some(key), None) => clerk.append(key.clone(), "x").await.map(|_| ()),

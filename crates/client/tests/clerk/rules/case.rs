@@ -59,7 +59,7 @@ pub(super) enum Patience {
     Attempt,
 }
 
-/// One transmission; `None` = anything.
+/// A transmission; `None` = anything.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Sent {
