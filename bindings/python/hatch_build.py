@@ -10,7 +10,7 @@ from grpc_tools import protoc
 from hatchling.builders.hooks.plugin.interface import BuildHookInterface
 
 PROTOS = Path(__file__).resolve().parents[2] / "proto"
-# What clients speak; the rest of the wire format is between servers.
+# The services that clients speak; the rest of the wire format is between servers.
 FILES = ["v1/common", "v1/error", "v1/kv", "v1/shard_manager", "lab/v1/lab"]
 
 

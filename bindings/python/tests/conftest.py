@@ -77,11 +77,11 @@ class Store:
         return json.loads((self.home / self.name / "cluster.json").read_text())
 
     def manager_port(self) -> int:
-        """Where the shard manager serves."""
+        """Returns the port of the shard manager."""
         return next(m["clientPort"] for m in self.record()["members"] if m["role"] == "manager")
 
     def server_ports(self) -> dict[int, list[int]]:
-        """Where the servers of each group serve."""
+        """Returns the ports of the servers of each group."""
         ports: dict[int, list[int]] = {}
         for member in self.record()["members"]:
             if member["role"] != "manager":

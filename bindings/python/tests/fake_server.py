@@ -15,7 +15,7 @@ SHARDS = 4
 
 def refuse(context: grpc.ServicerContext, reason: int, **fields: object) -> None:
     """Ends a call as our servers do."""
-    error = error_pb2.Error(reason=reason, message=error_pb2.Reason.Name(reason), **fields)
+    error = error_pb2.Error(reason=reason, **{"message": error_pb2.Reason.Name(reason), **fields})
     detail = any_pb2.Any()
     detail.Pack(error)
     status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message=error.message, details=[detail])

@@ -151,7 +151,7 @@ def test_a_lost_transmission_leaves_the_outcome_open_whatever_is_refused_later(s
 
 def test_without_a_server_nothing_was_sent(server, clerk):
     server.stop()
-    with pytest.raises(Unreachable, match="can't connect"):
+    with pytest.raises(Unreachable, match="no server could be reached: "):
         clerk.append("1", "x")
 
 
@@ -163,7 +163,7 @@ def test_without_a_majority_the_error_says_what_became_of_each_replica(server, c
         clerk.append("1", "x")
     text = str(failure.value)
     assert text.startswith("no replica of group g0 serves: ")
-    assert "gone at 127.0.0.1:1 can't connect" in text
+    assert "gone at 127.0.0.1:1 can't be reached (" in text
     assert f"{server.address} says that it hears no leader" in text
     assert "a majority of the group is needed" in text
     assert failure.value.reason == Reason.NOT_LEADER
@@ -186,6 +186,11 @@ def test_where_only_some_server_can_be_reached_it_is_asked_to_pass_the_call_on(s
 def test_what_can_not_be_right_is_told_without_a_server(server, clerk):
     with pytest.raises(Invalid, match="no address"):
         Clerk()
+    for address in ["", "localhost", "localhost:", "localhost:99999", "http://a:1", "a b:1"]:
+        with pytest.raises(Invalid, match="not an address of the form HOST:PORT"):
+            Clerk(servers=[address])
+    with pytest.raises(Invalid, match="a request can carry"):
+        clerk.append("1", bytes(33 << 20))
     with pytest.raises(Invalid, match="not a decimal integer"):
         clerk.append("x", "y")
     assert server.asked == []

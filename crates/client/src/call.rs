@@ -1,4 +1,4 @@
-//! One call, from its first transmission to an answer, a clear error, or "outcome unknown".
+//! A call, from its first transmission to an answer, a clear error, or "outcome unknown".
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use crate::session::{After, Ticket};
 use crate::shared::Shared;
 use crate::transport::{Failure, Patience, Peer, Reply, Transmission};
 
-/// What is asked.
+/// The operation that is asked for.
 #[derive(Debug, Clone)]
 pub(crate) enum Request {
     Get { key: Bytes },
@@ -26,10 +26,10 @@ pub(crate) enum Request {
     Delete { key: Bytes, if_revision: Option<u64> },
 }
 
-/// What the envelope of an operation takes, roughly.
+/// The rough size of an operation's envelope.
 const ENVELOPE: usize = 64;
-/// Of a pipeline's message limit each operation may use a part: one that is too large must
-/// not end the stream of all others.
+/// The largest operation, a part of a pipeline's message limit: one that is too large must not end
+/// the stream of all others.
 const LARGEST: usize = skv_net::MESSAGE_LIMIT / 2;
 
 impl Request {
@@ -70,7 +70,7 @@ impl Request {
     }
 }
 
-/// One call under way.
+/// A call under way.
 pub(crate) struct Call<'a> {
     clerk: &'a Shared,
     request: Request,
@@ -89,7 +89,7 @@ pub(crate) struct Call<'a> {
     group: Option<Arc<GroupRoute>>,
 }
 
-/// What comes after a transmission.
+/// The step after a transmission.
 enum Next {
     Done(Result<Reply, Error>),
     /// Send it again at once: leader or owner are newly known (which ends, since terms and
@@ -151,7 +151,7 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// How much time must be left for another transmission. A mutation that was surely not
+    /// Returns the time that must be left for another transmission. A mutation that was surely not
     /// applied stays so if there is hardly time for an answer.
     fn last_chance(&self) -> Duration {
         let surely_not_applied = self.refused.is_some() && self.lost.is_none();
@@ -320,10 +320,11 @@ impl<'a> Call<'a> {
     }
 
     /// The session isn't accepted. Under a new one the request is another one: only right if
-    /// none of its transmissions can have been applied (invariant 4).
+    /// none of its transmissions can have been applied (invariant 4). A read has none that could
+    /// be replaced.
     fn session_refused(&mut self, floor: u64, error: skv_proto::Error) -> Next {
         self.refused = Some(error);
-        if self.lost.is_some() {
+        if self.lost.is_some() || self.ticket.is_none() {
             return Next::Done(Err(self.give_up()));
         }
         let refused = self.ticket.take().and_then(|ticket| ticket.request_id().session);
@@ -332,7 +333,7 @@ impl<'a> Call<'a> {
         if is_first { Next::Again } else { Next::Pause }
     }
 
-    /// Says what is known when there is no answer.
+    /// Makes the error that says what is known when there is no answer.
     fn give_up(&mut self) -> Error {
         use skv_proto::Error as E;
         let tried = self.group.take().map(|group| group.tried()).filter(|tried| !tried.is_empty());

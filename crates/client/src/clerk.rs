@@ -21,7 +21,7 @@ use crate::transport::{self, Dialer, Pool, Reply};
 pub struct GetAnswer {
     /// The value; empty if there is no such key.
     pub value: Bytes,
-    /// Whether there is such a key.
+    /// True if there is such a key.
     pub found: bool,
     /// The key's revision; 0 = no such key.
     pub revision: Revision,
@@ -41,7 +41,7 @@ pub struct PutAnswer {
 pub struct AppendAnswer {
     /// The value before.
     pub old_value: Bytes,
-    /// Whether there was such a key before.
+    /// True if there was such a key before.
     pub found: bool,
     /// The key's revision afterwards.
     pub revision: Revision,
@@ -52,7 +52,7 @@ pub struct AppendAnswer {
 pub struct DeleteAnswer {
     /// False: the condition failed and nothing changed.
     pub success: bool,
-    /// Whether there was such a key before.
+    /// True if there was such a key before.
     pub found: bool,
     /// After a failed condition the key's revision, else 0.
     pub revision: Revision,
@@ -63,6 +63,26 @@ pub struct DeleteAnswer {
 ///
 /// A call ends in an answer, a clear error, or [`Error::OutcomeUnknown`]. Dropping its
 /// future gives it up: a mutation may then have been applied, or not, at most once.
+///
+/// ```
+/// use skv_client::{Clerk, Options};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let store = skv_fake::Fake::group(1, 4);
+/// # let manager = store.manager();
+/// let clerk = Clerk::connect(Options::manager([manager]))?;
+/// clerk.put("greeting", "hello").await?;
+/// assert_eq!(clerk.append("greeting", ", world").await?.old_value, "hello");
+///
+/// let found = clerk.get("greeting").await?;
+/// assert_eq!(found.value, "hello, world");
+/// // Succeeds only if nobody has changed the key since.
+/// assert!(clerk.put_if("greeting", "goodbye", found.revision).await?.success);
+/// assert!(!clerk.delete_if("greeting", found.revision).await?.success);
+/// # Ok::<(), skv_client::Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 pub struct Clerk {
     shared: Arc<Shared>,

@@ -1,8 +1,8 @@
-//! How a call can fail.
+//! The ways in which a call can fail.
 
 use skv_sharding::Revision;
 
-/// Why a call has no answer. Only [`OutcomeUnknown`](Error::OutcomeUnknown) leaves open
+/// The reason why a call has no answer. Only [`OutcomeUnknown`](Error::OutcomeUnknown) leaves open
 /// whether a mutation was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {

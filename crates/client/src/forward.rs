@@ -26,10 +26,10 @@ impl fmt::Debug for Forwarder {
 }
 
 impl Forwarder {
-    /// How many connections to one server are used under load.
+    /// The number of connections to one server that are used under load.
     const CONNECTIONS: usize = 4;
 
-    /// `timeout`: how long one request may take altogether.
+    /// Makes one whose requests take no longer than `timeout` altogether.
     pub fn new(connector: Connector, timeout: Duration) -> Forwarder {
         let dialer = Dialer { connector, timeout: timeout.min(Duration::from_secs(1)) };
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }

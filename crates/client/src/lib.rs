@@ -1,8 +1,9 @@
-//! The [`Clerk`]: a linearizable, exactly-once client of ShardedKV.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Modules
 //!
 //! A clerk finds the shard of a key in its copy of the shard map, asks the leader of the
-//! owning group, and heals map and leader from what servers answer. Mutations carry a
-//! session and a sequence number, so that sending them again applies them at most once.
+//! owning group, and heals map and leader from what servers answer.
 //!
 //! - `clerk`: the calls; `call`: how one call is sent until it has an answer
 //! - `routing`: the shard map, and the leader of each group
@@ -28,4 +29,6 @@ pub use clerk::{AppendAnswer, Clerk, DeleteAnswer, GetAnswer, PutAnswer};
 pub use error::Error;
 pub use forward::Forwarder;
 pub use options::{Options, Target, Transport};
+pub use skv_proto::Error as ServerError;
+pub use skv_sharding::Revision;
 pub use transport::Reply;

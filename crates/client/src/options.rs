@@ -1,11 +1,11 @@
-//! How a clerk is set up.
+//! The settings of a clerk.
 
 use std::fmt;
 use std::time::Duration;
 
 use skv_net::Connector;
 
-/// Whom a clerk asks first. Addresses are `HOST:PORT`.
+/// The servers that a clerk asks first. Addresses are `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
     /// Shard managers: they tell the shard map and every change of it.
@@ -15,10 +15,10 @@ pub enum Target {
     Seeds(Vec<String>),
 }
 
-/// How calls travel.
+/// The way in which calls travel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Transport {
-    /// One stream to each server carries all calls, many in a message.
+    /// A stream to each server carries all calls, many in a message.
     #[default]
     Stream,
     /// Each call is a request of its own, as any gRPC client would send it.
@@ -26,34 +26,55 @@ pub enum Transport {
 }
 
 /// The settings of a [`Clerk`](crate::Clerk).
+///
+/// ```
+/// use std::time::Duration;
+///
+/// use skv_client::{Clerk, Error, Options};
+///
+/// # tokio::runtime::Runtime::new()?.block_on(async {
+/// # let mut store = skv_fake::Fake::group(2, 4);
+/// # let servers = [store.server(0), store.server(1)];
+/// # store.kill_server(0);
+/// # store.kill_server(1);
+/// let mut options = Options::seeds(servers);
+/// options.deadline = Duration::from_millis(200);
+/// options.connect_timeout = Duration::from_millis(100);
+/// let clerk = Clerk::connect(options)?;
+/// // None of the servers runs.
+/// assert!(matches!(clerk.get("greeting").await, Err(Error::Unreachable(_))));
+/// # Ok::<(), Error>(())
+/// # })?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 #[derive(Clone)]
 #[non_exhaustive]
 pub struct Options {
-    /// Whom to ask first.
+    /// The servers to ask first.
     pub target: Target,
-    /// How calls travel.
+    /// The way in which calls travel.
     pub transport: Transport,
-    /// When a call is given up.
+    /// The time after which a call is given up.
     pub deadline: Duration,
-    /// How long a transmission may stay unanswered before the call is sent again. Doubles
+    /// The time that a transmission may stay unanswered before the call is sent again. Doubles
     /// with each transmission of the same call that overran it.
     pub attempt_timeout: Duration,
-    /// How long opening a connection may take.
+    /// The time that opening a connection may take.
     pub connect_timeout: Duration,
-    /// How many calls may be in flight; more wait.
+    /// The number of calls that may be in flight; more wait.
     pub max_in_flight: usize,
-    /// How many streams to each server.
+    /// The number of streams to each server.
     pub streams: usize,
-    /// How many connections to each server unary calls may use; a quiet clerk uses one.
+    /// The number of connections to each server that unary calls may use; a quiet clerk uses one.
     pub connections: usize,
-    /// How connections are made; `None` = TCP.
+    /// The maker of connections; `None` = TCP.
     pub connector: Option<Connector>,
-    /// What the jitter of pauses follows from; `None` = the operating system's randomness.
+    /// The seed of the jitter of pauses; `None` = the operating system's randomness.
     pub seed: Option<u64>,
 }
 
 impl Options {
-    /// The defaults, for this target.
+    /// Returns the defaults, for this target.
     pub fn new(target: Target) -> Options {
         Options {
             target,
@@ -69,12 +90,12 @@ impl Options {
         }
     }
 
-    /// The defaults, for these shard managers.
+    /// Returns the defaults, for these shard managers.
     pub fn manager<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Options {
         Options::new(Target::Manager(addresses.into_iter().map(Into::into).collect()))
     }
 
-    /// The defaults, for these servers.
+    /// Returns the defaults, for these servers.
     pub fn seeds<A: Into<String>>(addresses: impl IntoIterator<Item = A>) -> Options {
         Options::new(Target::Seeds(addresses.into_iter().map(Into::into).collect()))
     }

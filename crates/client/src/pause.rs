@@ -6,19 +6,19 @@ use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 
-/// Where jitter comes from.
+/// The source of jitter.
 #[derive(Debug)]
 pub(crate) struct Jitter(Mutex<SmallRng>);
 
 impl Jitter {
-    /// The same seed gives the same jitter; `None` = random.
+    /// Makes one; the same seed gives the same jitter, `None` is random.
     pub(crate) fn new(seed: Option<u64>) -> Jitter {
         Jitter(Mutex::new(
             seed.map_or_else(|| SmallRng::seed_from_u64(rand::random()), SmallRng::seed_from_u64),
         ))
     }
 
-    /// Somewhere between the two.
+    /// Returns a duration somewhere between the two.
     pub(crate) fn between(&self, least: Duration, most: Duration) -> Duration {
         self.0.lock().random_range(least..=most)
     }
@@ -34,7 +34,7 @@ impl Backoff {
     const FIRST: Duration = Duration::from_millis(10);
     const LONGEST: Duration = Duration::from_millis(320);
 
-    /// The next pause: 5 to 10 ms at first, 160 to 320 ms in the end.
+    /// Returns the next pause: 5 to 10 ms at first, 160 to 320 ms in the end.
     pub(crate) fn next(&mut self, jitter: &Jitter) -> Duration {
         let most = Self::LONGEST.min(Self::FIRST * (1 << self.attempts.min(16)));
         self.attempts += 1;

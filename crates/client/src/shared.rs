@@ -1,4 +1,4 @@
-//! What all clones of a clerk, and all their calls, share.
+//! The state that all clones of a clerk, and all their calls, share.
 
 use std::sync::Arc;
 

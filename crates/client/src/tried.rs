@@ -1,4 +1,4 @@
-//! What the replicas of a group said to a call that none of them served, for people.
+//! The words of a group's replicas about a call that none of them served, for people.
 
 use std::fmt;
 
@@ -20,17 +20,17 @@ struct Replica {
     address: String,
     said: String,
     was_reached: bool,
-    /// Where the leader is that it names.
+    /// The address of the leader that it names.
     leader: Option<String>,
 }
 
 impl Tried {
-    /// Nobody has said anything yet.
+    /// Makes one in which nobody has said anything yet.
     pub(crate) fn new(group: GroupId) -> Tried {
         Tried { group, replicas: Vec::new() }
     }
 
-    /// A replica didn't serve the call. Its server may have no name.
+    /// Adds a replica that didn't serve the call. Its server may have no name.
     pub(crate) fn failed(&mut self, server: &str, address: &str, failure: &Failure) {
         let name = if server.is_empty() { address.to_owned() } else { format!("{server} at {address}") };
         let leader = match failure {
@@ -47,28 +47,28 @@ impl Tried {
         self.replicas.push(Replica { name, address: address.to_owned(), said, was_reached, leader });
     }
 
-    /// Whether nothing is known of any replica.
+    /// Returns true if nothing is known of any replica.
     pub(crate) fn is_empty(&self) -> bool {
         self.replicas.is_empty()
     }
 
-    /// Whether one of them could be reached.
+    /// Returns true if any of them could be reached.
     pub(crate) fn one_was_reached(&self) -> bool {
         self.replicas.iter().any(|replica| replica.was_reached)
     }
 
-    /// Whether several replicas are spoken of, and none leads as far as they know.
+    /// Returns true if several replicas are spoken of, and none leads as far as they know.
     pub(crate) fn hear_no_leader(&self) -> bool {
         self.replicas.len() > 1 && !self.name_another()
     }
 
-    /// Whether somebody names a leader that isn't among those who don't serve.
+    /// Returns true if somebody names a leader that isn't among those who don't serve.
     fn name_another(&self) -> bool {
         let mut named = self.replicas.iter().filter_map(|replica| replica.leader.as_ref());
         named.any(|leader| !self.replicas.iter().any(|replica| replica.address == *leader))
     }
 
-    /// What each of them said.
+    /// Returns what each of them said.
     pub(crate) fn words(&self) -> String {
         let words = self.replicas.iter().map(|Replica { name, said, .. }| format!("{name} {said}"));
         words.collect::<Vec<_>>().join("; ")

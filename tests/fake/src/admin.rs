@@ -7,7 +7,7 @@ use tonic::{Request, Response, Status};
 use crate::kv::FakeServer;
 use crate::uid;
 
-/// What was asked of a server's operator service.
+/// A call of a server's operator service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminCall {
     /// To hand the leadership to this replica; 0 = to any.

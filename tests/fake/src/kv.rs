@@ -36,7 +36,7 @@ pub(crate) struct FakeServer {
     pub(crate) index: usize,
 }
 
-/// How a transmission ends.
+/// The end of a transmission.
 enum End {
     Answer(Box<Answer>),
     Silence,
@@ -131,7 +131,8 @@ impl Kv for FakeServer {
         &self,
         request: Request<v1::OpenSessionRequest>,
     ) -> Result<Response<v1::OpenSessionResponse>, Status> {
-        let number = self.shared.sessions.fetch_add(1, Ordering::Relaxed);
+        let told = self.shared.opens.lock().pop_front();
+        let number = told.unwrap_or_else(|| self.shared.sessions.fetch_add(1, Ordering::Relaxed));
         let opened_at = number.max(request.into_inner().after + 1);
         let session = Some(v1::SessionId { opened_at, random: number });
         let ttl_ms = self.shared.ttl_ms.load(Ordering::Relaxed);

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use parking_lot::Mutex;
 use skv_proto::{Error, ShardOwner, v1};
-use skv_sharding::{Epoch, GroupId, GroupUid, Replica, ReplicaId, ShardId};
+use skv_sharding::{Epoch, GroupId, GroupUid, Hash, Replica, ReplicaId, ShardId};
 use tokio::sync::watch;
 
 pub use admin::AdminCall;
@@ -35,18 +35,18 @@ pub struct Fake {
     manager: Listening,
 }
 
-/// The group of a number, in all fakes.
+/// Returns the group of a number, in all fakes.
 pub fn uid(group: u32) -> GroupUid {
     GroupUid(100 + u64::from(group))
 }
 
 impl Fake {
-    /// One group of this many servers that owns this many shards.
+    /// Makes one group of this many servers that owns this many shards.
     pub fn group(servers: usize, shards: u32) -> Fake {
         Fake::groups(&[servers], &vec![0; shards as usize])
     }
 
-    /// Groups of so many servers each, and the group of each shard, all in epoch 1.
+    /// Makes groups of these sizes, which own the shards as listed, all in epoch 1.
     pub fn groups(sizes: &[usize], owners: &[u32]) -> Fake {
         let shared = Arc::new(Shared {
             store: Mutex::new(Store::new(owners.len() as u32)),
@@ -55,6 +55,7 @@ impl Fake {
             map: watch::Sender::new(None),
             copies: Mutex::new(true),
             sessions: AtomicU64::new(1000),
+            opens: Mutex::default(),
             ttl_ms: AtomicU64::new(600_000),
             statuses: Mutex::default(),
             admin: Mutex::default(),
@@ -90,79 +91,85 @@ impl Fake {
         fake
     }
 
-    /// The manager has a new map from now on, and servers have copies of it.
+    /// Gives the manager a new map, and the servers copies of it.
     pub fn publish(&mut self, map: v1::ShardMap) {
+        self.shared.store.lock().hash = Hash::try_from(map.hash()).unwrap();
         self.shared.map.send_replace(Some(map));
     }
 
-    /// The newest map.
+    /// Returns the newest map.
     pub fn map(&self) -> v1::ShardMap {
         self.shared.map.borrow().clone().unwrap()
     }
 
-    /// Servers say that they have no copy of the map.
+    /// Lets servers say that they have no copy of the map.
     #[must_use]
     pub fn without_copies(self) -> Fake {
         *self.shared.copies.lock() = false;
         self
     }
 
-    /// From now on this decides about transmissions.
+    /// Lets this decide about transmissions from now on.
     pub fn rule(&self, rule: impl FnMut(&Seen) -> Fate + Send + 'static) {
         *self.shared.rule.lock() = Box::new(rule);
     }
 
-    /// Sessions opened from now on last this long.
+    /// Lets sessions opened from now on last this long.
     pub fn sessions_last(&self, ttl_ms: u64) {
         self.shared.ttl_ms.store(ttl_ms, Ordering::Relaxed);
     }
 
-    /// All transmissions so far.
+    /// Gives the next sessions that are opened these numbers.
+    pub fn sessions_open_as(&self, numbers: impl IntoIterator<Item = u64>) {
+        self.shared.opens.lock().extend(numbers);
+    }
+
+    /// Returns all transmissions so far.
     pub fn seen(&self) -> Vec<Seen> {
         self.shared.seen.lock().clone()
     }
 
-    /// All transmissions so far but reads.
+    /// Returns all transmissions so far but reads.
     pub fn mutations(&self) -> Vec<Seen> {
         self.seen().into_iter().filter(Seen::is_mutation).collect()
     }
 
-    /// The value of a key; empty if there is none.
+    /// Returns the value of a key; empty if there is none.
     pub fn value(&self, key: &[u8]) -> Vec<u8> {
         self.shared.store.lock().value(key)
     }
 
-    /// How many mutations changed the store.
+    /// Returns the number of mutations that changed the store.
     pub fn applied(&self) -> u64 {
         self.shared.store.lock().applied
     }
 
-    /// What a server says of its replica from now on.
+    /// Changes what a server says of its replica from now on.
     pub fn status(&self, index: usize, change: impl FnOnce(&mut v1::ReplicaStatus)) {
         change(&mut self.shared.statuses.lock()[index]);
     }
 
-    /// How long a server takes from now on to revive a group.
+    /// Sets the time that a server takes from now on to revive a group.
     pub fn resets_take(&self, duration: Duration) {
         *self.shared.resets_take.lock() = duration;
     }
 
-    /// What was asked of the servers' Admin services, status apart.
+    /// Returns what was asked of the servers' Admin services, status apart.
     pub fn admin_calls(&self) -> Vec<AdminCall> {
         self.shared.admin.lock().clone()
     }
 
-    /// The manager's address.
+    /// Returns the manager's address.
     pub fn manager(&self) -> String {
         self.manager.address.to_string()
     }
 
-    /// A server's address; both its listeners are one.
+    /// Returns a server's address; both its listeners are one.
     pub fn server(&self, index: usize) -> String {
         self.servers[index].address.to_string()
     }
 
-    /// The replica of a server.
+    /// Returns the replica of a server.
     pub fn replica(&self, index: usize) -> Replica {
         Replica {
             id: ReplicaId(index as u64 + 1),
@@ -173,23 +180,23 @@ impl Fake {
         }
     }
 
-    /// The manager and its connections are gone.
+    /// Ends the manager and its connections.
     pub fn kill_manager(&mut self) {
         self.manager.kill();
     }
 
-    /// A server and its connections are gone.
+    /// Ends a server and its connections.
     pub fn kill_server(&mut self, index: usize) {
         self.servers[index].kill();
     }
 
-    /// Another server leads, or nobody.
+    /// Refuses since another server leads, or nobody.
     pub fn not_leader(&self, leader: Option<usize>, term: u64) -> Fate {
         let leader = leader.map(|index| self.replica(index));
         Fate::Refuse(Error::NotLeader { group: GroupId(0), leader, term })
     }
 
-    /// `shard` belongs to `group`, whose servers these are.
+    /// Says that `shard` belongs to `group`, whose servers these are.
     pub fn owner(&self, shard: u32, group: u32, epoch: u64, servers: &[usize]) -> ShardOwner {
         ShardOwner {
             shard: ShardId(shard),

@@ -1,10 +1,10 @@
-//! One transmission, and what becomes of it.
+//! A transmission, and its fate.
 
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
 use tokio::sync::watch;
 
-/// What becomes of one transmission.
+/// The fate of a transmission.
 #[derive(Debug, Clone)]
 pub enum Fate {
     /// It is applied and answered.
@@ -21,21 +21,21 @@ pub enum Fate {
     Hold(watch::Receiver<bool>),
 }
 
-/// One transmission, as a server saw it.
+/// A transmission, as a server saw it.
 #[derive(Debug, Clone)]
 pub struct Seen {
-    /// Which server.
+    /// The server.
     pub server: usize,
-    /// How many transmissions of this operation's kind came before, at all servers.
+    /// The number of transmissions of this operation's kind that came before, at all servers.
     pub nth: usize,
-    /// Whether it came over a stream.
+    /// True if it came over a stream.
     pub streamed: bool,
-    /// What was asked.
+    /// The operation that was asked for.
     pub operation: Operation,
 }
 
 impl Seen {
-    /// Its id; `None` for reads.
+    /// Returns its id; `None` for reads.
     pub fn id(&self) -> Option<v1::RequestId> {
         match &self.operation {
             Operation::Get(_) => None,
@@ -45,17 +45,17 @@ impl Seen {
         }
     }
 
-    /// Its sequence number. Panics for reads.
+    /// Returns its sequence number. Panics for reads.
     pub fn seq(&self) -> u64 {
         self.id().unwrap().seq
     }
 
-    /// Its session. Panics for reads.
+    /// Returns its session. Panics for reads.
     pub fn session(&self) -> v1::SessionId {
         self.id().unwrap().session.unwrap()
     }
 
-    /// Its key.
+    /// Returns its key.
     pub fn key(&self) -> &[u8] {
         match &self.operation {
             Operation::Get(r) => &r.key,
@@ -65,7 +65,7 @@ impl Seen {
         }
     }
 
-    /// Whether it must not be forwarded.
+    /// Returns true if it must not be forwarded.
     pub fn is_direct(&self) -> bool {
         match &self.operation {
             Operation::Get(r) => r.direct,
@@ -75,7 +75,7 @@ impl Seen {
         }
     }
 
-    /// Whether it isn't a read.
+    /// Returns true if it isn't a read.
     pub fn is_mutation(&self) -> bool {
         !matches!(self.operation, Operation::Get(_))
     }

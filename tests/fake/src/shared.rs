@@ -1,5 +1,6 @@
-//! What all servers and the manager of a fake share.
+//! The state that all servers and the manager of a fake share.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
@@ -13,19 +14,21 @@ use crate::store::Store;
 
 pub(crate) type Rule = Box<dyn FnMut(&Seen) -> Fate + Send>;
 
-/// What all servers share.
+/// The state that all servers share.
 pub(crate) struct Shared {
     pub(crate) store: Mutex<Store>,
     pub(crate) rule: Mutex<Rule>,
     pub(crate) seen: Mutex<Vec<Seen>>,
     pub(crate) map: watch::Sender<Option<v1::ShardMap>>,
-    /// Whether servers have a copy of the map.
+    /// True if servers have a copy of the map.
     pub(crate) copies: Mutex<bool>,
     pub(crate) sessions: AtomicU64,
+    /// The numbers of the sessions that are opened next, if not new ones.
+    pub(crate) opens: Mutex<VecDeque<u64>>,
     pub(crate) ttl_ms: AtomicU64,
-    /// What each server says of its replica.
+    /// The status of each server's replica.
     pub(crate) statuses: Mutex<Vec<v1::ReplicaStatus>>,
-    /// What was asked of the Admin services.
+    /// The calls of the Admin services.
     pub(crate) admin: Mutex<Vec<AdminCall>>,
     pub(crate) resets_take: Mutex<Duration>,
 }

@@ -16,6 +16,7 @@ struct Session {
 }
 
 pub(crate) struct Store {
+    pub(crate) hash: Hash,
     shards: u32,
     values: BTreeMap<Vec<u8>, (Vec<u8>, u64)>,
     revisions: HashMap<ShardId, u64>,
@@ -26,6 +27,7 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn new(shards: u32) -> Store {
         Store {
+            hash: Hash::Fnv1,
             shards,
             values: BTreeMap::new(),
             revisions: HashMap::new(),
@@ -46,7 +48,7 @@ impl Store {
             Operation::Append(r) => (&r.key, r.id),
             Operation::Delete(r) => (&r.key, r.id),
         };
-        let shard = Hash::Fnv1.shard(key, self.shards).unwrap();
+        let shard = self.hash.shard(key, self.shards).unwrap();
         let Some(id) = id else { return self.execute(operation, shard) };
         let session = self.sessions.entry((shard, id.session.unwrap().random)).or_default();
         session.acked_below = session.acked_below.max(id.acked_below);

@@ -32,7 +32,7 @@ pub use net::{Counts, Faults, Net, Passed};
 pub use percentile::percentile;
 pub use ports::free_port;
 pub use process::Process;
-pub use programs::{Programs, forget_this_package, programs, target};
+pub use programs::{Programs, example, forget_this_package, programs, target};
 pub use request::{first_append, first_request_of, open_session};
 pub use resharding::{Changes, Holdings, outgrow_copies};
 pub use wait::{eventually, eventually_within};

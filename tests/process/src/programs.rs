@@ -6,6 +6,8 @@ use std::sync::OnceLock;
 
 /// All programs of the product.
 const ALL: &str = include_str!("../../../deploy/image/programs");
+/// The client's examples.
+const EXAMPLES: [&str; 3] = ["counter", "lock", "pipeline"];
 
 /// Where the programs are.
 #[derive(Debug, Clone)]
@@ -39,9 +41,33 @@ impl Programs {
     }
 }
 
+/// One of the client's examples. `cargo test` builds them, but not if it is told which tests to
+/// run: so they are built once per test process, as the programs are.
+pub fn example(name: &str) -> PathBuf {
+    static BUILT: OnceLock<PathBuf> = OnceLock::new();
+    BUILT
+        .get_or_init(|| {
+            let mut build = cargo_build();
+            build.args(EXAMPLES.map(|name| format!("--example={name}")));
+            run(build)
+        })
+        .join("examples")
+        .join(name)
+}
+
 fn build() -> PathBuf {
-    let status = cargo_build().status().expect("cargo can be run");
-    assert!(status.success(), "the programs can't be built");
+    let mut build = cargo_build();
+    if cfg!(debug_assertions) {
+        build.args(ALL.lines().map(|program| format!("--bin={program}")));
+    } else {
+        build.args(ALL.lines().map(|program| format!("--package={program}")));
+    }
+    run(build)
+}
+
+fn run(mut build: Command) -> PathBuf {
+    let status = build.status().expect("cargo can be run");
+    assert!(status.success(), "what is tested can't be built");
     target().join(PROFILE)
 }
 
@@ -50,12 +76,11 @@ const PROFILE: &str = if cfg!(debug_assertions) { "debug" } else { "release" };
 fn cargo_build() -> Command {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
-    // As `cargo xtask` does, which says why: else dependencies would be compiled once more.
     if cfg!(debug_assertions) {
+        // As `cargo xtask` does, which says why: else dependencies would be compiled once more.
         build.args(["--workspace", "--test=profiles"]);
-        build.args(ALL.lines().map(|program| format!("--bin={program}")));
     } else {
-        build.arg("--release").args(ALL.lines().map(|program| format!("--package={program}")));
+        build.arg("--release");
     }
     forget_this_package(&mut build);
     build

@@ -1,4 +1,4 @@
-"""What the calls of a clerk answer."""
+"""The answers to the calls of a clerk."""
 
 from dataclasses import dataclass
 

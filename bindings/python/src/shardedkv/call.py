@@ -1,4 +1,4 @@
-"""One call, from its first transmission to an answer, a clear error, or "outcome unknown"."""
+"""A call, from its first transmission to an answer, a clear error, or "outcome unknown"."""
 
 import random
 import time
@@ -13,6 +13,7 @@ from shardedkv.errors import (
     OutcomeUnknown,
     Refused,
     Unreachable,
+    describe,
     is_refusal,
 )
 from shardedkv.group import Group, Member
@@ -29,7 +30,7 @@ ROUND = (0.020, 0.050)
 
 
 class _Next(Enum):
-    """What comes after a transmission that has no final answer."""
+    """The step after a transmission that has no final answer."""
 
     # Send it again at once: leader or owner are newly known, or the next member decides.
     AGAIN = auto()
@@ -38,7 +39,7 @@ class _Next(Enum):
 
 
 class Call:
-    """One call under way. Every transmission of a mutation carries the same request id."""
+    """A call under way. Every transmission of a mutation carries the same request id."""
 
     def __init__(
         self, router: Router, sessions: Sessions, method: str, request: Any, deadline: float, attempt_timeout: float
@@ -95,13 +96,14 @@ class Call:
             self._sleep(self._backoff.next())
 
     def _step(self, placement: Placement) -> Any:
-        """One transmission: its answer, or what comes next."""
+        """Makes a transmission; returns its answer, or what comes next."""
         group, member, ends_round = self._router.choose(placement)
         if group is None or member is None:
             self._router.refresh(self._attempt_timeout)
             return self._forward(placement)
         outcome = self._ask(placement, group, member)
-        if ends_round and outcome is _Next.AGAIN:
+        leads_on = group.leader is not None or not self._router.is_owner(group, placement)
+        if ends_round and outcome is _Next.AGAIN and not leads_on:
             # Also the addresses may be old.
             self._router.refresh(self._attempt_timeout)
             self._sleep(random.uniform(*ROUND))
@@ -128,7 +130,11 @@ class Call:
             doubtful = (e.REASON_NOT_LEADER, e.REASON_WRONG_IDENTITY, e.REASON_UNAVAILABLE, e.REASON_INTERNAL)
             if failure.error.reason in doubtful:
                 self._router.failed(group, member)
-            return self._after_error(failure.error)
+            outcome = self._after_error(failure.error)
+            if _denies(failure.error) and self._router.is_owner(group, placement):
+                # It knows nobody newer: it may lead no more, and not have heard of the shard's arrival.
+                self._router.failed(group, member)
+            return outcome
         self._router.worked(group, member)
         return answer
 
@@ -169,7 +175,7 @@ class Call:
         if error.reason == e.REASON_ALREADY_APPLIED:
             raise AlreadyApplied(error.revision)
         if not is_refusal(error):
-            self._lost = self._lost or error.message
+            self._lost = self._lost or describe(error)
             return _Next.PAUSE
         self._refused = error
         match error.reason:
@@ -199,13 +205,11 @@ class Call:
 
     def _session_refused(self, floor: int) -> _Next:
         """The session isn't accepted. Under a new one the request is another one: only right if none of
-        its transmissions can have been applied."""
-        if self._lost is not None:
+        its transmissions can have been applied. A read has none that could be replaced."""
+        if self._lost is not None or self._ticket is None:
             self._give_up()
-        is_first = not self._after.refused
-        if self._ticket is not None:
-            self._after.refused.add(self._ticket.session.id.random)
-        self._after.floor = max(self._after.floor, floor)
+        is_first = self._after.refused is None
+        self._after = After(self._ticket.session.id, max(self._after.floor, floor))
         self._finish_ticket()
         return _Next.AGAIN if is_first else _Next.PAUSE
 
@@ -218,7 +222,7 @@ class Call:
         return self._refused is None and self._lost is None
 
     def _last_chance(self) -> float:
-        """How much time must be left for another transmission. A mutation that was surely not applied
+        """Returns the time that must be left for another transmission. A mutation that was surely not applied
         stays so if there is hardly time for an answer."""
         surely_not_applied = self._refused is not None and self._lost is None
         if surely_not_applied and self._is_mutation:
@@ -229,7 +233,7 @@ class Call:
         time.sleep(max(0.0, min(pause, self._deadline - time.monotonic())))
 
     def _give_up(self) -> NoReturn:
-        """Says what is known when there is no answer."""
+        """Raises the error that says what is known when there is no answer."""
         raise self._verdict()
 
     def _verdict(self) -> ClerkError:
@@ -237,14 +241,18 @@ class Call:
         if lost is not None and self._tried is not None and self._tried.hear_no_leader():
             lost = f"{lost}; {self._tried}"
         if lost is not None and self._is_mutation:
-            return OutcomeUnknown(
-                f"outcome unknown: the request may have been applied, or may be later ({lost})"
-            )
+            return OutcomeUnknown(lost)
         if lost is not None:
-            return NoAnswer(f"no answer before the deadline ({lost})")
+            return NoAnswer(lost)
         if self._refused is not None:
             no_leader = self._refused.reason in (e.REASON_NOT_LEADER, e.REASON_UNAVAILABLE)
             if no_leader and self._tried is not None:
                 return NoLeader(self._refused, str(self._tried))
             return Refused(self._refused)
-        return Unreachable(f"no server could be reached: {self._unsent}; are they running, and is the address right?")
+        return Unreachable(self._unsent if self._tried is None else self._tried.words())
+
+
+def _denies(error: e.Error) -> bool:
+    """Returns true if the group says that it doesn't have the shard."""
+    is_moving = error.reason == e.REASON_SHARD_MOVING and error.HasField("owner")
+    return is_moving or error.reason == e.REASON_WRONG_GROUP

@@ -1,5 +1,6 @@
 """The clerk: the handle that applications call."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -13,20 +14,24 @@ from shardedkv.routing import Router
 from shardedkv.sessions import Sessions
 from shardedkv.v1 import kv_pb2
 
-# What the envelope of a request takes, roughly.
+# The rough size of a request's envelope.
 ENVELOPE = 64
+# The largest request, as of the clerk in Rust, whose requests share messages.
+LARGEST = MESSAGE_LIMIT // 2
+
+_ADDRESS = re.compile(r"(?:\[[0-9a-fA-F:.]+\]|[^\s:/?#@\[\]]+):([0-9]{1,5})")
 
 
 @dataclass(frozen=True)
 class Options:
     """The settings of a clerk; times are in seconds."""
 
-    # When a call is given up.
+    # The time after which a call is given up.
     deadline: float = 10.0
-    # How long a transmission may stay unanswered before the call is sent again. Doubles with each
+    # The time that a transmission may stay unanswered before the call is sent again. Doubles with each
     # transmission of the same call that overran it.
     attempt_timeout: float = 1.0
-    # How connections are made.
+    # The maker of connections.
     connect: Callable[[str], grpc.Channel] = open_channel
 
 
@@ -43,6 +48,10 @@ class Clerk:
     ):
         if not managers and not servers:
             raise Invalid("the clerk was given no address to ask")
+        for address in [*managers, *servers]:
+            parts = _ADDRESS.fullmatch(address)
+            if parts is None or int(parts[1]) > 65535:
+                raise Invalid(f"{address!r} is not an address of the form HOST:PORT")
         self._options = options or Options()
         self._router = Router(self._options.connect, list(managers), list(servers))
         self._sessions = Sessions(self._router, self._options.attempt_timeout)
@@ -64,7 +73,7 @@ class Clerk:
         return AppendAnswer(answer.old_value, answer.found, answer.revision)
 
     def delete(self, key: bytes | str, *, if_revision: int | None = None) -> DeleteAnswer:
-        """Removes a key: with `if_revision` only if it has that."""
+        """Removes a key: with `if_revision` only if it has that; 0 = succeeds only if there is no such key."""
         answer = self._call("Delete", kv_pb2.DeleteRequest(key=_bytes(key), if_revision=if_revision))
         return DeleteAnswer(answer.success, answer.found, answer.revision)
 
@@ -80,8 +89,8 @@ class Clerk:
 
     def _call(self, method, request):
         size = request.ByteSize() + ENVELOPE
-        if size > MESSAGE_LIMIT:
-            raise Invalid(f"key and value have {size} bytes; a request can carry {MESSAGE_LIMIT}")
+        if size > LARGEST:
+            raise Invalid(f"key and value have {size} bytes; a request can carry {LARGEST}")
         options = self._options
         call = Call(self._router, self._sessions, method, request, options.deadline, options.attempt_timeout)
         return call.run()

@@ -1,4 +1,4 @@
-"""Why a call has no answer, and the typed error that servers send."""
+"""The reasons why a call has no answer, and the typed error that servers send."""
 
 from enum import IntEnum
 
@@ -8,6 +8,17 @@ from google.rpc import status_pb2
 from shardedkv.v1 import error_pb2
 
 _DETAILS = "grpc-status-details-bin"
+# The words before the message of an error of these reasons; other messages say it themselves.
+_TITLES = {
+    error_pb2.REASON_OVERLOADED: "overloaded",
+    error_pb2.REASON_DISK_FULL: "disk full",
+    error_pb2.REASON_UNAVAILABLE: "unavailable",
+    error_pb2.REASON_WRONG_IDENTITY: "meant for somebody else",
+    error_pb2.REASON_UNSUPPORTED_VERSION: "unsupported version",
+    error_pb2.REASON_UNIMPLEMENTED: "not offered",
+    error_pb2.REASON_OUTCOME_UNKNOWN: "outcome unknown",
+    error_pb2.REASON_INTERNAL: "internal error",
+}
 
 Reason = IntEnum("Reason", [(name.removeprefix("REASON_"), number) for name, number in error_pb2.Reason.items()])
 Reason.__doc__ = """Why a server refused: as in error.proto, which says what each means."""
@@ -25,7 +36,7 @@ class Refused(ClerkError):
     """Every transmission was refused: the call was never applied and never will be."""
 
     def __init__(self, error: error_pb2.Error):
-        super().__init__(f"refused: {error.message}")
+        super().__init__(f"refused: {describe(error)}")
         try:
             self.reason = Reason(error.reason)
         except ValueError:
@@ -44,9 +55,17 @@ class NoLeader(Refused):
 class Unreachable(ClerkError):
     """No server could be reached before the deadline; nothing was sent."""
 
+    def __init__(self, why: str):
+        super().__init__(
+            f"no server could be reached: {why}; are the servers running, and is the address right?"
+        )
+
 
 class OutcomeUnknown(ClerkError):
     """The mutation may have been applied, or may be later. Read the key to find out."""
+
+    def __init__(self, why: str):
+        super().__init__(f"outcome unknown: the request may have been applied, or may be later ({why})")
 
 
 class AlreadyApplied(ClerkError):
@@ -60,14 +79,23 @@ class AlreadyApplied(ClerkError):
 class NoAnswer(ClerkError):
     """A read found no answer before its deadline."""
 
+    def __init__(self, why: str):
+        super().__init__(f"no answer before the deadline ({why})")
+
 
 def is_refusal(error: error_pb2.Error) -> bool:
-    """Whether this transmission was never applied and never will be.
+    """Returns true if this transmission was never applied and never will be.
 
     A reason that we don't know promises nothing.
     """
     known = error.reason in error_pb2.Reason.values()
     return known and error_pb2.REASON_UNSPECIFIED < error.reason < error_pb2.REASON_OUTCOME_UNKNOWN
+
+
+def describe(error: error_pb2.Error) -> str:
+    """Returns the error in words."""
+    title = _TITLES.get(error.reason)
+    return error.message if title is None else f"{title}: {error.message}"
 
 
 def typed(failure: grpc.RpcError) -> error_pb2.Error | None:

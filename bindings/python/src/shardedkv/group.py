@@ -7,7 +7,7 @@ from shardedkv.peer import Peer
 
 @dataclass(frozen=True)
 class Member:
-    """One replica and the way to it."""
+    """A replica and the way to it."""
 
     id: int
     peer: Peer
@@ -17,7 +17,7 @@ class Member:
 
 @dataclass
 class Group:
-    """One group, as this clerk sees it."""
+    """A group, as this clerk sees it."""
 
     number: int
     uid: int
@@ -28,7 +28,7 @@ class Group:
     term: int = 0
     # Whoever was said to lead in `term` and then failed: others may not know yet.
     barred: int | None = None
-    # How many members were asked while nobody knew the leader.
+    # The number of members that were asked while nobody knew the leader.
     probes: int = 0
 
     def set_members(self, members: list[Member]) -> None:
@@ -39,7 +39,7 @@ class Group:
             self.leader = next(same, self.leader)
 
     def choose(self) -> tuple[Member | None, bool]:
-        """Whom to ask, and whether that ends a round of asking all: then a pause is due."""
+        """Returns whom to ask, and whether that ends a round of asking all: then a pause is due."""
         if self.leader is not None or not self.members:
             return self.leader, False
         member = self.members[self.probes % len(self.members)]
@@ -47,7 +47,7 @@ class Group:
         return member, self.probes % len(self.members) == 0
 
     def hint(self, leader: Member, term: int) -> bool:
-        """Somebody says who leads in `term`. Answers whether that is news."""
+        """Somebody says who leads in `term`. Returns whether that is news."""
         same_term = term == self.term and self.leader is None and self.barred != leader.id
         if term <= self.term and not same_term:
             return False

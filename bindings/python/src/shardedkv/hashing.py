@@ -28,9 +28,14 @@ def fnv1a(data: bytes) -> int:
     return value
 
 
+def is_decimal(key: bytes) -> bool:
+    """Returns true if a key is a decimal integer."""
+    return _DECIMAL.fullmatch(key) is not None
+
+
 def integer_remainder(key: bytes, shards: int) -> int:
     """The remainder of a decimal integer of any length, never negative."""
-    if not _DECIMAL.fullmatch(key):
+    if not is_decimal(key):
         raise Invalid(f'the key {key!r} is not a decimal integer, which hash "integer" needs')
     remainder = 0
     # Python refuses to parse very long numbers.
@@ -48,5 +53,7 @@ def shard_of(hash_name: int, key: bytes, shards: int) -> int:
             return fnv1a(key) % shards
         case common_pb2.HASH_INTEGER:
             return integer_remainder(key, shards)
+        case common_pb2.HASH_INTEGER_OR_FNV1:
+            return integer_remainder(key, shards) if is_decimal(key) else fnv1(key) % shards
         case _:
             raise Invalid(f"the store uses hash number {hash_name}, which this client doesn't know")

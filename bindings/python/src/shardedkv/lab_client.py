@@ -21,7 +21,7 @@ CLIENTS = 5
 
 @dataclass(frozen=True)
 class Store:
-    """Where the store is: a machine, and either its shard manager's port or that of one server."""
+    """The place of the store: a machine, and either its shard manager's port or that of one server."""
 
     host: str
     manager_port: int | None
@@ -70,7 +70,7 @@ def random_request(key: str, client: int, dice: random.Random) -> Request:
 
 
 def run_client(client: int, store: Store, keys: list[str], count: int, dice: random.Random) -> bool:
-    """What one thread does; answers whether all went well."""
+    """Does the work of one thread; returns whether all went well."""
     for _ in range(count):
         key = dice.choice(keys)
         shown, send = random_request(key, client, dice)

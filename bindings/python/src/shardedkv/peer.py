@@ -1,4 +1,4 @@
-"""One server or shard manager, and the connection to it."""
+"""A server or shard manager, and the connection to it."""
 
 import time
 from collections.abc import Callable
@@ -6,11 +6,14 @@ from typing import Any
 
 import grpc
 
-from shardedkv.errors import typed
+from shardedkv.errors import describe, typed
 from shardedkv.v1 import error_pb2, kv_pb2_grpc, shard_manager_pb2_grpc
 
 # The same as the servers'.
 MESSAGE_LIMIT = 64 << 20
+
+# The words after the address of a server that keeps silent.
+SILENT = "did not answer in time"
 
 _NOBODY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
@@ -19,7 +22,7 @@ class Answered(Exception):
     """The server said no, and why."""
 
     def __init__(self, error: error_pb2.Error):
-        super().__init__(error.message)
+        super().__init__(describe(error))
         self.error = error
 
 
@@ -72,6 +75,8 @@ class Peer:
                 raise Answered(error) from None
             # Not said by a server of ours, so by the connection.
             self._connected = False
+            if failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
+                raise Lost(f"{self.address} {SILENT}") from None
             raise Lost(f"{self.address}: {failure.details()}") from None
 
     def close(self) -> None:
@@ -84,5 +89,5 @@ class Peer:
             self._ask_health(b"", timeout=timeout)
         except grpc.RpcError as failure:
             if failure.code() in _NOBODY:
-                raise NotSent(f"{self.address}: can't connect: {failure.details()}") from None
+                raise NotSent(f"{self.address}: {failure.details()}") from None
         self._connected = True

@@ -16,36 +16,46 @@ from shardedkv.v1 import common_pb2, error_pb2, shard_manager_pb2
 
 # The map isn't asked for more often than this.
 REFRESH_PAUSE = 0.1
+# The same while no server has a map, which is no emergency: calls are forwarded.
+BLIND_PAUSE = 1.0
 
 
 @dataclass(frozen=True)
 class Placement:
-    """Where a key belongs."""
+    """The place of a key."""
 
     cluster: int
     shard: int
+    # The number of shards; 0 = only the servers know.
+    shards: int
+
+
+# A request for whichever cluster answers.
+BLIND = Placement(cluster=0, shard=0, shards=0)
 
 
 @dataclass
 class _Known:
-    """What is known of the cluster."""
+    """The known state of the cluster."""
 
     cluster: int
     hash: int
     revision: int
-    # Of each shard: the owning group's number, and since which epoch.
+    # The owning group's number of each shard, and since which epoch.
     owners: list[tuple[int, int]]
     groups: dict[int, Group]
 
 
 class Router:
-    """How to reach the owner of every shard. May be used by many threads."""
+    """The way to the owner of every shard. May be used by many threads."""
 
     def __init__(self, connect: Callable[[str], grpc.Channel], managers: list[str], servers: list[str]):
         self._connect = connect
         self._peers: dict[str, Peer] = {}
         self._lock = threading.RLock()
         self._known: _Known | None = None
+        # There are servers, but none has a shard map.
+        self._blind = False
         self._turn = itertools.count()
         self._refreshing = threading.Lock()
         self._refreshed = float("-inf")
@@ -54,18 +64,23 @@ class Router:
         self._seeds = [self._peer(address) for address in servers]
 
     def place(self, key: bytes) -> Placement | None:
-        """Where a key belongs; `None` while that isn't known."""
+        """Returns the place of a key; `None` while that isn't known."""
         with self._lock:
             if self._known is None:
-                return None
-            shard = shard_of(self._known.hash, key, len(self._known.owners))
-            return Placement(self._known.cluster, shard)
+                return BLIND if self._blind else None
+            shards = len(self._known.owners)
+            return Placement(self._known.cluster, shard_of(self._known.hash, key, shards), shards)
 
     def choose(self, placement: Placement) -> tuple[Group | None, Member | None, bool]:
         """The owning group, whom of it to ask, and whether a pause is due after that."""
         with self._lock:
             group = self._owner(placement)
             return (None, None, False) if group is None else (group, *group.choose())
+
+    def is_owner(self, group: Group, placement: Placement) -> bool:
+        """Returns true if this group owns the shard, as far as is known."""
+        with self._lock:
+            return self._owner(placement) is group
 
     def forwarder(self) -> Peer | None:
         """Any server passes a call on to the right one."""
@@ -100,7 +115,8 @@ class Router:
         """
         before = self._refreshed
         with self._refreshing:
-            if self._refreshed != before or time.monotonic() < self._refreshed + REFRESH_PAUSE:
+            pause = BLIND_PAUSE if self._blind and self._known is None else REFRESH_PAUSE
+            if self._refreshed != before or time.monotonic() < self._refreshed + pause:
                 return
             expires, known = time.monotonic() + timeout, self._revision()
             asked = [(peer, peer.manager.GetShardMap) for peer in self._managers]
@@ -114,6 +130,8 @@ class Router:
                     shard_map = peer.call(method, shard_manager_pb2.GetShardMapRequest(), left / 2)
                 except (Answered, NotSent, Lost) as failure:
                     self.trouble = str(failure)
+                    if isinstance(failure, Answered) and peer not in self._managers:
+                        self._blind = True
                     continue
                 from_manager = peer in self._managers
                 if not self.learn_map(shard_map, from_manager):
@@ -130,7 +148,7 @@ class Router:
                 group.hint(self._member(leader), term)
 
     def learn_owner(self, owner: error_pb2.ShardOwner) -> bool:
-        """Somebody says who owns a shard. Answers whether that is news: only a higher epoch is."""
+        """Somebody says who owns a shard. Returns whether that is news: only a higher epoch is."""
         with self._lock:
             known = self._known
             if known is None or owner.shard >= len(known.owners) or known.owners[owner.shard][1] >= owner.epoch:
@@ -144,7 +162,7 @@ class Router:
             return True
 
     def learn_map(self, shard_map: common_pb2.ShardMap, from_manager: bool) -> bool:
-        """Takes over what is newer in a map. Answers whether it could be used at all."""
+        """Takes over what is newer in a map. Returns whether it could be used at all."""
         owners = _owners(shard_map)
         if owners is None:
             return False
@@ -190,7 +208,7 @@ class Router:
         known.groups = {number: group for number, group in known.groups.items() if number in needed}
 
     def _owner(self, placement: Placement) -> Group | None:
-        if self._known is None:
+        if self._known is None or not placement.shards:
             return None
         number, _ = self._known.owners[placement.shard]
         return self._known.groups.get(number)
@@ -213,6 +231,6 @@ def _peers_of(group: Group) -> list[Peer]:
 
 
 def _owners(shard_map: common_pb2.ShardMap) -> list[tuple[int, int]] | None:
-    """Of each shard the group and the epoch; `None` if the map isn't whole."""
+    """Returns the group and the epoch of each shard; `None` if the map isn't whole."""
     owners = [(r.group, r.epoch) for r in shard_map.ranges for _ in range(r.count)]
     return owners if owners and len(owners) == shard_map.shards else None

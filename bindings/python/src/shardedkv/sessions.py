@@ -4,7 +4,7 @@ sequence numbers of their mutations."""
 import threading
 import time
 from collections import defaultdict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from shardedkv.errors import Refused, Unreachable
 from shardedkv.pauses import Backoff
@@ -15,10 +15,12 @@ from shardedkv.window import WINDOW, Window
 
 
 class Session:
-    """One session. Its sequence numbers count per shard."""
+    """A session. Its sequence numbers count per shard or, while the shards aren't known, for all keys."""
 
-    def __init__(self, identity: kv_pb2.SessionId, ttl: float):
+    def __init__(self, identity: kv_pb2.SessionId, ttl: float, shards: int):
         self.id = identity
+        # The number of shards; 0 = not known.
+        self.shards = shards
         self._ttl = ttl
         self._opened = time.monotonic()
         self._windows: defaultdict[int, Window] = defaultdict(Window)
@@ -57,7 +59,7 @@ class Session:
 
 @dataclass(frozen=True)
 class Ticket:
-    """One mutation's place in a session. It must be finished: a late transmission is refused then."""
+    """A mutation's place in a session. It must be finished: a late transmission is refused then."""
 
     session: Session
     shard: int
@@ -73,18 +75,19 @@ class Ticket:
         self.session.finish(self.shard, self.seq)
 
 
-@dataclass
+@dataclass(frozen=True)
 class After:
-    """What a session must be newer than."""
+    """The bound that a session must be newer than."""
 
-    # Those that aren't accepted, by their random parts.
-    refused: set[int] = field(default_factory=set)
+    # The last one that wasn't accepted. Those before it don't come back: the clerk uses one session
+    # after the other.
+    refused: kv_pb2.SessionId | None = None
     # Sessions opened until then aren't accepted.
     floor: int = 0
 
     def accepts(self, session: Session) -> bool:
-        """Whether the session may be used."""
-        return session.id.random not in self.refused and session.id.opened_at > self.floor
+        """Returns true if the session may be used."""
+        return session.id != self.refused and session.id.opened_at > self.floor
 
 
 class Sessions:
@@ -98,10 +101,10 @@ class Sessions:
 
     def ticket(self, placement: Placement, after: After, deadline: float) -> Ticket:
         """A place for one mutation."""
-        session = self._usable(after)
+        session = self._usable(placement, after)
         if session is None:
             with self._opening:
-                session = self._usable(after) or self._open(placement, after, deadline)
+                session = self._usable(placement, after) or self._open(placement, after, deadline)
         elif not session.is_young() and self._opening.acquire(blocking=False):
             # Servers forget sessions that are old; the calls of this one should have ended by then.
             try:
@@ -112,10 +115,11 @@ class Sessions:
                 self._opening.release()
         return session.ticket(placement.shard, deadline)
 
-    def _usable(self, after: After) -> Session | None:
+    def _usable(self, placement: Placement, after: After) -> Session | None:
         session = self._current
-        fits = session is not None and after.accepts(session) and not session.is_over()
-        return session if fits else None
+        if session is None or session.shards != placement.shards or session.is_over():
+            return None
+        return session if after.accepts(session) else None
 
     def _open(self, placement: Placement, after: After, deadline: float) -> Session:
         """Any server can open a session; those of the owning group have the clock that suits best."""
@@ -135,7 +139,7 @@ class Sessions:
                 except (NotSent, Lost) as failure:
                     error = Unreachable(str(failure))
                     continue
-                session = Session(answer.session, answer.ttl_ms / 1000)
+                session = Session(answer.session, answer.ttl_ms / 1000, placement.shards)
                 if after.accepts(session):
                     self._current = session
                     return session

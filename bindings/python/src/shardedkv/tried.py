@@ -1,7 +1,8 @@
-"""What the replicas of a group said to a call that none of them served, for people. No IO."""
+"""The words of a group's replicas about a call that none of them served, for people. No IO."""
 
+from shardedkv.errors import describe
 from shardedkv.group import Group, Member
-from shardedkv.peer import Answered, Lost, NotSent
+from shardedkv.peer import SILENT, Answered, Lost, NotSent
 from shardedkv.v1 import error_pb2 as e
 
 
@@ -22,17 +23,20 @@ class Tried:
         self._replicas[address] = (name, _describe(failure, address), leader)
 
     def hear_no_leader(self) -> bool:
-        """Whether several replicas were asked, and none leads as far as they know."""
+        """Returns true if several replicas were asked, and none leads as far as they know."""
         return len(self._replicas) > 1 and not self._name_another()
 
     def _name_another(self) -> bool:
-        """Whether somebody names a leader that isn't among those who don't serve."""
+        """Returns true if somebody names a leader that isn't among those who don't serve."""
         named = {leader for _, _, leader in self._replicas.values() if leader is not None}
         return not named <= self._replicas.keys()
 
+    def words(self) -> str:
+        """Returns what each of them said."""
+        return "; ".join(f"{name} {said}" for name, said, _ in self._replicas.values())
+
     def __str__(self) -> str:
-        words = "; ".join(f"{name} {said}" for name, said, _ in self._replicas.values())
-        text = f"no replica of group g{self.group.number} serves: {words}"
+        text = f"no replica of group g{self.group.number} serves: {self.words()}"
         if self._name_another():
             return text
         return f"{text}: a majority of the group is needed; start the servers that don't run"
@@ -40,13 +44,14 @@ class Tried:
 
 def _describe(failure: NotSent | Lost | Answered, address: str) -> str:
     # Whoever failed is named already.
+    reason = str(failure).removeprefix(address).lstrip(": ")
     if isinstance(failure, NotSent):
-        return str(failure).removeprefix(f"{address}: ")
+        return f"can't be reached ({reason})"
     if isinstance(failure, Lost):
-        return f"gave no answer ({str(failure).removeprefix(f'{address}: ')})"
+        return reason if reason == SILENT else f"gave no answer ({reason})"
     error = failure.error
     if error.reason != e.REASON_NOT_LEADER:
-        return f"says: {error.message}"
+        return f"says: {describe(error)}"
     if error.HasField("leader"):
         return f"says that {error.leader.server} leads"
     return "says that it hears no leader"

@@ -1,8 +1,8 @@
-"""Which sequence numbers of one session and shard are outstanding. Pure."""
+"""The outstanding sequence numbers of one session and shard. Pure."""
 
 from collections import deque
 
-# How many sequence numbers of one session and shard may be open at once.
+# The number of sequence numbers of one session and shard that may be open at once.
 WINDOW = 1024
 
 

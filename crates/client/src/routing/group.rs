@@ -16,22 +16,22 @@ use crate::tried::Tried;
 /// the election needs the processor more than we do.
 const SHORTEST_ROUND: Duration = Duration::from_millis(20);
 const LONGEST_ROUND: Duration = Duration::from_millis(50);
-/// One call asks, the others wait; but not longer than this, since that call itself may be
+/// A single call asks, the others wait; but not longer than this, since that call itself may be
 /// one that takes long.
 const PROBE_ALONE: Duration = Duration::from_millis(50);
 
-/// One replica and the way to it.
+/// A replica and the way to it.
 #[derive(Debug)]
 pub(crate) struct Member {
     id: ReplicaId,
     /// The name of its server.
     pub(crate) server: String,
-    /// How it failed the last call that it was asked by, if that was since a leader was last known.
+    /// The failure of the last call that it was asked by, if that was since a leader was last known.
     said: Mutex<Option<Failure>>,
     pub(crate) peer: Arc<Peer>,
 }
 
-/// One group, as this clerk sees it.
+/// A group, as this clerk sees it.
 #[derive(Debug)]
 pub(crate) struct GroupRoute {
     pub(crate) id: GroupId,
@@ -56,7 +56,7 @@ struct State {
     next_round: Option<Instant>,
 }
 
-/// Whom to ask.
+/// The member to ask.
 #[derive(Debug)]
 pub(super) enum Choice {
     Leader(Arc<Member>),
@@ -118,7 +118,7 @@ impl GroupRoute {
         !self.state.lock().members.is_empty()
     }
 
-    /// What the members said since a leader was last known, to whichever call.
+    /// Returns what the members said since a leader was last known, to whichever call.
     pub(crate) fn tried(&self) -> Tried {
         let mut tried = Tried::new(self.id);
         for member in &self.state.lock().members {
@@ -172,7 +172,7 @@ impl GroupRoute {
         self.settled.notified().await;
     }
 
-    /// Somebody says who leads in `term`. Answers whether that is news.
+    /// Takes over who leads in `term`, as somebody says. Returns whether that is news.
     pub(super) fn hint(&self, leader: &Replica, term: u64, pool: &Pool) -> bool {
         let mut state = self.state.lock();
         let news = term > state.term
@@ -190,7 +190,7 @@ impl GroupRoute {
         true
     }
 
-    /// This member answered as only a leader does.
+    /// Notes that this member answered as only a leader does.
     pub(crate) fn worked(&self, member: &Arc<Member>) {
         let mut state = self.state.lock();
         if state.leader.is_none() {
@@ -205,7 +205,7 @@ impl GroupRoute {
         self.settled.notify_waiters();
     }
 
-    /// This member doesn't lead, or can't be reached.
+    /// Notes that this member doesn't lead, or can't be reached.
     pub(crate) fn failed(&self, member: &Arc<Member>) {
         let mut state = self.state.lock();
         if state.leader.as_ref().is_some_and(|leader| leader.id == member.id) {
@@ -221,7 +221,7 @@ impl Member {
         Member { id: replica.id, server, said: Mutex::default(), peer }
     }
 
-    /// It didn't serve a call.
+    /// Notes that it didn't serve a call.
     pub(crate) fn said(&self, failure: &Failure) {
         *self.said.lock() = Some(failure.clone());
     }

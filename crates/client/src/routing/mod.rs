@@ -27,7 +27,7 @@ pub(crate) use group::{GroupRoute, Member, Probe};
 /// While a call waits for the first map, servers are asked this often.
 const ASK_AGAIN: Duration = Duration::from_millis(50);
 
-/// How keys are divided; decides how sequence numbers count.
+/// The division of keys; decides how sequence numbers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
     /// By shards.
@@ -45,16 +45,16 @@ impl Layout {
     }
 }
 
-/// Where a key belongs.
+/// The place of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placement {
     /// In a shard.
     Shard {
-        /// Of this cluster.
+        /// The cluster that the shard is of.
         cluster: ClusterId,
-        /// This one.
+        /// The shard.
         shard: ShardId,
-        /// Of so many.
+        /// The number of shards.
         of: u32,
     },
     /// Only the servers know.
@@ -85,7 +85,7 @@ impl Placement {
     }
 }
 
-/// What to do with a call now.
+/// The next step of a call.
 #[derive(Debug)]
 pub(crate) enum Route {
     /// Ask this member of the owning group.
@@ -98,7 +98,7 @@ pub(crate) enum Route {
     Nowhere,
 }
 
-/// How to reach the owner of every shard.
+/// The way to the owner of every shard.
 #[derive(Debug)]
 pub(crate) struct Router {
     pool: Pool,
@@ -114,7 +114,7 @@ pub(crate) struct Router {
     arrived: Notify,
     /// Somebody needs a newer map.
     wanted: Notify,
-    /// What the search for a map met last.
+    /// The last failure of the search for a map.
     trouble: Mutex<Option<String>>,
 }
 
@@ -127,7 +127,7 @@ struct Known {
     groups: BTreeMap<GroupId, Arc<GroupRoute>>,
 }
 
-/// Who tells a map.
+/// The origin of a map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Source {
     /// Its addresses are the newest that there are.
@@ -156,7 +156,7 @@ impl Router {
         &self.jitter
     }
 
-    /// Where a key belongs; `None` while that isn't known.
+    /// Returns the place of a key; `None` while that isn't known.
     pub(crate) fn place(&self, key: &[u8]) -> Result<Option<Placement>, KeyError> {
         let known = self.known.read();
         let Some(known) = known.as_ref() else {
@@ -179,7 +179,7 @@ impl Router {
         }
     }
 
-    /// For people: why keys can't be placed yet.
+    /// Returns why keys can't be placed yet, for people.
     pub(crate) fn why_unknown(&self) -> Arc<str> {
         match self.trouble.lock().as_ref() {
             Some(trouble) => format!("no shard map yet: {trouble}").into(),
@@ -187,7 +187,7 @@ impl Router {
         }
     }
 
-    /// Whom to ask about a key.
+    /// Chooses whom to ask about a key.
     pub(crate) fn route(&self, placement: Placement) -> Route {
         let now = Instant::now();
         if placement == Placement::Blind {
@@ -215,7 +215,7 @@ impl Router {
         Route::Member(group, member, probe)
     }
 
-    /// Whether this group owns the shard, as far as is known.
+    /// Returns true if this group owns the shard, as far as is known.
     pub(crate) fn is_owner(&self, group: &Arc<GroupRoute>, placement: Placement) -> bool {
         self.owner(placement).is_some_and(|owner| Arc::ptr_eq(&owner, group))
     }
@@ -239,7 +239,7 @@ impl Router {
         Route::Forward(Arc::clone(&reachable[turn]))
     }
 
-    /// All servers, those of the owning group first.
+    /// Returns all servers, those of the owning group first.
     pub(crate) fn servers(&self, placement: Option<Placement>) -> Vec<Arc<Peer>> {
         let mut servers: Vec<Arc<Peer>> = Vec::new();
         let mut add = |peers: Vec<Arc<Peer>>| {
@@ -266,14 +266,15 @@ impl Router {
         self.wanted.notify_one();
     }
 
-    /// Somebody says who leads a group in `term`. Answers whether that is news.
+    /// Takes over who leads a group in `term`, as somebody says. Returns whether that is news.
     pub(crate) fn learn_leader(&self, group: GroupId, leader: &Replica, term: u64) -> bool {
         let known = self.known.read();
         let group = known.as_ref().and_then(|known| known.groups.get(&group));
         group.is_some_and(|group| group.hint(leader, term, &self.pool))
     }
 
-    /// Somebody says who owns a shard. Answers whether that is news: only a higher epoch is.
+    /// Takes over who owns a shard, as somebody says. Returns whether that is news: only a higher
+    /// epoch is.
     pub(crate) fn learn_owner(&self, owner: &ShardOwner) -> bool {
         let mut known = self.known.write();
         let Some(known) = known.as_mut() else { return false };
@@ -308,7 +309,7 @@ impl Router {
         true
     }
 
-    /// Takes over what is newer in a map. Answers whether it could be read at all.
+    /// Takes over what is newer in a map. Returns whether it could be read at all.
     fn learn_map(&self, wire: &v1::ShardMap, source: Source) -> bool {
         let map = match ShardMap::try_from(wire) {
             Ok(map) if !map.owners.is_empty() => map,

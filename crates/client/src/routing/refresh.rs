@@ -96,7 +96,7 @@ impl Router {
     }
 }
 
-/// What came of asking all servers.
+/// The result of asking all servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Round {
     /// There was a newer map.

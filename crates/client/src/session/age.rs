@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-/// How far a session is through the time for which servers surely know it.
+/// The part of a session's life in which it is: servers surely know it for some time only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Age {
     /// New mutations use it.

@@ -19,7 +19,7 @@ use crate::transport::{Failure, Patience};
 use age::Age;
 use window::Window;
 
-/// One session. Its sequence numbers count per lane: a lane is a shard or, while the shards
+/// A session. Its sequence numbers count per lane: a lane is a shard or, while the shards
 /// aren't known, all keys. Either way no number is used twice within a shard.
 #[derive(Debug)]
 pub(crate) struct Session {
@@ -36,7 +36,7 @@ struct Lane {
     has_room: Notify,
 }
 
-/// One mutation's place in a session. When it is dropped, the mutation has its final
+/// A mutation's place in a session. When it is dropped, the mutation has its final
 /// answer or is given up: a late transmission of it is then refused by the server.
 #[derive(Debug)]
 pub(crate) struct Ticket {
@@ -46,7 +46,7 @@ pub(crate) struct Ticket {
 }
 
 impl Ticket {
-    /// The id to send now.
+    /// Returns the id to send now.
     pub(crate) fn request_id(&self) -> v1::RequestId {
         let acked_below = self.session.lanes[self.lane].window.lock().acked_below();
         v1::RequestId { session: Some(self.session.id), seq: self.seq, acked_below }
@@ -109,13 +109,20 @@ pub(crate) struct Sessions {
     opening: Arc<tokio::sync::Mutex<()>>,
 }
 
-/// What a new session must be newer than.
+/// The bound that a session must be newer than.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct After {
-    /// A session that isn't accepted, by its random part.
+    /// The last one that wasn't accepted. Those before it don't come back: the clerk uses one
+    /// session after the other.
     pub(crate) refused: Option<v1::SessionId>,
     /// Sessions opened until then aren't accepted.
     pub(crate) floor: u64,
+}
+
+impl After {
+    fn accepts(self, session: v1::SessionId) -> bool {
+        Some(session) != self.refused && session.opened_at > self.floor
+    }
 }
 
 impl Sessions {
@@ -123,7 +130,7 @@ impl Sessions {
         Arc::new(Sessions { router, attempt_timeout, current: RwLock::new(None), opening: Arc::default() })
     }
 
-    /// A place for one mutation.
+    /// Takes a place for a mutation.
     pub(crate) async fn ticket(
         self: &Arc<Self>,
         placement: Placement,
@@ -141,14 +148,11 @@ impl Sessions {
         session.ticket(placement.lane(), deadline).await
     }
 
-    /// The current session, if it fits.
+    /// Returns the current session if it fits.
     fn usable(&self, layout: Layout, after: After, now: Instant) -> Option<Arc<Session>> {
         let current = self.current.read();
         let session = current.as_ref()?;
-        let fits = session.layout == layout
-            && Some(session.id) != after.refused
-            && session.id.opened_at > after.floor
-            && session.age(now) < Age::Over;
+        let fits = session.layout == layout && after.accepts(session.id) && session.age(now) < Age::Over;
         fits.then(|| Arc::clone(session))
     }
 
@@ -198,7 +202,7 @@ impl Sessions {
         loop {
             for peer in self.router.servers(Some(placement)) {
                 match peer.open_session(after.floor, patience).await {
-                    Ok(answer) if answer.session.is_some_and(|id| id.opened_at > after.floor) => {
+                    Ok(answer) if answer.session.is_some_and(|id| after.accepts(id)) => {
                         let session = Arc::new(Session::new(&answer, placement.layout()));
                         *self.current.write() = Some(Arc::clone(&session));
                         return Ok(session);

@@ -1,4 +1,4 @@
-//! Which sequence numbers of one session and shard are outstanding. Pure.
+//! The outstanding sequence numbers of one session and shard. Pure.
 
 use std::collections::VecDeque;
 
@@ -17,7 +17,7 @@ impl Default for Window {
 }
 
 impl Window {
-    /// The next number; `None` while it would lie too far above `acked_below`.
+    /// Returns the next number; `None` while it would lie too far above `acked_below`.
     pub(super) fn begin(&mut self) -> Option<u64> {
         let open = self.done.len() as u64;
         if open >= skv_proto::Error::WINDOW {
@@ -27,7 +27,7 @@ impl Window {
         Some(self.acked_below + open)
     }
 
-    /// A number has its final answer, or is given up. Answers whether there is room again.
+    /// A number has its final answer, or is given up. Returns whether there is room again.
     pub(super) fn finish(&mut self, seq: u64) -> bool {
         let index = seq.checked_sub(self.acked_below).map(|index| index as usize);
         if let Some(done) = index.and_then(|index| self.done.get_mut(index)) {
@@ -41,7 +41,7 @@ impl Window {
         was_full && (self.done.len() as u64) < skv_proto::Error::WINDOW
     }
 
-    /// The lowest number without a final answer.
+    /// Returns the lowest number without a final answer.
     pub(super) fn acked_below(&self) -> u64 {
         self.acked_below
     }

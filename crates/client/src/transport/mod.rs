@@ -1,4 +1,4 @@
-//! How one transmission of a call reaches a server, and what is known when it ends.
+//! The way of a transmission to a server, and what is known when it ends.
 //!
 //! Nothing here sends a request twice.
 
@@ -27,7 +27,7 @@ pub enum Reply {
     Delete(v1::DeleteResponse),
 }
 
-/// Why a transmission has no reply.
+/// The reason why a transmission has no reply.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum Failure {
     /// It never left.
@@ -41,7 +41,7 @@ pub(crate) enum Failure {
     Lost(Arc<str>),
 }
 
-/// What came of one transmission.
+/// The result of a transmission.
 pub(crate) type Transmission = Result<Reply, Failure>;
 
 fn transmission(answer: Option<Answer>) -> Transmission {

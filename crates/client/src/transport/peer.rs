@@ -16,7 +16,7 @@ use super::dial::{Link, root_cause, was_not_sent};
 use super::pipe::Pipe;
 use super::{Dialer, Failure, Reply, Transmission};
 
-/// How many unary calls in flight are worth another connection.
+/// The number of unary calls in flight that is worth another connection.
 const CALLS_PER_CONNECTION: usize = 256;
 /// After a failure to connect the next attempt waits at least this long, and as long as the
 /// failure took, so that callers don't queue up before an address that nobody answers.
@@ -59,7 +59,7 @@ impl Pool {
     }
 }
 
-/// How long a transmission may take, once there is a connection, and when its call ends.
+/// The time that a transmission may take, once there is a connection, and when its call ends.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) attempt: Duration,
@@ -72,7 +72,7 @@ impl Patience {
     }
 }
 
-/// One server.
+/// A server.
 #[derive(Debug)]
 pub(crate) struct Peer {
     address: Arc<str>,
@@ -84,7 +84,7 @@ pub(crate) struct Peer {
     rest: Mutex<Option<Rest>>,
 }
 
-/// Where one connection is kept while it works.
+/// The place of a connection while it works.
 #[derive(Debug)]
 struct Slot<T> {
     ready: RwLock<Option<Arc<T>>>,
@@ -131,12 +131,12 @@ impl Peer {
         &self.address
     }
 
-    /// Whether the last attempt to connect failed so recently that none is made now.
+    /// Returns true if the last attempt to connect failed so recently that none is made now.
     pub(crate) fn is_resting(&self, now: Instant) -> bool {
         self.rest.lock().as_ref().is_some_and(|rest| now < rest.until)
     }
 
-    /// Whether there is a connection.
+    /// Returns true if there is a connection.
     pub(crate) fn is_open(&self) -> bool {
         self.pipes.iter().any(|slot| slot.get().is_some())
             || self.links.iter().any(|slot| slot.get().is_some())

@@ -1,4 +1,4 @@
-//! One `Kv.Pipeline` stream: many outstanding operations, answered in any order.
+//! A `Kv.Pipeline` stream: many outstanding operations, answered in any order.
 //!
 //! Callers put operations into a queue; whenever the connection takes more, all that is
 //! queued becomes one message. One task reads the answers, and ends operations whose time
@@ -22,10 +22,10 @@ use tonic::Streaming;
 use super::dial::root_cause;
 use super::{Dialer, Failure, Transmission, transmission};
 
-/// What one message carries at most; a larger operation goes alone.
+/// The most that a message carries; a larger operation goes alone.
 const MESSAGE_OPERATIONS: usize = 256;
 const MESSAGE_BYTES: usize = 256 << 10;
-/// How often overdue operations are looked for.
+/// The interval at which overdue operations are looked for.
 const SWEEP_EVERY: Duration = Duration::from_millis(50);
 
 /// The caller's end of the stream. Dropping it closes the stream.
@@ -195,7 +195,7 @@ impl Shared {
     }
 }
 
-/// What the connection sends: all that is queued, in messages of bounded size.
+/// The messages that the connection sends: all that is queued, in messages of bounded size.
 struct Outgoing(Arc<Shared>);
 
 impl Stream for Outgoing {

@@ -1,4 +1,4 @@
-//! What every call comes to in the end.
+//! The end of every call.
 
 use skv_client::{Clerk, Error, Options, Transport};
 use skv_fake::{Fake, Fate};

@@ -1,11 +1,13 @@
-//! What the clerk makes of everything that servers and networks do to its calls.
+//! Calls of the clerk meet everything that servers and networks can do to them.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod calls;
 mod maps;
 mod routing;
+mod rules;
 mod sessions;
+mod windows;
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Where the clerk gets the shard map from, and what it does without one.
+//! The sources of the shard map, and what the clerk does without one.
 
 use skv_client::{Clerk, Options, Transport};
 use skv_fake::{Fake, Fate, Seen};

@@ -1,4 +1,4 @@
-//! Which server a call goes to: leaders, owners of shards, and ways around servers out of reach.
+//! The server that a call goes to: leaders, owners of shards, and ways around servers out of reach.
 
 use std::collections::HashSet;
 
