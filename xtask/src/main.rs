@@ -12,9 +12,11 @@ mod manifests;
 mod mutants;
 mod packages;
 mod python;
+mod quick;
 mod scratch;
 mod sim;
 mod skv;
+mod soak;
 mod step;
 mod test;
 mod tidy;
@@ -30,6 +32,7 @@ enum Chore {
     Skv(skv::Args),
     Test(test::Args),
     Tidy(tidy::Args),
+    Soak(soak::Args),
     Check(check::Args),
     Crd(crd::Args),
     Manifests(manifests::Args),
@@ -44,7 +47,7 @@ enum Chore {
 impl Chore {
     /// Returns true for what runs tests, which may be killed at any time.
     fn makes_files(&self) -> bool {
-        matches!(self, Chore::Test(_) | Chore::Mutants(_) | Chore::Python(_) | Chore::E2e(_))
+        matches!(self, Chore::Test(_) | Chore::Soak(_) | Chore::Mutants(_) | Chore::Python(_) | Chore::E2e(_))
     }
 }
 
@@ -65,6 +68,7 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
         Chore::Skv(args) => skv::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Tidy(args) => tidy::run(&args),
+        Chore::Soak(args) => soak::run(&args),
         Chore::Check(args) => check::run(&args),
         Chore::Crd(args) => crd::run(&args),
         Chore::Manifests(args) => manifests::run(&args),

@@ -7,8 +7,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// All programs of the product.
 const PROGRAMS: &str = include_str!("../../../deploy/image/programs");
-/// Those of the labs.
-const LAB_PROGRAMS: [&str; 3] = ["master-svr", "svr", "clt"];
+/// Those of the labs, and of the tests.
+const OTHERS: [&str; 5] = ["master-svr", "svr", "clt", "skv-sim", "skv-soak"];
 
 /// Ends the programs of ours whose temporary directory is this one, or lies in it.
 pub(crate) fn end_processes(directory: &Path) {
@@ -30,7 +30,7 @@ fn is_ours(process: &Path) -> bool {
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
     // So Linux names a program whose file was replaced.
     let name = name.trim_end_matches(" (deleted)");
-    PROGRAMS.lines().chain(LAB_PROGRAMS).any(|program| program == name)
+    PROGRAMS.lines().chain(OTHERS).any(|program| program == name)
 }
 
 fn works_in(process: &Path, directory: &Path) -> bool {

@@ -48,6 +48,8 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
+        // Tests end what they start, unless they are killed.
+        leftovers::end_processes(&self.directory);
         // What can't be removed now is left for the next run.
         let _ = fs::remove_dir_all(&self.directory);
     }

@@ -10,7 +10,8 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use shardmanager::record::Record;
 
-use crate::cluster::{Cluster, MANAGERS, SERVERS, server_name, servers_of};
+use crate::cluster::Cluster;
+use crate::layout::{MANAGERS, SERVERS, server_name, servers_of};
 
 /// Faults that are there at the same time.
 const MOST: usize = 3;
