@@ -81,7 +81,7 @@ impl Seen {
     }
 }
 
-/// What was asked of a server's operator service.
+/// A call of a server's operator service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminCall {
     /// To hand the leadership to this replica; 0 = to any.

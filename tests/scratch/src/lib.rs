@@ -18,7 +18,7 @@ pub use run::Run;
 /// A directory of one test, removed when it is dropped.
 #[derive(Debug)]
 pub struct Directory {
-    directory: TempDir,
+    own: TempDir,
     /// The directory in which other programs are to make theirs.
     parent: PathBuf,
     /// Dropped last.
@@ -31,12 +31,12 @@ impl Directory {
         let surrounding = std::env::temp_dir();
         let run = if run::is_of_a_run(&surrounding) { None } else { Some(own_run()?) };
         let parent = run.as_ref().map_or(surrounding, |run| run.path().to_owned());
-        Ok(Directory { directory: tempfile::tempdir_in(&parent)?, parent, _run: run })
+        Ok(Directory { own: tempfile::tempdir_in(&parent)?, parent, _run: run })
     }
 
     /// Returns where it is.
     pub fn path(&self) -> &Path {
-        self.directory.path()
+        self.own.path()
     }
 
     /// Returns what `TMPDIR` must be for programs that are started by this test.

@@ -65,7 +65,7 @@ struct Trouble {
 /// Faults that come and go.
 pub(crate) struct Storm {
     rng: SmallRng,
-    /// What is there now, and until when.
+    /// The faults that are there now, and until when.
     live: Vec<(Fault, Duration)>,
     /// Links that aren't as they should be; the first host's name is the lower one.
     troubled: BTreeMap<(String, String), Trouble>,

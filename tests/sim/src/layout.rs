@@ -27,12 +27,12 @@ pub(crate) fn servers_of(group: usize) -> Range<usize> {
     group * SERVERS..(group + 1) * SERVERS
 }
 
-/// Where a server serves other servers.
+/// Returns the address at which a server serves other servers.
 pub(crate) fn peer_address(index: usize) -> String {
     format!("{}:{PEER_PORT}", server_name(index))
 }
 
-/// Where the shard managers serve.
+/// Returns the addresses of the shard managers.
 pub(crate) fn managers() -> Vec<String> {
     MANAGERS.iter().map(|host| format!("{host}:{MANAGER_PORT}")).collect()
 }

@@ -39,7 +39,7 @@ enum Fault {
 /// Faults that come and go.
 pub(crate) struct Storm {
     rng: StdRng,
-    /// What is there now, and until when.
+    /// The faults that are there now, and until when.
     live: Vec<(Fault, Instant)>,
     notes: Notes,
 }

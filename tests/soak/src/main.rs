@@ -1,4 +1,4 @@
-//! One round of faults and resharding on a cluster of real processes; `cargo xtask soak` runs one
+//! A round of faults and resharding on a cluster of real processes; `cargo xtask soak` runs one
 //! after the other. What strikes when follows from the seed, as far as that goes with processes.
 //!
 //! The report goes to standard output as JSON, what happened to standard error. On SIGTERM the
@@ -25,7 +25,7 @@ struct Options {
     /// The time in which faults strike, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// If something is found, the history and the logs of all processes are put there.
+    /// Takes the history and the logs of all processes if something is found.
     #[arg(long)]
     keep: PathBuf,
 }

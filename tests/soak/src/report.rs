@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use serde::Serialize;
 
-/// What happened in a round.
+/// The report on a round.
 #[derive(Debug, Clone, Default, Serialize)]
 pub(crate) struct Report {
     pub(crate) seed: u64,
@@ -15,7 +15,7 @@ pub(crate) struct Report {
     /// Changes of the configuration that were made.
     pub(crate) changes: u64,
     pub(crate) faults: BTreeMap<&'static str, u64>,
-    /// What is wrong, if anything is.
+    /// The problem, if there is one.
     pub(crate) finding: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! One round: a cluster is started, clients work on it while faults strike and shards move, all comes
+//! A round: a cluster is started, clients work on it while faults strike and shards move, all comes
 //! to rest, and the history is judged.
 
 use std::fs;
@@ -21,13 +21,13 @@ const CLIENTS: u64 = 6;
 /// Half the number of keys: enough that a history can be judged although calls fail.
 const KEYS: u32 = 24;
 
-/// What a round is to be.
+/// The plan of a round.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) seed: u64,
     /// The time in which faults strike.
     pub(crate) lasts: Duration,
-    /// Where the history and the logs go if something is found.
+    /// The folder for the history and the logs if something is found.
     pub(crate) keep: PathBuf,
 }
 

@@ -25,16 +25,16 @@ use time::Time;
 /// judged.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How long, in hours; 0.1 are six minutes.
+    /// The time in hours; 0.1 are six minutes.
     #[arg(long, default_value_t = 1.0, conflicts_with = "seed")]
     hours: f64,
-    /// Which of the three; with all, each has a third of the time.
+    /// The tests to run; with all, each kind has a third of the time.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Begin with this seed; without it, one that is drawn.
     #[arg(long)]
     from: Option<u64>,
-    /// Of the processes, run the round of this seed only.
+    /// Run only the round of this seed, of the processes.
     #[arg(long, conflicts_with = "from")]
     seed: Option<u64>,
     /// The form of the output.

@@ -26,7 +26,7 @@ const SCENARIOS: [&str; 2] = ["--groups=3", "--groups=1"];
 const ROUND: Duration = Duration::from_mins(1);
 /// A round of less shows nothing.
 const SHORTEST: Duration = Duration::from_secs(20);
-/// How often it is said how far it is.
+/// The time between two lines of progress.
 const TELL: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
 
@@ -41,12 +41,12 @@ pub(super) enum Kind {
 /// Runs from one seed on.
 pub(super) struct Rounds {
     pub(super) kind: Kind,
-    /// Where the programs are.
+    /// The folder of the programs.
     pub(super) programs: PathBuf,
     pub(super) first: u64,
     /// There is only one.
     pub(super) only: bool,
-    /// Where the output of what failed is kept.
+    /// The folder in which the output of what failed is kept.
     pub(super) kept: PathBuf,
 }
 
@@ -57,7 +57,7 @@ struct Ended {
     stderr: String,
 }
 
-/// What `tests/soak` reports.
+/// The report of `tests/soak`.
 #[derive(Deserialize)]
 struct Round {
     operations: u64,

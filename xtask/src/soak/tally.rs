@@ -1,4 +1,4 @@
-//! What a soak has done and found.
+//! The tally of a soak: what was done, and what was found.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -12,11 +12,11 @@ pub(super) struct Finding {
     pub(super) problem: String,
     /// The command that shows it again.
     pub(super) replay: String,
-    /// Where its output is.
+    /// The folder with its output.
     pub(super) output: Option<String>,
 }
 
-/// What one kind of runs came to.
+/// The tally of one kind of runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Tally {
     /// Seeds, rounds or defects.
@@ -32,7 +32,7 @@ pub(super) struct Tally {
     pub(super) findings: Vec<Finding>,
 }
 
-/// What a soak came to.
+/// The tallies of a soak.
 #[derive(Debug, Default, Serialize)]
 pub(super) struct Report(BTreeMap<&'static str, Tally>);
 

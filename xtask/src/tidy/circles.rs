@@ -20,7 +20,7 @@ const DEPTH: usize = 8;
 /// From each file to those that it imports, with the first place and the name there.
 type Graph<'a> = BTreeMap<&'a str, BTreeMap<&'a str, (usize, String)>>;
 
-/// What there is of circles in a target.
+/// The circles in a target.
 #[derive(Debug, Default)]
 pub(super) struct Circles {
     pub(super) forbidden: Vec<Finding>,

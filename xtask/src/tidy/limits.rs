@@ -66,14 +66,14 @@ impl Limits {
         let mut findings = Vec::new();
         if measured.openings > self.openings {
             let problem = format!(
-                "{} doc comments begin with What, Whether, How ..., {} are allowed",
+                "{} doc comments begin with What, Whether, How ..., {} are allowed: see `--list`",
                 measured.openings, self.openings
             );
             findings.push(Finding::new("openings", PATH, problem));
         }
         if measured.loans > self.loans {
             let problem = format!(
-                "{} files use something of a module that builds on them, {} are allowed: see `--loans`",
+                "{} files use something of a module that builds on them, {} are allowed: see `--list`",
                 measured.loans, self.loans
             );
             findings.push(Finding::new("circles", PATH, problem));

@@ -23,10 +23,10 @@ const CLAUSES: [&str; 16] = [
     "Whichever",
 ];
 
-/// Returns how many doc comments begin with a clause, and how many there are.
-pub(super) fn count(sources: &Sources) -> (usize, usize) {
-    let (mut clauses, mut all) = (0, 0);
-    for (_, source) in sources.files() {
+/// Returns the places of doc comments that begin with a clause, and the number of all.
+pub(super) fn find(sources: &Sources) -> (Vec<String>, usize) {
+    let (mut clauses, mut all) = (Vec::new(), 0);
+    for (path, source) in sources.files() {
         let mut last = None;
         for_each_attribute(&source.syntax, |attribute| {
             let Some((text, line)) = doc_line(attribute) else { return };
@@ -34,7 +34,9 @@ pub(super) fn count(sources: &Sources) -> (usize, usize) {
             if last.replace(line).is_none_or(|last| last + 1 != line) {
                 all += 1;
                 let word = text.split(|c: char| !c.is_alphabetic()).find(|word| !word.is_empty());
-                clauses += usize::from(word.is_some_and(|word| CLAUSES.contains(&word)));
+                if word.is_some_and(|word| CLAUSES.contains(&word)) {
+                    clauses.push(format!("{path}:{line} begins with a clause:{text}"));
+                }
             }
         });
     }
@@ -52,7 +54,8 @@ mod tests {
     use super::*;
 
     fn counted(text: &str) -> (usize, usize) {
-        count(&Sources::parse([("a.rs", text)]).unwrap())
+        let (clauses, all) = find(&Sources::parse([("a.rs", text)]).unwrap());
+        (clauses.len(), all)
     }
 
     #[test]

@@ -81,7 +81,7 @@ fn is_impure(path: &[String]) -> bool {
     }
 }
 
-/// What isn't a path: asynchronous code, and methods.
+/// Impure code that isn't a path: what is asynchronous, and methods.
 #[derive(Default)]
 struct Impure(BTreeSet<(usize, String)>);
 

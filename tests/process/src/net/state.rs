@@ -1,4 +1,4 @@
-//! What all proxies of a net share: the faults that messages meet, and what has happened to them.
+//! The state that all proxies of a net share: the faults that messages meet, and what has happened to them.
 
 use std::collections::HashSet;
 
@@ -53,7 +53,7 @@ impl State {
         self.0.lock().counts
     }
 
-    /// When each copy of a request reaches the server.
+    /// Returns the delay of each copy of a request.
     pub(super) fn request(&self, label: &Label) -> Arrivals {
         let inner = &mut *self.0.lock();
         if let Some(id) = &label.id {
@@ -68,7 +68,7 @@ impl State {
         arrivals
     }
 
-    /// When each copy of a reply reaches the clerk.
+    /// Returns the delay of each copy of a reply.
     pub(super) fn reply(&self, label: &Label) -> Arrivals {
         let inner = &mut *self.0.lock();
         let arrivals = if inner.lose_reply_to.remove(&label.key) {
