@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, ensure};
 
-use crate::image::PROGRAMS;
+/// The programs in the image; the container file reads the same list.
+const PROGRAMS: &str = include_str!("../../deploy/image/programs");
 
 /// cargo, as if called by hand.
 pub(crate) fn cargo() -> Command {

@@ -10,9 +10,6 @@ use crate::build::{self, Profile};
 use crate::command::{run as run_command, run_slowly};
 use crate::packages::{self, Package};
 
-/// The programs in the image; the container file reads the same list.
-pub(crate) const PROGRAMS: &str = include_str!("../../deploy/image/programs");
-
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/image");
 
 /// What builds images where no Docker engine runs.
@@ -54,7 +51,7 @@ pub(crate) fn make(name: &str, profile: Profile) -> anyhow::Result<PathBuf> {
     run_command(
         Command::new(Path::new(FILES).join("lay-out"))
             .arg(root.join("image"))
-            .args(PROGRAMS.lines().map(|program| programs.join(program))),
+            .args(build::all_programs().iter().map(|program| programs.join(program))),
     )?;
     let tar = folder.join("shardedkv.tar");
     let containerfile = Path::new(FILES).join("Containerfile");

@@ -12,10 +12,14 @@ mod manifests;
 mod mutants;
 mod packages;
 mod python;
+mod quick;
+mod scratch;
 mod sim;
 mod skv;
+mod soak;
 mod step;
 mod test;
+mod tidy;
 
 use std::process::ExitCode;
 
@@ -27,6 +31,8 @@ use clap::Parser;
 enum Chore {
     Skv(skv::Args),
     Test(test::Args),
+    Tidy(tidy::Args),
+    Soak(soak::Args),
     Check(check::Args),
     Crd(crd::Args),
     Manifests(manifests::Args),
@@ -38,10 +44,31 @@ enum Chore {
     E2e(e2e::Args),
 }
 
+impl Chore {
+    /// Returns true for what runs tests, which may be killed at any time.
+    fn makes_files(&self) -> bool {
+        matches!(self, Chore::Test(_) | Chore::Soak(_) | Chore::Mutants(_) | Chore::Python(_) | Chore::E2e(_))
+    }
+}
+
 fn main() -> ExitCode {
-    let outcome = match Chore::parse() {
+    run(Chore::parse()).unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::FAILURE
+    })
+}
+
+fn run(chore: Chore) -> anyhow::Result<ExitCode> {
+    if chore.makes_files()
+        && let Some(code) = scratch::again_within()?
+    {
+        return Ok(code);
+    }
+    match chore {
         Chore::Skv(args) => skv::run(&args),
         Chore::Test(args) => test::run(&args),
+        Chore::Tidy(args) => tidy::run(&args),
+        Chore::Soak(args) => soak::run(&args),
         Chore::Check(args) => check::run(&args),
         Chore::Crd(args) => crd::run(&args),
         Chore::Manifests(args) => manifests::run(&args),
@@ -51,12 +78,6 @@ fn main() -> ExitCode {
         Chore::Kube(args) => kube::run(&args),
         Chore::Image(args) => image::run(&args),
         Chore::E2e(args) => e2e::run(&args),
-    };
-    outcome.map_or_else(
-        |error| {
-            eprintln!("error: {error:#}");
-            ExitCode::FAILURE
-        },
-        |()| ExitCode::SUCCESS,
-    )
+    }?;
+    Ok(ExitCode::SUCCESS)
 }

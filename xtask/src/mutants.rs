@@ -23,10 +23,10 @@ pub(crate) struct Args {
 /// A defect that the tests must notice.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Mutant {
-    name: String,
-    /// What it breaks.
-    rule: String,
+pub(crate) struct Mutant {
+    pub(crate) name: String,
+    /// The rule that it breaks.
+    pub(crate) rule: String,
     file: PathBuf,
     /// A text that is in the file once,
     find: String,
@@ -36,9 +36,9 @@ struct Mutant {
     tests: Vec<String>,
 }
 
-/// What came of running tests.
+/// The end of a run of tests.
 #[derive(Debug, PartialEq, Eq)]
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     /// The names of those that failed.
     Failed(Vec<String>),
@@ -52,25 +52,10 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     };
     let mutants: Vec<Mutant> = load()?.into_iter().filter(chosen).collect();
     ensure!(!mutants.is_empty(), "there is no such mutant");
-    let place = build::target()?.join("mutants");
-    let sources = place.join("sources");
-    copy_sources(&sources)?;
-    let test = |tests: &[String]| outcome(&cargo_test(&sources, &place.join("build"), tests)?);
-    for tests in mutants.iter().map(|mutant| &mutant.tests).collect::<BTreeSet<_>>() {
-        eprintln!("without a defect: {}", tests.join(" "));
-        match test(tests)? {
-            Outcome::Passed => {}
-            other => bail!("the tests don't pass without a defect: {other:?}"),
-        }
-    }
+    let mut workshop = Workshop::new()?;
     let mut survivors = Vec::new();
     for mutant in &mutants {
-        let file = sources.join(&mutant.file);
-        let right = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
-        fs::write(&file, mutant.applied_to(&right)?)?;
-        let outcome = test(&mutant.tests);
-        fs::write(&file, &right)?;
-        match outcome? {
+        match workshop.try_out(mutant)? {
             Outcome::Failed(tests) => println!("{:<40} caught by {}", mutant.name, summary(&tests)),
             Outcome::NotRun(why) => bail!("{} can't be tested:\n{why}", mutant.name),
             Outcome::Passed => {
@@ -84,14 +69,58 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-fn summary(tests: &[String]) -> String {
+/// A copy of the sources in which defects are made.
+pub(crate) struct Workshop {
+    sources: PathBuf,
+    target: PathBuf,
+    /// Tests that pass without a defect.
+    right: BTreeSet<Vec<String>>,
+}
+
+impl Workshop {
+    /// Copies the sources.
+    pub(crate) fn new() -> anyhow::Result<Workshop> {
+        let place = build::target()?.join("mutants");
+        let sources = place.join("sources");
+        copy_sources(&sources)?;
+        Ok(Workshop { sources, target: place.join("build"), right: BTreeSet::new() })
+    }
+
+    /// Makes a defect, runs the tests that must notice it, and takes it back.
+    pub(crate) fn try_out(&mut self, mutant: &Mutant) -> anyhow::Result<Outcome> {
+        self.must_pass(&mutant.tests)?;
+        let file = self.sources.join(&mutant.file);
+        let right = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
+        fs::write(&file, mutant.applied_to(&right)?)?;
+        let outcome = self.test(&mutant.tests);
+        fs::write(&file, &right)?;
+        outcome
+    }
+
+    fn must_pass(&mut self, tests: &[String]) -> anyhow::Result<()> {
+        if !self.right.contains(tests) {
+            eprintln!("without a defect: {}", tests.join(" "));
+            match self.test(tests)? {
+                Outcome::Passed => self.right.insert(tests.to_vec()),
+                other => bail!("the tests don't pass without a defect: {other:?}"),
+            };
+        }
+        Ok(())
+    }
+
+    fn test(&self, tests: &[String]) -> anyhow::Result<Outcome> {
+        outcome(&cargo_test(&self.sources, &self.target, tests)?)
+    }
+}
+
+pub(crate) fn summary(tests: &[String]) -> String {
     match tests {
         [first, rest @ ..] if !rest.is_empty() => format!("{first} and {} more", rest.len()),
         _ => tests.concat(),
     }
 }
 
-fn load() -> anyhow::Result<Vec<Mutant>> {
+pub(crate) fn load() -> anyhow::Result<Vec<Mutant>> {
     let file = Path::new(ROOT).join("tests/mutants.yaml");
     let text = fs::read_to_string(&file).with_context(|| format!("{}", file.display()))?;
     serde_saphyr::from_str(&text).with_context(|| format!("{}", file.display()))

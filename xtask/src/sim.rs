@@ -1,5 +1,7 @@
 //! `cargo xtask sim`: clusters on simulated network, disks and time, one process per seed.
 
+use std::ops::RangeInclusive;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
@@ -36,32 +38,40 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Args { slow_snapshots: true, .. } => "--slow-snapshots".to_owned(),
         Args { groups, .. } => format!("--groups={groups}"),
     };
-    let simulate = |seed: u64| {
-        let mut command = Command::new(&program);
-        command.args([&format!("--seed={seed}"), &scenario]);
-        command
-    };
     if let Some(seed) = args.seed {
-        let mut command = simulate(seed);
+        let mut command = command(&program, seed, &scenario);
         if let Some(filter) = &args.log {
             command.args(["--log", filter]);
         }
         let status = command.stdout(Stdio::null()).status().context("starting the simulation")?;
         return if status.success() { Ok(()) } else { bail!("seed {seed} fails") };
     }
-    let mut failed = Vec::new();
-    for seed in 1..=args.seeds {
-        let output = simulate(seed).output().context("starting the simulation")?;
+    run_seeds(&program, 1..=args.seeds, &scenario)
+}
+
+/// Simulates each of these seeds.
+pub(crate) fn run_seeds(program: &Path, seeds: RangeInclusive<u64>, scenario: &str) -> anyhow::Result<()> {
+    let (last, mut failed) = (*seeds.end(), Vec::new());
+    for seed in seeds {
+        let output = command(program, seed, scenario).output().context("starting the simulation")?;
         if !output.status.success() {
-            eprintln!("seed {seed} fails; replay it with: cargo xtask sim --seed {seed} {scenario}");
+            eprintln!("seed {seed} fails; replay it with: {}", replay(seed, scenario));
             failed.push(seed);
-        } else if seed % 10 == 0 || seed == args.seeds {
-            eprintln!("{seed} of {} seeds", args.seeds);
+        } else if seed % 10 == 0 || seed == last {
+            eprintln!("{seed} of {last} seeds");
         }
     }
-    if failed.is_empty() {
-        Ok(())
-    } else {
-        bail!("{} of {} seeds fail: {failed:?}", failed.len(), args.seeds)
-    }
+    if failed.is_empty() { Ok(()) } else { bail!("{} of {last} seeds fail: {failed:?}", failed.len()) }
+}
+
+/// Returns the command that simulates one seed.
+pub(crate) fn command(program: &Path, seed: u64, scenario: &str) -> Command {
+    let mut command = Command::new(program);
+    command.args([&format!("--seed={seed}"), scenario]);
+    command
+}
+
+/// Returns what a person types to see a seed again.
+pub(crate) fn replay(seed: u64, scenario: &str) -> String {
+    format!("cargo xtask sim --seed {seed} {scenario}")
 }

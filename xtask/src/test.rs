@@ -5,13 +5,17 @@ use std::ffi::OsString;
 use clap::ValueEnum;
 
 use crate::packages::Unavailable;
-use crate::step::step;
-use crate::{build, e2e, python};
+use crate::step::{print_summary, step};
+use crate::{build, e2e, python, quick};
 
 /// Run every test: of the pure rules, of simulated clusters, of real processes, of the Python
 /// clients, and of real pods on Kubernetes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
+    /// Run only what takes five minutes, without root, network or Go: rules, a few simulated
+    /// clusters, and processes of one cluster.
+    #[arg(long, conflicts_with_all = ["kubernetes", "python", "arguments"])]
+    quick: bool,
     /// Whether the tests on Kubernetes are run [default: where a cluster can be made, unless
     /// arguments choose among the tests].
     #[arg(long, value_enum)]
@@ -34,6 +38,12 @@ enum Wanted {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let outcome = if args.quick { quick::run() } else { run_all(args) };
+    print_summary();
+    outcome
+}
+
+fn run_all(args: &Args) -> anyhow::Result<()> {
     // Built here, where the progress is seen; the process tests find them up to date.
     let programs = step("building the programs", build::test_programs)?;
     let tests = ["test", "--workspace"];

@@ -23,12 +23,11 @@ mod shared;
 mod transport;
 mod tried;
 
-pub use skv_net::{Connector, tcp};
-
 pub use clerk::{AppendAnswer, Clerk, DeleteAnswer, GetAnswer, PutAnswer};
 pub use error::Error;
 pub use forward::Forwarder;
 pub use options::{Options, Target, Transport};
+pub use skv_net::{Connector, connector, runtime, tcp};
 pub use skv_proto::Error as ServerError;
 pub use skv_sharding::Revision;
 pub use transport::Reply;

@@ -2,22 +2,22 @@
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, LogParams};
-
-use crate::Namespace;
+use kube::{Api, Client};
 
 /// Lines of each log.
 const LINES: i64 = 30;
 
-/// Prints it. The test has failed already: what can't be had is left out.
-pub(crate) async fn print(namespace: &Namespace) {
+/// Prints it for a namespace. The test has failed already: what can't be had is left out.
+pub(crate) async fn print(client: &Client, namespace: &str) {
     let all = ListParams::default();
-    eprintln!("\n== namespace {} when the test failed", namespace.name);
-    for event in namespace.api::<Event>().list(&all).await.into_iter().flat_map(|list| list.items) {
+    eprintln!("\n== namespace {namespace} when the test failed");
+    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
+    for event in events.list(&all).await.into_iter().flat_map(|list| list.items) {
         let object = event.involved_object.name.unwrap_or_default();
         let (reason, message) = (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
         eprintln!("event: {object}: {reason}: {message}");
     }
-    let pods = namespace.api::<Pod>();
+    let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods.list(&all).await.into_iter().flat_map(|list| list.items) {
         let name = pod.metadata.name.unwrap_or_default();
         let node = pod.spec.and_then(|spec| spec.node_name).unwrap_or_default();

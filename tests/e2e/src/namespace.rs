@@ -31,7 +31,7 @@ pub async fn in_namespace<F: Future<Output = ()>>(test: &str, run: impl FnOnce(N
     // Not by `eprintln!`, which the test harness keeps to itself.
     let printed = writeln!(std::io::stderr(), "\n{test}: {} s", began.elapsed().as_secs());
     if outcome.is_err() {
-        diagnosis::print(&namespace).await;
+        diagnosis::print(&namespace.cluster.client, &namespace.name).await;
     }
     let namespaces: Api<v1::Namespace> = Api::all(namespace.cluster.client.clone());
     let deleted = namespaces.delete(&namespace.name, &DeleteParams::default()).await;

@@ -5,31 +5,8 @@ use skv_proto::v1::admin_server::Admin;
 use tonic::{Request, Response, Status};
 
 use crate::kv::FakeServer;
+use crate::seen::AdminCall;
 use crate::uid;
-
-/// A call of a server's operator service.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum AdminCall {
-    /// To hand the leadership to this replica; 0 = to any.
-    TransferLeader {
-        /// The server that was asked.
-        server: usize,
-        /// The replica to hand it to.
-        to: u64,
-    },
-    /// To take this replica out of its group.
-    RemoveReplica {
-        /// The server that was asked.
-        server: usize,
-        /// The replica to remove.
-        replica: u64,
-    },
-    /// To revive a group from this server alone.
-    Reset {
-        /// The server that was asked.
-        server: usize,
-    },
-}
 
 /// The replica of server `index`, of a group that the server `leader` leads.
 pub(crate) fn healthy(group: u32, index: usize, leader: usize) -> v1::ReplicaStatus {

@@ -22,9 +22,8 @@ use skv_proto::{Error, ShardOwner, v1};
 use skv_sharding::{Epoch, GroupId, GroupUid, Hash, Replica, ReplicaId, ShardId};
 use tokio::sync::watch;
 
-pub use admin::AdminCall;
 use listening::Listening;
-pub use seen::{Fate, Seen};
+pub use seen::{AdminCall, Fate, Seen};
 use shared::Shared;
 use store::Store;
 

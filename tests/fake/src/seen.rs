@@ -80,3 +80,27 @@ impl Seen {
         !matches!(self.operation, Operation::Get(_))
     }
 }
+
+/// A call of a server's operator service.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AdminCall {
+    /// To hand the leadership to this replica; 0 = to any.
+    TransferLeader {
+        /// The server that was asked.
+        server: usize,
+        /// The replica to hand it to.
+        to: u64,
+    },
+    /// To take this replica out of its group.
+    RemoveReplica {
+        /// The server that was asked.
+        server: usize,
+        /// The replica to remove.
+        replica: u64,
+    },
+    /// To revive a group from this server alone.
+    Reset {
+        /// The server that was asked.
+        server: usize,
+    },
+}

@@ -8,8 +8,7 @@ use parking_lot::Mutex;
 use skv_proto::v1;
 use tokio::sync::watch;
 
-use crate::admin::AdminCall;
-use crate::seen::{Fate, Seen};
+use crate::seen::{AdminCall, Fate, Seen};
 use crate::store::Store;
 
 pub(crate) type Rule = Box<dyn FnMut(&Seen) -> Fate + Send>;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use skv_client::{Clerk, Options};
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::{GetShardMapRequest, ReplicaStatus, ShardMap, SnapshotRequest};
-use tempfile::TempDir;
+use skv_scratch::Directory;
 use tokio::process::Command;
 
 use crate::{Clerks, Net, Process, call_admin_for, eventually, free_port, http_get, programs, status};
@@ -192,7 +192,7 @@ pub struct Cluster {
     /// The servers, group by group.
     pub servers: Vec<Server>,
     net: Option<Net>,
-    directory: TempDir,
+    directory: Directory,
 }
 
 fn loopback() -> String {
@@ -220,7 +220,7 @@ impl Cluster {
     /// Lays a cluster out; nothing is started.
     pub fn new(settings: &Settings) -> Cluster {
         let programs = programs();
-        let directory = tempfile::tempdir().expect("a temporary directory can be made");
+        let directory = Directory::new().expect("a temporary directory can be made");
         let path = directory.path();
         let manager_address = loopback();
         let manager_dir = path.join("manager");
@@ -261,6 +261,10 @@ impl Cluster {
         }
         let manager = Process::new(&programs.shardmanager, manager_arguments, path.join("manager.log"));
         let mut cluster = Cluster { manager, manager_address, manager_dir, servers, net, directory };
+        // By this they are found, should the test be killed.
+        let parent = cluster.directory.parent();
+        let servers = cluster.servers.iter_mut().map(|server| &mut server.process);
+        servers.chain([&mut cluster.manager]).for_each(|process| process.set_variable("TMPDIR", parent));
         if settings.fail_points {
             cluster.prepare_fail_points();
         }

@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use rustix::process::{Pid, Signal, kill_process, test_kill_process};
 use serde_json::Value;
-use tempfile::TempDir;
+use skv_scratch::Directory;
 
 use crate::programs;
 
@@ -16,13 +16,13 @@ use crate::programs;
 pub struct Home {
     /// Where the manifest of the store is.
     pub manifest: PathBuf,
-    directory: TempDir,
+    directory: Directory,
 }
 
 impl Home {
     /// A place for a store of this specification, which isn't started yet.
     pub fn new(spec: &str) -> Home {
-        let directory = tempfile::tempdir().expect("a temporary directory");
+        let directory = Directory::new().expect("a temporary directory");
         let home = Home { manifest: directory.path().join("store.yaml"), directory };
         home.write_manifest(spec);
         home
@@ -49,7 +49,11 @@ impl Home {
     /// A command of the person who lives here.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&programs().skv);
-        command.args(arguments).env("SKV_HOME", self.path("home")).stdin(Stdio::null());
+        command
+            .args(arguments)
+            .env("SKV_HOME", self.path("home"))
+            .env("TMPDIR", self.directory.parent())
+            .stdin(Stdio::null());
         command.env_remove("SKV_MANAGER").env_remove("RUST_BACKTRACE");
         command
     }

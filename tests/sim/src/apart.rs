@@ -12,7 +12,8 @@ use skv_checker::{Event, Outcome};
 use skv_proto::v1;
 use skv_proto::v1::shard_status::State;
 
-use crate::cluster::{Cluster, SHARDS, server_name, servers_of, shard_of};
+use crate::cluster::Cluster;
+use crate::layout::{SHARDS, server_name, servers_of, shard_of};
 use crate::operator::random_below;
 use crate::resharding::{Changes, PAUSE, TIMEOUT, come_to_rest, manager, shards_of};
 use crate::workload::{self, Load};

@@ -5,18 +5,17 @@ use std::time::Duration;
 
 use skv_checker::{Event, RecordedClerk, Token};
 
-use crate::cluster::{Cluster, shard_of};
+use crate::cluster::Cluster;
+use crate::layout::shard_of;
 use crate::operator::random_below;
 use crate::resharding::Changes;
+use crate::values::{repeated, shortened};
 use crate::workload::{self, History};
 
 /// Keys whose shards get ballast: those that all clients call on.
 const HEAVY: [&str; 3] = ["k0", "k1", "k2"];
 /// Ballast keys in each of these shards.
 const KEYS: usize = 12;
-/// All of a shard are several chunks of a move (32 KiB), and more than what a move may still
-/// leave for its last step (256 KiB).
-const VALUE_BYTES: usize = 40 << 10;
 /// Calls on one shard before another one's turn.
 const ROUND: u64 = 30;
 
@@ -72,16 +71,5 @@ fn keys_beside(heavy: &str) -> anyhow::Result<Vec<String>> {
 async fn put<Now: Fn() -> u64>(clerk: &RecordedClerk<Now>, key: &str, number: &mut u64) -> Event {
     let token = Token { client: clerk.client(), number: *number }.to_string();
     *number += 1;
-    shortened(clerk.put(key, &token.repeat(VALUE_BYTES / token.len()), None).await.0)
-}
-
-/// The same with a token in place of its many repetitions. What isn't exactly the repetitions of one
-/// token stays as it is, and is then a value that nobody wrote.
-pub(crate) fn shortened(event: Event) -> Event {
-    let short = |text: String| {
-        let token = text.split_inclusive(';').next().unwrap_or_default();
-        let whole = !token.is_empty() && token.repeat(VALUE_BYTES / token.len()) == text;
-        if whole { token.to_owned() } else { text }
-    };
-    Event { value: event.value.map(short), output: event.output.map(short), ..event }
+    shortened(clerk.put(key, &repeated(&token), None).await.0)
 }

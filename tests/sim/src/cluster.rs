@@ -1,7 +1,6 @@
 //! Two shard managers and groups of three servers on a simulated network, on disks that outlive
 //! them. What befalls them is in `faults.rs`.
 
-use std::ops::Range;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,21 +15,14 @@ use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_replica::Tuning;
-use skv_sharding::{GroupId, Hash, Policy};
+use skv_sharding::{GroupId, Policy};
 use tokio_util::sync::CancellationToken;
 
+use crate::layout::{
+    CLIENT_PORT, HASH, MANAGER_PORT, MANAGERS, PEER_PORT, SERVERS, SHARDS, managers, server_name, servers_of,
+};
 use crate::{net, operator};
 
-/// Servers of a group.
-pub(crate) const SERVERS: usize = 3;
-/// The number of shards.
-pub(crate) const SHARDS: u32 = 16;
-const HASH: Hash = Hash::Fnv1;
-/// The shard managers' hosts; they share one record.
-pub(crate) const MANAGERS: [&str; 2] = ["manager-0", "manager-1"];
-const CLIENT_PORT: u16 = 7000;
-const PEER_PORT: u16 = 7001;
-const MANAGER_PORT: u16 = 7100;
 /// The simulated time begins here, in ms since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
 /// Small, so that segments and snapshots come and go while the simulation runs.
@@ -79,31 +71,6 @@ pub(crate) struct Cluster {
     pub(crate) record: MemoryStore,
     /// The hosts of clerks that faults may cut off.
     pub(crate) clerks: Vec<String>,
-}
-
-/// The servers are numbered through all groups.
-pub(crate) fn server_name(index: usize) -> String {
-    format!("kv-g{}-{}", index / SERVERS, index % SERVERS)
-}
-
-/// The numbers of a group's servers.
-pub(crate) fn servers_of(group: usize) -> Range<usize> {
-    group * SERVERS..(group + 1) * SERVERS
-}
-
-/// Where a server serves other servers.
-pub(crate) fn peer_address(index: usize) -> String {
-    format!("{}:{PEER_PORT}", server_name(index))
-}
-
-/// Where the shard managers serve.
-pub(crate) fn managers() -> Vec<String> {
-    MANAGERS.iter().map(|host| format!("{host}:{MANAGER_PORT}")).collect()
-}
-
-/// The shard of a key.
-pub(crate) fn shard_of(key: &str) -> anyhow::Result<u32> {
-    Ok(HASH.shard(key.as_bytes(), SHARDS)?.0)
 }
 
 impl Cluster {

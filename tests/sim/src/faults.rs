@@ -10,7 +10,8 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use shardmanager::record::Record;
 
-use crate::cluster::{Cluster, MANAGERS, SERVERS, server_name, servers_of};
+use crate::cluster::Cluster;
+use crate::layout::{MANAGERS, SERVERS, server_name, servers_of};
 
 /// Faults that are there at the same time.
 const MOST: usize = 3;
@@ -64,7 +65,7 @@ struct Trouble {
 /// Faults that come and go.
 pub(crate) struct Storm {
     rng: SmallRng,
-    /// What is there now, and until when.
+    /// The faults that are there now, and until when.
     live: Vec<(Fault, Duration)>,
     /// Links that aren't as they should be; the first host's name is the lower one.
     troubled: BTreeMap<(String, String), Trouble>,

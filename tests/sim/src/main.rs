@@ -8,10 +8,12 @@ mod apart;
 mod ballast;
 mod cluster;
 mod faults;
+mod layout;
 mod net;
 mod operator;
 mod resharding;
 mod slow_snapshots;
+mod values;
 mod workload;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::{RemoveReplicaRequest, ReplicaState, ReplicaStatus, StatusRequest};
 use tonic::transport::Channel;
 
-use crate::cluster::{peer_address, servers_of};
+use crate::layout::{peer_address, servers_of};
 use crate::net;
 
 /// How long a call may take.

@@ -12,7 +12,7 @@ use skv_proto::v1;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::shard_status::State;
 
-use crate::cluster::{SHARDS, managers};
+use crate::layout::{SHARDS, managers};
 use crate::net;
 use crate::operator::{admin, random_below, statuses};
 

@@ -11,7 +11,8 @@ use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
 use skv_proto::v1;
 
-use crate::cluster::{Cluster, SERVERS, managers, server_name};
+use crate::cluster::Cluster;
+use crate::layout::{SERVERS, managers, server_name};
 use crate::net;
 use crate::operator::statuses;
 

@@ -10,9 +10,11 @@ use rand::{RngExt as _, SeedableRng as _};
 use skv_checker::{Event, RecordedClerk, Token};
 use skv_client::{Clerk, Options};
 
-use crate::cluster::{Cluster, managers};
+use crate::cluster::Cluster;
+use crate::layout::managers;
+use crate::net;
 use crate::resharding::Changes;
-use crate::{ballast, net};
+use crate::values::shortened;
 
 /// What all clients do.
 #[derive(Debug, Clone, Copy)]
@@ -94,7 +96,7 @@ pub(crate) fn read_all(cluster: &mut Cluster, client: u64, keys: BTreeSet<String
     cluster.add_clerk("reader".to_owned(), async move {
         let clerk = clerk(client, Duration::from_mins(1))?;
         for key in keys {
-            read.push(ballast::shortened(clerk.get(&key).await.0));
+            read.push(shortened(clerk.get(&key).await.0));
         }
         read.finished();
         Ok(())

@@ -1,4 +1,4 @@
-//! What a net may do to messages, and the dice that decide about each of them. Pure.
+//! What a net may do to messages, and the dice that decide about each of them.
 
 use std::time::Duration;
 

@@ -6,20 +6,19 @@
 //!
 //! - `faults`: what may happen to messages, and the dice; pure
 //! - `counts`: what did happen, so that a test can tell that it tested something
+//! - `state`: what all proxies of a net share; `label`: how it tells messages apart
 //! - `proxy`: the Kv service in front of one server; `stream`: one pipeline through it
 
 mod counts;
 mod faults;
+mod label;
 mod proxy;
+mod state;
 mod stream;
 
-use std::collections::HashSet;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use parking_lot::Mutex;
-use rand::SeedableRng as _;
-use rand::rngs::StdRng;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::kv_server::KvServer;
 use tokio::net::TcpListener;
@@ -28,12 +27,9 @@ use tonic::transport::server::TcpIncoming;
 use tonic::transport::{Endpoint, Server};
 
 pub use counts::{Counts, Passed};
-use faults::Arrivals;
 pub use faults::Faults;
-use proxy::{Label, Proxy};
-
-/// The dice are the same each time; which message meets which throw is up to the scheduler.
-const SEED: u64 = 1;
+use proxy::Proxy;
+use state::State;
 
 /// The way between clerks and servers. Reliable at first.
 #[derive(Debug)]
@@ -43,31 +39,9 @@ pub struct Net {
     proxies: JoinSet<()>,
 }
 
-/// What all proxies of a net share.
-#[derive(Debug)]
-struct State(Mutex<Inner>);
-
-#[derive(Debug)]
-struct Inner {
-    faults: Faults,
-    dice: StdRng,
-    counts: Counts,
-    /// Keys of which the next reply gets lost.
-    lose_reply_to: HashSet<Vec<u8>>,
-    /// The mutations that have passed.
-    known: HashSet<Label>,
-}
-
 impl Net {
     pub(crate) fn new() -> Net {
-        let state = State(Mutex::new(Inner {
-            faults: Faults::NONE,
-            dice: StdRng::seed_from_u64(SEED),
-            counts: Counts::default(),
-            lose_reply_to: HashSet::new(),
-            known: HashSet::new(),
-        }));
-        Net { state: Arc::new(state), proxies: JoinSet::new() }
+        Net { state: Arc::default(), proxies: JoinSet::new() }
     }
 
     /// Puts a proxy in front of a server; answers the proxy's address.
@@ -86,49 +60,16 @@ impl Net {
 
     /// From now on the net does this to messages.
     pub fn set(&self, faults: Faults) {
-        self.state.0.lock().faults = faults;
+        self.state.set(faults);
     }
 
     /// The next reply to an operation on this key gets lost, and no other one by this.
     pub fn lose_next_reply_to(&self, key: &str) {
-        self.state.0.lock().lose_reply_to.insert(key.as_bytes().to_owned());
+        self.state.lose_next_reply_to(key);
     }
 
     /// What has happened so far.
     pub fn counts(&self) -> Counts {
-        self.state.0.lock().counts
-    }
-}
-
-impl State {
-    /// When each copy of a request reaches the server.
-    fn request(&self, label: &Label) -> Arrivals {
-        let inner = &mut *self.0.lock();
-        if let Some(id) = &label.id {
-            let open = (id.seq + 1).saturating_sub(id.acked_below);
-            inner.counts.most_open = inner.counts.most_open.max(open);
-            if !inner.known.insert(label.once()) {
-                inner.counts.sent_again += 1;
-            }
-        }
-        let arrivals = inner.faults.request(&mut inner.dice);
-        inner.counts.requests.add(&arrivals, inner.faults.delay);
-        arrivals
-    }
-
-    /// When each copy of a reply reaches the clerk.
-    fn reply(&self, label: &Label) -> Arrivals {
-        let inner = &mut *self.0.lock();
-        let arrivals = if inner.lose_reply_to.remove(&label.key) {
-            Arrivals::new()
-        } else {
-            inner.faults.reply(&mut inner.dice)
-        };
-        inner.counts.replies.add(&arrivals, inner.faults.delay);
-        arrivals
-    }
-
-    fn count(&self, count: impl FnOnce(&mut Counts)) {
-        count(&mut self.0.lock().counts);
+        self.state.counts()
     }
 }

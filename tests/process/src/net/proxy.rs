@@ -6,46 +6,20 @@ use futures::stream::BoxStream;
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::kv_server::Kv;
-use skv_proto::v1::operation::Operation;
 use tokio::sync::mpsc;
 use tokio::time::sleep;
 use tonic::transport::Channel;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::{State, stream};
+use super::label::Label;
+use super::state::State;
+use super::stream;
 
 /// Relays to one server. What the server can't be asked is answered as the connection's end,
 /// which tells a clerk nothing: the request may have arrived.
 pub(super) struct Proxy {
     server: KvClient<Channel>,
     state: Arc<State>,
-}
-
-/// What tells one message from others.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
-pub(super) struct Label {
-    /// Empty if it is about no key.
-    pub(super) key: Vec<u8>,
-    /// `None`: it is no mutation.
-    pub(super) id: Option<v1::RequestId>,
-}
-
-impl Label {
-    pub(super) fn of(operation: &Operation) -> Label {
-        let (key, id) = match operation {
-            Operation::Get(request) => (&request.key, None),
-            Operation::Put(request) => (&request.key, request.id),
-            Operation::Append(request) => (&request.key, request.id),
-            Operation::Delete(request) => (&request.key, request.id),
-        };
-        Label { key: key.to_vec(), id }
-    }
-
-    /// The same in each transmission of a mutation: what is acknowledged grows meanwhile.
-    pub(super) fn once(&self) -> Label {
-        let id = self.id.map(|id| v1::RequestId { acked_below: 0, ..id });
-        Label { key: self.key.clone(), id }
-    }
 }
 
 impl Proxy {

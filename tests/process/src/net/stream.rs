@@ -15,8 +15,8 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::Channel;
 use tonic::{Status, Streaming};
 
-use super::State;
-use super::proxy::Label;
+use super::label::Label;
+use super::state::State;
 
 type Answers = Result<v1::PipelineResponse, Status>;
 

@@ -1,0 +1,114 @@
+//! `cargo xtask soak`: tests without end. Seeds of the simulation, faults and resharding on real
+//! processes, and the defects that tests must notice, for as many hours as one likes.
+//!
+//! - `time`: when it is over; `tally`: what was done and found, as a table or JSON
+//! - `rounds`: seeds of the simulation, and rounds of `tests/soak`; `defects`: the mutants
+
+mod defects;
+mod rounds;
+mod tally;
+mod time;
+
+use std::hash::{BuildHasher as _, RandomState};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::ensure;
+
+use crate::build::{self, Profile};
+use crate::cache;
+use rounds::{Kind, Rounds};
+use tally::{Report, Tally};
+use time::Time;
+
+/// Run seeds, real processes and mutants for hours: faults strike, shards move, and each history is
+/// judged.
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The time in hours; 0.1 are six minutes.
+    #[arg(long, default_value_t = 1.0, conflicts_with = "seed")]
+    hours: f64,
+    /// The tests to run; with all, each kind has a third of the time.
+    #[arg(value_enum, default_value_t = What::All)]
+    what: What,
+    /// Begin with this seed; without it, one that is drawn.
+    #[arg(long)]
+    from: Option<u64>,
+    /// Run only the round of this seed, of the processes.
+    #[arg(long, conflicts_with = "from")]
+    seed: Option<u64>,
+    /// The form of the output.
+    #[arg(short, long, value_enum, default_value_t = Format::Table)]
+    output: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum What {
+    /// Faults and resharding on real processes.
+    Processes,
+    /// Clusters that are simulated.
+    Seeds,
+    /// Defects of tests/mutants.yaml.
+    Mutants,
+    /// Each of them.
+    All,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+enum Format {
+    /// For people.
+    Table,
+    /// For programs.
+    Json,
+}
+
+pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
+    let seconds = args.hours * 3600.0;
+    ensure!(seconds.is_finite() && seconds > 0.0, "--hours must be more than 0");
+    let programs =
+        build::programs(Profile::Dev, &["kvserver", "shardmanager", "skv", "skv-sim", "skv-soak"])?;
+    let first = args.seed.or(args.from).unwrap_or_else(drawn);
+    let whole = Time::begin(Duration::from_secs_f64(seconds))?;
+    let mut report = Report::default();
+    let rounds = |kind, only| Rounds { kind, programs: programs.clone(), first, only, kept: kept() };
+    let (all, only_one) = (args.what == What::All, args.seed.is_some());
+    if args.what == What::Processes || all {
+        let time = if all { whole.part(3) } else { whole.clone() };
+        report.add("processes", rounds(Kind::Processes, only_one).run(&time)?);
+    }
+    if args.what == What::Mutants || all {
+        let time = if all { whole.part(2) } else { whole.clone() };
+        report.add("mutants", defects::run(&time, first)?);
+    }
+    if args.what == What::Seeds || all {
+        report.add("seeds", rounds(Kind::Seeds, only_one).run(&whole)?);
+    }
+    match args.output {
+        Format::Table => println!("{}", report.table()),
+        Format::Json => println!("{}", serde_json::to_string_pretty(&report)?),
+    }
+    let findings = report.findings();
+    ensure!(findings == 0, "{findings} findings");
+    Ok(())
+}
+
+/// Draws a number to begin with, short enough to be typed.
+fn drawn() -> u64 {
+    RandomState::new().hash_one("seed") % 1_000_000_000
+}
+
+/// Returns the folder where output of what failed is kept.
+fn kept() -> PathBuf {
+    cache::folder().unwrap_or_else(|_| std::env::temp_dir()).join("soak")
+}
+
+/// Prints how far it is.
+fn tell(what: &str, tally: &Tally, time: &Time) {
+    eprintln!(
+        "{what}: {} runs, {} operations, {} findings; {} minutes left",
+        tally.runs,
+        tally.operations,
+        tally.findings.len(),
+        time.left().as_secs().div_ceil(60)
+    );
+}

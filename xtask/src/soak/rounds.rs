@@ -1,0 +1,265 @@
+//! Runs of one seed each, in a process of its own: simulated clusters, and rounds on real processes.
+
+use std::collections::BTreeMap;
+use std::fs::{self, File};
+use std::os::unix::process::{CommandExt as _, ExitStatusExt as _};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context as _, anyhow};
+use rustix::process::{Pid, Signal, kill_process};
+use serde::Deserialize;
+use tokio::time::Instant;
+
+use super::tally::{Finding, Tally};
+use super::tell;
+use super::time::Time;
+use crate::sim;
+
+/// The scenarios that seeds take turns with.
+const SCENARIOS: [&str; 2] = ["--groups=3", "--groups=1"];
+/// The time in which faults strike in a round, if there is so much left.
+const ROUND: Duration = Duration::from_mins(1);
+/// A round of less shows nothing.
+const SHORTEST: Duration = Duration::from_secs(20);
+/// The time between two lines of progress.
+const TELL: Duration = Duration::from_secs(30);
+const POLL: Duration = Duration::from_millis(100);
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Simulated clusters.
+    Seeds,
+    /// Real processes.
+    Processes,
+}
+
+/// Runs from one seed on.
+pub(super) struct Rounds {
+    pub(super) kind: Kind,
+    /// The folder of the programs.
+    pub(super) programs: PathBuf,
+    pub(super) first: u64,
+    /// There is only one.
+    pub(super) only: bool,
+    /// The folder in which the output of what failed is kept.
+    pub(super) kept: PathBuf,
+}
+
+/// A run that has ended.
+struct Ended {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+}
+
+/// The report of `tests/soak`.
+#[derive(Deserialize)]
+struct Round {
+    operations: u64,
+    failed: u64,
+    changes: u64,
+    faults: BTreeMap<String, u64>,
+    finding: Option<String>,
+}
+
+impl Rounds {
+    /// Runs one after the other until the time is over; simulated ones beside each other.
+    pub(super) fn run(&self, time: &Time) -> anyhow::Result<Tally> {
+        let beside = match self.kind {
+            Kind::Seeds if !self.only => thread::available_parallelism().map_or(1, usize::from),
+            _ => 1,
+        };
+        let began = Instant::now();
+        let (next, tally) = (AtomicU64::new(self.first), Mutex::new((Tally::default(), began)));
+        let work = || -> anyhow::Result<()> {
+            while self.may_begin(time) {
+                let Some(one) = self.one(next.fetch_add(1, Ordering::Relaxed), time)? else { break };
+                let mut tally = tally.lock().unwrap_or_else(PoisonError::into_inner);
+                tally.0.add(one);
+                if tally.1.elapsed() >= TELL {
+                    tally.1 = Instant::now();
+                    tell(self.name(), &tally.0, time);
+                }
+                if self.only {
+                    break;
+                }
+            }
+            Ok(())
+        };
+        thread::scope(|scope| {
+            let workers: Vec<_> = (0..beside).map(|_| scope.spawn(work)).collect();
+            workers
+                .into_iter()
+                .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked"))))
+        })?;
+        let (mut tally, _) = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tally.seconds = began.elapsed().as_secs();
+        Ok(tally)
+    }
+
+    fn name(&self) -> &'static str {
+        match self.kind {
+            Kind::Seeds => "seeds",
+            Kind::Processes => "processes",
+        }
+    }
+
+    fn may_begin(&self, time: &Time) -> bool {
+        let enough = match self.kind {
+            Kind::Seeds => Duration::ZERO,
+            Kind::Processes => SHORTEST,
+        };
+        !time.is_over() && time.left() > enough
+    }
+
+    /// Runs one seed; None if somebody interrupted it.
+    fn one(&self, seed: u64, time: &Time) -> anyhow::Result<Option<Tally>> {
+        let place = std::env::temp_dir().join(format!("{}-{seed}", self.name()));
+        fs::create_dir_all(&place)?;
+        let (command, replay) = self.command(seed, time, &place);
+        let Some(ended) = run_to_end(command, &place, time)? else { return Ok(None) };
+        let (mut tally, problem) = match self.kind {
+            Kind::Seeds => of_simulation(seed, &ended),
+            Kind::Processes => of_processes(seed, &ended),
+        };
+        tally.runs = 1;
+        if let Some(problem) = problem {
+            eprintln!("{problem}\n  replay it with: {replay}");
+            let output = self.keep(&place, seed).map(|place| place.display().to_string());
+            tally.findings.push(Finding { problem, replay, output: output.ok() });
+        }
+        fs::remove_dir_all(&place)?;
+        Ok(Some(tally))
+    }
+
+    /// Returns what runs a seed, and what a person types to see it again.
+    fn command(&self, seed: u64, time: &Time, place: &Path) -> (Command, String) {
+        match self.kind {
+            Kind::Seeds => {
+                let scenario = SCENARIOS[(seed % SCENARIOS.len() as u64) as usize];
+                let program = self.programs.join("skv-sim");
+                (sim::command(&program, seed, scenario), sim::replay(seed, scenario))
+            }
+            Kind::Processes => {
+                let lasts = if self.only { ROUND } else { time.left().min(ROUND) };
+                let mut command = Command::new(self.programs.join("skv-soak"));
+                command.arg(format!("--seed={seed}")).arg(format!("--seconds={}", lasts.as_secs()));
+                command.arg("--keep").arg(place).env("SKV_PROGRAMS", &self.programs);
+                (command, format!("cargo xtask soak processes --seed {seed}"))
+            }
+        }
+    }
+
+    /// Copies the output of a run to where it stays.
+    fn keep(&self, place: &Path, seed: u64) -> anyhow::Result<PathBuf> {
+        let kept = self.kept.join(format!("{}-{seed}", self.name()));
+        fs::create_dir_all(&kept)?;
+        for entry in fs::read_dir(place)? {
+            let entry = entry?;
+            fs::copy(entry.path(), kept.join(entry.file_name()))?;
+        }
+        Ok(kept)
+    }
+}
+
+/// Runs a command with its output in files; None if somebody interrupted it.
+fn run_to_end(mut command: Command, place: &Path, time: &Time) -> anyhow::Result<Option<Ended>> {
+    let (stdout, stderr) = (place.join("stdout"), place.join("stderr"));
+    command.stdin(Stdio::null()).stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
+    // Ctrl-C doesn't reach it, so that it can end in order.
+    let mut child = command.process_group(0).spawn().with_context(|| format!("can't run {command:?}"))?;
+    let status = loop {
+        if let Some(status) = child.try_wait()? {
+            break status;
+        }
+        if time.is_interrupted() {
+            terminate(&mut child)?;
+            return Ok(None);
+        }
+        thread::sleep(POLL);
+    };
+    let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Ok(Some(Ended { status, stdout: text(stdout)?, stderr: text(stderr)? }))
+}
+
+fn terminate(child: &mut Child) -> anyhow::Result<()> {
+    if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
+        kill_process(pid, Signal::TERM)?;
+    }
+    child.wait()?;
+    Ok(())
+}
+
+/// Reads a run of the simulation: its history, and what it said.
+fn of_simulation(seed: u64, ended: &Ended) -> (Tally, Option<String>) {
+    let mut tally = Tally { operations: ended.stdout.lines().count() as u64, ..Tally::default() };
+    tally.changes = ended.stderr.matches(": configuration ").count() as u64;
+    for line in ended.stderr.lines() {
+        if let Some((_, fault)) = line.split_once(": strikes: ") {
+            let end = fault.find(|c: char| !c.is_alphanumeric()).unwrap_or(fault.len());
+            *tally.faults.entry(fault[..end].to_owned()).or_default() += 1;
+        }
+    }
+    let verdict = ended.stderr.lines().find(|line| line.contains("NOT proven"));
+    let last = || verdict.or(ended.stderr.lines().last()).unwrap_or("it said nothing").to_owned();
+    let problem = (!ended.status.success()).then(|| format!("seed {seed} fails: {}", last()));
+    (tally, problem)
+}
+
+/// Reads the report of a round.
+fn of_processes(seed: u64, ended: &Ended) -> (Tally, Option<String>) {
+    let Ok(round) = serde_json::from_str::<Round>(&ended.stdout) else {
+        let how = ended
+            .status
+            .signal()
+            .map_or_else(|| "ended".to_owned(), |signal| format!("died of signal {signal}"));
+        return (Tally::default(), Some(format!("the round of seed {seed} {how} without a report")));
+    };
+    let Round { operations, failed, changes, faults, finding } = round;
+    let tally = Tally { operations, failed_operations: failed, changes, faults, ..Tally::default() };
+    (tally, finding.map(|finding| format!("the round of seed {seed}: {finding}")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(code: i32, stdout: &str, stderr: &str) -> Ended {
+        Ended {
+            status: ExitStatus::from_raw(code << 8),
+            stdout: stdout.to_owned(),
+            stderr: stderr.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_simulation_is_counted_by_its_history_and_by_what_it_said() {
+        let said = "1s: strikes: PowerLoss([1])\n2s: passes: PowerLoss([1])\n\
+                    3s: strikes: OneWay { server: 1, hears: true }\n4s: strikes: RecordLost\n\
+                    5s: join g1 3: configuration 7, 2 moves\nseed 7: linearizable";
+        let (tally, problem) = of_simulation(7, &ended(0, "{}\n{}\n{}\n", said));
+        assert_eq!((tally.operations, tally.changes, problem), (3, 1, None));
+        let faults: Vec<_> = tally.faults.iter().map(|(name, count)| (name.as_str(), *count)).collect();
+        assert_eq!(faults, [("OneWay", 1), ("PowerLoss", 1), ("RecordLost", 1)]);
+        let (_, problem) = of_simulation(7, &ended(1, "", "seed 7: NOT proven linearizable"));
+        assert_eq!(problem.unwrap(), "seed 7 fails: seed 7: NOT proven linearizable");
+    }
+
+    #[test]
+    fn a_round_without_a_report_is_a_finding() {
+        let report =
+            r#"{"seed":7,"operations":9,"failed":1,"changes":2,"faults":{"disk full":3},"finding":null}"#;
+        let (tally, problem) = of_processes(7, &ended(0, report, ""));
+        assert_eq!((tally.operations, tally.failed_operations, tally.changes), (9, 1, 2));
+        assert_eq!((tally.faults["disk full"], problem), (3, None));
+        let (_, problem) = of_processes(7, &ended(1, &report.replace("null", "\"a token is lost\""), ""));
+        assert_eq!(problem.unwrap(), "the round of seed 7: a token is lost");
+        let (_, problem) = of_processes(7, &ended(1, "", "thread main panicked"));
+        assert_eq!(problem.unwrap(), "the round of seed 7 ended without a report");
+    }
+}
