@@ -1,5 +1,6 @@
 //! Every chore of the project is `cargo xtask NAME`.
 
+mod book;
 mod build;
 mod cache;
 mod check;
@@ -28,6 +29,7 @@ enum Chore {
     Skv(skv::Args),
     Test(test::Args),
     Check(check::Args),
+    Book(book::Args),
     Crd(crd::Args),
     Manifests(manifests::Args),
     Sim(sim::Args),
@@ -43,6 +45,7 @@ fn main() -> ExitCode {
         Chore::Skv(args) => skv::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Check(args) => check::run(&args),
+        Chore::Book(args) => book::run(&args),
         Chore::Crd(args) => crd::run(&args),
         Chore::Manifests(args) => manifests::run(&args),
         Chore::Sim(args) => sim::run(&args),
