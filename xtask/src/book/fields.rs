@@ -33,7 +33,10 @@ pub(super) fn page() -> anyhow::Result<String> {
     let schema = &definition["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"];
     let mut page = HEAD.to_owned();
     for (part, what) in [("spec", "What is wanted."), ("status", "What the operator observed.")] {
-        let _ = write!(page, "\n## {part}\n\n{what}\n\n| field | type | default | meaning |\n|---|---|---|---|\n");
+        let _ = write!(
+            page,
+            "\n## {part}\n\n{what}\n\n| field | type | default | meaning |\n|---|---|---|---|\n"
+        );
         rows(part, &schema[part], &mut page);
     }
     Ok(page)
@@ -69,7 +72,8 @@ fn rows_of(ours: bool, path: &str, field: &Value, page: &mut String) {
 
 fn kind(field: &Value) -> String {
     if let Some(choices) = field["enum"].as_array() {
-        let choices = choices.iter().filter(|choice| !choice.is_null()).map(|choice| format!("`{}`", text(choice)));
+        let choices =
+            choices.iter().filter(|choice| !choice.is_null()).map(|choice| format!("`{}`", text(choice)));
         return choices.collect::<Vec<_>>().join(", ");
     }
     let name = match field["type"].as_str().unwrap_or("any") {

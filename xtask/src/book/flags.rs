@@ -26,7 +26,8 @@ stands beside it. On Kubernetes the operator sets them from [the resource's fiel
 
 /// Builds the programs and returns the page.
 pub(super) fn page() -> anyhow::Result<String> {
-    let folder = env::var_os("SKV_PROGRAMS").map_or_else(build::test_programs, |given| Ok(PathBuf::from(given)))?;
+    let folder =
+        env::var_os("SKV_PROGRAMS").map_or_else(build::test_programs, |given| Ok(PathBuf::from(given)))?;
     let mut page = HEAD.to_owned();
     for (program, part) in PROGRAMS {
         let _ = write!(page, "\n## {program}: {part}\n");
@@ -62,7 +63,8 @@ fn subcommands(help: &str) -> Vec<&str> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let listed = listed.take_while(|line| line.starts_with("  "));
     // Deeper lines continue the one above.
-    let names = listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
+    let names =
+        listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").collect()
 }
 

@@ -78,10 +78,8 @@ mod tests {
     use super::*;
 
     fn found(pages: &[(&str, &str)]) -> Vec<String> {
-        let pages: Vec<Page> = pages
-            .iter()
-            .map(|(path, text)| Page { path: path.into(), text: (*text).to_owned() })
-            .collect();
+        let pages: Vec<Page> =
+            pages.iter().map(|(path, text)| Page { path: path.into(), text: (*text).to_owned() }).collect();
         let file = |path: &Path| path == Path::new("crates/store") || pages.iter().any(|p| p.path == path);
         problems_of(&pages, &file)
     }

@@ -210,7 +210,8 @@ mod tests {
 
     #[test]
     fn headings_have_the_anchors_that_browsers_know() {
-        let page = "# The log\n## I changed X, run Y\n```\n# no heading\n```\n### A `b_c`\n## The log\n#tag\n";
+        let page =
+            "# The log\n## I changed X, run Y\n```\n# no heading\n```\n### A `b_c`\n## The log\n#tag\n";
         assert_eq!(anchors(page), ["the-log", "i-changed-x-run-y", "a-b_c", "the-log-1"]);
     }
 

@@ -44,7 +44,9 @@ fn rows(description: &str) -> String {
     for line in description.lines() {
         if let Some(described) = line.strip_prefix("# HELP ") {
             help = described.split_once(' ').map_or("", |(_, text)| text).trim_end_matches('.');
-        } else if let Some((name, kind)) = line.strip_prefix("# TYPE ").and_then(|typed| typed.split_once(' ')) {
+        } else if let Some((name, kind)) =
+            line.strip_prefix("# TYPE ").and_then(|typed| typed.split_once(' '))
+        {
             let suffix = if kind == "counter" { "_total" } else { "" };
             let _ = writeln!(rows, "| `{name}{suffix}` | {kind} | {help} |");
         }
@@ -58,7 +60,11 @@ mod tests {
 
     #[test]
     fn counters_have_the_name_under_which_they_are_read() {
-        let description = "# HELP skv_keys Keys.\n# TYPE skv_keys gauge\n# HELP skv_x X of y.\n# TYPE skv_x counter\n";
-        assert_eq!(rows(description), "| `skv_keys` | gauge | Keys |\n| `skv_x_total` | counter | X of y |\n");
+        let description =
+            "# HELP skv_keys Keys.\n# TYPE skv_keys gauge\n# HELP skv_x X of y.\n# TYPE skv_x counter\n";
+        assert_eq!(
+            rows(description),
+            "| `skv_keys` | gauge | Keys |\n| `skv_x_total` | counter | X of y |\n"
+        );
     }
 }

@@ -114,7 +114,8 @@ mod tests {
 
     #[test]
     fn only_what_begins_with_a_folder_of_ours_is_a_path() {
-        for code in ["cargo xtask", "target/release/skv", "a/b", "crates", "deploy/FILE.yaml", "tests/{a b}"] {
+        for code in ["cargo xtask", "target/release/skv", "a/b", "crates", "deploy/FILE.yaml", "tests/{a b}"]
+        {
             assert_eq!(patterns(code), [""; 0], "{code}");
         }
         assert_eq!(patterns("crates/store/"), ["crates/store/"]);
@@ -133,7 +134,9 @@ mod tests {
         for right in ["crates/log", "crates/*/tests", "crates/log/tests/log_*", "crates/log/tests/"] {
             assert!(matches(right, file), "{right}");
         }
-        for wrong in ["crates/lo", "crates/log/src", "crates/*/tests/x*", "crates/log/tests/log_storage/main.rs/x"] {
+        for wrong in
+            ["crates/lo", "crates/log/src", "crates/*/tests/x*", "crates/log/tests/log_storage/main.rs/x"]
+        {
             assert!(!matches(wrong, file), "{wrong}");
         }
     }

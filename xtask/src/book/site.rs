@@ -93,7 +93,8 @@ fn rewrite(text: &str, replace: impl Fn(&str, &str) -> Option<String>) -> String
 }
 
 fn is_picture(path: &Path) -> bool {
-    path.starts_with("docs") && path.extension().is_some_and(|extension| extension == "svg" || extension == "png")
+    path.starts_with("docs")
+        && path.extension().is_some_and(|extension| extension == "svg" || extension == "png")
 }
 
 fn put(file: &Path, text: &str) -> anyhow::Result<()> {

@@ -21,8 +21,7 @@ pub(super) fn pages(root: &Path) -> anyhow::Result<Vec<Page>> {
     paths
         .map(|path| {
             let file = root.join(&path);
-            let text =
-                fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
+            let text = fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;
             Ok(Page { path, text })
         })
         .collect()
