@@ -3,7 +3,6 @@
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
-use std::time::Duration;
 
 use parking_lot::Mutex;
 use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue};
@@ -14,10 +13,9 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
+use skv_replica::{HandoffCounters, Replicas};
+use skv_replica::map_copy::MapCopy;
 use tokio::time::Instant;
-
-use crate::map_copy::MapCopy;
-use crate::replica::Replicas;
 
 /// A kind of operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, EncodeLabelValue)]
@@ -53,52 +51,7 @@ pub struct Metrics {
     map_revision: Gauge<u64, AtomicU64>,
     map_lag: Gauge<u64, AtomicU64>,
     listeners: skv_listen::Metrics,
-    /// Of shards that leave.
-    pub handoffs: Handoffs,
-}
-
-/// What is counted of shards that leave for other groups.
-#[derive(Debug)]
-pub struct Handoffs {
-    bytes: Counter,
-    done: Counter,
-    unserved: Histogram,
-}
-
-impl Handoffs {
-    fn register(registry: &mut Registry) -> Self {
-        // 0.5 ms to 16 s.
-        let unserved = Histogram::new(exponential_buckets(0.5e-3, 2.0, 16));
-        let r = registry;
-        Handoffs {
-            bytes: register(
-                r,
-                "handoff_bytes",
-                "Bytes sent to other groups for their shards",
-                Counter::default(),
-            ),
-            done: register(r, "handoffs", "Shards that were handed over to other groups", Counter::default()),
-            unserved: register(
-                r,
-                "handoff_unserved_seconds",
-                "For how long nobody served a shard, from its freeze here until its target had it",
-                unserved,
-            ),
-        }
-    }
-
-    /// Counts what was sent.
-    pub fn sent(&self, bytes: u64) {
-        self.bytes.inc_by(bytes);
-    }
-
-    /// Counts a shard that its target has now, and for how long nobody served it, if that is known.
-    pub fn done(&self, unserved: Option<Duration>) {
-        self.done.inc();
-        if let Some(unserved) = unserved {
-            self.unserved.observe(unserved.as_secs_f64());
-        }
-    }
+    handoffs: Arc<HandoffCounters>,
 }
 
 impl fmt::Debug for Metrics {
@@ -191,7 +144,7 @@ impl Metrics {
         let answered = [Kind::Get, Kind::Put, Kind::Append, Kind::Delete]
             .map(|operation| operations.get_or_create(&OperationLabels { operation }).clone());
         let replicas = ReplicaGauges::register(r);
-        let handoffs = Handoffs::register(r);
+        let handoffs = Arc::new(HandoffCounters::register(r));
         let help = "Revision of this server's copy of the shard map";
         let map_revision = register(r, "map_revision", help, Gauge::default());
         let help =
@@ -210,6 +163,11 @@ impl Metrics {
             listeners,
             handoffs,
         })
+    }
+
+    /// Returns the counters of shards that leave.
+    pub fn handoffs(&self) -> Arc<HandoffCounters> {
+        self.handoffs.clone()
     }
 
     /// What is counted of a listener.

@@ -7,37 +7,25 @@ use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
 use hickory_resolver::TokioResolver;
+use skv_disk::clock::Clock;
+use skv_disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
 use skv_listen::{Listener, Shares};
-use tokio::signal::unix::{SignalKind, signal};
-use tokio_util::sync::CancellationToken;
+use skv_net::Addresses;
 use tonic::service::Routes;
-use tracing_subscriber::EnvFilter;
 
-use crate::addresses::Addresses;
-use crate::clock::Clock;
-use crate::disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
 use crate::metrics::Metrics;
-use crate::net;
-use crate::options::{LogFormat, Options};
+use crate::options::Options;
 use crate::server::{self, Config};
+use crate::srv;
 
 /// Runs the process until SIGTERM or SIGINT.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    start_log(options.log_format);
-    let mut runtime = skv_client::runtime();
+    skv_startup::start_log(options.log_format, "info,openraft=off");
+    let mut runtime = skv_net::runtime();
     if let Some(threads) = options.worker_threads {
         runtime.worker_threads(threads.into());
     }
     runtime.build().context("starting the runtime")?.block_on(serve(options))
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info,openraft=off"));
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
-    match format {
-        LogFormat::Text => log.with_ansi(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
 }
 
 async fn serve(options: Options) -> anyhow::Result<()> {
@@ -61,7 +49,8 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         None => Addresses::fixed(options.peers),
         Some(domain) => {
             let resolver = TokioResolver::builder_tokio().context("reading /etc/resolv.conf")?;
-            Addresses::srv(resolver.build().context("making the DNS resolver")?, domain.clone())
+            let resolver = resolver.build().context("making the DNS resolver")?;
+            Addresses::srv(srv::find(resolver), domain.clone())
         }
     };
     let config = Config {
@@ -71,14 +60,14 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         client_address: server::advertised(options.client_advertise, client.local_addr()?),
         peer_address: server::advertised(options.peer_advertise, peer.local_addr()?),
         managers: options.shard_manager,
-        resolve: net::dns(),
+        resolve: skv_net::dns(),
         addresses,
         tuning: options.tuning,
         log_operations: options.log_operations,
         disk,
         data_dir,
         clock: Clock::system(),
-        connector: skv_client::tcp(),
+        connector: skv_net::tcp(),
         beside: Routes::default(),
         metrics,
     };
@@ -91,7 +80,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         connections = shares.users,
         "the server starts"
     );
-    let stop = stop_on_signal()?;
+    let stop = skv_startup::stop_on_signal().context("waiting for signals")?;
     server::run(config, client.incoming(), Some(peer.incoming()), Some(http), stop).await?;
     tracing::info!("the server has stopped");
     Ok(())
@@ -121,26 +110,4 @@ pub fn lock(data_dir: &Path) -> anyhow::Result<File> {
             Err(error).with_context(|| format!("locking {}", path.display()))
         }
     }
-}
-
-/// Cancelled by SIGTERM or SIGINT; a second one ends the process at once.
-pub fn stop_on_signal() -> anyhow::Result<CancellationToken> {
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
-    let stop = CancellationToken::new();
-    let token = stop.clone();
-    tokio::spawn(async move {
-        loop {
-            tokio::select! {
-                _ = terminate.recv() => {}
-                _ = interrupt.recv() => {}
-            }
-            if token.is_cancelled() {
-                std::process::exit(1);
-            }
-            tracing::info!("stopping");
-            token.cancel();
-        }
-    });
-    Ok(stop)
 }

@@ -8,36 +8,36 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::Stream;
-use skv_client::{Connector, Forwarder};
+use skv_client::Forwarder;
+use skv_disk::Disk;
+use skv_disk::clock::Clock;
+use skv_disk::entropy;
 use skv_listen::Listener;
+use skv_net::Addresses;
+use skv_net::Connector;
+use skv_net::MESSAGE_LIMIT;
 use skv_proto::lab::v1::kv_server_server::KvServerServer as LabServer;
 use skv_proto::v1::admin_server::AdminServer;
 use skv_proto::v1::handoff_server::HandoffServer;
 use skv_proto::v1::kv_server::KvServer;
 use skv_proto::v1::raft_server::RaftServer;
+use skv_replica::Tuning;
+use skv_replica::manager::Manager;
+use skv_replica::map_copy::MapCopy;
+use skv_replica::peer::{HandoffService, RaftService};
+use skv_replica::{DataDir, Environment, Pace, Replicas};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
 
-use crate::addresses::Addresses;
-use crate::clock::Clock;
-use crate::disk::Disk;
-use crate::manager::Manager;
-use crate::map_copy::MapCopy;
 use crate::metrics::Metrics;
-use crate::net::{self, MESSAGE_LIMIT};
-use crate::options::Tuning;
-use crate::replica::{self, DataDir, Environment, Pace, Replicas};
 use crate::services::admin::AdminService;
-use crate::services::handoff::HandoffService;
 use crate::services::http;
 use crate::services::kv::KvService;
 use crate::services::lab::LabService;
 use crate::services::operations::Operations;
-use crate::services::raft::RaftService;
-use crate::{entropy, log};
 
 /// How long a forwarded request may take.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
@@ -59,7 +59,7 @@ pub struct Config {
     /// The shard managers' names, `HOST:PORT`.
     pub managers: Vec<String>,
     /// How the managers' names are resolved.
-    pub resolve: net::Resolve,
+    pub resolve: skv_net::Resolve,
     /// Where other servers are.
     pub addresses: Addresses,
     /// Times and sizes.
@@ -85,7 +85,7 @@ pub struct Config {
 pub enum ServerError {
     /// A replica can't go on.
     #[error(transparent)]
-    Replica(#[from] replica::Failed),
+    Replica(#[from] skv_replica::Failed),
     /// A listener failed.
     #[error("the {0} listener failed: {1}")]
     Listener(&'static str, String),
@@ -115,10 +115,10 @@ where
     make_durable(&**disk, data_dir)
         .map_err(|source| ServerError::DataDir { path: data_dir.clone(), source })?;
     let addresses = Arc::new(config.addresses);
-    let dial = net::dial(config.connector.clone());
+    let dial = skv_net::dial(config.connector.clone());
     let map = MapCopy::open(config.disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
     let log_options =
-        log::Options { segment_bytes: config.tuning.log_segment_bytes, ..log::Options::default() };
+        skv_log::Options { segment_bytes: config.tuning.log_segment_bytes, ..skv_log::Options::default() };
     let metrics = config.metrics;
     let env = Arc::new(Environment {
         server: config.server,
@@ -134,7 +134,7 @@ where
         manager: Arc::new(Manager::new(config.managers, config.resolve, dial)),
         map: map.clone(),
         pace: Arc::new(Pace::new(config.tuning.transfer_bytes_per_second)),
-        metrics: metrics.clone(),
+        handoffs: metrics.handoffs(),
     });
     let replicas = Arc::new(Replicas::new(config.groups));
 
@@ -172,14 +172,14 @@ where
     let mut listeners = JoinSet::new();
     let for_users = if let Some(peer_incoming) = peer_incoming {
         let peer = for_servers(Routes::new(reflection()?));
-        let peer = net::server().add_routes(peer);
+        let peer = skv_net::server().add_routes(peer);
         let peer = peer.serve_with_incoming_shutdown(peer_incoming, closed.clone().cancelled_owned());
         listeners.spawn(async move { peer.await.map_err(|e| ServerError::Listener("peer", e.to_string())) });
         for_users
     } else {
         for_servers(for_users)
     };
-    let client = net::server().add_routes(for_users);
+    let client = skv_net::server().add_routes(for_users);
     let client = client.serve_with_incoming_shutdown(client_incoming, closed.clone().cancelled_owned());
     listeners.spawn(async move { client.await.map_err(|e| ServerError::Listener("client", e.to_string())) });
     if let Some(listener) = http_listener {
@@ -193,7 +193,7 @@ where
 
     let mut lives = JoinSet::new();
     for replica in replicas.iter() {
-        lives.spawn(replica::run(env.clone(), replica.clone(), stop.clone()));
+        lives.spawn(skv_replica::run(env.clone(), replica.clone(), stop.clone()));
     }
     let result = tokio::select! {
         result = all(&mut lives) => result,

@@ -82,7 +82,7 @@ async fn ask_cluster(master: Port, key: Bytes, operation: Operation) -> anyhow::
 /// server may be starting, or the key be on its way.
 async fn ask_server(port: Port, key: Bytes, operation: Operation) -> anyhow::Result<Answer> {
     let (address, deadline) = (address(port), Instant::now() + DEADLINE);
-    let server = Forwarder::new(skv_client::tcp(), DEADLINE);
+    let server = Forwarder::new(skv_net::tcp(), DEADLINE);
     let request = direct(key.clone(), &operation);
     loop {
         let refused = match server.ask(&address, &request).await {
@@ -127,7 +127,7 @@ fn direct(key: Bytes, operation: &Operation) -> Sent {
 /// master, whom the server asks, its word counts.
 async fn is_elsewhere(address: &str, key: &Bytes) -> bool {
     let locate = async {
-        let channel = kvserver::net::dial(skv_client::tcp())(address).ok()?;
+        let channel = skv_net::dial(skv_net::tcp())(address).ok()?;
         let located = LocatorClient::new(channel).locate(LocateRequest { key: key.clone() }).await.ok()?;
         Some(located.into_inner().settled)
     };

@@ -13,13 +13,13 @@ mod options;
 mod process;
 mod server;
 
-pub use client::clt;
-pub use master::master_svr;
-pub use server::svr;
-
 use std::num::NonZeroU16;
 
 use skv_sharding::{Hash, Policy};
+
+pub use client::clt;
+pub use master::master_svr;
+pub use server::svr;
 
 /// Where a program listens, on loopback.
 type Port = NonZeroU16;

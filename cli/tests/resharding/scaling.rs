@@ -103,7 +103,7 @@ impl Writers {
         let write = |clerk: u64| {
             let (stop, written, manager) = (Arc::clone(&stop), Arc::clone(&written), manager.to_owned());
             std::thread::spawn(move || {
-                skv_client::runtime().build().unwrap().block_on(async {
+                skv_net::runtime().build().unwrap().block_on(async {
                     let clerk_of_store = Clerk::connect(Options::manager([manager])).unwrap();
                     let mut count = 0;
                     while !stop.load(Ordering::Relaxed) {
@@ -148,7 +148,7 @@ impl Writers {
 
 /// Fails where a key hasn't exactly what was written.
 fn assert_written(manager: &str, keys: &[String]) {
-    skv_client::runtime().build().unwrap().block_on(async {
+    skv_net::runtime().build().unwrap().block_on(async {
         let clerk = Clerk::connect(Options::manager([manager])).unwrap();
         for key in keys {
             let found = clerk.get(key.clone()).await.unwrap();

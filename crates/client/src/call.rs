@@ -30,7 +30,7 @@ pub(crate) enum Request {
 const ENVELOPE: usize = 64;
 /// Of a pipeline's message limit each operation may use a part: one that is too large must
 /// not end the stream of all others.
-const LARGEST: usize = crate::transport::MESSAGE_LIMIT / 2;
+const LARGEST: usize = skv_net::MESSAGE_LIMIT / 2;
 
 impl Request {
     fn key(&self) -> &Bytes {

@@ -87,7 +87,7 @@ impl Clerk {
         };
         check_addresses(seeds)?;
         let dialer = Dialer {
-            connector: options.connector.clone().unwrap_or_else(transport::tcp),
+            connector: options.connector.clone().unwrap_or_else(skv_net::tcp),
             timeout: options.connect_timeout,
         };
         let pool = Pool::new(dialer, options.streams, options.connections);

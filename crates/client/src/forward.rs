@@ -4,12 +4,13 @@
 use std::fmt;
 use std::time::Duration;
 
+use skv_net::Connector;
 use skv_proto::Error;
 use skv_proto::v1::operation::Operation;
 use skv_sharding::GroupId;
 use tokio::time::Instant;
 
-use crate::transport::{Connector, Dialer, Failure, Patience, Pool, Reply};
+use crate::transport::{Dialer, Failure, Patience, Pool, Reply};
 use crate::tried::Tried;
 
 /// Connections to other servers, kept open.

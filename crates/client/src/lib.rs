@@ -17,15 +17,15 @@ mod forward;
 mod options;
 mod pause;
 mod routing;
-mod runtime;
 mod session;
 mod shared;
 mod transport;
 mod tried;
 
+pub use skv_net::{Connector, tcp};
+
 pub use clerk::{AppendAnswer, Clerk, DeleteAnswer, GetAnswer, PutAnswer};
 pub use error::Error;
 pub use forward::Forwarder;
 pub use options::{Options, Target, Transport};
-pub use runtime::runtime;
-pub use transport::{ByteStream, Connector, Reply, connector, tcp};
+pub use transport::Reply;

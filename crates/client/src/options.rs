@@ -3,7 +3,7 @@
 use std::fmt;
 use std::time::Duration;
 
-use crate::transport::Connector;
+use skv_net::Connector;
 
 /// Whom a clerk asks first. Addresses are `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -4,8 +4,9 @@
 
 use std::time::Duration;
 
-use skv_client::{Forwarder, Reply, tcp};
+use skv_client::{Forwarder, Reply};
 use skv_fake::{Fake, Fate};
+use skv_net::tcp;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
 use skv_sharding::GroupId;

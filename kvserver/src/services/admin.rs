@@ -4,12 +4,11 @@ use std::sync::Arc;
 
 use skv_proto::v1::admin_server;
 use skv_proto::{Error, v1};
+use skv_raft::wire::Wire as _;
+use skv_replica::{Environment, HandoverError, RemovalError, Replicas, Revived, Running};
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
+use skv_store::{Part, Summary};
 use tonic::{Request, Response, Status};
-
-use crate::raft::wire::Wire as _;
-use crate::replica::{Environment, HandoverError, RemovalError, Replicas, Revived, Running};
-use crate::store::{Part, Summary};
 
 /// Serves operators.
 #[derive(Clone)]
@@ -88,7 +87,7 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::ShardsRequest>,
     ) -> Result<Response<v1::ShardsResponse>, Status> {
         let running = self.replicas.get(GroupId(request.into_inner().group))?.running()?;
-        let shards = running.store.shards().into_iter().map(Into::into).collect();
+        let shards = running.store.shards().into_iter().map(shard_status).collect();
         Ok(Response::new(v1::ShardsResponse { shards }))
     }
 
@@ -126,23 +125,21 @@ impl admin_server::Admin for AdminService {
     }
 }
 
-impl From<Summary> for v1::ShardStatus {
-    fn from(summary: Summary) -> Self {
-        use v1::shard_status::State;
-        let state = match summary.part {
-            Part::Served => State::Served,
-            Part::Queued => State::Queued,
-            Part::Copying => State::Copying,
-            Part::Frozen => State::Frozen,
-            Part::Arriving => State::Arriving,
-        };
-        v1::ShardStatus {
-            shard: summary.shard.0,
-            epoch: summary.epoch.0,
-            state: state as i32,
-            keys: summary.keys,
-            bytes: summary.bytes,
-            other: summary.other.map(|group| group.0),
-        }
+fn shard_status(summary: Summary) -> v1::ShardStatus {
+    use v1::shard_status::State;
+    let state = match summary.part {
+        Part::Served => State::Served,
+        Part::Queued => State::Queued,
+        Part::Copying => State::Copying,
+        Part::Frozen => State::Frozen,
+        Part::Arriving => State::Arriving,
+    };
+    v1::ShardStatus {
+        shard: summary.shard.0,
+        epoch: summary.epoch.0,
+        state: state as i32,
+        keys: summary.keys,
+        bytes: summary.bytes,
+        other: summary.other.map(|group| group.0),
     }
 }

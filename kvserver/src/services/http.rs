@@ -9,10 +9,10 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use skv_replica::Replicas;
+use skv_replica::map_copy::MapCopy;
 
-use crate::map_copy::MapCopy;
 use crate::metrics::Metrics;
-use crate::replica::Replicas;
 
 /// What the pages show.
 #[derive(Clone)]

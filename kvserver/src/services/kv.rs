@@ -4,19 +4,19 @@ use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use skv_client::{Forwarder, Reply};
+use skv_disk::clock::Clock;
+use skv_disk::entropy;
 use skv_proto::v1::answer::Answer;
 use skv_proto::v1::kv_server;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
+use skv_replica::Replicas;
+use skv_replica::map_copy::MapCopy;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::operations::Operations;
 use super::pipeline;
-use crate::clock::Clock;
-use crate::entropy;
-use crate::map_copy::MapCopy;
-use crate::replica::Replicas;
 
 /// Serves users.
 #[derive(Debug, Clone)]

@@ -1,8 +1,6 @@
 //! What a server offers: to users, to other servers, and to who watches it.
 
 pub mod admin;
-mod arrival;
-pub mod handoff;
 pub mod http;
 pub mod kv;
 pub mod lab;
@@ -10,4 +8,3 @@ mod operation_log;
 pub mod operations;
 mod outbox;
 mod pipeline;
-pub mod raft;

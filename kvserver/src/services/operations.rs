@@ -12,16 +12,16 @@ use skv_proto::v1::answer::Answer;
 use skv_proto::v1::command::Kind;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, ShardOwner, v1};
+use skv_replica::map_copy::MapCopy;
+use skv_replica::{Replicas, Running};
 use skv_sharding::{ClusterId, GroupId, ShardId};
+use skv_store::Rejection;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use super::operation_log::{Input, Logged, print};
 use super::outbox::{self, FRAME, LongPut, Place, Room, Source};
-use crate::map_copy::MapCopy;
 use crate::metrics::{Metrics, Timer};
-use crate::replica::{Replicas, Running};
-use crate::store::Rejection;
 
 /// What may wait here for shards that are on their way, and as much for shards that change as fast
 /// as they are copied: in bytes, of keys and values, and so many more for each operation.

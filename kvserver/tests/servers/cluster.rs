@@ -6,20 +6,19 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
-use kvserver::clock::Clock;
-use kvserver::disk::MemoryDisk;
 use kvserver::metrics::Metrics;
-use kvserver::net;
-use kvserver::options::Tuning;
 use kvserver::server::{self, Config, ServerError};
 use shardmanager::record::Limits;
 use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
 use skv_client::{Clerk, Options};
+use skv_disk::MemoryDisk;
+use skv_disk::clock::Clock;
+use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_replica::Tuning;
 use skv_sharding::{GroupId, Hash, Policy};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
@@ -231,7 +230,7 @@ impl Server {
             client_address,
             peer_address,
             managers: vec![MANAGERS.to_owned()],
-            resolve: net::resolver(move |name| {
+            resolve: skv_net::resolver(move |name| {
                 assert_eq!(name, MANAGERS);
                 let found = managers.clone();
                 async move { Ok(found) }
@@ -242,7 +241,7 @@ impl Server {
             disk: Arc::new(disk.clone()),
             data_dir: PathBuf::from("/data"),
             clock: Clock::system(),
-            connector: skv_client::tcp(),
+            connector: skv_net::tcp(),
             beside: Routes::default(),
             metrics: Metrics::new(),
         };
@@ -295,7 +294,7 @@ async fn run_manager(listener: TcpListener, store: MemoryStore) {
         ring: false,
         limits,
     };
-    let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
+    let environment = shardmanager::Environment::new(skv_disk::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await.unwrap();
     shardmanager::serve(manager, None, TcpIncoming::from(listener), std::future::pending()).await.unwrap();
 }

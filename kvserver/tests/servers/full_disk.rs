@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use kvserver::disk::MemoryDisk;
 use rustix::io::Errno;
 use skv_client::{Clerk, Error};
+use skv_disk::MemoryDisk;
 
 use crate::cluster::Cluster;
 

@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use kvserver::raft::header::VERSIONS;
 use skv_proto::v1::append_entries_request::{Append, Message};
 use skv_proto::v1::handoff_client::HandoffClient;
 use skv_proto::v1::handoff_step::{Chunk, Install, Receive, Step};
 use skv_proto::v1::raft_client::RaftClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::{Error, v1};
+use skv_raft::header::VERSIONS;
 use tonic::transport::Channel;
 
 use crate::cluster::Cluster;

@@ -3,7 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use kvserver::disk::Disk as _;
+use skv_disk::Disk as _;
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use tokio::time::timeout;

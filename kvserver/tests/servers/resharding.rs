@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use kvserver::raft::header::VERSIONS;
 use skv_proto::v1::handoff_client::HandoffClient;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::{Error, v1};
+use skv_raft::header::VERSIONS;
 use skv_sharding::Hash;
 use tokio::task::JoinSet;
 

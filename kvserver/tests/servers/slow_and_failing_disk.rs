@@ -4,7 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::time::Duration;
 
-use kvserver::disk::Disk as _;
+use skv_disk::Disk as _;
 use skv_proto::v1;
 
 use crate::cluster::{Cluster, until};

@@ -45,12 +45,12 @@ pub fn master_svr(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
-    let stop = kvserver::process::stop_on_signal()?;
+    let stop = skv_startup::stop_on_signal()?;
     // First of all: who listens there is the one master of that port.
     let listener = process::listen(options.port).await?;
     let home = Home::open(options.port)?;
     let store = FileStore::open(&home.path().join("master"))?.on_one_thread();
-    let environment = Environment::new(kvserver::entropy::random_id);
+    let environment = Environment::new(skv_disk::entropy::random_id);
     let manager = Manager::open(settings(), Arc::new(store), environment).await?;
     let services = Services::new(manager.clone(), home.path());
     let routes =

@@ -29,7 +29,7 @@ impl Master {
     /// The master at this port.
     pub(super) fn new(port: Port) -> anyhow::Result<Self> {
         let address = address(port);
-        let dialled = kvserver::net::dial(skv_client::tcp())(&address);
+        let dialled = skv_net::dial(skv_net::tcp())(&address);
         let channel = dialled.with_context(|| format!("{address} can't be dialled"))?;
         Ok(Master { address, channel })
     }

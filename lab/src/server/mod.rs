@@ -9,17 +9,18 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kvserver::addresses::Addresses;
-use kvserver::clock::Clock;
-use kvserver::disk::RealDisk;
 use kvserver::metrics::Metrics;
-use kvserver::options::Tuning;
-use kvserver::process::{lock, stop_on_signal};
+use kvserver::process::lock;
 use kvserver::server::{self, Config};
+use skv_disk::RealDisk;
+use skv_disk::clock::Clock;
 use skv_listen::Incoming;
+use skv_net::Addresses;
 use skv_proto::lab::v1::Place;
 use skv_proto::lab::v1::locator_server::LocatorServer;
+use skv_replica::Tuning;
 use skv_sharding::GroupId;
+use skv_startup::stop_on_signal;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 
@@ -31,7 +32,7 @@ use master::Master;
 const SEGMENT_BYTES: u32 = 4 << 20;
 
 /// Of thousands of moves each would be a line.
-const LOG: &str = "info,openraft=off,kvserver::replica::handoff=warn";
+const LOG: &str = "info,openraft=off,skv_replica::handoff=warn";
 
 /// Runs `svr` until it is asked to stop.
 pub fn svr(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
@@ -112,14 +113,14 @@ impl Server {
             client_address: address(self.port),
             peer_address: address(self.port),
             managers: vec![self.master.address().to_owned()],
-            resolve: kvserver::net::dns(),
+            resolve: skv_net::dns(),
             addresses: Addresses::fixed([]),
             tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
             log_operations: false,
             disk: Arc::new(RealDisk::on_one_thread()),
             data_dir: data_dir.to_owned(),
             clock: Clock::system(),
-            connector: skv_client::tcp(),
+            connector: skv_net::tcp(),
             beside: Routes::new(LocatorServer::new(PassedOn(self.master.clone()))),
             metrics: Metrics::new(),
         }

@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
 use kube::api::ListParams;
 use rand::seq::IndexedRandom as _;
-use skv_client::{Connector, connector};
+use skv_net::{Connector, connector};
 
 use crate::Namespace;
 use crate::pod::is_ready;

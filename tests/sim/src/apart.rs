@@ -92,7 +92,7 @@ fn between_groups(cluster: &Cluster, act: impl Fn(&turmoil::Sim<'static>, String
 /// Has the target join, says when moves are under way, and looks which shards nobody can serve
 /// while it is apart.
 async fn run(changes: Changes, amid: Arc<AtomicBool>, unserved: Unserved) -> turmoil::Result {
-    let dial = kvserver::net::dial(net::connector());
+    let dial = skv_net::dial(net::connector());
     let [source, target] = GROUPS;
     tokio::time::sleep(QUIET).await;
     let joining = v1::JoinRequest { groups: vec![target as u32], ..Default::default() };

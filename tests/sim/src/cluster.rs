@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use kvserver::addresses::{Addresses, NamedServer, ServerAddresses};
-use kvserver::clock::Clock;
-use kvserver::disk::MemoryDisk;
 use kvserver::metrics::Metrics;
-use kvserver::options::Tuning;
 use kvserver::server::{self, Config};
 use shardmanager::record::Limits;
 use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
+use skv_disk::MemoryDisk;
+use skv_disk::clock::Clock;
+use skv_net::{Addresses, NamedServer, ServerAddresses};
+use skv_replica::Tuning;
 use skv_sharding::{GroupId, Hash, Policy};
 use tokio_util::sync::CancellationToken;
 
@@ -179,7 +179,7 @@ async fn run_manager(store: MemoryStore) -> turmoil::Result {
         ring: false,
         limits: LIMITS,
     };
-    let environment = shardmanager::Environment::new(kvserver::entropy::random_id);
+    let environment = shardmanager::Environment::new(skv_disk::entropy::random_id);
     let manager = shardmanager::Manager::open(settings, Arc::new(store), environment).await?;
     let incoming = net::listen(MANAGER_PORT).await?;
     shardmanager::serve(manager, None, incoming, std::future::pending()).await?;

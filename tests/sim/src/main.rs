@@ -18,12 +18,13 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
-use cluster::Cluster;
-use faults::Storm;
 use rand::SeedableRng as _;
 use rand::rngs::{SmallRng, StdRng};
-use resharding::Changes;
 use skv_checker::Event;
+
+use cluster::Cluster;
+use faults::Storm;
+use resharding::Changes;
 use workload::{History, Load};
 
 /// Simulates a cluster under faults and judges what its clients saw.
@@ -58,7 +59,7 @@ struct Options {
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
     mad_turmoil::rand::set_rng(StdRng::seed_from_u64(options.seed));
-    kvserver::entropy::seed(options.seed);
+    skv_disk::entropy::seed(options.seed);
     if let Some(filter) = &options.log {
         tracing_subscriber::fmt().without_time().with_env_filter(filter).with_writer(std::io::stderr).init();
     }

@@ -6,8 +6,8 @@ use std::pin::Pin;
 use std::task::{Context, Poll};
 
 use futures::{Stream, stream};
-use kvserver::net::Resolve;
-use skv_client::Connector;
+use skv_net::Connector;
+use skv_net::Resolve;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tonic::transport::server::Connected;
 use turmoil::net::{TcpListener, TcpStream};
@@ -57,10 +57,10 @@ pub(crate) async fn listen(
 
 /// Connects to `HOST:PORT`.
 pub(crate) fn connector() -> Connector {
-    skv_client::connector(|address: String| async move { TcpStream::connect(address).await })
+    skv_net::connector(|address: String| async move { TcpStream::connect(address).await })
 }
 
 /// A name is one address here, which turmoil finds itself.
 pub(crate) fn resolve() -> Resolve {
-    kvserver::net::resolver(|name| async move { Ok(vec![name]) })
+    skv_net::resolver(|name| async move { Ok(vec![name]) })
 }

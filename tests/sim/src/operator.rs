@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use kvserver::net::Dial;
+use skv_net::Dial;
 use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::{RemoveReplicaRequest, ReplicaState, ReplicaStatus, StatusRequest};
 use tonic::transport::Channel;
@@ -16,7 +16,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs as long as the simulation does.
 pub(crate) async fn run(groups: usize) -> turmoil::Result {
-    let dial = kvserver::net::dial(net::connector());
+    let dial = skv_net::dial(net::connector());
     loop {
         tokio::time::sleep(Duration::from_millis(2000 + random_below(3000))).await;
         let group = random_below(groups as u64) as usize;
@@ -39,7 +39,7 @@ pub(crate) async fn run(groups: usize) -> turmoil::Result {
 }
 
 pub(crate) fn random_below(bound: u64) -> u64 {
-    kvserver::entropy::random_id() % bound
+    skv_disk::entropy::random_id() % bound
 }
 
 pub(crate) fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
-use kvserver::net::Dial;
+use skv_net::Dial;
 use skv_proto::v1;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::shard_status::State;
@@ -47,7 +47,7 @@ impl Changes {
 
 /// Makes changes until that is enough, if there is more than one group; then waits for rest.
 pub(crate) async fn run(groups: usize, changes: Changes) -> turmoil::Result {
-    let dial = kvserver::net::dial(net::connector());
+    let dial = skv_net::dial(net::connector());
     let mut made = 0;
     while !changes.are_enough() {
         tokio::time::sleep(PAUSE + Duration::from_millis(random_below(1500))).await;

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::Context as _;
-use kvserver::disk::MemoryDisk;
 use skv_client::{Clerk, Options};
+use skv_disk::MemoryDisk;
 use skv_proto::v1;
 
 use crate::cluster::{Cluster, SERVERS, managers, server_name};
@@ -96,7 +96,7 @@ pub(crate) fn simulate(seed: u64) -> anyhow::Result<()> {
 }
 
 async fn watch(shared: Shared) -> turmoil::Result {
-    let dial = kvserver::net::dial(net::connector());
+    let dial = skv_net::dial(net::connector());
     loop {
         let seen = statuses(&dial, 0).await;
         *shared.statuses.lock().unwrap_or_else(PoisonError::into_inner) = seen;
@@ -108,7 +108,7 @@ async fn watch(shared: Shared) -> turmoil::Result {
 async fn write(shared: Shared) -> turmoil::Result {
     let mut options = Options::manager(managers());
     options.connector = Some(net::connector());
-    options.seed = Some(kvserver::entropy::random_id());
+    options.seed = Some(skv_disk::entropy::random_id());
     options.deadline = Duration::from_mins(1);
     let clerk = Clerk::connect(options)?;
     let mut number: u64 = 0;

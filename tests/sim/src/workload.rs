@@ -77,7 +77,7 @@ pub(crate) fn start(cluster: &mut Cluster, load: Load, changes: &Changes) -> His
 pub(crate) fn clerk(client: u64, deadline: Duration) -> anyhow::Result<RecordedClerk<fn() -> u64>> {
     let mut options = Options::manager(managers());
     options.connector = Some(net::connector());
-    options.seed = Some(kvserver::entropy::random_id());
+    options.seed = Some(skv_disk::entropy::random_id());
     options.deadline = deadline;
     Ok(RecordedClerk::new(client, Clerk::connect(options)?, now))
 }
@@ -104,7 +104,7 @@ pub(crate) fn read_all(cluster: &mut Cluster, client: u64, keys: BTreeSet<String
 
 async fn run(client: u64, load: Load, history: History, changes: Changes) -> turmoil::Result {
     let clerk = clerk(client, load.deadline)?;
-    let mut rng = SmallRng::seed_from_u64(kvserver::entropy::random_id());
+    let mut rng = SmallRng::seed_from_u64(skv_disk::entropy::random_id());
     for count in 0..load.ops {
         if changes.are_enough() {
             break;

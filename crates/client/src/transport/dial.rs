@@ -1,55 +1,21 @@
 //! Opening connections.
 
 use std::fmt;
-use std::future::Future;
-use std::io;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hyper::Uri;
 use hyper::body::Incoming;
 use hyper::client::conn::http2::{self, SendRequest};
 use hyper_util::rt::{TokioExecutor, TokioIo, TokioTimer};
+use skv_net::{Connector, MESSAGE_LIMIT};
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
-use tokio::io::{AsyncRead, AsyncWrite};
-use tokio::net::TcpStream;
 use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
-
-use super::MESSAGE_LIMIT;
-
-/// Bytes that go both ways.
-pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
-
-/// Opens a connection to `HOST:PORT`. Injected so that a simulation can carry the bytes.
-pub type Connector = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> + Send + Sync>;
-
-/// Makes a [`Connector`] of a function.
-pub fn connector<F, S>(open: impl Fn(String) -> F + Send + Sync + 'static) -> Connector
-where
-    F: Future<Output = io::Result<S>> + Send + 'static,
-    S: ByteStream + 'static,
-{
-    Arc::new(move |address| {
-        open(address).map(|stream| stream.map(|s| Box::new(s) as Box<dyn ByteStream>)).boxed()
-    })
-}
-
-/// Connects over TCP.
-pub fn tcp() -> Connector {
-    connector(|address| async move {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
-    })
-}
 
 /// Bytes in flight on one stream and on a whole connection.
 const STREAM_WINDOW: u32 = 8 << 20;

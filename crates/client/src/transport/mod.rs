@@ -11,12 +11,8 @@ use std::sync::Arc;
 use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
 
-pub use dial::{ByteStream, Connector, connector, tcp};
 pub(crate) use dial::{Dialer, origin};
 pub(crate) use peer::{Patience, Peer, Pool};
-
-/// Bytes that one message may have, in both directions.
-pub(crate) const MESSAGE_LIMIT: usize = 64 << 20;
 
 /// A server's answer to one operation.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,38 @@
+//! Opening connections: a [`Connector`] carries the bytes.
+
+use std::future::Future;
+use std::io;
+use std::sync::Arc;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use tokio::io::{AsyncRead, AsyncWrite};
+use tokio::net::TcpStream;
+
+/// Bytes that go both ways.
+pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
+
+/// Opens a connection to `HOST:PORT`. Injected so that a simulation can carry the bytes.
+pub type Connector = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> + Send + Sync>;
+
+/// Makes a [`Connector`] of a function.
+pub fn connector<F, S>(open: impl Fn(String) -> F + Send + Sync + 'static) -> Connector
+where
+    F: Future<Output = io::Result<S>> + Send + 'static,
+    S: ByteStream + 'static,
+{
+    Arc::new(move |address| {
+        open(address).map(|stream| stream.map(|s| Box::new(s) as Box<dyn ByteStream>)).boxed()
+    })
+}
+
+/// Connects over TCP.
+pub fn tcp() -> Connector {
+    connector(|address| async move {
+        let stream = TcpStream::connect(address).await?;
+        stream.set_nodelay(true)?;
+        Ok(stream)
+    })
+}

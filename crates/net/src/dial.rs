@@ -1,0 +1,81 @@
+//! Finding and dialling other servers, injected so that a simulation can do both itself.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use hyper_util::rt::TokioIo;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::Connector;
+
+/// Makes a connection to `HOST:PORT` that is opened at its first use and opened again
+/// after it broke.
+pub type Dial = Arc<dyn Fn(&str) -> Result<Channel, tonic::transport::Error> + Send + Sync>;
+
+/// Finds all addresses that a name, `HOST:PORT`, stands for.
+pub type Resolve = Arc<dyn Fn(&str) -> BoxFuture<'static, io::Result<Vec<String>>> + Send + Sync>;
+
+/// Bytes that one message may have: a batch of the largest values and its envelope.
+pub const MESSAGE_LIMIT: usize = 64 << 20;
+
+/// How long a connection attempt may take.
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
+/// A peer that doesn't answer pings for this long is taken for dead, also when it was
+/// only stopped.
+const KEEP_ALIVE: Duration = Duration::from_secs(4);
+/// Bytes in flight on one stream, and on a whole connection.
+const STREAM_WINDOW: u32 = 8 << 20;
+const CONNECTION_WINDOW: u32 = 16 << 20;
+
+/// The settings of every connection that we make.
+pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
+    Ok(Endpoint::from_shared(format!("http://{address}"))?
+        .tcp_nodelay(true)
+        .connect_timeout(CONNECT_TIMEOUT)
+        .http2_keep_alive_interval(KEEP_ALIVE)
+        .keep_alive_timeout(KEEP_ALIVE)
+        .keep_alive_while_idle(true)
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW))
+}
+
+/// Makes a [`Resolve`] of a function.
+pub fn resolver<F>(find: impl Fn(String) -> F + Send + Sync + 'static) -> Resolve
+where
+    F: Future<Output = io::Result<Vec<String>>> + Send + 'static,
+{
+    Arc::new(move |name| find(name.to_owned()).boxed())
+}
+
+/// Resolves as the operating system does.
+pub fn dns() -> Resolve {
+    resolver(|name| async move {
+        let addresses = tokio::net::lookup_host(name).await?;
+        Ok(addresses.map(|address| address.to_string()).collect())
+    })
+}
+
+/// Dials through a connector.
+pub fn dial(connector: Connector) -> Dial {
+    Arc::new(move |address| {
+        let (connector, to) = (connector.clone(), address.to_owned());
+        let connect = tower::service_fn(move |_| {
+            let stream = connector(to.clone());
+            async move { stream.await.map(TokioIo::new) }
+        });
+        Ok(endpoint(address)?.connect_with_connector_lazy(connect))
+    })
+}
+
+/// The settings of every listener, to match [`endpoint`].
+pub fn server() -> tonic::transport::Server {
+    tonic::transport::Server::builder()
+        .tcp_nodelay(true)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(KEEP_ALIVE))
+        .initial_stream_window_size(STREAM_WINDOW)
+        .initial_connection_window_size(CONNECTION_WINDOW)
+}

@@ -1,0 +1,14 @@
+//! How processes of ShardedKV reach each other.
+//!
+//! Everything that opens a connection or asks for a name is handed in ([`Connector`], [`Dial`],
+//! [`Resolve`], [`FindRecord`]), so that a simulation can carry the bytes and answer itself.
+
+mod addresses;
+mod connector;
+mod dial;
+mod runtime;
+
+pub use addresses::{Addresses, FindRecord, Listener, NamedServer, ParsePeerError, ServerAddresses};
+pub use connector::{ByteStream, Connector, connector, tcp};
+pub use dial::{Dial, MESSAGE_LIMIT, Resolve, dial, dns, endpoint, resolver, server};
+pub use runtime::runtime;

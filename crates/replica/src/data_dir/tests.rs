@@ -1,0 +1,136 @@
+use std::collections::BTreeMap;
+
+use openraft::Membership;
+use openraft::vote::RaftLeaderId as _;
+use skv_disk::MemoryDisk;
+use skv_raft::types::{LeaderId, LogId, ServerName, StoredMembership};
+
+use super::*;
+
+const GROUP: GroupId = GroupId(0);
+const ROOT: &str = "/data";
+const BELONGS: Belongs = Belongs { cluster: ClusterId(1), uid: GroupUid(2), incarnation: Incarnation(0) };
+
+/// A replica of a group, in a directory that is durable.
+struct Bench {
+    disk: MemoryDisk,
+    old: Identity,
+    reborn: Identity,
+}
+
+impl Bench {
+    async fn new() -> Bench {
+        let disk = MemoryDisk::new();
+        disk.create_dir_all(Path::new(ROOT)).unwrap();
+        disk.sync_dir(Path::new("/")).unwrap();
+        let old = Identity { belongs: Some(BELONGS), ..open(&disk).await };
+        data(&disk).save_identity(&old).await.unwrap();
+        let belongs = Belongs { incarnation: Incarnation(1), ..BELONGS };
+        let reborn = Identity { replica: ReplicaId(77), group: GROUP, belongs: Some(belongs) };
+        Bench { disk, old, reborn }
+    }
+
+    /// What a reset gives its successor.
+    fn legacy(&self) -> (Identity, Vote, SnapshotMeta, StoreView) {
+        let replica = self.reborn.replica;
+        let vote = Vote { leader_id: LeaderId::new(9, replica), committed: false };
+        let members = BTreeMap::from([(replica, ServerName("kv-0".into()))]);
+        let only = Membership::new(vec![[replica].into()], members).unwrap();
+        let last = LogId { leader_id: LeaderId::new(8, self.old.replica), index: 5 };
+        let last_membership = StoredMembership::new(Some(last), only);
+        let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
+        (self.reborn, vote, meta, Store::new(1).view())
+    }
+
+    async fn write_reborn(&self) {
+        let (identity, vote, meta, view) = self.legacy();
+        data(&self.disk).write_reborn(identity, vote, meta, view).await.unwrap();
+    }
+
+    async fn rebirth(&self) -> Result<(), RebirthError> {
+        let (identity, vote, meta, view) = self.legacy();
+        data(&self.disk).rebirth(identity, vote, meta, view).await
+    }
+
+    /// Makes it impossible to put a directory aside.
+    fn block_quarantine(&self) {
+        self.disk.create(&Path::new(ROOT).join("quarantine")).unwrap();
+    }
+
+    fn unblock_quarantine(&self) {
+        self.disk.remove(&Path::new(ROOT).join("quarantine")).unwrap();
+    }
+}
+
+fn data(disk: &MemoryDisk) -> DataDir {
+    let options = skv_log::Options { segment_bytes: 1 << 19, ..skv_log::Options::default() };
+    DataDir::new(Arc::new(disk.clone()), PathBuf::from(ROOT), options)
+}
+
+/// Who is found in the directory.
+async fn open(disk: &MemoryDisk) -> Identity {
+    let Opened { identity, log, state } = data(disk).open(GROUP, Arc::new(Store::new(1))).await.unwrap();
+    let finished = log.finished();
+    drop((log, state));
+    finished.wait().await;
+    identity
+}
+
+/// A power failure that takes all that isn't durable, nothing of it, or a part.
+fn power_failures(disk: &MemoryDisk) -> [MemoryDisk; 3] {
+    let mut turn = false;
+    let every_other = move || {
+        turn = !turn;
+        turn
+    };
+    [disk.crash(|| false), disk.crash(|| true), disk.crash(every_other)]
+}
+
+#[tokio::test]
+async fn a_rebirth_puts_the_new_replica_in_the_place_of_the_old_one() {
+    let bench = Bench::new().await;
+    bench.rebirth().await.unwrap();
+    for disk in power_failures(&bench.disk) {
+        assert_eq!(open(&disk).await, bench.reborn);
+    }
+}
+
+#[tokio::test]
+async fn a_rebirth_that_fails_never_comes_to_life() {
+    let bench = Bench::new().await;
+    bench.block_quarantine();
+    let failed = bench.rebirth().await.unwrap_err();
+    assert!(matches!(failed, RebirthError::Unchanged(_)), "{failed}");
+    bench.unblock_quarantine();
+    // Whether the replica is put aside before it is opened again, or after.
+    let without_opening = bench.disk.kill();
+    data(&without_opening).quarantine(GROUP).unwrap();
+    for disk in power_failures(&without_opening) {
+        assert_eq!(open(&disk).await.belongs, None, "a new, empty replica");
+    }
+}
+
+#[tokio::test]
+async fn a_rebirth_that_was_interrupted_before_the_old_replica_was_put_aside_never_comes_to_life() {
+    let bench = Bench::new().await;
+    bench.write_reborn().await;
+    for disk in power_failures(&bench.disk) {
+        assert_eq!(open(&disk).await, bench.old);
+        assert!(!disk.exists(&data(&disk).reborn_dir(GROUP)).unwrap());
+        data(&disk).quarantine(GROUP).unwrap();
+        assert_eq!(open(&disk).await.belongs, None, "a new, empty replica");
+    }
+}
+
+#[tokio::test]
+async fn a_rebirth_that_was_interrupted_after_the_old_replica_was_put_aside_is_finished() {
+    let bench = Bench::new().await;
+    bench.write_reborn().await;
+    data(&bench.disk).put_aside(GROUP).unwrap();
+    for disk in power_failures(&bench.disk) {
+        assert_eq!(open(&disk).await, bench.reborn);
+        for disk in power_failures(&disk) {
+            assert_eq!(open(&disk).await, bench.reborn);
+        }
+    }
+}

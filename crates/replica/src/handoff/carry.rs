@@ -1,0 +1,309 @@
+//! One shard on its way from our group to another.
+
+use std::pin::pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::FuturesUnordered;
+use prost::Message as _;
+use skv_disk::entropy;
+use skv_fail_points::fail_point;
+use skv_proto::Error;
+use skv_proto::v1::StepRefusal as Answer;
+use skv_proto::v1::handoff_step::{Begin, Chunk, Drop, Freeze, Pause, Receive, Step};
+use skv_sharding::GroupId;
+use skv_store::{CopyId, Move, Peer, Position, Progress, StepRefusal};
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::pace::Brake;
+use super::target::Group;
+use crate::{Environment, Running};
+
+/// Bytes of one chunk. Writes of other shards wait behind it in the target's log.
+const CHUNK: usize = 32 << 10;
+/// Chunks that are under way at the same time, if the limit lets them.
+const UNDER_WAY: usize = 8;
+/// What may be missing at the target when the source freezes: it goes along with the last step.
+const REST: usize = 256 << 10;
+/// Before the second attempt, and at most between two.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// Between two questions to a target that can't be reached.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
+
+/// Carries one shard.
+pub(super) struct Carrier {
+    own: Arc<Running>,
+    env: Arc<Environment>,
+    to: Move,
+    target: Group,
+    stands: Arc<AtomicBool>,
+    /// Held by the step that asks a target again which is away: of all chunks under way one at a time,
+    /// or each would dial all of the target's servers again and again.
+    asking_again: Mutex<()>,
+}
+
+/// How a carrier ended.
+pub(super) enum Ended {
+    /// The shard is there.
+    There,
+    /// There was nothing to do any more.
+    Over,
+}
+
+/// Why a carrier stops for now.
+enum Stop {
+    /// There is nothing to do any more: the move is over, or another one.
+    Over,
+    /// It has to go on from where it was.
+    Again(String),
+    /// The target doesn't have what it was sent: it gets all of it once more.
+    Resend(String),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Stop::Again(error.to_string())
+    }
+}
+
+impl Carrier {
+    pub(super) fn new(own: Arc<Running>, env: &Arc<Environment>, to: Move) -> Self {
+        let target = Group::new(&own, env, Peer { group: to.target, uid: to.target_uid });
+        Carrier { own, env: env.clone(), to, target, stands: Arc::default(), asking_again: Mutex::default() }
+    }
+
+    /// Whether it waits for a target that can't be reached, or doesn't take the shard.
+    pub(super) fn stands(&self) -> Arc<AtomicBool> {
+        self.stands.clone()
+    }
+
+    /// Carries the shard to its target; ends when it is there, or the move is another.
+    pub(super) async fn run(self) -> Ended {
+        let Move { shard, target, epoch, .. } = self.to;
+        let (group, mut told, mut whole) = (self.own.place.group, String::new(), false);
+        let (mut pause, longest) = PAUSES;
+        loop {
+            let problem = match self.carry(whole).await {
+                Ok(()) => {
+                    tracing::info!(%group, %shard, %target, %epoch, "the shard was handed over");
+                    return Ended::There;
+                }
+                Err(Stop::Over) => return Ended::Over,
+                Err(Stop::Again(problem)) => problem,
+                Err(Stop::Resend(problem)) => {
+                    whole = true;
+                    problem
+                }
+            };
+            self.stands.store(true, Ordering::Relaxed);
+            if let Some(copy) = self.outgrown() {
+                // Refused, it is due again: whatever comes next fails as this did.
+                let _ = self.here(Step::Pause(Pause { copy: copy.0 })).await;
+            }
+            if problem != told {
+                tracing::warn!(%group, %shard, %target, %epoch, problem, "the shard isn't handed over yet");
+                told = problem;
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(longest);
+        }
+    }
+
+    /// Goes on from where an earlier leader was, or sends the whole shard.
+    async fn carry(&self, whole: bool) -> Result<(), Stop> {
+        let mut progress = self.progress()?;
+        if let Some(owner) = recorded_owner(&self.own, &self.env, &self.to) {
+            // Our group was revived without the drop of this shard: its new owner serves it.
+            if progress != Progress::Frozen {
+                self.begin().await?;
+                let begun = self.own.store.beginning(&self.to).ok_or(Stop::Over)?;
+                self.freeze(begun).await?;
+                progress = Progress::Frozen;
+            }
+            // By a later list than the group has heard of: whom it names may know nothing of it.
+            if owner != self.to.target {
+                return self.drop_unasked().await;
+            }
+        }
+        let own = &self.own.place;
+        let receive = Receive { source: own.group.0, source_uid: own.uid.0 };
+        self.there(Step::Receive(receive)).await?;
+        fail_point!("receive-answered");
+        // Not before there is somebody to send it to: from here on all that changes is kept.
+        if progress == Progress::Queued {
+            self.begin().await?;
+        }
+        // What nobody serves doesn't wait for its turn, and has no writers.
+        let mut brake = (progress != Progress::Frozen).then(|| Brake::new(self.own.clone(), self.to.shard));
+        let position = if progress == Progress::Frozen && !whole {
+            // Whoever froze it knew that the target has everything from before copying began; else
+            // the target says so, and gets it.
+            self.own.store.beginning(&self.to).ok_or(Stop::Over)?
+        } else {
+            self.copy(brake.is_some()).await?
+        };
+        fail_point!("copied");
+        let position = self.catch_up(position, brake.as_mut()).await?;
+        // By whoever froze it before, it has been frozen for a time that we don't know.
+        let froze = (progress != Progress::Frozen).then(Instant::now);
+        self.freeze(position).await?;
+        drop(brake);
+        // What came until then may be more than goes into one entry.
+        let position = self.catch_up(position, None).await?;
+        let install = self.own.store.installation(&self.to, position).ok_or(Stop::Over)?;
+        self.env.handoffs.sent(install.encoded_len() as u64);
+        self.there(Step::Install(install)).await?;
+        self.env.handoffs.done(froze.map(|at| at.elapsed()));
+        self.here(Step::Drop(Drop {})).await
+    }
+
+    /// Sends the shard as it is now.
+    async fn copy(&self, paced: bool) -> Result<Position, Stop> {
+        let store = &self.own.store;
+        let base = store.base_copy(&self.to).ok_or(Stop::Over)?;
+        let position = base.position();
+        let mut under_way = FuturesUnordered::new();
+        for chunk in base.into_chunks(CHUNK) {
+            {
+                let mut turn = pin!(self.await_turn(&chunk, paced));
+                loop {
+                    // What is under way gets on only while it is polled: else all of it would be
+                    // sent together.
+                    tokio::select! {
+                        biased;
+                        Some(taken) = under_way.next() => taken?,
+                        () = &mut turn, if under_way.len() < UNDER_WAY => break,
+                    }
+                }
+            }
+            under_way.push(self.there(Step::Chunk(chunk)));
+        }
+        while let Some(taken) = under_way.next().await {
+            taken?;
+            fail_point!("chunk-answered");
+        }
+        Ok(position)
+    }
+
+    /// Sends in rounds what changed after a position, until little is missing. Without a brake
+    /// nobody changes it, and nothing waits for its turn.
+    async fn catch_up(
+        &self,
+        mut position: Position,
+        mut brake: Option<&mut Brake>,
+    ) -> Result<Position, Stop> {
+        let store = &self.own.store;
+        loop {
+            let difference = store.difference(&self.to, position, REST).ok_or(Stop::Over)?;
+            if !difference.more {
+                return Ok(position);
+            }
+            self.await_turn(&difference.chunk, brake.is_some()).await;
+            self.there(Step::Chunk(difference.chunk)).await?;
+            fail_point!("round-answered");
+            position = difference.position;
+            if let Some(brake) = &mut brake {
+                brake.round(difference.reached, difference.behind);
+            }
+        }
+    }
+
+    /// Waits until a chunk may be sent, and counts it.
+    async fn await_turn(&self, chunk: &Chunk, paced: bool) {
+        let bytes = chunk.encoded_len() as u64;
+        if paced {
+            self.env.pace.await_turn(bytes).await;
+        }
+        self.env.handoffs.sent(bytes);
+    }
+
+    fn progress(&self) -> Result<Progress, Stop> {
+        self.own.store.progress(&self.to).ok_or(Stop::Over)
+    }
+
+    /// Takes a step in our own group.
+    async fn here(&self, step: Step) -> Result<(), Stop> {
+        match self.own.take_own_step(self.to.shard, self.to.epoch, step).await? {
+            Ok(()) => Ok(()),
+            Err(StepRefusal::Passed(_)) => Err(Stop::Over),
+            Err(refusal) => Err(Stop::Again(refusal.to_string())),
+        }
+    }
+
+    /// Has the target take a step; tries until it can be reached.
+    async fn there(&self, step: Step) -> Result<(), Stop> {
+        let Move { shard, target, epoch, .. } = self.to;
+        let (mut told, mut turn) = (false, None);
+        loop {
+            // One that is cut off from its group goes on for a while: it would only disturb the next.
+            self.own.check_leads()?;
+            match self.target.take(shard, epoch, step.clone()).await {
+                Ok(Answer::None) => {
+                    self.stands.store(false, Ordering::Relaxed);
+                    return Ok(());
+                }
+                Ok(refusal) => {
+                    let (step, why) = (super::name(&step), refusal.as_str_name());
+                    let problem = format!("{target} refuses {step}: {why}");
+                    return Err(match refusal {
+                        Answer::Incomplete | Answer::NotDue => Stop::Resend(problem),
+                        _ => Stop::Again(problem),
+                    });
+                }
+                // Sent again it would be refused again.
+                Err(error @ Error::InvalidArgument(_)) => return Err(error.into()),
+                // A target that is gone, or was made anew since, can't say any more that it had it.
+                Err(_) if recorded_owner(&self.own, &self.env, &self.to).is_some() => {
+                    return self.drop_unasked().await;
+                }
+                Err(error) if !told => {
+                    tracing::warn!(group = %self.own.place.group, %shard, %target, %epoch, %error, "the target can't be asked");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            if self.outgrown().is_some() {
+                let problem = format!("{target} is away for so long that it will get a new copy");
+                return Err(Stop::Again(problem));
+            }
+            self.stands.store(true, Ordering::Relaxed);
+            if turn.is_none() {
+                turn = Some(self.asking_again.lock().await);
+            } else {
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
+    }
+
+    /// The copy that goes on, if more is kept for it than a new one would cost.
+    fn outgrown(&self) -> Option<CopyId> {
+        let backlog = self.own.store.backlog(&self.to)?;
+        backlog.is_too_much().then_some(backlog.copy)
+    }
+
+    /// The map says who has the shard.
+    async fn drop_unasked(&self) -> Result<(), Stop> {
+        self.here(Step::Drop(Drop {})).await?;
+        let Move { shard, target, epoch, .. } = self.to;
+        tracing::info!(group = %self.own.place.group, %shard, %target, %epoch, "the shard is elsewhere by the map: it is dropped");
+        Err(Stop::Over)
+    }
+
+    async fn begin(&self) -> Result<(), Stop> {
+        self.here(Step::Begin(Begin { copy: entropy::random_id() })).await
+    }
+
+    /// Ends the group's service, for a target that is about here in a copy.
+    async fn freeze(&self, position: Position) -> Result<(), Stop> {
+        self.here(Step::Freeze(Freeze { copy: position.copy().0 })).await
+    }
+}
+
+/// The group that has the shard by the map, if it went there by this move or a later one.
+pub(super) fn recorded_owner(own: &Running, env: &Environment, to: &Move) -> Option<GroupId> {
+    let owner = env.map.owner(to.shard)?;
+    (owner.group != own.place.group && owner.epoch >= to.epoch).then_some(owner.group)
+}

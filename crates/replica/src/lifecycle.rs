@@ -1,0 +1,395 @@
+//! From an empty directory to a running replica, and round again when its files were
+//! damaged or its group has moved on without it.
+
+use std::io;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::storage::RaftLogStorage as _;
+use parking_lot::Mutex;
+use skv_disk::entropy;
+use skv_raft::full_peers::FullPeers;
+use skv_raft::header::Place;
+use skv_raft::log_store::LogStore;
+use skv_raft::network::NetworkFactory;
+use skv_sharding::ReplicaId;
+use skv_store::Store;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use super::config::raft_config;
+use super::data_dir::{OpenError, Opened};
+use super::orders::Orders;
+use super::propose::ProposerParts;
+use super::reset::{Reviver, reset};
+use super::{
+    Belongs, Environment, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running,
+    Slowed, State, registration,
+};
+
+/// A leader that wasn't heard for so long, per millisecond of the election timeout, is no leader to
+/// name: elections begin after one to two timeouts.
+const LEADER_SILENT_FOR: Duration = Duration::from_millis(4);
+
+/// How long a stopping replica waits for its Raft to end.
+const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// How long a disk is left alone that has no room, or opens no file, now.
+const RETRY: Duration = Duration::from_secs(1);
+
+/// A replica can't go on, and the server with it.
+#[derive(Debug, thiserror::Error)]
+#[error("the replica of {group} can't go on: {reason}")]
+pub struct Failed {
+    group: skv_sharding::GroupId,
+    reason: String,
+}
+
+/// How one life of a replica ended.
+enum End {
+    /// The server stops.
+    Stopped,
+    /// The files are damaged: they are put aside and a new replica begins.
+    Damaged(String),
+    /// What the files hold is of no use any more: they are put aside and a new replica begins.
+    Superseded(String),
+    /// The files are of another version: only a person can help.
+    Unusable(String),
+    /// The disk failed, or openraft did.
+    Failed(String),
+    /// A person wants it to be the whole group.
+    Reset(Reviver),
+    /// Its files can't be opened now.
+    NotNow(String),
+}
+
+/// Runs a replica until the server stops.
+pub async fn run(
+    env: Arc<Environment>,
+    replica: Arc<Replica>,
+    stop: CancellationToken,
+) -> Result<(), Failed> {
+    let group = replica.group;
+    while !stop.is_cancelled() {
+        let end = live(&env, &replica, &stop).await;
+        match end {
+            End::Stopped => break,
+            // A server that is to stop meanwhile waits for it.
+            End::Reset(reviver) => reviver.revive(&env, group).await,
+            End::NotNow(reason) => {
+                tracing::warn!(%group, reason, "the replica's files can't be opened; it is tried again");
+                waiting(&replica, None, &reason);
+                tokio::select! {
+                    () = tokio::time::sleep(RETRY) => {}
+                    () = stop.cancelled() => {}
+                }
+            }
+            End::Damaged(reason) => {
+                tracing::error!(%group, reason, "the replica's files can't be trusted; a new replica takes its place");
+                put_aside(&env, &replica, reason, &stop).await?;
+            }
+            End::Superseded(reason) => {
+                tracing::info!(%group, reason, "the replica is of no use any more; a new one takes its place");
+                put_aside(&env, &replica, reason, &stop).await?;
+            }
+            End::Unusable(reason) => {
+                tracing::error!(%group, reason, "the replica doesn't start");
+                replica.set(State::Broken(reason));
+                stop.cancelled().await;
+            }
+            End::Failed(reason) => {
+                replica.set(State::Broken(reason.clone()));
+                return Err(Failed { group, reason });
+            }
+        }
+    }
+    replica.set(State::Stopped);
+    Ok(())
+}
+
+/// Keeps a replica's files where no replica uses them.
+async fn put_aside(
+    env: &Environment,
+    replica: &Replica,
+    reason: String,
+    stop: &CancellationToken,
+) -> Result<(), Failed> {
+    let group = replica.group;
+    waiting(replica, None, &reason);
+    let put_aside = patiently(env, "quarantine", || {
+        let data = env.data.clone();
+        async move { data.quarantine(group) }
+    });
+    let kept = tokio::select! {
+        kept = put_aside => kept,
+        () = stop.cancelled() => return Ok(()),
+    };
+    match kept {
+        Ok(kept) => {
+            tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter");
+            Ok(())
+        }
+        Err(error) => Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
+    }
+}
+
+/// Does something in a task of the disk, as soon as the disk lets it.
+async fn patiently<T, F>(env: &Environment, name: &str, mut work: impl FnMut() -> F) -> io::Result<T>
+where
+    T: Send + 'static,
+    F: Future<Output = io::Result<T>> + Send + 'static,
+{
+    skv_disk::patiently(name, RETRY, || {
+        let done = skv_disk::run(&*env.disk, name, work());
+        async move { done.await.flatten() }
+    })
+    .await
+}
+
+fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
+    replica.set(State::Waiting { replica: id, reason: reason.to_owned() });
+}
+
+async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToken) -> End {
+    let group = replica.group;
+    let store = Arc::new(Store::new(entropy::random_id()));
+    let Opened { mut identity, log, state } = match env.open(group, store.clone()).await {
+        Ok(opened) => opened,
+        Err(error @ OpenError::Damaged { .. }) => return End::Damaged(error.to_string()),
+        Err(error @ OpenError::UnsupportedVersion(_)) => return End::Unusable(error.to_string()),
+        Err(error @ OpenError::Io(_)) => return End::Failed(error.to_string()),
+        Err(error @ OpenError::NotNow(_)) => return End::NotNow(error.to_string()),
+    };
+    let place = if let Some(place) = identity.place() {
+        place
+    } else {
+        waiting(replica, Some(identity.replica), "for the shard manager's plan");
+        let waits = |reason: String| waiting(replica, Some(identity.replica), &reason);
+        let belongs = tokio::select! {
+            belongs = registration::await_place(env, &identity, waits) => belongs,
+            () = stop.cancelled() => return End::Stopped,
+        };
+        let joined = tokio::select! {
+            joined = join(env, &mut identity, belongs) => joined,
+            () = stop.cancelled() => return End::Stopped,
+        };
+        match joined {
+            Ok(place) => place,
+            Err(error) => return End::Failed(format!("its identity can't be saved: {error}")),
+        }
+    };
+
+    let config = match raft_config(&env.tuning) {
+        Ok(config) => Arc::new(config),
+        Err(error) => return End::Failed(format!("the tuning can't be: {error}")),
+    };
+    let (space, log_finished) = (log.space(), log.finished());
+    let (snapshots, applied_bytes) = (state.snapshots(), state.applied_bytes());
+    let full_peers = FullPeers::default();
+    let network = NetworkFactory::new(place, env.addresses.clone(), env.dial.clone(), full_peers.clone());
+    let mut log_store = LogStore::new(log);
+    let reader = log_store.get_log_reader().await;
+    let raft = match Raft::new(place.replica, config, network.clone(), log_store, state).await {
+        Ok(raft) => raft,
+        Err(fatal) => return End::Failed(fatal.to_string()),
+    };
+    tracing::info!(%group, uid = %place.uid, replica = %place.replica, "the replica runs");
+
+    let readiness = Readiness::default();
+    let (metrics, addresses) = (raft.metrics(), env.addresses.clone());
+    let silence = LEADER_SILENT_FOR * env.tuning.election_timeout_ms as u32;
+    let hints = LeaderHints::new(group, place.replica, metrics, readiness.clone(), silence, addresses);
+    let (hold, held) = watch::channel(false);
+    let proposer = Proposer::start(ProposerParts {
+        raft: raft.clone(),
+        hints: hints.clone(),
+        space: space.clone(),
+        full_peers,
+        clock: env.clock.clone(),
+        hold: held,
+    });
+    let (reset, reviver) = reset();
+    let running = Arc::new(Running {
+        place,
+        server: env.server.clone(),
+        barrier: ReadBarrier::start(raft.clone(), hints.clone()),
+        raft,
+        store,
+        snapshots,
+        space,
+        proposer,
+        hints,
+        readiness,
+        map: env.map.clone(),
+        slowed: Slowed::default(),
+        watched: Mutex::default(),
+        network,
+        changing_members: tokio::sync::Mutex::default(),
+        log: tokio::sync::Mutex::new(reader),
+        clock: env.clock.clone(),
+        news: tokio::sync::Notify::new(),
+        orders: Mutex::new(Orders::none()),
+        hold,
+        applied_bytes,
+        reset: reset.clone(),
+    });
+    replica.set(State::Running(running.clone()));
+    let end = serve(env, &running, reviver, stop).await;
+    match end {
+        End::Stopped => replica.set(State::Stopped),
+        End::Reset(_) => replica.set(State::Reviving(reset)),
+        _ => waiting(replica, None, "its Raft ends"),
+    }
+    let ended = async {
+        // Whoever waits for the disk to take a snapshot waits no longer, and none comes into the
+        // directory later.
+        running.snapshots.close();
+        let _ = running.raft.shutdown().await;
+        drop(running);
+        log_finished.wait().await;
+    };
+    if matches!(end, End::Reset(_)) {
+        // Its files are used again as they are: however long it takes, nobody else may use them then.
+        return tokio::select! {
+            () = ended => end,
+            () = stop.cancelled() => End::Stopped,
+        };
+    }
+    if tokio::time::timeout(SHUTDOWN, ended).await.is_err() {
+        tracing::warn!(%group, "the replica's tasks didn't end within {SHUTDOWN:?}");
+    }
+    end
+}
+
+/// Gives the replica its place in a group, durably, before it takes part in anything.
+async fn join(env: &Environment, identity: &mut Identity, belongs: Belongs) -> io::Result<Place> {
+    identity.belongs = Some(belongs);
+    let saved = *identity;
+    let save = || {
+        let data = env.data.clone();
+        async move { data.save_identity(&saved).await }
+    };
+    patiently(env, "identity", save).await?;
+    let Belongs { cluster, uid, incarnation } = belongs;
+    Ok(Place { cluster, group: identity.group, uid, incarnation, replica: identity.replica })
+}
+
+/// Does what a running replica does beside answering, until it ends.
+async fn serve(
+    env: &Arc<Environment>,
+    running: &Arc<Running>,
+    reviver: Reviver,
+    stop: &CancellationToken,
+) -> End {
+    let mut tasks = JoinSet::new();
+    let replace_after = Duration::from_millis(env.tuning.replace_after_ms);
+    let snapshot_bytes = env.tuning.snapshot_log_bytes;
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.lead(replace_after).await });
+    }
+    {
+        let (running, env) = (running.clone(), env.clone());
+        tasks.spawn(async move { running.hand_off(&env).await });
+    }
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.snapshot_by_size(snapshot_bytes).await });
+    }
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.readiness.await_catch_up(&running.raft).await });
+    }
+    {
+        let (running, env) = (running.clone(), env.clone());
+        tasks.spawn(async move { running.clear_quarantine(&env).await });
+    }
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.log_leaders().await });
+    }
+    tokio::select! {
+        superseded = running.register(env) => End::Superseded(superseded.reason),
+        reason = fatal(running) => End::Failed(reason),
+        () = reviver.asked() => End::Reset(reviver),
+        () = stop.cancelled() => {
+            if running.hints.is_leader() {
+                match running.hand_over(None).await {
+                    Ok(leader) => tracing::info!(group = %running.place.group, %leader, "the leadership was handed over"),
+                    Err(error) => tracing::info!(group = %running.place.group, %error, "stopping as the leader"),
+                }
+            }
+            End::Stopped
+        }
+    }
+}
+
+/// Waits until openraft has stopped by itself.
+async fn fatal(running: &Running) -> String {
+    let mut metrics = running.raft.metrics();
+    loop {
+        let stopped = metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string);
+        let ended = stopped.is_none() && metrics.changed().await.is_err();
+        let reason = stopped.or_else(|| ended.then(|| "openraft has ended".to_owned()));
+        if let Some(reason) = reason {
+            return reason;
+        }
+    }
+}
+
+impl Running {
+    /// Says who leads, whenever that changes.
+    async fn log_leaders(&self) {
+        let mut metrics = self.raft.metrics();
+        let mut before = None;
+        loop {
+            let (leader, term) = {
+                let metrics = metrics.borrow_watched();
+                (metrics.current_leader, metrics.current_term)
+            };
+            if leader != before {
+                match leader {
+                    Some(leader) if leader == self.place.replica => {
+                        tracing::info!(group = %self.place.group, term, "this replica leads");
+                    }
+                    Some(leader) => {
+                        tracing::info!(group = %self.place.group, term, %leader, "following a leader")
+                    }
+                    None => tracing::info!(group = %self.place.group, term, "no leader"),
+                }
+                before = leader;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Removes the damaged files of a predecessor once this replica is a voter.
+    async fn clear_quarantine(&self, env: &Environment) {
+        let mut metrics = self.raft.metrics();
+        loop {
+            let voter = {
+                let metrics = metrics.borrow_watched();
+                let membership = metrics.committed_membership_config.clone();
+                membership.membership().voter_ids().any(|id| id == self.place.replica)
+            };
+            if voter {
+                break;
+            }
+            if metrics.changed().await.is_err() {
+                return;
+            }
+        }
+        let group = self.place.group;
+        let clear = || {
+            let data = env.data.clone();
+            async move { data.clear_quarantine(group) }
+        };
+        if let Err(error) = patiently(env, "quarantine", clear).await {
+            tracing::warn!(%group, %error, "damaged files of a predecessor can't be removed");
+        }
+    }
+}

@@ -1,0 +1,283 @@
+//! This server's copy of the shard map: it names other groups' addresses in answers, also
+//! while the shard manager is away and after a restart. What this server's own groups own
+//! is never taken from it.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use skv_disk::Disk;
+use skv_disk::checked_file;
+use skv_net::Addresses;
+use skv_proto::{ShardOwner, v1};
+use skv_sharding::{ClusterId, GroupId, MapRevision, Owner, Replica, ReplicaId, ShardId, ShardMap};
+use tokio::sync::watch;
+
+use crate::manager::Manager;
+
+const FORMAT: &str = "skv-map-copy/1";
+/// Between attempts to watch the manager.
+const RETRY: Duration = Duration::from_millis(500);
+/// The copy is written no more often: while shards move, each that arrives changes the map, and
+/// the disk belongs to the log. An older copy is one that was true.
+const KEEP_EVERY: Duration = Duration::from_secs(5);
+
+/// The newest map that was seen.
+#[derive(Debug)]
+pub struct MapCopy {
+    disk: Arc<dyn Disk>,
+    file: PathBuf,
+    addresses: Arc<Addresses>,
+    current: watch::Sender<Option<Arc<Seen>>>,
+}
+
+/// A map, and who led when it was sent.
+#[derive(Debug)]
+struct Seen {
+    map: ShardMap,
+    leaders: Vec<(GroupId, ReplicaId)>,
+}
+
+impl MapCopy {
+    /// The copy that the disk holds, if it holds one; it can be had again from the manager.
+    pub fn open(disk: Arc<dyn Disk>, file: PathBuf, addresses: Arc<Addresses>) -> Arc<Self> {
+        let kept = match checked_file::read::<ShardMap>(&*disk, &file, FORMAT) {
+            Ok(kept) => kept,
+            Err(error) => {
+                tracing::warn!(%error, "the copy of the shard map is left aside; the manager has the map");
+                None
+            }
+        };
+        if let Some(map) = &kept {
+            addresses.learn(map);
+        }
+        let current = kept.map(|map| Arc::new(Seen { map, leaders: Vec::new() }));
+        Arc::new(MapCopy { disk, file, addresses, current: watch::Sender::new(current) })
+    }
+
+    /// Follows the manager for as long as the server runs.
+    pub async fn follow(self: Arc<Self>, manager: Arc<Manager>) {
+        tokio::join!(self.watch(&manager), self.keep());
+    }
+
+    async fn watch(&self, manager: &Manager) {
+        loop {
+            match manager.watch().await {
+                Ok(mut maps) => loop {
+                    match maps.message().await {
+                        Ok(Some(map)) => self.take(&map),
+                        Ok(None) => break,
+                        Err(status) => {
+                            tracing::debug!(status = status.message(), "the watch of the shard map ended");
+                            break;
+                        }
+                    }
+                },
+                Err(status) => tracing::debug!(status = status.message(), "the shard map can't be watched"),
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+    }
+
+    /// Keeps the newest map on the disk.
+    async fn keep(&self) {
+        let mut maps = self.current.subscribe();
+        let mut kept = self.seen();
+        // What sends is `self`, so that this doesn't end before.
+        while maps.changed().await.is_ok() {
+            let Some(seen) = maps.borrow_and_update().clone() else { continue };
+            let is_new = kept.is_none_or(|kept| kept.map != seen.map);
+            kept = Some(seen.clone());
+            if is_new {
+                self.save(seen).await;
+                tokio::time::sleep(KEEP_EVERY).await;
+            }
+        }
+    }
+
+    fn take(&self, wire: &v1::ShardMap) {
+        let map = match ShardMap::try_from(wire) {
+            Ok(map) => map,
+            Err(error) => {
+                tracing::warn!(%error, "the manager sent a shard map that can't be; it is ignored");
+                return;
+            }
+        };
+        if let Some(seen) = &*self.current.borrow() {
+            if seen.map.cluster != map.cluster {
+                tracing::error!(ours = %seen.map.cluster, theirs = %map.cluster, "the manager is of another cluster; its map is ignored");
+                return;
+            }
+            // After a record was lost the manager may know an older revision than this: it hears so
+            // when this server registers, and rebuilds the map above it.
+            if seen.map.revision > map.revision {
+                return;
+            }
+        }
+        self.addresses.learn(&map);
+        let leaders = wire
+            .groups
+            .iter()
+            .filter(|group| group.leader != 0)
+            .map(|group| (GroupId(group.id), ReplicaId(group.leader)))
+            .collect();
+        self.current.send_replace(Some(Arc::new(Seen { map, leaders })));
+    }
+
+    async fn save(&self, seen: Arc<Seen>) {
+        let (disk, file) = (self.disk.clone(), self.file.clone());
+        let write = async move { checked_file::write(&*disk, &file, FORMAT, &seen.map).await };
+        if let Err(error) = skv_disk::run(&*self.disk, "map-copy", write).await.flatten() {
+            tracing::warn!(%error, file = %self.file.display(), "the copy of the shard map can't be kept");
+        }
+    }
+
+    fn seen(&self) -> Option<Arc<Seen>> {
+        self.current.borrow().clone()
+    }
+
+    /// The owner of a key's shard by this copy, the leader's replica first.
+    pub fn owner_of(&self, key: &[u8]) -> Option<ShardOwner> {
+        let seen = self.seen()?;
+        let (shard, owner) = seen.map.locate(key).ok()??;
+        let uid = seen.map.groups.get(&owner.group)?.uid;
+        let replicas = seen.members(owner.group);
+        Some(ShardOwner { shard, group: owner.group, uid, epoch: owner.epoch, replicas })
+    }
+
+    /// A shard's owner by this copy.
+    pub fn owner(&self, shard: ShardId) -> Option<Owner> {
+        self.seen()?.map.owners.get(shard.0 as usize).copied()
+    }
+
+    /// The number of the newest configuration; 0: there is none.
+    pub fn configuration(&self) -> u64 {
+        self.current.borrow().as_ref().map_or(0, |seen| seen.map.configuration)
+    }
+
+    /// Waits until there is a newer configuration than this one.
+    pub async fn newer_configuration(&self, than: u64) {
+        let is_newer =
+            |seen: &Option<Arc<Seen>>| seen.as_ref().is_some_and(|seen| seen.map.configuration > than);
+        // What sends is `self`, so that this doesn't end before.
+        let _ = self.current.subscribe().wait_for(is_newer).await;
+    }
+
+    /// The revision of this copy; 0: there is none.
+    pub fn revision(&self) -> MapRevision {
+        self.current.borrow().as_ref().map_or(MapRevision(0), |seen| seen.map.revision)
+    }
+
+    /// The same, if it is a map of this cluster.
+    pub fn revision_of(&self, cluster: ClusterId) -> MapRevision {
+        let seen = self.seen().filter(|seen| seen.map.cluster == cluster);
+        seen.map_or(MapRevision(0), |seen| seen.map.revision)
+    }
+
+    /// The map with what is known of leaders, as a message.
+    pub fn to_wire(&self) -> Option<v1::ShardMap> {
+        let seen = self.seen()?;
+        let mut wire = v1::ShardMap::from(&seen.map);
+        for group in &mut wire.groups {
+            let leader = seen.leaders.iter().find(|(g, _)| g.0 == group.id);
+            group.leader = leader.map_or(0, |(_, leader)| leader.0);
+        }
+        Some(wire)
+    }
+
+    /// A group's members, the leader first.
+    pub fn members(&self, group: GroupId) -> Vec<Replica> {
+        self.seen().map_or(Vec::new(), |seen| seen.members(group))
+    }
+
+    /// What a replica said of itself when it started.
+    pub fn instance(&self, group: GroupId, id: ReplicaId) -> Option<String> {
+        let seen = self.seen()?;
+        let replica = seen.map.groups.get(&group)?.replicas.iter().find(|replica| replica.id == id)?;
+        Some(replica.instance.clone())
+    }
+}
+
+impl Seen {
+    /// A group's members, the leader first.
+    fn members(&self, group: GroupId) -> Vec<Replica> {
+        let leader = self.leaders.iter().find(|(g, _)| *g == group).map(|(_, leader)| *leader);
+        let mut members = self.map.groups.get(&group).map_or(Vec::new(), |group| group.replicas.clone());
+        members.sort_by_key(|replica| Some(replica.id) != leader);
+        members
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skv_disk::MemoryDisk;
+
+    const CLUSTER: u64 = 7;
+
+    /// One group with one shard.
+    fn map(cluster_id: u64, revision: u64, configuration: u64) -> v1::ShardMap {
+        v1::ShardMap {
+            cluster_id,
+            revision,
+            configuration,
+            shards: 1,
+            hash: v1::Hash::Fnv1 as i32,
+            groups: vec![v1::Group { id: 0, uid: 1, ..v1::Group::default() }],
+            ranges: vec![v1::ShardRange { first: 0, count: 1, group: 0, epoch: 1 }],
+            ..v1::ShardMap::default()
+        }
+    }
+
+    fn open(disk: &MemoryDisk) -> Arc<MapCopy> {
+        disk.create_dir_all("/data".as_ref()).unwrap();
+        MapCopy::open(Arc::new(disk.clone()), "/data/shard-map".into(), Arc::new(Addresses::fixed([])))
+    }
+
+    /// The revision and the configuration of a copy.
+    fn state(copy: &MapCopy) -> (u64, u64) {
+        (copy.revision().0, copy.configuration())
+    }
+
+    #[test]
+    fn an_older_map_is_ignored_and_a_newer_one_is_taken() {
+        let copy = open(&MemoryDisk::new());
+        assert_eq!(state(&copy), (0, 0));
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.take(&map(CLUSTER, 4, 1));
+        assert_eq!(state(&copy), (5, 2));
+        copy.take(&map(CLUSTER, 6, 3));
+        assert_eq!(state(&copy), (6, 3));
+    }
+
+    #[test]
+    fn another_map_of_the_same_revision_is_the_one_that_was_rebuilt() {
+        let copy = open(&MemoryDisk::new());
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.take(&map(CLUSTER, 5, 1));
+        assert_eq!(state(&copy), (5, 1));
+    }
+
+    #[test]
+    fn the_map_of_another_cluster_is_ignored_and_says_nothing_of_ours() {
+        let copy = open(&MemoryDisk::new());
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.take(&map(8, 6, 3));
+        assert_eq!(state(&copy), (5, 2));
+        assert_eq!(copy.revision_of(ClusterId(CLUSTER)), MapRevision(5));
+        assert_eq!(copy.revision_of(ClusterId(8)), MapRevision(0));
+    }
+
+    #[tokio::test]
+    async fn a_copy_that_was_kept_is_there_after_a_restart() {
+        let disk = MemoryDisk::new();
+        let copy = open(&disk);
+        copy.take(&map(CLUSTER, 5, 2));
+        copy.save(copy.seen().unwrap()).await;
+        let disk = disk.kill();
+        let copy = open(&disk);
+        assert_eq!(state(&copy), (5, 2));
+        copy.take(&map(CLUSTER, 4, 1));
+        assert_eq!(state(&copy), (5, 2), "what is older is ignored then too");
+    }
+}

@@ -1,0 +1,77 @@
+//! The Handoff service: what the leaders of other groups ask of ours.
+
+use std::sync::Arc;
+
+use skv_proto::v1::handoff_server;
+use skv_proto::v1::handoff_step::Step;
+use skv_proto::{Error, v1};
+use skv_raft::header::required;
+use skv_sharding::{Epoch, GroupId, ShardId};
+use skv_store::{HandoffStep, StepRefusal};
+use tonic::{Request, Response, Status};
+
+use crate::{Replicas, Running};
+
+/// Hands each message to the group that it is for.
+#[derive(Debug, Clone)]
+pub struct HandoffService {
+    replicas: Arc<Replicas>,
+}
+
+impl HandoffService {
+    /// Serves the replicas of this server.
+    pub fn new(replicas: Arc<Replicas>) -> Self {
+        HandoffService { replicas }
+    }
+
+    /// The replica of the group that the header names, if it is really meant.
+    fn receiver(&self, header: Option<&v1::GroupHeader>) -> Result<Arc<Running>, Error> {
+        let header = required(header)?;
+        let running = self.replicas.get(GroupId(header.group))?.running()?;
+        running.place.check_group(header)?;
+        Ok(running)
+    }
+}
+
+#[tonic::async_trait]
+impl handoff_server::Handoff for HandoffService {
+    async fn take_step(
+        &self,
+        request: Request<v1::TakeStepRequest>,
+    ) -> Result<Response<v1::TakeStepResponse>, Status> {
+        let v1::TakeStepRequest { header, step } = request.into_inner();
+        let running = self.receiver(header.as_ref())?;
+        // A source may be of a newer version, or broken: what would be committed is judged before.
+        let step = HandoffStep::try_from(step.unwrap_or_default())
+            .map_err(|malformed| Error::InvalidArgument(malformed.to_string()))?;
+        if !matches!(step.step(), Step::Receive(_) | Step::Chunk(_) | Step::Install(_)) {
+            return Err(Error::InvalidArgument("this is no step for a target".into()).into());
+        }
+        let refusal = match running.take_step(step).await? {
+            Ok(()) => v1::StepRefusal::None,
+            Err(StepRefusal::Passed(_)) => v1::StepRefusal::Passed,
+            Err(StepRefusal::NotDue) => v1::StepRefusal::NotDue,
+            Err(StepRefusal::Busy) => v1::StepRefusal::Busy,
+            Err(StepRefusal::Retired) => v1::StepRefusal::Retired,
+            Err(StepRefusal::Incomplete) => v1::StepRefusal::Incomplete,
+            Err(refusal @ (StepRefusal::NotFounded | StepRefusal::NoSuchShard | StepRefusal::Malformed)) => {
+                return Err(Error::InvalidArgument(refusal.to_string()).into());
+            }
+        };
+        Ok(Response::new(v1::TakeStepResponse { refusal: refusal as i32 }))
+    }
+
+    async fn is_leaving(
+        &self,
+        request: Request<v1::IsLeavingRequest>,
+    ) -> Result<Response<v1::IsLeavingResponse>, Status> {
+        let request = request.into_inner();
+        let running = self.receiver(request.header.as_ref())?;
+        // A leader that was deposed mustn't say no for the one that is.
+        running.barrier.pass().await?;
+        let (shard, epoch) = (ShardId(request.shard), Epoch(request.epoch));
+        let is_it =
+            |departure: &skv_store::Departure| departure.to.shard == shard && departure.to.epoch == epoch;
+        Ok(Response::new(v1::IsLeavingResponse { leaving: running.store.departures().iter().any(is_it) }))
+    }
+}

@@ -1,0 +1,264 @@
+//! The Raft service: what the other replicas of our groups tell us.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::raft::{AppendEntriesRequest, StreamAppendError};
+use parking_lot::Mutex;
+use skv_log::Reservation;
+use skv_proto::v1::append_entries_request::Message;
+use skv_proto::v1::append_entries_response::{Accepted, Result as Outcome};
+use skv_proto::v1::install_snapshot_request;
+use skv_proto::v1::raft_server;
+use skv_proto::{Error, v1};
+use skv_raft::append;
+use skv_raft::header::{FEATURE_LEVEL, required};
+use skv_raft::judge;
+use skv_raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use skv_raft::wire::{Wire, WireError};
+use skv_sharding::{GroupId, ReplicaId};
+use tokio_util::sync::CancellationToken;
+use tonic::{Request, Response, Status, Streaming};
+
+use super::arrival;
+use crate::no_room;
+use crate::{Replicas, Running};
+
+/// Hands each message to the replica that it is for.
+#[derive(Debug, Clone)]
+pub struct RaftService {
+    replicas: Arc<Replicas>,
+    closed: CancellationToken,
+}
+
+impl RaftService {
+    /// Serves the replicas of this server. Streams end once the listener is `closed`.
+    pub fn new(replicas: Arc<Replicas>, closed: CancellationToken) -> Self {
+        RaftService { replicas, closed }
+    }
+
+    /// The replica that the header names, if it is really meant; and the version to speak.
+    fn receiver(&self, header: Option<&v1::PeerHeader>) -> Result<(Arc<Running>, u32), Error> {
+        let header = required(header)?;
+        let running = self.replicas.get(GroupId(header.group))?.running()?;
+        let version = running.place.check(header)?;
+        Ok((running, version))
+    }
+}
+
+#[tonic::async_trait]
+impl raft_server::Raft for RaftService {
+    type AppendEntriesStream = BoxStream<'static, Result<v1::AppendEntriesResponse, Status>>;
+    type InstallSnapshotStream = BoxStream<'static, Result<v1::InstallSnapshotResponse, Status>>;
+
+    async fn append_entries(
+        &self,
+        request: Request<Streaming<v1::AppendEntriesRequest>>,
+    ) -> Result<Response<Self::AppendEntriesStream>, Status> {
+        let mut requests = request.into_inner();
+        let Some(Message::Hello(hello)) = requests.message().await?.and_then(|m| m.message) else {
+            return Err(
+                Error::InvalidArgument("the first message of the stream must be a hello".into()).into()
+            );
+        };
+        let (running, version) = self.receiver(Some(&hello))?;
+        tracing::debug!(from = hello.from, group = %running.place.group, version, "append stream opened");
+        let accepted = Outcome::Accepted(Accepted { version, feature_level: FEATURE_LEVEL });
+        let results = append_results(&running, ReplicaId(hello.from), requests);
+        let responses = stream::once(async move { Ok(accepted) })
+            .chain(results)
+            .take_until(self.closed.clone().cancelled_owned())
+            .map(|result| result.map(|result| v1::AppendEntriesResponse { result: Some(result) }));
+        Ok(Response::new(responses.boxed()))
+    }
+
+    async fn vote(&self, request: Request<v1::VoteRequest>) -> Result<Response<v1::VoteResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.receiver(request.header.as_ref())?;
+        let vote = vote(request.vote)?;
+        judge::candidate(&vote, from(request.header.as_ref()), running.place.replica)?;
+        let rpc = openraft::raft::VoteRequest {
+            vote,
+            last_log_id: request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
+            leadership_transfer: request.leadership_transfer,
+        };
+        let answer =
+            if request.pre_vote { running.raft.pre_vote(rpc).await } else { running.raft.vote(rpc).await };
+        let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(Response::new(v1::VoteResponse {
+            vote: Some(answer.vote.to_wire()),
+            granted: answer.vote_granted,
+            last_log_id: answer.last_log_id.as_ref().map(Wire::to_wire),
+        }))
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.receiver(request.header.as_ref())?;
+        let leader = vote(request.from_leader)?;
+        judge::leader(&leader, from(request.header.as_ref()), running.place.replica)?;
+        let rpc = openraft::raft::TransferLeaderRequest::new(
+            leader,
+            skv_sharding::ReplicaId(request.to),
+            request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
+        );
+        let answer = running.raft.handle_transfer_leader(rpc).await;
+        let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
+        Ok(Response::new(v1::TransferLeadershipResponse {
+            accepted: answer.is_ok(),
+            reason: answer.err().map_or(String::new(), |e| e.to_string()),
+        }))
+    }
+
+    async fn install_snapshot(
+        &self,
+        request: Request<Streaming<v1::InstallSnapshotRequest>>,
+    ) -> Result<Response<Self::InstallSnapshotStream>, Status> {
+        let mut messages = request.into_inner();
+        let Some(install_snapshot_request::Message::Start(start)) =
+            messages.message().await?.and_then(|m| m.message)
+        else {
+            return Err(
+                Error::InvalidArgument("the first message must be the snapshot's start".into()).into()
+            );
+        };
+        let (running, _) = self.receiver(start.header.as_ref())?;
+        let leader_vote = vote(start.vote)?;
+        judge::leader(&leader_vote, from(start.header.as_ref()), running.place.replica)?;
+        let membership = start.membership.ok_or_else(|| missing("membership")).map_err(invalid)?;
+        let membership = StoredMembership::from_wire(membership).map_err(invalid)?;
+        let meta = SnapshotMeta {
+            last_log_id: start.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
+            last_membership: membership,
+        };
+        let committed = running.raft.metrics().borrow_watched().local_committed;
+        judge::snapshot(meta.last_log_id.as_ref(), &leader_vote, committed.as_ref())?;
+        tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
+
+        let spool = running.snapshots.spool(start.length);
+        let answers = arrival::receive(running.raft.clone(), leader_vote, meta, messages, spool)
+            .take_until(self.closed.clone().cancelled_owned());
+        Ok(Response::new(answers.boxed()))
+    }
+}
+
+/// Who sent a message whose header was checked.
+fn from(header: Option<&v1::PeerHeader>) -> ReplicaId {
+    ReplicaId(header.map_or(0, |header| header.from))
+}
+
+fn missing(field: &'static str) -> WireError {
+    WireError::Missing { message: "request", field }
+}
+
+fn vote(vote: Option<v1::RaftVote>) -> Result<Vote, Error> {
+    Vote::from_wire(vote.ok_or_else(|| invalid(missing("vote")))?).map_err(invalid)
+}
+
+fn invalid(reason: impl std::fmt::Display) -> Error {
+    Error::InvalidArgument(reason.to_string())
+}
+
+/// Feeds the entries to openraft, pipelined, and answers in their order.
+///
+/// A follower without room for the entries ends the stream instead: an error from the log
+/// itself would be fatal to openraft. Heartbeats carry no entries and still pass.
+fn append_results(
+    running: &Arc<Running>,
+    leader: ReplicaId,
+    requests: Streaming<v1::AppendEntriesRequest>,
+) -> impl Stream<Item = Result<Outcome, Status>> + Send + use<> {
+    let reservations: Arc<Mutex<VecDeque<Option<Reservation>>>> = Arc::default();
+    let refused: Arc<Mutex<Option<Status>>> = Arc::default();
+
+    let incoming = {
+        let (reservations, refused, running) = (reservations.clone(), refused.clone(), running.clone());
+        stream::unfold(Some(requests), move |requests| {
+            let (reservations, refused, running) = (reservations.clone(), refused.clone(), running.clone());
+            async move {
+                let mut requests = requests?;
+                let admitted = match requests.message().await {
+                    Ok(None) => return None,
+                    Ok(Some(v1::AppendEntriesRequest { message: Some(Message::Append(append)) })) => {
+                        let request = append::from_wire(append).map_err(invalid).and_then(|request| {
+                            judge::append(&request, leader, running.place.replica).map(|()| request)
+                        });
+                        match request {
+                            Ok(request) => admit(request, &running).await,
+                            Err(error) => {
+                                tracing::warn!(group = %running.place.group, %leader, %error, "entries are refused");
+                                Admitted::refusing(error.into())
+                            }
+                        }
+                    }
+                    Ok(Some(_)) => Admitted::refusing(invalid("expected an append").into()),
+                    Err(status) => Admitted::refusing(status),
+                };
+                let Admitted { request, reservation, refusal } = admitted;
+                let ends = refusal.is_some();
+                *refused.lock() = refusal;
+                let request = request?;
+                reservations.lock().push_back(reservation);
+                Some((request, (!ends).then_some(requests)))
+            }
+        })
+    };
+
+    let (raft, readiness) = (running.raft.clone(), running.readiness.clone());
+    let results =
+        stream::once(async move { raft.stream_append(incoming).boxed() }).flatten().map(move |result| {
+            // The entries are durable, or will never be: either way their room is accounted for.
+            drop(reservations.lock().pop_front());
+            match result {
+                Ok(result) => {
+                    if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
+                        readiness.heard_leader();
+                    }
+                    Ok(append::result_to_wire(&result))
+                }
+                Err(fatal) => Err(Error::Internal(fatal.to_string()).into()),
+            }
+        });
+    results.chain(stream::once(async move { refused.lock().take() }).filter_map(|r| async { r.map(Err) }))
+}
+
+/// What of a request may be appended.
+struct Admitted {
+    request: Option<AppendEntriesRequest<TypeConfig>>,
+    reservation: Option<Reservation>,
+    /// Ends the stream after the request.
+    refusal: Option<Status>,
+}
+
+impl Admitted {
+    fn refusing(refusal: Status) -> Self {
+        Admitted { request: None, reservation: None, refusal: Some(refusal) }
+    }
+}
+
+/// Reserves room for the entries of a request. Without room only those are admitted that
+/// need none: the entry by which a new leader begins mustn't wait behind a full disk.
+async fn admit(mut request: AppendEntriesRequest<TypeConfig>, running: &Running) -> Admitted {
+    let bytes = append::log_bytes(&request.entries);
+    if bytes == 0 {
+        return Admitted { request: Some(request), reservation: None, refusal: None };
+    }
+    match running.space.reserve(bytes).await {
+        Ok(reservation) => Admitted { request: Some(request), reservation: Some(reservation), refusal: None },
+        Err(error) => {
+            let fitting = running.entries_without_need(&request.entries).await;
+            if fitting == request.entries.len() {
+                return Admitted { request: Some(request), reservation: None, refusal: None };
+            }
+            request.entries.truncate(fitting);
+            let request = (fitting > 0).then_some(request);
+            Admitted { request, reservation: None, refusal: Some(no_room(error).into()) }
+        }
+    }
+}

@@ -1,0 +1,233 @@
+//! The write path above Raft: many requests become one log entry, encoded once.
+//!
+//! While earlier entries are in flight the next one fills up, so that batches grow with
+//! the load and no timer is needed.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::errors::ClientWriteError;
+use openraft::impls::OneshotResponder;
+use openraft::raft::ClientWriteResult;
+use skv_disk::clock::Clock;
+use skv_log::{Reservation, Space};
+use skv_proto::{Error, v1};
+use skv_raft::full_peers::FullPeers;
+use skv_raft::types::EncodedEntry;
+use skv_store::{Applied, Outcome, encode_batch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
+use tokio::time::Instant;
+
+use super::leader::LeaderHints;
+use super::{Raft, TypeConfig};
+use crate::no_room;
+
+/// Submissions that may wait.
+const QUEUE: usize = 8 * 1024;
+/// Bytes of keys and values that may wait or be in flight.
+const QUEUE_BYTES: usize = 64 << 20;
+/// A batch is full at this size; one larger command still makes a batch of its own.
+const BATCH_BYTES: usize = 1 << 20;
+/// Entries proposed and not yet applied. Few, so that batches are large.
+const IN_FLIGHT: usize = 4;
+/// An entry that isn't applied in this time has an unknown outcome: an isolated leader's
+/// entries never complete.
+const DEADLINE: Duration = Duration::from_secs(5);
+/// Bytes that a command takes beside its key and value, at most.
+const COMMAND_OVERHEAD: usize = 96;
+
+/// What came of the commands of one submission, in their order.
+pub type Answer = Result<Vec<Outcome>, Error>;
+
+/// Commands that came together and are answered together.
+struct Submission {
+    commands: Vec<v1::Command>,
+    bytes: usize,
+    answer: oneshot::Sender<Answer>,
+    /// Its share of the queue, given back with the answer.
+    share: OwnedSemaphorePermit,
+}
+
+/// Where mutations are proposed.
+#[derive(Debug, Clone)]
+pub struct Proposer {
+    queue: mpsc::Sender<Submission>,
+    room: Arc<Semaphore>,
+}
+
+/// What the proposing task needs.
+pub struct ProposerParts {
+    /// The group.
+    pub raft: Raft,
+    /// To say who leads instead.
+    pub hints: LeaderHints,
+    /// Room in the log.
+    pub space: Space,
+    /// Followers without room in theirs.
+    pub full_peers: FullPeers,
+    /// Gives entries their time.
+    pub clock: Clock,
+    /// While true, nothing is proposed: the leadership is being handed over.
+    pub hold: watch::Receiver<bool>,
+}
+
+impl Proposer {
+    /// Starts proposing; it ends when the last clone is dropped.
+    pub fn start(parts: ProposerParts) -> Self {
+        let (queue, submissions) = mpsc::channel(QUEUE);
+        let (entries, proposed) = mpsc::channel(IN_FLIGHT);
+        tokio::spawn(complete(proposed, parts.hints.clone()));
+        tokio::spawn(propose(parts, submissions, entries));
+        Proposer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES)) }
+    }
+
+    /// Proposes commands and waits until they are applied. `Err` speaks for all of them.
+    pub async fn submit(&self, commands: Vec<v1::Command>) -> Answer {
+        let bytes: usize = commands.iter().map(|c| c.key.len() + c.value.len() + COMMAND_OVERHEAD).sum();
+        let overloaded = || Error::Overloaded("too many mutations are waiting".into());
+        let permits = bytes.min(QUEUE_BYTES) as u32;
+        let share = self.room.clone().try_acquire_many_owned(permits).map_err(|_| overloaded())?;
+        let (answer, answered) = oneshot::channel();
+        let submission = Submission { commands, bytes, answer, share };
+        self.queue.try_send(submission).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => overloaded(),
+            mpsc::error::TrySendError::Closed(_) => Error::Unavailable("the replica is stopping".into()),
+        })?;
+        answered.await.unwrap_or_else(|_| Err(Error::OutcomeUnknown("the replica stopped meanwhile".into())))
+    }
+}
+
+/// One proposed entry on its way.
+struct Proposed {
+    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+    deadline: Instant,
+    submissions: Vec<(usize, oneshot::Sender<Answer>, OwnedSemaphorePermit)>,
+    reservation: Reservation,
+    slot: OwnedSemaphorePermit,
+}
+
+async fn propose(
+    mut parts: ProposerParts,
+    mut submissions: mpsc::Receiver<Submission>,
+    entries: mpsc::Sender<Proposed>,
+) {
+    let slots = Arc::new(Semaphore::new(IN_FLIGHT));
+    let mut next = None;
+    loop {
+        let first = match next.take() {
+            Some(submission) => submission,
+            None => match submissions.recv().await {
+                Some(submission) => submission,
+                None => return,
+            },
+        };
+        let Ok(slot) = slots.clone().acquire_owned().await else { return };
+        if parts.hold.wait_for(|held| !held).await.is_err() {
+            return;
+        }
+        let mut batch = vec![first];
+        let mut bytes = batch[0].bytes;
+        while let Ok(submission) = submissions.try_recv() {
+            if bytes + submission.bytes > BATCH_BYTES {
+                next = Some(submission);
+                break;
+            }
+            bytes += submission.bytes;
+            batch.push(submission);
+        }
+        if let Some(proposed) = propose_one(&parts, batch, bytes, slot).await
+            && entries.send(proposed).await.is_err()
+        {
+            return;
+        }
+    }
+}
+
+/// Proposes one entry; answers the batch itself if that is refused.
+async fn propose_one(
+    parts: &ProposerParts,
+    batch: Vec<Submission>,
+    bytes: usize,
+    slot: OwnedSemaphorePermit,
+) -> Option<Proposed> {
+    if !parts.hints.is_leader() {
+        refuse(batch, &parts.hints.not_leader(None));
+        return None;
+    }
+    if parts.full_peers.prevent_quorum(parts.raft.voter_ids()) {
+        let error = Error::DiskFull("a majority of the group has no room for its next log segment".into());
+        refuse(batch, &error);
+        return None;
+    }
+    let reservation = match parts.space.reserve(bytes).await {
+        Ok(reservation) => reservation,
+        Err(error) => {
+            refuse(batch, &no_room(error));
+            return None;
+        }
+    };
+    let mut commands = Vec::with_capacity(batch.iter().map(|s| s.commands.len()).sum());
+    let mut submissions = Vec::with_capacity(batch.len());
+    for Submission { commands: more, answer, share, .. } in batch {
+        submissions.push((more.len(), answer, share));
+        commands.extend(more);
+    }
+    let entry = EncodedEntry(encode_batch(parts.clock.now_ms(), commands));
+    let (responder, result) = OneshotResponder::new_pair();
+    if let Err(fatal) = parts.raft.client_write_ff(entry, Some(responder)).await {
+        // It may have reached the core before that stopped.
+        let error = Error::OutcomeUnknown(fatal.to_string());
+        for (_, answer, _) in submissions {
+            let _ = answer.send(Err(error.clone()));
+        }
+        return None;
+    }
+    Some(Proposed { result, deadline: Instant::now() + DEADLINE, submissions, reservation, slot })
+}
+
+fn refuse(batch: Vec<Submission>, error: &Error) {
+    for submission in batch {
+        let _ = submission.answer.send(Err(error.clone()));
+    }
+}
+
+/// Answers submissions as their entries are applied, which happens in the order of the log.
+async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
+    while let Some(Proposed { result, deadline, submissions, reservation, slot }) = proposed.recv().await {
+        let outcome = match tokio::time::timeout_at(deadline, result).await {
+            Ok(Ok(result)) => applied(result, &hints),
+            Ok(Err(_)) => Err(Error::OutcomeUnknown("the replica stopped meanwhile".into())),
+            Err(_) => {
+                Err(Error::OutcomeUnknown(format!("not applied within {DEADLINE:?}: no majority answers")))
+            }
+        };
+        drop((reservation, slot));
+        match outcome {
+            Ok(mut outcomes) => {
+                // From the back, so that each submission takes its share without moving the rest.
+                for (count, answer, share) in submissions.into_iter().rev() {
+                    let _ = answer.send(Ok(outcomes.split_off(outcomes.len() - count)));
+                    drop(share);
+                }
+            }
+            Err(error) => {
+                for (_, answer, _) in submissions {
+                    let _ = answer.send(Err(error.clone()));
+                }
+            }
+        }
+    }
+}
+
+fn applied(result: ClientWriteResult<TypeConfig>, hints: &LeaderHints) -> Answer {
+    match result {
+        Ok(response) => match response.data {
+            Applied::Batch(outcomes) => Ok(outcomes),
+            other => Err(Error::Internal(format!("a batch was applied as {other}"))),
+        },
+        Err(ClientWriteError::ForwardToLeader(forward)) => Err(hints.not_leader(forward.leader_id)),
+        // The entry may survive under the next leader.
+        Err(error @ ClientWriteError::LogEntryDiscarded(_)) => Err(Error::OutcomeUnknown(error.to_string())),
+        Err(error) => Err(Error::Internal(error.to_string())),
+    }
+}

@@ -1,0 +1,230 @@
+//! Telling the shard managers who a replica is, and taking their orders.
+
+use std::time::Duration;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use skv_proto::v1;
+use skv_proto::v1::register_replica_response::Plan;
+use skv_raft::types::ServerName;
+use skv_sharding::{COUNT_LIMIT, MapRevision, Replica, ReplicaId};
+
+use super::data_dir::Belongs;
+use super::environment::Environment;
+use super::orders::Orders;
+use super::{Identity, Running};
+
+/// How often a replica registers while it waits for a plan.
+const WAITING: Duration = Duration::from_millis(200);
+/// How often it registers once it runs.
+const RUNNING: Duration = Duration::from_secs(2);
+
+/// A replica that belongs to no group asks until it has a place in one.
+pub(super) async fn await_place(env: &Environment, identity: &Identity, waits: impl Fn(String)) -> Belongs {
+    loop {
+        let request = v1::RegisterReplicaRequest {
+            group: identity.group.0,
+            replica: Some(env.replica(identity.replica).into()),
+            cluster_id: 0,
+            report: None,
+            map_revision: 0,
+        };
+        match env.manager.register(request).await {
+            Ok(response) => {
+                let cluster = skv_sharding::ClusterId(response.cluster_id);
+                match response.plan {
+                    Some(Plan::Bootstrap(record)) => {
+                        return Belongs {
+                            cluster,
+                            uid: skv_sharding::GroupUid(record.group_uid),
+                            incarnation: skv_sharding::Incarnation(0),
+                        };
+                    }
+                    Some(Plan::Join(join)) => {
+                        return Belongs {
+                            cluster,
+                            uid: skv_sharding::GroupUid(join.group_uid),
+                            incarnation: skv_sharding::Incarnation(join.incarnation),
+                        };
+                    }
+                    Some(Plan::Wait(wait)) => waits(wait.reason),
+                    Some(Plan::Serve(_) | Plan::Retired(_)) | None => {
+                        waits("the shard manager has no plan for an empty replica".into())
+                    }
+                }
+            }
+            Err(status) => waits(format!("the shard manager: {}", status.message())),
+        }
+        tokio::time::sleep(WAITING).await;
+    }
+}
+
+/// Why a running replica must stop being what it is.
+#[derive(Debug)]
+pub(super) struct Superseded {
+    /// For people.
+    pub(super) reason: String,
+}
+
+impl Running {
+    /// Registers again and again, at once when the leader or the configuration changes, and
+    /// keeps the orders. Ends when the group lives on without this replica, under a newer
+    /// incarnation, or is no more.
+    pub(super) async fn register(&self, env: &Environment) -> Superseded {
+        let mut metrics = self.raft.metrics();
+        let mut leader = None;
+        loop {
+            let request = v1::RegisterReplicaRequest {
+                group: self.place.group.0,
+                replica: Some(env.replica(self.place.replica).into()),
+                cluster_id: self.place.cluster.0,
+                report: self.report(env).await,
+                map_revision: env.map.revision_of(self.place.cluster).0,
+            };
+            let (founded, configuration) = (request.report.is_some(), env.map.configuration());
+            match env.manager.register(request).await {
+                Ok(response) => {
+                    if let Some(superseded) = self.take_plan(response).await {
+                        return superseded;
+                    }
+                }
+                Err(status) => {
+                    tracing::debug!(group = %self.place.group, status = status.message(), "not registered");
+                }
+            }
+            let pause = tokio::time::sleep(if founded { RUNNING } else { WAITING });
+            let newer = env.map.newer_configuration(configuration);
+            tokio::pin!(pause, newer);
+            loop {
+                tokio::select! {
+                    () = &mut pause => break,
+                    () = self.news.notified() => break,
+                    () = &mut newer => break,
+                    Ok(()) = metrics.changed() => {
+                        let now = metrics.borrow_watched().current_leader;
+                        if now != leader {
+                            leader = now;
+                            break;
+                        }
+                    }
+                }
+            }
+        }
+    }
+
+    async fn take_plan(&self, response: v1::RegisterReplicaResponse) -> Option<Superseded> {
+        if let Err(number) = check_counts(&response) {
+            tracing::warn!(group = %self.place.group, number, "the manager's plan can't be; not obeyed");
+            return None;
+        }
+        let version = MapRevision(response.manager_version);
+        match response.plan? {
+            Plan::Bootstrap(record) => self.found(version, record).await,
+            Plan::Join(join) => {
+                if join.incarnation > self.place.incarnation.0 {
+                    let reason = format!(
+                        "{} was revived without this replica, as incarnation {}",
+                        self.place.group, join.incarnation
+                    );
+                    return Some(Superseded { reason });
+                }
+            }
+            Plan::Serve(serve) => {
+                let candidates = serve.candidates.into_iter().map(Replica::from).collect();
+                let moves = serve.moves.into_iter().map(Into::into).collect();
+                self.orders.lock().replace(Orders::to_serve(version, candidates, moves));
+            }
+            Plan::Retired(_) if self.store.is_retired() => {
+                return Some(Superseded { reason: format!("{} was retired", self.place.group) });
+            }
+            Plan::Wait(_) | Plan::Retired(_) => {}
+        }
+        None
+    }
+
+    /// Starts the group's Raft with exactly the record's members. All of them may do so; the
+    /// log is empty in each, and the record is written once.
+    async fn found(&self, version: MapRevision, record: v1::BootstrapRecord) {
+        if record.group_uid != self.place.uid.0
+            || !record.members.iter().any(|m| m.id == self.place.replica.0)
+        {
+            return;
+        }
+        if !matches!(self.raft.is_initialized().await, Ok(true)) {
+            let members: std::collections::BTreeMap<ReplicaId, ServerName> =
+                record.members.iter().map(|m| (ReplicaId(m.id), ServerName(m.server.clone()))).collect();
+            if let Err(error) = self.raft.initialize(members).await {
+                tracing::debug!(group = %self.place.group, %error, "another member was faster");
+            }
+        }
+        self.orders.lock().replace(Orders::to_found(version, record));
+    }
+
+    /// What this replica knows of its group; `None` before it is founded.
+    async fn report(&self, env: &Environment) -> Option<v1::GroupReport> {
+        let facts = self.store.facts()?;
+        let (members, term, leader) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let voters: Vec<ReplicaId> =
+                metrics.committed_membership_config.membership().voter_ids().collect();
+            let members: Vec<(ReplicaId, String)> = metrics
+                .committed_membership_config
+                .membership()
+                .nodes()
+                .filter(|(id, _)| voters.contains(id))
+                .map(|(id, name)| (*id, name.0.clone()))
+                .collect();
+            (members, metrics.current_term, metrics.current_leader)
+        };
+        let shards_owned = self.store.owned_shards();
+        let (obeyed_version, retired) = (self.store.obeyed_version(), self.store.is_retired());
+        // Only what was read before counts as confirmed.
+        let confirmed = self.hints.is_leader() && self.barrier.pass().await.is_ok();
+        Some(v1::GroupReport {
+            group_uid: facts.uid.0,
+            incarnation: facts.incarnation.0,
+            members: members.into_iter().map(|(id, server)| env.member(id, server).into()).collect(),
+            shards_owned: shards_owned
+                .into_iter()
+                .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })
+                .collect(),
+            obeyed_version,
+            shards: facts.shards,
+            hash: v1::Hash::from(facts.hash) as i32,
+            confirmed,
+            term,
+            leader: leader.map_or(0, |leader| leader.0),
+            highest_epoch: self.store.highest_epoch().0,
+            retired,
+        })
+    }
+}
+
+/// What the group's log would count on from; else the number that is none.
+fn check_counts(response: &v1::RegisterReplicaResponse) -> Result<(), u64> {
+    let epochs: Vec<u64> = match &response.plan {
+        Some(Plan::Serve(serve)) => serve.moves.iter().map(|to| to.epoch).collect(),
+        Some(Plan::Bootstrap(record)) => record.shards_owned.iter().map(|owned| owned.epoch).collect(),
+        _ => Vec::new(),
+    };
+    let numbers = epochs.into_iter().chain([response.manager_version]);
+    numbers.max().filter(|&number| number >= COUNT_LIMIT).map_or(Ok(()), Err)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_plan_that_leaves_nothing_to_count_on_to_is_no_plan() {
+        let plan = |version, epoch| {
+            let to = v1::Move { epoch, ..v1::Move::default() };
+            let serve = v1::register_replica_response::Serve { candidates: Vec::new(), moves: vec![to] };
+            let plan = Some(Plan::Serve(serve));
+            v1::RegisterReplicaResponse { manager_version: version, plan, ..Default::default() }
+        };
+        assert_eq!(check_counts(&plan(7, 8)), Ok(()));
+        assert_eq!(check_counts(&plan(u64::MAX, 8)), Err(u64::MAX));
+        assert_eq!(check_counts(&plan(7, COUNT_LIMIT)), Err(COUNT_LIMIT));
+    }
+}

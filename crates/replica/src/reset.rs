@@ -1,0 +1,222 @@
+//! Reviving a group that lost its majority for good: this replica becomes the only member
+//! of the group's next incarnation. What it hasn't seen is lost, which is why a person
+//! has to ask for it. The old identity ends with the old incarnation (invariant 6).
+//!
+//! It is done between two lives of the replica and from its files alone, which nobody else uses
+//! then. So it is done once at a time, needs nobody who waits for it, applies nothing twice, and
+//! leaves the replica as it was if it fails.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::storage::{RaftLogReader as _, RaftLogStorage as _, RaftStateMachine as _};
+use openraft::vote::RaftLeaderId as _;
+use openraft::{EntryPayload, Membership};
+use skv_disk::entropy;
+use skv_proto::Error;
+use skv_raft::log_store::{LogStore, LogStoreReader};
+use skv_raft::types::{LeaderId, LogId, ServerName, SnapshotMeta, StoredMembership, Vote};
+use skv_sharding::{GroupId, Incarnation, ReplicaId};
+use skv_store::{Store, encode_reset};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::data_dir::{Opened, RebirthError};
+use super::environment::Environment;
+use super::{Belongs, Identity, Replica, Running, State};
+
+/// What a reset has made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Revived {
+    /// The group's new incarnation.
+    pub incarnation: Incarnation,
+    /// The end of the log that it goes on from.
+    pub last: LogId,
+}
+
+/// How far a reset is.
+#[derive(Debug, Clone)]
+enum Stage {
+    /// Nobody has asked for it, or the life before hasn't ended.
+    Due,
+    Reading,
+    Writing,
+    Over(Result<Revived, Error>),
+}
+
+/// The way to ask for a reset, and to hear of it: all who ask during one life of a replica hear of the
+/// same.
+#[derive(Debug, Clone)]
+pub struct Reset {
+    asked: CancellationToken,
+    stage: watch::Receiver<Stage>,
+}
+
+/// Makes the reset that is asked for. Without having done so, it says that none is made.
+#[derive(Debug)]
+pub(super) struct Reviver {
+    asked: CancellationToken,
+    stage: watch::Sender<Stage>,
+}
+
+/// A reset that may be asked for.
+pub(super) fn reset() -> (Reset, Reviver) {
+    let (asked, (stage, heard)) = (CancellationToken::new(), watch::channel(Stage::Due));
+    (Reset { asked: asked.clone(), stage: heard }, Reviver { asked, stage })
+}
+
+impl Replica {
+    /// Makes this replica the whole group, from where its log ends; it starts again under its new
+    /// identity. Whoever asks while that goes on waits for the same, and it goes on if nobody waits.
+    pub async fn reset(&self) -> Result<Revived, Error> {
+        let reset = match self.state() {
+            State::Reviving(reset) => reset,
+            _ => self.running()?.may_be_reset()?,
+        };
+        reset.outcome().await
+    }
+}
+
+impl Running {
+    fn may_be_reset(&self) -> Result<Reset, Error> {
+        let group = self.place.group;
+        if self.has_quorum() {
+            return Err(Error::InvalidArgument(format!(
+                "{group} has a leader with a quorum: there is nothing to reset"
+            )));
+        }
+        if self.store.facts().is_none() {
+            return Err(Error::InvalidArgument(format!(
+                "this replica of {group} holds no state to go on from"
+            )));
+        }
+        Ok(self.reset.clone())
+    }
+
+    /// What status says too: who reads there that the quorum is lost may act on it.
+    pub(super) fn has_quorum(&self) -> bool {
+        let metrics = self.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        self.readiness.quorum_lost(&metrics).is_none()
+    }
+}
+
+impl Reset {
+    async fn outcome(mut self) -> Result<Revived, Error> {
+        self.asked.cancel();
+        match self.stage.wait_for(|stage| matches!(stage, Stage::Over(_))).await.as_deref() {
+            Ok(Stage::Over(result)) => result.clone(),
+            Ok(_) | Err(_) => {
+                Err(Error::Unavailable("the replica ended before it was reset: see its status".into()))
+            }
+        }
+    }
+
+    /// How far it is, for people.
+    pub(super) fn progress(&self) -> &'static str {
+        match &*self.stage.borrow() {
+            Stage::Due => "it is to be the whole group, and ends its life before",
+            Stage::Reading => "it is to be the whole group, and reads its log",
+            Stage::Writing => "it is to be the whole group, and writes its state",
+            Stage::Over(_) => "starting again",
+        }
+    }
+}
+
+impl Reviver {
+    /// Waits until somebody asks.
+    pub(super) async fn asked(&self) {
+        self.asked.cancelled().await;
+    }
+
+    /// Makes the replica the whole group. Nothing of its life before may use its files any more.
+    pub(super) async fn revive(self, env: &Environment, group: GroupId) {
+        let result = self.succeed_alone(env, group).await;
+        match &result {
+            Ok(Revived { incarnation, last }) => {
+                tracing::warn!(%group, %incarnation, %last, "the group was revived from this replica alone");
+            }
+            Err(error) => tracing::error!(%group, %error, "the group wasn't revived"),
+        }
+        self.stage.send_replace(Stage::Over(result));
+    }
+
+    async fn succeed_alone(&self, env: &Environment, group: GroupId) -> Result<Revived, Error> {
+        self.stage.send_replace(Stage::Reading);
+        let failed = |reason: String| {
+            Error::Internal(format!("the reset failed, and the replica goes on as it was: {reason}"))
+        };
+        let store = Arc::new(Store::new(entropy::random_id()));
+        let (before, last) = read_all(env, group, &store).await.map_err(failed)?;
+        let incarnation = Incarnation(before.incarnation.0 + 1);
+        store
+            .apply(&encode_reset(env.clock.now_ms(), incarnation))
+            .map_err(|error| failed(error.to_string()))?;
+
+        self.stage.send_replace(Stage::Writing);
+        let replica = ReplicaId(entropy::random_id());
+        let identity = Identity { replica, group, belongs: Some(Belongs { incarnation, ..before }) };
+        let members = BTreeMap::from([(replica, ServerName(env.server.clone()))]);
+        let only = Membership::new(vec![[replica].into()], members).map_err(|e| failed(e.to_string()))?;
+        let meta = SnapshotMeta {
+            last_log_id: Some(last),
+            last_membership: StoredMembership::new(Some(last), only),
+        };
+        // The next term must be above every one in the log.
+        let vote = Vote { leader_id: LeaderId::new(last.leader_id.term + 1, replica), committed: false };
+
+        let (data, view) = (env.data.clone(), store.view());
+        let rebirth = async move { data.rebirth(identity, vote, meta, view).await };
+        match skv_disk::run(&*env.disk, "reset", rebirth).await {
+            Ok(Ok(())) => Ok(Revived { incarnation, last }),
+            Ok(Err(RebirthError::Unchanged(error))) => Err(failed(error.to_string())),
+            Ok(Err(RebirthError::Unfinished(error))) | Err(error) => Err(Error::OutcomeUnknown(format!(
+                "the reset failed when all was written: {error}; this replica may be incarnation {incarnation} of \
+                 {group} when it starts again. See its status before another one is reset"
+            ))),
+        }
+    }
+}
+
+/// Reads all that the replica's files hold into an empty store, also what isn't known to be
+/// committed: some of it may have been acknowledged by the majority that is lost. Answers where
+/// the replica belongs, and the end of its log.
+async fn read_all(env: &Environment, group: GroupId, store: &Arc<Store>) -> Result<(Belongs, LogId), String> {
+    let Opened { identity, log, mut state } =
+        env.open(group, store.clone()).await.map_err(|e| e.to_string())?;
+    let finished = log.finished();
+    let mut log = LogStore::new(log);
+    let last = async {
+        let (applied, _) = state.applied_state().await?;
+        apply_after(applied, &mut log.get_log_reader().await, store).await
+    };
+    let last = last.await;
+    drop((log, state));
+    finished.wait().await;
+    let belongs = identity.belongs.ok_or("it belongs to no group")?;
+    let last = last.map_err(|error| error.to_string())?.ok_or("there is nothing in its log")?;
+    Ok((belongs, last))
+}
+
+/// Applies what a log holds after an entry, and answers its end.
+async fn apply_after(
+    applied: Option<LogId>,
+    log: &mut LogStoreReader,
+    store: &Store,
+) -> std::io::Result<Option<LogId>> {
+    let mut last = applied;
+    loop {
+        let next = last.map_or(0, |id| id.index + 1);
+        let entries = log.limited_get_log_entries(next, u64::MAX).await?;
+        if entries.is_empty() {
+            return Ok(last);
+        }
+        for entry in entries {
+            if let EntryPayload::Normal(data) = &entry.payload {
+                store.apply_silently(&data.0).map_err(std::io::Error::other)?;
+            }
+            last = Some(entry.log_id);
+        }
+    }
+}

@@ -1,0 +1,380 @@
+//! What a leader sees of its group, and which changes of its members are safe then. Pure.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use openraft::Instant as _;
+use openraft::RaftMetrics;
+use skv_raft::receiving::Receiving;
+use skv_sharding::{Replica, ReplicaId};
+
+use super::TypeConfig;
+use super::removal::RemovalError;
+
+/// Who answered within this time is alive. It is also silence enough to replace a replica
+/// whose server itself says that it was started anew.
+const ALIVE: Duration = Duration::from_secs(1);
+
+/// One replica more, and at most one less.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Admission {
+    pub(super) joins: ReplicaId,
+    pub(super) server: String,
+    pub(super) leaves: Option<ReplicaId>,
+}
+
+/// What has to be done for a replica to be no member.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Removal {
+    /// Nothing: it is none.
+    Done,
+    /// It is a learner, whom no quorum needs.
+    Learner,
+    /// It is a voter, and those that stay are a quorum without it.
+    Voter,
+}
+
+/// What the leader sees when it looks around.
+pub(super) struct Situation<'a> {
+    pub(super) metrics: &'a RaftMetrics<TypeConfig>,
+    /// For how long it has led.
+    pub(super) office: Duration,
+    pub(super) replace_after: Duration,
+    /// The replicas that get a snapshot from it now.
+    pub(super) receiving: &'a Receiving,
+}
+
+impl Situation<'_> {
+    /// For how long a replica has given no sign of life. One that installs a snapshot answers
+    /// nothing meanwhile, but gets on with that.
+    pub(super) fn silence(&self, id: ReplicaId) -> Duration {
+        let unanswered = self.unanswered(id);
+        self.receiving.since(id).map_or(unanswered, |got_on| got_on.min(unanswered))
+    }
+
+    /// For how long a replica hasn't answered; one that never answered this leader, since
+    /// that took office.
+    fn unanswered(&self, id: ReplicaId) -> Duration {
+        let heard = self.metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
+        heard.map_or(self.office, |at| at.elapsed())
+    }
+
+    /// Whether it can acknowledge entries.
+    fn alive(&self, id: ReplicaId) -> bool {
+        id == self.metrics.id || self.unanswered(id) < ALIVE
+    }
+
+    fn voters(&self) -> BTreeSet<ReplicaId> {
+        self.metrics.membership_config.membership().voter_ids().collect()
+    }
+
+    /// Whether the last change of members is over.
+    fn settled(&self) -> bool {
+        let effective = &self.metrics.membership_config;
+        effective.membership().get_joint_config().len() == 1
+            && self.metrics.committed_membership_config.log_id() == effective.log_id()
+    }
+
+    /// The admissions that are safe now: the replica that leaves has been silent for long
+    /// enough, and those that stay are a quorum.
+    pub(super) fn admissions(
+        &self,
+        candidates: &[Replica],
+        instance: impl Fn(ReplicaId) -> Option<String>,
+    ) -> Vec<Admission> {
+        if !self.settled() {
+            return Vec::new();
+        }
+        let voters = self.voters();
+        let newcomers = candidates.iter().filter(|candidate| !voters.contains(&candidate.id));
+        newcomers.filter_map(|candidate| self.admission(&voters, candidate, &instance)).collect()
+    }
+
+    fn admission(
+        &self,
+        voters: &BTreeSet<ReplicaId>,
+        candidate: &Replica,
+        instance: impl Fn(ReplicaId) -> Option<String>,
+    ) -> Option<Admission> {
+        let mut nodes = self.metrics.membership_config.membership().nodes();
+        let leaves = nodes.find(|(id, name)| voters.contains(*id) && name.0 == candidate.server);
+        let leaves = leaves.map(|(id, _)| *id);
+        if let Some(old) = leaves {
+            let restarted = instance(old).is_some_and(|instance| instance != candidate.instance);
+            let needed = if restarted { ALIVE } else { self.replace_after };
+            if old == self.metrics.id || self.silence(old) < needed {
+                return None;
+            }
+        }
+        let staying = voters.iter().filter(|id| Some(**id) != leaves);
+        let alive = staying.filter(|id| self.alive(**id)).count();
+        (alive > voters.len() / 2).then(|| Admission {
+            joins: candidate.id,
+            server: candidate.server.clone(),
+            leaves,
+        })
+    }
+
+    /// A learner that hasn't answered for as long as makes a voter replaceable: its admission
+    /// failed, and should it come back, it asks again.
+    pub(super) fn lost_learner(&self) -> Option<ReplicaId> {
+        if !self.settled() {
+            return None;
+        }
+        let voters = self.voters();
+        let mut learners = self.metrics.membership_config.membership().nodes().map(|(id, _)| *id);
+        learners.find(|id| !voters.contains(id) && self.silence(*id) >= self.replace_after)
+    }
+
+    /// What removes a replica safely now. Those that stay must be a quorum that is alive and
+    /// has the log up to `whole_log`: else the group might stop, or hang by fewer copies than
+    /// it was promised.
+    pub(super) fn removal(&self, id: ReplicaId, whole_log: Option<u64>) -> Result<Removal, RemovalError> {
+        if self.metrics.current_leader != Some(self.metrics.id) {
+            return Err(RemovalError::NotLeader);
+        }
+        if !self.settled() {
+            return Err(RemovalError::ChangeInProgress);
+        }
+        let mut staying = self.voters();
+        if !staying.remove(&id) {
+            let is_learner = self.metrics.membership_config.membership().get_node(&id).is_some();
+            return Ok(if is_learner { Removal::Learner } else { Removal::Done });
+        }
+        if staying.is_empty() {
+            return Err(RemovalError::LastVoter(id));
+        }
+        if id == self.metrics.id {
+            return Err(RemovalError::Leads(id));
+        }
+        let able = staying.iter().filter(|id| self.alive(**id) && self.has(**id, whole_log)).count();
+        let needed = staying.len() / 2 + 1;
+        if able < needed {
+            return Err(RemovalError::NoQuorum { able, needed, staying: staying.len() });
+        }
+        Ok(Removal::Voter)
+    }
+
+    fn has(&self, id: ReplicaId, whole_log: Option<u64>) -> bool {
+        let matched = self.metrics.replication.as_ref().and_then(|all| all.get(&id).copied().flatten());
+        id == self.metrics.id || matched.map(|log_id| log_id.index) >= whole_log
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use openraft::metrics::SerdeInstant;
+    use openraft::type_config::alias::InstantOf;
+
+    use super::*;
+    use skv_raft::types::{LeaderId, LogId, Membership, ServerName, StoredMembership};
+
+    const LEADER: ReplicaId = ReplicaId(1);
+    const LAST: u64 = 50;
+    const REPLACE_AFTER: Duration = Duration::from_secs(30);
+
+    fn at(index: u64) -> LogId {
+        use openraft::vote::RaftLeaderId as _;
+        LogId::new(LeaderId::new(1, LEADER).to_committed(), index)
+    }
+
+    fn name(id: u64) -> ServerName {
+        ServerName(format!("s{id}"))
+    }
+
+    /// A group of voters 1 to `voters`, led by 1; all answer and have the whole log.
+    struct Group(RaftMetrics<TypeConfig>, Receiving);
+
+    impl Group {
+        fn of(voters: u64) -> Self {
+            let mut group = Group(RaftMetrics::new_initial(LEADER), Receiving::default());
+            group.0.current_leader = Some(LEADER);
+            group.0.last_log_index = Some(LAST);
+            group.0.heartbeat = Some(BTreeMap::new());
+            group.0.replication = Some(BTreeMap::new());
+            group.set_members(&[1..=voters], 1..=voters, 7, 7);
+            (1..=voters).for_each(|id| group.set(id, Some(Duration::ZERO), LAST));
+            group
+        }
+
+        fn set_members(
+            &mut self,
+            configs: &[std::ops::RangeInclusive<u64>],
+            nodes: std::ops::RangeInclusive<u64>,
+            at_index: u64,
+            committed: u64,
+        ) {
+            let configs = configs.iter().map(|ids| ids.clone().map(ReplicaId).collect()).collect();
+            let nodes: BTreeMap<ReplicaId, ServerName> = nodes.map(|id| (ReplicaId(id), name(id))).collect();
+            let membership = Membership::new(configs, nodes).unwrap();
+            let stored = |index| Arc::new(StoredMembership::new(Some(at(index)), membership.clone()));
+            self.0.membership_config = stored(at_index);
+            self.0.committed_membership_config = stored(committed);
+        }
+
+        /// When a replica last answered, and up to where its log is the leader's.
+        fn set(&mut self, id: u64, silence: Option<Duration>, matched: u64) {
+            let heard = silence.map(|silence| SerdeInstant::new(InstantOf::<TypeConfig>::now() - silence));
+            self.0.heartbeat.as_mut().unwrap().insert(ReplicaId(id), heard);
+            self.0.replication.as_mut().unwrap().insert(ReplicaId(id), Some(at(matched)));
+        }
+
+        fn silent(&mut self, id: u64, silence: Duration) {
+            self.set(id, Some(silence), LAST);
+        }
+
+        fn situation(&self) -> Situation<'_> {
+            Situation {
+                metrics: &self.0,
+                office: Duration::from_mins(1),
+                replace_after: REPLACE_AFTER,
+                receiving: &self.1,
+            }
+        }
+
+        fn remove(&self, id: u64) -> Result<Removal, RemovalError> {
+            self.situation().removal(ReplicaId(id), Some(LAST))
+        }
+
+        /// Who may join, and who leaves then.
+        fn admit(&self, candidates: &[Replica]) -> Vec<(u64, Option<u64>)> {
+            let instance = |_| Some("first".to_owned());
+            let admissions = self.situation().admissions(candidates, instance);
+            admissions.into_iter().map(|a| (a.joins.0, a.leaves.map(|id| id.0))).collect()
+        }
+    }
+
+    fn candidate(id: u64, server: u64, instance: &str) -> Replica {
+        Replica {
+            id: ReplicaId(id),
+            server: name(server).0,
+            client_address: String::new(),
+            peer_address: String::new(),
+            instance: instance.to_owned(),
+        }
+    }
+
+    #[test]
+    fn a_voter_may_go_when_those_that_stay_are_a_quorum() {
+        let mut group = Group::of(5);
+        assert_eq!(group.remove(4), Ok(Removal::Voter));
+        // Of the four that stay three are needed.
+        group.silent(5, Duration::from_secs(2));
+        assert_eq!(group.remove(4), Ok(Removal::Voter));
+        assert_eq!(group.remove(5), Ok(Removal::Voter), "who is silent goes first");
+        group.silent(3, Duration::from_secs(2));
+        assert_eq!(group.remove(4), Err(RemovalError::NoQuorum { able: 2, needed: 3, staying: 4 }));
+        assert_eq!(group.remove(5), Ok(Removal::Voter));
+    }
+
+    #[test]
+    fn who_lacks_entries_or_never_answered_does_not_count() {
+        let mut group = Group::of(3);
+        group.set(2, Some(Duration::ZERO), LAST - 1);
+        assert_eq!(group.remove(3), Err(RemovalError::NoQuorum { able: 1, needed: 2, staying: 2 }));
+        group.set(2, None, LAST);
+        assert_eq!(group.remove(3), Err(RemovalError::NoQuorum { able: 1, needed: 2, staying: 2 }));
+        group.set(2, Some(Duration::ZERO), LAST);
+        assert_eq!(group.remove(3), Ok(Removal::Voter));
+    }
+
+    #[test]
+    fn the_leader_and_the_last_voter_stay() {
+        assert_eq!(Group::of(2).remove(1), Err(RemovalError::Leads(LEADER)));
+        assert_eq!(Group::of(1).remove(1), Err(RemovalError::LastVoter(LEADER)));
+        assert_eq!(Group::of(2).remove(2), Ok(Removal::Voter), "the leader alone is a quorum of one");
+    }
+
+    #[test]
+    fn only_the_leader_removes() {
+        let mut group = Group::of(3);
+        group.0.current_leader = Some(ReplicaId(2));
+        for id in [1, 2, 3, 9] {
+            assert_eq!(group.remove(id), Err(RemovalError::NotLeader));
+        }
+    }
+
+    #[test]
+    fn one_change_at_a_time() {
+        let mut group = Group::of(3);
+        let joins = candidate(9, 9, "first");
+        group.set_members(&[1..=3], 1..=3, 8, 7);
+        assert_eq!(group.remove(3), Err(RemovalError::ChangeInProgress), "not committed yet");
+        assert_eq!(group.admit(std::slice::from_ref(&joins)), []);
+        group.set_members(&[1..=3, 1..=2], 1..=3, 8, 8);
+        assert_eq!(group.remove(3), Err(RemovalError::ChangeInProgress), "joint");
+        assert_eq!(group.admit(&[joins]), []);
+    }
+
+    #[test]
+    fn a_learner_needs_no_quorum_and_a_stranger_is_gone_already() {
+        let mut group = Group::of(3);
+        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.silent(2, Duration::from_secs(2));
+        group.silent(3, Duration::from_secs(2));
+        assert_eq!(group.remove(4), Ok(Removal::Learner));
+        assert_eq!(group.remove(9), Ok(Removal::Done));
+    }
+
+    #[test]
+    fn a_learner_that_fell_silent_is_lost_and_a_voter_never_is() {
+        let mut group = Group::of(3);
+        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.silent(3, REPLACE_AFTER);
+        group.silent(4, Duration::from_secs(29));
+        assert_eq!(group.situation().lost_learner(), None);
+        group.silent(4, REPLACE_AFTER);
+        assert_eq!(group.situation().lost_learner(), Some(ReplicaId(4)));
+        group.set_members(&[1..=3], 1..=4, 8, 7);
+        assert_eq!(group.situation().lost_learner(), None, "another change isn't over");
+    }
+
+    #[test]
+    fn a_learner_that_only_installs_a_snapshot_is_not_lost_and_no_part_of_a_quorum() {
+        let mut group = Group::of(3);
+        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.silent(4, REPLACE_AFTER);
+        let transfer = group.1.begin(ReplicaId(4));
+        assert_eq!(group.situation().lost_learner(), None);
+        drop(transfer);
+        assert_eq!(group.situation().lost_learner(), Some(ReplicaId(4)));
+
+        let mut group = Group::of(3);
+        group.silent(2, REPLACE_AFTER);
+        let _transfer = group.1.begin(ReplicaId(2));
+        assert_eq!(group.remove(3), Err(RemovalError::NoQuorum { able: 1, needed: 2, staying: 2 }));
+    }
+
+    #[test]
+    fn a_replacement_waits_until_the_old_one_is_silent() {
+        let mut group = Group::of(3);
+        let same_start = candidate(9, 3, "first");
+        let new_start = candidate(9, 3, "second");
+        assert_eq!(group.admit(&[same_start.clone(), new_start.clone()]), []);
+        group.silent(3, Duration::from_secs(2));
+        assert_eq!(group.admit(std::slice::from_ref(&same_start)), []);
+        assert_eq!(group.admit(&[new_start]), [(9, Some(3))], "its server says that it is another one now");
+        group.silent(3, REPLACE_AFTER);
+        assert_eq!(group.admit(&[same_start]), [(9, Some(3))]);
+    }
+
+    #[test]
+    fn nobody_is_admitted_without_a_living_quorum_nor_in_place_of_the_leader() {
+        let mut group = Group::of(3);
+        group.silent(2, REPLACE_AFTER);
+        group.silent(3, REPLACE_AFTER);
+        assert_eq!(group.admit(&[candidate(8, 2, "x"), candidate(9, 9, "x")]), []);
+        assert_eq!(Group::of(3).admit(&[candidate(9, 1, "x"), candidate(2, 2, "x")]), []);
+    }
+
+    #[test]
+    fn all_that_may_join_are_named_so_that_one_that_is_gone_blocks_nobody() {
+        let mut group = Group::of(3);
+        group.silent(3, REPLACE_AFTER);
+        let candidates = [candidate(7, 4, "x"), candidate(8, 3, "x"), candidate(9, 5, "x")];
+        assert_eq!(group.admit(&candidates), [(7, None), (8, Some(3)), (9, None)]);
+    }
+}

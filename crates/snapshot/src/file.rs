@@ -1,0 +1,282 @@
+//! One snapshot file, complete: reading it item by item, and sending it byte by byte.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use bytes::{Buf as _, Bytes};
+use futures::Stream;
+use parking_lot::Mutex;
+use prost::Message as _;
+use skv_disk::{Disk, DiskFile};
+use skv_proto::v1;
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+
+use crate::format::{
+    BadPreamble, FRAME_HEADER, FrameHeader, Kind, PREAMBLE, Totals, VERSION, check_preamble,
+};
+use crate::progress::Progress;
+
+/// How much is read and sent at once.
+const PIECE: u64 = 1 << 20;
+
+/// Pieces that wait to be sent.
+const PIECES_AHEAD: usize = 2;
+
+/// A snapshot that can't be read.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Some of its bytes aren't those that were written.
+    #[error("snapshot {} is damaged at byte {offset}: {reason}", .file.display())]
+    Damaged {
+        /// The file.
+        file: PathBuf,
+        /// Where the damaged part begins.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// Another version of the server wrote it; nothing is wrong with it.
+    #[error(
+        "snapshot {} has format {found}, but this server reads format {supported}: start a server that knows it",
+        .file.display()
+    )]
+    UnsupportedVersion {
+        /// The file.
+        file: PathBuf,
+        /// Its format.
+        found: u32,
+        /// The format that this server reads.
+        supported: u32,
+    },
+    /// The disk failed.
+    #[error("snapshot {}: {source}", .file.display())]
+    Io {
+        /// The file.
+        file: PathBuf,
+        /// What the disk said.
+        source: io::Error,
+    },
+}
+
+/// A complete snapshot on disk. Clones share it; it stays readable when a newer one has
+/// taken its place.
+#[derive(Debug, Clone)]
+pub struct SnapshotFile(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    disk: Arc<dyn Disk>,
+    path: PathBuf,
+    file: Arc<dyn DiskFile>,
+    header: v1::SnapshotHeader,
+    length: u64,
+    temporary: Mutex<bool>,
+    progress: Progress,
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if *self.temporary.get_mut() {
+            // What remains is removed when the directory is opened the next time.
+            let _ = self.disk.remove(&self.path);
+        }
+    }
+}
+
+impl SnapshotFile {
+    /// Opens a file and reads its header; `progress` counts what is read of it. Blocks.
+    pub(super) fn open(disk: &Arc<dyn Disk>, path: &Path, progress: Progress) -> Result<Self, OpenError> {
+        let io = |source| OpenError::Io { file: path.to_owned(), source };
+        let file = disk.open(path).map_err(io)?;
+        let (disk, path) = (Arc::clone(disk), path.to_owned());
+        let mut reader = Reader::new(&path, &*file, &progress)?;
+        let header = reader.header()?;
+        let length = reader.length;
+        let temporary = Mutex::new(false);
+        Ok(Self(Arc::new(Inner { disk, path, file, header, length, temporary, progress })))
+    }
+
+    /// From now on the file goes when its last handle does, until [`Self::set_permanent`].
+    pub(super) fn set_temporary(&self) {
+        *self.0.temporary.lock() = true;
+    }
+
+    /// The file stays.
+    pub(super) fn set_permanent(&self) {
+        *self.0.temporary.lock() = false;
+    }
+
+    /// The same file under the name that it was given.
+    pub(super) fn renamed(&self, path: PathBuf) -> Self {
+        let Inner { disk, file, header, length, progress, .. } = &*self.0;
+        Self(Arc::new(Inner {
+            disk: Arc::clone(disk),
+            path,
+            file: Arc::clone(file),
+            header: header.clone(),
+            length: *length,
+            temporary: Mutex::new(false),
+            progress: progress.clone(),
+        }))
+    }
+
+    /// Whether it is a file of this directory of this disk.
+    pub(super) fn is_in(&self, disk: &Arc<dyn Disk>, dir: &Path) -> bool {
+        Arc::ptr_eq(&self.0.disk, disk) && self.0.path.parent() == Some(dir)
+    }
+
+    /// What it covers.
+    pub fn header(&self) -> &v1::SnapshotHeader {
+        &self.0.header
+    }
+
+    /// The file's name; that of a temporary one until it is kept.
+    pub fn path(&self) -> &Path {
+        &self.0.path
+    }
+
+    /// Bytes of the file.
+    pub fn length(&self) -> u64 {
+        self.0.length
+    }
+
+    /// Gives every item to `each`, and checks every byte of the file on the way. What
+    /// `each` can't take is damage. Blocks.
+    pub fn read(
+        &self,
+        mut each: impl FnMut(v1::SnapshotItem) -> Result<(), String>,
+    ) -> Result<(), OpenError> {
+        let mut reader = Reader::new(&self.0.path, &*self.0.file, &self.0.progress)?;
+        reader.header()?;
+        while let Some((offset, mut chunk)) = reader.chunk()? {
+            while chunk.has_remaining() {
+                let item = v1::SnapshotItem::decode_length_delimited(&mut chunk)
+                    .map_err(|e| reader.damaged(offset, e.to_string()))?;
+                reader.seen.items += 1;
+                each(item).map_err(|reason| reader.damaged(offset, reason))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// The file's bytes, read ahead by a task of the disk.
+    pub fn chunks(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+        let (pieces, received) = mpsc::channel(PIECES_AHEAD);
+        let this = self.clone();
+        self.0.disk.spawn(
+            "snapshot-send",
+            Box::pin(async move {
+                let mut offset = 0;
+                while offset < this.0.length {
+                    let piece = this.piece(offset);
+                    let failed = piece.is_err();
+                    if pieces.send(piece).await.is_err() || failed {
+                        return;
+                    }
+                    offset += PIECE;
+                }
+            }),
+        );
+        ReceiverStream::new(received)
+    }
+
+    /// The piece at an offset below the length. Blocks.
+    pub(super) fn piece(&self, offset: u64) -> io::Result<Bytes> {
+        let mut piece = vec![0; PIECE.min(self.0.length - offset) as usize];
+        self.0.file.read_exact_at(&mut piece, offset)?;
+        Ok(piece.into())
+    }
+}
+
+/// Reads frames in order and checks them.
+struct Reader<'a> {
+    path: &'a Path,
+    file: &'a dyn DiskFile,
+    length: u64,
+    seen: Totals,
+    progress: &'a Progress,
+}
+
+impl<'a> Reader<'a> {
+    fn new(path: &'a Path, file: &'a dyn DiskFile, progress: &'a Progress) -> Result<Self, OpenError> {
+        let length = file.len().map_err(|source| OpenError::Io { file: path.to_owned(), source })?;
+        Ok(Self { path, file, length, seen: Totals::default(), progress })
+    }
+
+    fn damaged(&self, offset: u64, reason: impl Into<String>) -> OpenError {
+        OpenError::Damaged { file: self.path.to_owned(), offset, reason: reason.into() }
+    }
+
+    /// The next bytes of the file.
+    fn take(&mut self, bytes: &mut [u8]) -> Result<(), OpenError> {
+        self.peek(bytes)?;
+        self.seen.add(bytes);
+        self.progress.add(bytes.len() as u64);
+        Ok(())
+    }
+
+    fn peek(&self, bytes: &mut [u8]) -> Result<(), OpenError> {
+        if bytes.len() as u64 > self.length - self.seen.offset {
+            return Err(self.damaged(self.length, "it is cut off here"));
+        }
+        let read = self.file.read_exact_at(bytes, self.seen.offset);
+        read.map_err(|source| OpenError::Io { file: self.path.to_owned(), source })
+    }
+
+    fn header(&mut self) -> Result<v1::SnapshotHeader, OpenError> {
+        let mut preamble = [0; PREAMBLE];
+        self.take(&mut preamble)?;
+        check_preamble(&preamble).map_err(|bad| match bad {
+            BadPreamble::Damaged(reason) => self.damaged(0, reason),
+            BadPreamble::UnsupportedVersion(found) => {
+                OpenError::UnsupportedVersion { file: self.path.to_owned(), found, supported: VERSION }
+            }
+        })?;
+        let offset = self.seen.offset;
+        let (kind, header) = self.frame()?;
+        if kind != Kind::Header {
+            return Err(self.damaged(offset, "there is no header"));
+        }
+        v1::SnapshotHeader::decode(header).map_err(|e| self.damaged(offset, e.to_string()))
+    }
+
+    /// The next chunk and its offset; `None` after the footer, when all was found right.
+    fn chunk(&mut self) -> Result<Option<(u64, Bytes)>, OpenError> {
+        let before = self.seen;
+        let offset = before.offset;
+        match self.frame()? {
+            (Kind::Chunk, chunk) => {
+                self.seen.chunks += 1;
+                Ok(Some((offset, chunk)))
+            }
+            (Kind::Footer, totals) if Totals::decode(&totals) != Some(before) => {
+                Err(self.damaged(offset, "the footer disagrees with what comes before it"))
+            }
+            (Kind::Footer, _) if self.seen.offset != self.length => {
+                Err(self.damaged(self.seen.offset, "there are bytes after its end"))
+            }
+            (Kind::Footer, _) => Ok(None),
+            (Kind::Header, _) => Err(self.damaged(offset, "there is a second header")),
+        }
+    }
+
+    fn frame(&mut self) -> Result<(Kind, Bytes), OpenError> {
+        let offset = self.seen.offset;
+        let mut header = [0; FRAME_HEADER];
+        self.take(&mut header)?;
+        let header = FrameHeader::decode(&header)
+            .ok_or_else(|| self.damaged(offset, "this is no part of a snapshot"))?;
+        // Before the length is believed: no more is allocated than there is in the file.
+        if u64::from(header.length) > self.length - self.seen.offset {
+            return Err(self.damaged(self.length, "it is cut off here"));
+        }
+        let mut payload = vec![0; header.length as usize];
+        self.take(&mut payload)?;
+        if crc32c::crc32c(&payload) != header.checksum {
+            return Err(self.damaged(offset, "the checksum is wrong"));
+        }
+        Ok((header.kind, payload.into()))
+    }
+}

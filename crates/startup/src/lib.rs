@@ -1,0 +1,7 @@
+//! How the programs of ShardedKV start and stop: the form of their log, and the signals that end them.
+
+mod log;
+mod signals;
+
+pub use log::{LogFormat, start_log};
+pub use signals::stop_on_signal;

@@ -1,0 +1,122 @@
+//! The encoding of log entries: the one place that writes and reads them.
+
+use bytes::Bytes;
+use prost::Message as _;
+use skv_proto::v1;
+use skv_proto::v1::entry::Entry;
+use skv_sharding::{ClusterId, Incarnation};
+
+use crate::facts::{self, Facts, Limits, RecordError};
+use crate::handoff::{HandoffStep, Move};
+
+/// The format of the entries that this version writes, and the highest that it reads. What entries
+/// of a format may say, and what of it is refused, never changes: replicas of all versions have to
+/// decide alike. A new kind of anything in them is a new format.
+pub const ENTRY_VERSION: u32 = 1;
+
+/// An entry that can't be applied: its bytes aren't whole, or only a newer server knows what it
+/// says. The replica must stop: going on without it would make it differ from the others. What can
+/// be read, but can't be, is refused instead.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ApplyError {
+    /// A newer server wrote the entry.
+    #[error(
+        "the log holds an entry of format {found}, but this server reads formats up to {supported}: start a newer one"
+    )]
+    UnsupportedVersion {
+        /// The entry's format.
+        found: u32,
+        /// The highest format that this server reads.
+        supported: u32,
+    },
+    /// The entry isn't one.
+    #[error("the log holds an entry that can't be read: {0}")]
+    Corrupt(String),
+}
+
+fn encode(time: u64, entry: Entry) -> Bytes {
+    v1::Entry { version: ENTRY_VERSION, time, entry: Some(entry) }.encode_to_vec().into()
+}
+
+/// An entry of commands. `time` is the leader's clock in ms, here and below.
+pub fn encode_batch(time: u64, commands: Vec<v1::Command>) -> Bytes {
+    encode(time, Entry::Batch(v1::CommandBatch { commands }))
+}
+
+/// An entry that founds the group. The limits that the record leaves open are filled in.
+pub fn encode_found(
+    time: u64,
+    cluster: ClusterId,
+    record: v1::BootstrapRecord,
+    manager_version: u64,
+) -> Result<Bytes, RecordError> {
+    let limits = Limits::from(record.limits.unwrap_or_default());
+    facts::check_proposed(&limits, &record)?;
+    let record = v1::BootstrapRecord { limits: Some(limits.into()), ..record };
+    let entry = v1::BootstrapRecordEntry { cluster_id: cluster.0, record: Some(record), manager_version };
+    Facts::founded(&entry)?;
+    Ok(encode(time, Entry::Found(entry)))
+}
+
+/// An entry by which the group obeys a version of the manager.
+pub fn encode_obey(time: u64, manager_version: u64) -> Bytes {
+    encode(time, Entry::Obey(manager_version))
+}
+
+/// An entry that only carries the time.
+pub fn encode_tick(time: u64) -> Bytes {
+    encode(time, Entry::Tick(v1::entry::Tick {}))
+}
+
+/// An entry that revives the group under a new incarnation.
+pub fn encode_reset(time: u64, incarnation: Incarnation) -> Bytes {
+    encode(time, Entry::Reset(incarnation.0))
+}
+
+/// An entry with the manager's list of all moves out of the group.
+pub fn encode_assign(time: u64, manager_version: u64, moves: impl IntoIterator<Item = Move>) -> Bytes {
+    let moves = moves.into_iter().map(Into::into).collect();
+    encode(time, Entry::Assign(v1::Assignment { manager_version, moves }))
+}
+
+/// An entry with one step of a handoff.
+pub fn encode_handoff(time: u64, step: HandoffStep) -> Bytes {
+    encode(time, Entry::Handoff(step.into()))
+}
+
+/// An entry by which the group takes no shard any more.
+pub fn encode_retire(time: u64) -> Bytes {
+    encode(time, Entry::Retire(v1::entry::Retire {}))
+}
+
+/// Whether an entry can be applied: asked before it is taken into a log.
+pub fn readable(entry: &Bytes) -> Result<(), ApplyError> {
+    decode(entry).map(drop)
+}
+
+/// Reads an entry's time and what it says. Keys and values share its buffer.
+pub(super) fn decode(entry: &Bytes) -> Result<(u64, Entry), ApplyError> {
+    let corrupt = |reason: &str| ApplyError::Corrupt(reason.to_owned());
+    let decoded = v1::Entry::decode(entry.clone()).map_err(|e| ApplyError::Corrupt(e.to_string()))?;
+    match decoded.version {
+        1..=ENTRY_VERSION => {}
+        0 => return Err(corrupt("it has no version")),
+        found => return Err(ApplyError::UnsupportedVersion { found, supported: ENTRY_VERSION }),
+    }
+    let payload = decoded.entry.ok_or_else(|| corrupt("it is of no kind that is known here"))?;
+    match &payload {
+        Entry::Batch(batch) => {
+            let is_unknown = |c: &&v1::Command| v1::command::Kind::try_from(c.kind).is_err();
+            if let Some(command) = batch.commands.iter().find(is_unknown) {
+                return Err(ApplyError::Corrupt(format!("it has a command of kind {}", command.kind)));
+            }
+        }
+        Entry::Found(v1::BootstrapRecordEntry { record: Some(record), .. })
+            if v1::Hash::try_from(record.hash).is_err() =>
+        {
+            return Err(ApplyError::Corrupt(format!("it names hash {}", record.hash)));
+        }
+        _ => {}
+    }
+    Ok((decoded.time, payload))
+}

@@ -1,0 +1,485 @@
+//! The store of one group: one applier writes it, many threads read it.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::hash::BuildHasher as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use bytes::Bytes;
+use foldhash::quality::FixedState;
+use parking_lot::{Mutex, RwLock};
+use skv_proto::v1;
+use skv_proto::v1::entry::Entry;
+use skv_sharding::{Epoch, Incarnation, Revision, ShardId};
+
+use crate::entry::{ApplyError, decode};
+use crate::facts::Facts;
+use crate::founded::Founded;
+use crate::handoff::{
+    Arrival, Backlog, BaseCopy, Departure, Difference, HandoffStep, Move, Part, Position, Progress,
+    StepRefusal, Summary,
+};
+use crate::restore::{Restore, Restored};
+use crate::rubble::Rubble;
+use crate::shard::Context;
+use crate::slot::{Owned, Slot};
+use crate::view::StoreView;
+use crate::{Applied, Outcome, Rejection};
+
+/// A buffer larger than this isn't kept between entries.
+const KEPT_SCRATCH: usize = 64 << 10;
+
+/// The replicated state of a group.
+pub struct Store {
+    hasher: FixedState,
+    /// In ms: the greatest that any applied entry carried.
+    time: AtomicU64,
+    /// `None` until the group is founded.
+    founded: RwLock<Option<Founded>>,
+    /// How many shards leave or come.
+    handing_off: AtomicUsize,
+    /// Of shards that have gone.
+    rubble: Mutex<Rubble>,
+    /// Held while the state changes or is viewed as a whole.
+    applying: Mutex<Scratch>,
+}
+
+/// Who it is; what it holds may be gigabytes.
+impl fmt::Debug for Store {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Store").field("facts", &self.facts()).finish_non_exhaustive()
+    }
+}
+
+/// Where the applier puts records together.
+#[derive(Default)]
+struct Scratch(Vec<u8>);
+
+/// How much a store holds.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Keys with a value.
+    pub keys: u64,
+    /// Bytes of all keys and values.
+    pub bytes: u64,
+    /// Sessions of all shards; a clerk has one in each that it writes to.
+    pub sessions: u64,
+    /// Shards that it has something of, by what it has.
+    pub shards: BTreeMap<Part, u32>,
+}
+
+impl Stats {
+    /// How many shards the group has all of, and nobody else.
+    pub fn owned(&self) -> u32 {
+        self.shards.iter().filter(|(part, _)| **part != Part::Arriving).map(|(_, count)| count).sum()
+    }
+
+    /// Of how many shards it has this.
+    pub fn of(&self, part: Part) -> u32 {
+        self.shards.get(&part).copied().unwrap_or(0)
+    }
+}
+
+impl Store {
+    /// An empty store of a group that isn't founded. The seed should be random: it keeps
+    /// clients from choosing keys that collide. What the store holds doesn't depend on it.
+    pub fn new(hash_seed: u64) -> Self {
+        Self {
+            hasher: FixedState::with_seed(hash_seed),
+            time: AtomicU64::new(0),
+            founded: RwLock::new(None),
+            handing_off: AtomicUsize::new(0),
+            rubble: Mutex::default(),
+            applying: Mutex::default(),
+        }
+    }
+
+    /// Applies one entry. After an error nothing has changed, and nothing may be applied any more.
+    pub fn apply(&self, entry: &Bytes) -> Result<Applied, ApplyError> {
+        self.apply_entry(entry, true)
+    }
+
+    /// Applies one entry whose answers nobody waits for.
+    pub fn apply_silently(&self, entry: &Bytes) -> Result<(), ApplyError> {
+        self.apply_entry(entry, false).map(drop)
+    }
+
+    /// The value and revision of a key, as of what is applied now.
+    pub fn get(&self, key: &[u8]) -> Result<Option<(Bytes, Revision)>, Rejection> {
+        let founded = self.founded.read();
+        let founded = founded.as_ref().ok_or(Rejection::NotFounded)?;
+        let slot = &founded.slots[founded.facts.shard_of(key)?.0 as usize];
+        let hash = self.hasher.hash_one(key);
+        // Ownership is checked under the lock that reads the value (invariant 5).
+        let slot = slot.read();
+        let shard = slot.serving()?;
+        Ok(shard.get(hash, key).map(|record| (record.pair.to_value(), record.revision)))
+    }
+
+    /// How long a key's value is now; 0 if it isn't here.
+    pub fn value_length(&self, shard: ShardId, key: &[u8]) -> usize {
+        let founded = self.founded.read();
+        let slot = founded.as_ref().and_then(|founded| founded.slots.get(shard.0 as usize));
+        let Some(slot) = slot.map(RwLock::read) else { return 0 };
+        let record = slot.serving().ok().and_then(|shard| shard.get(self.hasher.hash_one(key), key));
+        record.map_or(0, |record| record.pair.value().len())
+    }
+
+    /// The shard of a key.
+    pub fn shard_of(&self, key: &[u8]) -> Result<ShardId, Rejection> {
+        self.founded.read().as_ref().ok_or(Rejection::NotFounded)?.facts.shard_of(key)
+    }
+
+    /// Whether the group serves a shard now, or why not.
+    pub fn serves(&self, shard: ShardId) -> Result<(), Rejection> {
+        let founded = self.founded.read();
+        let slots = &founded.as_ref().ok_or(Rejection::NotFounded)?.slots;
+        let slot = slots.get(shard.0 as usize).ok_or(Rejection::WrongGroup { next: None })?;
+        slot.read().serving().map(drop)
+    }
+
+    /// Since which epoch the group owns a shard; `None`: it doesn't.
+    pub fn owns(&self, shard: ShardId) -> Option<Epoch> {
+        let founded = self.founded.read();
+        let slot = founded.as_ref()?.slots.get(shard.0 as usize)?.read();
+        slot.owned().map(|owned| owned.shard.epoch)
+    }
+
+    /// The highest epoch of any shard that the group has heard of.
+    pub fn highest_epoch(&self) -> Epoch {
+        let founded = self.founded.read();
+        let seen = founded.iter().flat_map(Founded::slots).map(|(_, slot)| slot.read().fence.seen);
+        seen.max().unwrap_or_default()
+    }
+
+    /// The shards that the group owns, in order.
+    pub fn owned_shards(&self) -> Vec<(ShardId, Epoch)> {
+        let founded = self.founded.read();
+        founded.as_ref().map_or(Vec::new(), |founded| founded.owned(|owned| owned.shard.epoch).collect())
+    }
+
+    /// Who the group is; `None` until it is founded.
+    pub fn facts(&self) -> Option<Arc<Facts>> {
+        self.founded.read().as_ref().map(|founded| Arc::clone(&founded.facts))
+    }
+
+    /// Whether the group takes no shard any more.
+    pub fn is_retired(&self) -> bool {
+        self.facts().is_some_and(|facts| facts.retired)
+    }
+
+    /// The highest manager version that the group obeyed; 0 before it is founded.
+    pub fn obeyed_version(&self) -> u64 {
+        self.facts().map_or(0, |facts| facts.obeyed_version)
+    }
+
+    /// The group's time in ms: the greatest that an applied entry carried.
+    pub fn time(&self) -> u64 {
+        self.time.load(Ordering::Acquire)
+    }
+
+    /// Whether a tick at `now` would forget sessions. May err towards true, once.
+    pub fn sessions_due(&self, now: u64) -> bool {
+        let time = now.max(self.time());
+        let founded = self.founded.read();
+        let is_due =
+            |slot: &RwLock<Slot>| slot.read().serving().is_ok_and(|shard| shard.sessions.may_be_due(time));
+        founded.iter().flat_map(Founded::slots).any(|(_, slot)| is_due(slot))
+    }
+
+    /// Whether any shard leaves or comes.
+    pub fn is_handing_off(&self) -> bool {
+        self.handing_off.load(Ordering::Acquire) > 0
+    }
+
+    /// The moves out of the group that aren't over, in the order of the shards.
+    pub fn departures(&self) -> Vec<Departure> {
+        let founded = self.founded.read();
+        let slots = founded.iter().flat_map(Founded::slots);
+        slots.filter_map(|(_, slot)| slot.read().departure()).collect()
+    }
+
+    /// The shards that the group receives, in their order.
+    pub fn arrivals(&self) -> Vec<Arrival> {
+        let founded = self.founded.read();
+        let slots = founded.iter().flat_map(Founded::slots);
+        slots.filter_map(|(id, slot)| slot.read().arrival(id)).collect()
+    }
+
+    /// What the group has of each shard, in their order; those of which it has nothing are left out.
+    pub fn shards(&self) -> Vec<Summary> {
+        let founded = self.founded.read();
+        founded.iter().flat_map(Founded::summaries).collect()
+    }
+
+    /// How far a move out of the group is; `None` if it is over, or another.
+    pub fn progress(&self, to: &Move) -> Option<Progress> {
+        self.leaving(to, |_, progress| Some(progress))
+    }
+
+    /// Whether the manager's list would change anything.
+    pub fn would_assign(&self, moves: &[Move]) -> bool {
+        let founded = self.founded.read();
+        let Some(founded) = founded.as_ref() else { return false };
+        if moves.is_empty() && !self.is_handing_off() {
+            return false;
+        }
+        let listed = by_shard(moves.iter().copied());
+        founded.slots().any(|(id, slot)| slot.read().would_assign(listed.get(&id).copied()))
+    }
+
+    /// The whole shard of a move, while it is copied or frozen.
+    pub fn base_copy(&self, to: &Move) -> Option<BaseCopy> {
+        self.leaving(to, |owned, _| Some(BaseCopy::of(&owned.shard, owned.changes()?)))
+    }
+
+    /// The position of a target that has the shard as it was when copying began.
+    pub fn beginning(&self, to: &Move) -> Option<Position> {
+        self.leaving(to, |owned, _| Some(Position::beginning(owned.changes()?)))
+    }
+
+    /// What is kept for a copy that goes on; `None` if none does.
+    pub fn backlog(&self, to: &Move) -> Option<Backlog> {
+        self.leaving(to, |owned, progress| {
+            let shard = &owned.shard;
+            let changes = owned.changes().filter(|_| progress == Progress::Copying)?;
+            Some(changes.backlog(shard.key_value_bytes, shard.sessions.forgotten().len()))
+        })
+    }
+
+    /// What changed of it after a position of the same copy, up to about so many bytes.
+    pub fn difference(&self, to: &Move, after: Position, bytes: usize) -> Option<Difference> {
+        self.leaving(to, |owned, _| self.changed(owned, after, bytes))
+    }
+
+    /// The last step at the target of a frozen move, with all that changed after a position.
+    pub fn installation(&self, to: &Move, after: Position) -> Option<v1::handoff_step::Install> {
+        self.leaving(to, |owned, progress| {
+            let is_final = progress == Progress::Frozen;
+            let rest = is_final.then(|| self.changed(owned, after, usize::MAX))??;
+            Some(rest.into_install(&owned.shard))
+        })
+    }
+
+    fn changed(&self, owned: &Owned, after: Position, bytes: usize) -> Option<Difference> {
+        let hash = |key: &[u8]| self.hasher.hash_one(key);
+        Difference::after(&owned.shard, owned.changes()?, after, bytes, hash)
+    }
+
+    fn leaving<T>(&self, to: &Move, of: impl FnOnce(&Owned, Progress) -> Option<T>) -> Option<T> {
+        let founded = self.founded.read();
+        let slot = founded.as_ref()?.slots.get(to.shard.0 as usize)?.read();
+        let departure = slot.departure().filter(|departure| departure.to == *to)?;
+        of(slot.owned()?, departure.progress)
+    }
+
+    /// Frees a little of what is left of shards that have gone. Whether there is more.
+    pub fn clear_rubble(&self) -> bool {
+        self.rubble.lock().clear_some()
+    }
+
+    /// How much there is. Visits every shard.
+    pub fn stats(&self) -> Stats {
+        let founded = self.founded.read();
+        let mut stats = Stats::default();
+        for summary in founded.iter().flat_map(Founded::summaries) {
+            *stats.shards.entry(summary.part).or_insert(0) += 1;
+            if summary.part != Part::Arriving {
+                stats.keys += summary.keys;
+                stats.bytes += summary.bytes;
+                stats.sessions += summary.sessions;
+            }
+        }
+        stats
+    }
+
+    /// The state between two entries. Costs one reference per bucket of keys; later
+    /// entries don't show in it.
+    pub fn view(&self) -> StoreView {
+        let _applying = self.applying.lock();
+        StoreView::new(self.time(), self.founded.read().as_ref())
+    }
+
+    /// Begins to put together a state that this store can take over. The store isn't touched.
+    pub fn begin_restore(&self) -> Restore {
+        Restore::new(self.hasher.clone())
+    }
+
+    /// Replaces the whole state by one that was restored from a view. Returns the old one, which
+    /// may be large: who waits for this needn't wait for it to be freed.
+    pub fn restore(&self, restored: Restored) -> impl Send + use<> {
+        let _applying = self.applying.lock();
+        self.time.store(restored.time, Ordering::Release);
+        let handing_off = restored.founded.as_ref().map_or(0, Founded::handing_off);
+        let old = std::mem::replace(&mut *self.founded.write(), restored.founded);
+        self.handing_off.store(handing_off, Ordering::Release);
+        old
+    }
+
+    fn apply_entry(&self, entry: &Bytes, answer: bool) -> Result<Applied, ApplyError> {
+        let (time, entry) = decode(entry)?;
+        let mut scratch = self.applying.lock();
+        let time = self.time().max(time);
+        self.time.store(time, Ordering::Release);
+        Ok(match entry {
+            Entry::Batch(batch) => {
+                let mut outcomes = Vec::with_capacity(if answer { batch.commands.len() } else { 0 });
+                self.apply_batch(&batch.commands, time, &mut scratch.0, |outcome| {
+                    if answer {
+                        outcomes.push(outcome);
+                    }
+                });
+                Applied::Batch(outcomes)
+            }
+            Entry::Found(record) => match Facts::founded(&record) {
+                Ok(founding) => Applied::Founded { first: self.found(founding) },
+                Err(_) => Applied::Malformed,
+            },
+            Entry::Obey(version) => self.change_facts(|facts| {
+                let accepted = version >= facts.obeyed_version;
+                facts.obeyed_version = facts.obeyed_version.max(version);
+                Applied::Obeyed { accepted, version: facts.obeyed_version }
+            }),
+            Entry::Reset(incarnation) => self.reset(Incarnation(incarnation)),
+            Entry::Assign(list) => self.assign(list),
+            Entry::Handoff(step) => Applied::Handoff(self.take_step(step, time, &mut scratch.0)),
+            Entry::Retire(_) => self.retire(),
+            Entry::Tick(_) => {
+                self.forget_due_sessions(time);
+                Applied::Nothing
+            }
+        })
+    }
+
+    /// Holds a shard's lock for as long as commands for it follow each other.
+    fn apply_batch(
+        &self,
+        commands: &[v1::Command],
+        time: u64,
+        scratch: &mut Vec<u8>,
+        mut each: impl FnMut(Outcome),
+    ) {
+        let founded = self.founded.read();
+        let Some(founded) = founded.as_ref() else {
+            return commands.iter().for_each(|_| each(Err(Rejection::NotFounded)));
+        };
+        let limits = &founded.facts.limits;
+        let mut context = Context { time, limits, hasher: &self.hasher, scratch };
+        for run in commands.chunk_by(|a, b| a.shard == b.shard) {
+            let mut slot = founded.slots.get(run[0].shard as usize).map(RwLock::write);
+            let serving =
+                slot.as_mut().map_or(Err(Rejection::WrongGroup { next: None }), |slot| slot.serving_mut());
+            match serving {
+                Err(rejection) => run.iter().for_each(|_| each(Err(rejection))),
+                Ok((shard, mut changes)) => {
+                    shard.sessions.forget_due(time, limits, &self.hasher);
+                    for command in run {
+                        each(shard.execute(command, changes.as_deref_mut(), &mut context));
+                    }
+                }
+            }
+        }
+        if scratch.capacity() > KEPT_SCRATCH {
+            *scratch = Vec::new();
+        }
+    }
+
+    /// Idempotent: a group is founded once (invariant 7).
+    fn found(&self, (facts, owned): (Facts, Vec<(ShardId, Epoch)>)) -> bool {
+        let mut slot = self.founded.write();
+        if slot.is_some() {
+            return false;
+        }
+        let founded = Founded::new(facts);
+        for (shard, epoch) in owned {
+            *founded.slots[shard.0 as usize].write() = Slot::founded(epoch);
+        }
+        *slot = Some(founded);
+        true
+    }
+
+    fn change_facts(&self, change: impl FnOnce(&mut Facts) -> Applied) -> Applied {
+        self.founded
+            .write()
+            .as_mut()
+            .map_or(Applied::NotFounded, |founded| change(Arc::make_mut(&mut founded.facts)))
+    }
+
+    /// What was sent of shards that leave may be of a history that is undone.
+    fn reset(&self, incarnation: Incarnation) -> Applied {
+        if let Some(founded) = self.founded.read().as_ref() {
+            founded.slots().for_each(|(_, slot)| slot.write().rename_copy());
+        }
+        self.change_facts(|facts| {
+            facts.incarnation = facts.incarnation.max(incarnation);
+            Applied::Reset(facts.incarnation)
+        })
+    }
+
+    fn forget_due_sessions(&self, time: u64) {
+        let founded = self.founded.read();
+        let Some(founded) = founded.as_ref() else { return };
+        for slot in founded.slots.iter().filter(|slot| slot.read().serving().is_ok()) {
+            // A frozen shard changes no more: what is sent of it stays true.
+            if let Ok((shard, _)) = slot.write().serving_mut() {
+                shard.sessions.forget_due(time, &founded.facts.limits, &self.hasher);
+            }
+        }
+    }
+
+    fn assign(&self, list: v1::Assignment) -> Applied {
+        let mut founded = self.founded.write();
+        let Some(founded) = founded.as_mut() else { return Applied::NotFounded };
+        let obeyed = founded.facts.obeyed_version;
+        let version = obeyed.max(list.manager_version);
+        if list.manager_version < obeyed {
+            return Applied::Assigned { accepted: false, version, frozen: Vec::new() };
+        }
+        if version > obeyed {
+            Arc::make_mut(&mut founded.facts).obeyed_version = version;
+        }
+        let listed = by_shard(list.moves.into_iter().map(Into::into));
+        let own = founded.facts.uid;
+        let mut rubble = self.rubble.lock();
+        let assign = |(id, slot): (ShardId, &RwLock<Slot>)| {
+            slot.write().assign(listed.get(&id).copied(), own, &mut rubble)
+        };
+        let frozen = founded.slots().filter_map(assign).collect();
+        self.handing_off.store(founded.handing_off(), Ordering::Release);
+        Applied::Assigned { accepted: true, version, frozen }
+    }
+
+    fn take_step(&self, step: v1::HandoffStep, time: u64, scratch: &mut Vec<u8>) -> Result<(), StepRefusal> {
+        let HandoffStep { shard, epoch, step } =
+            HandoffStep::try_from(step).map_err(|_| StepRefusal::Malformed)?;
+        let founded = self.founded.read();
+        let founded = founded.as_ref().ok_or(StepRefusal::NotFounded)?;
+        let slot = founded.slots.get(shard.0 as usize).ok_or(StepRefusal::NoSuchShard)?;
+        let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
+        let mut slot = slot.write();
+        let before = slot.is_handing_off();
+        let outcome = slot.step(epoch, step, founded.facts.retired, &context, &mut self.rubble.lock());
+        match (before, slot.is_handing_off()) {
+            (false, true) => drop(self.handing_off.fetch_add(1, Ordering::Release)),
+            (true, false) => drop(self.handing_off.fetch_sub(1, Ordering::Release)),
+            _ => {}
+        }
+        outcome
+    }
+
+    /// A group that holds anything of a shard can't retire: it might be the only copy.
+    fn retire(&self) -> Applied {
+        let mut founded = self.founded.write();
+        let Some(founded) = founded.as_mut() else { return Applied::NotFounded };
+        let vacant = founded.slots().all(|(_, slot)| slot.read().is_vacant());
+        if vacant && !founded.facts.retired {
+            Arc::make_mut(&mut founded.facts).retired = true;
+        }
+        Applied::Retired(vacant)
+    }
+}
+
+fn by_shard(moves: impl Iterator<Item = Move>) -> BTreeMap<ShardId, Move> {
+    moves.map(|to| (to.shard, to)).collect()
+}

@@ -1,0 +1,170 @@
+//! The whole state from a stream of items.
+
+use foldhash::quality::FixedState;
+use skv_proto::v1;
+use skv_proto::v1::shard_state;
+use skv_proto::v1::snapshot_item::Item;
+use skv_sharding::{Epoch, GroupId, GroupUid, Revision};
+
+use crate::buckets::Buckets;
+use crate::facts::{Facts, RecordError};
+use crate::founded::Founded;
+use crate::handoff::{CopyId, Peer, Staged};
+use crate::record::Record;
+use crate::sessions::Sessions;
+use crate::shard::Shard;
+use crate::slot::{Holding, Owned, Slot};
+
+/// Items that are no state.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RestoreError {
+    /// They contradict each other.
+    #[error("{0}")]
+    Contradiction(&'static str),
+    /// The group's facts can't be.
+    #[error(transparent)]
+    Facts(#[from] RecordError),
+}
+
+use RestoreError::Contradiction;
+
+/// Puts a state together from the items of a view.
+#[derive(Debug)]
+pub struct Restore {
+    hasher: FixedState,
+    group: Option<(u64, Option<Founded>)>,
+    shard: Option<(v1::ShardState, Slot)>,
+}
+
+/// A state that [`Store::restore`](super::Store::restore) takes.
+#[derive(Debug)]
+pub struct Restored {
+    pub(super) time: u64,
+    pub(super) founded: Option<Founded>,
+}
+
+impl Restore {
+    /// For the store that hashes its keys so.
+    pub(super) fn new(hasher: FixedState) -> Self {
+        Self { hasher, group: None, shard: None }
+    }
+
+    /// Adds the next item.
+    pub fn add(&mut self, item: v1::SnapshotItem) -> Result<(), RestoreError> {
+        match item.item.ok_or(Contradiction("an item of an unknown kind"))? {
+            Item::Group(_) if self.group.is_some() => Err(Contradiction("a second group")),
+            Item::Group(group) => {
+                let founded = group.founded.map(Facts::try_from).transpose()?.map(Founded::new);
+                self.group = Some((group.time, founded));
+                Ok(())
+            }
+            Item::Shard(mut state) => {
+                self.end_shard()?;
+                let holding = holding(&mut state)?;
+                let fence = state.fence.take().ok_or(Contradiction("a shard without its fence"))?.into();
+                self.shard = Some((state, Slot { fence, holding }));
+                Ok(())
+            }
+            Item::Key(key) => {
+                let record = Record::try_from(key)?;
+                match held(&mut self.shard) {
+                    Some(Holding::Owned(owned)) => {
+                        if let Some(changes) = owned.changes_mut() {
+                            changes.restore_key(record.pair.key(), record.revision);
+                        }
+                        owned.shard.restore(record, &self.hasher);
+                    }
+                    Some(Holding::Staged(staged)) => staged.shard.restore(record, &self.hasher),
+                    _ => return Err(Contradiction("a key outside of a shard")),
+                }
+                Ok(())
+            }
+            Item::Session(session) => {
+                let (session, limits) = (session.try_into()?, self.founded()?.facts.limits);
+                match held(&mut self.shard) {
+                    Some(Holding::Owned(owned)) => {
+                        owned.shard.sessions.restore(session, &limits, &self.hasher);
+                    }
+                    Some(Holding::Staged(staged)) => staged.add_session(session, &self.hasher),
+                    _ => return Err(Contradiction("a session outside of a shard")),
+                }
+                Ok(())
+            }
+            Item::Tombstone(tombstone) => {
+                let tombstone = tombstone.into();
+                match held(&mut self.shard) {
+                    Some(Holding::Owned(owned)) => owned
+                        .changes_mut()
+                        .ok_or(Contradiction("a tombstone in a shard that isn't copied"))?
+                        .restore_tombstone(tombstone, &self.hasher),
+                    Some(Holding::Staged(staged)) => staged.add_tombstone(tombstone, &self.hasher),
+                    _ => return Err(Contradiction("a tombstone outside of a shard")),
+                }
+                Ok(())
+            }
+            Item::Forgotten(id) => {
+                match held(&mut self.shard) {
+                    Some(Holding::Owned(owned)) => owned.shard.sessions.restore_forgotten(id.into()),
+                    Some(Holding::Staged(staged)) => {
+                        staged.forgotten.insert(id.into());
+                    }
+                    _ => return Err(Contradiction("a forgotten session outside of a shard")),
+                }
+                Ok(())
+            }
+        }
+    }
+
+    /// The state, once all items were added.
+    pub fn finish(mut self) -> Result<Restored, RestoreError> {
+        self.end_shard()?;
+        let (time, founded) = self.group.ok_or(Contradiction("no group"))?;
+        Ok(Restored { time, founded })
+    }
+
+    fn founded(&self) -> Result<&Founded, RestoreError> {
+        self.group
+            .as_ref()
+            .and_then(|(_, founded)| founded.as_ref())
+            .ok_or(Contradiction("a shard without a group"))
+    }
+
+    fn end_shard(&mut self) -> Result<(), RestoreError> {
+        let Some((state, slot)) = self.shard.take() else { return Ok(()) };
+        if [state.keys, state.sessions, state.tombstones, state.forgotten] != slot.counts() {
+            return Err(Contradiction("a shard with other numbers of items than it says"));
+        }
+        let place = self.founded()?.slots.get(state.shard as usize);
+        let mut place = place.ok_or(Contradiction("a shard beyond the number of shards"))?.write();
+        if !place.is_untouched() {
+            return Err(Contradiction("a shard twice"));
+        }
+        *place = slot;
+        Ok(())
+    }
+}
+
+/// Where items belong now.
+fn held(shard: &mut Option<(v1::ShardState, Slot)>) -> Option<&mut Holding> {
+    shard.as_mut().map(|(_, slot)| &mut slot.holding)
+}
+
+/// What a shard's state says that the group has of it, without the items that follow.
+fn holding(state: &mut v1::ShardState) -> Result<Holding, RestoreError> {
+    Ok(match state.holding.take() {
+        None => Holding::Nothing,
+        Some(shard_state::Holding::Owned(owned)) => {
+            let mut shard = Shard::new(Epoch(owned.epoch));
+            shard.revision = Revision(state.revision);
+            shard.keys = Buckets::with_capacity(state.keys as usize);
+            shard.sessions = Sessions::with_floor(state.floor, state.sessions as usize);
+            let owned = Owned { shard, outgoing: owned.outgoing.map(TryInto::try_into).transpose()? };
+            Holding::Owned(Box::new(owned.tracking()))
+        }
+        Some(shard_state::Holding::Received(received)) => {
+            let source = Peer { group: GroupId(received.source), uid: GroupUid(received.source_uid) };
+            let staged = Staged::new(Epoch(received.epoch), source, CopyId(received.copy));
+            Holding::Staged(Box::new(staged))
+        }
+    })
+}
