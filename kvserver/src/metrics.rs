@@ -13,8 +13,8 @@ use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 use skv_proto::v1;
 use skv_proto::v1::answer::Answer;
-use skv_replica::{HandoffCounters, Replicas};
 use skv_replica::map_copy::MapCopy;
+use skv_replica::{HandoffCounters, Replicas};
 use tokio::time::Instant;
 
 /// A kind of operation.
@@ -243,9 +243,9 @@ mod tests {
         let metrics = Metrics::new();
         // Metrics with labels are shown when they have a value.
         metrics.listener("client");
-        metrics.failed.get_or_create(&ReasonLabels { reason: "NOT_LEADER".to_owned() });
+        metrics.failed.get_or_create(&ReasonLabels { reason: "NOT_LEADER".to_owned() }).inc();
         for (family, _) in &metrics.replicas.0 {
-            family.get_or_create(&GroupLabels { group: "g0".to_owned() });
+            family.get_or_create(&GroupLabels { group: "g0".to_owned() }).set(0);
         }
         let mut text = String::new();
         prometheus_client::encoding::text::encode(&mut text, &metrics.registry.lock()).unwrap();
