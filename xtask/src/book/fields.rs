@@ -94,7 +94,7 @@ fn meaning(field: &Value) -> String {
     let rules = field["x-kubernetes-validations"].as_array().into_iter().flatten();
     let rules = rules.filter_map(|rule| rule["message"].as_str());
     // Each field that is fixed says so by itself.
-    let rules = rules.filter(|rule| !rule.starts_with("is fixed")).map(|rule| format!(" Rule: {rule}."));
+    let rules = rules.filter(|rule| !rule.contains(" fixed")).map(|rule| format!(" Rule: {rule}."));
     let meaning = description.to_owned() + &rules.collect::<String>();
     meaning.replace('|', "\\|").replace('\n', " ")
 }
