@@ -207,7 +207,7 @@ impl Metrics {
         self.replicas.set(replicas);
         let revision = map.revision().0;
         let running = replicas.iter().filter_map(|replica| replica.running().ok());
-        let told = running.map(|running| running.told_version().0).max().unwrap_or(0);
+        let told = running.map(|running| running.told_revision().0).max().unwrap_or(0);
         self.map_revision.set(revision);
         self.map_lag.set(told.saturating_sub(revision));
         let mut text = String::new();

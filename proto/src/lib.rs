@@ -1,8 +1,13 @@
 //! The wire format of ShardedKV: the types that the .proto files describe, the typed
 //! error that all services share, and conversions to the types of [`skv_sharding`].
+//!
+//! With the feature `grpc` there are services, their clients, and the error as a gRPC status;
+//! without it the crate is messages only, for those that neither send nor receive.
 
 mod convert;
 mod error;
+#[cfg(feature = "grpc")]
+mod grpc;
 mod status;
 
 /// The generated types of package `shardedkv.v1`. Their documentation stands in the
@@ -23,7 +28,9 @@ pub mod lab {
 }
 
 pub use convert::{ConvertError, owners};
-pub use error::{DOMAIN, Error, ShardOwner};
+pub use error::{Error, ShardOwner};
+#[cfg(feature = "grpc")]
+pub use grpc::DOMAIN;
 
 /// The compiled .proto files, for server reflection.
 pub const FILE_DESCRIPTOR_SET: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/shardedkv.bin"));

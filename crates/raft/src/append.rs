@@ -1,5 +1,6 @@
-//! Append requests and their results as messages.
+//! Append requests and their results: as messages, and how openraft takes them.
 
+use futures::{Stream, StreamExt as _, stream};
 use openraft::EntryPayload;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use skv_proto::v1;
@@ -8,9 +9,10 @@ use skv_proto::v1::append_entries_response::{Matched, Result as Outcome};
 
 use super::types::{LogEntry, LogId, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
+use crate::consensus::{Raft, Stopped};
 
 /// An append request as a message.
-pub fn to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Append {
+pub(crate) fn to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Append {
     Append {
         vote: Some(request.vote.to_wire()),
         prev: request.prev_log_id.as_ref().map(Wire::to_wire),
@@ -31,7 +33,7 @@ pub fn from_wire(append: Append) -> Result<AppendEntriesRequest<TypeConfig>, Wir
 }
 
 /// The result of one append request as a message.
-pub fn result_to_wire(result: &StreamAppendResult<TypeConfig>) -> Outcome {
+fn result_to_wire(result: &StreamAppendResult<TypeConfig>) -> Outcome {
     match result {
         Ok(matched) => Outcome::Matched(Matched { log_id: matched.as_ref().map(Wire::to_wire) }),
         Err(StreamAppendError::Conflict(prev)) => Outcome::Conflict(prev.to_wire()),
@@ -40,7 +42,7 @@ pub fn result_to_wire(result: &StreamAppendResult<TypeConfig>) -> Outcome {
 }
 
 /// The result that a message carries.
-pub fn result_from_wire(
+pub(crate) fn result_from_wire(
     message: v1::AppendEntriesResponse,
 ) -> Result<StreamAppendResult<TypeConfig>, WireError> {
     match message.result {
@@ -61,4 +63,29 @@ pub fn log_bytes(entries: &[LogEntry]) -> usize {
         EntryPayload::Blank | EntryPayload::Membership(_) => 0,
     };
     entries.iter().map(payload).sum()
+}
+
+/// The result of one append request.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Appended {
+    /// The result as a message.
+    pub result: Outcome,
+    /// True if the request came from the leader that this replica follows.
+    pub from_leader: bool,
+}
+
+/// Feeds requests to openraft, pipelined.
+pub(crate) fn appended<S>(
+    raft: Raft,
+    requests: S,
+) -> impl Stream<Item = Result<Appended, Stopped>> + Send + use<S>
+where
+    S: Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static,
+{
+    let results = stream::once(async move { raft.stream_append(requests).boxed() }).flatten();
+    results.map(|result| {
+        let result = result?;
+        let from_leader = !matches!(result, Err(StreamAppendError::HigherVote(_)));
+        Ok(Appended { result: result_to_wire(&result), from_leader })
+    })
 }

@@ -9,23 +9,23 @@ use skv_sharding::ReplicaId;
 
 /// The followers of one leader that have no space. Clones share the set.
 #[derive(Debug, Clone, Default)]
-pub struct FullPeers(Arc<Mutex<BTreeSet<ReplicaId>>>);
+pub(crate) struct FullPeers(Arc<Mutex<BTreeSet<ReplicaId>>>);
 
 impl FullPeers {
     /// A follower refused entries. openraft goes on trying, so that [`has_space`] follows.
     ///
     /// [`has_space`]: Self::has_space
-    pub(super) fn is_full(&self, peer: ReplicaId) {
+    pub(crate) fn is_full(&self, peer: ReplicaId) {
         self.0.lock().insert(peer);
     }
 
     /// A follower took entries.
-    pub(super) fn has_space(&self, peer: ReplicaId) {
+    pub(crate) fn has_space(&self, peer: ReplicaId) {
         self.0.lock().remove(&peer);
     }
 
     /// Whether so many of these voters are full that no entry can be committed.
-    pub fn prevent_quorum(&self, voters: impl IntoIterator<Item = ReplicaId>) -> bool {
+    pub(crate) fn prevent_quorum(&self, voters: impl IntoIterator<Item = ReplicaId>) -> bool {
         let full = self.0.lock();
         if full.is_empty() {
             return false;

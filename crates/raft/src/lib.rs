@@ -1,15 +1,30 @@
-//! Everything that knows openraft: its type configuration, and how our log, store,
-//! snapshots and network are plugged into it.
+//! Everything that knows openraft: its type configuration, how our log, store, snapshots and network
+//! are plugged into it, and [`Consensus`], by which all above this crate speak of it.
 
 pub mod append;
-pub mod full_peers;
+mod config;
+mod consensus;
+mod full_peers;
 pub mod header;
 pub mod judge;
 pub mod log_store;
-pub mod network;
-pub mod receiving;
-pub mod runtime;
+mod membership;
+mod network;
+mod propose;
+mod read;
+mod receiving;
+mod runtime;
 pub mod state_machine;
+mod succession;
 mod transfer;
 pub mod types;
+mod view;
 pub mod wire;
+
+pub use config::Timing;
+pub use consensus::{Consensus, Replication, Stopped, VoteAnswer, Watch};
+pub use membership::ChangeError;
+pub use propose::{Proposal, ProposeError};
+pub use read::{ReadError, Reads};
+pub use succession::{Succession, read_all};
+pub use view::{Follower, Members, RaftView, Role};

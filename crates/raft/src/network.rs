@@ -54,7 +54,7 @@ type StreamItem = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
 
 /// Makes the connections of one replica.
 #[derive(Clone)]
-pub struct NetworkFactory {
+pub(crate) struct NetworkFactory {
     place: Place,
     addresses: Arc<Addresses>,
     dial: Dial,
@@ -64,17 +64,17 @@ pub struct NetworkFactory {
 
 impl NetworkFactory {
     /// Connections from the replica at `place`.
-    pub fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
+    pub(crate) fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
         NetworkFactory { place, addresses, dial, full_peers, receiving: Receiving::default() }
     }
 
     /// Whether this replica runs on this server now, and accepts messages from us.
-    pub async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
+    pub(crate) async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
         self.peer(target, server).open(stream::empty()).await.is_ok()
     }
 
     /// The followers that receive a snapshot from this replica now.
-    pub fn receiving(&self) -> &Receiving {
+    pub(crate) fn receiving(&self) -> &Receiving {
         &self.receiving
     }
 
@@ -154,7 +154,7 @@ impl Peer {
 }
 
 /// The connection to one peer, for one purpose.
-pub struct Network {
+pub(crate) struct Network {
     peer: Peer,
     heartbeats: Option<HeartbeatStream>,
 }

@@ -11,16 +11,16 @@ use tokio::time::Instant;
 
 /// The followers of one leader that receive a snapshot now. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub struct Receiving(Arc<Mutex<BTreeMap<ReplicaId, Instant>>>);
+pub(crate) struct Receiving(Arc<Mutex<BTreeMap<ReplicaId, Instant>>>);
 
 impl Receiving {
     /// How long ago a follower got on; `None` if it receives no snapshot.
-    pub fn since(&self, follower: ReplicaId) -> Option<Duration> {
+    pub(crate) fn since(&self, follower: ReplicaId) -> Option<Duration> {
         self.0.lock().get(&follower).map(Instant::elapsed)
     }
 
     /// A follower is about to receive a snapshot, until this is dropped.
-    pub fn begin(&self, follower: ReplicaId) -> Transfer {
+    pub(crate) fn begin(&self, follower: ReplicaId) -> Transfer {
         let transfer = Transfer { receiving: self.clone(), follower };
         transfer.gets_on();
         transfer
@@ -29,7 +29,7 @@ impl Receiving {
 
 /// One snapshot on its way to a follower.
 #[derive(Debug)]
-pub struct Transfer {
+pub(crate) struct Transfer {
     receiving: Receiving,
     follower: ReplicaId,
 }

@@ -78,3 +78,10 @@ pub type Membership = openraft::Membership<ReplicaId, ServerName>;
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 /// What a snapshot covers.
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
+/// Entries that a leader sends.
+pub type AppendRequest = openraft::raft::AppendEntriesRequest<TypeConfig>;
+
+/// Returns the leader of a term as entries name it.
+pub fn leader(term: u64, id: ReplicaId) -> LeaderId {
+    LeaderId::new(term, id)
+}

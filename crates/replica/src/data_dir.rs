@@ -18,17 +18,15 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use openraft::storage::RaftLogStorage as _;
 use serde::{Deserialize, Serialize};
 use skv_disk::Disk;
 use skv_disk::checked_file::{self, ReadError};
 use skv_disk::entropy;
 use skv_log::Log;
 use skv_proto::v1;
+use skv_raft::Succession;
 use skv_raft::header::Place;
-use skv_raft::log_store::LogStore;
 use skv_raft::state_machine::StateMachine;
-use skv_raft::types::{SnapshotMeta, Vote};
 use skv_raft::wire::Wire;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
 use skv_snapshot::SnapshotDir;
@@ -212,12 +210,11 @@ impl DataDir {
     pub async fn rebirth(
         &self,
         identity: Identity,
-        vote: Vote,
-        meta: SnapshotMeta,
+        succession: Succession,
         view: StoreView,
     ) -> Result<(), RebirthError> {
         let group = identity.group;
-        self.write_reborn(identity, vote, meta, view).await.map_err(RebirthError::Unchanged)?;
+        self.write_reborn(identity, succession, view).await.map_err(RebirthError::Unchanged)?;
         let replaced = self.put_aside(group).and_then(|_| self.rename_reborn(group));
         replaced.map_err(|error| match self.disk.exists(&self.replica_dir(group)) {
             Ok(true) => RebirthError::Unchanged(error),
@@ -230,8 +227,7 @@ impl DataDir {
     async fn write_reborn(
         &self,
         identity: Identity,
-        vote: Vote,
-        meta: SnapshotMeta,
+        succession: Succession,
         view: StoreView,
     ) -> io::Result<()> {
         let reborn = self.reborn_dir(identity.group);
@@ -239,15 +235,15 @@ impl DataDir {
         let opened = Log::open(self.disk.clone(), &reborn.join("log"), &self.log_options).await;
         let (log, _) = opened.map_err(io::Error::other)?;
         let finished = log.finished();
-        LogStore::new(log).save_vote(&vote).await?;
+        succession.save_vote(log).await?;
         finished.wait().await;
         let snapshots =
             SnapshotDir::open(self.disk.clone(), reborn.join("snapshots")).map_err(io::Error::other)?;
         let snapshots = Arc::new(snapshots);
         let (cluster_id, group_uid) = view.identity();
         let header = v1::SnapshotHeader {
-            last_log_id: meta.last_log_id.as_ref().map(Wire::to_wire),
-            membership: Some(meta.last_membership.to_wire()),
+            last_log_id: succession.meta.last_log_id.as_ref().map(Wire::to_wire),
+            membership: Some(succession.meta.last_membership.to_wire()),
             cluster_id,
             group_uid,
         };

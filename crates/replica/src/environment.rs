@@ -9,9 +9,9 @@ use skv_net::{Addresses, Listener};
 use skv_sharding::{GroupId, Replica, ReplicaId};
 use skv_store::Store;
 
-use super::Pace;
-use super::data_dir::{DataDir, OpenError, Opened};
-use crate::handoff::HandoffCounters;
+use crate::data_dir::{DataDir, OpenError, Opened};
+use crate::handoff::counters::HandoffCounters;
+use crate::handoff::pace::Pace;
 use crate::manager::Manager;
 use crate::map_copy::MapCopy;
 use crate::tuning::Tuning;

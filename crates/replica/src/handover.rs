@@ -6,12 +6,10 @@
 
 use std::time::Duration;
 
-use openraft::RaftMetrics;
-use openraft::async_runtime::watch::WatchReceiver as _;
+use skv_raft::RaftView;
 use skv_sharding::ReplicaId;
-use tokio::sync::watch;
 
-use super::{Running, TypeConfig};
+use crate::running::Running;
 
 /// How long proposals are held at most before the transfer starts.
 const CATCH_UP: Duration = Duration::from_millis(500);
@@ -38,16 +36,6 @@ pub enum HandoverError {
     NotTaken,
 }
 
-/// Holds proposals until it is dropped; those that waited are then refused by the new
-/// order of things, or go on under the old one.
-struct Hold<'a>(&'a watch::Sender<bool>);
-
-impl Drop for Hold<'_> {
-    fn drop(&mut self) {
-        self.0.send_replace(false);
-    }
-}
-
 impl Running {
     /// Hands the leadership to a voter: `to`, else whoever has the whole log first. Returns
     /// once another leader was seen.
@@ -56,7 +44,7 @@ impl Running {
         if !self.hints.is_leader() {
             return Err(HandoverError::NotLeader);
         }
-        let voters: Vec<ReplicaId> = self.raft.voter_ids().filter(|id| *id != own).collect();
+        let voters = self.consensus.other_voters();
         match to {
             Some(to) if !voters.contains(&to) => return Err(HandoverError::NotAVoter(to)),
             None if voters.is_empty() => return Err(HandoverError::NoTarget),
@@ -64,43 +52,18 @@ impl Running {
         }
         let targets = to.map_or(voters, |to| vec![to]);
 
-        self.hold.send_replace(true);
-        let _hold = Hold(&self.hold);
-        let target = self.await_metrics(CATCH_UP, |metrics| caught_up(metrics, &targets)).await;
+        let _hold = self.writes.hold();
+        let target = self.consensus.await_view(CATCH_UP, |view| caught_up(view, &targets)).await;
         let target = target.ok_or(HandoverError::NobodyCaughtUp)?;
 
         tracing::info!(group = %self.place.group, %target, "handing the leadership over");
-        self.raft.trigger().transfer_leader(target).await.map_err(|_| HandoverError::NotLeader)?;
-        let taken =
-            |metrics: &RaftMetrics<TypeConfig>| metrics.current_leader.filter(|leader| *leader != own);
-        self.await_metrics(ELECTION, taken).await.ok_or(HandoverError::NotTaken)
-    }
-
-    /// Waits until `pick` finds something in the metrics, at most for `timeout`.
-    pub(super) async fn await_metrics<T>(
-        &self,
-        timeout: Duration,
-        mut pick: impl FnMut(&RaftMetrics<TypeConfig>) -> Option<T>,
-    ) -> Option<T> {
-        let mut metrics = self.raft.metrics();
-        let found = async {
-            loop {
-                if let Some(found) = pick(&metrics.borrow_watched()) {
-                    return Some(found);
-                }
-                metrics.changed().await.ok()?;
-            }
-        };
-        tokio::time::timeout(timeout, found).await.ok().flatten()
+        self.consensus.transfer_leader(target).await.map_err(|_| HandoverError::NotLeader)?;
+        let taken = |view: &RaftView| view.leader.filter(|leader| *leader != own);
+        self.consensus.await_view(ELECTION, taken).await.ok_or(HandoverError::NotTaken)
     }
 }
 
-/// A target whose log ends where the leader's does.
-fn caught_up(metrics: &RaftMetrics<TypeConfig>, targets: &[ReplicaId]) -> Option<ReplicaId> {
-    let replication = metrics.replication.as_ref()?;
-    let whole = |id: &&ReplicaId| {
-        let matched = replication.get(id).copied().flatten();
-        matched.map(|log_id| log_id.index) == metrics.last_log_index
-    };
-    targets.iter().find(whole).copied()
+/// Returns a target whose log ends where the leader's does.
+fn caught_up(view: &RaftView, targets: &[ReplicaId]) -> Option<ReplicaId> {
+    targets.iter().copied().find(|id| view.followers.contains_key(id) && view.matched(*id) == view.last_log)
 }

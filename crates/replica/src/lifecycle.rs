@@ -5,29 +5,32 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::storage::RaftLogStorage as _;
-use parking_lot::Mutex;
 use skv_disk::entropy;
-use skv_raft::full_peers::FullPeers;
+use skv_log::Log;
 use skv_raft::header::Place;
-use skv_raft::log_store::LogStore;
-use skv_raft::network::NetworkFactory;
+use skv_raft::state_machine::StateMachine;
+use skv_raft::{Consensus, Stopped, Timing};
 use skv_sharding::ReplicaId;
 use skv_store::Store;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
-use super::config::raft_config;
-use super::data_dir::{OpenError, Opened};
-use super::orders::Orders;
-use super::propose::ProposerParts;
-use super::reset::{Reviver, reset};
-use super::{
-    Belongs, Environment, Identity, LeaderHints, Proposer, Raft, ReadBarrier, Readiness, Replica, Running,
-    Slowed, State, registration,
-};
+use crate::data_dir::{Belongs, Identity, OpenError, Opened};
+use crate::environment::Environment;
+use crate::handoff::state::Handoffs;
+use crate::leader::LeaderHints;
+use crate::members::Changes;
+use crate::orders::Instructions;
+use crate::propose::ProposerParts;
+use crate::read::ReadBarrier;
+use crate::readiness::Readiness;
+use crate::registration;
+use crate::replica::{Replica, State};
+use crate::reset::{Reset, Reviver, reset};
+use crate::running::Running;
+use crate::snapshots::Snapshots;
+use crate::tuning::Tuning;
+use crate::writes::WritePath;
 
 /// A leader that wasn't heard for so long, per millisecond of the election timeout, is no leader to
 /// name: elections begin after one to two timeouts.
@@ -181,60 +184,13 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         }
     };
 
-    let config = match raft_config(&env.tuning) {
-        Ok(config) => Arc::new(config),
-        Err(error) => return End::Failed(format!("the tuning can't be: {error}")),
-    };
-    let (space, log_finished) = (log.space(), log.finished());
-    let (snapshots, applied_bytes) = (state.snapshots(), state.applied_bytes());
-    let full_peers = FullPeers::default();
-    let network = NetworkFactory::new(place, env.addresses.clone(), env.dial.clone(), full_peers.clone());
-    let mut log_store = LogStore::new(log);
-    let reader = log_store.get_log_reader().await;
-    let raft = match Raft::new(place.replica, config, network.clone(), log_store, state).await {
-        Ok(raft) => raft,
-        Err(fatal) => return End::Failed(fatal.to_string()),
+    let (reset, reviver) = reset();
+    let log_finished = log.finished();
+    let running = match start(env, place, store, log, state, reset.clone()).await {
+        Ok(running) => Arc::new(running),
+        Err(error) => return End::Failed(format!("its Raft can't be started: {error}")),
     };
     tracing::info!(%group, uid = %place.uid, replica = %place.replica, "the replica runs");
-
-    let readiness = Readiness::default();
-    let (metrics, addresses) = (raft.metrics(), env.addresses.clone());
-    let silence = LEADER_SILENT_FOR * env.tuning.election_timeout_ms as u32;
-    let hints = LeaderHints::new(group, place.replica, metrics, readiness.clone(), silence, addresses);
-    let (hold, held) = watch::channel(false);
-    let proposer = Proposer::start(ProposerParts {
-        raft: raft.clone(),
-        hints: hints.clone(),
-        space: space.clone(),
-        full_peers,
-        clock: env.clock.clone(),
-        hold: held,
-    });
-    let (reset, reviver) = reset();
-    let running = Arc::new(Running {
-        place,
-        server: env.server.clone(),
-        barrier: ReadBarrier::start(raft.clone(), hints.clone()),
-        raft,
-        store,
-        snapshots,
-        space,
-        proposer,
-        hints,
-        readiness,
-        map: env.map.clone(),
-        slowed: Slowed::default(),
-        watched: Mutex::default(),
-        network,
-        changing_members: tokio::sync::Mutex::default(),
-        log: tokio::sync::Mutex::new(reader),
-        clock: env.clock.clone(),
-        news: tokio::sync::Notify::new(),
-        orders: Mutex::new(Orders::none()),
-        hold,
-        applied_bytes,
-        reset: reset.clone(),
-    });
     replica.set(State::Running(running.clone()));
     let end = serve(env, &running, reviver, stop).await;
     match end {
@@ -246,7 +202,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         // Whoever waits for the disk to take a snapshot waits no longer, and none comes into the
         // directory later.
         running.snapshots.close();
-        let _ = running.raft.shutdown().await;
+        running.consensus.shutdown().await;
         drop(running);
         log_finished.wait().await;
     };
@@ -261,6 +217,55 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         tracing::warn!(%group, "the replica's tasks didn't end within {SHUTDOWN:?}");
     }
     end
+}
+
+/// Starts the Raft of a replica, and all that is above it.
+async fn start(
+    env: &Environment,
+    place: Place,
+    store: Arc<Store>,
+    log: Log,
+    state: StateMachine,
+    reset: Reset,
+) -> Result<Running, Stopped> {
+    let Tuning { heartbeat_ms, election_timeout_ms, .. } = env.tuning;
+    let timing = Timing { heartbeat_ms, election_timeout_ms };
+    let (space, dir, applied) = (log.space(), state.snapshots(), state.applied_bytes());
+    let (addresses, dial) = (env.addresses.clone(), env.dial.clone());
+    let consensus = Consensus::start(place, timing, addresses, dial, log, state).await?;
+
+    let readiness = Readiness::default();
+    let silence = LEADER_SILENT_FOR * election_timeout_ms as u32;
+    let (group, own, watch) = (place.group, place.replica, consensus.watch());
+    let hints = LeaderHints::new(group, own, watch, readiness.clone(), silence, env.addresses.clone());
+    let writes = WritePath::open(space, |space, hold| ProposerParts {
+        consensus: consensus.clone(),
+        hints: hints.clone(),
+        space,
+        clock: env.clock.clone(),
+        hold,
+    });
+    Ok(Running {
+        place,
+        store,
+        map: env.map.clone(),
+        writes,
+        reads: ReadBarrier::start(consensus.reads(), hints.clone()),
+        hints,
+        readiness,
+        handoffs: Handoffs::default(),
+        snapshots: Snapshots { group, consensus: consensus.clone(), dir, applied },
+        members: Changes {
+            place,
+            consensus: consensus.clone(),
+            clock: env.clock.clone(),
+            turn: tokio::sync::Mutex::default(),
+        },
+        consensus,
+        orders: Instructions::none(),
+        clock: env.clock.clone(),
+        reset,
+    })
 }
 
 /// Gives the replica its place in a group, durably, before it takes part in anything.
@@ -296,11 +301,11 @@ async fn serve(
     }
     {
         let running = running.clone();
-        tasks.spawn(async move { running.snapshot_by_size(snapshot_bytes).await });
+        tasks.spawn(async move { running.snapshots.write_by_size(snapshot_bytes).await });
     }
     {
         let running = running.clone();
-        tasks.spawn(async move { running.readiness.await_catch_up(&running.raft).await });
+        tasks.spawn(async move { running.readiness.await_catch_up(running.consensus.watch()).await });
     }
     {
         let (running, env) = (running.clone(), env.clone());
@@ -326,15 +331,15 @@ async fn serve(
     }
 }
 
-/// Waits until openraft has stopped by itself.
+/// Waits until the Raft has stopped by itself, and returns why.
 async fn fatal(running: &Running) -> String {
-    let mut metrics = running.raft.metrics();
+    let mut watch = running.consensus.watch();
     loop {
-        let stopped = metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string);
-        let ended = stopped.is_none() && metrics.changed().await.is_err();
-        let reason = stopped.or_else(|| ended.then(|| "openraft has ended".to_owned()));
-        if let Some(reason) = reason {
-            return reason;
+        if let Some(failed) = watch.failed() {
+            return failed;
+        }
+        if let Err(ended) = watch.changed().await {
+            return watch.failed().unwrap_or_else(|| ended.to_string());
         }
     }
 }
@@ -342,26 +347,23 @@ async fn fatal(running: &Running) -> String {
 impl Running {
     /// Says who leads, whenever that changes.
     async fn log_leaders(&self) {
-        let mut metrics = self.raft.metrics();
+        let mut watch = self.consensus.watch();
         let mut before = None;
         loop {
-            let (leader, term) = {
-                let metrics = metrics.borrow_watched();
-                (metrics.current_leader, metrics.current_term)
-            };
+            let (leader, term) = watch.leader();
             if leader != before {
                 match leader {
                     Some(leader) if leader == self.place.replica => {
                         tracing::info!(group = %self.place.group, term, "this replica leads");
                     }
                     Some(leader) => {
-                        tracing::info!(group = %self.place.group, term, %leader, "following a leader")
+                        tracing::info!(group = %self.place.group, term, %leader, "following a leader");
                     }
                     None => tracing::info!(group = %self.place.group, term, "no leader"),
                 }
                 before = leader;
             }
-            if metrics.changed().await.is_err() {
+            if watch.changed().await.is_err() {
                 return;
             }
         }
@@ -369,17 +371,9 @@ impl Running {
 
     /// Removes the damaged files of a predecessor once this replica is a voter.
     async fn clear_quarantine(&self, env: &Environment) {
-        let mut metrics = self.raft.metrics();
-        loop {
-            let voter = {
-                let metrics = metrics.borrow_watched();
-                let membership = metrics.committed_membership_config.clone();
-                membership.membership().voter_ids().any(|id| id == self.place.replica)
-            };
-            if voter {
-                break;
-            }
-            if metrics.changed().await.is_err() {
+        let mut watch = self.consensus.watch();
+        while !watch.is_voter(self.place.replica) {
+            if watch.changed().await.is_err() {
                 return;
             }
         }

@@ -2,13 +2,54 @@
 
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use skv_proto::v1;
 use skv_sharding::{MapRevision, Replica};
 use skv_store::Move;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 /// For how long orders count against those of an older version: several registrations.
 const LASTING: Duration = Duration::from_secs(10);
+
+/// The newest orders, and the way to have the managers hear of something soon.
+#[derive(Debug)]
+pub(crate) struct Instructions {
+    newest: Mutex<Orders>,
+    news: Notify,
+}
+
+impl Instructions {
+    /// Begins without orders.
+    pub(super) fn none() -> Self {
+        Instructions { newest: Mutex::new(Orders::none()), news: Notify::new() }
+    }
+
+    /// Returns the newest orders.
+    pub(super) fn current(&self) -> Orders {
+        self.newest.lock().clone()
+    }
+
+    /// Returns the version of the newest orders.
+    pub(super) fn version(&self) -> MapRevision {
+        self.newest.lock().version
+    }
+
+    /// Takes the next orders over, unless they are older: see [`Orders`].
+    pub(super) fn replace(&self, next: Orders) {
+        self.newest.lock().replace(next);
+    }
+
+    /// Has the replica register at once: there is something to report.
+    pub(super) fn report_soon(&self) {
+        self.news.notify_one();
+    }
+
+    /// Waits until there is something to report.
+    pub(super) async fn news(&self) {
+        self.news.notified().await;
+    }
+}
 
 /// What the shard managers have told this replica.
 #[derive(Debug, Clone)]
@@ -53,7 +94,7 @@ impl Orders {
     /// Takes the next orders over. Those of an older version come from a manager that hasn't
     /// read the record lately, and count only when nobody has given newer ones for a while:
     /// then the record itself was lost, and has begun again at a lower version.
-    pub(super) fn replace(&mut self, next: Orders) {
+    fn replace(&mut self, next: Orders) {
         let is_older = next.version < self.version;
         if !is_older || next.given_at.duration_since(self.given_at) > LASTING {
             *self = next;

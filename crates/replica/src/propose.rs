@@ -6,21 +6,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::errors::ClientWriteError;
-use openraft::impls::OneshotResponder;
-use openraft::raft::ClientWriteResult;
 use skv_disk::clock::Clock;
-use skv_log::{Reservation, Space};
+use skv_log::{Reservation, Space, SpaceError};
 use skv_proto::{Error, v1};
-use skv_raft::full_peers::FullPeers;
-use skv_raft::types::EncodedEntry;
+use skv_raft::{Consensus, Proposal, ProposeError};
 use skv_store::{Applied, Outcome, encode_batch};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
-use super::leader::LeaderHints;
-use super::{Raft, TypeConfig};
-use crate::no_room;
+use crate::leader::LeaderHints;
 
 /// Submissions that may wait.
 const QUEUE: usize = 8 * 1024;
@@ -50,21 +44,19 @@ struct Submission {
 
 /// Where mutations are proposed.
 #[derive(Debug, Clone)]
-pub struct Proposer {
+pub(crate) struct Proposer {
     queue: mpsc::Sender<Submission>,
     room: Arc<Semaphore>,
 }
 
 /// What the proposing task needs.
-pub struct ProposerParts {
+pub(crate) struct ProposerParts {
     /// The group.
-    pub raft: Raft,
+    pub consensus: Consensus,
     /// To say who leads instead.
     pub hints: LeaderHints,
     /// Room in the log.
     pub space: Space,
-    /// Followers without room in theirs.
-    pub full_peers: FullPeers,
     /// Gives entries their time.
     pub clock: Clock,
     /// While true, nothing is proposed: the leadership is being handed over.
@@ -73,7 +65,7 @@ pub struct ProposerParts {
 
 impl Proposer {
     /// Starts proposing; it ends when the last clone is dropped.
-    pub fn start(parts: ProposerParts) -> Self {
+    pub(crate) fn start(parts: ProposerParts) -> Self {
         let (queue, submissions) = mpsc::channel(QUEUE);
         let (entries, proposed) = mpsc::channel(IN_FLIGHT);
         tokio::spawn(complete(proposed, parts.hints.clone()));
@@ -82,7 +74,7 @@ impl Proposer {
     }
 
     /// Proposes commands and waits until they are applied. `Err` speaks for all of them.
-    pub async fn submit(&self, commands: Vec<v1::Command>) -> Answer {
+    pub(crate) async fn submit(&self, commands: Vec<v1::Command>) -> Answer {
         let bytes: usize = commands.iter().map(|c| c.key.len() + c.value.len() + COMMAND_OVERHEAD).sum();
         let overloaded = || Error::Overloaded("too many mutations are waiting".into());
         let permits = bytes.min(QUEUE_BYTES) as u32;
@@ -99,7 +91,7 @@ impl Proposer {
 
 /// One proposed entry on its way.
 struct Proposed {
-    result: oneshot::Receiver<ClientWriteResult<TypeConfig>>,
+    result: Proposal,
     deadline: Instant,
     submissions: Vec<(usize, oneshot::Sender<Answer>, OwnedSemaphorePermit)>,
     reservation: Reservation,
@@ -154,7 +146,7 @@ async fn propose_one(
         refuse(batch, &parts.hints.not_leader(None));
         return None;
     }
-    if parts.full_peers.prevent_quorum(parts.raft.voter_ids()) {
+    if !parts.consensus.can_commit() {
         let error = Error::DiskFull("a majority of the group has no room for its next log segment".into());
         refuse(batch, &error);
         return None;
@@ -172,16 +164,17 @@ async fn propose_one(
         submissions.push((more.len(), answer, share));
         commands.extend(more);
     }
-    let entry = EncodedEntry(encode_batch(parts.clock.now_ms(), commands));
-    let (responder, result) = OneshotResponder::new_pair();
-    if let Err(fatal) = parts.raft.client_write_ff(entry, Some(responder)).await {
-        // It may have reached the core before that stopped.
-        let error = Error::OutcomeUnknown(fatal.to_string());
-        for (_, answer, _) in submissions {
-            let _ = answer.send(Err(error.clone()));
+    let entry = encode_batch(parts.clock.now_ms(), commands);
+    let result = match parts.consensus.submit(entry).await {
+        Ok(result) => result,
+        Err(error) => {
+            let error = not_applied(error, &parts.hints);
+            for (_, answer, _) in submissions {
+                let _ = answer.send(Err(error.clone()));
+            }
+            return None;
         }
-        return None;
-    }
+    };
     Some(Proposed { result, deadline: Instant::now() + DEADLINE, submissions, reservation, slot })
 }
 
@@ -194,9 +187,10 @@ fn refuse(batch: Vec<Submission>, error: &Error) {
 /// Answers submissions as their entries are applied, which happens in the order of the log.
 async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
     while let Some(Proposed { result, deadline, submissions, reservation, slot }) = proposed.recv().await {
-        let outcome = match tokio::time::timeout_at(deadline, result).await {
-            Ok(Ok(result)) => applied(result, &hints),
-            Ok(Err(_)) => Err(Error::OutcomeUnknown("the replica stopped meanwhile".into())),
+        let outcome = match tokio::time::timeout_at(deadline, result.applied()).await {
+            Ok(Ok(Applied::Batch(outcomes))) => Ok(outcomes),
+            Ok(Ok(other)) => Err(Error::Internal(format!("a batch was applied as {other}"))),
+            Ok(Err(error)) => Err(not_applied(error, &hints)),
             Err(_) => {
                 Err(Error::OutcomeUnknown(format!("not applied within {DEADLINE:?}: no majority answers")))
             }
@@ -219,15 +213,22 @@ async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
     }
 }
 
-fn applied(result: ClientWriteResult<TypeConfig>, hints: &LeaderHints) -> Answer {
-    match result {
-        Ok(response) => match response.data {
-            Applied::Batch(outcomes) => Ok(outcomes),
-            other => Err(Error::Internal(format!("a batch was applied as {other}"))),
-        },
-        Err(ClientWriteError::ForwardToLeader(forward)) => Err(hints.not_leader(forward.leader_id)),
-        // The entry may survive under the next leader.
-        Err(error @ ClientWriteError::LogEntryDiscarded(_)) => Err(Error::OutcomeUnknown(error.to_string())),
-        Err(error) => Err(Error::Internal(error.to_string())),
+/// Returns what clients are told of an entry that wasn't applied, as far as is known.
+pub(crate) fn not_applied(error: ProposeError, hints: &LeaderHints) -> Error {
+    match error {
+        ProposeError::NotLeader(leader) => hints.not_leader(leader),
+        ProposeError::Unknown(reason) => Error::OutcomeUnknown(reason),
+        ProposeError::Internal(reason) => Error::Internal(reason),
+    }
+}
+
+/// Returns what clients are told of entries for which there is no room in the log.
+#[allow(clippy::needless_pass_by_value, reason = "an argument of map_err")]
+pub(crate) fn no_room(error: SpaceError) -> Error {
+    match error {
+        SpaceError::DiskFull => Error::DiskFull(error.to_string()),
+        SpaceError::NoFile(_) => Error::Overloaded(error.to_string()),
+        SpaceError::TooLarge { .. } => Error::InvalidArgument(error.to_string()),
+        SpaceError::Stopped(_) => Error::Unavailable(error.to_string()),
     }
 }

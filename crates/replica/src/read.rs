@@ -3,13 +3,11 @@
 
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use openraft::errors::{LinearizableReadError, RaftError};
 use skv_proto::Error;
+use skv_raft::{ReadError, Reads};
 use tokio::sync::{mpsc, oneshot};
 
-use super::Raft;
-use super::leader::LeaderHints;
+use crate::leader::LeaderHints;
 
 /// Reads that may wait for a round.
 const QUEUE: usize = 16 * 1024;
@@ -26,9 +24,9 @@ pub struct ReadBarrier {
 
 impl ReadBarrier {
     /// Starts the rounds; they end when the barrier is dropped.
-    pub fn start(raft: Raft, hints: LeaderHints) -> Self {
+    pub fn start(reads: Reads, hints: LeaderHints) -> Self {
         let (queue, waiters) = mpsc::channel(QUEUE);
-        tokio::spawn(run(raft, hints, waiters));
+        tokio::spawn(run(reads, hints, waiters));
         ReadBarrier { queue }
     }
 
@@ -46,21 +44,13 @@ impl ReadBarrier {
     }
 }
 
-async fn run(raft: Raft, hints: LeaderHints, mut waiters: mpsc::Receiver<Waiter>) {
-    let mut applied = raft.watch_apply_progress();
+async fn run(reads: Reads, hints: LeaderHints, mut waiters: mpsc::Receiver<Waiter>) {
     let mut round = Vec::new();
     while waiters.recv_many(&mut round, QUEUE).await > 0 {
-        let confirm = async {
-            let linearizer =
-                raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|e| refusal(&hints, e))?;
-            let read_index = linearizer.read_log_id().index();
-            let reached =
-                applied.wait_until(|applied| applied.as_ref().is_some_and(|id| id.index >= read_index));
-            reached.await.map_err(|_| Error::Unavailable("the replica is stopping".into()))?;
-            Ok(())
+        let result = match tokio::time::timeout(ROUND_TIMEOUT, reads.confirm()).await {
+            Ok(confirmed) => confirmed.map_err(|error| refusal(&hints, error)),
+            Err(_) => Err(no_majority()),
         };
-        let result =
-            tokio::time::timeout(ROUND_TIMEOUT, confirm).await.unwrap_or_else(|_| Err(no_majority()));
         for waiter in round.drain(..) {
             let _ = waiter.send(result.clone());
         }
@@ -71,15 +61,10 @@ fn no_majority() -> Error {
     Error::Unavailable("the group's majority doesn't answer its leader".into())
 }
 
-fn refusal(
-    hints: &LeaderHints,
-    error: RaftError<super::TypeConfig, LinearizableReadError<super::TypeConfig>>,
-) -> Error {
+fn refusal(hints: &LeaderHints, error: ReadError) -> Error {
     match error {
-        RaftError::APIError(LinearizableReadError::ForwardToLeader(forward)) => {
-            hints.not_leader(forward.leader_id)
-        }
-        RaftError::APIError(LinearizableReadError::QuorumNotEnough(_)) => no_majority(),
-        RaftError::Fatal(error) => Error::Unavailable(error.to_string()),
+        ReadError::NotLeader(leader) => hints.not_leader(leader),
+        ReadError::NoQuorum => no_majority(),
+        ReadError::Stopped(reason) => Error::Unavailable(reason),
     }
 }

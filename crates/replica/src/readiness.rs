@@ -5,13 +5,9 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use openraft::Instant as _;
-use openraft::RaftMetrics;
-use openraft::async_runtime::watch::WatchReceiver as _;
 use parking_lot::Mutex;
+use skv_raft::{RaftView, Watch};
 use tokio::time::Instant;
-
-use super::{Raft, TypeConfig};
 
 /// A leader that wasn't heard for this long doesn't count.
 const LEADER_SILENCE: Duration = Duration::from_secs(10);
@@ -40,68 +36,64 @@ impl Readiness {
     }
 
     /// Waits until all is applied that was committed when the first leader was known.
-    pub(super) async fn await_catch_up(&self, raft: &Raft) {
-        let mut metrics = raft.metrics();
+    pub(super) async fn await_catch_up(&self, mut watch: Watch) {
         let mut committed_at_start = None;
         loop {
-            {
-                let now = metrics.borrow_watched();
-                if committed_at_start.is_none() && now.current_leader.is_some() {
-                    committed_at_start = now.cluster_committed;
-                }
-                if committed_at_start.is_some() && now.last_applied >= committed_at_start {
-                    break;
-                }
+            let (committed, applied) = watch.progress();
+            if committed_at_start.is_none() && watch.leader().0.is_some() {
+                committed_at_start = committed;
             }
-            if metrics.changed().await.is_err() {
+            if committed_at_start.is_some() && applied >= committed_at_start {
+                break;
+            }
+            if watch.changed().await.is_err() {
                 return;
             }
         }
         self.caught_up.store(true, Ordering::Relaxed);
     }
 
-    /// `Err` says what is missing.
-    pub fn check(&self, metrics: &RaftMetrics<TypeConfig>) -> Result<(), String> {
-        if let Err(fatal) = &metrics.running_state {
-            return Err(fatal.to_string());
+    /// Returns an error that says what is missing.
+    pub fn check(&self, view: &RaftView) -> Result<(), String> {
+        if let Some(failed) = &view.failed {
+            return Err(failed.clone());
         }
-        if !metrics.committed_membership_config.membership().voter_ids().any(|id| id == metrics.id) {
+        if !view.committed_members.voters.contains(&view.own) {
             return Err("not a voter of its group".into());
         }
         if !self.caught_up.load(Ordering::Relaxed) {
             return Err("applying what was committed before it started".into());
         }
-        if self.leader_heard(metrics) {
+        if self.leader_heard(view) {
             return Ok(());
         }
         Err(format!("no leader with a quorum was heard for {LEADER_SILENCE:?}"))
     }
 
-    /// Whether another replica that leads was heard within this time.
+    /// Returns true if another replica that leads was heard within this time.
     pub(super) fn follows(&self, within: Duration) -> bool {
         self.heard.lock().is_some_and(|at| at.elapsed() < within)
     }
 
-    /// Whether a leader was heard lately; a leader hears itself only with a quorum.
-    fn leader_heard(&self, metrics: &RaftMetrics<TypeConfig>) -> bool {
-        self.silence(metrics).is_some_and(|silence| silence < LEADER_SILENCE)
+    /// Returns true if a leader was heard lately; a leader hears itself only with a quorum.
+    fn leader_heard(&self, view: &RaftView) -> bool {
+        self.silence(view).is_some_and(|silence| silence < LEADER_SILENCE)
     }
 
-    /// For how long the group has had no quorum as far as this replica can tell; `None` if
+    /// Returns for how long the group has had no quorum as far as this replica can tell; `None` if
     /// it has one.
-    pub(super) fn quorum_lost(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<Duration> {
-        let silence = self.silence(metrics).unwrap_or_else(|| self.started.elapsed());
+    pub(super) fn quorum_lost(&self, view: &RaftView) -> Option<Duration> {
+        let silence = self.silence(view).unwrap_or_else(|| self.started.elapsed());
         (silence >= QUORUM_SILENCE).then_some(silence)
     }
 
-    fn silence(&self, metrics: &RaftMetrics<TypeConfig>) -> Option<Duration> {
-        if metrics.current_leader == Some(metrics.id) {
-            let mut voters = metrics.membership_config.membership().voter_ids();
+    fn silence(&self, view: &RaftView) -> Option<Duration> {
+        if view.leads() {
             // Nobody answers the only voter: it is a quorum by itself.
-            if voters.all(|id| id == metrics.id) {
+            if view.members.voters.iter().all(|id| *id == view.own) {
                 return Some(Duration::ZERO);
             }
-            metrics.last_quorum_acked.map(|at| at.elapsed())
+            view.quorum_silence
         } else {
             self.heard.lock().map(|at| at.elapsed())
         }
@@ -110,23 +102,19 @@ impl Readiness {
 
 #[cfg(test)]
 mod tests {
-    use openraft::type_config::alias::InstantOf;
-    use openraft::{Membership, StoredMembership};
+    use skv_raft::Members;
     use skv_sharding::ReplicaId;
 
     use super::*;
 
-    /// What a leader measures that heard of no quorum for long.
-    fn silent_leader(voters: &[u64]) -> RaftMetrics<TypeConfig> {
-        let mut metrics = RaftMetrics::new_initial(ReplicaId(1));
-        metrics.current_leader = Some(ReplicaId(1));
+    /// A leader that has heard of no quorum for long.
+    fn silent_leader(voters: &[u64]) -> RaftView {
+        let own = ReplicaId(1);
         let voters = voters.iter().map(|&id| ReplicaId(id)).collect();
-        let membership = Membership::new_with_defaults(vec![voters], []);
-        metrics.membership_config = Arc::new(StoredMembership::new(None, membership));
-        metrics.committed_membership_config = Arc::clone(&metrics.membership_config);
-        let long_ago = InstantOf::<TypeConfig>::now() - 2 * LEADER_SILENCE;
-        metrics.last_quorum_acked = Some(long_ago.into());
-        metrics
+        let members = Members { voters, ..Members::default() };
+        let quorum_silence = Some(2 * LEADER_SILENCE);
+        let committed_members = members.clone();
+        RaftView { leader: Some(own), members, committed_members, quorum_silence, ..RaftView::new(own) }
     }
 
     #[test]

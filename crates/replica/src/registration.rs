@@ -2,16 +2,14 @@
 
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
-use skv_raft::types::ServerName;
 use skv_sharding::{COUNT_LIMIT, MapRevision, Replica, ReplicaId};
 
-use super::data_dir::Belongs;
-use super::environment::Environment;
-use super::orders::Orders;
-use super::{Identity, Running};
+use crate::data_dir::{Belongs, Identity};
+use crate::environment::Environment;
+use crate::orders::Orders;
+use crate::running::Running;
 
 /// How often a replica registers while it waits for a plan.
 const WAITING: Duration = Duration::from_millis(200);
@@ -70,7 +68,7 @@ impl Running {
     /// keeps the orders. Ends when the group lives on without this replica, under a newer
     /// incarnation, or is no more.
     pub(super) async fn register(&self, env: &Environment) -> Superseded {
-        let mut metrics = self.raft.metrics();
+        let mut watch = self.consensus.watch();
         let mut leader = None;
         loop {
             let request = v1::RegisterReplicaRequest {
@@ -97,10 +95,10 @@ impl Running {
             loop {
                 tokio::select! {
                     () = &mut pause => break,
-                    () = self.news.notified() => break,
+                    () = self.orders.news() => break,
                     () = &mut newer => break,
-                    Ok(()) = metrics.changed() => {
-                        let now = metrics.borrow_watched().current_leader;
+                    Ok(()) = watch.changed() => {
+                        let (now, _) = watch.leader();
                         if now != leader {
                             leader = now;
                             break;
@@ -113,7 +111,7 @@ impl Running {
 
     async fn take_plan(&self, response: v1::RegisterReplicaResponse) -> Option<Superseded> {
         if let Err(number) = check_counts(&response) {
-            tracing::warn!(group = %self.place.group, number, "the manager's plan can't be; not obeyed");
+            tracing::warn!(group = %self.place.group, number, "the manager's plan is invalid; not obeyed");
             return None;
         }
         let version = MapRevision(response.manager_version);
@@ -131,7 +129,7 @@ impl Running {
             Plan::Serve(serve) => {
                 let candidates = serve.candidates.into_iter().map(Replica::from).collect();
                 let moves = serve.moves.into_iter().map(Into::into).collect();
-                self.orders.lock().replace(Orders::to_serve(version, candidates, moves));
+                self.orders.replace(Orders::to_serve(version, candidates, moves));
             }
             Plan::Retired(_) if self.store.is_retired() => {
                 return Some(Superseded { reason: format!("{} was retired", self.place.group) });
@@ -149,41 +147,30 @@ impl Running {
         {
             return;
         }
-        if !matches!(self.raft.is_initialized().await, Ok(true)) {
-            let members: std::collections::BTreeMap<ReplicaId, ServerName> =
-                record.members.iter().map(|m| (ReplicaId(m.id), ServerName(m.server.clone()))).collect();
-            if let Err(error) = self.raft.initialize(members).await {
-                tracing::debug!(group = %self.place.group, %error, "another member was faster");
+        if !self.consensus.is_initialized().await {
+            let members = record.members.iter().map(|m| (ReplicaId(m.id), m.server.clone())).collect();
+            if let Err(error) = self.consensus.initialize(members).await {
+                tracing::debug!(group = %self.place.group, error, "another member was faster");
             }
         }
-        self.orders.lock().replace(Orders::to_found(version, record));
+        self.orders.replace(Orders::to_found(version, record));
     }
 
     /// What this replica knows of its group; `None` before it is founded.
     async fn report(&self, env: &Environment) -> Option<v1::GroupReport> {
         let facts = self.store.facts()?;
-        let (members, term, leader) = {
-            let metrics = self.raft.metrics();
-            let metrics = metrics.borrow_watched();
-            let voters: Vec<ReplicaId> =
-                metrics.committed_membership_config.membership().voter_ids().collect();
-            let members: Vec<(ReplicaId, String)> = metrics
-                .committed_membership_config
-                .membership()
-                .nodes()
-                .filter(|(id, _)| voters.contains(id))
-                .map(|(id, name)| (*id, name.0.clone()))
-                .collect();
-            (members, metrics.current_term, metrics.current_leader)
-        };
+        let view = self.consensus.view();
+        let voters = &view.committed_members;
+        let members = voters.servers.iter().filter(|(id, _)| voters.voters.contains(id));
+        let members = members.map(|(id, server)| env.member(*id, server.clone()).into()).collect();
         let shards_owned = self.store.owned_shards();
         let (obeyed_version, retired) = (self.store.obeyed_version(), self.store.is_retired());
         // Only what was read before counts as confirmed.
-        let confirmed = self.hints.is_leader() && self.barrier.pass().await.is_ok();
+        let confirmed = self.hints.is_leader() && self.reads.pass().await.is_ok();
         Some(v1::GroupReport {
             group_uid: facts.uid.0,
             incarnation: facts.incarnation.0,
-            members: members.into_iter().map(|(id, server)| env.member(id, server).into()).collect(),
+            members,
             shards_owned: shards_owned
                 .into_iter()
                 .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })
@@ -192,8 +179,8 @@ impl Running {
             shards: facts.shards,
             hash: v1::Hash::from(facts.hash) as i32,
             confirmed,
-            term,
-            leader: leader.map_or(0, |leader| leader.0),
+            term: view.term,
+            leader: view.leader.map_or(0, |leader| leader.0),
             highest_epoch: self.store.highest_epoch().0,
             retired,
         })

@@ -6,25 +6,19 @@
 //! then. So it is done once at a time, needs nobody who waits for it, applies nothing twice, and
 //! leaves the replica as it was if it fails.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::storage::{RaftLogReader as _, RaftLogStorage as _, RaftStateMachine as _};
-use openraft::vote::RaftLeaderId as _;
-use openraft::{EntryPayload, Membership};
 use skv_disk::entropy;
 use skv_proto::Error;
-use skv_raft::log_store::{LogStore, LogStoreReader};
-use skv_raft::types::{LeaderId, LogId, ServerName, SnapshotMeta, StoredMembership, Vote};
+use skv_raft::types::LogId;
+use skv_raft::{Succession, read_all};
 use skv_sharding::{GroupId, Incarnation, ReplicaId};
 use skv_store::{Store, encode_reset};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::data_dir::{Opened, RebirthError};
-use super::environment::Environment;
-use super::{Belongs, Identity, Replica, Running, State};
+use crate::data_dir::{Belongs, Identity, Opened, RebirthError};
+use crate::environment::Environment;
 
 /// What a reset has made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,44 +60,9 @@ pub(super) fn reset() -> (Reset, Reviver) {
     (Reset { asked: asked.clone(), stage: heard }, Reviver { asked, stage })
 }
 
-impl Replica {
-    /// Makes this replica the whole group, from where its log ends; it starts again under its new
-    /// identity. Whoever asks while that goes on waits for the same, and it goes on if nobody waits.
-    pub async fn reset(&self) -> Result<Revived, Error> {
-        let reset = match self.state() {
-            State::Reviving(reset) => reset,
-            _ => self.running()?.may_be_reset()?,
-        };
-        reset.outcome().await
-    }
-}
-
-impl Running {
-    fn may_be_reset(&self) -> Result<Reset, Error> {
-        let group = self.place.group;
-        if self.has_quorum() {
-            return Err(Error::InvalidArgument(format!(
-                "{group} has a leader with a quorum: there is nothing to reset"
-            )));
-        }
-        if self.store.facts().is_none() {
-            return Err(Error::InvalidArgument(format!(
-                "this replica of {group} holds no state to go on from"
-            )));
-        }
-        Ok(self.reset.clone())
-    }
-
-    /// What status says too: who reads there that the quorum is lost may act on it.
-    pub(super) fn has_quorum(&self) -> bool {
-        let metrics = self.raft.metrics();
-        let metrics = metrics.borrow_watched();
-        self.readiness.quorum_lost(&metrics).is_none()
-    }
-}
-
 impl Reset {
-    async fn outcome(mut self) -> Result<Revived, Error> {
+    /// Asks for it, and waits for its end.
+    pub(crate) async fn outcome(mut self) -> Result<Revived, Error> {
         self.asked.cancel();
         match self.stage.wait_for(|stage| matches!(stage, Stage::Over(_))).await.as_deref() {
             Ok(Stage::Over(result)) => result.clone(),
@@ -148,7 +107,7 @@ impl Reviver {
             Error::Internal(format!("the reset failed, and the replica goes on as it was: {reason}"))
         };
         let store = Arc::new(Store::new(entropy::random_id()));
-        let (before, last) = read_all(env, group, &store).await.map_err(failed)?;
+        let (before, last) = read_files(env, group, &store).await.map_err(failed)?;
         let incarnation = Incarnation(before.incarnation.0 + 1);
         store
             .apply(&encode_reset(env.clock.now_ms(), incarnation))
@@ -157,17 +116,10 @@ impl Reviver {
         self.stage.send_replace(Stage::Writing);
         let replica = ReplicaId(entropy::random_id());
         let identity = Identity { replica, group, belongs: Some(Belongs { incarnation, ..before }) };
-        let members = BTreeMap::from([(replica, ServerName(env.server.clone()))]);
-        let only = Membership::new(vec![[replica].into()], members).map_err(|e| failed(e.to_string()))?;
-        let meta = SnapshotMeta {
-            last_log_id: Some(last),
-            last_membership: StoredMembership::new(Some(last), only),
-        };
-        // The next term must be above every one in the log.
-        let vote = Vote { leader_id: LeaderId::new(last.leader_id.term + 1, replica), committed: false };
+        let succession = Succession::after(last, replica, env.server.clone()).map_err(failed)?;
 
         let (data, view) = (env.data.clone(), store.view());
-        let rebirth = async move { data.rebirth(identity, vote, meta, view).await };
+        let rebirth = async move { data.rebirth(identity, succession, view).await };
         match skv_disk::run(&*env.disk, "reset", rebirth).await {
             Ok(Ok(())) => Ok(Revived { incarnation, last }),
             Ok(Err(RebirthError::Unchanged(error))) => Err(failed(error.to_string())),
@@ -180,43 +132,18 @@ impl Reviver {
 }
 
 /// Reads all that the replica's files hold into an empty store, also what isn't known to be
-/// committed: some of it may have been acknowledged by the majority that is lost. Answers where
+/// committed: some of it may have been acknowledged by the majority that is lost. Returns where
 /// the replica belongs, and the end of its log.
-async fn read_all(env: &Environment, group: GroupId, store: &Arc<Store>) -> Result<(Belongs, LogId), String> {
-    let Opened { identity, log, mut state } =
-        env.open(group, store.clone()).await.map_err(|e| e.to_string())?;
+async fn read_files(
+    env: &Environment,
+    group: GroupId,
+    store: &Arc<Store>,
+) -> Result<(Belongs, LogId), String> {
+    let Opened { identity, log, state } = env.open(group, store.clone()).await.map_err(|e| e.to_string())?;
     let finished = log.finished();
-    let mut log = LogStore::new(log);
-    let last = async {
-        let (applied, _) = state.applied_state().await?;
-        apply_after(applied, &mut log.get_log_reader().await, store).await
-    };
-    let last = last.await;
-    drop((log, state));
+    let last = read_all(log, state, store).await;
     finished.wait().await;
     let belongs = identity.belongs.ok_or("it belongs to no group")?;
     let last = last.map_err(|error| error.to_string())?.ok_or("there is nothing in its log")?;
     Ok((belongs, last))
-}
-
-/// Applies what a log holds after an entry, and answers its end.
-async fn apply_after(
-    applied: Option<LogId>,
-    log: &mut LogStoreReader,
-    store: &Store,
-) -> std::io::Result<Option<LogId>> {
-    let mut last = applied;
-    loop {
-        let next = last.map_or(0, |id| id.index + 1);
-        let entries = log.limited_get_log_entries(next, u64::MAX).await?;
-        if entries.is_empty() {
-            return Ok(last);
-        }
-        for entry in entries {
-            if let EntryPayload::Normal(data) = &entry.payload {
-                store.apply_silently(&data.0).map_err(std::io::Error::other)?;
-            }
-            last = Some(entry.log_id);
-        }
-    }
 }

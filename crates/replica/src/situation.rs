@@ -1,15 +1,10 @@
-//! What a leader sees of its group, and which changes of its members are safe then. Pure.
+//! A leader's view of its group, and the changes of its members that are safe then. Pure.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use openraft::Instant as _;
-use openraft::RaftMetrics;
-use skv_raft::receiving::Receiving;
+use skv_raft::RaftView;
 use skv_sharding::{Replica, ReplicaId};
-
-use super::TypeConfig;
-use super::removal::RemovalError;
 
 /// Who answered within this time is alive. It is also silence enough to replace a replica
 /// whose server itself says that it was started anew.
@@ -34,45 +29,66 @@ pub(super) enum Removal {
     Voter,
 }
 
-/// What the leader sees when it looks around.
+/// Why a replica was not taken out of its group.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum RemovalError {
+    /// Only the leader changes members.
+    #[error("this replica is not the leader")]
+    NotLeader,
+    /// Without it there would be no group.
+    #[error("{0} is the only voter of its group")]
+    LastVoter(ReplicaId),
+    /// The leader doesn't remove itself.
+    #[error("{0} leads the group: hand the leadership over first")]
+    Leads(ReplicaId),
+    /// Another change isn't over.
+    #[error("another change of members is in progress; ask again when it is over")]
+    ChangeInProgress,
+    /// Those that stay couldn't go on.
+    #[error(
+        "of the {staying} voters that would stay {able} answer and have the whole log, but {needed} are needed; ask \
+         again when more have caught up"
+    )]
+    NoQuorum {
+        /// How many answer and have the whole log.
+        able: usize,
+        /// How many must.
+        needed: usize,
+        /// How many voters would stay.
+        staying: usize,
+    },
+    /// It was begun.
+    #[error("it isn't known whether {0} is a member now: {1}; ask again")]
+    Unfinished(ReplicaId, String),
+}
+
+/// A leader's view of its group when it looks around.
 pub(super) struct Situation<'a> {
-    pub(super) metrics: &'a RaftMetrics<TypeConfig>,
-    /// For how long it has led.
-    pub(super) office: Duration,
+    pub(super) view: &'a RaftView,
+    /// The time since it became the leader.
+    pub(super) leads_for: Duration,
     pub(super) replace_after: Duration,
-    /// The replicas that get a snapshot from it now.
-    pub(super) receiving: &'a Receiving,
 }
 
 impl Situation<'_> {
-    /// For how long a replica has given no sign of life. One that installs a snapshot answers
+    /// Returns the time since a replica last gave a sign of life. One that installs a snapshot answers
     /// nothing meanwhile, but gets on with that.
     pub(super) fn silence(&self, id: ReplicaId) -> Duration {
         let unanswered = self.unanswered(id);
-        self.receiving.since(id).map_or(unanswered, |got_on| got_on.min(unanswered))
+        let installing = self.view.followers.get(&id).and_then(|follower| follower.installing);
+        installing.map_or(unanswered, |got_on| got_on.min(unanswered))
     }
 
-    /// For how long a replica hasn't answered; one that never answered this leader, since
-    /// that took office.
+    /// Returns the time since a replica last answered; of one that never answered this leader, since
+    /// that became the leader.
     fn unanswered(&self, id: ReplicaId) -> Duration {
-        let heard = self.metrics.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
-        heard.map_or(self.office, |at| at.elapsed())
+        let silence = self.view.followers.get(&id).and_then(|follower| follower.silence);
+        silence.unwrap_or(self.leads_for)
     }
 
-    /// Whether it can acknowledge entries.
+    /// Returns true if a replica can acknowledge entries.
     fn alive(&self, id: ReplicaId) -> bool {
-        id == self.metrics.id || self.unanswered(id) < ALIVE
-    }
-
-    fn voters(&self) -> BTreeSet<ReplicaId> {
-        self.metrics.membership_config.membership().voter_ids().collect()
-    }
-
-    /// Whether the last change of members is over.
-    fn settled(&self) -> bool {
-        let effective = &self.metrics.membership_config;
-        effective.membership().get_joint_config().len() == 1
-            && self.metrics.committed_membership_config.log_id() == effective.log_id()
+        id == self.view.own || self.unanswered(id) < ALIVE
     }
 
     /// The admissions that are safe now: the replica that leaves has been silent for long
@@ -82,12 +98,12 @@ impl Situation<'_> {
         candidates: &[Replica],
         instance: impl Fn(ReplicaId) -> Option<String>,
     ) -> Vec<Admission> {
-        if !self.settled() {
+        if !self.view.is_settled() {
             return Vec::new();
         }
-        let voters = self.voters();
+        let voters = &self.view.members.voters;
         let newcomers = candidates.iter().filter(|candidate| !voters.contains(&candidate.id));
-        newcomers.filter_map(|candidate| self.admission(&voters, candidate, &instance)).collect()
+        newcomers.filter_map(|candidate| self.admission(voters, candidate, &instance)).collect()
     }
 
     fn admission(
@@ -96,13 +112,13 @@ impl Situation<'_> {
         candidate: &Replica,
         instance: impl Fn(ReplicaId) -> Option<String>,
     ) -> Option<Admission> {
-        let mut nodes = self.metrics.membership_config.membership().nodes();
-        let leaves = nodes.find(|(id, name)| voters.contains(*id) && name.0 == candidate.server);
+        let mut servers = self.view.members.servers.iter();
+        let leaves = servers.find(|(id, server)| voters.contains(*id) && **server == candidate.server);
         let leaves = leaves.map(|(id, _)| *id);
         if let Some(old) = leaves {
             let restarted = instance(old).is_some_and(|instance| instance != candidate.instance);
             let needed = if restarted { ALIVE } else { self.replace_after };
-            if old == self.metrics.id || self.silence(old) < needed {
+            if old == self.view.own || self.silence(old) < needed {
                 return None;
             }
         }
@@ -118,11 +134,11 @@ impl Situation<'_> {
     /// A learner that hasn't answered for as long as makes a voter replaceable: its admission
     /// failed, and should it come back, it asks again.
     pub(super) fn lost_learner(&self) -> Option<ReplicaId> {
-        if !self.settled() {
+        if !self.view.is_settled() {
             return None;
         }
-        let voters = self.voters();
-        let mut learners = self.metrics.membership_config.membership().nodes().map(|(id, _)| *id);
+        let voters = &self.view.members.voters;
+        let mut learners = self.view.members.servers.keys().copied();
         learners.find(|id| !voters.contains(id) && self.silence(*id) >= self.replace_after)
     }
 
@@ -130,21 +146,21 @@ impl Situation<'_> {
     /// has the log up to `whole_log`: else the group might stop, or hang by fewer copies than
     /// it was promised.
     pub(super) fn removal(&self, id: ReplicaId, whole_log: Option<u64>) -> Result<Removal, RemovalError> {
-        if self.metrics.current_leader != Some(self.metrics.id) {
+        if !self.view.leads() {
             return Err(RemovalError::NotLeader);
         }
-        if !self.settled() {
+        if !self.view.is_settled() {
             return Err(RemovalError::ChangeInProgress);
         }
-        let mut staying = self.voters();
+        let mut staying = self.view.members.voters.clone();
         if !staying.remove(&id) {
-            let is_learner = self.metrics.membership_config.membership().get_node(&id).is_some();
+            let is_learner = self.view.members.servers.contains_key(&id);
             return Ok(if is_learner { Removal::Learner } else { Removal::Done });
         }
         if staying.is_empty() {
             return Err(RemovalError::LastVoter(id));
         }
-        if id == self.metrics.id {
+        if id == self.view.own {
             return Err(RemovalError::Leads(id));
         }
         let able = staying.iter().filter(|id| self.alive(**id) && self.has(**id, whole_log)).count();
@@ -156,83 +172,59 @@ impl Situation<'_> {
     }
 
     fn has(&self, id: ReplicaId, whole_log: Option<u64>) -> bool {
-        let matched = self.metrics.replication.as_ref().and_then(|all| all.get(&id).copied().flatten());
-        id == self.metrics.id || matched.map(|log_id| log_id.index) >= whole_log
+        id == self.view.own || self.view.matched(id) >= whole_log
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
-    use std::sync::Arc;
-
-    use openraft::metrics::SerdeInstant;
-    use openraft::type_config::alias::InstantOf;
+    use skv_raft::types::LogId;
+    use skv_raft::{Follower, Members};
 
     use super::*;
-    use skv_raft::types::{LeaderId, LogId, Membership, ServerName, StoredMembership};
 
     const LEADER: ReplicaId = ReplicaId(1);
     const LAST: u64 = 50;
     const REPLACE_AFTER: Duration = Duration::from_secs(30);
 
-    fn at(index: u64) -> LogId {
-        use openraft::vote::RaftLeaderId as _;
-        LogId::new(LeaderId::new(1, LEADER).to_committed(), index)
-    }
-
-    fn name(id: u64) -> ServerName {
-        ServerName(format!("s{id}"))
+    fn name(id: u64) -> String {
+        format!("s{id}")
     }
 
     /// A group of voters 1 to `voters`, led by 1; all answer and have the whole log.
-    struct Group(RaftMetrics<TypeConfig>, Receiving);
+    struct Group(RaftView);
 
     impl Group {
         fn of(voters: u64) -> Self {
-            let mut group = Group(RaftMetrics::new_initial(LEADER), Receiving::default());
-            group.0.current_leader = Some(LEADER);
-            group.0.last_log_index = Some(LAST);
-            group.0.heartbeat = Some(BTreeMap::new());
-            group.0.replication = Some(BTreeMap::new());
-            group.set_members(&[1..=voters], 1..=voters, 7, 7);
+            let mut group = Group(RaftView { leader: Some(LEADER), ..RaftView::new(LEADER) });
+            group.0.last_log = Some(LAST);
+            group.set_members(1..=voters, 1..=voters);
             (1..=voters).for_each(|id| group.set(id, Some(Duration::ZERO), LAST));
             group
         }
 
-        fn set_members(
-            &mut self,
-            configs: &[std::ops::RangeInclusive<u64>],
-            nodes: std::ops::RangeInclusive<u64>,
-            at_index: u64,
-            committed: u64,
-        ) {
-            let configs = configs.iter().map(|ids| ids.clone().map(ReplicaId).collect()).collect();
-            let nodes: BTreeMap<ReplicaId, ServerName> = nodes.map(|id| (ReplicaId(id), name(id))).collect();
-            let membership = Membership::new(configs, nodes).unwrap();
-            let stored = |index| Arc::new(StoredMembership::new(Some(at(index)), membership.clone()));
-            self.0.membership_config = stored(at_index);
-            self.0.committed_membership_config = stored(committed);
+        fn set_members(&mut self, voters: std::ops::RangeInclusive<u64>, all: std::ops::RangeInclusive<u64>) {
+            let servers = all.map(|id| (ReplicaId(id), name(id))).collect();
+            self.0.members = Members { voters: voters.map(ReplicaId).collect(), servers, joint: None };
+            self.0.membership_is_committed = true;
         }
 
-        /// When a replica last answered, and up to where its log is the leader's.
+        /// Sets when a replica last answered, and up to where its log is the leader's.
         fn set(&mut self, id: u64, silence: Option<Duration>, matched: u64) {
-            let heard = silence.map(|silence| SerdeInstant::new(InstantOf::<TypeConfig>::now() - silence));
-            self.0.heartbeat.as_mut().unwrap().insert(ReplicaId(id), heard);
-            self.0.replication.as_mut().unwrap().insert(ReplicaId(id), Some(at(matched)));
+            let matched = Some(LogId::new(skv_raft::types::leader(1, LEADER), matched));
+            self.0.followers.insert(ReplicaId(id), Follower { matched, silence, installing: None });
         }
 
         fn silent(&mut self, id: u64, silence: Duration) {
             self.set(id, Some(silence), LAST);
         }
 
+        fn install(&mut self, id: u64, got_on: Option<Duration>) {
+            self.0.followers.get_mut(&ReplicaId(id)).unwrap().installing = got_on;
+        }
+
         fn situation(&self) -> Situation<'_> {
-            Situation {
-                metrics: &self.0,
-                office: Duration::from_mins(1),
-                replace_after: REPLACE_AFTER,
-                receiving: &self.1,
-            }
+            Situation { view: &self.0, leads_for: Duration::from_mins(1), replace_after: REPLACE_AFTER }
         }
 
         fn remove(&self, id: u64) -> Result<Removal, RemovalError> {
@@ -250,7 +242,7 @@ mod tests {
     fn candidate(id: u64, server: u64, instance: &str) -> Replica {
         Replica {
             id: ReplicaId(id),
-            server: name(server).0,
+            server: name(server),
             client_address: String::new(),
             peer_address: String::new(),
             instance: instance.to_owned(),
@@ -291,7 +283,7 @@ mod tests {
     #[test]
     fn only_the_leader_removes() {
         let mut group = Group::of(3);
-        group.0.current_leader = Some(ReplicaId(2));
+        group.0.leader = Some(ReplicaId(2));
         for id in [1, 2, 3, 9] {
             assert_eq!(group.remove(id), Err(RemovalError::NotLeader));
         }
@@ -301,10 +293,11 @@ mod tests {
     fn one_change_at_a_time() {
         let mut group = Group::of(3);
         let joins = candidate(9, 9, "first");
-        group.set_members(&[1..=3], 1..=3, 8, 7);
+        group.0.membership_is_committed = false;
         assert_eq!(group.remove(3), Err(RemovalError::ChangeInProgress), "not committed yet");
         assert_eq!(group.admit(std::slice::from_ref(&joins)), []);
-        group.set_members(&[1..=3, 1..=2], 1..=3, 8, 8);
+        group.0.membership_is_committed = true;
+        group.0.members.joint = Some([1, 2].map(ReplicaId).into());
         assert_eq!(group.remove(3), Err(RemovalError::ChangeInProgress), "joint");
         assert_eq!(group.admit(&[joins]), []);
     }
@@ -312,7 +305,7 @@ mod tests {
     #[test]
     fn a_learner_needs_no_quorum_and_a_stranger_is_gone_already() {
         let mut group = Group::of(3);
-        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.set_members(1..=3, 1..=4);
         group.silent(2, Duration::from_secs(2));
         group.silent(3, Duration::from_secs(2));
         assert_eq!(group.remove(4), Ok(Removal::Learner));
@@ -322,29 +315,29 @@ mod tests {
     #[test]
     fn a_learner_that_fell_silent_is_lost_and_a_voter_never_is() {
         let mut group = Group::of(3);
-        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.set_members(1..=3, 1..=4);
         group.silent(3, REPLACE_AFTER);
         group.silent(4, Duration::from_secs(29));
         assert_eq!(group.situation().lost_learner(), None);
         group.silent(4, REPLACE_AFTER);
         assert_eq!(group.situation().lost_learner(), Some(ReplicaId(4)));
-        group.set_members(&[1..=3], 1..=4, 8, 7);
+        group.0.membership_is_committed = false;
         assert_eq!(group.situation().lost_learner(), None, "another change isn't over");
     }
 
     #[test]
     fn a_learner_that_only_installs_a_snapshot_is_not_lost_and_no_part_of_a_quorum() {
         let mut group = Group::of(3);
-        group.set_members(&[1..=3], 1..=4, 7, 7);
+        group.set_members(1..=3, 1..=4);
         group.silent(4, REPLACE_AFTER);
-        let transfer = group.1.begin(ReplicaId(4));
+        group.install(4, Some(Duration::ZERO));
         assert_eq!(group.situation().lost_learner(), None);
-        drop(transfer);
+        group.install(4, None);
         assert_eq!(group.situation().lost_learner(), Some(ReplicaId(4)));
 
         let mut group = Group::of(3);
         group.silent(2, REPLACE_AFTER);
-        let _transfer = group.1.begin(ReplicaId(2));
+        group.install(2, Some(Duration::ZERO));
         assert_eq!(group.remove(3), Err(RemovalError::NoQuorum { able: 1, needed: 2, staying: 2 }));
     }
 

@@ -1,13 +1,14 @@
 //! When to write a snapshot, and how much of the log to keep behind it.
 
-use std::sync::atomic::Ordering;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use openraft::async_runtime::watch::WatchReceiver as _;
+use skv_raft::Consensus;
 use skv_raft::types::LogId;
+use skv_sharding::GroupId;
+use skv_snapshot::{SnapshotDir, Spool};
 use tokio::time::Instant;
-
-use super::Running;
 
 /// How often the log is measured.
 const INTERVAL: Duration = Duration::from_millis(500);
@@ -19,73 +20,99 @@ const STALL: Duration = Duration::from_mins(1);
 /// than the setting: of each byte that is written, this many more are for snapshots at most.
 const PART: u64 = 4;
 
-impl Running {
+/// The snapshots of a replica.
+#[derive(Debug, Clone)]
+pub(crate) struct Snapshots {
+    pub(crate) group: GroupId,
+    pub(crate) consensus: Consensus,
+    pub(crate) dir: Arc<SnapshotDir>,
+    /// Bytes applied since the last snapshot.
+    pub(crate) applied: Arc<AtomicU64>,
+}
+
+impl Snapshots {
+    /// Makes room for one from the leader.
+    pub(crate) fn spool(&self, length: u64) -> Spool {
+        self.dir.spool(length)
+    }
+
+    /// Ends the writing of snapshots: none comes into the directory later.
+    pub(crate) fn close(&self) {
+        self.dir.close();
+    }
+
+    /// Returns the bytes of log that were applied since the last snapshot.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        self.applied.load(Ordering::Relaxed)
+    }
+
     /// Writes a snapshot whenever `log_bytes` were applied since the last one, or a quarter of
     /// what that has. The log is kept back to the snapshot before, so that a follower that is a
     /// little behind needs only entries.
     ///
     /// No snapshot is waited for: whoever asked for one, and however long it took, once it is there
     /// the log goes.
-    pub(super) async fn snapshot_by_size(&self, log_bytes: u64) {
+    pub(crate) async fn write_by_size(&self, log_bytes: u64) {
         let mut tick = tokio::time::interval(INTERVAL);
-        let mut before = self.newest_snapshot();
+        let mut before = self.newest();
         let mut asked: Option<Instant> = None;
         loop {
             tick.tick().await;
-            let newest = self.newest_snapshot();
+            let newest = self.newest();
             if newest != before {
                 if let Some(before) = before {
                     self.purge_to(before).await;
                 }
                 (before, asked) = (newest, None);
             }
-            let last = self.snapshots.current().map_or(0, |snapshot| snapshot.length());
-            let due = self.applied_bytes.load(Ordering::Relaxed) >= log_bytes.max(last / PART);
+            let last = self.dir.current().map_or(0, |snapshot| snapshot.length());
+            let due = self.log_bytes() >= log_bytes.max(last / PART);
             if due && asked.is_none_or(|at| at.elapsed() >= RETRY) {
                 asked = Some(Instant::now());
                 // While one is written this does nothing. An error says that the replica ends.
-                let _ = self.raft.trigger().snapshot().await;
+                let _ = self.consensus.trigger_snapshot().await;
             }
         }
     }
 
     /// Writes a snapshot of what is applied now, if none covers that yet; `None` if that didn't work.
-    pub async fn snapshot(&self) -> Option<LogId> {
-        let applied = self.raft.metrics().borrow_watched().last_applied?;
-        let mut newest = self.newest_snapshot();
+    pub(crate) async fn write(&self) -> Option<LogId> {
+        let applied = self.consensus.watch().progress().1?;
+        let mut newest = self.newest();
         while newest.is_none_or(|id| id.index < applied.index) {
             // While one is written this does nothing, and that one may be of less.
-            self.raft.trigger().snapshot().await.ok()?;
-            newest = Some(self.await_newer_snapshot(newest).await?);
+            self.consensus.trigger_snapshot().await.ok()?;
+            newest = Some(self.await_newer(newest).await?);
         }
         newest
     }
 
     /// Waits for a newer snapshot than this, for as long as one is being written.
-    async fn await_newer_snapshot(&self, than: Option<LogId>) -> Option<LogId> {
+    async fn await_newer(&self, than: Option<LogId>) -> Option<LogId> {
         loop {
-            let written = self.snapshots.written().bytes();
-            let newer = self.await_metrics(STALL, |now| now.snapshot.filter(|id| Some(*id) != than)).await;
-            if newer.is_some() || self.snapshots.written().bytes() == written {
+            let written = self.dir.written().bytes();
+            let newer =
+                self.consensus.await_view(STALL, |now| now.snapshot.filter(|id| Some(*id) != than)).await;
+            if newer.is_some() || self.dir.written().bytes() == written {
                 return newer;
             }
         }
     }
 
-    fn newest_snapshot(&self) -> Option<LogId> {
-        self.raft.metrics().borrow_watched().snapshot
+    fn newest(&self) -> Option<LogId> {
+        self.consensus.watch().snapshot()
     }
 
     /// Drops the log that the newest snapshot covers.
-    pub async fn purge(&self) {
-        if let Some(covered) = self.newest_snapshot() {
+    pub(crate) async fn purge(&self) {
+        if let Some(covered) = self.newest() {
             self.purge_to(covered).await;
         }
     }
 
     async fn purge_to(&self, covered: LogId) {
-        if let Err(error) = self.raft.trigger().purge_log(covered.index).await {
-            tracing::warn!(group = %self.place.group, %error, "the log can't be purged");
+        if let Err(error) = self.consensus.purge(covered.index).await {
+            tracing::warn!(group = %self.group, %error, "the log can't be purged");
         }
     }
 }

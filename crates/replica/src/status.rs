@@ -2,16 +2,15 @@
 
 use std::time::Duration;
 
-use openraft::Instant as _;
-use openraft::ServerState;
-use openraft::async_runtime::watch::WatchReceiver as _;
 use skv_proto::v1;
+use skv_raft::Role;
 use skv_raft::types::LogId;
 use skv_raft::wire::Wire as _;
 use skv_sharding::ReplicaId;
 use skv_store::Part;
 
-use super::{Replica, Running, State};
+use crate::replica::{Replica, State};
+use crate::running::Running;
 
 impl Replica {
     /// Everything that there is to say.
@@ -49,35 +48,30 @@ impl Running {
         if self.store.facts().is_none() {
             return Err("its group is not founded yet".into());
         }
-        self.readiness.check(&self.raft.metrics().borrow_watched())
+        self.readiness.check(&self.consensus.view())
     }
 
     fn status(&self) -> v1::ReplicaStatus {
         let ready = self.ready();
         let stats = self.store.stats();
-        let metrics = self.raft.metrics().borrow_watched().clone();
+        let view = self.consensus.view();
         // The end of the log with its term, and how far others have it at the same moment.
-        let data = self.raft.data_metrics().borrow_watched().clone();
+        let replication = self.consensus.replication();
         let wire = |id: Option<LogId>| id.map(|id| id.to_wire());
-        let voter = metrics.membership_config.membership().voter_ids().any(|id| id == metrics.id);
-        let state = match metrics.state {
-            ServerState::Leader => v1::ReplicaState::Leader,
-            ServerState::Candidate => v1::ReplicaState::Candidate,
-            ServerState::Follower if voter => v1::ReplicaState::Follower,
-            ServerState::Follower | ServerState::Learner => v1::ReplicaState::Learner,
-            ServerState::Shutdown => v1::ReplicaState::Stopped,
+        let state = match view.role {
+            Role::Leader => v1::ReplicaState::Leader,
+            Role::Candidate => v1::ReplicaState::Candidate,
+            Role::Follower => v1::ReplicaState::Follower,
+            Role::Learner => v1::ReplicaState::Learner,
+            Role::Stopped => v1::ReplicaState::Stopped,
         };
         let millis = |silence: Duration| silence.as_millis() as u64;
-        let others = data.replication.iter().flatten().filter(|(id, _)| **id != metrics.id);
-        let peers = others.map(|(id, matched)| {
-            let heard = data.heartbeat.as_ref().and_then(|h| h.get(id).copied().flatten());
-            let server = metrics.membership_config.membership().get_node(id);
-            v1::PeerProgress {
-                replica: id.0,
-                server: server.map_or(String::new(), |name| name.0.clone()),
-                matched: wire(*matched),
-                silent_ms: heard.map_or(u64::MAX, |at| millis(at.elapsed())),
-            }
+        let others = replication.followers.iter().filter(|(id, _)| **id != view.own);
+        let peers = others.map(|(id, follower)| v1::PeerProgress {
+            replica: id.0,
+            server: view.members.servers.get(id).cloned().unwrap_or_default(),
+            matched: wire(follower.matched),
+            silent_ms: follower.silence.map_or(u64::MAX, millis),
         });
         v1::ReplicaStatus {
             group: self.place.group.0,
@@ -88,14 +82,14 @@ impl Running {
             state: state as i32,
             ready: ready.is_ok(),
             problem: ready.err().unwrap_or_default(),
-            term: metrics.current_term,
-            leader: metrics.current_leader.map_or(0, |id| id.0),
-            last_log: wire(data.last_log),
-            committed: wire(metrics.cluster_committed),
-            applied: wire(metrics.last_applied),
-            snapshot: wire(metrics.snapshot),
-            purged: wire(metrics.purged),
-            membership: Some(metrics.membership_config.to_wire()),
+            term: view.term,
+            leader: view.leader.map_or(0, |id| id.0),
+            last_log: wire(replication.last_log),
+            committed: wire(view.committed),
+            applied: wire(view.applied),
+            snapshot: wire(view.snapshot),
+            purged: wire(view.purged),
+            membership: Some(self.consensus.membership()),
             shards_owned: stats.owned(),
             shards_queued: stats.of(Part::Queued),
             shards_copying: stats.of(Part::Copying),
@@ -105,11 +99,11 @@ impl Running {
             keys: stats.keys,
             bytes: stats.bytes,
             sessions: stats.sessions,
-            disk_full: self.space.is_full(),
-            quorum_lost_ms: self.readiness.quorum_lost(&metrics).map_or(0, millis),
+            disk_full: self.writes.is_full(),
+            quorum_lost_ms: self.readiness.quorum_lost(&view).map_or(0, millis),
             peers: peers.collect(),
             obeyed_version: self.store.obeyed_version(),
-            log_bytes: self.applied_bytes.load(std::sync::atomic::Ordering::Relaxed),
+            log_bytes: self.snapshots.log_bytes(),
         }
     }
 }

@@ -108,7 +108,6 @@ impl admin_server::Admin for AdminService {
         let snapshot = running.snapshot().await;
         let snapshot =
             snapshot.ok_or_else(|| Error::Unavailable("no snapshot could be written; see the log".into()))?;
-        running.purge().await;
         Ok(Response::new(v1::SnapshotResponse { snapshot: Some(snapshot.to_wire()) }))
     }
 

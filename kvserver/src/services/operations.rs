@@ -166,7 +166,7 @@ impl Operations {
                 let answer = answers.into_iter().next().and_then(|answer| answer.answer);
                 answer.unwrap_or_else(|| error(Error::Internal("the operation got no answer".into())))
             }
-            Ok((running, Task::Read(key))) => match running.barrier.pass().await {
+            Ok((running, Task::Read(key))) => match running.reads.pass().await {
                 Ok(()) => read_applied(&running, &self.map, &key),
                 Err(problem) => error(problem),
             },
@@ -324,7 +324,7 @@ impl Operations {
         while arrives() {
             if Instant::now() >= deadline {
                 // One that leads no more would wait for ever.
-                arriving.running.barrier.pass().await?;
+                arriving.running.reads.pass().await?;
                 return Err(still_arriving(arriving));
             }
             tokio::time::sleep(LOOK_AGAIN).await;
@@ -334,7 +334,7 @@ impl Operations {
 
     /// What a write of a shard has to wait for that changes as fast as it is copied.
     fn slow_down(&self, running: &Running, command: &v1::Command) -> Result<Option<Delay>, Error> {
-        let Some(delay) = running.slowed.delay(ShardId(command.shard)) else { return Ok(None) };
+        let Some(delay) = running.handoffs.slowed.delay(ShardId(command.shard)) else { return Ok(None) };
         let bytes = command.key.len() + command.value.len();
         Ok(Some(Delay { delay, _place: place_to_wait(&self.slowed, bytes)? }))
     }
@@ -415,7 +415,7 @@ async fn write(
     ids: Vec<u64>,
 ) -> Answers {
     let keys: Vec<Bytes> = commands.iter().map(|command| command.key.clone()).collect();
-    match running.proposer.submit(commands).await {
+    match running.writes.submit(commands).await {
         Ok(outcomes) => ids
             .into_iter()
             .zip(keys)
@@ -452,7 +452,7 @@ async fn write_in_room(
 
 /// Waits until what is read is at least as new as the operations' arrival; it may be newer.
 async fn read(running: Arc<Running>, map: Arc<MapCopy>, reads: Vec<(u64, Bytes)>, told: Told) -> Part {
-    if let Err(problem) = running.barrier.pass().await {
+    if let Err(problem) = running.reads.pass().await {
         let problem = v1::Error::from(problem);
         let refuse = |(id, _)| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) };
         return told.finished(reads.into_iter().map(refuse).collect(), None);

@@ -1,9 +1,5 @@
-use std::collections::BTreeMap;
-
-use openraft::Membership;
-use openraft::vote::RaftLeaderId as _;
 use skv_disk::MemoryDisk;
-use skv_raft::types::{LeaderId, LogId, ServerName, StoredMembership};
+use skv_raft::types::{LogId, leader};
 
 use super::*;
 
@@ -31,25 +27,20 @@ impl Bench {
     }
 
     /// What a reset gives its successor.
-    fn legacy(&self) -> (Identity, Vote, SnapshotMeta, StoreView) {
-        let replica = self.reborn.replica;
-        let vote = Vote { leader_id: LeaderId::new(9, replica), committed: false };
-        let members = BTreeMap::from([(replica, ServerName("kv-0".into()))]);
-        let only = Membership::new(vec![[replica].into()], members).unwrap();
-        let last = LogId { leader_id: LeaderId::new(8, self.old.replica), index: 5 };
-        let last_membership = StoredMembership::new(Some(last), only);
-        let meta = SnapshotMeta { last_log_id: Some(last), last_membership };
-        (self.reborn, vote, meta, Store::new(1).view())
+    fn legacy(&self) -> (Identity, Succession, StoreView) {
+        let last = LogId { leader_id: leader(8, self.old.replica), index: 5 };
+        let succession = Succession::after(last, self.reborn.replica, "kv-0".into()).unwrap();
+        (self.reborn, succession, Store::new(1).view())
     }
 
     async fn write_reborn(&self) {
-        let (identity, vote, meta, view) = self.legacy();
-        data(&self.disk).write_reborn(identity, vote, meta, view).await.unwrap();
+        let (identity, succession, view) = self.legacy();
+        data(&self.disk).write_reborn(identity, succession, view).await.unwrap();
     }
 
     async fn rebirth(&self) -> Result<(), RebirthError> {
-        let (identity, vote, meta, view) = self.legacy();
-        data(&self.disk).rebirth(identity, vote, meta, view).await
+        let (identity, succession, view) = self.legacy();
+        data(&self.disk).rebirth(identity, succession, view).await
     }
 
     /// Makes it impossible to put a directory aside.

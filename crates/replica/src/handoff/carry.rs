@@ -18,9 +18,11 @@ use skv_store::{CopyId, Move, Peer, Position, Progress, StepRefusal};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
-use super::pace::Brake;
-use super::target::Group;
-use crate::{Environment, Running};
+use crate::environment::Environment;
+use crate::handoff::brake::Brake;
+use crate::handoff::steps::name;
+use crate::handoff::target::Group;
+use crate::running::Running;
 
 /// Bytes of one chunk. Writes of other shards wait behind it in the target's log.
 const CHUNK: usize = 32 << 10;
@@ -137,7 +139,7 @@ impl Carrier {
             self.begin().await?;
         }
         // What nobody serves doesn't wait for its turn, and has no writers.
-        let mut brake = (progress != Progress::Frozen).then(|| Brake::new(self.own.clone(), self.to.shard));
+        let mut brake = (progress != Progress::Frozen).then(|| self.brake());
         let position = if progress == Progress::Frozen && !whole {
             // Whoever froze it knew that the target has everything from before copying began; else
             // the target says so, and gets it.
@@ -220,6 +222,10 @@ impl Carrier {
         self.env.handoffs.sent(bytes);
     }
 
+    fn brake(&self) -> Brake {
+        Brake::new(self.own.handoffs.slowed.clone(), self.own.place.group, self.to.shard)
+    }
+
     fn progress(&self) -> Result<Progress, Stop> {
         self.own.store.progress(&self.to).ok_or(Stop::Over)
     }
@@ -246,7 +252,7 @@ impl Carrier {
                     return Ok(());
                 }
                 Ok(refusal) => {
-                    let (step, why) = (super::name(&step), refusal.as_str_name());
+                    let (step, why) = (name(&step), refusal.as_str_name());
                     let problem = format!("{target} refuses {step}: {why}");
                     return Err(match refusal {
                         Answer::Incomplete | Answer::NotDue => Stop::Resend(problem),

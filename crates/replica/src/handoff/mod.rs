@@ -4,9 +4,12 @@
 //! Everything that must outlive the leader is in the group's log; the next one goes on from
 //! there (`store/handoff`).
 
+pub(crate) mod brake;
 mod carry;
-mod counters;
-mod pace;
+pub(crate) mod counters;
+pub(crate) mod pace;
+pub(crate) mod state;
+mod steps;
 mod target;
 mod watched;
 
@@ -15,38 +18,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use bytes::Bytes;
 use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
-use skv_raft::types::EncodedEntry;
-use skv_sharding::{Epoch, ShardId};
-use skv_store::{
-    Applied, Arrival, Departure, HandoffStep, Move, Part, Progress, StepRefusal, encode_assign,
-    encode_handoff, encode_retire,
-};
+use skv_sharding::ShardId;
+use skv_store::{Applied, Arrival, Departure, Move, Part, Progress, encode_assign, encode_retire};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::{Environment, Running};
-use crate::no_room;
-use carry::{Carrier, Ended};
-pub use counters::HandoffCounters;
-pub use pace::{Pace, Slowed};
-use target::Group;
-pub(super) use watched::Watched;
+use crate::environment::Environment;
+use crate::handoff::carry::{Carrier, Ended};
+use crate::handoff::target::Group;
+use crate::handoff::watched::Watched;
+use crate::running::Running;
 
 /// How often the leader looks what is due.
 const INTERVAL: Duration = Duration::from_millis(50);
 /// Shards that leave a group at the same time. One that waits for its target doesn't count, or a
 /// target that is gone would hold up all others; no more are begun that go to that target.
 const DEPARTURES: usize = 2;
-/// Shards that come to a group at the same time. More than leave one, so that two sources
-/// needn't wait for each other. One that stands still doesn't count, or a source that is gone
-/// would hold up all others.
-const ARRIVALS: usize = 4;
-/// An entry that isn't applied in this time has an unknown outcome.
-const DEADLINE: Duration = Duration::from_secs(5);
 
 /// A shard that is being carried.
 struct Carried {
@@ -95,10 +85,10 @@ impl Running {
             while carriers.try_join_next().is_some() {}
             while questions.try_join_next().is_some() {}
             carried.retain(|_, carried| !carried.task.is_finished());
-            if !self.hints.is_leader() || *self.hold.borrow() {
+            if !self.hints.is_leader() || self.writes.is_held() {
                 carriers.abort_all();
                 questions.abort_all();
-                *self.watched.lock() = Watched::default();
+                *self.handoffs.watched.lock() = Watched::default();
                 continue;
             }
             self.obey_list().await;
@@ -126,7 +116,7 @@ impl Running {
                     carried.insert(to.shard, Carried { to, stands, task: carriers.spawn(carrier.run()) });
                 }
             }
-            let still = self.watched.lock().still(self.store.arrivals(), Instant::now());
+            let still = self.handoffs.watched.lock().still(self.store.arrivals(), Instant::now());
             for arrival in still {
                 let (this, env) = (self.clone(), env.clone());
                 questions.spawn(async move { this.ask_after(&env, arrival).await });
@@ -134,58 +124,12 @@ impl Running {
         }
     }
 
-    /// Takes a step of a handoff by the group's log.
-    pub async fn take_step(&self, step: HandoffStep) -> Result<Result<(), StepRefusal>, Error> {
-        self.check_leads()?;
-        let (shard, epoch) = (step.shard(), step.epoch());
-        if matches!(step.step(), Step::Receive(_)) && !self.has_promised(shard, epoch) {
-            let others = self.store.arrivals().into_iter().filter(|arrival| arrival.shard != shard);
-            if self.watched.lock().progressing(others, Instant::now()) >= ARRIVALS {
-                return Ok(Err(StepRefusal::Busy));
-            }
-        }
-        let step_name = name(step.step());
-        let changes_owner = matches!(step.step(), Step::Install(_) | Step::Drop(_));
-        fail_point!("{step_name}-due");
-        match self.propose(encode_handoff(self.clock.now_ms(), step)).await? {
-            Applied::Handoff(outcome) => {
-                fail_point!("{step_name}-applied");
-                if changes_owner {
-                    self.news.notify_one();
-                }
-                Ok(outcome)
-            }
-            other => Err(Error::Internal(format!("a step was applied as {other}"))),
-        }
-    }
-
-    /// Takes a step that the group's own leader thought of.
-    async fn take_own_step(
-        &self,
-        shard: ShardId,
-        epoch: Epoch,
-        step: Step,
-    ) -> Result<Result<(), StepRefusal>, Error> {
-        let step = v1::HandoffStep { shard: shard.0, epoch: epoch.0, step: Some(step) };
-        match HandoffStep::try_from(step) {
-            Ok(step) => self.take_step(step).await,
-            Err(_) => Ok(Err(StepRefusal::Malformed)),
-        }
-    }
-
-    /// Whether the group receives the shard already, or has it: then nobody may serve it elsewhere.
-    fn has_promised(&self, shard: ShardId, epoch: Epoch) -> bool {
-        let arrivals = self.store.arrivals();
-        arrivals.iter().any(|arrival| arrival.shard == shard && arrival.epoch == epoch)
-            || self.store.owns(shard).is_some_and(|owned| owned >= epoch)
-    }
-
     /// Ends a group that has nothing of any shard, for good.
     pub async fn retire(&self) -> Result<(), Error> {
         match self.propose(encode_retire(self.clock.now_ms())).await? {
             Applied::Retired(true) => {
                 tracing::info!(group = %self.place.group, "the group is retired");
-                self.news.notify_one();
+                self.orders.report_soon();
                 Ok(())
             }
             Applied::Retired(false) => {
@@ -203,7 +147,7 @@ impl Running {
 
     /// Commits the manager's list, if it says something new.
     async fn obey_list(&self) {
-        let orders = self.orders.lock().clone();
+        let orders = self.orders.current();
         if orders.version.0 < self.store.obeyed_version() {
             return; // It would be refused, and stand in the log for nothing.
         }
@@ -214,7 +158,7 @@ impl Running {
             Ok(Applied::Assigned { accepted: true, frozen, .. }) => {
                 fail_point!("list-applied");
                 // Moves that were taken back are over.
-                self.news.notify_one();
+                self.orders.report_soon();
                 tracing::info!(group = %self.place.group, version = %orders.version, "the list of moves is obeyed");
                 for Move { shard, target, .. } in frozen {
                     tracing::info!(group = %self.place.group, %shard, %target, "the move can't be changed any more");
@@ -243,51 +187,11 @@ impl Running {
             let _ = self.take_own_step(shard, epoch, Step::Abort(v1::handoff_step::Abort {})).await;
         }
     }
-
-    fn check_leads(&self) -> Result<(), Error> {
-        if !self.hints.is_leader() || *self.hold.borrow() {
-            return Err(self.hints.not_leader(None));
-        }
-        // Each attempt would stay in the log, and none be committed.
-        if !self.has_quorum() {
-            return Err(Error::Unavailable(format!("{} has no quorum", self.place.group)));
-        }
-        Ok(())
-    }
-
-    /// Proposes an entry with room in the log, and waits until it is applied.
-    async fn propose(&self, entry: Bytes) -> Result<Applied, Error> {
-        self.check_leads()?;
-        let _reservation = self.space.reserve(entry.len()).await.map_err(no_room)?;
-        let unknown = |reason: String| Error::OutcomeUnknown(reason);
-        match tokio::time::timeout(DEADLINE, self.raft.client_write(EncodedEntry(entry))).await {
-            Ok(Ok(response)) => Ok(response.data),
-            Ok(Err(error)) => match error.forward_to_leader() {
-                Some(forward) => Err(self.hints.not_leader(forward.leader_id)),
-                None => Err(unknown(error.to_string())),
-            },
-            Err(_) => Err(unknown(format!("not applied within {DEADLINE:?}"))),
-        }
-    }
-}
-
-/// What a step is called in logs and fail points.
-fn name(step: &Step) -> &'static str {
-    match step {
-        Step::Begin(_) => "begin",
-        Step::Pause(_) => "pause",
-        Step::Receive(_) => "receive",
-        Step::Chunk(_) => "chunk",
-        Step::Freeze(_) => "freeze",
-        Step::Install(_) => "install",
-        Step::Drop(_) => "drop",
-        Step::Abort(_) => "abort",
-    }
 }
 
 #[cfg(test)]
 mod tests {
-    use skv_sharding::{GroupId, GroupUid};
+    use skv_sharding::{Epoch, GroupId, GroupUid};
 
     use super::*;
 

@@ -17,7 +17,8 @@ use skv_store::Peer;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
 
-use crate::{Environment, Running};
+use crate::environment::Environment;
+use crate::running::Running;
 
 /// How long one call may take: with an entry's way through the group's log.
 const TIMEOUT: Duration = Duration::from_secs(6);

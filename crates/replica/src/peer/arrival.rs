@@ -7,24 +7,22 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, stream};
-use openraft::storage::Snapshot;
 use skv_proto::v1::install_snapshot_request::Message;
 use skv_proto::v1::install_snapshot_response::{Progress as Report, Result as Answer};
 use skv_proto::{Error, v1};
+use skv_raft::Consensus;
 use skv_raft::state_machine::meta_of;
 use skv_raft::types::{SnapshotMeta, Vote};
 use skv_raft::wire::Wire as _;
 use skv_snapshot::{Progress, SnapshotFile, Spool, SpoolError};
 use tonic::{Status, Streaming};
 
-use crate::Raft;
-
 /// How often the leader is told how far it is. It gives up after several times that.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
 /// Takes a snapshot and installs it; the last answer says so.
 pub(super) fn receive(
-    raft: Raft,
+    consensus: Consensus,
     leader: Vote,
     meta: SnapshotMeta,
     messages: Streaming<v1::InstallSnapshotRequest>,
@@ -36,9 +34,8 @@ pub(super) fn receive(
         if meta_of(&snapshot).as_ref() != Ok(&meta) {
             return Err(Error::InvalidArgument("the snapshot isn't the one that was announced".into()).into());
         }
-        let answer = raft.install_full_snapshot(leader, Snapshot { meta, snapshot }).await;
-        let answer = answer.map_err(|error| Error::Unavailable(error.to_string()))?;
-        Ok(answer.vote.to_wire())
+        let vote = consensus.install(leader, meta, snapshot).await;
+        Ok(vote.map_err(|error| Error::Unavailable(error.to_string()))?.to_wire())
     };
     reported(installed.boxed(), progress)
 }

@@ -10,7 +10,8 @@ use skv_sharding::{Epoch, GroupId, ShardId};
 use skv_store::{HandoffStep, StepRefusal};
 use tonic::{Request, Response, Status};
 
-use crate::{Replicas, Running};
+use crate::replica::Replicas;
+use crate::running::Running;
 
 /// Hands each message to the group that it is for.
 #[derive(Debug, Clone)]
@@ -68,7 +69,7 @@ impl handoff_server::Handoff for HandoffService {
         let request = request.into_inner();
         let running = self.receiver(request.header.as_ref())?;
         // A leader that was deposed mustn't say no for the one that is.
-        running.barrier.pass().await?;
+        running.reads.pass().await?;
         let (shard, epoch) = (ShardId(request.shard), Epoch(request.epoch));
         let is_it =
             |departure: &skv_store::Departure| departure.to.shard == shard && departure.to.epoch == epoch;

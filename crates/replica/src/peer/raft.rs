@@ -5,8 +5,6 @@ use std::sync::Arc;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
-use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::raft::{AppendEntriesRequest, StreamAppendError};
 use parking_lot::Mutex;
 use skv_log::Reservation;
 use skv_proto::v1::append_entries_request::Message;
@@ -17,15 +15,15 @@ use skv_proto::{Error, v1};
 use skv_raft::append;
 use skv_raft::header::{FEATURE_LEVEL, required};
 use skv_raft::judge;
-use skv_raft::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote};
+use skv_raft::types::{AppendRequest, LogId, SnapshotMeta, StoredMembership, Vote};
 use skv_raft::wire::{Wire, WireError};
 use skv_sharding::{GroupId, ReplicaId};
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::arrival;
-use crate::no_room;
-use crate::{Replicas, Running};
+use crate::replica::Replicas;
+use crate::running::Running;
 
 /// Hands each message to the replica that it is for.
 #[derive(Debug, Clone)]
@@ -80,18 +78,14 @@ impl raft_server::Raft for RaftService {
         let (running, _) = self.receiver(request.header.as_ref())?;
         let vote = vote(request.vote)?;
         judge::candidate(&vote, from(request.header.as_ref()), running.place.replica)?;
-        let rpc = openraft::raft::VoteRequest {
-            vote,
-            last_log_id: request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
-            leadership_transfer: request.leadership_transfer,
-        };
-        let answer =
-            if request.pre_vote { running.raft.pre_vote(rpc).await } else { running.raft.vote(rpc).await };
+        let last_log = request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?;
+        let (transfer, pre) = (request.leadership_transfer, request.pre_vote);
+        let answer = running.consensus.vote(vote, last_log, transfer, pre).await;
         let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
         Ok(Response::new(v1::VoteResponse {
             vote: Some(answer.vote.to_wire()),
-            granted: answer.vote_granted,
-            last_log_id: answer.last_log_id.as_ref().map(Wire::to_wire),
+            granted: answer.granted,
+            last_log_id: answer.last_log.as_ref().map(Wire::to_wire),
         }))
     }
 
@@ -103,16 +97,12 @@ impl raft_server::Raft for RaftService {
         let (running, _) = self.receiver(request.header.as_ref())?;
         let leader = vote(request.from_leader)?;
         judge::leader(&leader, from(request.header.as_ref()), running.place.replica)?;
-        let rpc = openraft::raft::TransferLeaderRequest::new(
-            leader,
-            skv_sharding::ReplicaId(request.to),
-            request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
-        );
-        let answer = running.raft.handle_transfer_leader(rpc).await;
+        let last_log = request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?;
+        let answer = running.consensus.take_over(leader, ReplicaId(request.to), last_log).await;
         let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
         Ok(Response::new(v1::TransferLeadershipResponse {
             accepted: answer.is_ok(),
-            reason: answer.err().map_or(String::new(), |e| e.to_string()),
+            reason: answer.err().unwrap_or_default(),
         }))
     }
 
@@ -137,12 +127,12 @@ impl raft_server::Raft for RaftService {
             last_log_id: start.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?,
             last_membership: membership,
         };
-        let committed = running.raft.metrics().borrow_watched().local_committed;
+        let committed = running.consensus.watch().local_committed();
         judge::snapshot(meta.last_log_id.as_ref(), &leader_vote, committed.as_ref())?;
         tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
 
         let spool = running.snapshots.spool(start.length);
-        let answers = arrival::receive(running.raft.clone(), leader_vote, meta, messages, spool)
+        let answers = arrival::receive(running.consensus.clone(), leader_vote, meta, messages, spool)
             .take_until(self.closed.clone().cancelled_owned());
         Ok(Response::new(answers.boxed()))
     }
@@ -210,27 +200,26 @@ fn append_results(
         })
     };
 
-    let (raft, readiness) = (running.raft.clone(), running.readiness.clone());
-    let results =
-        stream::once(async move { raft.stream_append(incoming).boxed() }).flatten().map(move |result| {
-            // The entries are durable, or will never be: either way their room is accounted for.
-            drop(reservations.lock().pop_front());
-            match result {
-                Ok(result) => {
-                    if !matches!(result, Err(StreamAppendError::HigherVote(_))) {
-                        readiness.heard_leader();
-                    }
-                    Ok(append::result_to_wire(&result))
+    let readiness = running.readiness.clone();
+    let results = running.consensus.append(incoming).map(move |appended| {
+        // The entries are durable, or will never be: either way their room is accounted for.
+        drop(reservations.lock().pop_front());
+        match appended {
+            Ok(appended) => {
+                if appended.from_leader {
+                    readiness.heard_leader();
                 }
-                Err(fatal) => Err(Error::Internal(fatal.to_string()).into()),
+                Ok(appended.result)
             }
-        });
+            Err(stopped) => Err(Error::Internal(stopped.to_string()).into()),
+        }
+    });
     results.chain(stream::once(async move { refused.lock().take() }).filter_map(|r| async { r.map(Err) }))
 }
 
 /// What of a request may be appended.
 struct Admitted {
-    request: Option<AppendEntriesRequest<TypeConfig>>,
+    request: Option<AppendRequest>,
     reservation: Option<Reservation>,
     /// Ends the stream after the request.
     refusal: Option<Status>,
@@ -244,21 +233,21 @@ impl Admitted {
 
 /// Reserves room for the entries of a request. Without room only those are admitted that
 /// need none: the entry by which a new leader begins mustn't wait behind a full disk.
-async fn admit(mut request: AppendEntriesRequest<TypeConfig>, running: &Running) -> Admitted {
+async fn admit(mut request: AppendRequest, running: &Running) -> Admitted {
     let bytes = append::log_bytes(&request.entries);
     if bytes == 0 {
         return Admitted { request: Some(request), reservation: None, refusal: None };
     }
-    match running.space.reserve(bytes).await {
+    match running.writes.reserve(bytes).await {
         Ok(reservation) => Admitted { request: Some(request), reservation: Some(reservation), refusal: None },
         Err(error) => {
-            let fitting = running.entries_without_need(&request.entries).await;
+            let fitting = running.consensus.entries_without_need(&request.entries).await;
             if fitting == request.entries.len() {
                 return Admitted { request: Some(request), reservation: None, refusal: None };
             }
             request.entries.truncate(fitting);
             let request = (fitting > 0).then_some(request);
-            Admitted { request, reservation: None, refusal: Some(no_room(error).into()) }
+            Admitted { request, reservation: None, refusal: Some(error.into()) }
         }
     }
 }

@@ -2,14 +2,22 @@
 
 use openraft::{Config, ConfigError, SnapshotPolicy};
 
-use crate::tuning::Tuning;
+/// How fast a group notices that its leader is gone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Timing {
+    /// How often a leader shows that it is alive, in ms.
+    pub heartbeat_ms: u64,
+    /// After at least this long without its leader a replica stands for election, in ms; at most
+    /// twice as long.
+    pub election_timeout_ms: u64,
+}
 
-/// The configuration of every group.
-pub(super) fn raft_config(tuning: &Tuning) -> Result<Config, ConfigError> {
-    let election_max = tuning.election_timeout_ms * 2;
+/// Returns the configuration of every group.
+pub(crate) fn raft_config(timing: Timing) -> Result<Config, ConfigError> {
+    let election_max = timing.election_timeout_ms * 2;
     Config {
-        heartbeat_interval: tuning.heartbeat_ms,
-        election_timeout_min: tuning.election_timeout_ms,
+        heartbeat_interval: timing.heartbeat_ms,
+        election_timeout_min: timing.election_timeout_ms,
         election_timeout_max: election_max,
         enable_pre_vote: Some(true),
         // The state machine lives in memory: a restarted leader must not go on as leader
@@ -40,7 +48,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_defaults_are_valid() {
-        raft_config(&Tuning::default()).unwrap();
+    fn a_leader_must_be_heard_before_an_election_begins() {
+        raft_config(Timing { heartbeat_ms: 50, election_timeout_ms: 250 }).unwrap();
+        raft_config(Timing { heartbeat_ms: 250, election_timeout_ms: 50 }).unwrap_err();
     }
 }

@@ -1,0 +1,405 @@
+//! The Raft of one replica, in words of our own: nobody above this crate names openraft.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use futures::Stream;
+use openraft::Instant as _;
+use openraft::ServerState;
+use openraft::async_runtime::watch::WatchReceiver as _;
+use openraft::errors::{Fatal, RaftError};
+use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
+use openraft::type_config::alias::WatchReceiverOf;
+use openraft::{RaftMetrics, storage};
+use skv_log::Log;
+use skv_net::{Addresses, Dial};
+use skv_proto::v1;
+use skv_sharding::ReplicaId;
+use skv_snapshot::SnapshotFile;
+
+use crate::append;
+use crate::config::{Timing, raft_config};
+use crate::full_peers::FullPeers;
+use crate::header::Place;
+use crate::log_store::{LogStore, LogStoreReader};
+use crate::network::NetworkFactory;
+use crate::propose::{Proposal, ProposeError};
+use crate::read::Reads;
+use crate::receiving::Receiving;
+use crate::state_machine::StateMachine;
+use crate::types::{
+    AppendRequest, EncodedEntry, LogEntry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote,
+};
+use crate::view::{Follower, Members, RaftView, Role};
+use crate::wire::Wire as _;
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+type Metrics = RaftMetrics<TypeConfig>;
+
+/// The Raft of a replica has ended, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct Stopped(pub(crate) String);
+
+impl From<Fatal<TypeConfig>> for Stopped {
+    fn from(fatal: Fatal<TypeConfig>) -> Self {
+        Stopped(fatal.to_string())
+    }
+}
+
+impl From<RaftError<TypeConfig>> for Stopped {
+    fn from(error: RaftError<TypeConfig>) -> Self {
+        Stopped(error.to_string())
+    }
+}
+
+/// The Raft of one replica. Clones are the same one.
+#[derive(Clone)]
+pub struct Consensus {
+    pub(crate) raft: Raft,
+    network: NetworkFactory,
+    full_peers: FullPeers,
+    log: Arc<tokio::sync::Mutex<LogStoreReader>>,
+}
+
+impl fmt::Debug for Consensus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Consensus").finish_non_exhaustive()
+    }
+}
+
+/// An answer to a request for a vote.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct VoteAnswer {
+    /// The vote of who was asked, which may be a newer one.
+    pub vote: Vote,
+    /// True if it was granted.
+    pub granted: bool,
+    /// The end of the log of who was asked.
+    pub last_log: Option<LogId>,
+}
+
+/// The end of a replica's log and, on a leader, how far the others have it at the same moment.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Replication {
+    /// The replica's last entry.
+    pub last_log: Option<LogId>,
+    /// The members.
+    pub followers: BTreeMap<ReplicaId, Follower>,
+}
+
+impl Consensus {
+    /// Starts the Raft of the replica at `place`.
+    pub async fn start(
+        place: Place,
+        timing: Timing,
+        addresses: Arc<Addresses>,
+        dial: Dial,
+        log: Log,
+        state: StateMachine,
+    ) -> Result<Self, Stopped> {
+        let config = raft_config(timing).map_err(|error| Stopped(error.to_string()))?;
+        let full_peers = FullPeers::default();
+        let network = NetworkFactory::new(place, addresses, dial, full_peers.clone());
+        let mut log = LogStore::new(log);
+        let reader = log.get_log_reader().await;
+        let raft = Raft::new(place.replica, Arc::new(config), network.clone(), log, state).await?;
+        Ok(Consensus { raft, network, full_peers, log: Arc::new(tokio::sync::Mutex::new(reader)) })
+    }
+
+    /// Ends it, and waits until its tasks have ended.
+    pub async fn shutdown(&self) {
+        let _ = self.raft.shutdown().await;
+    }
+
+    /// Returns a view that follows the changes of what this replica knows.
+    pub fn watch(&self) -> Watch {
+        Watch { metrics: self.raft.metrics(), receiving: self.network.receiving().clone() }
+    }
+
+    /// Returns what this replica knows now.
+    pub fn view(&self) -> RaftView {
+        self.watch().view()
+    }
+
+    /// Waits until `pick` finds something in the view, at most for `timeout`.
+    pub async fn await_view<T>(
+        &self,
+        timeout: Duration,
+        mut pick: impl FnMut(&RaftView) -> Option<T>,
+    ) -> Option<T> {
+        let mut watch = self.watch();
+        let found = async {
+            loop {
+                if let Some(found) = pick(&watch.view()) {
+                    return Some(found);
+                }
+                watch.changed().await.ok()?;
+            }
+        };
+        tokio::time::timeout(timeout, found).await.ok().flatten()
+    }
+
+    /// Returns the end of the log with its term, and how far others have it.
+    pub fn replication(&self) -> Replication {
+        let data = self.raft.data_metrics();
+        let data = data.borrow_watched();
+        let followers = data.replication.iter().flatten().map(|(&id, &matched)| {
+            let heard = data.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
+            (id, Follower { matched, silence: heard.map(|at| at.elapsed()), installing: None })
+        });
+        Replication { last_log: data.last_log, followers: followers.collect() }
+    }
+
+    /// Returns the newest membership in the log as a message.
+    pub fn membership(&self) -> v1::StoredMembership {
+        self.raft.metrics().borrow_watched().membership_config.to_wire()
+    }
+
+    /// Returns the other voters of the group.
+    pub fn other_voters(&self) -> Vec<ReplicaId> {
+        self.raft.voter_ids().filter(|id| id != self.raft.node_id()).collect()
+    }
+
+    /// Returns true unless so many followers have refused entries for want of disk space that none can
+    /// be committed.
+    pub fn can_commit(&self) -> bool {
+        !self.full_peers.prevent_quorum(self.raft.voter_ids())
+    }
+
+    /// Returns true if this replica runs on this server now, and accepts messages from us.
+    pub async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
+        self.network.reaches(target, server).await
+    }
+
+    /// Proposes an entry, and waits until it is applied.
+    pub async fn propose(&self, entry: Bytes) -> Result<skv_store::Applied, ProposeError> {
+        match self.raft.client_write(EncodedEntry(entry)).await {
+            Ok(response) => Ok(response.data),
+            Err(RaftError::APIError(error)) => Err(error.into()),
+            Err(RaftError::Fatal(fatal)) => Err(ProposeError::Unknown(fatal.to_string())),
+        }
+    }
+
+    /// Proposes an entry; entries are appended in the order of the calls.
+    pub async fn submit(&self, entry: Bytes) -> Result<Proposal, ProposeError> {
+        Proposal::submit(&self.raft, entry).await
+    }
+
+    /// Returns the way to confirm reads.
+    pub fn reads(&self) -> Reads {
+        Reads::new(self.raft.clone())
+    }
+
+    /// Returns true if the group has its first members.
+    pub async fn is_initialized(&self) -> bool {
+        matches!(self.raft.is_initialized().await, Ok(true))
+    }
+
+    /// Makes these the first members of the group, unless its log has an entry.
+    pub async fn initialize(&self, members: BTreeMap<ReplicaId, String>) -> Result<(), String> {
+        let members: BTreeMap<_, _> =
+            members.into_iter().map(|(id, server)| (id, crate::types::ServerName(server))).collect();
+        self.raft.initialize(members).await.map_err(|error| error.to_string())
+    }
+
+    /// Asks a voter that has the whole log to lead.
+    pub async fn transfer_leader(&self, to: ReplicaId) -> Result<(), Stopped> {
+        Ok(self.raft.trigger().transfer_leader(to).await?)
+    }
+
+    /// Has a snapshot written; while one is written this does nothing.
+    pub async fn trigger_snapshot(&self) -> Result<(), Stopped> {
+        Ok(self.raft.trigger().snapshot().await?)
+    }
+
+    /// Drops the log up to an index that a snapshot covers.
+    pub async fn purge(&self, index: u64) -> Result<(), Stopped> {
+        Ok(self.raft.trigger().purge_log(index).await?)
+    }
+
+    /// Returns how many of these entries, from the first on, need no room in the log: because they
+    /// are in it already, or because they have a reserve there.
+    pub async fn entries_without_need(&self, entries: &[LogEntry]) -> usize {
+        let Some((first, last)) = entries.first().zip(entries.last()) else { return 0 };
+        let range = first.log_id.index..=last.log_id.index;
+        let held = self.log.lock().await.try_get_log_entries(range).await.unwrap_or_default();
+        let is_held = |entry: &LogEntry| held.iter().any(|held| held.log_id == entry.log_id);
+        let needs_none =
+            |entry: &&LogEntry| append::log_bytes(std::slice::from_ref(entry)) == 0 || is_held(entry);
+        entries.iter().take_while(needs_none).count()
+    }
+}
+
+/// What other replicas ask of this one.
+impl Consensus {
+    /// Takes entries from a leader, pipelined; the results come in their order.
+    pub fn append<S>(
+        &self,
+        requests: S,
+    ) -> impl Stream<Item = Result<append::Appended, Stopped>> + Send + use<S>
+    where
+        S: Stream<Item = AppendRequest> + Send + 'static,
+    {
+        append::appended(self.raft.clone(), requests)
+    }
+
+    /// Answers a candidate; before an election, with `pre`, without a consequence here.
+    pub async fn vote(
+        &self,
+        vote: Vote,
+        last_log_id: Option<LogId>,
+        leadership_transfer: bool,
+        pre: bool,
+    ) -> Result<VoteAnswer, Stopped> {
+        let request = openraft::raft::VoteRequest { vote, last_log_id, leadership_transfer };
+        let answer = if pre { self.raft.pre_vote(request).await } else { self.raft.vote(request).await }?;
+        let openraft::raft::VoteResponse { vote, vote_granted: granted, last_log_id: last_log, .. } = answer;
+        Ok(VoteAnswer { vote, granted, last_log })
+    }
+
+    /// Stands for election because the leader asks for it; the inner error says why not.
+    pub async fn take_over(
+        &self,
+        leader: Vote,
+        to: ReplicaId,
+        last_log: Option<LogId>,
+    ) -> Result<Result<(), String>, Stopped> {
+        let request = openraft::raft::TransferLeaderRequest::new(leader, to, last_log);
+        let answer = self.raft.handle_transfer_leader(request).await?;
+        Ok(answer.map_err(|error| error.to_string()))
+    }
+
+    /// Replaces the state by a snapshot of the leader's; returns the vote to answer with.
+    pub async fn install(
+        &self,
+        leader: Vote,
+        meta: SnapshotMeta,
+        snapshot: SnapshotFile,
+    ) -> Result<Vote, Stopped> {
+        let answer = self.raft.install_full_snapshot(leader, storage::Snapshot { meta, snapshot }).await?;
+        Ok(answer.vote)
+    }
+}
+
+/// Follows the changes of a replica's knowledge.
+#[derive(Clone)]
+pub struct Watch {
+    metrics: WatchReceiverOf<TypeConfig, Metrics>,
+    receiving: Receiving,
+}
+
+impl fmt::Debug for Watch {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").finish_non_exhaustive()
+    }
+}
+
+impl Watch {
+    /// Waits for the next change; an error says that the Raft has ended.
+    pub async fn changed(&mut self) -> Result<(), Stopped> {
+        self.metrics.changed().await.map_err(|_| Stopped("its Raft has ended".into()))
+    }
+
+    /// Returns the leader, if one is known, and the term.
+    pub fn leader(&self) -> (Option<ReplicaId>, u64) {
+        let metrics = self.metrics.borrow_watched();
+        (metrics.current_leader, metrics.current_term)
+    }
+
+    /// Returns the last entries that a quorum is known to have, and that are applied here.
+    pub fn progress(&self) -> (Option<LogId>, Option<LogId>) {
+        let metrics = self.metrics.borrow_watched();
+        (metrics.cluster_committed, metrics.last_applied)
+    }
+
+    /// Returns the last entry that is known here to be committed.
+    pub fn local_committed(&self) -> Option<LogId> {
+        self.metrics.borrow_watched().local_committed
+    }
+
+    /// Returns the last entry that is covered by the newest snapshot.
+    pub fn snapshot(&self) -> Option<LogId> {
+        self.metrics.borrow_watched().snapshot
+    }
+
+    /// Returns the server of a member.
+    pub fn server(&self, member: ReplicaId) -> Option<String> {
+        let metrics = self.metrics.borrow_watched();
+        metrics.membership_config.membership().get_node(&member).map(|server| server.0.clone())
+    }
+
+    /// Returns the reason if the Raft has failed.
+    pub fn failed(&self) -> Option<String> {
+        self.metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string)
+    }
+
+    /// Returns true if a replica is a voter by a membership that is known to be committed.
+    pub fn is_voter(&self, member: ReplicaId) -> bool {
+        let metrics = self.metrics.borrow_watched();
+        metrics.committed_membership_config.membership().voter_ids().any(|id| id == member)
+    }
+
+    /// Returns all that is known now.
+    pub fn view(&self) -> RaftView {
+        let metrics = self.metrics.borrow_watched();
+        let members = members_of(&metrics.membership_config);
+        RaftView {
+            own: metrics.id,
+            role: role(metrics.state, members.voters.contains(&metrics.id)),
+            failed: metrics.running_state.as_ref().err().map(ToString::to_string),
+            term: metrics.current_term,
+            leader: metrics.current_leader,
+            committed_members: members_of(&metrics.committed_membership_config),
+            membership_is_committed: metrics.committed_membership_config.log_id()
+                == metrics.membership_config.log_id(),
+            last_log: metrics.last_log_index,
+            committed: metrics.cluster_committed,
+            applied: metrics.last_applied,
+            snapshot: metrics.snapshot,
+            purged: metrics.purged,
+            quorum_silence: metrics.last_quorum_acked.map(|at| at.elapsed()),
+            followers: self.followers(&metrics),
+            members,
+        }
+    }
+
+    fn followers(&self, metrics: &Metrics) -> BTreeMap<ReplicaId, Follower> {
+        let matched = |id: &ReplicaId| metrics.replication.as_ref()?.get(id).copied().flatten();
+        let silence = |id: &ReplicaId| {
+            let heard = metrics.heartbeat.as_ref()?.get(id).copied().flatten();
+            heard.map(|at| at.elapsed())
+        };
+        let known = metrics.replication.iter().flat_map(BTreeMap::keys);
+        let known = known.chain(metrics.heartbeat.iter().flat_map(BTreeMap::keys));
+        let known: BTreeSet<ReplicaId> = known.copied().collect();
+        let follower = |id: ReplicaId| {
+            let installing = self.receiving.since(id);
+            (id, Follower { matched: matched(&id), silence: silence(&id), installing })
+        };
+        known.into_iter().map(follower).collect()
+    }
+}
+
+fn role(state: ServerState, is_voter: bool) -> Role {
+    match state {
+        ServerState::Leader => Role::Leader,
+        ServerState::Candidate => Role::Candidate,
+        ServerState::Follower if is_voter => Role::Follower,
+        ServerState::Follower | ServerState::Learner => Role::Learner,
+        ServerState::Shutdown => Role::Stopped,
+    }
+}
+
+fn members_of(membership: &StoredMembership) -> Members {
+    let membership = membership.membership();
+    let configurations = membership.get_joint_config();
+    Members {
+        voters: membership.voter_ids().collect(),
+        servers: membership.nodes().map(|(&id, server)| (id, server.0.clone())).collect(),
+        joint: if configurations.len() > 1 { configurations.last().cloned() } else { None },
+    }
+}

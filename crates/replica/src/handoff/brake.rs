@@ -1,0 +1,134 @@
+//! Writers of a shard are slowed down if it changes faster than it can be carried.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use parking_lot::RwLock;
+use skv_sharding::{GroupId, ShardId};
+
+/// Rounds of changes that are sent before it is looked whether the rest shrinks; if it doesn't,
+/// writers are slowed down, or slowed down more.
+const PATIENCE: u32 = 16;
+/// The first and the longest delay of a write.
+const DELAYS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+
+/// The shards whose writers are slowed down, and by how much.
+#[derive(Debug, Default)]
+pub struct Slowed {
+    count: AtomicUsize,
+    delays: RwLock<BTreeMap<ShardId, Duration>>,
+}
+
+impl Slowed {
+    /// How long a write of this shard has to wait; `None`: not at all.
+    pub fn delay(&self, shard: ShardId) -> Option<Duration> {
+        // Of every write that is ever made, hardly one gets past this.
+        if self.count.load(Ordering::Relaxed) == 0 {
+            return None;
+        }
+        self.delays.read().get(&shard).copied()
+    }
+
+    fn set(&self, shard: ShardId, delay: Option<Duration>) {
+        let mut delays = self.delays.write();
+        match delay {
+            Some(delay) => drop(delays.insert(shard, delay)),
+            None => drop(delays.remove(&shard)),
+        }
+        self.count.store(delays.len(), Ordering::Relaxed);
+    }
+}
+
+/// Slows the writers of one shard down, the more the longer it takes to keep up with them.
+/// They go on at full speed when this is dropped.
+pub(super) struct Brake {
+    slowed: Arc<Slowed>,
+    group: GroupId,
+    shard: ShardId,
+    patience: Patience,
+    delay: Option<Duration>,
+}
+
+/// Whether the rest of a shard shrinks by what is sent.
+#[derive(Debug, Default)]
+struct Patience {
+    rounds: u32,
+    /// What the target had reached at the last look, and how far it was behind then.
+    last: Option<(u64, u64)>,
+}
+
+impl Patience {
+    /// After a round: whether it is out.
+    fn is_out(&mut self, reached: u64, behind: u64) -> bool {
+        self.rounds += 1;
+        let (reached_before, behind_before) = *self.last.get_or_insert((reached, behind));
+        if !self.rounds.is_multiple_of(PATIENCE) {
+            return false;
+        }
+        self.last = Some((reached, behind));
+        // If seven of eight revisions that were sent are made up for by new ones, no end is in sight.
+        behind_before.saturating_sub(behind) < (reached - reached_before).div_ceil(8)
+    }
+}
+
+impl Brake {
+    pub(super) fn new(slowed: Arc<Slowed>, group: GroupId, shard: ShardId) -> Self {
+        Brake { slowed, group, shard, patience: Patience::default(), delay: None }
+    }
+
+    /// To be called after each round of changes that wasn't the last, with the revision of the
+    /// shard that the target had reached then, and how many it was behind.
+    pub(super) fn round(&mut self, reached: u64, behind: u64) {
+        if !self.patience.is_out(reached, behind) {
+            return;
+        }
+        let (first, longest) = DELAYS;
+        let delay = self.delay.map_or(first, |delay| (delay * 2).min(longest));
+        if self.delay.is_none() {
+            tracing::info!(group = %self.group, shard = %self.shard, "writes are slowed down: the shard changes as fast as it is copied");
+        }
+        self.delay = Some(delay);
+        self.slowed.set(self.shard, self.delay);
+    }
+}
+
+impl Drop for Brake {
+    fn drop(&mut self) {
+        if self.delay.is_some() {
+            self.slowed.set(self.shard, None);
+            tracing::info!(group = %self.group, shard = %self.shard, "writes are slowed down no more");
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_writers_of_a_slowed_shard_wait() {
+        let slowed = Slowed::default();
+        assert_eq!(slowed.delay(ShardId(1)), None);
+        slowed.set(ShardId(1), Some(DELAYS.0));
+        assert_eq!((slowed.delay(ShardId(1)), slowed.delay(ShardId(2))), (Some(DELAYS.0), None));
+        slowed.set(ShardId(1), None);
+        assert_eq!((slowed.delay(ShardId(1)), slowed.count.load(Ordering::Relaxed)), (None, 0));
+    }
+
+    #[test]
+    fn only_a_rest_that_does_not_shrink_slows_writers_down() {
+        // A hundred revisions are sent in each round.
+        let out = |behind: fn(u64) -> u64| {
+            let mut patience = Patience::default();
+            let rounds = 1..=u64::from(4 * PATIENCE);
+            rounds.filter(|&round| patience.is_out(100 * round, behind(round))).count()
+        };
+        assert_eq!(out(|round| 10_000 - 80 * round), 0, "it comes nearer");
+        assert_eq!(out(|round| 10_000_000 - 80 * round), 0, "it comes nearer, of a large shard too");
+        assert_eq!(out(|_| 500), 4, "it stays away");
+        assert_eq!(out(|round| 10_000 - round), 4, "it hardly comes nearer");
+        assert_eq!(out(|round| 10_000 + round), 4, "it falls back");
+    }
+}

@@ -1,0 +1,105 @@
+//! The replicas of a server, each in whichever state of its life.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use parking_lot::RwLock;
+use skv_proto::Error;
+use skv_sharding::{GroupId, ReplicaId};
+
+use crate::reset::{Reset, Revived};
+use crate::running::Running;
+
+/// The replicas of one server, by group. Their number is fixed when the server starts.
+#[derive(Debug, Default)]
+pub struct Replicas(BTreeMap<GroupId, Arc<Replica>>);
+
+impl Replicas {
+    /// Replicas that have yet to be run.
+    pub fn new(groups: impl IntoIterator<Item = GroupId>) -> Self {
+        Replicas(groups.into_iter().map(|group| (group, Arc::new(Replica::new(group)))).collect())
+    }
+
+    /// The replica of a group.
+    pub fn get(&self, group: GroupId) -> Result<&Arc<Replica>, Error> {
+        self.0
+            .get(&group)
+            .ok_or_else(|| Error::WrongIdentity(format!("this server has no replica of {group}")))
+    }
+
+    /// All of them.
+    pub fn iter(&self) -> impl Iterator<Item = &Arc<Replica>> {
+        self.0.values()
+    }
+}
+
+/// One replica, in whichever state of its life.
+#[derive(Debug)]
+pub struct Replica {
+    /// Its group.
+    pub group: GroupId,
+    state: RwLock<State>,
+}
+
+/// Where in its life a replica is.
+#[derive(Debug, Clone)]
+pub enum State {
+    /// It opens its files, or waits for the manager's plan.
+    Waiting {
+        /// Its identity, once its files are open.
+        replica: Option<ReplicaId>,
+        /// For people.
+        reason: String,
+    },
+    /// Its files can't be used, and nobody but a person can change that.
+    Broken(String),
+    /// Its Raft runs.
+    Running(Arc<Running>),
+    /// Its Raft has ended, so that it becomes the whole group.
+    Reviving(Reset),
+    /// The server is stopping.
+    Stopped,
+}
+
+impl Replica {
+    fn new(group: GroupId) -> Self {
+        let waiting = State::Waiting { replica: None, reason: "starting".into() };
+        Replica { group, state: RwLock::new(waiting) }
+    }
+
+    /// Its state now.
+    pub fn state(&self) -> State {
+        self.state.read().clone()
+    }
+
+    /// Its running parts, or why there are none.
+    pub fn running(&self) -> Result<Arc<Running>, Error> {
+        match &*self.state.read() {
+            State::Running(running) => Ok(running.clone()),
+            State::Waiting { reason, .. } => {
+                Err(Error::Unavailable(format!("the replica of {} waits: {reason}", self.group)))
+            }
+            State::Reviving(reset) => {
+                Err(Error::Unavailable(format!("the replica of {}: {}", self.group, reset.progress())))
+            }
+            State::Broken(problem) => Err(Error::Unavailable(problem.clone())),
+            State::Stopped => Err(Error::Unavailable("the server is stopping".into())),
+        }
+    }
+
+    pub(crate) fn set(&self, state: State) {
+        *self.state.write() = state;
+    }
+}
+
+impl Replica {
+    /// Makes this replica the whole group, from where its log ends; it starts again under its new
+    /// identity. Whoever asks while that goes on waits for the same, and it goes on if nobody waits.
+    pub async fn reset(&self) -> Result<Revived, Error> {
+        let reset = match self.state() {
+            State::Reviving(reset) => reset,
+            _ => self.running()?.may_be_reset()?,
+        };
+        reset.outcome().await
+    }
+}

@@ -1,0 +1,103 @@
+//! A replica whose Raft runs: its parts, each of which owns its fields.
+
+use std::fmt;
+use std::sync::Arc;
+
+use skv_disk::clock::Clock;
+use skv_proto::Error;
+use skv_raft::Consensus;
+use skv_raft::header::Place;
+use skv_raft::types::LogId;
+use skv_sharding::{MapRevision, ReplicaId};
+use skv_store::Store;
+
+use crate::handoff::state::Handoffs;
+use crate::leader::LeaderHints;
+use crate::map_copy::MapCopy;
+use crate::members::Changes;
+use crate::orders::Instructions;
+use crate::read::ReadBarrier;
+use crate::readiness::Readiness;
+use crate::reset::Reset;
+use crate::situation::RemovalError;
+use crate::snapshots::Snapshots;
+use crate::writes::WritePath;
+
+/// A replica whose Raft runs.
+pub struct Running {
+    /// Its place in its group.
+    pub place: Place,
+    /// Its Raft.
+    pub consensus: Consensus,
+    /// Its state.
+    pub store: Arc<Store>,
+    /// The server's copy of the shard map.
+    pub map: Arc<MapCopy>,
+    /// The leader, as far as it is known.
+    pub hints: LeaderHints,
+    /// What is needed to say that it is ready.
+    pub readiness: Readiness,
+    /// The way of writes.
+    pub writes: WritePath,
+    /// The way of reads.
+    pub reads: ReadBarrier,
+    /// The shards that come and go.
+    pub handoffs: Handoffs,
+    /// Its snapshots.
+    pub(crate) snapshots: Snapshots,
+    /// Changes of the group's members.
+    pub(crate) members: Changes,
+    /// The shard managers' orders.
+    pub(crate) orders: Instructions,
+    /// The wall clock.
+    pub(crate) clock: Clock,
+    /// The way to make it the whole group.
+    pub(crate) reset: Reset,
+}
+
+impl fmt::Debug for Running {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Running").field("place", &self.place).finish_non_exhaustive()
+    }
+}
+
+impl Running {
+    /// Returns the newest revision of the map that the managers have named.
+    pub fn told_revision(&self) -> MapRevision {
+        self.orders.version()
+    }
+
+    /// Takes a replica out of the group; done at once if it is no member.
+    pub async fn remove(&self, id: ReplicaId) -> Result<(), RemovalError> {
+        self.members.remove(id).await
+    }
+
+    /// Writes a snapshot of what is applied now, if none covers that yet, and drops the log that it
+    /// covers; `None` if that didn't work.
+    pub async fn snapshot(&self) -> Option<LogId> {
+        let snapshot = self.snapshots.write().await?;
+        self.snapshots.purge().await;
+        Some(snapshot)
+    }
+
+    /// Returns the way to make this replica the whole group, if there is a reason to.
+    pub(crate) fn may_be_reset(&self) -> Result<Reset, Error> {
+        let group = self.place.group;
+        if self.has_quorum() {
+            return Err(Error::InvalidArgument(format!(
+                "{group} has a leader with a quorum: there is nothing to reset"
+            )));
+        }
+        if self.store.facts().is_none() {
+            return Err(Error::InvalidArgument(format!(
+                "this replica of {group} holds no state to go on from"
+            )));
+        }
+        Ok(self.reset.clone())
+    }
+
+    /// What status says too: who reads there that the quorum is lost may act on it.
+    pub(crate) fn has_quorum(&self) -> bool {
+        self.readiness.quorum_lost(&self.consensus.view()).is_none()
+    }
+}
