@@ -243,3 +243,30 @@ impl Timer {
         self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the page of metrics is made from.
+    const DESCRIBED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics/kvserver.txt");
+
+    #[test]
+    fn the_documentation_describes_every_metric() {
+        let metrics = Metrics::new();
+        // Metrics with labels are shown when they have a value.
+        metrics.listener("client");
+        metrics.failed.get_or_create(&ReasonLabels { reason: "NOT_LEADER".to_owned() }).inc();
+        for (family, _) in &metrics.replicas.0 {
+            family.get_or_create(&GroupLabels { group: "g0".to_owned() }).set(0);
+        }
+        let mut text = String::new();
+        prometheus_client::encoding::text::encode(&mut text, &metrics.registry.lock()).unwrap();
+        let shown: String = text
+            .split_inclusive('\n')
+            .filter(|line| line.starts_with("# HELP") || line.starts_with("# TYPE"))
+            .collect();
+        let described = std::fs::read_to_string(DESCRIBED).unwrap_or_default();
+        assert!(shown == described, "put this into {DESCRIBED}, and run `cargo xtask book`:\n{shown}");
+    }
+}

@@ -69,3 +69,28 @@ impl Metrics {
         text
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What the page of metrics is made from.
+    const DESCRIBED: &str =
+        concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics/skv-operator.txt");
+
+    #[test]
+    fn the_documentation_describes_every_metric() {
+        let metrics = Metrics::default();
+        // Metrics with labels are shown when they have a value.
+        metrics.passed("done");
+        metrics.wrote("Service");
+        metrics.listeners.of("http");
+        let text = metrics.encode();
+        let shown: String = text
+            .split_inclusive('\n')
+            .filter(|line| line.starts_with("# HELP") || line.starts_with("# TYPE"))
+            .collect();
+        let described = std::fs::read_to_string(DESCRIBED).unwrap_or_default();
+        assert!(shown == described, "put this into {DESCRIBED}, and run `cargo xtask book`:\n{shown}");
+    }
+}

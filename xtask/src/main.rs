@@ -1,5 +1,6 @@
 //! Every chore of the project is `cargo xtask NAME`.
 
+mod book;
 mod build;
 mod cache;
 mod check;
@@ -34,6 +35,7 @@ enum Chore {
     Tidy(tidy::Args),
     Soak(soak::Args),
     Check(check::Args),
+    Book(book::Args),
     Crd(crd::Args),
     Manifests(manifests::Args),
     Sim(sim::Args),
@@ -70,6 +72,7 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
         Chore::Tidy(args) => tidy::run(&args),
         Chore::Soak(args) => soak::run(&args),
         Chore::Check(args) => check::run(&args),
+        Chore::Book(args) => book::run(&args),
         Chore::Crd(args) => crd::run(&args),
         Chore::Manifests(args) => manifests::run(&args),
         Chore::Sim(args) => sim::run(&args),
