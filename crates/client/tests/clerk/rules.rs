@@ -42,6 +42,9 @@ async fn play(case: &Case, transport: Transport) -> Result<(), String> {
     }
     let clerk = connect(case, &fake, transport);
     case.dead.iter().for_each(|&index| fake.kill_server(index));
+    if let Target::Manager = case.target {
+        wait_for_the_map(&clerk).await;
+    }
     let mut sessions = Vec::new();
     for call in &case.calls {
         let (seen, applied) = (fake.seen().len(), fake.applied());
@@ -73,12 +76,20 @@ fn connect(case: &Case, fake: &Fake, transport: Transport) -> Clerk {
         Target::Nobody => Options::manager(["127.0.0.1:1"]),
     };
     options.transport = transport;
+    // Those that don't run refuse at once; another one isn't passed by because the machine is busy.
+    options.connect_timeout = PATIENT / 2;
     (options.deadline, options.attempt_timeout) = match case.calls.iter().find_map(|call| call.patience) {
         None => (PATIENT, PATIENT / 2),
-        Some(Patience::Attempt) => (PATIENT, Duration::from_millis(500)),
-        Some(Patience::Short) => (Duration::from_secs(1), Duration::from_millis(250)),
+        Some(Patience::Attempt) => (PATIENT, Duration::from_secs(1)),
+        Some(Patience::Short) => (Duration::from_secs(2), Duration::from_millis(500)),
     };
     Clerk::connect(options).unwrap()
+}
+
+/// Returns when keys can be placed, so that a short call isn't over before. Nothing is sent for a
+/// key that the hash can't take.
+async fn wait_for_the_map(clerk: &Clerk) {
+    while !matches!(clerk.get("not a number").await, Err(Error::Invalid(_))) {}
 }
 
 fn set_fates(fake: &Fake, call: &Call) {
