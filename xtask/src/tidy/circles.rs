@@ -109,24 +109,10 @@ impl<'a> Target<'a> {
     /// and for a module as a whole.
     fn origin(&self, module: &[String], mention: &Mention, depth: usize) -> Option<&'a str> {
         let base = [module, &mention.within].concat();
-        let (start, rest) = self.anchored(&base, &mention.path)?;
+        let (start, rest) = anchored(&base, &mention.path)?;
         match rest {
             Anchored::Absolute(rest) => self.walk(&start, rest, depth),
             Anchored::Relative(rest) => self.lookup(&start, rest, depth),
-        }
-    }
-
-    fn anchored<'p>(&self, base: &[String], path: &'p [String]) -> Option<(Vec<String>, Anchored<'p>)> {
-        let mut start = base.to_vec();
-        match path.first()?.as_str() {
-            "crate" => Some((Vec::new(), Anchored::Absolute(&path[1..]))),
-            "self" => Some((start, Anchored::Absolute(&path[1..]))),
-            "super" => {
-                let up = path.iter().take_while(|name| *name == "super").count();
-                start.truncate(start.len().checked_sub(up)?);
-                Some((start, Anchored::Absolute(&path[up..])))
-            }
-            _ => Some((start, Anchored::Relative(path))),
         }
     }
 
@@ -196,7 +182,7 @@ impl<'a> Target<'a> {
 
     /// Returns the module that a path names.
     fn module_of(&self, base: &[String], path: &[String]) -> Option<Vec<String>> {
-        let (start, Anchored::Absolute(rest) | Anchored::Relative(rest)) = self.anchored(base, path)?;
+        let (start, Anchored::Absolute(rest) | Anchored::Relative(rest)) = anchored(base, path)?;
         let there = [start.as_slice(), rest].concat();
         self.modules.contains_key(there.as_slice()).then_some(there)
     }
@@ -217,6 +203,21 @@ enum Anchored<'p> {
     Absolute(&'p [String]),
     /// Among all names that are known in the module.
     Relative(&'p [String]),
+}
+
+/// Returns the module that a path begins at, and the rest of the path.
+fn anchored<'p>(base: &[String], path: &'p [String]) -> Option<(Vec<String>, Anchored<'p>)> {
+    let mut start = base.to_vec();
+    match path.first()?.as_str() {
+        "crate" => Some((Vec::new(), Anchored::Absolute(&path[1..]))),
+        "self" => Some((start, Anchored::Absolute(&path[1..]))),
+        "super" => {
+            let up = path.iter().take_while(|name| *name == "super").count();
+            start.truncate(start.len().checked_sub(up)?);
+            Some((start, Anchored::Absolute(&path[up..])))
+        }
+        _ => Some((start, Anchored::Relative(path))),
+    }
 }
 
 fn followed(import: &Import, rest: &[String]) -> Mention {

@@ -40,13 +40,8 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(file: &syn::File) -> Names {
-        let mut names = Names::default();
-        names.defined = file
-            .items
-            .iter()
-            .filter(|item| !is_for_tests(attributes(item)))
-            .filter_map(defined_name)
-            .collect();
+        let items = file.items.iter().filter(|item| !is_for_tests(attributes(item)));
+        let mut names = Names { defined: items.filter_map(defined_name).collect(), ..Names::default() };
         names.visit_file(file);
         names
     }

@@ -22,6 +22,9 @@ const HEADER: &str = "\
 # `cargo xtask tidy --lower` writes down what has been reached.
 ";
 
+/// Lines by what has them.
+type Lengths = BTreeMap<String, usize>;
+
 /// Numbers that may not be exceeded.
 #[derive(Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -33,10 +36,10 @@ pub(super) struct Limits {
     pub(super) loans: usize,
     /// Files that are too long, by their paths, with their lines.
     #[serde(default)]
-    pub(super) files: BTreeMap<String, usize>,
+    pub(super) files: Lengths,
     /// Functions that are too long, by `path name`, with their lines.
     #[serde(default)]
-    pub(super) functions: BTreeMap<String, usize>,
+    pub(super) functions: Lengths,
 }
 
 impl Limits {
@@ -116,7 +119,7 @@ impl Limits {
 
     /// Returns the lower ones of both; what isn't allowed stays so.
     pub(super) fn lowered_to(&self, measured: &Limits) -> Limits {
-        let lower = |allowed: &BTreeMap<String, usize>, measured: &BTreeMap<String, usize>| {
+        let lower = |allowed: &Lengths, measured: &Lengths| {
             let both = allowed
                 .iter()
                 .filter_map(|(what, most)| Some((what.clone(), *most.min(measured.get(what)?))));
@@ -130,10 +133,8 @@ impl Limits {
         }
     }
 
-    fn pairs<'a>(
-        &'a self,
-        measured: &'a Limits,
-    ) -> [(&'a BTreeMap<String, usize>, &'a BTreeMap<String, usize>, usize); 2] {
+    /// Returns files and functions: those that are allowed, those measured, and the general limit.
+    fn pairs<'a>(&'a self, measured: &'a Limits) -> [(&'a Lengths, &'a Lengths, usize); 2] {
         [(&self.files, &measured.files, FILE), (&self.functions, &measured.functions, FUNCTION)]
     }
 }
