@@ -11,6 +11,7 @@ use skv_disk::clock::Clock;
 use skv_disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
 use skv_listen::{Listener, Shares};
 use skv_net::Addresses;
+use skv_startup::LogTo;
 use tonic::service::Routes;
 
 use crate::metrics::Metrics;
@@ -20,7 +21,7 @@ use crate::srv;
 
 /// Runs the process until SIGTERM or SIGINT.
 pub fn run(options: Options) -> anyhow::Result<()> {
-    skv_startup::start_log(options.log_format, "info,openraft=off");
+    skv_startup::start_log(options.log_format, LogTo::Stdout, "info,openraft=off");
     let mut runtime = skv_net::runtime();
     if let Some(threads) = options.worker_threads {
         runtime.worker_threads(threads.into());

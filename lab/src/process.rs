@@ -1,13 +1,12 @@
 //! What the three programs have in common: how they take arguments, run and end.
 
 use std::ffi::OsString;
-use std::io;
 use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::{CommandFactory, Parser};
 use skv_listen::{Counted, Listener, MOST_CONNECTIONS, Shares};
-use tracing_subscriber::EnvFilter;
+use skv_startup::{LogFormat, LogTo, start_log};
 
 use crate::{Port, address};
 
@@ -33,8 +32,7 @@ pub(crate) fn run(
     log: &str,
     main: impl Future<Output = anyhow::Result<ExitCode>>,
 ) -> ExitCode {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(log));
-    tracing_subscriber::fmt().with_env_filter(filter).with_ansi(false).with_writer(io::stderr).init();
+    start_log(LogFormat::Text, LogTo::Stderr, log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let ended = runtime.context("starting the runtime").and_then(|runtime| runtime.block_on(main));
     ended.unwrap_or_else(|error| {

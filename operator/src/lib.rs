@@ -34,5 +34,5 @@ mod servers;
 mod testing;
 mod time;
 
-pub use options::{LogFormat, Options};
+pub use options::Options;
 pub use process::run;

@@ -2,7 +2,8 @@
 
 use std::net::SocketAddr;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
+use skv_startup::LogFormat;
 
 /// Keeps what ShardedKV resources ask for running.
 ///
@@ -35,15 +36,6 @@ pub struct Options {
     /// The form of the log. RUST_LOG chooses what is logged.
     #[arg(long, env = "SKV_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-}
-
-/// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// As JSON, an object per line.
-    Json,
 }
 
 #[cfg(test)]

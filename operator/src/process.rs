@@ -1,6 +1,5 @@
 //! The operator as a process: options, log, signals, HTTP, the Lease, and then the work.
 
-use std::io::IsTerminal as _;
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
@@ -8,19 +7,18 @@ use futures::future::join_all;
 use kube::{Api, Client, Config};
 use rand::Rng as _;
 use skv_listen::{Listener, MOST_CONNECTIONS, Shares};
-use tokio::signal::unix::{SignalKind, signal};
-use tracing_subscriber::EnvFilter;
+use skv_startup::{LogTo, start_log, stop_on_signal};
 
 use crate::api_client;
 use crate::controller::control;
 use crate::http::routes;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
-use crate::options::{LogFormat, Options};
+use crate::options::Options;
 
 /// Runs until SIGTERM or SIGINT; fails when the Lease is lost.
 pub async fn run(options: Options) -> anyhow::Result<()> {
-    start_log(options.log_format);
+    start_log(options.log_format, LogTo::Stderr, "info");
     // One provider for all of TLS; fails only if one was installed before, which then stays.
     let _ = rustls::crypto::ring::default_provider().install_default();
     let descriptors = skv_listen::raise_limit();
@@ -37,13 +35,11 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
         identity: options.identity.clone().unwrap_or_else(random_identity),
     };
     tracing::info!(identity = candidate.identity, http = %listener.local_addr()?, "the operator starts");
-    let mut terminate = signal(SignalKind::terminate())?;
-    let mut interrupt = signal(SignalKind::interrupt())?;
+    let signalled = stop_on_signal().context("waiting for signals")?;
     tokio::select! {
         ended = axum::serve(listener, routes(Arc::clone(&metrics))) => ended.context("the HTTP server failed"),
         ended = lead(&candidate, client, &options, metrics) => ended,
-        _ = terminate.recv() => stop(&candidate).await,
-        _ = interrupt.recv() => stop(&candidate).await,
+        () = signalled.cancelled() => stop(&candidate).await,
     }
 }
 
@@ -72,23 +68,9 @@ async fn lead(
 }
 
 async fn stop(candidate: &Candidate) -> anyhow::Result<()> {
-    tracing::info!("stopping");
     candidate.release().await.context("giving up the Lease")
 }
 
 fn random_identity() -> String {
     format!("skv-operator-{:08x}", rand::rng().next_u32())
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // Fails only if somebody set a log up before, which then stays.
-    let _ = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
 }

@@ -19,7 +19,7 @@ mod testing;
 mod wire;
 
 pub use manager::{Environment, Manager, OpenError};
-pub use options::{LogFormat, Options};
+pub use options::Options;
 pub use process::{Error, run};
 pub use published::Published;
 pub use serve::{http_routes, serve, serve_beside};

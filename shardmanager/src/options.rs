@@ -3,10 +3,11 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use clap::{Parser, ValueEnum};
+use clap::Parser;
 use skv_assignment::record::Limits;
 use skv_assignment::rules::Settings;
 use skv_sharding::{Hash, MAX_SHARDS, Policy};
+use skv_startup::LogFormat;
 
 use crate::store::ObjectName;
 
@@ -100,15 +101,6 @@ pub struct Options {
     /// Form of the log on standard error. RUST_LOG chooses what is logged.
     #[arg(long, env = "SKV_MANAGER_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]
     pub log_format: LogFormat,
-}
-
-/// The form of log lines.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object per line.
-    Json,
 }
 
 impl Options {

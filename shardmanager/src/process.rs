@@ -1,6 +1,5 @@
 //! The shard manager as a process: options, files, sockets, signals, log.
 
-use std::io::IsTerminal as _;
 use std::net::SocketAddr;
 use std::pin::pin;
 use std::sync::Arc;
@@ -10,13 +9,11 @@ use futures::{Stream, StreamExt as _};
 use rand::Rng as _;
 use skv_listen::{Counted, Listener, Shares};
 use skv_resource::NodePorts;
-use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use skv_startup::{LogTo, start_log, stop_on_signal};
 use tracing::{info, warn};
-use tracing_subscriber::EnvFilter;
 
 use crate::manager::{self, Environment, Manager};
-use crate::options::{LogFormat, Options};
+use crate::options::Options;
 use crate::serve::{http_routes, serve};
 use crate::store::{self, FileStore, KubernetesStore};
 
@@ -67,10 +64,10 @@ async fn kubernetes_client() -> Result<kube::Client, kube::Error> {
 
 /// Runs a shard manager until it is asked to stop by SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Error> {
-    start_log(options.log_format);
+    start_log(options.log_format, LogTo::Stderr, "info");
     let descriptors = skv_listen::raise_limit();
     let shares = Shares::of(descriptors, options.max_connections);
-    let stop = stop_signal()?;
+    let stop = stop_on_signal().map_err(Error::Signals)?;
     let environment = Environment::new(random_id);
     let node_ports = options.first_node_port.map(|first| NodePorts { first });
     let manager = match (&options.kubernetes, &options.data_dir) {
@@ -103,14 +100,14 @@ pub async fn run(options: Options) -> Result<(), Error> {
         "shard manager serves"
     );
 
-    let grpc = serve(manager.clone(), node_ports, grpc.incoming(), stopped(stop.clone()));
-    let http = axum::serve(http, http_routes(manager)).with_graceful_shutdown(stopped(stop.clone()));
+    let grpc = serve(manager.clone(), node_ports, grpc.incoming(), stop.clone().cancelled_owned());
+    let http = axum::serve(http, http_routes(manager)).with_graceful_shutdown(stop.clone().cancelled_owned());
     let both = async {
         tokio::try_join!(async { grpc.await.map_err(Error::from) }, async { http.await.map_err(Error::Http) })
     };
     tokio::select! {
         ended = both => { ended?; }
-        () = async { stopped(stop).await; tokio::time::sleep(GRACE).await } => {
+        () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {
             info!("calls that didn't finish are dropped");
         }
     }
@@ -142,28 +139,6 @@ fn bound(listener: &Listener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }
 
-/// Turns true at the first SIGTERM or SIGINT.
-fn stop_signal() -> Result<watch::Receiver<bool>, Error> {
-    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Signals)?;
-    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Signals)?;
-    let (stop, stopping) = watch::channel(false);
-    tokio::spawn(async move {
-        tokio::select! {
-            _ = terminate.recv() => info!(signal = "SIGTERM", "stopping"),
-            _ = interrupt.recv() => info!(signal = "SIGINT", "stopping"),
-        }
-        stop.send_replace(true);
-        // Whoever comes late must still see the value.
-        stop.closed().await;
-    });
-    Ok(stopping)
-}
-
-async fn stopped(mut stop: watch::Receiver<bool>) {
-    // Ends early only if the task that waits for signals is gone: then nobody else would stop us.
-    let _ = stop.wait_for(|stop| *stop).await;
-}
-
 fn random_id() -> u64 {
     loop {
         let id = rand::rng().next_u64();
@@ -171,17 +146,4 @@ fn random_id() -> u64 {
             return id;
         }
     }
-}
-
-fn start_log(format: LogFormat) {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr);
-    // Fails only if somebody set a log up before, which then stays.
-    let _ = match format {
-        LogFormat::Text => log.try_init(),
-        LogFormat::Json => log.json().flatten_event(true).try_init(),
-    };
 }

@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::time::Duration;
 
+use crate::interval::Interval;
 use crate::model::{Call, State};
 use crate::report::{Line, describe};
-use crate::search::{Deadline, Found, Interval, search};
+use crate::search::{Deadline, Found, search};
 use crate::tokens::{self, TokenFault};
 use crate::{Event, Op, Outcome};
 

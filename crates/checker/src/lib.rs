@@ -10,6 +10,7 @@ mod clerk;
 mod event;
 mod file;
 mod fingerprint;
+mod interval;
 mod judge;
 mod model;
 mod remaining;

@@ -1,7 +1,7 @@
 //! The calls that aren't in the order yet: doubly linked lists, in which a call that is
 //! taken out is put back in the place where it was.
 
-use crate::search::Interval;
+use crate::interval::Interval;
 
 /// The calls and returns that aren't in the order yet, by time: a doubly linked list in
 /// which an element is put back in the place where it was.

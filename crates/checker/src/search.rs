@@ -13,17 +13,9 @@
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
-use crate::model::{Call, State, Value};
+use crate::interval::Interval;
+use crate::model::{State, Value};
 use crate::remaining::{ByRevision, ByTime};
-
-/// One call and its interval. `returned` is `None` for a write that may take effect at any
-/// later time.
-#[derive(Debug)]
-pub(crate) struct Interval {
-    pub(crate) call: Call,
-    pub(crate) called: u64,
-    pub(crate) returned: Option<u64>,
-}
 
 /// What the search found.
 #[derive(Debug)]

@@ -9,7 +9,7 @@ use skv_proto::v1::append_entries_response::{Matched, Result as Outcome};
 
 use super::types::{LogEntry, LogId, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
-use crate::consensus::{Raft, Stopped};
+use crate::engine::{Raft, Stopped};
 
 /// An append request as a message.
 pub(crate) fn to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Append {

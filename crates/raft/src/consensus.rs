@@ -10,7 +10,7 @@ use futures::Stream;
 use openraft::Instant as _;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::{Fatal, RaftError};
+use openraft::errors::RaftError;
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{RaftMetrics, storage};
@@ -22,6 +22,7 @@ use skv_snapshot::SnapshotFile;
 
 use crate::append;
 use crate::config::{Timing, raft_config};
+use crate::engine::{Raft, Stopped};
 use crate::full_peers::FullPeers;
 use crate::header::Place;
 use crate::log_store::{LogStore, LogStoreReader};
@@ -36,25 +37,7 @@ use crate::types::{
 use crate::view::{Follower, Members, RaftView, Role};
 use crate::wire::Wire as _;
 
-pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 type Metrics = RaftMetrics<TypeConfig>;
-
-/// The Raft of a replica has ended, and why.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct Stopped(pub(crate) String);
-
-impl From<Fatal<TypeConfig>> for Stopped {
-    fn from(fatal: Fatal<TypeConfig>) -> Self {
-        Stopped(fatal.to_string())
-    }
-}
-
-impl From<RaftError<TypeConfig>> for Stopped {
-    fn from(error: RaftError<TypeConfig>) -> Self {
-        Stopped(error.to_string())
-    }
-}
 
 /// The Raft of one replica. Clones are the same one.
 #[derive(Clone)]

@@ -4,6 +4,7 @@
 pub mod append;
 mod config;
 mod consensus;
+mod engine;
 mod full_peers;
 pub mod header;
 pub mod judge;
@@ -22,7 +23,8 @@ mod view;
 pub mod wire;
 
 pub use config::Timing;
-pub use consensus::{Consensus, Replication, Stopped, VoteAnswer, Watch};
+pub use consensus::{Consensus, Replication, VoteAnswer, Watch};
+pub use engine::Stopped;
 pub use membership::ChangeError;
 pub use propose::{Proposal, ProposeError};
 pub use read::{ReadError, Reads};

@@ -8,7 +8,7 @@ use skv_sharding::ReplicaId;
 use skv_store::Applied;
 use tokio::sync::oneshot;
 
-use crate::consensus::Raft;
+use crate::engine::Raft;
 use crate::types::{EncodedEntry, TypeConfig};
 
 /// Why the outcome of a proposed entry isn't there.

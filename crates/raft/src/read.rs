@@ -4,7 +4,7 @@ use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
 use skv_sharding::ReplicaId;
 
-use crate::consensus::Raft;
+use crate::engine::Raft;
 use crate::types::TypeConfig;
 
 /// Why a read can't be confirmed.

@@ -3,39 +3,9 @@
 //! The API server holds these rules too. They are checked once more against what was
 //! recorded when the resource was first seen, in case one got past it.
 
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
-use skv_sharding::{Hash, Policy};
-
-use crate::{Limits, Placement, Problem, ShardedKvSpec};
-
-/// The fields that are fixed for the life of a resource, as it was created.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "camelCase")]
-pub struct Founded {
-    /// The number of shards.
-    pub shards: u32,
-    /// How keys are mapped to shards.
-    #[schemars(with = "String")]
-    pub hash: Hash,
-    /// How shards are spread over groups. Resources that were created before there was a choice
-    /// have none, which is the default.
-    #[serde(default)]
-    #[schemars(with = "String")]
-    pub policy: Policy,
-    /// Which servers hold the replicas of a group.
-    pub placement: Placement,
-    /// How many replicas each group has, in a ring; elsewhere that can change.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub ring_replicas: Option<u32>,
-    /// What a client may ask for.
-    pub limits: Limits,
-    /// Whether everything is kept in memory only.
-    pub memory_only: bool,
-    /// The storage class, if one was chosen.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub storage_class_name: Option<String>,
-}
+use crate::spec::{Placement, ShardedKvSpec};
+use crate::status::Founded;
+use crate::validate::Problem;
 
 impl From<&ShardedKvSpec> for Founded {
     fn from(spec: &ShardedKvSpec) -> Founded {

@@ -16,7 +16,6 @@ mod validate;
 
 pub use command_line::CommandLine;
 pub use crd::definitions;
-pub use founded::Founded;
 pub use manifest::{API_VERSION, KIND, Manifest, ManifestError, Metadata, parse};
 pub use shard_map::{ShardMap, ShardMapFields};
 pub use spec::{
@@ -24,5 +23,5 @@ pub use spec::{
     PodMetadata, Ports, PullPolicy, Retention, Scheduling, Server, ShardManager, ShardedKv, ShardedKvSpec,
     Size, Storage, TRANSFER_BYTES_PER_SECOND, Tuning,
 };
-pub use status::{GroupStatus, Replacing, ShardedKvStatus};
+pub use status::{Founded, GroupStatus, Replacing, ShardedKvStatus};
 pub use validate::{Problem, validate};

@@ -4,7 +4,10 @@ use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::Founded;
+use skv_sharding::{Hash, Policy};
+
+use crate::spec::limits::Limits;
+use crate::spec::placement::Placement;
 
 /// The observed state of a `ShardedKV`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -44,6 +47,34 @@ pub struct ShardedKvStatus {
     /// What the resource was created with and can't change.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub founded: Option<Founded>,
+}
+
+/// The fields that are fixed for the life of a resource, as it was created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct Founded {
+    /// The number of shards.
+    pub shards: u32,
+    /// How keys are mapped to shards.
+    #[schemars(with = "String")]
+    pub hash: Hash,
+    /// How shards are spread over groups. Resources that were created before there was a choice
+    /// have none, which is the default.
+    #[serde(default)]
+    #[schemars(with = "String")]
+    pub policy: Policy,
+    /// Which servers hold the replicas of a group.
+    pub placement: Placement,
+    /// How many replicas each group has, in a ring; elsewhere that can change.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ring_replicas: Option<u32>,
+    /// What a client may ask for.
+    pub limits: Limits,
+    /// Whether everything is kept in memory only.
+    pub memory_only: bool,
+    /// The storage class, if one was chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub storage_class_name: Option<String>,
 }
 
 /// A pod that is being replaced.

@@ -3,5 +3,5 @@
 mod log;
 mod signals;
 
-pub use log::{LogFormat, start_log};
+pub use log::{LogFormat, LogTo, start_log};
 pub use signals::stop_on_signal;

@@ -1,24 +1,46 @@
-//! The log of a process, on standard output.
+//! The log of a process.
+
+use std::io::{self, IsTerminal as _};
 
 use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
+use tracing_subscriber::fmt::MakeWriter;
 
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
     /// Lines for people.
     Text,
-    /// A JSON object per line, with the fields of the event beside its message.
+    /// A JSON object per line.
     Json,
 }
 
-/// Starts the log, unless there is one. `RUST_LOG` says what is logged; else `filter` does.
-pub fn start_log(format: LogFormat, filter: &str) {
+/// The standard stream that a log goes to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LogTo {
+    /// Standard output: where the log is all that a program says.
+    Stdout,
+    /// Standard error, in colours on a terminal.
+    Stderr,
+}
+
+/// Starts the log. `RUST_LOG` says what is logged; else `filter` does.
+pub fn start_log(format: LogFormat, to: LogTo, filter: &str) {
+    match to {
+        LogTo::Stdout => write_log(format, filter, io::stdout, false),
+        LogTo::Stderr => write_log(format, filter, io::stderr, io::stderr().is_terminal()),
+    }
+}
+
+fn write_log<W>(format: LogFormat, filter: &str, writer: W, colours: bool)
+where
+    W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
+{
     let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
-    let log = tracing_subscriber::fmt().with_env_filter(filter);
-    // A log that is there already is somebody's who runs this inside a process of their own.
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
+    // Fails only if there is a log already, which then stays.
     let _ = match format {
-        LogFormat::Text => log.with_ansi(false).try_init(),
-        LogFormat::Json => log.json().try_init(),
+        LogFormat::Text => log.try_init(),
+        LogFormat::Json => log.json().flatten_event(true).try_init(),
     };
 }

@@ -9,7 +9,7 @@ use skv_sharding::{Epoch, Revision};
 
 use crate::handoff::{Changes, CopyId, Fence};
 use crate::record::Record;
-use crate::restore::RestoreError::{self, Contradiction};
+use crate::restore_error::RestoreError::{self, Contradiction};
 use crate::sessions::{Decided, Decision, Session};
 use crate::slot::{Holding, Outgoing, Phase};
 use crate::{Answer, KeyValue};

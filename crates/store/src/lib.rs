@@ -16,6 +16,7 @@ mod handoff;
 mod item;
 mod record;
 mod restore;
+mod restore_error;
 mod sessions;
 mod shard;
 mod slot;
@@ -33,5 +34,6 @@ pub use handoff::{
     Position, Progress, ShardState, StepRefusal, Summary,
 };
 pub use record::KeyValue;
-pub use restore::{Restore, RestoreError, Restored};
+pub use restore::{Restore, Restored};
+pub use restore_error::RestoreError;
 pub use view::StoreView;

@@ -7,26 +7,14 @@ use skv_proto::v1::snapshot_item::Item;
 use skv_sharding::{Epoch, GroupId, GroupUid, Revision};
 
 use crate::buckets::Buckets;
-use crate::facts::{Facts, RecordError};
+use crate::facts::Facts;
 use crate::founded::Founded;
 use crate::handoff::{CopyId, Peer, Staged};
 use crate::record::Record;
+use crate::restore_error::RestoreError::{self, Contradiction};
 use crate::sessions::Sessions;
 use crate::shard::Shard;
 use crate::slot::{Holding, Owned, Slot};
-
-/// Items that are no state.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum RestoreError {
-    /// They contradict each other.
-    #[error("{0}")]
-    Contradiction(&'static str),
-    /// The group's facts can't be.
-    #[error(transparent)]
-    Facts(#[from] RecordError),
-}
-
-use RestoreError::Contradiction;
 
 /// Puts a state together from the items of a view.
 #[derive(Debug)]

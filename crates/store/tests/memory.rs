@@ -1,7 +1,7 @@
 //! What keys and sessions cost, measured on this process. One test, so that nothing else
 //! allocates meanwhile.
 
-#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+#![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests, which read files")]
 
 #[path = "store/support.rs"]
 mod support;

@@ -1,6 +1,7 @@
 //! The crates depend on each other as ARCHITECTURE.md says: its block of code that is marked
 //! `crates` has a line `raft -> log, store` for each crate, in layers, so that arrows go downwards
-//! only. `store (pure) -> ...` marks a pure crate; a line that begins with # is a comment.
+//! only. `store (pure) -> ...` marks a pure crate, a colon begins a remark, and a line that begins with
+//! # is a comment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -58,7 +59,7 @@ pub(super) fn parse(text: &str) -> (Vec<Finding>, Drawing) {
             findings.push(Finding::new(RULE, at(line), "isn't of the form `crate -> crate, crate`"));
             continue;
         };
-        let left = left.trim();
+        let (left, right) = (left.trim(), right.split_once(':').map_or(right, |(right, _)| right));
         let (name, pure) = match left.strip_suffix("(pure)") {
             Some(name) => (name.trim_end(), true),
             None => (left, false),

@@ -72,6 +72,8 @@ fn judge(sources: &Sources, module: &Module) -> Vec<Finding> {
 fn is_impure(path: &[String]) -> bool {
     let names: Vec<&str> = path.iter().map(String::as_str).collect();
     match names[..] {
+        // An address is data.
+        ["std", "net", "SocketAddr" | "IpAddr" | "Ipv4Addr" | "Ipv6Addr", ..] => false,
         ["std", module, ..] if STD.contains(&module) => true,
         // A moment that is handed in is data.
         ["tokio", "time", "Instant"] => false,

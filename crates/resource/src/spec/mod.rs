@@ -2,8 +2,9 @@
 //! in the schema; each file holds one block of fields.
 
 mod image;
-mod limits;
+pub(crate) mod limits;
 mod network;
+pub(crate) mod placement;
 mod pods;
 mod ports;
 mod scheduling;
@@ -12,8 +13,6 @@ mod shard_manager;
 mod size;
 mod storage;
 mod tuning;
-
-use std::fmt::{self, Display};
 
 use kube::CustomResource;
 use schemars::JsonSchema;
@@ -25,6 +24,7 @@ use crate::status::ShardedKvStatus;
 pub use image::{Image, PullPolicy};
 pub use limits::Limits;
 pub use network::{DisruptionBudget, NetworkPolicy, NodePorts};
+pub use placement::Placement;
 pub use pods::PodMetadata;
 pub use ports::Ports;
 pub use scheduling::Scheduling;
@@ -173,26 +173,6 @@ pub struct ShardedKvSpec {
     pub network_policy: NetworkPolicy,
     /// Stop the operator from changing anything; what runs goes on. The status is still kept.
     pub paused: bool,
-}
-
-/// Which servers hold the replicas of a group.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum Placement {
-    /// Each group has servers of its own.
-    #[default]
-    Groups,
-    /// All groups share one ring of servers, each of which holds replicas of several groups.
-    Ring,
-}
-
-impl Display for Placement {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Placement::Groups => "groups",
-            Placement::Ring => "ring",
-        })
-    }
 }
 
 impl ShardedKvSpec {

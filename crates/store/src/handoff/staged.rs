@@ -12,7 +12,7 @@ use crate::Limits;
 use crate::buckets::Buckets;
 use crate::deferred_drop::Deferred;
 use crate::record::Record;
-use crate::restore::RestoreError;
+use crate::restore_error::RestoreError;
 use crate::sessions::{Session, SessionId, Sessions};
 use crate::shard::Shard;
 

@@ -1,0 +1,12 @@
+//! A call, and the time from when it was made until it was answered.
+
+use crate::model::Call;
+
+/// One call and its interval. `returned` is `None` for a write that may take effect at any
+/// later time.
+#[derive(Debug)]
+pub(crate) struct Interval {
+    pub(crate) call: Call,
+    pub(crate) called: u64,
+    pub(crate) returned: Option<u64>,
+}
