@@ -62,7 +62,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         peer_address: server::advertised(options.peer_advertise, peer.local_addr()?),
         managers: options.shard_manager,
         resolve: skv_net::dns(),
-        addresses,
+        addresses: Arc::new(addresses),
         tuning: options.tuning,
         log_operations: options.log_operations,
         disk,

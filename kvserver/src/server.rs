@@ -31,6 +31,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::service::Routes;
 use tonic::transport::server::Connected;
+use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
 
 use crate::metrics::Metrics;
 use crate::services::admin::AdminService;
@@ -61,7 +62,7 @@ pub struct Config {
     /// How the managers' names are resolved.
     pub resolve: skv_net::Resolve,
     /// Where other servers are.
-    pub addresses: Addresses,
+    pub addresses: Arc<Addresses>,
     /// Times and sizes.
     pub tuning: Tuning,
     /// Whether to print operations.
@@ -114,81 +115,34 @@ where
     let Config { disk, data_dir, .. } = &config;
     make_durable(&**disk, data_dir)
         .map_err(|source| ServerError::DataDir { path: data_dir.clone(), source })?;
-    let addresses = Arc::new(config.addresses);
-    let dial = skv_net::dial(config.connector.clone());
-    let map = MapCopy::open(config.disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
-    let log_options =
-        skv_log::Options { segment_bytes: config.tuning.log_segment_bytes, ..skv_log::Options::default() };
-    let metrics = config.metrics;
-    let env = Arc::new(Environment {
-        server: config.server,
-        instance: config.instance,
-        client_address: config.client_address,
-        peer_address: config.peer_address,
-        tuning: config.tuning,
-        disk: config.disk.clone(),
-        data: DataDir::new(config.disk, config.data_dir, log_options),
-        clock: config.clock.clone(),
-        addresses,
-        dial: dial.clone(),
-        manager: Arc::new(Manager::new(config.managers, config.resolve, dial)),
-        map: map.clone(),
-        pace: Arc::new(Pace::new(config.tuning.transfer_bytes_per_second)),
-        handoffs: metrics.handoffs(),
-    });
+    let env = Arc::new(environment(&config));
     let replicas = Arc::new(Replicas::new(config.groups));
-
-    let operations = Operations::new(replicas.clone(), map.clone(), metrics.clone(), config.log_operations);
+    let operations =
+        Operations::new(replicas.clone(), env.map.clone(), config.metrics.clone(), config.log_operations);
     let forwarder = Arc::new(Forwarder::new(config.connector, FORWARD_TIMEOUT));
     // Listeners outlive the replicas: while leaderships are handed over, requests are answered.
     let closed = CancellationToken::new();
-    let kv =
-        KvService::new(operations, replicas.clone(), map.clone(), forwarder, config.clock, closed.clone());
-    let lab = LabServer::new(LabService::new(kv.clone()))
-        .max_decoding_message_size(MESSAGE_LIMIT)
-        .max_encoding_message_size(MESSAGE_LIMIT);
-    let kv =
-        KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
-    let raft = RaftServer::new(RaftService::new(replicas.clone(), closed.clone()))
-        .max_decoding_message_size(MESSAGE_LIMIT)
-        .max_encoding_message_size(MESSAGE_LIMIT);
-    let handoff = HandoffServer::new(HandoffService::new(replicas.clone()))
-        .max_decoding_message_size(MESSAGE_LIMIT)
-        .max_encoding_message_size(MESSAGE_LIMIT);
-    let admin = AdminServer::new(AdminService::new(replicas.clone(), env.clone()));
+    let (map, clock) = (env.map.clone(), config.clock);
+    let kv = KvService::new(operations, replicas.clone(), map, forwarder, clock, closed.clone());
     let (health_reporter, health) = tonic_health::server::health_reporter();
-    let reflection = || {
-        tonic_reflection::server::Builder::configure()
-            .register_encoded_file_descriptor_set(skv_proto::FILE_DESCRIPTOR_SET)
-            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-            .build_v1()
-            .map_err(|e| ServerError::Listener("client", e.to_string()))
-    };
-
-    let for_users =
-        config.beside.add_service(kv).add_service(lab).add_service(health).add_service(reflection()?);
-    let for_servers = |routes: Routes| routes.add_service(raft).add_service(handoff).add_service(admin);
+    let for_users = routes_for_users(config.beside, kv).add_service(health).add_service(reflection()?);
 
     let mut listeners = JoinSet::new();
     let for_users = if let Some(peer_incoming) = peer_incoming {
-        let peer = for_servers(Routes::new(reflection()?));
-        let peer = skv_net::server().add_routes(peer);
-        let peer = peer.serve_with_incoming_shutdown(peer_incoming, closed.clone().cancelled_owned());
-        listeners.spawn(async move { peer.await.map_err(|e| ServerError::Listener("peer", e.to_string())) });
+        let routes = routes_for_servers(Routes::new(reflection()?), &replicas, &env, &closed);
+        listeners.spawn(serve("peer", routes, peer_incoming, closed.clone()));
         for_users
     } else {
-        for_servers(for_users)
+        routes_for_servers(for_users, &replicas, &env, &closed)
     };
-    let client = skv_net::server().add_routes(for_users);
-    let client = client.serve_with_incoming_shutdown(client_incoming, closed.clone().cancelled_owned());
-    listeners.spawn(async move { client.await.map_err(|e| ServerError::Listener("client", e.to_string())) });
+    listeners.spawn(serve("client", for_users, client_incoming, closed.clone()));
     if let Some(listener) = http_listener {
-        let pages = http::router(replicas.clone(), map.clone(), metrics);
+        let pages = http::router(replicas.clone(), env.map.clone(), config.metrics);
         let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());
         listeners.spawn(async move { pages.await.map_err(|e| ServerError::Listener("HTTP", e.to_string())) });
     }
     let mut background = JoinSet::new();
-    background.spawn(map.follow(env.manager.clone()));
+    background.spawn(env.map.clone().follow(env.manager.clone()));
     background.spawn(report_health(replicas.clone(), health_reporter));
 
     let mut lives = JoinSet::new();
@@ -204,6 +158,81 @@ where
         tracing::warn!("connections were still open after {DRAIN:?}");
     }
     result
+}
+
+/// Makes what all replicas share.
+fn environment(config: &Config) -> Environment {
+    let addresses = config.addresses.clone();
+    let (disk, dial) = (config.disk.clone(), skv_net::dial(config.connector.clone()));
+    let map = MapCopy::open(disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
+    let log_options =
+        skv_log::Options { segment_bytes: config.tuning.log_segment_bytes, ..skv_log::Options::default() };
+    let manager = Manager::new(config.managers.clone(), config.resolve.clone(), dial.clone());
+    Environment {
+        server: config.server.clone(),
+        instance: config.instance.clone(),
+        client_address: config.client_address.clone(),
+        peer_address: config.peer_address.clone(),
+        tuning: config.tuning,
+        data: DataDir::new(disk.clone(), config.data_dir.clone(), log_options),
+        disk,
+        clock: config.clock.clone(),
+        addresses,
+        dial,
+        manager: Arc::new(manager),
+        map,
+        pace: Arc::new(Pace::new(config.tuning.transfer_bytes_per_second)),
+        handoffs: config.metrics.handoffs(),
+    }
+}
+
+fn routes_for_users(beside: Routes, kv: KvService) -> Routes {
+    let lab = LabServer::new(LabService::new(kv.clone()))
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let kv =
+        KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
+    beside.add_service(kv).add_service(lab)
+}
+
+fn routes_for_servers(
+    routes: Routes,
+    replicas: &Arc<Replicas>,
+    env: &Arc<Environment>,
+    closed: &CancellationToken,
+) -> Routes {
+    let raft = RaftServer::new(RaftService::new(replicas.clone(), closed.clone()))
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let handoff = HandoffServer::new(HandoffService::new(replicas.clone()))
+        .max_decoding_message_size(MESSAGE_LIMIT)
+        .max_encoding_message_size(MESSAGE_LIMIT);
+    let admin = AdminServer::new(AdminService::new(replicas.clone(), env.clone()));
+    routes.add_service(raft).add_service(handoff).add_service(admin)
+}
+
+/// Makes the service that describes all others.
+fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ServerError> {
+    tonic_reflection::server::Builder::configure()
+        .register_encoded_file_descriptor_set(skv_proto::FILE_DESCRIPTOR_SET)
+        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+        .build_v1()
+        .map_err(|e| ServerError::Listener("client", e.to_string()))
+}
+
+/// Serves a listener's connections until it is closed and they are drained.
+async fn serve<Io>(
+    name: &'static str,
+    routes: Routes,
+    incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
+    closed: CancellationToken,
+) -> Result<(), ServerError>
+where
+    Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
+{
+    let serving =
+        skv_net::server().add_routes(routes).serve_with_incoming_shutdown(incoming, closed.cancelled_owned());
+    serving.await.map_err(|e| ServerError::Listener(name, e.to_string()))
 }
 
 /// Makes a directory whose name survives a power loss: else everything in it goes with the name.

@@ -99,6 +99,22 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
     let Some((active, Scanned { sealed, torn, .. })) = active else {
         return Err(Damage::new(&Segment::path(dir, 1), 0, "the log has no segments").into());
     };
+    check_ends(dir, &segments, &active, sealed, &mut replay)?;
+
+    let io = OpenError::io(dir);
+    let torn = settle(disk, dir, &vote_file, last, &active, torn).await.map_err(io)?;
+    let Replay { index, committed, .. } = replay;
+    Ok(Recovery { vote_file, index, committed, segments, active, prepared, torn })
+}
+
+/// Checks that the log ends with a segment that isn't sealed, and begins where it was purged.
+fn check_ends(
+    dir: &Path,
+    segments: &VecDeque<Older>,
+    active: &Active,
+    sealed: Option<u64>,
+    replay: &mut Replay,
+) -> Result<(), OpenError> {
     let segment = &active.segment;
     if sealed.is_some() {
         let next = Segment::path(dir, segment.number + 1);
@@ -108,11 +124,7 @@ pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> 
         let first = segments.front().map_or(segment, |older: &Older| &older.segment);
         return Err(first.damage(0, "entries from before this segment are missing").into());
     }
-
-    let io = OpenError::io(dir);
-    let torn = settle(disk, dir, &vote_file, last, &active, torn).await.map_err(io)?;
-    let Replay { index, committed, .. } = replay;
-    Ok(Recovery { vote_file, index, committed, segments, active, prepared, torn })
+    Ok(())
 }
 
 /// Makes durable what was read, and erases what a torn batch left.

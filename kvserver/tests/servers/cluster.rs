@@ -235,7 +235,7 @@ impl Server {
                 let found = managers.clone();
                 async move { Ok(found) }
             }),
-            addresses: Addresses::fixed(peers),
+            addresses: Arc::new(Addresses::fixed(peers)),
             tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
             log_operations: false,
             disk: Arc::new(disk.clone()),

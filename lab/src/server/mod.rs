@@ -114,7 +114,7 @@ impl Server {
             peer_address: address(self.port),
             managers: vec![self.master.address().to_owned()],
             resolve: skv_net::dns(),
-            addresses: Addresses::fixed([]),
+            addresses: Arc::new(Addresses::fixed([])),
             tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
             log_operations: false,
             disk: Arc::new(RealDisk::on_one_thread()),

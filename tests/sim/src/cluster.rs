@@ -168,7 +168,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
         groups: vec![GroupId(group as u32)],
         managers: managers(),
         resolve: net::resolve(),
-        addresses: Addresses::fixed(peers),
+        addresses: Arc::new(Addresses::fixed(peers)),
         tuning: Tuning {
             log_segment_bytes: SEGMENT_BYTES,
             snapshot_log_bytes: SNAPSHOT_BYTES,

@@ -81,25 +81,11 @@ pub(super) fn rebuild(
         return Err(absent.join(", "));
     }
 
-    let unowned: Vec<ShardId> =
-        (0..).map(ShardId).zip(&known).filter(|(_, o)| o.is_none()).map(|(s, _)| s).collect();
-    let new: Vec<GroupId> =
-        spoken.iter().filter(|(_, s)| matches!(s, Spoken::New(_))).map(|(&group, _)| group).collect();
-    if !unowned.is_empty() && (new.is_empty() || !is_beginning(&ours)) {
-        // Only the groups may say who has a shard: giving it away here could lose it or serve it twice.
-        // It may be with a group that is down, or on its way between two that spoke at different times.
-        let unowned: ShardSet = unowned.into_iter().collect();
-        return Err(format!("no group owns the shards {unowned}; is a group missing from --groups?"));
-    }
+    let given = given_to_new_groups(&spoken, &known, &ours)?;
     // No claim of the past has an epoch as high, should one turn up.
     let reported = ours.iter().filter_map(|r| r.held.report()).map(Report::highest_epoch);
     let epoch = reported.chain(old.map(|record| record.epoch)).max().unwrap_or_default();
     let epoch = Epoch(epoch.0 + 1);
-    // The new groups share what nobody has, and nothing else: what the others have stays there.
-    let nowhere = vec![None; unowned.len()];
-    let layout = Layout { groups: &new, owners: &nowhere, pins: &BTreeMap::new() };
-    let shares = plan(Policy::Minimal, layout).map_err(|error| error.to_string())?;
-    let given: BTreeMap<ShardId, GroupId> = unowned.iter().copied().zip(shares).collect();
     let owners: Vec<Owner> = (0..)
         .map(ShardId)
         .zip(known)
@@ -122,22 +108,18 @@ pub(super) fn rebuild(
 
     let before = old.map_or(MapRevision(0), |record| record.revision);
     let seen = ours.iter().map(|registration| registration.known_revision()).fold(before, MapRevision::max);
-    let groups = spoken
-        .into_iter()
-        .map(|(group, spoken)| {
-            let record = match spoken {
-                Spoken::Exists(report) => {
-                    existing(old.and_then(|r| r.groups.get(&group)), heard, group, report)
-                }
-                Spoken::New(members) => {
-                    let given = given.iter().filter(|(_, owner)| **owner == group);
-                    let shards = given.map(|(&shard, _)| shard).collect();
-                    GroupRecord::founded(GroupUid(ids()), members, shards, epoch)
-                }
-            };
-            (group, record)
-        })
-        .collect();
+    let group_record = |(group, spoken)| {
+        let record = match spoken {
+            Spoken::Exists(report) => existing(old.and_then(|r| r.groups.get(&group)), heard, group, report),
+            Spoken::New(members) => {
+                let given = given.iter().filter(|(_, owner)| **owner == group);
+                let shards = given.map(|(&shard, _)| shard).collect();
+                GroupRecord::founded(GroupUid(ids()), members, shards, epoch)
+            }
+        };
+        (group, record)
+    };
+    let groups = spoken.into_iter().map(group_record).collect();
     let record = Record {
         cluster: cluster.unwrap_or_else(|| ClusterId(ids())),
         revision: MapRevision(seen.0 + 1),
@@ -159,6 +141,29 @@ pub(super) fn rebuild(
     // What was under way is planned anew: the groups cancel or redirect what isn't frozen. Where
     // there is no plan, since policy modulo doesn't divide by so many groups, all stays where it is.
     Ok(with_groups(&record, sharing, pins).unwrap_or(record))
+}
+
+/// Shares the shards that nobody has among the new groups, and nothing else: what the others have stays
+/// there.
+fn given_to_new_groups(
+    spoken: &BTreeMap<GroupId, Spoken<'_>>,
+    known: &[Option<Owner>],
+    ours: &[&Registration],
+) -> Result<BTreeMap<ShardId, GroupId>, String> {
+    let unowned: Vec<ShardId> =
+        (0..).map(ShardId).zip(known).filter(|(_, o)| o.is_none()).map(|(s, _)| s).collect();
+    let new: Vec<GroupId> =
+        spoken.iter().filter(|(_, s)| matches!(s, Spoken::New(_))).map(|(&group, _)| group).collect();
+    if !unowned.is_empty() && (new.is_empty() || !is_beginning(ours)) {
+        // Only the groups may say who has a shard: giving it away here could lose it or serve it twice.
+        // It may be with a group that is down, or on its way between two that spoke at different times.
+        let unowned: ShardSet = unowned.into_iter().collect();
+        return Err(format!("no group owns the shards {unowned}; is a group missing from --groups?"));
+    }
+    let nowhere = vec![None; unowned.len()];
+    let layout = Layout { groups: &new, owners: &nowhere, pins: &BTreeMap::new() };
+    let shares = plan(Policy::Minimal, layout).map_err(|error| error.to_string())?;
+    Ok(unowned.into_iter().zip(shares).collect())
 }
 
 /// The one cluster that all belong to; `None` if all are empty.

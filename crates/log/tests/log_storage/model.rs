@@ -111,61 +111,12 @@ impl Run {
     }
 
     async fn take(&mut self, step: Step) {
-        let mut next = self.now();
+        let next = self.now();
         match step {
-            Step::Append(lens) => {
-                let first = next.last().map_or(1, |last| last.index + 1);
-                let entries: Vec<Entry> =
-                    lens.into_iter().zip(first..).map(|(len, index)| entry(self.term, index, len)).collect();
-                // A batch may end within the entries, so each of them makes a state.
-                for entry in &entries {
-                    next.entries.push_back((entry.id, entry.payload.len()));
-                    self.states.push(next.clone());
-                }
-                let (acknowledged, state) = (self.acknowledged.clone(), self.states.len() - 1);
-                let done = move |result: std::io::Result<()>| {
-                    if result.is_ok() {
-                        acknowledged.fetch_max(state, Ordering::Relaxed);
-                    }
-                };
-                self.log().append(entries, Box::new(done)).unwrap();
-            }
-            Step::Truncate(count) => {
-                self.term += 1;
-                let before = next.entries.len();
-                for _ in 0..count {
-                    next.entries.pop_back_if(|(id, _)| Some(id.index) > self.committed);
-                }
-                if next.entries.len() == before {
-                    return;
-                }
-                let (truncating, last) = (self.log().clone(), next.last().map(|last| last.index));
-                let truncated = tokio::spawn(async move { truncating.truncate_after(last).await });
-                self.finish(truncated).await.unwrap();
-                self.states.push(next);
-                self.acknowledged.store(self.states.len() - 1, Ordering::Relaxed);
-            }
-            Step::Purge(count) => {
-                let Some(last) = next.last() else { return };
-                let upto = match next.entries.get(count as usize) {
-                    Some((id, _)) => *id,
-                    None => id(self.term, last.index + count.max(1)),
-                };
-                next.entries.retain(|(id, _)| id.index > upto.index);
-                next.purged = Some(upto);
-                self.log().purge(upto).unwrap();
-                self.states.push(next);
-            }
-            Step::Vote => {
-                self.term += 1;
-                let vote = Vote { term: self.term, candidate: 1, committed: false };
-                next.vote = Some(vote);
-                let saving = self.log().clone();
-                let saved = tokio::spawn(async move { saving.save_vote(vote).await });
-                self.finish(saved).await.unwrap();
-                self.states.push(next);
-                self.acknowledged.store(self.states.len() - 1, Ordering::Relaxed);
-            }
+            Step::Append(lens) => self.append(next, lens),
+            Step::Truncate(count) => self.truncate(next, count).await,
+            Step::Purge(count) => self.purge(next, count),
+            Step::Vote => self.vote(next).await,
             Step::Commit => {
                 self.committed = next.last().map(|last| last.index);
                 self.log().save_committed(next.last()).unwrap();
@@ -184,20 +135,79 @@ impl Run {
                 assert_eq!(self.now(), last, "closing a log writes all of it");
             }
             Step::Kill => self.reopen(self.disk.kill()).await,
-            Step::Crash(seed) => {
-                let mut rng = SmallRng::seed_from_u64(seed);
-                let disk = self.disk.crash(|| rng.next_u64() % 3 == 0);
-                // Opening is interrupted too, after some of its syncs.
-                disk.hold_syncs();
-                disk.let_sync(rng.next_u64() as usize % 5);
-                let opening = disk.clone();
-                tokio::spawn(async move { drop(open(&opening).await) });
-                settle().await;
-                let disk = disk.crash(|| rng.next_u64() % 3 == 0);
-                self.reopen(disk).await;
-            }
+            Step::Crash(seed) => self.crash(seed).await,
         }
         assert_eq!(Model::of(self.log()).await, self.now());
+    }
+
+    fn append(&mut self, mut next: Model, lens: Vec<usize>) {
+        let first = next.last().map_or(1, |last| last.index + 1);
+        let entries: Vec<Entry> =
+            lens.into_iter().zip(first..).map(|(len, index)| entry(self.term, index, len)).collect();
+        // A batch may end within the entries, so each of them makes a state.
+        for entry in &entries {
+            next.entries.push_back((entry.id, entry.payload.len()));
+            self.states.push(next.clone());
+        }
+        let (acknowledged, state) = (self.acknowledged.clone(), self.states.len() - 1);
+        let done = move |result: std::io::Result<()>| {
+            if result.is_ok() {
+                acknowledged.fetch_max(state, Ordering::Relaxed);
+            }
+        };
+        self.log().append(entries, Box::new(done)).unwrap();
+    }
+
+    async fn truncate(&mut self, mut next: Model, count: u64) {
+        self.term += 1;
+        let before = next.entries.len();
+        for _ in 0..count {
+            next.entries.pop_back_if(|(id, _)| Some(id.index) > self.committed);
+        }
+        if next.entries.len() == before {
+            return;
+        }
+        let (truncating, last) = (self.log().clone(), next.last().map(|last| last.index));
+        let truncated = tokio::spawn(async move { truncating.truncate_after(last).await });
+        self.finish(truncated).await.unwrap();
+        self.states.push(next);
+        self.acknowledged.store(self.states.len() - 1, Ordering::Relaxed);
+    }
+
+    fn purge(&mut self, mut next: Model, count: u64) {
+        let Some(last) = next.last() else { return };
+        let upto = match next.entries.get(count as usize) {
+            Some((id, _)) => *id,
+            None => id(self.term, last.index + count.max(1)),
+        };
+        next.entries.retain(|(id, _)| id.index > upto.index);
+        next.purged = Some(upto);
+        self.log().purge(upto).unwrap();
+        self.states.push(next);
+    }
+
+    async fn vote(&mut self, mut next: Model) {
+        self.term += 1;
+        let vote = Vote { term: self.term, candidate: 1, committed: false };
+        next.vote = Some(vote);
+        let saving = self.log().clone();
+        let saved = tokio::spawn(async move { saving.save_vote(vote).await });
+        self.finish(saved).await.unwrap();
+        self.states.push(next);
+        self.acknowledged.store(self.states.len() - 1, Ordering::Relaxed);
+    }
+
+    async fn crash(&mut self, seed: u64) {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let disk = self.disk.crash(|| rng.next_u64() % 3 == 0);
+        // Opening is interrupted too, after some of its syncs.
+        disk.hold_syncs();
+        disk.let_sync(rng.next_u64() as usize % 5);
+        let opening = disk.clone();
+        tokio::spawn(async move { drop(open(&opening).await) });
+        settle().await;
+        let disk = disk.crash(|| rng.next_u64() % 3 == 0);
+        self.reopen(disk).await;
     }
 
     /// Lets the disk work until a task has ended.

@@ -1,6 +1,8 @@
 //! The next step in each situation.
 
 mod heal;
+mod ring;
+mod shareless;
 
 use std::collections::BTreeSet;
 
@@ -300,74 +302,6 @@ fn groups_are_updated_one_after_the_other_followers_first_and_the_leader_last() 
 }
 
 #[test]
-fn of_a_ring_one_server_goes_at_a_time_and_leads_nothing_when_it_goes() {
-    let mut scene = Scene::ring(5, 3).outdated();
-    let expected = [
-        "hand over demo-4 any",
-        "evict demo-4",
-        // To who has had its turn, as long as others haven't.
-        "hand over demo-3 2",
-        "evict demo-3",
-        "hand over demo-2 any",
-        "evict demo-2",
-        "hand over demo-0 3",
-        "evict demo-0",
-        // It was handed g4 by the first one.
-        "hand over demo-1 any",
-        "hand over demo-1 any",
-        "evict demo-1",
-    ];
-    assert_eq!(scene.steps(), expected);
-    assert_eq!(scene.next(), "nothing");
-}
-
-#[test]
-fn of_a_ring_nobody_goes_while_any_group_is_amiss() {
-    let mut scene = Scene::ring(5, 3).outdated();
-    scene.leader(3).changing = true;
-    assert_eq!(scene.next(), "waiting for g3: its members are changing");
-    let mut scene = Scene::ring(5, 3).outdated();
-    scene.servers.get_mut(&ServerSet::Ring).unwrap().pods.get_mut(&3).unwrap().state = PodState::Starting;
-    assert_eq!(scene.next(), "waiting for g1: demo-3 isn't ready");
-}
-
-#[test]
-fn a_server_of_a_ring_is_replaced_when_each_of_its_groups_has_it_back() {
-    let mut scene = Scene::ring(5, 3).outdated();
-    scene.evolve();
-    scene.evolve();
-    assert_eq!(scene.replacing.as_ref().unwrap().pod, "demo-4");
-    // It hosts g4, g3 and g2.
-    scene.later.get_mut(&GroupId(2)).unwrap().matched.insert(ReplicaId(3), 9);
-    assert_eq!(scene.next(), "replacing demo-4: demo-4 hasn't caught up");
-    scene.later.get_mut(&GroupId(2)).unwrap().matched.insert(ReplicaId(3), 10);
-    assert_eq!(scene.next(), "hand over demo-3 2");
-    assert!(scene.decide().replaced);
-}
-
-#[test]
-fn a_ring_of_single_replicas_is_replaced_server_by_server() {
-    let mut scene = Scene::ring(2, 1).outdated();
-    assert_eq!(scene.next(), "evict demo-1");
-    scene.evolve();
-    assert_eq!(scene.next(), "evict demo-0");
-}
-
-#[test]
-fn a_ring_is_looked_at_when_a_group_of_it_has_no_majority() {
-    let mut scene = Scene::ring(5, 3);
-    assert!(!needs_look(&scene.resolved, None, true, &scene.servers));
-    let pods = &mut scene.servers.get_mut(&ServerSet::Ring).unwrap().pods;
-    pods.get_mut(&0).unwrap().state = PodState::Starting;
-    pods.get_mut(&3).unwrap().state = PodState::Starting;
-    // Only shard 3 is on both: on 3, 4 and 0.
-    assert!(needs_look(&scene.resolved, None, true, &scene.servers));
-    let pods = &mut scene.servers.get_mut(&ServerSet::Ring).unwrap().pods;
-    pods.get_mut(&3).unwrap().state = PodState::Ready;
-    assert!(!needs_look(&scene.resolved, None, true, &scene.servers));
-}
-
-#[test]
 fn the_only_replica_of_a_group_is_replaced_without_a_successor() {
     assert_eq!(Scene::new(1).outdated().next(), "evict demo-g0-0");
 }
@@ -406,87 +340,8 @@ fn nothing_that_works_is_taken_while_anything_is_amiss() {
     );
 }
 
-/// Two groups share the shards; g2 shares none, and has no leader.
-fn beside_one_that_ails(replicas: u32) -> Scene {
-    let mut scene = Scene::new(replicas).with_group(1, replicas).with_group(2, replicas);
-    scene.aside.insert(GroupId(2));
-    scene.lose_leader(2);
-    scene
-}
-
 const HAS_NO_LEADER: &str = "waiting for g2: demo-g2-0 isn't ready: it hasn't been for more than two minutes";
 const AND_IS_KEPT: &str = "; demo-g2-0 stays as it is: g2 isn't seen to hold a majority without it";
-
-#[test]
-fn a_group_that_shares_no_shards_holds_up_nobody_and_is_left_alone() {
-    let mut scene = beside_one_that_ails(3).outdated();
-    assert_eq!(scene.steps(), REPLACING_TWO_GROUPS);
-    assert_eq!(scene.next(), [HAS_NO_LEADER, AND_IS_KEPT].concat());
-    scene.lead_again(2);
-    assert_eq!(scene.next(), "evict demo-g2-2", "its turn comes when it is well");
-}
-
-#[test]
-fn a_group_that_shares_no_shards_and_is_up_to_date_holds_up_nobody() {
-    let mut scene = Scene::new(3).with_group(1, 3).outdated().with_group(2, 3);
-    scene.aside.insert(GroupId(2));
-    scene.pod(2, 1).state = PodState::Down("Unschedulable".to_owned());
-    assert_eq!(scene.steps().len(), 8);
-    assert_eq!(scene.next(), "nothing", "and nothing is left to do");
-}
-
-#[test]
-fn a_group_that_shares_the_shards_holds_up_all() {
-    let mut scene = beside_one_that_ails(3).outdated();
-    scene.aside.clear();
-    assert_eq!(scene.next(), [HAS_NO_LEADER, AND_IS_KEPT].concat());
-    let mut scene = beside_one_that_ails(3).outdated();
-    scene.leader(1).changing = true;
-    assert_eq!(scene.next(), ["waiting for g1: its members are changing", AND_IS_KEPT].concat());
-}
-
-#[test]
-fn fewer_replicas_leave_also_beside_a_group_that_ails_and_none_leaves_that() {
-    let mut scene = beside_one_that_ails(5);
-    scene.resolved.spec.replicas = 3;
-    let expected = ["remove demo-g0-4", "remove demo-g0-3", "remove demo-g1-4", "remove demo-g1-3"];
-    assert_eq!(scene.steps(), expected);
-    assert_eq!(scene.decide().shrink, [GroupId(0), GroupId(1)].into());
-    for group in [0, 1] {
-        scene.servers.get_mut(&of_group(group)).unwrap().set.as_mut().unwrap().replicas = 3;
-    }
-    assert_eq!(scene.next(), HAS_NO_LEADER);
-}
-
-#[test]
-fn a_replacement_in_a_group_that_ails_and_shares_no_shards_holds_up_others_until_it_answers() {
-    let next = |scene: &Scene| scene.next().replace(AND_IS_KEPT, "");
-    let mut scene = beside_one_that_ails(3).outdated();
-    let replacing = Replacing { pod: "demo-g2-1".to_owned(), uid: "uid-demo-g2-1".to_owned() };
-    scene.replacing = Some(replacing);
-    assert_eq!(next(&scene), "evict demo-g0-2", "it was recorded, and isn't done now");
-    assert!(scene.decide().replaced);
-
-    // It was done; the old one still answers while it stops.
-    scene.pod(2, 1).state = PodState::Leaving;
-    let unready = "replacing demo-g2-1: demo-g2-0 isn't ready: it hasn't been for more than two minutes";
-    assert_eq!(next(&scene), unready);
-    // The successor may have a bad image.
-    let replica = scene.members(2).hosted["demo-g2-1"];
-    scene.silence(2, 1);
-    let successor = scene.pod(2, 1);
-    (successor.uid, successor.restart_hash) = ("uid-next".to_owned(), NEW.to_owned());
-    successor.state = PodState::Down("ErrImagePull".to_owned());
-    assert_eq!(next(&scene), unready);
-    assert!(!scene.decide().replaced);
-    scene.pod(2, 1).state = PodState::Starting;
-    assert_eq!(next(&scene), unready);
-    scene.members(2).hosted.insert("demo-g2-1".to_owned(), replica);
-    assert_eq!(next(&scene), "evict demo-g0-2", "it is the group that ails");
-    assert!(scene.decide().replaced);
-    scene.aside.clear();
-    assert_eq!(next(&scene), unready);
-}
 
 #[test]
 fn a_voter_that_lacks_what_the_leader_had_when_it_was_asked_has_not_caught_up() {
