@@ -1,14 +1,18 @@
 //! The data plane of ShardedKV: a server that hosts replicas of Raft groups, each with
 //! its shards in memory and a durable log.
 //!
-//! The way of a write: `services::kv` or the pipeline, `services::operations`,
-//! `skv_replica::propose`, openraft with `raft::log_store` and `raft::network`,
-//! `raft::state_machine`, `store`. The way of a read: the same door, then
-//! `skv_replica::read`, `store`.
+//! [`run`] is the server as a process; [`server::run`] is the same on listeners and a disk that
+//! are handed in. The way of a write: `services/kv.rs` or `services/pipeline.rs`,
+//! `services/operations`, then `skv-replica`, `skv-raft` and `skv-store`. The way of a read: the
+//! same door, then `skv-replica` and `skv-store`.
 
-pub mod metrics;
-pub mod options;
-pub mod process;
+mod metrics;
+mod options;
+mod process;
 pub mod server;
-pub mod services;
+mod services;
 mod srv;
+
+pub use metrics::Metrics;
+pub use options::{NoPlace, Options};
+pub use process::{lock, run};

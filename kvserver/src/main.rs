@@ -9,7 +9,7 @@ use clap::Parser as _;
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match kvserver::process::run(kvserver::options::Options::parse()) {
+    match kvserver::run(kvserver::Options::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kvserver: {error:#}");

@@ -200,7 +200,7 @@ impl Metrics {
     }
 
     /// Starts to measure a part of a frame.
-    pub fn timer(self: &Arc<Self>) -> Timer {
+    pub(crate) fn timer(self: &Arc<Self>) -> Timer {
         Timer { metrics: self.clone(), started: Instant::now() }
     }
 
@@ -220,14 +220,14 @@ impl Metrics {
 
 /// Measures until [`finish`](Self::finish).
 #[derive(Debug)]
-pub struct Timer {
+pub(crate) struct Timer {
     metrics: Arc<Metrics>,
     started: Instant,
 }
 
 impl Timer {
     /// Counts one answer and the time that it took.
-    pub fn finish_one(&self, answer: &Result<Answer, Error>) {
+    pub(crate) fn finish_one(&self, answer: &Result<Answer, Error>) {
         match answer {
             Ok(answer) => self.finish([answer]),
             Err(error) => {
@@ -238,7 +238,7 @@ impl Timer {
     }
 
     /// Counts the answers and the time that they took.
-    pub fn finish<'a>(&self, answers: impl IntoIterator<Item = &'a Answer>) {
+    pub(crate) fn finish<'a>(&self, answers: impl IntoIterator<Item = &'a Answer>) {
         self.metrics.count(answers);
         self.metrics.duration.observe(self.started.elapsed().as_secs_f64());
     }

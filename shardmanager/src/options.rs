@@ -73,22 +73,22 @@ pub struct Options {
     pub ring: bool,
 
     /// Longest key in bytes. This and the limits below are fixed when the cluster is founded.
-    #[arg(long, env = "SKV_MANAGER_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = 4 << 10,
+    #[arg(long, env = "SKV_MANAGER_MAX_KEY_BYTES", value_name = "BYTES", default_value_t = Limits::DEFAULT.max_key_bytes,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub max_key_bytes: u64,
 
     /// Longest value in bytes, also of one that appends made.
-    #[arg(long, env = "SKV_MANAGER_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = 1 << 20,
+    #[arg(long, env = "SKV_MANAGER_MAX_VALUE_BYTES", value_name = "BYTES", default_value_t = Limits::DEFAULT.max_value_bytes,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub max_value_bytes: u64,
 
     /// Sessions that a shard remembers; past it the least recently used is forgotten.
-    #[arg(long, env = "SKV_MANAGER_MAX_SESSIONS_PER_SHARD", value_name = "N", default_value_t = 16_384,
+    #[arg(long, env = "SKV_MANAGER_MAX_SESSIONS_PER_SHARD", value_name = "N", default_value_t = Limits::DEFAULT.max_sessions_per_shard,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub max_sessions_per_shard: u64,
 
     /// A session unused for this many milliseconds is forgotten.
-    #[arg(long, env = "SKV_MANAGER_SESSION_TTL_MS", value_name = "MS", default_value_t = 600_000,
+    #[arg(long, env = "SKV_MANAGER_SESSION_TTL_MS", value_name = "MS", default_value_t = Limits::DEFAULT.session_ttl_ms,
           value_parser = clap::value_parser!(u64).range(1..))]
     pub session_ttl_ms: u64,
 

@@ -5,6 +5,7 @@
 
 mod hash;
 mod ids;
+mod limits;
 mod map;
 mod plan;
 mod ring;
@@ -16,6 +17,7 @@ pub use ids::{
     COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId,
     Revision, ShardId,
 };
+pub use limits::Limits;
 pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
 pub use plan::{Layout, ParsePolicyError, PlanError, Policy, plan};
 pub use ring::{Ring, RingError};

@@ -32,11 +32,13 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
+        let skv_sharding::Limits { max_key_bytes, max_value_bytes, max_sessions_per_shard, session_ttl_ms } =
+            skv_sharding::Limits::DEFAULT;
         Self {
-            max_key_bytes: 4 << 10,
-            max_value_bytes: 1 << 20,
-            max_sessions_per_shard: 16_384,
-            session_ttl_ms: 600_000,
+            max_key_bytes,
+            max_value_bytes,
+            max_sessions_per_shard,
+            session_ttl_ms,
             max_old_value_bytes_per_shard: 4 << 20,
         }
     }

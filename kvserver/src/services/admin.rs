@@ -12,14 +12,14 @@ use tonic::{Request, Response, Status};
 
 /// Serves operators.
 #[derive(Clone)]
-pub struct AdminService {
+pub(crate) struct AdminService {
     replicas: Arc<Replicas>,
     env: Arc<Environment>,
 }
 
 impl AdminService {
     /// Serves for these replicas.
-    pub fn new(replicas: Arc<Replicas>, env: Arc<Environment>) -> Self {
+    pub(crate) fn new(replicas: Arc<Replicas>, env: Arc<Environment>) -> Self {
         AdminService { replicas, env }
     }
 

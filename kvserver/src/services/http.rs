@@ -23,7 +23,7 @@ struct Shown {
 }
 
 /// The pages.
-pub fn router(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))

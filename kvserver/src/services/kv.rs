@@ -20,7 +20,7 @@ use super::pipeline;
 
 /// Serves users.
 #[derive(Debug, Clone)]
-pub struct KvService {
+pub(crate) struct KvService {
     operations: Operations,
     replicas: Arc<Replicas>,
     map: Arc<MapCopy>,
@@ -32,7 +32,7 @@ pub struct KvService {
 impl KvService {
     /// Serves by these replicas, and by those that the map names. Streams end once the listener
     /// is `closed`.
-    pub fn new(
+    pub(crate) fn new(
         operations: Operations,
         replicas: Arc<Replicas>,
         map: Arc<MapCopy>,

@@ -13,13 +13,13 @@ use super::kv::KvService;
 
 /// Serves users who know text only.
 #[derive(Debug, Clone)]
-pub struct LabService {
+pub(crate) struct LabService {
     kv: KvService,
 }
 
 impl LabService {
     /// The same store as behind this service.
-    pub fn new(kv: KvService) -> Self {
+    pub(crate) fn new(kv: KvService) -> Self {
         LabService { kv }
     }
 }

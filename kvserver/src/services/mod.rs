@@ -1,10 +1,10 @@
 //! What a server offers: to users, to other servers, and to who watches it.
 
-pub mod admin;
-pub mod http;
-pub mod kv;
-pub mod lab;
+pub(crate) mod admin;
+pub(crate) mod http;
+pub(crate) mod kv;
+pub(crate) mod lab;
 mod operation_log;
-pub mod operations;
+pub(crate) mod operations;
 mod outbox;
 mod pipeline;

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use kvserver::metrics::Metrics;
+use kvserver::Metrics;
 use kvserver::server::{self, Config, ServerError};
 use shardmanager::record::Limits;
 use shardmanager::rules::Settings;

@@ -28,14 +28,6 @@ const GRACE: Duration = Duration::from_secs(2);
 /// Of thousands of moves each would be a line.
 const LOG: &str = "info,shardmanager=warn";
 
-/// What servers must agree on: what is usual.
-const LIMITS: Limits = Limits {
-    max_key_bytes: 4 << 10,
-    max_value_bytes: 1 << 20,
-    max_sessions_per_shard: 16_384,
-    session_ttl_ms: 600_000,
-};
-
 /// Runs `master-svr` until it is asked to stop.
 pub fn master_svr(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match process::parse(arguments) {
@@ -69,5 +61,5 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
 /// The first server has everything; the others join.
 fn settings() -> Settings {
     let (shards, hash, policy) = SHARDING;
-    Settings { groups: 1, replicas: 1, shards, hash, policy, ring: false, limits: LIMITS }
+    Settings { groups: 1, replicas: 1, shards, hash, policy, ring: false, limits: Limits::DEFAULT }
 }

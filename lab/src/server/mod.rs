@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kvserver::metrics::Metrics;
-use kvserver::process::lock;
+use kvserver::Metrics;
+use kvserver::lock;
 use kvserver::server::{self, Config};
 use skv_disk::RealDisk;
 use skv_disk::clock::Clock;

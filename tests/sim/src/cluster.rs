@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use anyhow::{anyhow, bail};
-use kvserver::metrics::Metrics;
+use kvserver::Metrics;
 use kvserver::server::{self, Config};
 use shardmanager::record::Limits;
 use shardmanager::rules::Settings;

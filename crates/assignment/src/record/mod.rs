@@ -12,6 +12,7 @@ mod retired;
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
+pub use skv_sharding::Limits;
 use skv_sharding::{
     ClusterId, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision, Owner, Policy,
     Replica, ReplicaId, ShardId, ShardMap, ShardSet,
@@ -100,19 +101,6 @@ pub struct Bootstrap {
     pub shards: ShardSet,
     /// The epoch of all of them.
     pub epoch: Epoch,
-}
-
-/// The limits that all replicas of a group must agree on, since they decide how they apply.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Limits {
-    /// The longest key, in bytes.
-    pub max_key_bytes: u64,
-    /// The longest value, in bytes.
-    pub max_value_bytes: u64,
-    /// The number of sessions that a shard remembers.
-    pub max_sessions_per_shard: u64,
-    /// The idle time after which a session may be forgotten, in milliseconds.
-    pub session_ttl_ms: u64,
 }
 
 impl Record {

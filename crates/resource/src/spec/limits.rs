@@ -24,11 +24,9 @@ pub struct Limits {
 
 impl Default for Limits {
     fn default() -> Self {
-        Limits {
-            max_key_bytes: 4096,
-            max_value_bytes: 1 << 20,
-            max_sessions_per_shard: 16384,
-            session_ttl_seconds: 600,
-        }
+        let skv_sharding::Limits { max_key_bytes, max_value_bytes, max_sessions_per_shard, session_ttl_ms } =
+            skv_sharding::Limits::DEFAULT;
+        let session_ttl_seconds = session_ttl_ms / 1000;
+        Limits { max_key_bytes, max_value_bytes, max_sessions_per_shard, session_ttl_seconds }
     }
 }

@@ -28,7 +28,7 @@ use crate::metrics::Metrics;
 
 /// Carries operations out on this server's replicas.
 #[derive(Debug, Clone)]
-pub struct Operations {
+pub(crate) struct Operations {
     replicas: Arc<Replicas>,
     map: Arc<MapCopy>,
     metrics: Arc<Metrics>,
@@ -78,12 +78,12 @@ impl Sorted {
 
 impl Operations {
     /// Operations on these replicas; with `log` each one's input and result is printed.
-    pub fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
+    pub(crate) fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
         Operations { replicas, map, metrics, log, waiting: WaitingRoom::new() }
     }
 
     /// Carries one operation out.
-    pub async fn one(&self, operation: Operation) -> Result<Answer, Error> {
+    pub(crate) async fn one(&self, operation: Operation) -> Result<Answer, Error> {
         let input = self.log.then(|| Input(&operation).to_string());
         let timer = self.metrics.timer();
         let answer = match self.settle(self.assign(operation)).await {
