@@ -26,7 +26,11 @@ async fn fill(clerk: &Clerk) -> (Vec<u32>, u32) {
             Err(Error::Refused(skv_proto::Error::DiskFull(_) | skv_proto::Error::Overloaded(_))) => {
                 return (acknowledged, count);
             }
-            Err(Error::OutcomeUnknown(_) | Error::NoLeader(_)) => {}
+            Err(
+                Error::OutcomeUnknown(_)
+                | Error::NoLeader(_)
+                | Error::Refused(skv_proto::Error::NotLeader { .. }),
+            ) => {}
             Err(other) => panic!("put {count}: {other}"),
         }
     }
