@@ -16,7 +16,6 @@ mod python;
 mod quick;
 mod scratch;
 mod sim;
-mod skv;
 mod soak;
 mod step;
 mod test;
@@ -30,7 +29,6 @@ use clap::Parser;
 #[derive(Parser)]
 #[command(name = "cargo xtask", bin_name = "cargo xtask")]
 enum Chore {
-    Skv(skv::Args),
     Test(test::Args),
     Tidy(tidy::Args),
     Soak(soak::Args),
@@ -67,7 +65,6 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
         return Ok(code);
     }
     match chore {
-        Chore::Skv(args) => skv::run(&args),
         Chore::Test(args) => test::run(&args),
         Chore::Tidy(args) => tidy::run(&args),
         Chore::Soak(args) => soak::run(&args),
