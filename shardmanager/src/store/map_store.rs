@@ -20,8 +20,8 @@ impl fmt::Display for Version {
 /// The reason for which a record couldn't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Another manager wrote since; nothing was written now.
-    #[error("the record was changed by another manager")]
+    /// Another writer changed the record since; nothing was written now.
+    #[error("the record was changed by another writer")]
     Conflict,
     /// The record was tampered with, or the disk lost bytes.
     #[error(

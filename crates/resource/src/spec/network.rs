@@ -1,4 +1,4 @@
-//! The rules about connections to the pods, their ports of nodes, and their evictions.
+//! The rules about connections to the pods, node ports, and evictions.
 
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use schemars::JsonSchema;
