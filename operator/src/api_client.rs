@@ -7,15 +7,15 @@ use skv_resource::ShardedKv;
 use crate::error::Error;
 
 /// Makes a client that sends each request once. kube's own would send a refused eviction again for
-/// minutes: by then the group is another than the one that was looked at. What fails is
-/// tried again by the next pass, from a new look.
+/// minutes: by then the group has changed since the look. A request that fails is tried again by the next
+/// pass, from a new look.
 pub(crate) fn connect(mut config: Config) -> kube::Result<Client> {
     config.default_retry = false;
     Client::try_from(config)
 }
 
-/// Writes the status of a resource; returns the resource as it is then. A write against a
-/// version that has changed meanwhile is refused by the API server.
+/// Writes the status of a resource; returns the resource as it is then. A write against a version that has
+/// changed meanwhile is refused by the API server.
 pub(crate) async fn write_status(client: &Client, resource: &ShardedKv) -> Result<ShardedKv, Error> {
     let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
     let api: Api<ShardedKv> = Api::namespaced(client.clone(), &namespace);

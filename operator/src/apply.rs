@@ -1,7 +1,7 @@
 //! Brings objects into the form that was built: server-side apply, only where it is needed.
 //!
-//! An apply that changes nothing is a write request all the same. So it is remembered what
-//! was applied and what the object then looked like; while both are the same, nothing is sent.
+//! An apply that changes nothing is a write request all the same. So the operator remembers the content
+//! that it applied and the resulting object; while both are the same, nothing is sent.
 
 use std::collections::HashMap;
 
@@ -25,11 +25,11 @@ use skv_operator_plan::ownership::{Ownership, ownership};
 /// The change that was made to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// It was as it should be.
+    /// The object was as it should be.
     None,
-    /// It was made.
+    /// The object was made.
     Created,
-    /// It was there, and was applied.
+    /// The object was there, and was applied.
     Applied,
 }
 
@@ -39,13 +39,13 @@ pub(crate) struct Applier {
     applied: Mutex<HashMap<Key, Applied>>,
 }
 
-/// Kind, namespace, name.
+/// The kind, namespace and name of an object.
 type Key = (String, String, String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Applied {
     desired: u64,
-    /// The hash of what came of it, defaults of the API server included.
+    /// The hash of the resulting object, defaults of the API server included.
     live: u64,
 }
 
@@ -73,14 +73,14 @@ impl Applier {
             }
         }
         let api = self.api(desired);
-        // What no operator made is not in the cache.
+        // An object that no operator made is not in the cache.
         let exists = match &live {
             Some(_) => true,
             None => exists_as_ours(names, desired, &api).await?,
         };
         let mut content = desired.content.clone();
         if desired.counts_pods() && exists {
-            // Its number of pods follows from what was seen of it: a later version isn't touched.
+            // The number of pods follows from the observed object: a later version isn't touched.
             let seen = live.as_ref().and_then(|live| live.resource_version());
             let seen = seen.ok_or_else(|| Error::Unseen { object: desired.title() })?;
             content["metadata"]["resourceVersion"] = seen.into();
@@ -93,14 +93,14 @@ impl Applier {
         let applied = Applied { desired: wanted, live: fingerprint(desired, &result)? };
         self.applied.lock().insert(key(desired), applied);
         Ok(match &live {
-            // Nothing in it differed; only an operator that has just started asks.
+            // No field differed; only an operator that has just started asks.
             Some(live) if live.resource_version() == result.resource_version() => Change::None,
             _ if exists => Change::Applied,
             _ => Change::Created,
         })
     }
 
-    /// Deletes what was switched off. Nothing that holds or serves data can be.
+    /// Deletes objects that were switched off. Objects that hold or serve data can't be.
     pub(crate) async fn delete_obsolete(
         &self,
         names: &Names,
@@ -108,7 +108,7 @@ impl Applier {
         cache: &Cache,
     ) -> Result<Vec<String>, Error> {
         let mut services = cache.of::<Service>(names);
-        // The others are there for as long as their servers.
+        // The other Services stay for as long as their servers.
         services.retain(|service| service.data["spec"]["type"] == "NodePort");
         let optional = [
             (ApiResource::erase::<Service>(&()), services),
@@ -173,11 +173,11 @@ fn key(desired: &Desired) -> Key {
     (desired.resource.kind.clone(), desired.namespace.clone(), desired.name.clone())
 }
 
-/// A hash of the parts of an object that were applied, without what changes by itself.
+/// Returns a hash of the applied parts of an object, without fields that change by themselves.
 fn fingerprint(desired: &Desired, live: &DynamicObject) -> Result<u64, Error> {
     let mut live = serde_json::to_value(live)?;
     if let (Some(live), Some(desired)) = (live.as_object_mut(), desired.content.as_object()) {
-        // The items of a list, by which a watch begins, don't say what they are.
+        // The items of a list, by which a watch begins, lack kind and version.
         live.retain(|part, _| desired.contains_key(part) && !["apiVersion", "kind"].contains(&part.as_str()));
         if let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) {
             metadata.retain(|field, _| {

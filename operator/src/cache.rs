@@ -1,5 +1,4 @@
-//! The objects that are ours, as watches have seen them: so that a pass in a steady
-//! state asks the API server nothing.
+//! Our objects, as watches have seen them, so that a pass in a steady state asks the API server nothing.
 
 use std::sync::Arc;
 
@@ -19,7 +18,7 @@ use skv_resource::ShardMap;
 use skv_operator_plan::build::Desired;
 use skv_operator_plan::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
 
-/// The kinds of objects that resources consist of, and their pods.
+/// Returns the kinds of objects that resources consist of, and of their pods.
 pub(crate) fn kinds() -> [ApiResource; 11] {
     [
         ApiResource::erase::<ShardMap>(&()),
@@ -36,7 +35,7 @@ pub(crate) fn kinds() -> [ApiResource; 11] {
     ]
 }
 
-/// A store per kind.
+/// The stores of seen objects, one per kind.
 #[derive(Clone)]
 pub(crate) struct Cache(Vec<(ApiResource, Store<DynamicObject>)>);
 
@@ -47,8 +46,8 @@ pub(crate) struct Changes<S> {
 }
 
 impl Cache {
-    /// Begins to watch everything that is ours, in one namespace or in all. Following the
-    /// changes keeps the cache up to date.
+    /// Begins to watch all our objects, in one namespace or in all. Following the changes keeps the cache
+    /// up to date.
     pub(crate) fn watch(
         client: &Client,
         namespace: Option<&str>,
@@ -64,7 +63,7 @@ impl Cache {
             stores.push((resource.clone(), writer.as_reader()));
             let stream = watcher(api, ours.clone())
                 .default_backoff()
-                // Large, and of no interest here.
+                // These fields are large, and of no interest here.
                 .modify(|object| object.managed_fields_mut().clear());
             // Deletions are changes like all others; no predicate hides any.
             let stream = reflector(writer, stream).touched_objects();
@@ -73,22 +72,22 @@ impl Cache {
         (Cache(stores), changes)
     }
 
-    /// Waits until everything was seen once.
+    /// Waits until every object was seen once.
     pub(crate) async fn ready(&self) {
         for (_, store) in &self.0 {
-            // Fails only if the watch is gone, with which the process ends.
+            // The wait fails only if the watch is gone, with which the process ends.
             let _ = store.wait_until_ready().await;
         }
     }
 
-    /// The object as it was last seen.
+    /// Returns the object as it was last seen.
     pub(crate) fn get(&self, desired: &Desired) -> Option<Arc<DynamicObject>> {
         let store = self.store(&desired.resource)?;
         let key = ObjectRef::new_with(&desired.name, desired.resource.clone()).within(&desired.namespace);
         store.get(&key)
     }
 
-    /// All objects of one kind that belong to a resource.
+    /// Returns all objects of one kind that belong to a resource.
     pub(crate) fn of<K: Resource<DynamicType = ()>>(&self, names: &Names) -> Vec<Arc<DynamicObject>> {
         let Some(store) = self.store(&ApiResource::erase::<K>(&())) else { return Vec::new() };
         let mut objects = store.state_filter(|object| {
@@ -103,7 +102,7 @@ impl Cache {
         self.0.iter().find(|(kind, _)| kind == resource).map(|(_, store)| store)
     }
 
-    /// A cache that holds what a test puts into it.
+    /// Returns a cache that holds the objects of a test.
     #[cfg(test)]
     pub(crate) fn filled(mut objects: impl FnMut(&ApiResource) -> Vec<DynamicObject>) -> Cache {
         let filled = kinds().map(|resource| {

@@ -8,7 +8,7 @@ use skv_operator_plan::names::{Labels, MANAGER, Names};
 
 use crate::error::Error;
 
-/// Annotates a claim, which may be of a group that is no more.
+/// Annotates a claim, which may be of a group that has ended.
 pub(crate) async fn annotate(
     client: &Client,
     names: &Names,

@@ -1,5 +1,5 @@
-//! Drives passes over resources: watches them and all that is theirs, in one namespace or
-//! in all, and tries again what failed.
+//! Drives passes over resources: watches them and all their objects, in one namespace or in all, and
+//! repeats passes that failed.
 
 use std::collections::HashMap;
 use std::pin::pin;
@@ -28,14 +28,14 @@ use crate::report::Reporter;
 use crate::servers::Network;
 use skv_operator_plan::names::{INSTANCE_LABEL, MANAGER, Names};
 
-/// Changes of one resource's objects come in swarms.
+/// The pause that gathers changes: those of one resource's objects come in swarms.
 const DEBOUNCE: Duration = Duration::from_millis(200);
 /// The pause between two looks for our definitions.
 const DEFINITION_PAUSE: Duration = Duration::from_secs(5);
 
 type Guarded = DeserializeGuard<ShardedKv>;
 
-/// A context, and how often each resource failed in a row.
+/// A context, and the number of failures of each resource in a row.
 struct Driver {
     context: Context,
     failures: Mutex<HashMap<(String, String), u32>>,
@@ -79,8 +79,8 @@ pub(crate) async fn control(
     }
 }
 
-/// The resource that an object belongs to. By label: the shard map may outlive its owner,
-/// and pods are owned by StatefulSets.
+/// Returns the resource that an object belongs to. It goes by the label: the shard map may outlive its
+/// owner, and pods are owned by StatefulSets.
 fn owner(object: &DynamicObject) -> Option<ObjectRef<Guarded>> {
     let name = object.labels().get(INSTANCE_LABEL)?;
     Some(ObjectRef::new(name).within(object.metadata.namespace.as_deref()?))
@@ -101,7 +101,7 @@ fn key(resource: &Guarded) -> (String, String) {
 }
 
 impl Driver {
-    /// Returns when to try again what failed.
+    /// Returns the pause before a failed pass is tried again.
     fn retry(&self, resource: &Guarded, error: &Error) -> Action {
         self.context.metrics.passed("failed");
         let mut failures = self.failures.lock();
@@ -114,7 +114,7 @@ impl Driver {
 
     fn ended(&self, end: Result<(ObjectRef<Guarded>, Action), PassError<Error, watcher::Error>>) {
         match end {
-            // A failed pass is dealt with where it failed.
+            // A failed pass was handled where it failed.
             Ok(_) | Err(PassError::ReconcilerFailed(..)) => {}
             Err(PassError::ObjectNotFound(gone)) => {
                 let names = Names {

@@ -1,4 +1,4 @@
-//! Gathers what is known of one resource, without asking the API server: from the cache, and from its
+//! Gathers the known facts about one resource, without asking the API server: from the cache, and from its
 //! shard manager.
 
 use k8s_openapi::jiff::Timestamp;
@@ -11,7 +11,7 @@ use skv_resource::ShardedKvSpec;
 use crate::cache::Cache;
 use crate::servers::Servers;
 
-/// Returns what the cache has of a resource, and what its shard manager says.
+/// Returns the cached state of a resource, with its shard manager's answer.
 pub(crate) async fn dereference(
     cache: &Cache,
     servers: &dyn Servers,

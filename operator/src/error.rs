@@ -1,30 +1,30 @@
-//! The errors of a pass over a resource, and how soon each is worth another try.
+//! The errors of a pass over a resource, and the pause before each is tried again.
 
 use std::time::Duration;
 
-/// Why a pass over a resource ended early.
+/// The reason for which a pass over a resource ended early.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The API server refused a request, or couldn't be reached.
     #[error("can't {action} {object}: {}", told(source))]
     Api {
-        /// The verb for what was being done.
+        /// The verb for the action that failed.
         action: &'static str,
-        /// To which object: kind and name.
+        /// The object that it concerned: kind and name.
         object: String,
         /// The answer of the API server.
         source: Box<kube::Error>,
     },
     /// An object of this name isn't ours.
-    #[error("{object} exists and belongs to somebody else: delete or rename it, or rename the ShardedKV")]
+    #[error("{object} exists and belongs to another owner: delete or rename it, or rename the ShardedKV")]
     Foreign {
-        /// Kind and name.
+        /// The object's kind and name.
         object: String,
     },
     /// An object of this name is another resource's.
     #[error("{object} belongs to ShardedKV {owner}: give one of the two another name")]
     Sibling {
-        /// Kind and name.
+        /// The object's kind and name.
         object: String,
         /// The other resource.
         owner: String,
@@ -32,7 +32,7 @@ pub(crate) enum Error {
     /// An object is there that the cache hasn't seen yet.
     #[error("{object} has just been made: waiting until it is seen")]
     Unseen {
-        /// Kind and name.
+        /// The object's kind and name.
         object: String,
     },
     /// An object can't be written as JSON.
@@ -43,11 +43,11 @@ pub(crate) enum Error {
 /// The way in which an error is dealt with.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Class {
-    /// Somebody else wrote at the same time, or the API server is busy: passes by itself.
+    /// Another program wrote at the same time, or the API server is busy: passes by itself.
     Passing,
-    /// Somebody must do something: permissions, quota, a name that is taken.
+    /// A person must act: permissions, quota, a name that is taken.
     Lasting,
-    /// The namespace is being deleted: nothing is left to do.
+    /// The namespace is being deleted: no work is left.
     Gone,
 }
 
@@ -70,13 +70,13 @@ impl Error {
         }
     }
 
-    /// The API server has understood the request and won't do it.
+    /// Returns true if the API server has understood the request and refuses it.
     pub(crate) fn is_refusal(&self) -> bool {
         matches!(self, Error::Api { source, .. }
             if matches!(source.as_ref(), kube::Error::Api(status) if matches!(status.code, 403 | 422)))
     }
 
-    /// After how long to try again when it has failed so often in a row.
+    /// Returns the pause before the next try after this number of failures in a row.
     pub(crate) fn pause(&self, failures: u32) -> Option<Duration> {
         match self.class() {
             Class::Passing => Some(Duration::from_secs(60.min(1 << failures.min(6)))),
@@ -86,7 +86,7 @@ impl Error {
     }
 }
 
-/// Returns what an API server says, without all that comes with it.
+/// Returns the message of an API server, without the rest of its answer.
 fn told(error: &kube::Error) -> String {
     match error {
         kube::Error::Api(status) => status.message.clone(),

@@ -1,4 +1,4 @@
-//! The Events by which people are told what was done and what changed.
+//! The Events by which people learn of actions and changes.
 
 use std::slice::from_ref;
 
@@ -12,7 +12,7 @@ use skv_operator_plan::rollout::{GroupStep, Step};
 use skv_resource::ShardedKv;
 use skv_sharding::GroupId;
 
-/// A condition changed.
+/// Returns the Event of a condition that changed.
 pub(crate) fn of_condition(notice: Notice) -> Event {
     Event {
         type_: if notice.is_warning { EventType::Warning } else { EventType::Normal },
@@ -23,14 +23,14 @@ pub(crate) fn of_condition(notice: Notice) -> Event {
     }
 }
 
-/// An object was created. Of all objects, new servers are what people want to hear of.
+/// Returns the Event of an object that was created. Of all objects, people want to hear of new servers.
 pub(crate) fn of_creation(resource: &ShardedKv, object: &Desired) -> Option<Event> {
     let note = format!("Created the servers of {}", object.name);
     let about = (object.resource.kind.as_str(), object.name.as_str());
     object.counts_pods().then(|| event(resource, "ServersCreated", "Create", note, about))
 }
 
-/// A step of one pod, or of one member, was taken.
+/// Returns the Event of a step of one pod, or of one member, that was taken.
 pub(crate) fn of_step(resource: &ShardedKv, step: &Step) -> Event {
     let (reason, server, note) = match step {
         Step::Evict(pod) => ("Replacing", &pod.name, format!("Evicted {}, which is out of date", pod.name)),
@@ -54,7 +54,7 @@ pub(crate) fn of_step(resource: &ShardedKv, step: &Step) -> Event {
     event(resource, reason, "Step", note, ("Pod", server))
 }
 
-/// A step of whole groups was taken.
+/// Returns the Event of a step of whole groups that was taken.
 pub(crate) fn of_group_step(resource: &ShardedKv, names: &Names, step: &GroupStep) -> Event {
     let (reason, groups, note) = match step {
         GroupStep::Join(groups) => {
@@ -92,7 +92,7 @@ fn event(
         reason: reason.to_owned(),
         note: Some(note),
         action: action.to_owned(),
-        // Events that differ in nothing but their note would be counted as one.
+        // Events that differ only in their note would be counted as one.
         secondary: Some(ObjectReference {
             kind: Some(kind.to_owned()),
             namespace: resource.namespace(),

@@ -10,7 +10,7 @@ use axum::routing::get;
 
 use crate::metrics::Metrics;
 
-/// An operator that waits for the Lease is as ready as the one that holds it.
+/// Returns the routes. An operator that waits for the Lease is as ready as the one that holds it.
 pub(crate) fn routes(metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))

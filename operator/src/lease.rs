@@ -1,4 +1,4 @@
-//! Leadership among operators by a `Lease`: who holds it acts; who loses it ends.
+//! Leadership among operators by a `Lease`: its holder acts; an operator that loses it ends.
 //!
 //! Clocks of other machines aren't trusted: a Lease has expired when it was seen unchanged
 //! for its whole duration by our own clock.
@@ -12,14 +12,14 @@ use kube::ResourceExt as _;
 use kube::api::{Api, PostParams};
 use tokio::time::{Instant, sleep};
 
-/// A holder that hasn't renewed for this long has lost the Lease.
+/// The time after which a holder that hasn't renewed has lost the Lease.
 const DURATION: Duration = Duration::from_secs(15);
-/// A holder that can't renew for this long stops to act, before others may begin.
+/// The time after which a holder that can't renew stops to act, before others may begin.
 const GIVE_UP: Duration = Duration::from_secs(10);
 /// The pause between renewals, and between looks at another's Lease.
 const PAUSE: Duration = Duration::from_secs(3);
 
-/// A wish to hold a Lease.
+/// An operator that wants to hold a Lease.
 #[derive(Clone)]
 pub(crate) struct Candidate {
     pub(crate) leases: Api<Lease>,
@@ -27,7 +27,7 @@ pub(crate) struct Candidate {
     pub(crate) identity: String,
 }
 
-/// The Lease as it was last seen, and since when it is like that.
+/// The Lease as it was last seen, and the time since which it is unchanged.
 struct Sighting {
     version: Option<String>,
     since: Instant,
@@ -69,7 +69,7 @@ impl Candidate {
         }
     }
 
-    /// Gives the Lease up, so that a successor needn't wait.
+    /// Releases the Lease, so that a successor needn't wait.
     pub(crate) async fn release(&self) -> Result<(), kube::Error> {
         let Some(mut lease) = self.leases.get_opt(&self.lease).await? else { return Ok(()) };
         if holder(&lease) != Some(self.identity.as_str()) {
@@ -81,7 +81,7 @@ impl Candidate {
         Ok(())
     }
 
-    /// `None`: it is ours. Else who holds it.
+    /// Tries to take the Lease. Returns `None` if it is ours, else its holder.
     async fn try_acquire(&self, sighting: &mut Sighting) -> Result<Option<String>, kube::Error> {
         let Some(mut lease) = self.leases.get_opt(&self.lease).await? else {
             let metadata = ObjectMeta { name: Some(self.lease.clone()), ..ObjectMeta::default() };
@@ -102,7 +102,7 @@ impl Candidate {
         }
         let transitions = lease.spec.as_ref().and_then(|spec| spec.lease_transitions).unwrap_or(0);
         lease.spec = Some(self.spec(transitions + 1));
-        // Written against the version that was read: of several that try, one succeeds.
+        // The write is against the version that was read: of several that try, one succeeds.
         match self.leases.replace(&self.lease, &PostParams::default(), &lease).await {
             Ok(_) => Ok(None),
             Err(kube::Error::Api(status)) if status.code == 409 => Ok(Some("another".to_owned())),
@@ -110,7 +110,7 @@ impl Candidate {
         }
     }
 
-    /// Renews it; returns whether it is still ours.
+    /// Renews the Lease; returns true if it is still ours.
     async fn renew(&self) -> Result<bool, kube::Error> {
         let mut lease = self.leases.get(&self.lease).await?;
         if holder(&lease) != Some(self.identity.as_str()) {

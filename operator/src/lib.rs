@@ -1,17 +1,16 @@
-//! The operator: keeps what `ShardedKV` resources ask for running.
+//! The operator: keeps the stores running that `ShardedKV` resources ask for.
 //!
 //! A pass over a resource is a pipeline (`reconcile`). Its pure stages are `skv-operator-plan`:
 //!
-//! 1. `dereference`: gather what is known of it, from caches that watches keep
-//! 2. validate: [`skv_resource::validate`], and what can't change; then all that follows is resolved
-//!    once (`resolved`, pure)
+//! 1. `dereference`: gather the known facts about it, from caches that watches keep
+//! 2. validate: [`skv_resource::validate`], and the fields that can't change; then all that follows is
+//!    resolved once (`resolved`, pure)
 //! 3. `rollout`: where running groups must change, a live look, and the next step (pure)
 //! 4. `build`: the objects that it consists of (pure)
 //! 5. `apply`: server-side apply of those that aren't as they should be; then the step is taken
-//! 6. `status`: what is to be said about it (pure), and the `events` of what changed
+//! 6. `status`: the messages about it (pure), and the `events` of changes
 //!
-//! `controller` drives it; `lease` makes sure that one operator acts; `process` is all of
-//! it as a program.
+//! `controller` drives it; `lease` makes sure that one operator acts; `process` is all of it as a program.
 
 mod api_client;
 mod apply;

@@ -18,7 +18,7 @@ struct KindLabel {
     kind: String,
 }
 
-/// The operator's metrics.
+/// The counters and times of the operator.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -34,7 +34,7 @@ impl Default for Metrics {
         let mut registry = Registry::with_prefix("skv_operator");
         let passes = Family::default();
         registry.register("reconciliations", "Passes over resources, by their end", passes.clone());
-        // 1 ms to 16 s.
+        // The buckets reach from 1 ms to 16 s.
         let duration = Histogram::new(exponential_buckets(1e-3, 2.0, 15));
         registry.register(
             "reconciliation_duration_seconds",
@@ -51,17 +51,17 @@ impl Default for Metrics {
 }
 
 impl Metrics {
-    /// A pass over a resource ended so: done, invalid or failed.
+    /// Counts a pass over a resource that ended in this way: done, invalid or failed.
     pub(crate) fn passed(&self, result: &'static str) {
         self.passes.get_or_create(&ResultLabel { result }).inc();
     }
 
-    /// An object of this kind was written.
+    /// Counts a write of an object of this kind.
     pub(crate) fn wrote(&self, kind: &str) {
         self.writes.get_or_create(&KindLabel { kind: kind.to_owned() }).inc();
     }
 
-    /// Everything in the text format.
+    /// Returns all metrics in the text format.
     pub(crate) fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a String can't fail.
@@ -74,7 +74,7 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    /// What the page of metrics is made from.
+    /// The description of the metrics as the page of metrics is made from it.
     const DESCRIBED: &str =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics/skv-operator.txt");
 

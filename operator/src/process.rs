@@ -62,7 +62,7 @@ async fn lead(
     );
     tokio::select! {
         _ = work => bail!("the watches ended"),
-        // Whatever was under way is dropped with the process: another operator may act now.
+        // Work under way is dropped with the process: another operator may act now.
         () = candidate.hold() => bail!("the Lease {} was lost", candidate.lease),
     }
 }

@@ -25,9 +25,9 @@ use crate::rollout::{self, Actor};
 use crate::servers::Servers;
 use crate::time::now;
 
-/// Leaders change without a trace in the API server, so they are asked for now and then.
+/// The pause before the next look at a steady resource: leaders change without a trace in the API server.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
-/// Servers catch up without a trace in the API server too.
+/// The pause while work is under way: servers catch up without a trace in the API server too.
 const LOOK_SOON: Duration = Duration::from_secs(2);
 
 /// Everything that a pass needs beside the resource.
@@ -42,14 +42,14 @@ pub(crate) struct Context {
     pub(crate) own_namespace: String,
 }
 
-/// Does what there is to do for one resource, and returns when to look again.
+/// Does the work that is due for one resource, and returns the time of the next look.
 pub(crate) async fn reconcile(
     resource: &DeserializeGuard<ShardedKv>,
     context: &Context,
 ) -> Result<Action, Error> {
     let names = Names { resource: resource.name_any(), namespace: resource.namespace().unwrap_or_default() };
     if resource.meta().deletion_timestamp.is_some() {
-        // Owner references and the retention of claims do all that is to be done.
+        // Owner references and the retention of claims do all the work that is left.
         return Ok(Action::await_change());
     }
     context.cache.ready().await;
@@ -74,7 +74,7 @@ pub(crate) async fn reconcile(
     maintain(resource, names, context).await
 }
 
-/// Returns all that is wrong with it, also compared with what it was created as.
+/// Returns all problems of the resource, also those against its form at creation.
 fn problems(resource: &ShardedKv) -> Vec<Problem> {
     let mut problems = validate(&resource.name_any(), &resource.spec);
     let founded = resource.status.as_ref().and_then(|status| status.founded.as_ref());
@@ -90,7 +90,7 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
     let seen = dereference(cache, servers, &names, spec, &manager_address, now).await;
     let resolved = Resolved::of(names, spec, &seen)?;
     let Some(plan) = rollout::plan(client, servers, resource, resolved, seen, now).await? else {
-        // It changed since it was watched; the change is on its way.
+        // The resource has changed since it was watched; the change is on its way.
         return Ok(Action::requeue(LOOK_SOON));
     };
     let applied = if spec.paused { Ok(false) } else { apply_all(&plan, context).await };
@@ -121,7 +121,7 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
     Ok(Action::requeue(if soon { LOOK_SOON } else { LOOK_AGAIN }))
 }
 
-/// Brings all objects into their form; returns whether any had another.
+/// Brings all objects into their form; returns true if any had another.
 async fn apply_all(plan: &Plan, context: &Context) -> Result<bool, Error> {
     let Plan { resource, resolved, .. } = plan;
     let desired = build(&Input {
@@ -133,7 +133,7 @@ async fn apply_all(plan: &Plan, context: &Context) -> Result<bool, Error> {
         operator_namespace: context.own_namespace.clone(),
     })?;
     let names = &resolved.names;
-    // One object that can't be applied mustn't keep the others from being there.
+    // An object that can't be applied mustn't keep the others from being applied.
     let (mut failed, mut changed) = (None, false);
     for object in &desired {
         let change = match context.applier.apply(names, object, &context.cache).await {
@@ -167,7 +167,7 @@ async fn apply_all(plan: &Plan, context: &Context) -> Result<bool, Error> {
     failed.map_or(Ok(changed), Err)
 }
 
-/// Says which steps were taken.
+/// Logs and publishes the steps that were taken.
 async fn tell(resource: &ShardedKv, names: &Names, outcome: &Outcome, context: &Context) {
     let of_step = outcome.step.iter().map(|step| events::of_step(resource, step));
     let of_groups = outcome.group_steps.iter().map(|step| events::of_group_step(resource, names, step));

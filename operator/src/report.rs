@@ -1,4 +1,4 @@
-//! Tells people: writes the status where it differs, and publishes the Events.
+//! The reports for people: writes the status where it differs, and publishes the Events.
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
@@ -24,7 +24,7 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Writes the status if it isn't what the resource has.
+    /// Writes the status if the resource has another.
     pub(crate) async fn report(&self, resource: &ShardedKv, new: ShardedKvStatus) -> Result<bool, Error> {
         let old = resource.status.clone().unwrap_or_default();
         if resource.status.as_ref() == Some(&new) {
@@ -40,7 +40,7 @@ impl Reporter {
         Ok(true)
     }
 
-    /// Says that a resource can't be read. Only what is certain of any object is touched.
+    /// Reports that a resource can't be read. It touches only fields that any object is certain to have.
     pub(crate) async fn report_unreadable(
         &self,
         names: &Names,
@@ -53,7 +53,7 @@ impl Reporter {
             api.get_opt(&names.resource).await.map_err(|source| Error::api("read", &title, source))?;
         let Some(mut object) = found else { return Ok(false) };
         let generation = object.metadata.generation;
-        // Conditions that can't be read either are written anew.
+        // Conditions that can't be read either are written again.
         let old: Vec<Condition> =
             serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();
         let verdict =
@@ -76,7 +76,7 @@ impl Reporter {
         Ok(true)
     }
 
-    /// An Event that is lost is no reason to fail.
+    /// Publishes an Event. Losing one is no reason to fail.
     pub(crate) async fn publish(&self, event: &Event, about: &ObjectReference) {
         if let Err(error) = self.recorder.publish(event, about).await {
             tracing::warn!(reason = event.reason, %error, "can't publish an Event");

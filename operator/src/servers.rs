@@ -1,4 +1,4 @@
-//! Asking shard managers and servers, and telling servers what to do.
+//! The requests to shard managers and servers: questions and orders.
 
 use std::time::Duration;
 
@@ -9,17 +9,16 @@ use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 use tonic::transport::{Channel, Endpoint};
 
-/// The time to answer: whoever doesn't must not hold up other resources.
+/// The time to answer: a process that doesn't must not hold up other resources.
 const PATIENCE: Duration = Duration::from_secs(2);
-/// A hand-over waits for a voter that has the whole log, and for its election.
+/// The time for a hand-over, which waits for a voter that has the whole log, and for its election.
 const HAND_OVER: Duration = Duration::from_secs(5);
-/// A change of the configuration is planned over all shards, and stored.
+/// The time for a change of the configuration, which is planned over all shards, and stored.
 const CHANGE_OF_GROUPS: Duration = Duration::from_secs(10);
-/// A change of members commits two entries, the end of a group one.
+/// The time for a change of members, which commits two entries, or for the end of a group, one entry.
 const CHANGE_OF_MEMBERS: Duration = Duration::from_secs(10);
 
-/// The state of a shard manager: the map of now, and the newest configuration, which it is on
-/// the way to.
+/// The state of a shard manager: the present map, and the newest configuration, which it is on the way to.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct ManagerState {
     pub(crate) map: v1::ShardMap,
@@ -31,11 +30,11 @@ pub(crate) trait Servers: Send + Sync {
     /// Asks the shard manager at `HOST:PORT`; `None` if it has no map or can't be asked.
     fn manager_state<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<ManagerState>>;
 
-    /// Asks the server at this peer address what it is; `None` if it can't be asked.
+    /// Asks the server at this peer address for its status; `None` if it can't be asked.
     fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>>;
 
-    /// Has the leader at this peer address hand over, to whom it chooses or to one voter.
-    /// Answers once another leader was seen.
+    /// Has the leader at this peer address hand over, to a voter of its choice or to this one. Returns
+    /// once another leader was seen.
     fn hand_over<'a>(
         &'a self,
         address: &'a str,
@@ -55,7 +54,7 @@ pub(crate) trait Servers: Send + Sync {
     /// Has the shard manager at `HOST:PORT` spread the shards over these groups too.
     fn join<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>>;
 
-    /// Has the shard manager at `HOST:PORT` drain these groups, which are to be removed.
+    /// Has the shard manager at `HOST:PORT` drain these groups, so that they can be removed.
     fn leave<'a>(&'a self, address: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>>;
 
     /// Has the leader at this peer address end its group, which refuses while it has a shard.
@@ -67,7 +66,7 @@ pub(crate) trait Servers: Send + Sync {
     ) -> BoxFuture<'a, Result<(), String>>;
 }
 
-/// Over the network.
+/// The processes as they are reached over the network.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Network;
 

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use crate::cache::Cache;
 use skv_operator_plan::names::{MANAGED_BY_LABEL, MANAGER};
 
-/// Clones share one API server.
+/// An API server; clones share one.
 #[derive(Clone, Default)]
 pub(crate) struct FakeApiServer(Arc<Mutex<State>>);
 
@@ -30,7 +30,7 @@ struct State {
 }
 
 impl FakeApiServer {
-    /// A client of it.
+    /// Returns a client of it.
     pub(crate) fn client(&self) -> Client {
         let server = self.clone();
         let service = tower::service_fn(move |request: Request<Body>| {
@@ -40,29 +40,29 @@ impl FakeApiServer {
         Client::new(service, "default")
     }
 
-    /// Puts an object there, as somebody else would.
+    /// Puts an object there, as another program would.
     pub(crate) fn put(&self, path: &str, object: Value) {
         let mut state = self.0.lock();
         let object = state.stored(object);
         state.objects.insert(path.to_owned(), object);
     }
 
-    /// Takes the object at a path away.
+    /// Removes the object at a path.
     pub(crate) fn remove(&self, path: &str) {
         self.0.lock().objects.remove(path);
     }
 
-    /// The object at a path.
+    /// Returns the object at a path.
     pub(crate) fn get(&self, path: &str) -> Option<Value> {
         self.0.lock().objects.get(path).cloned()
     }
 
-    /// All objects by their paths.
+    /// Returns all objects by their paths.
     pub(crate) fn objects(&self) -> BTreeMap<String, Value> {
         self.0.lock().objects.clone()
     }
 
-    /// Refuses every request whose path ends so, with this code.
+    /// Refuses every request whose path ends in this text, with this code.
     pub(crate) fn refuse(&self, end: &str, code: u16) {
         self.0.lock().refusals.push((end.to_owned(), code));
     }
@@ -71,7 +71,7 @@ impl FakeApiServer {
         self.0.lock().refusals.clear();
     }
 
-    /// The requests since the last call, each `METHOD PATH`.
+    /// Returns the requests since the last call, each `METHOD PATH`.
     pub(crate) fn requests(&self) -> Vec<String> {
         std::mem::take(&mut self.0.lock().requests)
     }
@@ -87,7 +87,7 @@ impl FakeApiServer {
             });
             let seen = of_kind.map(|(_, object)| {
                 let mut seen: DynamicObject = serde_json::from_value(object.clone()).unwrap();
-                // The items of a list, by which a watch begins, don't say what they are.
+                // The items of a list, by which a watch begins, lack kind and version.
                 seen.types = None;
                 seen
             });
@@ -127,7 +127,7 @@ impl State {
                     .collect();
                 (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items }))
             }
-            // As if the pod had stopped at once.
+            // The pod is gone at once, as if it had stopped.
             ("POST", _) if path.ends_with("/eviction") => {
                 self.objects.remove(path.trim_end_matches("/eviction"));
                 (200, json!({ "kind": "Status", "apiVersion": "v1", "status": "Success", "metadata": {} }))
@@ -155,7 +155,7 @@ impl State {
         }
     }
 
-    /// A write that changes nothing gives no new version.
+    /// Stores an object. A write that changes nothing gives no new version.
     fn store(&mut self, path: &str, object: Value) -> (u16, Value) {
         if self.objects.get(path) != Some(&object) {
             let object = self.stored(object);
@@ -174,13 +174,13 @@ impl State {
     }
 }
 
-/// `/apis/GROUP/VERSION/namespaces/NAMESPACE/KINDS`, or without a group below `/api`.
+/// Returns true for `/apis/GROUP/VERSION/namespaces/NAMESPACE/KINDS`, or without a group below `/api`.
 fn is_collection(path: &str) -> bool {
     let rest = path.split_once("/namespaces/").map_or("", |(_, rest)| rest);
     rest.split('/').count() == 2
 }
 
-/// It was made from another version of the object.
+/// Returns true if the body was made from another version of the object.
 fn is_stale(body: &Value, object: &Value) -> bool {
     let version = &body["metadata"]["resourceVersion"];
     !version.is_null() && *version != object["metadata"]["resourceVersion"]

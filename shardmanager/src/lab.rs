@@ -9,7 +9,7 @@ use tonic::{Request, Response, Status};
 
 use crate::service::Service;
 
-/// Tells clients that know text and ports only where a key is.
+/// The service for clients that know only text and ports: it returns the group of a key.
 #[derive(Debug)]
 pub(crate) struct LabService {
     service: Service,

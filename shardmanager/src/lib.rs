@@ -23,5 +23,5 @@ pub use options::Options;
 pub use process::{Error, run};
 pub use published::Published;
 pub use serve::{http_routes, serve, serve_beside};
-// What a manager is opened with, and what it publishes, is spoken of in the words of the rules.
+// What a manager is opened with, and what it publishes, is named in the words of the rules.
 pub use skv_assignment::{record, rules};

@@ -1,5 +1,4 @@
-//! The manager: applies the rules to its store, one registration at a time, and shows
-//! everybody the newest map.
+//! The manager: applies the rules to its store, one registration at a time, and publishes the newest map.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -20,9 +19,9 @@ use crate::published::Published;
 use crate::store::{MapStore, StoreError, Version};
 use crate::wire;
 
-/// How often a write is tried again when rivals write at the same time.
+/// The number of attempts at a write, when rivals write at the same time.
 const ATTEMPTS: u32 = 16;
-/// Of how many servers it is remembered that their refusal was logged.
+/// The number of servers of which the manager remembers that their refusal was logged.
 const MOST_REMEMBERED: usize = 1000;
 
 /// The clock and the random source, injected for the sake of simulations.
@@ -47,7 +46,7 @@ impl Debug for Environment {
     }
 }
 
-/// Why a manager can't start.
+/// The reason for which a manager can't start.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The record can't be read.
@@ -59,9 +58,9 @@ pub enum OpenError {
          of a cluster"
     )]
     OtherSharding {
-        /// What the record says.
+        /// The sharding that the record names.
         recorded: String,
-        /// What the options say.
+        /// The sharding that the options name.
         configured: String,
     },
 }
@@ -91,12 +90,12 @@ struct State {
     told: Told,
 }
 
-/// What was logged already: replicas ask several times a second.
+/// The waits and refusals that were logged already: replicas ask several times a second.
 #[derive(Debug, Default)]
 struct Told {
-    /// Why the last replica that had to wait did so.
+    /// The reason for which the last replica that had to wait did so.
     waiting: String,
-    /// Why servers were sent away.
+    /// The reasons for which servers were sent away.
     refused: BTreeMap<(GroupId, String), Refusal>,
 }
 
@@ -121,7 +120,7 @@ impl Manager {
         Ok(Manager { inner: Arc::new(inner) })
     }
 
-    /// Takes a registration and answers with a plan.
+    /// Takes a registration and returns a plan.
     pub async fn register(
         &self,
         request: v1::RegisterReplicaRequest,
@@ -135,8 +134,8 @@ impl Manager {
         .await
     }
 
-    /// Makes a change that a person, or the operator, asks for. A rehearsal makes none, and
-    /// answers what would come of it.
+    /// Makes a change that a person, or the operator, asks for. A rehearsal makes none, and returns what
+    /// would come of it.
     pub async fn change(
         &self,
         request_id: &str,
@@ -148,17 +147,17 @@ impl Manager {
         Ok(wire::changed(changed))
     }
 
-    /// What is told about the cluster; `None` before the first configuration.
+    /// Returns what is published about the cluster; `None` before the first configuration.
     pub fn published(&self) -> Option<Arc<Published>> {
         self.inner.published.borrow().clone()
     }
 
-    /// Follows what is told about the cluster.
+    /// Follows what is published about the cluster.
     pub fn watch(&self) -> watch::Receiver<Option<Arc<Published>>> {
         self.inner.published.subscribe()
     }
 
-    /// Reads the record afresh, which another manager may have written.
+    /// Reads the record again, since another manager may have written it.
     pub async fn refresh(&self) -> Result<(), OpenError> {
         self.inner.reload(&mut *self.inner.state.lock().await).await
     }
@@ -177,7 +176,7 @@ impl Manager {
     }
 }
 
-/// Does this also if nobody waits for it any more: a record that was written must be shown.
+/// Runs the work to its end also if its caller no longer waits: a record that was written must be shown.
 async fn to_its_end<T: Send + 'static>(
     work: impl Future<Output = Result<T, Error>> + Send + 'static,
 ) -> Result<T, Error> {
@@ -206,8 +205,8 @@ impl Inner {
         })
     }
 
-    /// Decides on what is known, and once more on a record read afresh before a replica is
-    /// sent away or has to wait: somebody else may have written meanwhile.
+    /// Decides on what is known, and once more on a record that is read again before a replica is sent
+    /// away or has to wait: another manager may have written meanwhile.
     async fn decide(&self, registration: &Registration) -> Result<Decision, Error> {
         let mut state = self.state.lock().await;
         let mut fresh = false;
@@ -244,7 +243,7 @@ impl Inner {
     async fn change(&self, request_id: &str, change: &Change, rehearsal: bool) -> Result<Changed, Error> {
         let mut state = self.state.lock().await;
         for _ in 0..ATTEMPTS {
-            // What is refused, or made already, is so by the newest record.
+            // A refusal, or a change that is made already, rests on the newest record.
             self.reload(&mut state).await.map_err(|problem| self.store_failed(&problem))?;
             let Some((record, _)) = state.record.as_ref() else {
                 return Err(Error::Unavailable("there is no configuration to change yet".to_owned()));
@@ -264,8 +263,8 @@ impl Inner {
         Err(Error::Overloaded("too many shard managers write at the same time; ask again".to_owned()))
     }
 
-    /// Writes the next record in place of the one that was seen, and shows it. `false`:
-    /// somebody else has written meanwhile.
+    /// Writes the next record in place of the one that was seen, and shows it. Returns `false` if another
+    /// manager has written meanwhile.
     async fn store(&self, state: &mut State, next: Record) -> Result<bool, Error> {
         let expected = state.record.as_ref().map(|(_, version)| version);
         match self.store.compare_and_swap(expected, &next).await {

@@ -1,4 +1,4 @@
-//! What the manager counts, for Prometheus.
+//! The manager's metrics, for Prometheus.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,7 +17,7 @@ struct Answer {
     answer: &'static str,
 }
 
-/// The manager's metrics.
+/// The counters and gauges of a manager.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
@@ -30,7 +30,7 @@ pub(crate) struct Metrics {
     groups: Gauge<u64, AtomicU64>,
     candidates: Gauge<u64, AtomicU64>,
     watches: Gauge<u64, AtomicU64>,
-    /// Of its listeners.
+    /// The metrics of its listeners.
     pub(crate) listeners: skv_listen::Metrics,
 }
 
@@ -61,7 +61,7 @@ fn register<M: Metric + Clone + Default>(registry: &mut Registry, name: &str, he
 }
 
 impl Metrics {
-    /// Counts a registration that was answered with this plan; `None`: refused.
+    /// Counts a registration that got this plan; `None`: it was refused.
     pub(crate) fn registered(&self, plan: Option<&Plan>) {
         let answer = match plan {
             Some(Plan::Wait(_)) => "wait",
@@ -84,7 +84,7 @@ impl Metrics {
         self.store_up.set(i64::from(works));
     }
 
-    /// Whether the record could be used last time.
+    /// Returns true if the last use of the record succeeded.
     pub(crate) fn does_store_work(&self) -> bool {
         self.store_works.load(Ordering::Relaxed)
     }
@@ -114,7 +114,7 @@ impl Metrics {
 mod tests {
     use super::*;
 
-    /// What the page of metrics is made from.
+    /// The description of the metrics as the page of metrics is made from it.
     const DESCRIBED: &str =
         concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics/shardmanager.txt");
 

@@ -1,4 +1,4 @@
-//! How the process is configured.
+//! The options of the process.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -104,7 +104,7 @@ pub struct Options {
 }
 
 impl Options {
-    /// How the cluster is meant to be.
+    /// Returns the intended cluster.
     pub fn settings(&self) -> Settings {
         Settings {
             groups: self.groups,

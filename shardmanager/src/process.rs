@@ -17,13 +17,13 @@ use crate::options::Options;
 use crate::serve::{http_routes, serve};
 use crate::store::{self, FileStore, KubernetesStore};
 
-/// How long open calls may take to finish once the process is asked to stop.
+/// The time that open calls have to finish once the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
 
-/// Why the process ends other than by being asked to.
+/// The reason for which the process ends other than by being asked to.
 #[derive(Debug, thiserror::Error)]
 pub enum Error {
-    /// Nothing says where the record is.
+    /// No option names the place of the record.
     #[error("neither a data directory nor a ShardMap is given")]
     NoStore,
     /// The Kubernetes API can't be found.
@@ -40,7 +40,7 @@ pub enum Error {
     Listen {
         /// The address.
         address: SocketAddr,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// Signals can't be received.
@@ -54,7 +54,7 @@ pub enum Error {
     Http(std::io::Error),
 }
 
-/// A client that says when the API server can't answer, instead of trying for minutes while
+/// Returns a client that reports when the API server doesn't answer, instead of trying for minutes while
 /// registrations wait: replicas register again anyway.
 async fn kubernetes_client() -> Result<kube::Client, kube::Error> {
     let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
@@ -134,7 +134,7 @@ async fn listen(
     listener.map_err(|source| Error::Listen { address, source })
 }
 
-/// The address with the port that was found where 0 was asked for.
+/// Returns the address with the port that was found where 0 was asked for.
 fn bound(listener: &Listener, asked: SocketAddr) -> SocketAddr {
     listener.local_addr().unwrap_or(asked)
 }

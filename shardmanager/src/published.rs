@@ -1,4 +1,4 @@
-//! What everybody is told about the cluster.
+//! The state of the cluster that every client may read.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,26 +10,26 @@ use skv_sharding::{GroupId, ShardMap};
 
 use crate::wire;
 
-/// What is told about the cluster: the record, and who leads.
+/// The published state of the cluster: the record, and the leaders.
 #[derive(Debug)]
 pub struct Published {
     /// The record.
     pub record: Arc<Record>,
-    /// Who led each group when last heard of.
+    /// The leader that each group reported last.
     pub leaders: BTreeMap<GroupId, Leader>,
     /// The record's map.
     pub map: ShardMap,
 }
 
 impl Published {
-    /// The map as it is sent, with the leaders, who is drained, what is pinned, and how
-    /// many shards move.
+    /// Returns the map as it is sent, with the leaders, the drained groups, the pins, and the number of
+    /// shards that move.
     pub fn wire_map(&self) -> v1::ShardMap {
         let mut map = v1::ShardMap::from(&self.map);
         map.pins = self.record.pins.iter().map(|(&shard, &group)| wire::pinned((shard, group))).collect();
         map.moving = self.record.moves.len() as u32;
         for group in &mut map.groups {
-            // One of an old incarnation may be heard first.
+            // A leader of an old incarnation may report first.
             let leader = self.leaders.get(&GroupId(group.id));
             if let Some(leader) = leader.filter(|leader| leader.incarnation.0 >= group.incarnation) {
                 group.leader = leader.id.0;

@@ -22,11 +22,11 @@ use crate::lab::LabService;
 use crate::manager::Manager;
 use crate::service::Service;
 
-/// A connection whose other side is gone is closed after one to two of these.
+/// The interval of keepalives: a connection whose other side is gone is closed after one to two of these.
 const KEEPALIVE: Duration = Duration::from_secs(10);
 
-/// Serves gRPC on incoming connections until `shutdown` is done; then lets calls finish. Groups
-/// that have `node_ports` are known by these.
+/// Serves gRPC on incoming connections until `shutdown` is done; then lets calls finish. Groups that have
+/// `node_ports` are published by these.
 pub async fn serve<I, IO, E>(
     manager: Manager,
     node_ports: Option<NodePorts>,
@@ -41,7 +41,7 @@ where
     serve_beside(Routes::default(), manager, node_ports, incoming, shutdown).await
 }
 
-/// The same beside services of the caller's own.
+/// Serves the same beside services of the caller's own.
 pub async fn serve_beside<I, IO, E>(
     others: Routes,
     manager: Manager,
@@ -82,7 +82,7 @@ where
         .await
 }
 
-/// The HTTP side: `/metrics`, `/livez`, `/readyz`.
+/// Returns the routes of the HTTP side: `/metrics`, `/livez`, `/readyz`.
 pub fn http_routes(manager: Manager) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
@@ -91,8 +91,8 @@ pub fn http_routes(manager: Manager) -> Router {
         .with_state(Arc::new(manager))
 }
 
-/// Ready to take registrations: without them there would never be a map, so that a map
-/// can't be the condition.
+/// Reports the manager ready once it can take registrations: without them there would never be a map, so
+/// that a map can't be the condition.
 async fn ready(State(manager): State<Arc<Manager>>) -> (StatusCode, &'static str) {
     if *manager.stopping().borrow() {
         (StatusCode::SERVICE_UNAVAILABLE, "stopping\n")

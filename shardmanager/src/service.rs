@@ -16,9 +16,9 @@ use crate::manager::Manager;
 use crate::published::Published;
 use crate::wire;
 
-/// How many watches may be open at once. Each holds the newest map and nothing else.
+/// The number of watches that may be open at once. Each holds the newest map and nothing else.
 const MOST_WATCHES: usize = 4096;
-/// Bytes of the name under which a change is asked for once.
+/// The longest request id in bytes.
 const LONGEST_REQUEST_ID: usize = 256;
 
 /// Serves a manager.
@@ -40,7 +40,7 @@ impl Service {
         change: &Change,
         rehearsal: bool,
     ) -> Result<Response<v1::ChangeResponse>, Status> {
-        // It is kept in the record, among others.
+        // The id is kept in the record, beside others.
         if request_id.len() > LONGEST_REQUEST_ID {
             let text = format!("a request id has at most {LONGEST_REQUEST_ID} bytes");
             return Err(Error::InvalidArgument(text).into());
@@ -48,7 +48,7 @@ impl Service {
         Ok(Response::new(self.manager.change(request_id, change, rehearsal).await?))
     }
 
-    /// The port by which a group is known.
+    /// Returns the port by which a group is known.
     fn port(&self, group: GroupId, addresses: &[String]) -> u16 {
         let on_nodes = self.node_ports.and_then(|ports| ports.of_group(group));
         on_nodes.or_else(|| addresses.iter().find_map(|address| wire::port(address))).unwrap_or_default()
@@ -181,7 +181,7 @@ impl ShardManager for Service {
     }
 }
 
-/// The client addresses of a group's members, that of the leader first where it is known.
+/// Returns the client addresses of a group's members, that of the leader first where it is known.
 fn leader_first(published: &Published, group: GroupId) -> Vec<String> {
     let leader = published.leaders.get(&group).map(|leader| leader.id);
     let members = published.map.groups.get(&group).map_or(&[][..], |group| &group.replicas);
@@ -189,7 +189,7 @@ fn leader_first(published: &Published, group: GroupId) -> Vec<String> {
     first.into_iter().chain(rest).map(|member| member.client_address.clone()).collect()
 }
 
-/// One client that follows the map.
+/// A client that follows the map.
 struct Watch {
     maps: watch::Receiver<Option<Arc<Published>>>,
     stopping: watch::Receiver<bool>,
@@ -199,8 +199,8 @@ struct Watch {
 }
 
 impl Watch {
-    /// The next map that the client doesn't have; `None` when the manager stops. A client
-    /// that is slow gets only the newest.
+    /// Returns the next map that the client doesn't have; `None` when the manager stops. A client that is
+    /// slow gets only the newest.
     async fn next(&mut self) -> Option<v1::ShardMap> {
         loop {
             tokio::select! {

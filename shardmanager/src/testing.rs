@@ -1,4 +1,4 @@
-//! What more than one test module needs.
+//! Records that several test modules use.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,7 @@ pub(crate) fn replica(id: u64, server: &str) -> Replica {
     }
 }
 
-/// Two groups of one replica each that share four shards.
+/// Returns a record with two groups of one replica each that share four shards.
 pub(crate) fn sample_record() -> Record {
     let groups = [GroupId(0), GroupId(1)];
     let owners = [0, 1, 0, 1].map(GroupId);

@@ -1,4 +1,4 @@
-//! Between the wire types and those of the rules: what comes in is parsed here, once.
+//! The conversion between the wire types and those of the rules: incoming messages are parsed here, once.
 
 use skv_assignment::record::{Bootstrap, Limits, PlannedMove};
 use skv_assignment::rules::{
@@ -9,11 +9,11 @@ use skv_sharding::{
     COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
 };
 
-/// No name or address is longer (a DNS name has at most 253 bytes).
+/// The length limit of names and addresses (a DNS name has at most 253 bytes).
 const LONGEST_NAME: usize = 300;
-/// No group has more members, learners included.
+/// The limit of a group's members, learners included.
 const MOST_MEMBERS: usize = 64;
-/// No group is revived so often.
+/// The limit of incarnations: no group is revived this often.
 const LAST_INCARNATION: u32 = 1 << 30;
 
 /// Reads a registration.
@@ -88,7 +88,8 @@ fn check_lengths(replica: &Replica) -> Result<(), Refusal> {
     }
 }
 
-/// What the record counts on from.
+/// Checks a number that the record counts on from: a forged one near the end of its range would leave no
+/// next one.
 fn count(number: u64, what: &str) -> Result<u64, Refusal> {
     let is_one = number < COUNT_LIMIT;
     is_one.then_some(number).ok_or_else(|| malformed(&format!("there is no {what} {number}")))
@@ -98,7 +99,7 @@ fn malformed(reason: &str) -> Refusal {
     Refusal::Malformed(reason.to_owned())
 }
 
-/// The port of HOST:PORT.
+/// Returns the port of HOST:PORT.
 pub(crate) fn port(address: &str) -> Option<u16> {
     let (host, port) = address.rsplit_once(':')?;
     port.parse().ok().filter(|&port| port != 0 && !host.is_empty())
@@ -144,7 +145,7 @@ pub(crate) fn pinned((shard, group): (ShardId, GroupId)) -> v1::PinnedShard {
     v1::PinnedShard { shard: shard.0, group: group.0 }
 }
 
-/// Writes what came of a change.
+/// Writes the outcome of a change.
 pub(crate) fn changed(changed: Changed) -> v1::ChangeResponse {
     let to_wire = |Pending { shard, source, target }: Pending| v1::PlannedMove {
         shard: shard.0,
@@ -169,7 +170,7 @@ fn limits(limits: Limits) -> v1::Limits {
     }
 }
 
-/// Writes why a change isn't made.
+/// Writes the reason for which a change isn't made.
 pub(crate) fn change_refused(refusal: &ChangeRefusal) -> Error {
     let text = refusal.to_string();
     if matches!(refusal, ChangeRefusal::Outdated(_)) {
@@ -179,7 +180,7 @@ pub(crate) fn change_refused(refusal: &ChangeRefusal) -> Error {
     }
 }
 
-/// Writes why a replica is sent away.
+/// Writes the reason for which a replica is sent away.
 pub(crate) fn registration_refused(refusal: &Refusal) -> Error {
     let text = refusal.to_string();
     match refusal {

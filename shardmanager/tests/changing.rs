@@ -1,4 +1,4 @@
-//! Many who change the configuration at the same time, through managers that are rivals.
+//! Many clients that change the configuration at the same time, through managers that are rivals.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -35,7 +35,7 @@ async fn leave_and_join(mut client: ShardManagerClient<Channel>, group: u32) {
     }
 }
 
-/// All configurations from the first on.
+/// Returns all configurations from the first on.
 async fn history(client: &mut ShardManagerClient<Channel>) -> Vec<v1::Configuration> {
     let newest = client.query(v1::QueryRequest { number: None }).await.unwrap().into_inner();
     let mut all = Vec::new();
@@ -59,12 +59,12 @@ async fn ten_clients_of_two_managers_make_one_history_of_which_nothing_is_lost()
         Server::start(settings.clone(), store.clone()).await,
         Server::start(settings.clone(), store.clone()).await,
     ];
-    // One group for each client, and one that stays.
+    // Each client has one group, and one more stays.
     found_groups(&mut managers[0].client().await, CLIENTS + 1, 1).await;
     let clients = join_all((1..=CLIENTS).map(|group| managers[group as usize % 2].client())).await;
     join_all(clients.into_iter().zip(1..).map(|(client, group)| leave_and_join(client, group))).await;
 
-    // One that starts now has read all of it.
+    // A manager that starts now has read all of it.
     let later = Server::start(settings, store).await;
     let made = history(&mut later.client().await).await;
     assert_eq!(made.len() as u32, 1 + CLIENTS * ROUNDS * 2);
@@ -80,14 +80,14 @@ async fn ten_clients_of_two_managers_make_one_history_of_which_nothing_is_lost()
     }
     assert_eq!(*groups.last().unwrap(), (0..=CLIENTS).collect());
 
-    // A rival may not have heard of the last ones yet; of all others it says the same.
+    // A rival may not have heard of the last ones yet; all others it reports alike.
     for manager in managers {
         let known = history(&mut manager.client().await).await;
         assert!(known.len() > made.len() / 2 && made.starts_with(&known), "{known:?}");
     }
 }
 
-/// A store that has written before it says so, once it is told to be slow.
+/// A store that delays its report of a write that it has made, once it is set to be slow.
 #[derive(Debug, Clone, Default)]
 struct Slow {
     store: MemoryStore,

@@ -1,4 +1,5 @@
-//! From empty replicas to a map that is told, and what happens to replicas afterwards.
+//! Replicas that start empty and found groups, the map that is then published, and the life of replicas
+//! afterwards.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -140,7 +141,7 @@ async fn rival_managers_on_one_store_agree() {
         (Server::start(settings(), store.clone()).await, Server::start(settings(), store.clone()).await);
     let mut at_one = one.client().await;
     let mut at_two = two.client().await;
-    // The second one was asked first, and knows of no record.
+    // The second manager was asked first, and knows of no record.
     Replica::new(0, 1).obey(&mut at_two).await;
     let mut replicas = found(&mut at_one).await;
     assert!(matches!(replicas[1].obey(&mut at_two).await, Plan::Serve(_)));

@@ -24,7 +24,7 @@ async fn a_restart_brings_the_map_back() {
     let server = Server::on_files(dir.path()).await;
     let mut after = map(&mut server.client().await).await;
     after.groups.iter_mut().zip(&before.groups).for_each(|(after, before)| {
-        // Who leads is no part of the record.
+        // The leader is no part of the record.
         (after.leader, after.leader_term) = (before.leader, before.leader_term);
     });
     assert_eq!(after, before);
@@ -43,10 +43,10 @@ async fn without_its_file_the_manager_founds_nothing_and_rebuilds_the_map() {
 
     let server = Server::on_files(dir.path()).await;
     let mut client = server.client().await;
-    // Replica 0 returns with an empty directory, before anybody else.
+    // Replica 0 returns with an empty directory, before all others.
     let emptied = replicas[0].successor();
     assert!(matches!(emptied.clone().obey(&mut client).await, Plan::Wait(_)));
-    // One that has just started knows where it belongs, not yet what it has.
+    // A replica that has just started knows its cluster and group, but not its data yet.
     let mut starting = replicas[1].registration();
     starting.report = None;
     let answer = client.register_replica(starting).await.unwrap().into_inner();
@@ -74,7 +74,7 @@ async fn a_file_that_is_lost_under_a_running_manager_is_rebuilt_too() {
     fs::remove_file(dir.path().join(FILE)).unwrap();
 
     server.silence();
-    // The first write notices.
+    // The manager notices at the first write.
     assert!(matches!(replicas[2].successor().obey(&mut client).await, Plan::Wait(_)));
     replicas[0].obey(&mut client).await;
     assert!(matches!(replicas[3].obey(&mut client).await, Plan::Serve(_)));

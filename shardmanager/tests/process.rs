@@ -1,4 +1,4 @@
-//! The process: who may start on a directory, what it survives, how it stops.
+//! The process: which processes may start on a directory, what they survive, and how they stop.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -18,7 +18,7 @@ fn command(dir: &Path, options: &[&str]) -> Command {
         .args(["--listen", "127.0.0.1:0", "--log-format", "json", "--data-dir"])
         .arg(dir)
         .args(options)
-        // What tests change on the command line.
+        // Tests set these on the command line.
         .env("SKV_MANAGER_HTTP_LISTEN", "127.0.0.1:0")
         .env("SKV_MANAGER_GROUPS", "2")
         .env("SKV_MANAGER_SHARDS", "12")

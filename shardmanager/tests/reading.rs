@@ -1,5 +1,5 @@
-//! What clerks and people ask: where a key lives, the map, its history; and how the
-//! process is watched.
+//! The questions of clerks and people: the group of a key, the map, its history; and the metrics and
+//! health of the process.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -65,7 +65,7 @@ async fn the_answer_leads_to_the_newest_leader() {
     let mut replicas = found(&mut client).await;
     replicas[1].lead(5);
     replicas[1].obey(&mut client).await;
-    // A deposed one speaks after it.
+    // A deposed leader reports after it.
     replicas[0].lead(4);
     replicas[0].obey(&mut client).await;
     let keys = (0..100).map(|n| n.to_string());
@@ -91,7 +91,7 @@ async fn the_map_counts_the_shards_that_move_or_may_still_go() {
     let moving = left.moves.len() as u32;
     assert!(moving > 0);
     assert_eq!(map(&mut client).await.moving, moving);
-    // Taken back: but their group may have given them away.
+    // The leave is taken back: but their group may have given them away.
     let join = v1::JoinRequest { groups: vec![1], ..Default::default() };
     client.join(join).await.unwrap();
     assert!(map(&mut client).await.moving >= moving, "none has arrived, and each may still go");
@@ -132,12 +132,12 @@ async fn a_watch_sends_the_map_now_and_after_every_change_and_can_be_resumed() {
     replicas[4].obey(&mut client).await;
     let next = resumed.message().await.unwrap().unwrap();
     assert_eq!((next.revision, &*next.groups[1].replicas[1].client_address), (2, "127.0.0.1:6000"));
-    // A new leader is told too.
+    // The map names a new leader too.
     replicas[2].lead(7);
     replicas[2].obey(&mut client).await;
     let next = resumed.message().await.unwrap().unwrap();
     assert_eq!((next.revision, next.groups[0].leader, next.groups[0].leader_term), (2, replicas[2].id, 7));
-    // One that doesn't read gets the newest map only, and watches end when the manager stops.
+    // A watch that nobody reads gets the newest map only, and watches end when the manager stops.
     let (mut left, mut last) = (0, None);
     server.stop().await;
     while let Some(map) = early.message().await.unwrap() {

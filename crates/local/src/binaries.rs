@@ -21,7 +21,7 @@ impl Binaries {
     }
 }
 
-/// Beside this program, else in the search path.
+/// Finds a program beside this one, else in the search path.
 fn find(name: &str) -> anyhow::Result<PathBuf> {
     let this = env::current_exe().context("can't find out where this program is")?;
     let beside = this.parent().map(|directory| directory.join(name));

@@ -14,7 +14,7 @@ const RECORD: &str = "cluster.json";
 const LOCK: &str = "lock";
 const MANAGER: &str = "manager";
 
-/// A data directory that nobody else uses.
+/// A data directory that no other process uses.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
@@ -54,7 +54,7 @@ impl DataDir {
         read_record(&self.path)
     }
 
-    /// Replaces what the directory remembers, in one step.
+    /// Replaces the record of the directory, in one step.
     pub fn save(&self, record: &Record) -> anyhow::Result<()> {
         replace(&self.path, RECORD, record)
     }
@@ -104,7 +104,7 @@ pub fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Res
     write().with_context(|| format!("can't write {}", file.display()))
 }
 
-/// Returns true if somebody uses the directory.
+/// Returns true if a process uses the directory.
 pub fn is_locked(path: &Path) -> anyhow::Result<bool> {
     Ok(matches!(lock_file(path, LOCK)?.try_lock(), Err(TryLockError::WouldBlock)))
 }

@@ -8,15 +8,15 @@ use crate::{data_dir, home};
 /// A store that `skv up` runs on this machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint {
-    /// Its name.
+    /// The store's name.
     pub name: String,
-    /// Its data directory.
+    /// The store's data directory.
     pub data_dir: PathBuf,
     /// The address of its shard manager, `HOST:PORT`.
     pub manager: String,
 }
 
-/// The store of the last `skv up`. An error says what to do if there is none that runs.
+/// Returns the store of the last `skv up`. An error names the remedy if none runs.
 pub fn find() -> anyhow::Result<Endpoint> {
     let Some(current) = home::current()? else {
         anyhow::bail!(

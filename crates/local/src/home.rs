@@ -1,4 +1,4 @@
-//! The directory where stores are kept if nothing else is said, and the store that was started last.
+//! The default directory of stores, and the store that was started last.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -10,13 +10,13 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Current {
-    /// Its name.
+    /// The store's name.
     pub name: String,
-    /// Its data directory.
+    /// The store's data directory.
     pub data_dir: PathBuf,
 }
 
-/// `$SKV_HOME`, else `skv` under the user's data directory.
+/// Returns `$SKV_HOME`, else `skv` under the user's data directory.
 fn home() -> anyhow::Result<PathBuf> {
     let directory = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
     directory("SKV_HOME")
@@ -25,13 +25,13 @@ fn home() -> anyhow::Result<PathBuf> {
         .context("there is no home directory: set SKV_HOME, or name a directory with --data-dir")
 }
 
-/// Returns the directory where a store of this name is kept if nothing else is said.
+/// Returns the default directory of a store of this name.
 pub fn data_dir(name: &str) -> anyhow::Result<PathBuf> {
     Ok(home()?.join(name))
 }
 
-/// Returns the directory where a store of this name was started: that of the store that was started
-/// last, else where it is kept if nothing else is said.
+/// Returns the directory where a store of this name was started: that of the store that was started last,
+/// else the default one.
 pub fn started(name: &str) -> anyhow::Result<PathBuf> {
     match current()?.filter(|current| current.name == name) {
         Some(current) => Ok(current.data_dir),

@@ -1,4 +1,4 @@
-//! Keeps one process running until it is told to stop.
+//! Keeps one process running until it is ordered to stop.
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
@@ -27,18 +27,18 @@ use crate::screen::Screen;
 pub const STOP_WITHIN: Duration = Duration::from_secs(15);
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(15);
-/// Whoever ran this long before it ended starts again without a longer pause.
+/// The run time after which a process that ended starts again without a longer pause.
 const STEADY: Duration = Duration::from_mins(1);
 
-/// The part that has been told to stop. Servers before the shard manager, so that they can still
-/// register what they hand over.
+/// The part of the store that is ordered to stop. Servers stop before the shard manager, so that they can
+/// still register with it the leadership that they hand over.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Stop {
     #[default]
     Nothing,
     Servers,
     Everything,
-    /// Without waiting.
+    /// Everything, without waiting.
     Now,
 }
 
@@ -46,7 +46,7 @@ pub(crate) enum Stop {
 #[derive(Debug, Default)]
 pub(crate) struct Orders {
     pub(crate) stop: Stop,
-    /// Groups whose servers are to stop in any case.
+    /// The groups whose servers must stop in any case.
     pub(crate) leaving: BTreeSet<GroupId>,
 }
 
@@ -66,7 +66,7 @@ impl Store {
         self.lock().clone()
     }
 
-    /// Changes what is remembered, and the data directory's record of it.
+    /// Changes the record, in memory and in the data directory.
     pub(crate) fn change_record(
         &self,
         change: impl FnOnce(&mut Record) -> anyhow::Result<()>,
@@ -92,7 +92,7 @@ pub(crate) struct Keeper {
 }
 
 impl Keeper {
-    /// Lets go of `starting` when the process is ready for the first time.
+    /// Keeps the process running, and drops `starting` when it is ready for the first time.
     pub(crate) async fn run(self, starting: mpsc::Sender<Infallible>) {
         let mut starting = Some(starting);
         let mut pause = FIRST_PAUSE;
@@ -128,12 +128,12 @@ impl Keeper {
     fn start(&self) -> anyhow::Result<Child> {
         let log = open_log(&self.launch.log)?;
         let mut command = Command::new(&self.launch.program);
-        // A group of its own: Ctrl-C on the terminal reaches only the supervisor, which
-        // stops the servers in order.
+        // The process has a process group of its own: Ctrl-C on the terminal reaches only the supervisor,
+        // which stops the servers in order.
         command.args(&self.launch.arguments).process_group(0).stdin(Stdio::null());
         command.stdout(log.try_clone()?).stderr(log);
         for (name, _) in std::env::vars_os() {
-            // Settings of this program, or of servers that somebody runs elsewhere.
+            // These are settings of this program, or of servers that a person runs elsewhere.
             let text = name.to_string_lossy();
             if text.starts_with("SKV_") {
                 command.env_remove(name);
@@ -145,7 +145,8 @@ impl Keeper {
         Ok(child)
     }
 
-    /// Waits for the end of the process: how it ended, or `None` if it was told to stop.
+    /// Waits for the end of the process. Returns the way in which it ended, or `None` if it was ordered to
+    /// stop.
     async fn watch(
         &self,
         child: &mut Child,
@@ -163,7 +164,8 @@ impl Keeper {
             if starting.take().is_some() {
                 screen.ready(name);
             }
-            // Also when nobody here had seen it ready before it ended: others may have.
+            // The line is shown also if the process wasn't seen ready before it ended: others may have
+            // seen it.
             if again {
                 self.say(&format!("{name} is ready again"));
             }
@@ -249,7 +251,7 @@ fn describe_end(status: io::Result<ExitStatus>, log: &Path) -> String {
     }
 }
 
-/// The last thing that a process said.
+/// Returns the last line that a process logged.
 fn last_line(log: &Path) -> Option<String> {
     const TAIL: u64 = 4096;
     let mut file = File::open(log).ok()?;

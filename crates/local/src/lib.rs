@@ -5,21 +5,21 @@
 //! each with its data, its ports and its log under one data directory. The same directory brings
 //! all data back.
 //!
-//! The supervisor alone starts and stops processes and writes `cluster.json`, the record of which
-//! there are. It has those groups run that `wanted.json` names. Who decides which those are, and asks
-//! the shard manager and the servers for all else, is the command line.
+//! The supervisor alone starts and stops processes and writes `cluster.json`, the record of the existing
+//! ones. It has those groups run that `wanted.json` names. The command line decides on these groups, and
+//! asks the shard manager and the servers for all else.
 //!
-//! - `plan`: which processes there are, and how each is called (pure)
-//! - `record`: what the data directory remembers: groups, ports, and which processes run
+//! - `plan`: the processes, and the command line of each (pure)
+//! - `record`: the content of the data directory: groups, ports, and the running processes
 //! - `source`: the manifest that a command names
-//! - `settings`: what a manifest says beside the number of groups (pure)
-//! - `data_dir`: the directory and its lock; `home`: where it is, and which is current
-//! - `prepare`: makes the directory fit for a start; `leftovers`: stops what outlived an earlier one
+//! - `settings`: the settings of a manifest beside the number of groups (pure)
+//! - `data_dir`: the directory and its lock; `home`: its place, and the current store
+//! - `prepare`: makes the directory fit for a start; `leftovers`: stops processes of an earlier run
 //! - `supervise`: starts and stops processes; `keeper`: keeps one of them running
-//! - `wanted`: the groups whose servers are to run
-//! - `ready`: the readiness of a process; `operations`: what servers log of users' operations
-//! - `screen`: what is shown of all this
-//! - `endpoint`: how other commands find the store without flags
+//! - `wanted`: the groups whose servers must run
+//! - `ready`: the readiness of a process; `operations`: the servers' log lines about users' operations
+//! - `screen`: the output about all this
+//! - `endpoint`: finds the store for other commands without flags
 
 pub mod binaries;
 pub mod data_dir;

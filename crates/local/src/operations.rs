@@ -1,4 +1,4 @@
-//! With `logOperations` the servers log each operation's input and result; these lines are
+//! The users' operations, which servers log with input and result under `logOperations`: these lines are
 //! shown as they are written.
 
 use std::io::SeekFrom;
@@ -28,7 +28,7 @@ pub(crate) async fn follow(name: String, log: PathBuf, screen: Screen) {
     let mut line = String::new();
     loop {
         match reader.read_line(&mut line).await {
-            // The end of what there is, perhaps in the middle of a line.
+            // The log ends here for now, perhaps in the middle of a line.
             Ok(_) if !line.ends_with('\n') => sleep(POLL).await,
             Ok(_) => {
                 if is_operation(&line) {
@@ -36,13 +36,14 @@ pub(crate) async fn follow(name: String, log: PathBuf, screen: Screen) {
                 }
                 line.clear();
             }
-            // Not UTF-8: not a line of ours.
+            // The line isn't UTF-8: not a line of ours.
             Err(_) => line.clear(),
         }
     }
 }
 
-/// Servers log operations under the target `operation`, as text or as JSON.
+/// Returns true for a line about an operation: servers log them under the target `operation`, as text or
+/// as JSON.
 fn is_operation(line: &str) -> bool {
     line.contains(" operation: ") || line.contains(r#""target":"operation""#)
 }

@@ -51,7 +51,7 @@ fn manager_arguments(
 ) {
     line.option("--listen", member.client_address());
     line.option("--data-dir", data_dir.display());
-    // The manifest says how many are to be: those that are new join later.
+    // The manifest's number of groups is the wanted one: those that are new join later.
     line.shard_manager(&ShardedKvSpec { groups: record.countable_groups(), ..resource.spec.clone() });
 }
 
@@ -81,13 +81,13 @@ fn server_arguments(
     line.data(&spec.storage, data_dir.display());
 }
 
-/// The servers of a group, or of a ring, share this machine's processors: threads beyond them
-/// would only wait for each other.
+/// Returns the number of threads of each server. The servers of a group, or of a ring, share this
+/// machine's processors: threads beyond them would only wait for each other.
 fn worker_threads(spec: &ShardedKvSpec, processors: u32, servers: usize) -> u32 {
     spec.server.worker_threads.map_or_else(|| processors.div_ceil(servers as u32), u32::from)
 }
 
-/// All members of the same group, or of the ring, each `NAME=CLIENT/PEER`.
+/// Returns all members of the same group, or of the ring, each `NAME=CLIENT/PEER`.
 fn peers(record: &Record, member: &Member) -> Vec<String> {
     let same = record.members.iter().filter(|other| other.group() == member.group());
     let peers = same.filter_map(|other| {

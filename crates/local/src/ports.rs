@@ -8,17 +8,17 @@ use rand::RngExt as _;
 
 use crate::record::{Member, Record};
 
-/// Below the range from which the system takes ports for outgoing connections, so that a
-/// port that is free now isn't gone a moment later.
+/// The range of ports. It lies below the one from which the system takes ports for outgoing connections,
+/// so that a port that is free now isn't gone a moment later.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 const ATTEMPTS: usize = 1000;
 
-/// Gives every member ports that are free now. Those it had are kept where possible.
+/// Chooses ports that are free now for every member. Those that it had are kept where possible.
 pub(crate) fn choose(record: &mut Record) -> anyhow::Result<()> {
     choose_among(record, is_free, is_free)
 }
 
-/// Gives ports to the members that have none; the others may be using theirs.
+/// Chooses ports for the members that have none; the others may be using theirs.
 pub(crate) fn choose_missing(record: &mut Record) -> anyhow::Result<()> {
     choose_among(record, |_| true, is_free)
 }

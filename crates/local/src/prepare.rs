@@ -10,8 +10,8 @@ use crate::record::{Record, Shape};
 use crate::screen::Screen;
 use crate::{home, leftovers, ports, settings, wanted};
 
-/// Makes the directory fit for a start: what it remembers matches the manifest, nothing of
-/// an earlier run is left, and every port is free.
+/// Makes the directory fit for a start: its record matches the manifest, nothing of an earlier run is
+/// left, and every port is free.
 pub async fn prepare(dir: &DataDir, resource: &Manifest, screen: &Screen) -> anyhow::Result<Record> {
     let (shape, asked_for) = (Shape::of(resource), (0..resource.spec.groups).map(GroupId).collect());
     let mut record = match dir.load()? {
@@ -24,14 +24,14 @@ pub async fn prepare(dir: &DataDir, resource: &Manifest, screen: &Screen) -> any
     record.settings = settings::of(resource)?;
     leftovers::stop(&mut record, screen).await;
     if record.shape.memory_only {
-        // The groups are gone with the processes that held them; so is what was known of them.
+        // The groups are gone with the processes that held them; so is the shard manager's record of them.
         for manager in record.members.iter().filter(|member| member.is_manager()) {
             dir.forget(manager)?;
         }
         wanted::forget(dir.path())?;
         record.have_groups(&asked_for);
     } else if let Some(wanted) = wanted::wanted(dir.path())? {
-        // It was killed before it had done that.
+        // The supervisor was killed before it had removed them.
         let gone: BTreeSet<GroupId> = &record.groups() - &wanted;
         for server in gone.iter().flat_map(|group| record.servers(*group)) {
             dir.forget(server)?;

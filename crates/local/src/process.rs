@@ -1,5 +1,5 @@
-//! Processes by number and start time, so that a number that was given to somebody else is
-//! never mistaken for ours.
+//! Processes by number and start time, so that a number that was given to another process is never
+//! mistaken for ours.
 
 use std::time::Duration;
 
@@ -14,12 +14,12 @@ const POLL: Duration = Duration::from_millis(50);
 pub struct ProcessId {
     /// The number of the process.
     pub pid: u32,
-    /// In clock ticks since the machine started, as /proc tells it.
+    /// The start in clock ticks since the machine booted, as in /proc.
     started: u64,
 }
 
 impl ProcessId {
-    /// The process that has this number now; `None` if there is none.
+    /// Returns the process that has this number now; `None` if there is none.
     pub fn of(pid: u32) -> Option<ProcessId> {
         let started = start_time(&std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?)?;
         Some(ProcessId { pid, started })
@@ -30,7 +30,7 @@ impl ProcessId {
         ProcessId::of(self.pid).as_ref() == Some(self)
     }
 
-    /// Waits for the end of the process; false if it doesn't come in time.
+    /// Waits for the end of the process; returns false if it doesn't come in time.
     pub async fn ends_within(&self, time: Duration) -> bool {
         let deadline = Instant::now() + time;
         while self.is_alive() {
@@ -52,10 +52,10 @@ impl ProcessId {
     }
 }
 
-/// The start time in a line of /proc/PID/stat; `None` for a process that has ended and is
-/// only waited for.
+/// Returns the start time in a line of /proc/PID/stat; `None` for a process that has ended and whose
+/// parent hasn't waited for it yet.
 fn start_time(stat: &str) -> Option<u64> {
-    // The second field is the program's name in brackets, and may contain anything.
+    // The second field is the program's name in brackets, and may contain any character.
     let mut fields = stat.rsplit_once(") ")?.1.split(' ');
     let state = fields.next()?;
     if matches!(state, "Z" | "X") {

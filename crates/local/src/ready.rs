@@ -13,7 +13,7 @@ use crate::screen::Screen;
 
 const POLL: Duration = Duration::from_millis(100);
 const ANSWER_WITHIN: Duration = Duration::from_secs(2);
-/// Longer answers are cut: they are only shown.
+/// The length at which answers are cut: they are only shown.
 const MAX_ANSWER: u64 = 16 << 10;
 
 /// The answer of /readyz.
@@ -21,11 +21,11 @@ const MAX_ANSWER: u64 = 16 << 10;
 pub enum Readiness {
     /// The process is ready.
     Ready,
-    /// The process says why it isn't ready, or can't be asked.
+    /// The process reports why it isn't ready, or can't be asked.
     Waiting(String),
 }
 
-/// Waits until the process that listens here is ready; tells each new reason why it isn't.
+/// Waits until the process that listens here is ready; calls `tell` with each new reason why it isn't.
 pub async fn wait(address: &str, mut tell: impl FnMut(String)) {
     let mut told = None;
     loop {
@@ -41,7 +41,7 @@ pub async fn wait(address: &str, mut tell: impl FnMut(String)) {
     }
 }
 
-/// Waits until all of these are ready, and shows how far they are where there is a screen for it.
+/// Waits until all of these are ready, and shows their progress where there is a screen for it.
 pub async fn wait_for_all(members: &[Member], screen: Option<&Screen>) {
     if let Some(screen) = screen {
         screen.begin(members.iter().map(|member| member.name.clone()));
@@ -57,7 +57,7 @@ pub async fn wait_for_all(members: &[Member], screen: Option<&Screen>) {
     .await;
 }
 
-/// Asks once.
+/// Asks a process once.
 pub async fn probe(address: &str) -> Readiness {
     match timeout(ANSWER_WITHIN, get(address, "/readyz")).await {
         Ok(Ok((200, _))) => Readiness::Ready,
@@ -70,7 +70,7 @@ pub async fn probe(address: &str) -> Readiness {
     }
 }
 
-/// A GET over HTTP/1.0, whose answer ends with the connection.
+/// Sends a GET over HTTP/1.0, whose answer ends with the connection.
 async fn get(address: &str, path: &str) -> io::Result<(u16, String)> {
     let mut stream = TcpStream::connect(address).await?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: {address}\r\n\r\n");

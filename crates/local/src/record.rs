@@ -1,5 +1,5 @@
-//! The record that a data directory has of its store: its shape, its groups, the ports, and which
-//! processes run.
+//! The record that a data directory has of its store: its shape, its groups, the ports, and the running
+//! processes.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -26,7 +26,7 @@ pub struct Record {
     pub members: Vec<Member>,
 }
 
-/// The settings that can't change once there is data. The number of groups can: the members say it.
+/// The settings that can't change once there is data. The number of groups can: the members determine it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Shape {
@@ -38,15 +38,16 @@ pub struct Shape {
     pub shards: u32,
     /// The hash that maps keys to shards.
     pub hash: Hash,
-    /// Stores from before there was a choice have none, which is the default.
+    /// The rule by which shards are spread. Stores from before there was a choice have none, which is the
+    /// default.
     #[serde(default)]
     pub policy: Policy,
-    /// As above.
+    /// The placement of replicas; older stores have none, likewise.
     #[serde(default)]
     pub placement: Placement,
     /// The limits that all replicas agree on.
     pub limits: Limits,
-    /// No data is kept on disk.
+    /// True if no data is kept on disk.
     pub memory_only: bool,
 }
 
@@ -89,7 +90,7 @@ pub enum Role {
 }
 
 impl Record {
-    /// A store of this shape with these groups, of which nothing runs yet.
+    /// Returns a store of this shape with these groups, of which nothing runs yet.
     pub fn new(shape: Shape, groups: &BTreeSet<GroupId>) -> Record {
         let manager = Member::new(format!("{}-manager", shape.name), Role::Manager);
         let mut record = Record { shape, settings: Value::Null, supervisor: None, members: vec![manager] };
@@ -103,7 +104,7 @@ impl Record {
         record
     }
 
-    /// The groups that have servers.
+    /// Returns the groups that have servers.
     pub fn groups(&self) -> BTreeSet<GroupId> {
         match self.shape.ring() {
             Some(ring) => ring.groups().collect(),
@@ -111,20 +112,20 @@ impl Record {
         }
     }
 
-    /// The servers that are a group's own.
+    /// Returns the servers that are a group's own.
     pub fn servers(&self, group: GroupId) -> impl Iterator<Item = &Member> {
         self.members.iter().filter(move |member| member.group() == Some(group))
     }
 
-    /// Returns the number of groups that the shard manager is told of. It counts when there is no
-    /// record: before the first one the shard manager founds these groups, and in place of a lost
-    /// one it waits for those that have shards. Groups are counted up to the first gap.
+    /// Returns the number of groups that the shard manager is started with. It counts when there is no
+    /// record: before the first one the shard manager founds these groups, and in place of a lost one it
+    /// waits for those that have shards. Groups are counted up to the first gap.
     pub fn countable_groups(&self) -> u32 {
         self.groups().iter().zip(0..).take_while(|(group, place)| group.0 == *place).count().max(1) as u32
     }
 
-    /// Has exactly these groups. Servers that stay are as they were; new ones have no ports yet.
-    /// Those of a ring stay, as its groups do.
+    /// Makes these the groups of the store. Servers that stay are as they were; new ones have no ports
+    /// yet. The servers of a ring stay, as its groups do.
     pub fn have_groups(&mut self, groups: &BTreeSet<GroupId>) {
         if self.shape.ring().is_some() {
             return;
@@ -141,7 +142,7 @@ impl Record {
         self.members.sort_by_key(Member::group);
     }
 
-    /// The address of the shard manager.
+    /// Returns the address of the shard manager.
     pub fn manager_address(&self) -> Option<String> {
         let manager = self.members.iter().find(|member| member.is_manager())?;
         Some(manager.client_address())
@@ -174,7 +175,7 @@ impl Member {
         self.role == Role::Manager
     }
 
-    /// The one group that a server belongs to. The shard manager belongs to none, and a server of
+    /// Returns the one group that a server belongs to. The shard manager belongs to none, and a server of
     /// a ring to several.
     pub fn group(&self) -> Option<GroupId> {
         match self.role {
@@ -183,7 +184,7 @@ impl Member {
         }
     }
 
-    /// Returns the address at which a server's peers, and those who command it, reach it.
+    /// Returns the address at which a server's peers, and the commands that manage it, reach it.
     pub fn peer_address(&self) -> Option<String> {
         match self.role {
             Role::Manager => None,
@@ -191,7 +192,7 @@ impl Member {
         }
     }
 
-    /// All of its ports.
+    /// Returns all of its ports.
     pub fn ports_mut(&mut self) -> Vec<&mut u16> {
         let mut ports = vec![&mut self.client_port, &mut self.http_port];
         match &mut self.role {
@@ -207,7 +208,7 @@ fn loopback(port: u16) -> String {
 }
 
 impl Shape {
-    /// The shape that a manifest asks for.
+    /// Returns the shape that a manifest asks for.
     pub fn of(resource: &Manifest) -> Shape {
         let spec = &resource.spec;
         Shape {
@@ -222,11 +223,11 @@ impl Shape {
         }
     }
 
-    /// The ring that the groups share, if they do.
+    /// Returns the ring that the groups share, if they do.
     pub fn ring(&self) -> Option<Ring> {
         match self.placement {
             Placement::Groups => None,
-            // As many servers and groups as shards.
+            // A ring has as many servers and groups as shards.
             Placement::Ring => Ring::new(self.shards, self.replicas).ok(),
         }
     }

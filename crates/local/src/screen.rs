@@ -15,17 +15,17 @@ use crate::record::{Record, Role};
 /// The place where lines are shown; clones share it.
 #[derive(Debug, Clone)]
 pub struct Screen {
-    /// Hidden where there is no terminal.
+    /// The live line; hidden where there is no terminal.
     bar: ProgressBar,
     waiting: Arc<Mutex<BTreeMap<String, String>>>,
-    /// The store runs on when the terminal is gone.
+    /// True if the store runs on when the terminal is gone.
     detached: bool,
     /// The name by which the command line is called.
     skv: String,
 }
 
 impl Screen {
-    /// A screen of the command line that is called `skv`; `detached` if the store runs on when the
+    /// Returns a screen of the command line that is called `skv`; `detached` if the store runs on when the
     /// terminal is gone.
     pub fn new(skv: String, detached: bool) -> Screen {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
@@ -35,14 +35,14 @@ impl Screen {
         Screen { bar, waiting: Arc::default(), detached, skv }
     }
 
-    /// Shows a line. Nobody may be reading any more: that is no reason to stop.
+    /// Shows a line. If nobody reads it any more, that is no reason to stop.
     pub fn say(&self, line: &str) {
         self.bar.suspend(|| {
             let _ = writeln!(io::stdout(), "{line}");
         });
     }
 
-    /// Begins to show how many of these are ready.
+    /// Begins to show the number of these processes that are ready.
     pub fn begin(&self, names: impl Iterator<Item = String>) {
         let mut waiting = self.waiting();
         *waiting = names.map(|name| (name, "starting".to_owned())).collect();
@@ -54,7 +54,7 @@ impl Screen {
         }
     }
 
-    /// Shows why one isn't ready.
+    /// Shows the reason why a process isn't ready.
     pub fn not_ready(&self, name: &str, reason: &str) {
         if self.bar.is_hidden() && reason != "starting" {
             self.say(&format!("{name}: {reason}"));
@@ -63,7 +63,7 @@ impl Screen {
         self.update();
     }
 
-    /// Shows that one is ready; when all are, the live line goes.
+    /// Shows that a process is ready; when all are, the live line is removed.
     pub fn ready(&self, name: &str) {
         if self.bar.is_hidden() {
             self.say(&format!("{name}: ready"));
@@ -72,7 +72,7 @@ impl Screen {
         self.forget(name);
     }
 
-    /// Waits for this one no longer.
+    /// Waits no longer for this process.
     pub fn forget(&self, name: &str) {
         self.waiting().remove(name);
         self.update();
@@ -81,7 +81,7 @@ impl Screen {
         }
     }
 
-    /// Takes the live line away.
+    /// Removes the live line.
     pub fn end(&self) {
         self.bar.finish_and_clear();
         self.bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -97,7 +97,7 @@ impl Screen {
         self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Shows what runs where, and what to try.
+    /// Shows the processes with their addresses, and commands to try.
     pub fn summary(&self, record: &Record, dir: &Path) {
         let mut table = Table::new();
         table.load_style(presets::NOTHING).set_header(["GROUP", "SERVER", "GRPC", "PEER", "HTTP", "PID"]);

@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use serde_json::Value;
 use skv_resource::Manifest;
 
-/// A manifest's settings, defaults filled in.
+/// Returns a manifest's settings, defaults filled in.
 pub fn of(resource: &Manifest) -> anyhow::Result<Value> {
     let mut settings = serde_json::to_value(&resource.spec).context("the manifest can't be remembered")?;
     if let Some(fields) = settings.as_object_mut() {
@@ -15,7 +15,7 @@ pub fn of(resource: &Manifest) -> anyhow::Result<Value> {
     Ok(settings)
 }
 
-/// Refuses a manifest that asks a running store for more than another number of groups.
+/// Refuses a manifest that asks a running store for other changes than the number of groups.
 pub fn must_equal(there: &Value, manifest: &Value) -> anyhow::Result<()> {
     let mut found = Vec::new();
     differences("spec", there, manifest, &mut found);

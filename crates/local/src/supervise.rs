@@ -1,5 +1,5 @@
-//! Keeps the processes of a store running until it is told to stop: those of the groups that are
-//! wanted, which may be others from one moment to the next.
+//! Keeps the processes of a store running until it is ordered to stop: those of the groups that are
+//! wanted, which may change at any moment.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::convert::Infallible;
@@ -23,10 +23,10 @@ use crate::record::{Member, Record, Role};
 use crate::screen::Screen;
 use crate::{operations, ports, wanted};
 
-/// The time between two looks at which groups are wanted.
+/// The time between two looks at the wanted groups.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
-/// The processes of a store that run, and all that is needed to start more.
+/// The running processes of a store, and all that is needed to start more.
 struct Supervisor<'a> {
     store: Arc<Store>,
     resource: &'a Manifest,
@@ -43,12 +43,12 @@ struct Supervisor<'a> {
 #[derive(Default)]
 struct Servers {
     keepers: JoinSet<()>,
-    /// Those who show what the servers do; gone with them.
+    /// The tasks that show the operations of the servers; they end with them.
     followers: JoinSet<()>,
 }
 
-/// Starts everything, shows when it is ready, then does what is due `when_ready`; returns when
-/// it was told to stop and everything has ended.
+/// Starts everything, shows when it is ready, then runs `when_ready`; returns when it was ordered to stop
+/// and everything has ended.
 pub async fn run(
     dir: DataDir,
     mut record: Record,
@@ -74,7 +74,7 @@ pub async fn run(
     };
     let mut all_ready = supervisor.start(members);
     let begin = async {
-        // Nobody sends: all have let go of it.
+        // Nothing is sent: the channel ends when all have dropped their ends of it.
         all_ready.recv().await;
         screen.summary(&store.record(), store.dir.path());
         if let Err(error) = when_ready.await {
@@ -100,7 +100,7 @@ pub async fn run(
 }
 
 impl Supervisor<'_> {
-    /// Starts processes. What is answered ends when all of them have been ready once.
+    /// Starts processes. The returned channel ends when all of them have been ready once.
     fn start(&mut self, members: Vec<Member>) -> mpsc::Receiver<Infallible> {
         let Supervisor { store, resource, binaries, processors, .. } = self;
         let (starting, all_ready) = mpsc::channel(1);
@@ -127,7 +127,7 @@ impl Supervisor<'_> {
         all_ready
     }
 
-    /// Has the servers of those groups run that are wanted, now and whenever these are others.
+    /// Has the servers of the wanted groups run, now and whenever those change.
     async fn follow_wanted(&mut self) {
         let mut problem = None;
         loop {
@@ -159,13 +159,12 @@ impl Supervisor<'_> {
             ports::choose_missing(record)
         })?;
         let record = self.store.record();
-        // Whoever wants them waits until they are ready; nothing here depends on it.
+        // The caller that wants these groups waits until they are ready; nothing here depends on it.
         drop(self.start(groups.iter().flat_map(|group| record.servers(*group)).cloned().collect()));
         Ok(())
     }
 
-    /// Stops the servers of a group and removes what they keep. Can be broken off, and is done
-    /// again then.
+    /// Stops the servers of a group and removes their data. It can be broken off, and is done again then.
     async fn remove(&mut self, group: GroupId) -> anyhow::Result<()> {
         self.orders.send_modify(|orders| _ = orders.leaving.insert(group));
         if let Some(servers) = self.groups.get_mut(&group) {
@@ -188,7 +187,7 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Stops everything, in order; once more told to, without waiting.
+    /// Stops everything, in order; without waiting, once a second signal comes.
     async fn stop(&mut self, signals: &mut Signals) {
         let Supervisor { orders, groups, ring, manager, .. } = self;
         let stop = |stop| orders.send_modify(|orders| orders.stop = stop);
@@ -212,7 +211,7 @@ impl Supervisor<'_> {
     }
 }
 
-/// The signals that tell the supervisor to stop.
+/// The signals that stop the supervisor.
 struct Signals {
     interrupt: tokio::signal::unix::Signal,
     terminate: tokio::signal::unix::Signal,

@@ -1,9 +1,9 @@
-//! The groups whose servers are to run: the file `wanted.json`, by which those who change the
-//! number of groups tell the supervisor.
+//! The groups whose servers must run: the file `wanted.json`, by which commands that change the number of
+//! groups inform the supervisor.
 //!
-//! Whoever takes a group out of it has seen that the group is retired, since the supervisor
-//! removes the data of groups that aren't in it. It is always replaced as a whole, and read again
-//! at every start: so it may be obeyed late, or twice.
+//! A command that takes a group out of it has seen that the group is retired, since the supervisor removes
+//! the data of groups that aren't in it. It is always replaced as a whole, and read again at every start:
+//! so the supervisor may obey it late, or twice.
 
 use std::collections::BTreeSet;
 use std::fs::{self, File};
@@ -18,7 +18,7 @@ use crate::data_dir::{lock_file, read, replace};
 const WANTED: &str = "wanted.json";
 const LOCK: &str = "apply.lock";
 
-/// The right to say which groups are wanted: one at a time has it.
+/// The right to change the wanted groups: one process at a time holds it.
 #[derive(Debug)]
 pub struct Turn<'a> {
     path: &'a Path,
@@ -26,7 +26,7 @@ pub struct Turn<'a> {
 }
 
 impl Turn<'_> {
-    /// Takes the right, or says that somebody else has it.
+    /// Takes the right; fails if another process holds it.
     pub fn take(path: &Path) -> anyhow::Result<Turn<'_>> {
         let lock = lock_file(path, LOCK)?;
         match lock.try_lock() {
@@ -41,22 +41,22 @@ impl Turn<'_> {
         }
     }
 
-    /// Has the supervisor run the servers of exactly these groups.
+    /// Orders the supervisor to run the servers of exactly these groups.
     pub fn want(&self, groups: &BTreeSet<GroupId>) -> anyhow::Result<()> {
         replace(self.path, WANTED, groups)
     }
 }
 
-/// The groups whose servers are to run; `None` if that was never changed.
+/// Returns the groups whose servers must run; `None` if that was never changed.
 pub fn wanted(path: &Path) -> anyhow::Result<Option<BTreeSet<GroupId>>> {
-    let groups: Option<BTreeSet<GroupId>> = read(path, WANTED, "`skv apply` writes it anew")?;
-    // Obeying that would remove all data.
+    let groups: Option<BTreeSet<GroupId>> = read(path, WANTED, "`skv apply` writes it again")?;
+    // A supervisor that obeyed an empty list would remove all data.
     let is_empty = groups.as_ref().is_some_and(BTreeSet::is_empty);
     anyhow::ensure!(!is_empty, "{} names no group: remove it", path.join(WANTED).display());
     Ok(groups)
 }
 
-/// Forgets what was wanted of a store that begins anew.
+/// Removes the file, for a store that begins again.
 pub fn forget(path: &Path) -> anyhow::Result<()> {
     let file = path.join(WANTED);
     match fs::remove_file(&file) {

@@ -1,4 +1,4 @@
-//! The claims of servers, and what they say of the volumes behind them.
+//! The claims of servers, and the facts about the volumes behind them.
 
 use k8s_openapi::api::core::v1::PersistentVolumeClaim;
 use kube::ResourceExt as _;
@@ -9,20 +9,20 @@ use crate::names::{DATA, ServerSet};
 /// The claim of one server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
-    /// Its name.
+    /// The claim's name.
     pub name: String,
     /// The size of the volume that it asks for, if that can be read.
     pub size: Option<Size>,
-    /// It has a volume.
+    /// True if the claim has a volume.
     pub bound: bool,
-    /// It is deleted with its StatefulSet, or with its pod.
+    /// True if the claim is deleted with its StatefulSet, or with its pod.
     pub owned: bool,
-    /// It is being deleted.
+    /// True if the claim is being deleted.
     pub leaving: bool,
 }
 
 impl Claim {
-    /// Returns the claim, if it is a server's, and which servers that belongs to.
+    /// Returns the claim, if it is a server's, with the set of servers to which that belongs.
     pub fn parse(claim: &PersistentVolumeClaim) -> Option<(ServerSet, Claim)> {
         let set = ServerSet::of(claim.labels())?;
         let requests = claim.spec.as_ref().and_then(|spec| spec.resources.as_ref()?.requests.as_ref());

@@ -1,5 +1,4 @@
-//! The conditions of a resource: their types, their reasons, and what people are told when one
-//! changes.
+//! The conditions of a resource: their types, their reasons, and the notices for people when one changes.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use k8s_openapi::jiff::Timestamp;
@@ -7,11 +6,11 @@ use k8s_openapi::jiff::Timestamp;
 /// The type of a condition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ConditionType {
-    /// The specification is one that can be carried out.
+    /// The specification can be carried out.
     Valid,
     /// A majority of each group is ready.
     Available,
-    /// Something goes on.
+    /// Work is under way.
     Progressing,
     /// Something that was there is missing.
     Degraded,
@@ -66,13 +65,13 @@ pub struct Verdict {
 /// News of a condition, for people.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Notice {
-    /// Something is amiss.
+    /// True if the news is bad.
     pub is_warning: bool,
     /// The reason of the condition.
     pub reason: String,
-    /// Its message.
+    /// The condition's message.
     pub note: String,
-    /// Its type.
+    /// The condition's type.
     pub type_: String,
 }
 
@@ -145,7 +144,7 @@ impl Reason {
 }
 
 impl Verdict {
-    /// Says of a resource that nothing can be done with it.
+    /// Returns the verdict on a resource that can't be used.
     pub fn invalid(reason: Reason, message: String) -> Verdict {
         Verdict { type_: ConditionType::Valid, holds: false, reason, message }
     }
@@ -179,13 +178,13 @@ pub fn conditions(
     all
 }
 
-/// Returns what a person would want to know of the difference: each condition that changed.
+/// Returns a notice for each condition that changed, for people to read.
 pub fn notices(old: &[Condition], new: &[Condition]) -> Vec<Notice> {
     let changed = new.iter().filter(|condition| {
         let before = old.iter().find(|before| before.type_ == condition.type_);
         match before {
             Some(before) => before.status != condition.status || before.reason != condition.reason,
-            // The first time only what is amiss is news.
+            // At first only bad conditions are news.
             None => is_amiss(condition),
         }
     });

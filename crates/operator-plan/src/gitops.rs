@@ -1,13 +1,13 @@
 //! The annotations by which GitOps tools leave an object alone.
 //!
-//! Argo CD takes what bears the label `app.kubernetes.io/instance` for a part of the application of
-//! that name, and deletes what of it is neither in git nor owned by something that is. Some of ours
-//! may be without an owner: volumes and the shard map that are kept, and for a moment the pods of a
-//! StatefulSet that is made anew. (Flux deletes only what it has applied itself.)
+//! Argo CD takes an object with the label `app.kubernetes.io/instance` for a part of the application of
+//! that name, and deletes it if it is neither in git nor owned by an object that is. Some of ours may be
+//! without an owner: volumes and the shard map that are kept, and for a moment the pods of a StatefulSet
+//! that is made again. (Flux deletes only objects that it has applied itself.)
 
 use crate::names::Labels;
 
-/// Annotations, each of which is a list of options, and the option that is to be in it.
+/// Annotations, each of which is a list of options, and the option that must be in it.
 const OPTIONS: [(&str, &str); 2] = [
     ("argocd.argoproj.io/compare-options", "IgnoreExtraneous"),
     ("argocd.argoproj.io/sync-options", "Prune=false"),

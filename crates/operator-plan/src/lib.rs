@@ -1,12 +1,12 @@
-//! The pure half of the operator: no client, no task, no clock and no random source. From what was
-//! seen of a resource follow the objects that it consists of, the next step, and the words for it.
+//! The pure half of the operator: no client, no task, no clock and no random source. It derives from the
+//! observed state of a resource the objects that it consists of, the next step, and the messages about it.
 //!
-//! - `observed`, and in it `pods`, `claims`: what objects and the shard manager say
-//! - `resolved`: a valid resource, and what follows from it and from what was seen; `names`,
+//! - `observed`, and in it `pods`, `claims`: the state that objects and the shard manager report
+//! - `resolved`: a valid resource, and all that follows from it and from the observed state; `names`,
 //!   `placement`, `restart` are parts of that
-//! - `rollout`: the next step with what there is
-//! - `build`: the objects; `gitops` and `ownership` say whose they are
-//! - `status`, `condition`: what is said
+//! - `rollout`: the next step with the existing objects
+//! - `build`: the objects; `gitops` and `ownership`: the owners of objects
+//! - `status`, `condition`: the messages for people
 
 pub mod build;
 pub mod claims;

@@ -1,4 +1,4 @@
-//! The names and labels of all that belongs to one resource.
+//! The names and labels of all objects that belong to one resource.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,8 @@ use std::fmt;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
 use skv_sharding::GroupId;
 
-/// The name of whoever applies and owns the objects: the field manager, and the value of the managed-by label.
+/// The name of the operator as it applies and owns objects: the field manager, and the value of the
+/// managed-by label.
 pub const MANAGER: &str = "skv-operator";
 /// The label that holds the name of the resource.
 pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
@@ -17,12 +18,12 @@ pub const GROUP_LABEL: &str = "shardedkv.io/group";
 
 /// The label of the servers of a ring, which belong to several groups.
 const PLACEMENT_LABEL: &str = "shardedkv.io/placement";
-/// Its value.
+/// The value of the placement label.
 const RING: &str = "ring";
 
-/// The annotation of pods that holds what they were made for: see `restart`.
+/// The annotation of pods that holds the hash of the settings that they were made for: see `restart`.
 pub const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
-/// The annotation of the StatefulSet of a group that is no more: its servers and objects go.
+/// The annotation of the StatefulSet of a group that has ended: its servers and objects are removed.
 pub const RETIRED_ANNOTATION: &str = "shardedkv.io/retired";
 /// The name of a server's volume, with which the name of its claim begins.
 pub const DATA: &str = "data";
@@ -46,14 +47,14 @@ pub enum Component {
 /// Servers that one StatefulSet runs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ServerSet {
-    /// Those of one group.
+    /// The servers of one group.
     Group(GroupId),
-    /// Those of the ring that all groups share.
+    /// The servers of the ring that all groups share.
     Ring,
 }
 
 impl ServerSet {
-    /// The servers that an object is of, by its labels.
+    /// Returns the servers to which an object belongs, by its labels.
     pub fn of(labels: &Labels) -> Option<ServerSet> {
         if labels.get(PLACEMENT_LABEL).is_some_and(|placement| placement == RING) {
             return Some(ServerSet::Ring);
@@ -61,7 +62,7 @@ impl ServerSet {
         Some(ServerSet::Group(labels.get(GROUP_LABEL)?.parse().ok()?))
     }
 
-    /// The group whose own servers these are.
+    /// Returns the group whose own servers these are.
     pub fn group(self) -> Option<GroupId> {
         match self {
             ServerSet::Group(group) => Some(group),
@@ -82,14 +83,15 @@ impl fmt::Display for ServerSet {
 /// The names within one resource.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Names {
-    /// The resource's own; the client Service and the shard map have it too.
+    /// The resource's own name; the client Service and the shard map have it too.
     pub resource: String,
-    /// The namespace of all of it.
+    /// The namespace of all its objects.
     pub namespace: String,
 }
 
 impl Names {
-    /// The StatefulSet of servers, with whose name theirs begin, and their disruption budget.
+    /// Returns the name of the StatefulSet of servers, with which theirs begin, and of their disruption
+    /// budget.
     pub fn servers_of(&self, set: ServerSet) -> String {
         match set {
             ServerSet::Group(group) => format!("{}-{group}", self.resource),
@@ -97,7 +99,8 @@ impl Names {
         }
     }
 
-    /// The headless Service of servers. The one for clients has the resource's own name.
+    /// Returns the name of the headless Service of servers. The one for clients has the resource's own
+    /// name.
     pub fn headless_service(&self, set: ServerSet) -> String {
         match set {
             ServerSet::Group(_) => self.servers_of(set),
@@ -110,27 +113,27 @@ impl Names {
         format!("{}-{ordinal}", self.servers_of(set))
     }
 
-    /// The shard manager's Deployment, Service, account and role.
+    /// Returns the name of the shard manager's Deployment, Service, account and role.
     pub fn shard_manager(&self) -> String {
         format!("{}-manager", self.resource)
     }
 
-    /// The Service that leads to the shard managers from a port of every node.
+    /// Returns the name of the Service that leads to the shard managers from a port of every node.
     pub fn node_port_of_manager(&self) -> String {
         format!("{}-nodes", self.shard_manager())
     }
 
-    /// The Service that leads to the servers of a group from a port of every node.
+    /// Returns the name of the Service that leads to the servers of a group from a port of every node.
     pub fn node_port_of(&self, group: GroupId) -> String {
         format!("{}-{group}-nodes", self.resource)
     }
 
-    /// The account of the servers.
+    /// Returns the name of the servers' account.
     pub fn servers(&self) -> String {
         format!("{}-server", self.resource)
     }
 
-    /// The full domain name of one of our Services.
+    /// Returns the full domain name of one of our Services.
     pub fn domain(&self, service: &str, cluster_domain: &str) -> String {
         format!("{service}.{}.svc.{cluster_domain}", self.namespace)
     }
@@ -140,7 +143,7 @@ impl Names {
         format!("{}:{port}", self.domain(&self.shard_manager(), cluster_domain))
     }
 
-    /// The labels of everything that belongs to the resource.
+    /// Returns the labels of everything that belongs to the resource.
     pub fn labels(&self) -> Labels {
         labels([
             ("app.kubernetes.io/name", "shardedkv"),
@@ -149,14 +152,14 @@ impl Names {
         ])
     }
 
-    /// The labels of all servers.
+    /// Returns the labels of all servers.
     pub fn server_labels(&self) -> Labels {
         let mut labels = self.labels();
         labels.insert("app.kubernetes.io/component".to_owned(), "server".to_owned());
         labels
     }
 
-    /// The labels of one part's pods, by which Services and budgets choose them. They can
+    /// Returns the labels of one component's pods, by which Services and budgets select them. They can
     /// never change: a StatefulSet's selector is immutable.
     pub fn pod_labels(&self, component: Component) -> Labels {
         match component {
@@ -178,12 +181,12 @@ impl Names {
     }
 }
 
-/// Labels from pairs.
+/// Returns labels made from pairs.
 pub fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels {
     pairs.into_iter().map(|(key, value)| (key.to_owned(), value.to_owned())).collect()
 }
 
-/// A selector of exactly these labels.
+/// Returns a selector of exactly these labels.
 pub fn selector(labels: Labels) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), match_expressions: None }
 }

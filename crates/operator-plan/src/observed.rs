@@ -1,4 +1,4 @@
-//! The state of one resource as it was seen: by watches or a live read, and by its shard manager.
+//! The state of one resource as it was observed: by watches or a live read, and by its shard manager.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,19 +16,20 @@ use crate::gitops;
 use crate::names::{Labels, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
 use crate::pods::{self, ServerPod};
 
-/// Everything that was seen.
+/// Everything that was observed.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Observed {
-    /// The servers of each StatefulSet that there is, or of which there are pods; and those of
-    /// groups that the shard manager knows, once it was asked.
+    /// The servers of each StatefulSet that exists, or of which there are pods; and those of groups that
+    /// the shard manager knows, once it was asked.
     pub servers: BTreeMap<ServerSet, ObservedServers>,
     /// The number of pods of the shard manager that are ready.
     pub ready_managers: u32,
-    /// All pods of the shard manager are as the specification says, and ready.
+    /// True if all pods of the shard manager are as the specification says, and ready.
     pub managers_rolled_out: bool,
-    /// The claims that lack annotations, and which: also those of groups that are no more.
+    /// The claims that lack annotations, with those annotations; claims of groups that have ended are
+    /// among them.
     pub to_annotate: BTreeMap<String, Labels>,
-    /// Why pods don't start, each with the pod's name.
+    /// The reasons why pods don't start, each with the pod's name.
     pub problems: Vec<String>,
     /// The images that servers run.
     pub images: BTreeSet<String>,
@@ -39,9 +40,9 @@ pub struct Observed {
 /// The objects of servers that one StatefulSet runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedServers {
-    /// The StatefulSet; `None` while that is made, or made anew.
+    /// The StatefulSet; `None` while that is made, for the first time or again.
     pub set: Option<ObservedSet>,
-    /// The pods, by their place.
+    /// The pods, by their ordinal.
     pub pods: BTreeMap<u32, ServerPod>,
     /// The claims.
     pub claims: Vec<Claim>,
@@ -51,23 +52,23 @@ pub struct ObservedServers {
 #[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ObservedSet {
-    /// Tells it from others of its name.
+    /// The StatefulSet's uid, which tells it from others of its name.
     pub uid: String,
-    /// The version of it that was seen.
+    /// The resource version at which the StatefulSet was observed.
     pub resource_version: String,
     /// The number of its pods.
     pub replicas: u32,
     /// The size of the claims that it makes.
     pub storage_size: Option<String>,
-    /// Its claims stay when it is deleted.
+    /// True if its claims stay when it is deleted.
     pub keeps_claims: bool,
     /// The restart hash of its new pods.
     pub restart_hash: String,
-    /// Its controller has seen all that was changed.
+    /// True if its controller has seen all changes.
     pub is_current: bool,
-    /// It is being deleted.
+    /// True if it is being deleted.
     pub leaving: bool,
-    /// The group whose servers these are is no more.
+    /// True if the group of these servers has ended.
     pub retired: bool,
 }
 
@@ -80,7 +81,7 @@ pub struct ObservedMap {
     pub configuration: u64,
     /// The server that leads each group, where it is known.
     pub leaders: BTreeMap<GroupId, String>,
-    /// The groups, and which shards they have and are to have.
+    /// The groups, with the shards that they have and should have.
     pub assignment: Assignment,
 }
 
@@ -93,11 +94,11 @@ pub struct Objects {
     pub deployments: Vec<Deployment>,
     /// The pods of both.
     pub pods: Vec<Pod>,
-    /// The claims of servers, those of groups that have ended too.
+    /// The claims of servers, also those of groups that have ended.
     pub claims: Vec<PersistentVolumeClaim>,
 }
 
-/// Returns what these objects say.
+/// Returns the state that these objects show.
 pub fn observe(objects: &Objects, now: Timestamp) -> Observed {
     let mut observed = Observed::default();
     for set in &objects.sets {
@@ -129,7 +130,7 @@ pub fn observe(objects: &Objects, now: Timestamp) -> Observed {
         }
     }
     for (set, claim) in objects.claims.iter().filter_map(Claim::parse) {
-        // Claims that were kept when their group went make no group.
+        // Claims that were kept when their group ended make no group.
         if let Some(servers) = observed.servers.get_mut(&set) {
             servers.claims.push(claim);
         }
@@ -142,8 +143,8 @@ impl Observed {
         self.servers.entry(set).or_default()
     }
 
-    /// Returns the same with what the shard manager says. A group that it knows may have shards, also
-    /// when nothing is left of its servers: then they are made again.
+    /// Returns the same with the shard manager's answer. A group that it knows may have shards, also when
+    /// its servers no longer exist: then they are made again.
     #[must_use]
     pub fn with_map(self, spec: &ShardedKvSpec, map: Option<ObservedMap>) -> Observed {
         let servers = self.servers.clone();
@@ -157,7 +158,7 @@ impl Observed {
         spec: &ShardedKvSpec,
         mut servers: BTreeMap<ServerSet, ObservedServers>,
     ) -> Observed {
-        // The servers of a ring are the specification's.
+        // The servers of a ring follow from the specification.
         for id in
             self.assignment().filter(|_| spec.ring().is_none()).into_iter().flat_map(|a| a.founded.keys())
         {
@@ -176,7 +177,7 @@ impl Observed {
         self.servers.iter().filter_map(|(set, servers)| Some((set.group()?, servers))).collect()
     }
 
-    /// Returns what objects alone say of the groups.
+    /// Returns the groups as objects alone show them.
     pub fn known_groups(&self) -> BTreeMap<GroupId, Group> {
         let known = |servers: &ObservedServers| Group { servers: servers.state(), ..Group::default() };
         self.groups().into_iter().map(|(id, servers)| (id, known(servers))).collect()
@@ -184,7 +185,7 @@ impl Observed {
 }
 
 impl ObservedMap {
-    /// Takes it from what a shard manager says: its map, and its newest configuration.
+    /// Takes the map from a shard manager's answers: its map, and its newest configuration.
     pub fn of(map: &v1::ShardMap, newest: &v1::Configuration) -> ObservedMap {
         let leader = |group: &v1::Group| {
             let leader = group.replicas.iter().find(|replica| replica.id == group.leader)?;
@@ -200,22 +201,22 @@ impl ObservedMap {
 }
 
 impl ObservedServers {
-    /// Returns how many of the pods are ready.
+    /// Returns the number of pods that are ready.
     pub fn ready(&self) -> u32 {
         self.pods.values().filter(|pod| pod.is_ready()).count() as u32
     }
 
-    /// Nothing of them is there.
+    /// Returns true if none of their objects exists.
     pub fn is_missing(&self) -> bool {
         self.set.is_none() && self.pods.is_empty()
     }
 
-    /// They were told to go: their group is no more.
+    /// Returns true if they were ordered to stop: their group has ended.
     pub fn retired(&self) -> bool {
         self.set.as_ref().is_some_and(|set| set.retired)
     }
 
-    /// Returns how they are, for the rules by which groups come and go.
+    /// Returns their state, for the rules by which groups come and go.
     pub fn state(&self) -> Servers {
         match self.retired() {
             true => Servers::Stopping,
@@ -234,7 +235,7 @@ impl ObservedServers {
         self.claims.iter().find(|claim| claim.is_of(server))
     }
 
-    /// Returns the number of servers. While the StatefulSet is made anew, its pods tell.
+    /// Returns the number of servers. While the StatefulSet is made again, it follows from its pods.
     pub fn replicas(&self) -> u32 {
         let by_pods = || self.pods.keys().last().map_or(1, |last| last + 1);
         self.set.as_ref().map_or_else(by_pods, |set| set.replicas)
@@ -254,7 +255,7 @@ impl From<&StatefulSet> for ObservedSet {
             resource_version: set.resource_version().unwrap_or_default(),
             replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1).unsigned_abs(),
             storage_size: size.map(|size| size.0.clone()),
-            // Without a policy Kubernetes keeps them.
+            // Without a policy Kubernetes keeps claims.
             keeps_claims: policy.is_none_or(|policy| policy == Retention::Retain.name()),
             restart_hash: spec.and_then(restart_hash).unwrap_or_default(),
             is_current: observed == set.metadata.generation,

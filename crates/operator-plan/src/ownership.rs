@@ -1,4 +1,4 @@
-//! Whose an object is. Names within resources may collide: `orders` with a group g0 and another
+//! The owner of an object. Names within resources may collide: `orders` with a group g0 and another
 //! resource `orders-g0` want the same Service.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
@@ -7,19 +7,19 @@ use skv_resource::ShardedKv;
 
 use crate::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names};
 
-/// Whose an object is.
+/// The owner of an object, as the resource sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ownership {
-    /// The resource's.
+    /// The resource itself.
     Ours,
-    /// Another resource's, of this name.
+    /// Another resource, of this name.
     Sibling(String),
-    /// Not an operator's.
+    /// No operator.
     Foreign,
 }
 
-/// By who controls it; by its label where nobody does. What is left of an earlier resource of the
-/// same name is the resource's.
+/// Returns the owner of an object: by its controller, or by its label if it has none. Leftovers of an
+/// earlier resource of the same name are the resource's.
 pub fn ownership(names: &Names, object: &ObjectMeta) -> Ownership {
     let label = |name: &str| object.labels.as_ref().and_then(|labels| labels.get(name)).map(String::as_str);
     let controller = object.owner_references.iter().flatten().find(|owner| owner.controller == Some(true));

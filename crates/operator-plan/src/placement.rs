@@ -1,4 +1,4 @@
-//! From groups to the servers that host their replicas, and back.
+//! The way from groups to the servers that host their replicas, and back.
 
 use std::collections::BTreeSet;
 
@@ -8,17 +8,17 @@ use skv_sharding::{GroupId, Ring};
 use crate::names::ServerSet;
 use crate::observed::ObservedServers;
 
-/// Returns the servers that a resource has which is to have these groups.
+/// Returns the servers that a resource with these groups needs.
 pub fn server_sets(spec: &ShardedKvSpec, groups: impl IntoIterator<Item = GroupId>) -> BTreeSet<ServerSet> {
     groups.into_iter().map(|group| set_of(spec, group)).collect()
 }
 
-/// Returns the servers among which those of a group are.
+/// Returns the set of servers to which those of a group belong.
 pub fn set_of(spec: &ShardedKvSpec, group: GroupId) -> ServerSet {
     if spec.ring().is_some() { ServerSet::Ring } else { ServerSet::Group(group) }
 }
 
-/// Returns how many servers the specification asks for.
+/// Returns the number of servers that the specification asks for.
 pub fn servers(spec: &ShardedKvSpec, set: ServerSet) -> u32 {
     match set {
         ServerSet::Group(_) => spec.replicas,
@@ -26,7 +26,7 @@ pub fn servers(spec: &ShardedKvSpec, set: ServerSet) -> u32 {
     }
 }
 
-/// Returns the groups that have servers, of those that there are.
+/// Returns the groups that have servers, given the existing sets.
 pub fn groups<'a>(spec: &ShardedKvSpec, sets: impl IntoIterator<Item = &'a ServerSet>) -> BTreeSet<GroupId> {
     sets.into_iter().flat_map(|set| groups_of(spec, *set)).collect()
 }
@@ -46,7 +46,7 @@ pub fn hosted_by(spec: &ShardedKvSpec, set: ServerSet, ordinal: u32) -> Vec<Grou
     }
 }
 
-/// Returns the places of a group's servers among those of its set, of which there are so many.
+/// Returns the ordinals of a group's servers in their set, which has this number of servers.
 pub fn places(spec: &ShardedKvSpec, group: GroupId, servers: u32) -> Vec<u32> {
     match spec.ring() {
         Some(ring) => ring.servers_of(group).collect(),
@@ -54,7 +54,7 @@ pub fn places(spec: &ShardedKvSpec, group: GroupId, servers: u32) -> Vec<u32> {
     }
 }
 
-/// Returns how many servers a group has, and how many of them are ready.
+/// Returns the number of a group's servers, and how many of them are ready.
 pub fn replicas(spec: &ShardedKvSpec, group: GroupId, servers: &ObservedServers) -> (u32, u32) {
     let places = places(spec, group, servers.replicas());
     let pod = |place| servers.pods.get(place);

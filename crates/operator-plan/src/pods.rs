@@ -1,4 +1,4 @@
-//! The pods of servers, and what they say of the server in them.
+//! The pods of servers, and the state of the server in each.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -9,45 +9,45 @@ use kube::ResourceExt as _;
 
 use crate::names::{PEER_PORT, RESTART_HASH_ANNOTATION, SERVER, ServerSet};
 
-/// A server that runs and hasn't been ready for so long won't be by itself.
+/// The time after which a server that runs, and isn't ready, won't become ready by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
 
 /// A server's pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerPod {
-    /// Its name, which is the server's.
+    /// The pod's name, which is the server's.
     pub name: String,
-    /// Tells it from others of that name.
+    /// The pod's uid, which tells it from others of that name.
     pub uid: String,
-    /// Its place in its StatefulSet.
+    /// The pod's ordinal in its StatefulSet.
     pub ordinal: u32,
     /// The hash of the settings that it was made for: see [`crate::restart::restart_hash`].
     pub restart_hash: String,
-    /// The name of its node, once it has one.
+    /// The name of the pod's node, once it has one.
     pub node: Option<String>,
-    /// The peer address of its server, once it has one.
+    /// The peer address of the pod's server, once it has one.
     pub peer_address: Option<String>,
-    /// Its state.
+    /// The pod's state.
     pub state: PodState,
 }
 
 /// The state of a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PodState {
-    /// Its server serves.
+    /// The pod's server serves.
     Ready,
-    /// Its server is about to, or about to again, as far as is known.
+    /// The pod's server is about to serve, for the first time or again, as far as is known.
     Starting,
-    /// No server runs in it, and none will by itself, for this reason.
+    /// No server runs in the pod, and none will by itself, for this reason.
     Down(String),
-    /// Its server runs, and hasn't been ready for long.
+    /// The pod's server runs, and hasn't been ready for long.
     Stuck,
-    /// It is being deleted.
+    /// The pod is being deleted.
     Leaving,
 }
 
 impl PodState {
-    /// Returns what keeps it from serving, where that is known.
+    /// Returns the reason that keeps the pod from serving, where that is known.
     pub fn problem(&self) -> Option<&str> {
         match self {
             PodState::Down(problem) => Some(problem),
@@ -58,7 +58,7 @@ impl PodState {
 }
 
 impl ServerPod {
-    /// Returns the pod, if it is a server's, and which servers that belongs to.
+    /// Returns the pod, if it is a server's, with the set of servers to which that belongs.
     pub fn parse(pod: &Pod, now: Timestamp) -> Option<(ServerSet, ServerPod)> {
         let set = ServerSet::of(pod.labels())?;
         let name = pod.name_any();
@@ -75,13 +75,13 @@ impl ServerPod {
         Some((set, server))
     }
 
-    /// Its server serves.
+    /// Returns true if the pod's server serves.
     pub fn is_ready(&self) -> bool {
         self.state == PodState::Ready
     }
 
-    /// It is to go, and its node, one of those that are gone or don't answer, can't confirm
-    /// that it stopped.
+    /// Returns true if the pod is being deleted, and its node, one of those that are gone or don't answer,
+    /// can't confirm that it stopped.
     pub fn is_lost(&self, lost_nodes: &BTreeSet<String>) -> bool {
         self.state == PodState::Leaving && self.node.as_ref().is_some_and(|node| lost_nodes.contains(node))
     }
@@ -102,7 +102,7 @@ fn state(pod: &Pod, now: Timestamp) -> PodState {
     if ready.is_some_and(|ready| ready.status == "True") {
         return PodState::Ready;
     }
-    // Whatever other containers do: a server that runs may be a voter.
+    // Other containers don't matter: a server that runs may be a voter.
     let Some(running) = server(pod).and_then(|server| server.state.as_ref()?.running.as_ref()) else {
         return problem(pod).map_or(PodState::Starting, PodState::Down);
     };
@@ -118,7 +118,7 @@ fn server(pod: &Pod) -> Option<&ContainerStatus> {
     { containers }.find(|container| container.name == SERVER)
 }
 
-/// Returns what keeps a pod from running, if it isn't just about to.
+/// Returns the reason that keeps a pod from running, if it isn't just about to.
 pub fn problem(pod: &Pod) -> Option<String> {
     if let Some(unscheduled) = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")
     {
@@ -208,7 +208,7 @@ mod tests {
         assert_eq!(parsed(unscheduled).state, PodState::Down("full".to_owned()));
     }
 
-    /// A server that runs since one time, and isn't ready since another.
+    /// Changes a pod to a server that has run since one time, and hasn't been ready since another.
     fn unready(started: &str, since: &str) -> impl FnOnce(&mut Value) {
         let running = container(json!({ "running": { "startedAt": started } }));
         move |pod| {

@@ -1,5 +1,5 @@
-//! A valid resource, and all that follows from it and from what was seen. It is worked out once, and
-//! handed to whoever decides, builds or reports.
+//! A valid resource, and all that follows from it and from the observed state. It is worked out once, and
+//! handed to the code that decides, builds or reports.
 
 use std::collections::BTreeSet;
 
@@ -11,26 +11,26 @@ use crate::observed::Observed;
 use crate::placement;
 use crate::restart::restart_hash;
 
-/// A resource as it is to be.
+/// A resource in its intended form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Resolved {
-    /// The names of all that belongs to it.
+    /// The names of all its objects.
     pub names: Names,
-    /// The specification; valid.
+    /// The specification, which is valid.
     pub spec: ShardedKvSpec,
     /// The hash of the settings that restart servers.
     pub restart_hash: String,
-    /// The groups that it is to have.
+    /// The groups that it should have.
     pub wanted: BTreeSet<GroupId>,
     /// The servers that these groups have.
     pub sets: BTreeSet<ServerSet>,
 }
 
 impl Resolved {
-    /// Resolves a valid specification by what was seen.
+    /// Resolves a valid specification by the observed state.
     pub fn of(names: Names, spec: &ShardedKvSpec, seen: &Observed) -> Result<Resolved, serde_json::Error> {
         let wanted = match spec.ring() {
-            // The groups of a ring are what they are.
+            // The groups of a ring are fixed.
             Some(ring) => ring.groups().collect(),
             None => skv_turnover::wanted(spec.groups, &seen.known_groups(), seen.assignment()),
         };
@@ -44,7 +44,7 @@ impl Resolved {
         Ok(resolved.with_wanted(wanted))
     }
 
-    /// Returns the same with these groups: who asked the servers knows better.
+    /// Returns the same with these groups: a caller that asked the servers knows better.
     #[must_use]
     pub fn with_wanted(self, wanted: BTreeSet<GroupId>) -> Resolved {
         let sets = placement::server_sets(&self.spec, wanted.iter().copied());

@@ -1,9 +1,9 @@
 //! The cause of restarts: a hash over exactly the settings that a running server
 //! can't take over.
 //!
-//! It is made from the resource, not from the pod that was built from it, and settings that
-//! have their default value aren't part of it. So a newer operator, which builds pods a
-//! little differently or knows more settings, asks for no restart.
+//! The hash is made from the resource, not from the pod that was built from it, and settings that have
+//! their default value aren't part of it. So a newer operator, which builds pods a little differently or
+//! knows more settings, asks for no restart.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
@@ -39,7 +39,7 @@ fn object(value: &impl Serialize) -> Result<Map<String, Value>, serde_json::Erro
     })
 }
 
-/// Leaves the fields that differ from the defaults.
+/// Removes the fields that equal the defaults.
 fn without_defaults(value: &mut Value, defaults: Option<&Value>) {
     if let Some(fields) = value.as_object_mut() {
         fields.retain(|name, value| defaults.and_then(|defaults| defaults.get(name)) != Some(value));
@@ -62,7 +62,7 @@ mod tests {
         serde_json::from_value(serde_json::json!({ "limits": { "memory": "1Gi" } })).unwrap()
     }
 
-    /// If this fails, a newer operator would restart every database.
+    /// A failure means that a newer operator would restart every database.
     #[test]
     fn the_hash_of_an_unchanged_resource_never_changes() {
         let mut spec = ShardedKvSpec {

@@ -1,4 +1,4 @@
-//! From what was seen of a resource to its status.
+//! The status of a resource, from its observed state.
 
 use std::collections::BTreeSet;
 
@@ -19,11 +19,11 @@ const MOST_NAMED: usize = 3;
 
 /// The course of a pass over a valid resource.
 pub struct Circumstances<'a> {
-    /// Everything that was seen.
+    /// Everything that was observed.
     pub seen: &'a Observed,
-    /// The steps that were taken, and what goes on.
+    /// The steps that were taken, and the work under way.
     pub outcome: &'a Outcome,
-    /// Objects were changed after they were seen.
+    /// True if objects were changed after they were observed.
     pub changed: bool,
     /// The failure that ended the pass early.
     pub failure: Option<&'a str>,
@@ -74,7 +74,7 @@ pub fn observed(
     }
 }
 
-/// Returns the status of a resource that isn't valid: all that was said of what runs stays.
+/// Returns the status of a resource that isn't valid: the statements about running servers stay.
 pub fn invalid(
     old: &ShardedKvStatus,
     problems: &[Problem],
@@ -111,8 +111,8 @@ fn group_statuses(Resolved { spec, wanted, .. }: &Resolved, seen: &Observed) -> 
     .collect()
 }
 
-/// Returns how many servers these groups have, and how many of them are ready. In a ring all groups
-/// have the same.
+/// Returns the number of servers of these groups, and how many of them are ready. In a ring all groups
+/// have the same servers.
 fn count_servers(spec: &ShardedKvSpec, seen: &Observed, groups: &[GroupStatus]) -> (u32, u32) {
     if spec.ring().is_some() {
         let ring = seen.servers.get(&ServerSet::Ring);
@@ -122,7 +122,7 @@ fn count_servers(spec: &ShardedKvSpec, seen: &Observed, groups: &[GroupStatus]) 
     (sum(|group| group.replicas), sum(|group| group.ready_replicas))
 }
 
-/// While the shard manager can't be asked, what it said last still stands.
+/// Keeps the shard manager's last statements about the groups while it can't be asked.
 fn remembering(mut groups: Vec<GroupStatus>, seen: &Observed, old: &ShardedKvStatus) -> Vec<GroupStatus> {
     if seen.map.is_none() {
         for group in &mut groups {
@@ -135,8 +135,8 @@ fn remembering(mut groups: Vec<GroupStatus>, seen: &Observed, old: &ShardedKvSta
     groups
 }
 
-/// Returns the groups that have shards: of those that come or go nobody misses anything. Before the first
-/// configuration none has.
+/// Returns the groups that have shards: while others come or go, no client misses data. Before the first
+/// configuration no group has any.
 fn serving(groups: &[GroupStatus], old: &ShardedKvStatus) -> Vec<GroupStatus> {
     let serves = |group: &&GroupStatus| group.shards > 0 || old.cluster.is_none();
     groups.iter().filter(serves).cloned().collect()
@@ -158,12 +158,12 @@ fn available(old: &ShardedKvStatus, groups: &[GroupStatus]) -> Verdict {
         };
     }
     let message = format!("no majority is ready of {}", named(&without));
-    // Before the first configuration there was none to lose.
+    // Before the first configuration there was no majority to lose.
     let reason = if old.cluster.is_some() { Reason::NoQuorum } else { Reason::Starting };
     Verdict { type_: ConditionType::Available, holds: false, reason, message }
 }
 
-/// All was done, of this very specification.
+/// Returns true if all work was done, for this very specification.
 fn was_complete(old: &ShardedKvStatus, generation: Option<i64>) -> bool {
     let complete = |condition: &Condition| {
         is_of(condition, ConditionType::Progressing) && Reason::of(condition) == Some(Reason::Complete)
@@ -217,7 +217,7 @@ fn progressing(
     if seen.servers.values().any(surplus) {
         return verdict(true, Reason::Changing, "waiting for servers that are too many to stop".to_owned());
     }
-    // Without it nobody knows whether all groups share the shards.
+    // Without the map it is unknown whether all groups share the shards.
     let is_unknown = seen.map.is_none() && !was_complete;
     if is_unknown || !seen.managers_rolled_out || seen.ready_managers < spec.shard_manager.replicas {
         return verdict(true, Reason::Starting, "waiting for the shard manager".to_owned());
@@ -245,13 +245,13 @@ fn degraded(
         return verdict(true, Reason::PodsNotRunning, shortened(&named.join("; ")));
     }
     let missing = servers.saturating_sub(ready);
-    // Before all were there once, they are merely about to start.
+    // Until all were there once, the servers are merely about to start.
     let began = old.conditions.iter().any(|condition| {
         is_of(condition, ConditionType::Progressing)
             && !matches!(Reason::of(condition), Some(Reason::Starting | Reason::ApplyFailed))
             || is_of(condition, ConditionType::Degraded) && condition.status == "True"
     });
-    // One that is being replaced is meant to be away.
+    // A pod that is being replaced is meant to be away.
     let replaced = u32::from(old.replacing.is_some() && !outcome.replaced);
     if missing > replaced && began {
         return verdict(
@@ -263,7 +263,7 @@ fn degraded(
     verdict(false, Reason::Healthy, "No server has a problem".to_owned())
 }
 
-/// The first of what is amiss, or of what goes on.
+/// Returns the first of the problems, else of the work under way.
 fn summary(spec: &ShardedKvSpec, verdicts: &[Verdict]) -> String {
     let find = |type_, holds| verdicts.iter().find(|v| v.type_ == type_ && v.holds == holds);
     let failed = verdicts.iter().find(|v| v.reason == Reason::ApplyFailed);

@@ -1,4 +1,4 @@
-//! How a specification is told to the processes, wherever they run.
+//! The flags by which processes receive a specification, wherever they run.
 
 use std::fmt::Display;
 
@@ -9,17 +9,17 @@ use crate::{Placement, ShardedKvSpec, Storage};
 pub struct CommandLine(Vec<String>);
 
 impl CommandLine {
-    /// A flag with a value.
+    /// Adds a flag with a value.
     pub fn option(&mut self, name: &str, value: impl Display) {
         self.0.push(format!("{name}={value}"));
     }
 
-    /// A flag without one.
+    /// Adds a flag without one.
     pub fn flag(&mut self, name: &str) {
         self.0.push(name.to_owned());
     }
 
-    /// Where a server keeps its data: in this directory, unless it keeps everything in memory.
+    /// Adds the place of a server's data: this directory, unless it keeps everything in memory.
     pub fn data(&mut self, storage: &Storage, directory: impl Display) {
         if storage.memory_only {
             self.flag("--memory-only");
@@ -28,7 +28,7 @@ impl CommandLine {
         }
     }
 
-    /// What a specification says to every shard manager.
+    /// Adds the flags of every shard manager under a specification.
     pub fn shard_manager(&mut self, spec: &ShardedKvSpec) {
         self.option("--log-format", spec.server.log_format.name());
         self.option("--groups", spec.groups);
@@ -45,7 +45,7 @@ impl CommandLine {
         self.option("--session-ttl-ms", spec.limits.session_ttl_seconds * 1000);
     }
 
-    /// What a specification says to every server.
+    /// Adds the flags of every server under a specification.
     pub fn server(&mut self, spec: &ShardedKvSpec) {
         if spec.server.log_operations {
             self.flag("--log-operations");
@@ -57,7 +57,7 @@ impl CommandLine {
         self.option("--transfer-bytes-per-second", spec.tuning.transfer_bytes_per_second);
     }
 
-    /// The arguments, in the order in which they were given.
+    /// Returns the arguments, in the order in which they were added.
     pub fn into_arguments(self) -> Vec<String> {
         self.0
     }

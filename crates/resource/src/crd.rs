@@ -7,7 +7,7 @@ use kube::CustomResourceExt as _;
 
 use crate::{ShardMap, ShardedKv};
 
-/// The definitions of all our resources.
+/// Returns the definitions of all our resources.
 pub fn definitions() -> [CustomResourceDefinition; 2] {
     [ShardedKv::crd(), ShardMap::crd()].map(|mut definition| {
         for version in &mut definition.spec.versions {

@@ -1,7 +1,7 @@
-//! What can't change once a resource exists.
+//! The fields that can't change once a resource exists.
 //!
-//! The API server holds these rules too. They are checked once more against what was
-//! recorded when the resource was first seen, in case one got past it.
+//! The API server holds these rules too. They are checked once more against the record that was made when
+//! the resource was first seen, in case a change got past it.
 
 use crate::spec::{Placement, ShardedKvSpec};
 use crate::status::Founded;
@@ -23,10 +23,10 @@ impl From<&ShardedKvSpec> for Founded {
 }
 
 impl Founded {
-    /// The fields of a specification that differ and mustn't.
+    /// Returns a problem for each field that differs from its value at the founding.
     pub fn problems(&self, spec: &ShardedKvSpec) -> Vec<Problem> {
         let wanted = Founded::from(spec);
-        // Where the placement itself is another one, that is the problem.
+        // If the placement itself differs, that is the problem.
         let rings = self.ring_replicas.zip(wanted.ring_replicas);
         let replicas = rings.map_or_else(String::new, |(was, _)| was.to_string());
         let class =

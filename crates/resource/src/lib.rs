@@ -1,9 +1,9 @@
-//! The `ShardedKV` resource: its schema, its defaults, and what a valid one looks like; and
-//! the `ShardMap`, in which a shard manager keeps its record.
+//! The `ShardedKV` resource: its schema, its defaults, and its validation; and the `ShardMap`, in which a
+//! shard manager keeps its record.
 //!
-//! The same manifest describes processes on a laptop and pods in a cluster. Nothing here
-//! talks to anybody: [`parse`] reads a manifest, [`validate`] judges one, [`definitions`]
-//! tells an API server.
+//! The same manifest describes processes on a laptop and pods in a cluster. Nothing here connects to
+//! anything: [`parse`] reads a manifest, [`validate`] judges one, and [`definitions`] are those that an
+//! API server takes.
 
 mod command_line;
 mod crd;

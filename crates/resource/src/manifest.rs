@@ -15,9 +15,9 @@ pub const KIND: &str = "ShardedKV";
 /// A resource outside of a cluster, defaults filled in.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Manifest {
-    /// Its name and labels.
+    /// The resource's name and labels.
     pub metadata: Metadata,
-    /// What it should be.
+    /// The desired state of the resource.
     pub spec: ShardedKvSpec,
 }
 
@@ -27,13 +27,13 @@ pub struct Manifest {
 pub struct Metadata {
     /// The resource's name.
     pub name: String,
-    /// The namespace that it belongs to.
+    /// The resource's namespace.
     #[serde(default)]
     pub namespace: Option<String>,
-    /// Its labels.
+    /// The resource's labels.
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
-    /// Its annotations.
+    /// The resource's annotations.
     #[serde(default)]
     pub annotations: BTreeMap<String, String>,
 }
@@ -41,13 +41,13 @@ pub struct Metadata {
 /// A manifest that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ManifestError {
-    /// It isn't YAML.
+    /// The text isn't YAML.
     #[error("not valid YAML: {0}")]
     Yaml(#[from] Box<serde_saphyr::Error>),
-    /// It holds something else.
+    /// No document has the kind.
     #[error("no document has kind {KIND}{}", display_kinds(.0))]
     NoShardedKv(Vec<String>),
-    /// It holds more than one.
+    /// Several documents have the kind.
     #[error("{0} documents have kind {KIND}: put each into a file of its own")]
     Several(usize),
     /// A field is missing, unknown, or of the wrong type.
@@ -55,7 +55,7 @@ pub enum ManifestError {
     Field {
         /// The field, such as `spec.replicas`.
         path: String,
-        /// What is wrong with it.
+        /// The problem with the field.
         reason: String,
     },
     /// Fields have values that make no sense.
@@ -97,7 +97,7 @@ struct Document {
     metadata: Metadata,
     #[serde(default)]
     spec: ShardedKvSpec,
-    /// Written by the operator; a manifest that was read from a cluster has it.
+    /// The status, which the operator writes; a manifest that was read from a cluster has it.
     #[serde(rename = "status", default)]
     _status: Value,
 }

@@ -1,4 +1,4 @@
-//! What the operator says of a `ShardedKV`.
+//! The operator's report on a `ShardedKV`.
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use schemars::JsonSchema;

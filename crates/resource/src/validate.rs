@@ -1,4 +1,4 @@
-//! Which specifications make sense.
+//! The rules of valid specifications.
 
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
@@ -7,12 +7,12 @@ use skv_sharding::{Policy, Ring};
 
 use crate::{NodePorts, Placement, Ports, ShardedKvSpec, Storage, Tuning};
 
-/// A field that can't be as it is.
+/// A field whose value is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Problem {
     /// The field, such as `spec.replicas`.
     pub path: String,
-    /// What is wrong with it, and what would be right.
+    /// The reason why it is invalid, and the remedy.
     pub reason: String,
 }
 
@@ -22,13 +22,14 @@ impl Display for Problem {
     }
 }
 
-/// Names of servers, such as NAME-g0-0, must stay labels of DNS with room to spare.
+/// The longest name of a resource: names of servers, such as NAME-g0-0, must stay labels of DNS with room
+/// to spare.
 const MAX_NAME: usize = 40;
 
-/// The least that a server's volume holds: several log segments and two snapshots.
+/// The smallest volume of a server: it holds several log segments and two snapshots.
 const MIN_STORAGE_BYTES: u64 = 256 << 20;
 
-/// All that is wrong with a resource of this name; empty if nothing is.
+/// Returns all problems of a resource of this name; empty if it is valid.
 pub fn validate(name: &str, spec: &ShardedKvSpec) -> Vec<Problem> {
     let mut check = Check::default();
     check_name(&mut check, name);
@@ -96,9 +97,10 @@ fn check_replicas_of_groups(check: &mut Check, replicas: u32) {
     }
 }
 
-/// Any number: who asks for an even one wants what a ring is, and knows what a majority is.
+/// Takes any number up to that of the servers: a person who asks for an even one wants a ring, and knows
+/// majorities.
 fn check_replicas_of_ring(check: &mut Check, spec: &ShardedKvSpec) {
-    // A ring without servers is refused for that.
+    // A ring without servers is refused by the check of groups.
     if spec.groups > 0
         && let Err(error) = Ring::new(spec.groups, spec.replicas)
     {

@@ -1,5 +1,5 @@
-//! How long the planner takes for 10,000 shards and some 200 groups. One JSON object per
-//! measurement on standard output.
+//! Measures the planner for 10,000 shards and some 200 groups. One JSON object per measurement on standard
+//! output.
 //!
 //! `cargo bench -p skv-sharding --bench plan`
 

@@ -1,4 +1,4 @@
-//! From a key to its shard.
+//! The way from a key to its shard.
 
 use std::fmt;
 use std::str::FromStr;
@@ -10,7 +10,7 @@ use crate::ShardId;
 const FNV_OFFSET_BASIS: u64 = 0xcbf2_9ce4_8422_2325;
 const FNV_PRIME: u64 = 0x0000_0100_0000_01b3;
 
-/// 64-bit FNV-1: multiply, then xor.
+/// Returns the 64-bit FNV-1 hash: multiply, then xor.
 ///
 /// Source: <https://datatracker.ietf.org/doc/rfc9923/>. Many libraries named "fnv"
 /// implement [`fnv1a`].
@@ -18,12 +18,12 @@ pub fn fnv1(bytes: &[u8]) -> u64 {
     bytes.iter().fold(FNV_OFFSET_BASIS, |hash, &byte| hash.wrapping_mul(FNV_PRIME) ^ u64::from(byte))
 }
 
-/// 64-bit FNV-1a: xor, then multiply.
+/// Returns the 64-bit FNV-1a hash: xor, then multiply.
 pub fn fnv1a(bytes: &[u8]) -> u64 {
     bytes.iter().fold(FNV_OFFSET_BASIS, |hash, &byte| (hash ^ u64::from(byte)).wrapping_mul(FNV_PRIME))
 }
 
-/// How keys are mapped to shards. Fixed for the life of a cluster.
+/// The rule that maps keys to shards. Fixed for the life of a cluster.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Hash {
@@ -39,7 +39,7 @@ pub enum Hash {
     IntegerOrFnv1,
 }
 
-/// A key that the hash can't take.
+/// A key that isn't a decimal integer, which [`Hash::Integer`] needs.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the key {key:?} is not a decimal integer, which hash \"integer\" needs")]
 pub struct KeyError {
@@ -79,7 +79,7 @@ impl Hash {
     /// Every hash.
     pub const ALL: [Hash; 4] = [Hash::Fnv1, Hash::Fnv1a, Hash::Integer, Hash::IntegerOrFnv1];
 
-    /// The shard of a key. `shards` must not be 0.
+    /// Returns the shard of a key. `shards` must not be 0.
     pub fn shard(self, key: &[u8], shards: u32) -> Result<ShardId, KeyError> {
         let remainder = match self {
             Hash::Fnv1 => (fnv1(key) % u64::from(shards)) as u32,
@@ -95,7 +95,7 @@ impl Hash {
     }
 }
 
-/// The remainder of a decimal integer, `None` for any other text. Digit by digit, so that
+/// Returns the remainder of a decimal integer, `None` for any other text. It goes digit by digit, so that
 /// no length overflows.
 fn decimal_remainder(key: &[u8], shards: u32) -> Option<u32> {
     let (negative, digits) = match key {

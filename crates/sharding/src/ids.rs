@@ -14,8 +14,8 @@ pub struct ParseIdError {
     expected: &'static str,
 }
 
-/// Whatever is counted stays below this. A number from elsewhere that doesn't is no count: whoever
-/// took it for one would come to the end of the type when counting on.
+/// The limit of all counts. A number from elsewhere that reaches it is no count: a program that took it
+/// for one would come to the end of the type when counting on.
 pub const COUNT_LIMIT: u64 = 1 << 62;
 
 macro_rules! number {
@@ -86,37 +86,39 @@ macro_rules! random_id {
 }
 
 number! {
-    /// One of the fixed number of slots that keys hash to; counted from 0.
+    /// The number of a shard: one of the fixed number of slots that keys hash to; counted from 0.
     ShardId(u32)
 }
 number! {
-    /// How often a shard changed hands. Of two claims on a shard the higher epoch is newer.
+    /// The number of a shard's ownership, higher with each handoff. Of two claims on a shard the higher
+    /// epoch is newer.
     Epoch(u64)
 }
 number! {
-    /// Counts the requests applied to a shard; a key has that of its last mutation.
+    /// The number of requests applied to a shard; a key has that of its last mutation.
     /// 0 = no such key.
     Revision(u64)
 }
 number! {
-    /// Counts the writes of the shard map.
+    /// The number of writes of the shard map.
     MapRevision(u64)
 }
 number! {
-    /// Raised each time a group is revived without its majority.
+    /// The life of a group; raised each time it is revived without its majority.
     Incarnation(u32)
 }
 
 random_id! {
-    /// A whole `ShardedKV`: everything under one shard manager.
+    /// The identity of a whole `ShardedKV`: everything under one shard manager.
     ClusterId
 }
 random_id! {
-    /// A group, for as long as it lives. A group made again under the same number has another one.
+    /// The identity of a group, for as long as it lives. A group made again under the same number has
+    /// another one.
     GroupUid
 }
 random_id! {
-    /// One replica's data directory.
+    /// The identity of one replica's data directory.
     ReplicaId
 }
 
@@ -145,7 +147,7 @@ impl FromStr for GroupId {
 }
 
 impl GroupId {
-    /// Several for people: `g1, g2`.
+    /// Returns several groups as a text for people: `g1, g2`.
     pub fn list<'a>(groups: impl IntoIterator<Item = &'a GroupId>) -> String {
         groups.into_iter().map(GroupId::to_string).collect::<Vec<_>>().join(", ")
     }

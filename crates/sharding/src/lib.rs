@@ -1,7 +1,7 @@
-//! The pure rules of sharding: how a key finds its shard, and a shard its group.
+//! The pure rules of sharding: the shard of a key, and the group of a shard.
 //!
-//! No IO, no async, no clock and no random source: what is decided here is decided
-//! alike on every replica, in every clerk and in every test.
+//! No IO, no async, no clock and no random source: every rule decides alike on every replica, in every
+//! clerk and in every test.
 
 mod hash;
 mod ids;

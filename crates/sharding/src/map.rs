@@ -1,4 +1,4 @@
-//! The shard map: who owns what now, and how it is reached.
+//! The shard map: the present owner of each shard, and the addresses of its group.
 
 use std::collections::BTreeMap;
 
@@ -8,29 +8,29 @@ use crate::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, KeyError, MapRevision, ReplicaId, ShardId,
 };
 
-/// One member of a group, and where it listens.
+/// A member of a group, and its addresses.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Replica {
-    /// Its identity.
+    /// The replica's identity.
     pub id: ReplicaId,
     /// The name of the server (pod) that holds it.
     pub server: String,
-    /// HOST:PORT of the client listener.
+    /// The address of the client listener, HOST:PORT.
     pub client_address: String,
-    /// HOST:PORT of the peer listener.
+    /// The address of the peer listener, HOST:PORT.
     pub peer_address: String,
     /// The pod's uid, or a text that the server chose at random when it started.
     pub instance: String,
 }
 
-/// One Raft replica set.
+/// A Raft replica set.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Group {
-    /// Its identity.
+    /// The group's identity.
     pub uid: GroupUid,
-    /// Raised when the group was revived without its majority.
+    /// The group's incarnation: raised when it was revived without its majority.
     pub incarnation: Incarnation,
-    /// Its members, by the name of their server.
+    /// The group's members, by the name of their server.
     pub replicas: Vec<Replica>,
 }
 
@@ -39,31 +39,31 @@ pub struct Group {
 pub struct Owner {
     /// The group that serves the shard.
     pub group: GroupId,
-    /// Since which handoff.
+    /// The epoch with which the shard came to the group.
     pub epoch: Epoch,
 }
 
-/// What is true now on the way to the newest configuration.
+/// The present state on the way to the newest configuration.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardMap {
     /// The cluster that it describes.
     pub cluster: ClusterId,
-    /// Counts every write of the map.
+    /// The number of writes of the map.
     pub revision: MapRevision,
     /// The newest configuration's number.
     pub configuration: u64,
-    /// How keys are mapped to shards.
+    /// The hash that maps keys to shards.
     pub hash: Hash,
     /// The owner of each shard. Empty before the first configuration.
     pub owners: Vec<Owner>,
-    /// The groups that there are.
+    /// The existing groups.
     pub groups: BTreeMap<GroupId, Group>,
 }
 
 /// A complete assignment of shards to groups. Number 0 is empty.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Configuration {
-    /// Counts from 0.
+    /// The configuration's number; counts from 0.
     pub number: u64,
     /// The groups that share the shards.
     pub groups: Vec<GroupId>,
@@ -71,15 +71,15 @@ pub struct Configuration {
     pub owners: Vec<GroupId>,
 }
 
-/// A map that can't be.
+/// The reason for which a map is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum MapError {
     /// A range of shards overlaps another, or leaves a gap before it.
     #[error("the range of shards from {first} doesn't follow the one before, which ends at {end}")]
     Gap {
-        /// Where the range begins.
+        /// The first shard of the range.
         first: u32,
-        /// Where the one before ends.
+        /// The end of the range before.
         end: u32,
     },
     /// The ranges don't cover the shards.
@@ -95,7 +95,7 @@ pub enum MapError {
     UnknownGroup {
         /// The shard.
         shard: ShardId,
-        /// Its owner.
+        /// The shard's owner.
         group: GroupId,
     },
 }
@@ -105,19 +105,19 @@ pub enum MapError {
 pub struct OwnerRange {
     /// The first shard.
     pub first: u32,
-    /// How many.
+    /// The number of shards.
     pub count: u32,
     /// Their owner.
     pub owner: Owner,
 }
 
 impl ShardMap {
-    /// The number of shards.
+    /// Returns the number of shards.
     pub fn shards(&self) -> u32 {
         self.owners.len() as u32
     }
 
-    /// The shard of a key and its owner; `None` before the first configuration.
+    /// Returns the shard of a key and its owner; `None` before the first configuration.
     pub fn locate(&self, key: &[u8]) -> Result<Option<(ShardId, Owner)>, KeyError> {
         if self.owners.is_empty() {
             return Ok(None);
@@ -126,7 +126,7 @@ impl ShardMap {
         Ok(Some((shard, self.owners[shard.0 as usize])))
     }
 
-    /// The shards of a group, in order.
+    /// Returns the shards of a group, in order.
     pub fn shards_of(&self, group: GroupId) -> impl Iterator<Item = (ShardId, Epoch)> + '_ {
         (0..)
             .zip(&self.owners)
@@ -134,7 +134,7 @@ impl ShardMap {
             .map(|(i, owner)| (ShardId(i), owner.epoch))
     }
 
-    /// The owners as ranges.
+    /// Returns the owners as ranges.
     pub fn ranges(&self) -> Vec<OwnerRange> {
         let mut ranges: Vec<OwnerRange> = Vec::new();
         for (shard, &owner) in (0..).zip(&self.owners) {
@@ -146,7 +146,7 @@ impl ShardMap {
         ranges
     }
 
-    /// The owners that ranges describe; they must cover `shards` without gap or overlap.
+    /// Returns the owners that ranges describe; they must cover `shards` without gap or overlap.
     pub fn owners_from(
         ranges: impl IntoIterator<Item = OwnerRange>,
         shards: u32,

@@ -1,8 +1,8 @@
-//! The planner: from where the shards are now to the next configuration.
+//! The planner: from the present places of the shards to the next configuration.
 //!
-//! It is a pure function of what it is given: two managers that plan at the same time, or one
-//! that plans again after a crash, on whatever platform, come to the same result. What is
-//! sent or stored, and when, is decided elsewhere.
+//! It is a pure function of its arguments: two managers that plan at the same time, or one that plans
+//! again after a crash, come to the same result on every platform. Sending and storing plans is decided
+//! elsewhere.
 
 mod minimal;
 #[cfg(test)]
@@ -16,22 +16,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::{GroupId, ShardId};
 
-/// By which rule shards are spread over groups.
+/// The rule by which shards are spread over groups.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Policy {
-    /// As even as the pins allow (without pins no two groups differ by more than one shard),
-    /// with the fewest moves that lead there.
+    /// Assigns shards as evenly as the pins allow (without pins no two groups differ by more than one
+    /// shard), with the fewest moves that lead there.
     ///
-    /// A group that has too many keeps those with the lowest numbers, and what has to go
-    /// somewhere goes in ascending order to the group with the fewest. So the shards of a group
-    /// stay a few regular runs, which are short to store and to read as a
-    /// [`ShardSet`](crate::ShardSet), until many joined or left one by one. Of groups that are
-    /// equal in everything else, the one that joined first has one shard more.
+    /// A group that has too many keeps those with the lowest numbers, and shards that must go elsewhere go
+    /// in ascending order to the group with the fewest. Thus the shards of a group stay a few regular
+    /// runs, which are short to store and to read as a [`ShardSet`](crate::ShardSet), until many groups
+    /// joined or left one by one. Of groups that are equal in everything else, the one that joined first
+    /// has one shard more.
     #[default]
     Minimal,
-    /// Shard i belongs to the (i mod G)th of the G groups, in the order in which they joined.
-    /// Refuses a number of shards that G doesn't divide. Moves nearly everything when G changes.
+    /// Assigns shard i to the (i mod G)th of the G groups, in the order in which they joined. It refuses a
+    /// number of shards that G doesn't divide, and moves nearly everything when G changes.
     Modulo,
 }
 
@@ -42,22 +42,22 @@ pub struct ParsePolicyError {
     text: String,
 }
 
-/// What the planner goes by.
+/// The input of the planner.
 #[derive(Debug, Clone, Copy)]
 pub struct Layout<'a> {
-    /// The groups that are to share the shards, in the order in which they joined. A group
-    /// that is to be drained isn't among them.
+    /// The groups that will share the shards, in the order in which they joined. A group that is being
+    /// drained isn't among them.
     pub groups: &'a [GroupId],
-    /// Where each shard is, or is going; `None`: nowhere yet. May name groups that left.
+    /// The place or destination of each shard; `None`: it has none yet. May name groups that left.
     pub owners: &'a [Option<GroupId>],
-    /// Shards that are to be in a certain group, under every policy. They count as its load.
+    /// The shards that must be in a certain group, under every policy. They count as its load.
     pub pins: &'a BTreeMap<ShardId, GroupId>,
 }
 
 /// A layout for which there is no plan.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
-    /// There are shards, but no groups.
+    /// The shards have no group to go to.
     #[error("no group is left to take the {shards} shards: let a group join, or keep one that is to leave")]
     NoGroups {
         /// The number of shards.
@@ -69,12 +69,12 @@ pub enum PlanError {
         /// The group.
         group: GroupId,
     },
-    /// A pin names a shard that there isn't.
+    /// A pin names a shard that doesn't exist.
     #[error(
         "shard {shard} is pinned to {group}, but there are {shards} shards, counted from 0: remove the pin"
     )]
     PinBeyondShards {
-        /// The shard that there isn't.
+        /// The shard that doesn't exist.
         shard: ShardId,
         /// The group that it is pinned to.
         group: GroupId,
@@ -105,18 +105,18 @@ pub enum PlanError {
     },
 }
 
-/// Where a shard is before the plan, with groups as positions in the order of joining.
+/// The place of a shard before the plan, with groups as positions in the order of joining.
 #[derive(Debug, Clone, Copy)]
 enum Place {
-    /// It must be there.
+    /// The shard must be there.
     Pinned(usize),
-    /// It is there, and may stay.
+    /// The shard is there, and may stay.
     Owned(usize),
-    /// It is nowhere, or in a group that left.
+    /// The shard is nowhere, or in a group that left.
     Homeless,
 }
 
-/// The group of each shard in the next configuration.
+/// Returns the group of each shard in the next configuration.
 ///
 /// Time grows with the sum of shards and groups, not with their product. No shards need no groups.
 pub fn plan(policy: Policy, layout: Layout<'_>) -> Result<Vec<GroupId>, PlanError> {
@@ -137,7 +137,7 @@ pub fn plan(policy: Policy, layout: Layout<'_>) -> Result<Vec<GroupId>, PlanErro
 }
 
 impl Layout<'_> {
-    /// Checks groups and pins, and says where each shard is.
+    /// Checks groups and pins, and returns the place of each shard.
     fn places(&self) -> Result<Vec<Place>, PlanError> {
         let mut positions = BTreeMap::new();
         for (position, &group) in self.groups.iter().enumerate() {
@@ -169,7 +169,7 @@ fn modulo(places: &[Place], groups: usize) -> Vec<usize> {
     places.iter().enumerate().map(position).collect()
 }
 
-/// The numbers of groups next to `groups` that divide the shards, as a text.
+/// Returns the numbers of groups next to `groups` that divide the shards, as a text.
 fn divisors_around(groups: u32, shards: u32) -> String {
     let divides = |groups: &u32| shards.is_multiple_of(*groups);
     let fewer = (1..groups).rev().find(divides);

@@ -1,8 +1,8 @@
 //! The ring: N servers, N groups, and the replicas of group i on servers i to i + R - 1,
 //! counted around the ring.
 //!
-//! This is the placement of Dynamo (DeCandia et al., SOSP 2007, section 4.2 and 4.3) with one
-//! token for each server. Whoever starts servers, hosts replicas or looks after them asks here.
+//! This is the placement of Dynamo (DeCandia et al., SOSP 2007, section 4.2 and 4.3) with one token for
+//! each server. All code that starts servers, hosts replicas or looks after them uses this one.
 
 use std::fmt;
 use std::str::FromStr;
@@ -16,15 +16,15 @@ pub struct Ring {
     replicas: u32,
 }
 
-/// There is no such ring.
+/// The reason for which a ring is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RingError {
     /// Each replica of a group needs a server of its own, and a group at least one.
     #[error("a ring of {servers} servers holds 1 to {servers} replicas of each group, not {replicas}")]
     Replicas {
-        /// How many servers there are.
+        /// The number of servers.
         servers: u32,
-        /// How many replicas each group is to have.
+        /// The number of replicas of each group.
         replicas: u32,
     },
     /// The text isn't two numbers.
@@ -33,7 +33,7 @@ pub enum RingError {
 }
 
 impl Ring {
-    /// A ring of so many servers and groups, each group with so many replicas.
+    /// Returns a ring of this many servers and groups, each group with this many replicas.
     pub fn new(servers: u32, replicas: u32) -> Result<Ring, RingError> {
         if (1..=servers).contains(&replicas) {
             Ok(Ring { servers, replicas })
@@ -42,27 +42,27 @@ impl Ring {
         }
     }
 
-    /// How many servers there are, and how many groups.
+    /// Returns the number of servers, which is that of groups.
     pub fn servers(self) -> u32 {
         self.servers
     }
 
-    /// How many replicas each group has, and each server hosts.
+    /// Returns the number of replicas that each group has, and each server hosts.
     pub fn replicas(self) -> u32 {
         self.replicas
     }
 
-    /// All groups.
+    /// Returns all groups.
     pub fn groups(self) -> impl Iterator<Item = GroupId> {
         (0..self.servers).map(GroupId)
     }
 
-    /// The servers that hold the replicas of a group: its own first, then the next ones.
+    /// Returns the servers that hold the replicas of a group: its own first, then the next ones.
     pub fn servers_of(self, group: GroupId) -> impl Iterator<Item = u32> {
         (0..self.replicas).map(move |step| self.around(u64::from(group.0) + u64::from(step)))
     }
 
-    /// The groups of which a server holds a replica: its own first, then those before it.
+    /// Returns the groups of which a server holds a replica: its own first, then those before it.
     pub fn groups_of(self, server: u32) -> impl Iterator<Item = GroupId> {
         let back = u64::from(self.servers) + u64::from(server);
         (0..self.replicas).map(move |step| GroupId(self.around(back - u64::from(step))))

@@ -13,7 +13,7 @@ use crate::ShardId;
 /// The largest number of shards that a cluster may have.
 pub const MAX_SHARDS: u32 = 65_536;
 
-/// A run is worth writing as one from this many shards on.
+/// The length from which on a run is worth writing as one.
 const SHORTEST_RUN: usize = 3;
 
 /// Shards in ascending order, each once.
@@ -30,17 +30,17 @@ pub struct ParseShardSetError {
 }
 
 impl ShardSet {
-    /// The shards in ascending order.
+    /// Returns the shards in ascending order.
     pub fn iter(&self) -> impl Iterator<Item = ShardId> + '_ {
         self.0.iter().copied()
     }
 
-    /// How many there are.
+    /// Returns the number of shards.
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Whether there is none.
+    /// Returns true if the set has no shards.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
@@ -75,7 +75,7 @@ impl fmt::Display for ShardSet {
     }
 }
 
-/// Length and step of the run at the beginning of a list that isn't empty.
+/// Returns length and step of the run at the beginning of a list that isn't empty.
 fn leading_run(shards: &[ShardId]) -> (usize, u32) {
     let [first, second, ..] = shards else { return (1, 1) };
     let step = second.0 - first.0;

@@ -1,17 +1,16 @@
-//! Which groups a store is to have, if it is asked for a number of them.
+//! The groups that a store should have, if it is asked for a number of them.
 //!
-//! As many as are asked for, of those that exist as far as possible. Too many are taken away
-//! where that moves the least: first those that people have drained, then those that don't
-//! share the shards, then those of the highest numbers. Too few are made under the lowest
-//! numbers that are free.
+//! They are as many as are asked for, and existing ones as far as possible. If there are too many, those
+//! are removed that move the least: first those that people have drained, then those that don't share the
+//! shards, then those of the highest numbers. If there are too few, new ones get the lowest free numbers.
 
 use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use crate::GroupId;
 
-/// The groups that a store is to have, if it is asked for so many: of those that exist, that
-/// share the shards, and that people have drained.
+/// Returns the groups that a store should have, if it is asked for this number, given the groups that
+/// exist, that share the shards, and that people have drained.
 pub fn wanted_groups(
     count: u32,
     existing: impl IntoIterator<Item = GroupId>,
@@ -36,7 +35,7 @@ mod tests {
         numbers.iter().copied().map(GroupId).collect()
     }
 
-    /// What is wanted of groups that exist, share the shards and were drained.
+    /// Returns the wanted groups, given those that exist, share the shards and were drained.
     fn choose(count: u32, [existing, sharing, drained]: [&[u32]; 3]) -> BTreeSet<GroupId> {
         wanted_groups(count, ids(existing), &ids(sharing), &ids(drained))
     }

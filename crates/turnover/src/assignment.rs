@@ -1,11 +1,11 @@
-//! The part of a shard manager's record that groups come and go by.
+//! The part of a shard manager's record by which groups come and go.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use skv_proto::v1;
 use skv_sharding::{GroupId, GroupUid};
 
-/// The shard map of now, and the newest configuration, in short.
+/// The present shard map and the newest configuration, in short.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Assignment {
     /// The groups that share the shards by the newest configuration.
@@ -24,7 +24,7 @@ pub struct Assignment {
 }
 
 impl Assignment {
-    /// Takes it from what a shard manager says: its map, and its newest configuration.
+    /// Takes the assignment from a shard manager's answers: its map, and its newest configuration.
     pub fn of(map: &v1::ShardMap, newest: &v1::Configuration) -> Assignment {
         let mut shards = BTreeMap::new();
         for range in &map.ranges {
@@ -45,13 +45,13 @@ impl Assignment {
         }
     }
 
-    /// Returns how many shards a group owns.
+    /// Returns the number of shards that a group owns.
     pub fn shards_of(&self, group: GroupId) -> u32 {
         self.shards.get(&group).copied().unwrap_or(0)
     }
 
-    /// Returns how many shards are on their way. The configuration may be newer than the map, and a
-    /// shard that stays after all may still leave.
+    /// Returns the number of shards on their way. The configuration may be newer than the map, and a shard
+    /// that stays after all may still leave.
     pub fn moving(&self) -> u32 {
         self.unsettled.max(self.elsewhere)
     }

@@ -1,6 +1,6 @@
-//! The table of cases by which these rules are tested, and with them everybody who follows them: each
-//! case begins with what servers and shard manager say, so that it shows too that a program hands on
-//! what it heard.
+//! The table of cases by which these rules are tested, and with them every program that follows them: each
+//! case begins with the reports of servers and shard manager, so that it also shows that a program hands
+//! on the reports that it got.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,7 +14,7 @@ const SHARE: u32 = 4;
 /// The servers of each group.
 const REPLICAS: u64 = 3;
 
-/// A store as it is known, and what follows.
+/// A store as it is known, and the steps that follow.
 #[derive(Debug, Clone)]
 pub struct Case {
     /// A sentence about the rule.
@@ -27,11 +27,11 @@ pub struct Case {
     pub map: v1::ShardMap,
     /// The newest configuration.
     pub newest: v1::Configuration,
-    /// The groups whose servers are to run.
+    /// The groups whose servers must run.
     pub running: BTreeSet<GroupId>,
     /// The steps that are due.
     pub steps: Vec<Step>,
-    /// The words for it.
+    /// The notes that the steps come with.
     pub notes: Vec<&'static str>,
 }
 
@@ -40,9 +40,9 @@ pub struct Case {
 #[derive(Debug, Clone, Copy)]
 struct Group {
     id: u32,
-    /// The shards that the map says it owns.
+    /// The number of shards that it owns by the map.
     mapped: u32,
-    /// The shards that its leader says it owns, and receives.
+    /// The number of shards that its leader reports as owned and received.
     owned: u32,
     arriving: u32,
     has_servers: bool,
@@ -50,9 +50,9 @@ struct Group {
     drained: bool,
     founded: bool,
     leads: bool,
-    /// The number of its replicas that say that it is retired.
+    /// The number of its replicas that report it retired.
     retired: u64,
-    /// Its last replica is of another group of its number.
+    /// True if its last replica is of another group of the same number.
     has_stranger: bool,
 }
 
@@ -73,12 +73,13 @@ impl Group {
         }
     }
 
-    /// It doesn't share the shards, and has none.
+    /// Returns a group that doesn't share the shards, and has none.
     fn empty(id: u32) -> Group {
         Group { shares: false, mapped: 0, owned: 0, ..Group::running(id) }
     }
 
-    /// All its replicas know that it is retired, and the shard manager has forgotten it.
+    /// Returns a group whose replicas all know that it is retired, and that the shard manager has
+    /// forgotten.
     fn forgotten(id: u32) -> Group {
         Group { founded: false, retired: REPLICAS, ..Group::empty(id) }
     }
@@ -91,7 +92,7 @@ impl Group {
         format!("demo-g{}-{}", self.id, replica - 1)
     }
 
-    /// Returns what its servers say.
+    /// Returns the reports of its servers.
     fn statuses(self) -> BTreeMap<String, v1::ReplicaStatus> {
         let members =
             (1..=REPLICAS).map(|replica| v1::membership::Member { replica, server: self.server(replica) });
@@ -128,7 +129,7 @@ impl Group {
     }
 }
 
-/// Shards one after the other, of these groups so many each.
+/// Returns shards one after the other, for each of these groups the given number.
 fn ranges(shares: impl IntoIterator<Item = (u32, u32)>) -> Vec<v1::ShardRange> {
     let mut first = 0;
     let range = |(group, count)| {
@@ -154,7 +155,7 @@ fn retire(group: Group) -> Step {
     Step::Retire { group: GroupId(group.id), uid: GroupUid(group.uid()), server: group.server(1) }
 }
 
-/// A case, of which nothing follows yet.
+/// Returns a case from which no step follows yet.
 fn case<const N: usize>(name: &'static str, count: u32, groups: [Group; N]) -> Case {
     let in_map = |group: &Group| v1::Group {
         id: group.id,
@@ -163,7 +164,7 @@ fn case<const N: usize>(name: &'static str, count: u32, groups: [Group; N]) -> C
         ..v1::Group::default()
     };
     let first = groups.iter().find(|group| group.shares).map_or(0, |group| group.id);
-    // What has left shares no more: its shards go to the first that does.
+    // A group that has left no longer shares the shards: its own go to the first that does.
     let planned = |group: &Group| (if group.shares { group.id } else { first }, group.mapped);
     Case {
         name,
@@ -190,7 +191,7 @@ fn case<const N: usize>(name: &'static str, count: u32, groups: [Group; N]) -> C
 }
 
 impl Case {
-    /// The servers of exactly these groups are to run; by default of those that do.
+    /// Sets the groups whose servers must run; by default they are those that have servers.
     fn runs(self, groups: &[u32]) -> Case {
         Case { running: ids(groups).into_iter().collect(), ..self }
     }

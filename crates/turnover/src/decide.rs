@@ -1,5 +1,5 @@
-//! From the number of groups that is asked for, what there is, and what the shard manager and the
-//! servers say, to the next steps.
+//! The decision on the next steps: from the number of groups that is asked for, the existing ones, and the
+//! reports of the shard manager and the servers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,8 +14,8 @@ pub struct Group {
     pub report: Report,
     /// The state of these servers.
     pub servers: Servers,
-    /// The reason why its servers mustn't stop, should it turn out that the group was never founded.
-    /// A server that waits for its group has nothing, and may get it at any moment: so whoever can't
+    /// The reason why its servers mustn't stop, should it turn out that the group was never founded. A
+    /// server that waits for its group has nothing, and may get it at any moment: so a program that can't
     /// stop servers at once always has a reason.
     pub unproven: Option<String>,
 }
@@ -23,30 +23,30 @@ pub struct Group {
 /// The state of the servers of a group.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Servers {
-    /// They run, or are about to.
+    /// They run, or are about to start.
     #[default]
     There,
-    /// There are none.
+    /// They don't exist.
     Missing,
-    /// They were told to stop, since the group has ended.
+    /// They were ordered to stop, since the group has ended.
     Stopping,
 }
 
-/// The next steps, and the words for them.
+/// The next steps, and the notes about them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Turnover {
-    /// The groups that the store is to have.
+    /// The groups that the store should have.
     pub wanted: BTreeSet<GroupId>,
-    /// The groups whose servers are to run: those that are wanted, and those that may still have
-    /// something.
+    /// The groups whose servers must run: those that are wanted, and those that may still have data.
     pub running: BTreeSet<GroupId>,
-    /// The groups that have ended: their servers stop, and what is left of them goes.
+    /// The groups that have ended: their servers stop, and the rest of them is removed.
     pub ended: BTreeSet<GroupId>,
-    /// The steps that may be taken now. None of them takes anything from a group that has something.
+    /// The steps that may be taken now. None of them takes data from a group that has some.
     pub steps: Vec<Step>,
-    /// The words for what goes on and what is waited for: joins, leaves, then group by group.
+    /// The notes on the work that goes on and the events that it waits for: joins, leaves, then group by
+    /// group.
     pub notes: Vec<String>,
-    /// The note of a group whose shards don't go although they are to: it has no leader.
+    /// The note of a group that must give its shards away and can't: it has no leader.
     pub stuck: Option<String>,
 }
 
@@ -57,18 +57,18 @@ pub enum Step {
     Join(Vec<GroupId>),
     /// Have groups give their shards to the others.
     Leave(Vec<GroupId>),
-    /// Have a group that has nothing take nothing any more.
+    /// Have a group that has nothing end: from then on it takes nothing.
     Retire {
         /// The group.
         group: GroupId,
-        /// Its identity.
+        /// The group's identity.
         uid: GroupUid,
         /// The server that leads it.
         server: String,
     },
 }
 
-/// Decides what comes next on the way to so many groups, of those that there are. Without the shard
+/// Decides on the next steps towards this number of groups, given the existing ones. Without the shard
 /// manager nothing is begun.
 pub fn decide(count: u32, groups: &BTreeMap<GroupId, Group>, assignment: Option<&Assignment>) -> Turnover {
     let wanted = wanted(count, groups, assignment);
@@ -88,8 +88,8 @@ pub fn decide(count: u32, groups: &BTreeMap<GroupId, Group>, assignment: Option<
     turnover
 }
 
-/// Returns the groups that a store is to have, if it is asked for so many. A group that the shard
-/// manager knows is there, whether it has servers or not; one that is retired isn't.
+/// Returns the groups that a store should have, if it is asked for this number. A group that the shard
+/// manager knows exists, whether it has servers or not; one that is retired doesn't.
 pub fn wanted(
     count: u32,
     groups: &BTreeMap<GroupId, Group>,
@@ -107,7 +107,7 @@ fn founded(assignment: Option<&Assignment>) -> impl Iterator<Item = GroupId> {
     assignment.into_iter().flat_map(|assignment| assignment.founded.keys().copied())
 }
 
-/// Says that some are too many. Which of them, the shard manager alone can say.
+/// Returns a note if some groups are too many. Only the shard manager can name them.
 fn too_many(count: u32, groups: &BTreeMap<GroupId, Group>) -> Option<String> {
     let stays = |(id, group): (&GroupId, &Group)| (group.servers != Servers::Stopping).then_some(*id);
     let groups: Vec<GroupId> = groups.iter().filter_map(stays).collect();
@@ -120,13 +120,13 @@ fn too_many(count: u32, groups: &BTreeMap<GroupId, Group>) -> Option<String> {
 }
 
 impl Group {
-    /// It takes no shard any more.
+    /// Returns true if the group takes no shard any more.
     fn is_over(&self) -> bool {
         self.servers == Servers::Stopping || self.report.retired
     }
 }
 
-/// All groups, those that have no servers too, and what decides about them.
+/// All groups, also those without servers, and the facts that decide about them.
 struct Decider<'a> {
     groups: &'a BTreeMap<GroupId, Group>,
     assignment: &'a Assignment,
@@ -136,9 +136,9 @@ struct Decider<'a> {
 /// The next step of one group.
 enum Next {
     Step(Step, String),
-    /// It has ended.
+    /// The group has ended.
     End,
-    /// Nothing, for this reason.
+    /// No step, for this reason.
     Wait(String),
 }
 
@@ -172,8 +172,8 @@ impl Decider<'_> {
         turnover
     }
 
-    /// All that are missing join at once, so that each shard moves once. Those that people have
-    /// drained are left to them.
+    /// Has all missing groups join at once, so that each shard moves once. Those that people have drained
+    /// stay drained.
     fn join(&self, turnover: &mut Turnover) {
         let to_share = self.wanted.difference(&self.assignment.drained);
         let is_missing = |id: &&GroupId| !self.assignment.sharing.contains(*id);
@@ -190,7 +190,7 @@ impl Decider<'_> {
         turnover.steps.push(Step::Join(missing));
     }
 
-    /// Returns what keeps all from joining: a group that couldn't take shards, or give them.
+    /// Returns the reason that keeps all from joining: a group that couldn't take shards, or give them.
     fn obstacle(&self, id: GroupId) -> Option<String> {
         let group = self.groups.get(&id);
         if group.is_some_and(Group::is_over) {
@@ -203,7 +203,7 @@ impl Decider<'_> {
         (!is_led).then(|| format!("waiting for a leader of {id} that has a quorum"))
     }
 
-    /// All that are too many leave at once, so that no shard goes from one to the other.
+    /// Has all groups that are too many leave at once, so that no shard goes from one to the other.
     fn leave(&self, turnover: &mut Turnover) {
         let is_retired = |id: &GroupId| self.groups.get(id).is_some_and(|group| group.report.retired);
         let is_to_leave = |id: &GroupId| !self.wanted.contains(id) || is_retired(id);
@@ -221,10 +221,10 @@ impl Decider<'_> {
         turnover.steps.push(Step::Leave(leaving));
     }
 
-    /// From a group that shares the shards no more to one that has ended.
+    /// Decides on a group that no longer shares the shards, until it has ended.
     fn end(&self, id: GroupId, group: &Group) -> Next {
         let Some(uid) = self.assignment.founded.get(&id) else {
-            // It was never founded, or it was retired and forgotten.
+            // The group was never founded, or it was retired and forgotten.
             let doubt = may_have_something(id, group);
             return doubt.map_or(Next::End, |why| Next::Wait(format!("{id} is to go: {why}")));
         };
@@ -251,20 +251,21 @@ impl Decider<'_> {
         Next::Step(step, format!("{id} is empty, and is retired"))
     }
 
-    /// Without a leader its shards stay where they are.
+    /// Returns true if the group has shards and no leader: without one they stay where they are.
     fn is_stuck(&self, id: GroupId, group: &Group) -> bool {
         group.report.leader.is_none() && self.assignment.shards_of(id) > 0
     }
 }
 
-/// Returns what speaks against stopping the servers of a group that the shard manager doesn't know.
+/// Returns the reason against stopping the servers of a group that the shard manager doesn't know.
 fn may_have_something(id: GroupId, group: &Group) -> Option<String> {
     if group.report.lives {
         return Some("waiting for the shard manager, to which it isn't known yet".to_owned());
     }
     if group.report.retired {
-        // That was committed: whoever doesn't answer has nothing either. Those that are about to
-        // learn it may: on a volume that is kept they would take the group for a living one.
+        // The retirement was committed: a replica that doesn't answer has nothing either. Those that are
+        // about to learn it may have data: on a volume that is kept they would take the group for a living
+        // one.
         let unaware = group.report.unaware.first();
         return unaware.map(|server| format!("waiting for {server} to learn that {id} is retired"));
     }

@@ -1,23 +1,23 @@
-//! From what each server says of its replica of a group to what is known of the group.
+//! The report on a group: gathered from each server's report on its replica of the group.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use skv_proto::v1;
 use skv_sharding::{GroupUid, ReplicaId};
 
-/// Everything that the servers of one group say of it. Those that can't be asked are left out.
+/// The reports of the servers of one group, taken together. Servers that can't be asked are left out.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Report {
-    /// Its leader, if there is one that has a quorum.
+    /// The group's leader, if one has a quorum.
     pub leader: Option<Leader>,
-    /// A replica is of a group of which none says that it is retired. One that lags, or that was
-    /// removed before, is of the same group as those that say so, and has nothing either.
+    /// True if a replica is of a group of which none reports itself retired. A replica that lags, or that
+    /// was removed before, is of the same group as those that report it, and has nothing either.
     pub lives: bool,
-    /// A replica says that the group is retired: that was committed, and is final.
+    /// True if a replica reports the group retired: that was committed, and is final.
     pub retired: bool,
-    /// The voters, as the newest membership says that any server has.
+    /// The voters by the newest membership that any server reports.
     pub voters: BTreeMap<ReplicaId, String>,
-    /// The servers of voters that haven't learned that their group is retired, and will by its
+    /// The servers of voters that haven't learned yet that their group is retired, and will from its
     /// leader.
     pub unaware: BTreeSet<String>,
 }
@@ -25,7 +25,7 @@ pub struct Report {
 /// A leader that has a quorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
-    /// Its server.
+    /// The leader's server.
     pub server: String,
     /// The group's identity.
     pub uid: GroupUid,
@@ -35,15 +35,15 @@ pub struct Leader {
     pub arriving: u32,
 }
 
-/// Returns the server that leads, and what it says: it has a quorum, and of several it is the one of
-/// the newest incarnation and term.
+/// Returns the server that leads, and its report: it has a quorum, and of several it is the one of the
+/// newest incarnation and term.
 pub fn leading(statuses: &BTreeMap<String, v1::ReplicaStatus>) -> Option<(&String, &v1::ReplicaStatus)> {
     let leading = statuses.iter().filter(|(_, status)| status.leads_a_quorum() && status.ready);
     leading.max_by_key(|(_, status)| status.reign())
 }
 
 impl Report {
-    /// Takes it from what each server says of its replica of the group.
+    /// Takes the report from each server's report on its replica of the group.
     pub fn of(statuses: &BTreeMap<String, v1::ReplicaStatus>) -> Report {
         let leader = leading(statuses).map(|(server, status)| Leader {
             server: server.clone(),
@@ -71,13 +71,14 @@ impl Report {
         }
     }
 
-    /// Returns true if the group is retired by its own word, and there is no other of its number.
+    /// Returns true if the group reports itself retired, and there is no other of its number.
     pub fn is_retired(&self) -> bool {
         self.retired && !self.lives
     }
 }
 
-/// A replica that knows of no membership says so by an absent id; the first one's is all zeros.
+/// Returns the voters of the newest membership. A replica that knows of no membership has an absent id;
+/// the first membership's id is all zeros.
 fn newest_voters(statuses: &BTreeMap<String, v1::ReplicaStatus>) -> BTreeMap<ReplicaId, String> {
     let known =
         statuses.values().filter_map(|status| Some((status.incarnation, status.membership.as_ref()?)));

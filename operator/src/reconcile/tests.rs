@@ -17,7 +17,7 @@ const RESOURCE: &str = "/apis/shardedkv.io/v1alpha1/namespaces/prod/shardedkvs/d
 const SET: &str = "/apis/apps/v1/namespaces/prod/statefulsets/demo-g0";
 const BUDGET: &str = "/apis/policy/v1/namespaces/prod/poddisruptionbudgets/demo-g0";
 
-/// Nobody can be asked.
+/// Servers that can't be asked.
 struct Silence;
 
 impl Servers for Silence {
@@ -61,7 +61,7 @@ impl Servers for Silence {
     }
 }
 
-/// An operator, whose cache is filled anew for each pass.
+/// An operator whose cache is filled again for each pass.
 struct Operator {
     server: FakeApiServer,
     context: Context,
@@ -116,7 +116,7 @@ impl Operator {
         Box::pin(reconcile(&resource, &self.context)).await
     }
 
-    /// Writes of the last pass, without those of Events.
+    /// Returns the writes of the last pass, without those of Events.
     fn writes(&self) -> Vec<String> {
         let requests = self.server.requests().into_iter();
         requests.filter(|request| !request.starts_with("GET") && !request.contains("/events")).collect()
@@ -280,7 +280,7 @@ async fn of_two_resources_whose_names_collide_the_second_touches_nothing_of_the_
         assert_eq!(condition.unwrap()["message"], said);
         operator.pass_over(&path(name)).await.unwrap_err();
         operator.server.requests();
-        // Neither takes anything from the other, however often.
+        // Neither resource takes an object from the other, after any number of passes.
         for _ in 0..2 {
             operator.pass().await.unwrap();
             operator.pass_over(&path(name)).await.unwrap_err();
@@ -289,7 +289,7 @@ async fn of_two_resources_whose_names_collide_the_second_touches_nothing_of_the_
             }
             assert_eq!(operator.writes(), [""; 0]);
         }
-        // Nor by switching off what has the other's name.
+        // Switching off an object that has the same name as the other's deletes nothing either.
         let mut spec = operator.server.get(&path(name)).unwrap();
         spec["spec"]["disruptionBudget"] = json!({ "enabled": false });
         operator.server.put(&path(name), spec);

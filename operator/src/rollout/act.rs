@@ -1,4 +1,4 @@
-//! Taking a step that was decided.
+//! Carries out a step that was decided.
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
@@ -19,9 +19,9 @@ use crate::servers::Servers;
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Taken {
-    /// It was done.
+    /// The step was carried out.
     Done,
-    /// It can't be now, for this reason.
+    /// The step can't be carried out now, for this reason.
     NotYet(String),
 }
 
@@ -35,8 +35,8 @@ pub(crate) struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    /// Records which pod is about to be replaced, against the version of the resource that was
-    /// looked at: whoever acts on an older one fails here.
+    /// Records the pod that is about to be replaced, against the version of the resource that was looked
+    /// at: an operator that acts on an older one fails here.
     pub(super) async fn record(&self, resource: &mut ShardedKv, pod: &PodRef) -> Result<(), Error> {
         let replacing = Some(Replacing { pod: pod.name.clone(), uid: pod.uid.clone() });
         let status = resource.status.get_or_insert_default();
@@ -77,7 +77,7 @@ impl Actor<'_> {
                 }
                 Ok(Taken::Done)
             }
-            // By its StatefulSet the group is found, so that goes last.
+            // The group is found by its StatefulSet, so that this is deleted last.
             GroupStep::Delete { group, set } => {
                 let name = self.names.servers_of(ServerSet::Group(*group));
                 self.delete_service(resource, &name).await?;
@@ -87,7 +87,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Deletes a group's Service, unless it is somebody else's.
+    /// Deletes a group's Service, unless another owner has it.
     async fn delete_service(&self, resource: &ShardedKv, name: &str) -> Result<(), Error> {
         let (title, services) = (format!("Service {name}"), self.api::<Service>());
         let found = services.get_opt(name).await.map_err(|error| Error::api("read", &title, error))?;
@@ -106,7 +106,7 @@ impl Actor<'_> {
         }
     }
 
-    /// Takes the owners of a claim away, with which it would be deleted.
+    /// Removes the owners of a claim, with which it would be deleted.
     pub(super) async fn disown(&self, claim: &str) -> Result<(), Error> {
         let patch = json!({ "metadata": { "ownerReferences": null } });
         let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
@@ -116,7 +116,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// The API server checks the disruption budget, and that the pod is still this one.
+    /// Evicts a pod. The API server checks the disruption budget, and that the pod is still this one.
     async fn evict(&self, pod: &PodRef) -> Result<Taken, Error> {
         let delete = DeleteParams::default().preconditions(only(&pod.uid));
         let eviction = EvictParams { delete_options: Some(delete), ..EvictParams::default() };
@@ -150,7 +150,7 @@ impl Actor<'_> {
         Ok(())
     }
 
-    /// Deletes a StatefulSet and leaves its pods, if it still is exactly what was looked at.
+    /// Deletes a StatefulSet and leaves its pods, if it still is exactly the one that was looked at.
     pub(super) async fn orphan(&self, name: &str, set: &ObservedSet) -> Result<(), Error> {
         self.delete_set(name, set, PropagationPolicy::Orphan).await
     }
@@ -189,7 +189,7 @@ fn only(uid: &str) -> Preconditions {
     Preconditions { uid: Some(uid.to_owned()), resource_version: None }
 }
 
-/// The pod is gone, or another has its name: what was to be done is done.
+/// Returns true if the pod is gone, or another has its name: then the step is done.
 fn is_another(error: &kube::Error) -> bool {
     has_code(error, 404) || has_code(error, 409)
 }

@@ -8,8 +8,8 @@ use skv_resource::ShardedKv;
 use super::act::{Actor, Taken};
 use crate::error::Error;
 
-/// Takes the next step of each kind: what was done, and what failed of it. The resource is then as
-/// it was recorded.
+/// Takes the next step of each kind. Returns the steps that were taken, and the first failure. The
+/// resource is then as it was recorded.
 pub(crate) async fn carry_out(
     plan: &Plan,
     actor: &Actor<'_>,
@@ -27,7 +27,7 @@ pub(crate) async fn carry_out(
     };
     let mut carrying = Carrying { actor, outcome };
     let is_ended = |set: &ServerSet| set.group().is_some_and(|id| plan.turnover.ended.contains(&id));
-    // What fails of one kind keeps the others from nothing.
+    // A failure of one kind holds up no other.
     let mut result = Ok(());
     for (set, servers) in plan.seen.servers.iter().filter(|(set, _)| !is_ended(set)) {
         let growth = plan.growth.get(set).unwrap_or(&Growth::Done);
@@ -42,7 +42,7 @@ pub(crate) async fn carry_out(
     (carrying.outcome, result)
 }
 
-/// Steps that are being taken, and what has come of them so far.
+/// The steps under way, and their outcome so far.
 struct Carrying<'a> {
     actor: &'a Actor<'a>,
     outcome: Outcome,
@@ -71,8 +71,8 @@ impl Carrying<'_> {
         Ok(())
     }
 
-    /// Takes the next step of growing the volumes of servers. One that can't grow keeps nothing else
-    /// from being done.
+    /// Takes the next step of growing the volumes of servers. A volume that can't grow holds up no other
+    /// work.
     async fn grow(
         &mut self,
         resource: &ShardedKv,
@@ -102,7 +102,7 @@ impl Carrying<'_> {
                 if let Some(made) = &servers.set {
                     self.actor.orphan(&self.actor.names.servers_of(set), made).await?;
                 }
-                format!("making the StatefulSet of {set} anew for volumes of {size}")
+                format!("remaking the StatefulSet of {set} for volumes of {size}")
             }
         };
         self.outcome.doing.get_or_insert(doing);

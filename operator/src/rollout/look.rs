@@ -1,4 +1,4 @@
-//! Looks at a resource live: nothing of it comes from a cache.
+//! Looks at a resource live: nothing in the result comes from a cache.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -22,7 +22,7 @@ use skv_sharding::GroupId;
 use crate::error::Error;
 use crate::servers::Servers;
 
-/// Looks at a resource. `None` if the resource is gone.
+/// Looks at a resource. Returns `None` if the resource is gone.
 pub(crate) async fn look(
     client: &Client,
     servers: &dyn Servers,
@@ -94,7 +94,7 @@ async fn later(
     join_all(asked).await.into_iter().flatten().collect()
 }
 
-/// Asks a pod's server what it is. Somebody else may have its address by now.
+/// Asks a pod's server for its status. Another server may have its address by now.
 async fn status(servers: &dyn Servers, pod: &ServerPod) -> Option<v1::StatusResponse> {
     let answer = servers.status(pod.peer_address.as_ref()?).await?;
     (answer.server == pod.name).then_some(answer)
@@ -104,7 +104,7 @@ fn replica_of(answer: &v1::StatusResponse, group: GroupId) -> Option<v1::Replica
     answer.replicas.iter().find(|replica| replica.group == group.0).cloned()
 }
 
-/// Nodes are looked at only where a pod doesn't go.
+/// Returns the nodes that are lost. It asks only for those on which a pod is being deleted.
 async fn lost_nodes(
     client: &Client,
     seen: &BTreeMap<ServerSet, ObservedServers>,

@@ -1,4 +1,4 @@
-//! Looks at what runs, and takes the steps that `skv-operator-plan` decides on: pods that must be
+//! Looks at running groups, and takes the steps that `skv-operator-plan` decides on: pods that must be
 //! replaced, groups that get fewer members, groups that come and go, volumes that grow.
 //!
 //! - `look`: reads the objects live, and asks the servers
@@ -22,8 +22,8 @@ use skv_resource::ShardedKv;
 use crate::error::Error;
 use crate::servers::Servers;
 
-/// Decides what is to be done, by a live look if there is reason for one. `None`: the resource is
-/// another by now.
+/// Decides on the work that is due, by a live look if there is reason for one. Returns `None` if the
+/// resource has changed meanwhile, or is gone.
 pub(crate) async fn plan(
     client: &Client,
     servers: &dyn Servers,

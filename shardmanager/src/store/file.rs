@@ -16,10 +16,10 @@ const RECORD_FILE: &str = "shard-map";
 const TEMPORARY_FILE: &str = "shard-map.new";
 const LOCK_FILE: &str = "LOCK";
 
-/// Why the directory can't be used.
+/// The reason for which the directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// Another process works with it.
+    /// Another process holds it.
     #[error(
         "another process holds {lock}: is a shard manager running on this directory already? Stop it first"
     )]
@@ -30,11 +30,11 @@ pub enum OpenError {
     /// The directory or its lock can't be made or opened.
     #[error("can't {action} {path}: {source}")]
     Io {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To what.
+        /// The path that it concerned.
         path: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: io::Error,
     },
 }
@@ -43,14 +43,14 @@ pub enum OpenError {
 #[derive(Debug)]
 pub struct FileStore {
     directory: Arc<Directory>,
-    /// Whether the thread that asks does the work.
+    /// True if the calling thread does the work itself.
     inline: bool,
 }
 
 #[derive(Debug)]
 struct Directory {
     path: PathBuf,
-    /// Keeps the directory locked; and makes reading and swapping one step.
+    /// The directory's lock; it also makes reading and swapping one step.
     lock: Mutex<File>,
 }
 
@@ -79,13 +79,14 @@ impl FileStore {
         }
     }
 
-    /// For a process that is to have one thread: while the disk works, nothing else does.
+    /// Has the calling thread do the work, for a process that is to have one thread: while the disk works,
+    /// nothing else runs.
     #[must_use]
     pub fn on_one_thread(self) -> FileStore {
         FileStore { inline: true, ..self }
     }
 
-    /// Does what blocks on the disk, by default apart from the threads that serve requests.
+    /// Does work that blocks on the disk, by default apart from the threads that serve requests.
     async fn work<T: Send + 'static>(
         &self,
         work: impl FnOnce(&Directory) -> Result<T, StoreError> + Send + 'static,
@@ -144,7 +145,7 @@ impl Directory {
     }
 }
 
-/// Equal content is the same state, so the content can name it.
+/// Returns the version of a record's bytes. Equal content is the same state, so the content can name it.
 fn version_of(record: &Record, bytes: &[u8]) -> Version {
     Version(format!("{}-{:08x}", record.revision, crc32c::crc32c(bytes)))
 }

@@ -12,7 +12,7 @@ pub(super) const VERSION: u32 = 1;
 const MAGIC: &str = "ShardedKV shard map, format ";
 const CHECKSUM: &str = ", crc32c ";
 
-/// Why bytes aren't a record.
+/// The reason for which bytes aren't a record.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Problem {
     Damaged(String),
@@ -48,7 +48,7 @@ pub(super) fn decode(bytes: &[u8]) -> Result<Record, Problem> {
     Ok(record)
 }
 
-/// The first line, with its end.
+/// Returns the first line, with its end.
 fn header(version: u32, body: &[u8]) -> String {
     let checksum = crc32c::crc32c_append(crc32c::crc32c(&version.to_le_bytes()), body);
     format!("{MAGIC}{version}{CHECKSUM}{checksum:08x}\n")

@@ -55,12 +55,12 @@ impl std::fmt::Debug for KubernetesStore {
 }
 
 impl KubernetesStore {
-    /// A store in this object.
+    /// Creates a store in this object.
     pub fn new(client: Client, object: ObjectName) -> KubernetesStore {
         KubernetesStore { maps: Api::namespaced(client, &object.namespace), object }
     }
 
-    /// Tells of every change of the object, by whomever.
+    /// Returns an item for every change of the object, no matter which process made it.
     pub fn changes(&self) -> impl Stream<Item = ()> + Send + use<> {
         let changes = watcher::watch_object(self.maps.clone(), &self.object.name);
         changes.default_backoff().filter_map(async |change| {
@@ -88,7 +88,7 @@ impl KubernetesStore {
             serde_json::to_value(record)
                 .map_err(|error| self.failed("encode", kube::Error::SerdeError(error)))?,
         );
-        // It carries the version that was read: the API server refuses it if that is outdated.
+        // The object carries the version that was read: the API server refuses it if that is outdated.
         match self.maps.replace(&self.object.name, &PostParams::default(), &map).await {
             Ok(written) => Ok(version_of(&written)),
             Err(kube::Error::Api(status)) if status.code == 409 => Err(StoreError::Conflict),

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use futures::future::BoxFuture;
 use skv_assignment::record::Record;
 
-/// Names one written state of the record: what a compare-and-swap compares. Opaque to
-/// everybody but the store (a Kubernetes `resourceVersion` fits).
+/// The name of one written state of the record: what a compare-and-swap compares. Opaque to all but the
+/// store (a Kubernetes `resourceVersion` fits).
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub(super) String);
 
@@ -17,30 +17,30 @@ impl fmt::Display for Version {
     }
 }
 
-/// Why a record couldn't be read or written.
+/// The reason for which a record couldn't be read or written.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Somebody else wrote since; nothing was written now.
-    #[error("the record was changed by somebody else")]
+    /// Another writer changed the record since; nothing was written now.
+    #[error("the record was changed by another writer")]
     Conflict,
     /// The record was tampered with, or the disk lost bytes.
     #[error(
         "{place} is damaged: {reason}; put a good copy back, or remove it: the map is then rebuilt from the groups"
     )]
     Damaged {
-        /// Which file or object.
+        /// The file or object.
         place: String,
-        /// What is wrong with it.
+        /// The damage.
         reason: String,
     },
-    /// A newer program wrote it.
+    /// A newer program wrote the record.
     #[error(
         "{place} has format version {found}, this program reads version {supported}: run the program that wrote it, or a newer one"
     )]
     UnsupportedVersion {
-        /// Which file or object.
+        /// The file or object.
         place: String,
-        /// Its format version.
+        /// The record's format version.
         found: u32,
         /// The format version that this program reads and writes.
         supported: u32,
@@ -48,39 +48,39 @@ pub enum StoreError {
     /// Reading or writing failed. After a write the state is unknown until the next load.
     #[error("can't {action} {file}: {source}")]
     Io {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To what.
+        /// The file that it concerned.
         file: PathBuf,
-        /// What the operating system says.
+        /// The error of the operating system.
         source: std::io::Error,
     },
     /// The object that holds the record isn't there.
     #[error("{object} doesn't exist: the operator makes it; is it running?")]
     Missing {
-        /// Its kind and name.
+        /// The object's kind and name.
         object: String,
     },
     /// The Kubernetes API refused, or couldn't be reached. After a write the state is
     /// unknown until the next load.
     #[error("can't {action} {object}: {source}")]
     Kubernetes {
-        /// What was being done.
+        /// The action that failed.
         action: &'static str,
-        /// To what.
+        /// The object that it concerned.
         object: String,
-        /// What the API server or the connection says.
+        /// The error of the API server or of the connection.
         source: Box<kube::Error>,
     },
 }
 
 /// A place for one record.
 pub trait MapStore: Debug + Send + Sync + 'static {
-    /// The record as it is now; `None` if none was ever written (or it was lost).
+    /// Returns the record as it is now; `None` if none was ever written (or it was lost).
     fn load(&self) -> BoxFuture<'_, Result<Option<(Record, Version)>, StoreError>>;
 
-    /// Replaces the record if it is still the one of `expected` (`None`: if there is none).
-    /// When this returns the new version, the record is durable.
+    /// Replaces the record if it is still the one of `expected` (`None`: if there is none). Once it
+    /// returns the new version, the record is durable.
     fn compare_and_swap<'a>(
         &'a self,
         expected: Option<&'a Version>,

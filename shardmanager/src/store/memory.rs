@@ -9,7 +9,7 @@ use skv_assignment::record::Record;
 
 use super::map_store::{MapStore, StoreError, Version};
 
-/// Clones share the record.
+/// A store in memory; clones share the record.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<State>>);
 
@@ -20,19 +20,19 @@ struct State {
 }
 
 impl MemoryStore {
-    /// The record as it is.
+    /// Returns the record as it is.
     pub fn record(&self) -> Option<Record> {
         self.0.lock().record.clone()
     }
 
-    /// Puts any record in its place, as somebody with access to the store might.
+    /// Puts any record in its place, as a person with access to the store might.
     pub fn replace(&self, record: Option<Record>) {
         let mut state = self.0.lock();
         state.record = record;
         state.writes += 1;
     }
 
-    /// How often the record was written.
+    /// Returns the number of writes of the record.
     pub fn writes(&self) -> u64 {
         self.0.lock().writes
     }

@@ -1,5 +1,5 @@
-//! Where the record lives. The manager keeps no state of its own beyond it, so a store
-//! is all that another kind of deployment needs.
+//! The place of the record. The manager keeps no state of its own beyond it, so a store is all that
+//! another kind of deployment needs.
 
 mod file;
 mod format;

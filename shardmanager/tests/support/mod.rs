@@ -55,7 +55,7 @@ impl Server {
         Server::start_with(settings, store, None).await
     }
 
-    /// One whose groups have node ports.
+    /// Starts a manager whose groups have node ports.
     pub async fn start_with(
         settings: Settings,
         store: impl MapStore,
@@ -88,26 +88,26 @@ impl Server {
         ShardManagerClient::connect(format!("http://{}", self.address)).await.unwrap()
     }
 
-    /// Long enough that nobody counts as alive any more.
+    /// Moves the clock far enough that no replica counts as alive any more.
     pub fn silence(&self) {
         self.clock.fetch_add(ALIVE.as_millis() as u64, Ordering::SeqCst);
     }
 
-    /// Returns when the last connection is closed.
+    /// Stops it, and returns when the last connection is closed.
     pub async fn stop(self) {
         self.stop.send(()).unwrap();
         self.task.await.unwrap();
     }
 }
 
-/// What a replica knows of its group.
+/// A replica's knowledge of its group.
 #[derive(Debug, Clone)]
 pub struct Data {
     pub cluster: u64,
     pub report: v1::GroupReport,
 }
 
-/// A replica that does what it is told.
+/// A replica that follows its orders.
 #[derive(Debug, Clone)]
 pub struct Replica {
     pub group: u32,
@@ -123,7 +123,7 @@ impl Replica {
         Replica { group, id: u64::from(port), server: format!("kv-g{group}-{n}"), port, data: None }
     }
 
-    /// Another one, empty, on the same server.
+    /// Returns another replica, empty, on the same server.
     pub fn successor(&self) -> Replica {
         Replica { id: self.id + 10_000, port: self.port + 10_000, data: None, ..self.clone() }
     }
@@ -186,7 +186,7 @@ impl Replica {
         &mut self.data.as_mut().unwrap().report
     }
 
-    /// From now on this replica says that it leads.
+    /// Has the replica report from now on that it leads.
     pub fn lead(&mut self, term: u64) {
         let id = self.id;
         let report = self.report();
@@ -194,12 +194,12 @@ impl Replica {
     }
 }
 
-/// Two groups of three; the first of each leads.
+/// Founds two groups of three; the first of each leads.
 pub async fn found(client: &mut ShardManagerClient<Channel>) -> Vec<Replica> {
     found_groups(client, 2, 3).await
 }
 
-/// So many groups of so many replicas; the first of each leads.
+/// Founds this many groups of this many replicas; the first of each leads.
 pub async fn found_groups(
     client: &mut ShardManagerClient<Channel>,
     groups: u32,
@@ -225,7 +225,7 @@ pub async fn map(client: &mut ShardManagerClient<Channel>) -> v1::ShardMap {
     client.get_shard_map(v1::GetShardMapRequest {}).await.unwrap().into_inner()
 }
 
-/// The group of each shard.
+/// Returns the group of each shard.
 pub fn owners(ranges: &[v1::ShardRange]) -> Vec<u32> {
     ranges.iter().flat_map(|range| std::iter::repeat_n(range.group, range.count as usize)).collect()
 }

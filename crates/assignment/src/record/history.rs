@@ -1,28 +1,28 @@
-//! The configurations, stored as differences: all of them, until that is too much for one object
-//! of the Kubernetes API; then the oldest go.
+//! The configurations, stored as differences: all of them, until that is too much for one object of the
+//! Kubernetes API; then the oldest are dropped.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use skv_sharding::{Configuration, GroupId, ShardId, ShardSet};
 
-/// About what all differences together may name of groups and shards, some 6 bytes each: with the owners
-/// and moves of 10,000 shards a record stays below the 1.5 MiB that etcd takes. Of 240 shards in 3
-/// groups these are some 500 changes.
+/// The number of groups and shards that all differences together may name, roughly, at some 6 bytes each:
+/// with the owners and moves of 10,000 shards a record stays below the 1.5 MiB that etcd takes. Of 240
+/// shards in 3 groups these are some 500 changes.
 const MOST: usize = 40_000;
 
-/// The configurations there were, up to the newest.
+/// The past configurations, up to the newest.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct History {
-    /// The first makes the oldest that is kept out of the empty one, the others the next each.
+    /// The first difference makes the oldest kept configuration out of the empty one, each other the next.
     differences: Vec<Difference>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 struct Difference {
-    /// The number of configurations that came before and aren't kept, but for the empty one. Only the first
-    /// difference has any.
+    /// The number of configurations that came before and aren't kept, other than the empty one. Only the
+    /// first difference has any.
     #[serde(default, skip_serializing_if = "is_zero")]
     forgotten: u64,
     groups: Vec<GroupId>,
@@ -31,22 +31,22 @@ struct Difference {
 }
 
 impl History {
-    /// The number of the newest configuration.
+    /// Returns the number of the newest configuration.
     pub fn newest_number(&self) -> u64 {
         self.forgotten() + self.differences.len() as u64
     }
 
-    /// The number of the oldest configuration that is kept beside the empty one; 0: there is none.
+    /// Returns the number of the oldest configuration that is kept beside the empty one; 0: there is none.
     pub fn oldest_number(&self) -> u64 {
         self.newest_number().min(self.forgotten() + 1)
     }
 
-    /// The newest configuration.
+    /// Returns the newest configuration.
     pub fn newest(&self) -> Configuration {
         self.replay(self.differences.len())
     }
 
-    /// The configuration of this number, if there was one and it is kept. Number 0 always is.
+    /// Returns the configuration of this number, if there was one and it is kept. Number 0 always is.
     pub fn get(&self, number: u64) -> Option<Configuration> {
         let kept = if number == 0 { 0 } else { number.checked_sub(self.forgotten()).filter(|&n| n > 0)? };
         usize::try_from(kept).ok().filter(|&n| n <= self.differences.len()).map(|n| self.replay(n))
@@ -56,7 +56,7 @@ impl History {
         self.differences.first().map_or(0, |first| first.forgotten)
     }
 
-    /// Appends a configuration, unless it is what the newest one is.
+    /// Appends a configuration, unless it equals the newest one.
     pub fn push(&mut self, groups: Vec<GroupId>, owners: &[GroupId]) {
         let newest = self.newest();
         if newest.groups == groups && newest.owners == owners {
@@ -67,7 +67,7 @@ impl History {
         self.forget_oldest();
     }
 
-    /// Makes one difference of the first ones, until the rest isn't too much.
+    /// Merges the first differences into one, until the rest isn't too much.
     fn forget_oldest(&mut self) {
         let mut size: usize = self.differences.iter().map(Difference::size).sum();
         let mut gone = 0;
@@ -109,7 +109,7 @@ impl Difference {
     }
 }
 
-/// The shards whose group is another one now.
+/// Returns the shards whose group is another one now.
 fn by_group(before: &[GroupId], now: &[GroupId]) -> BTreeMap<GroupId, ShardSet> {
     let mut moved: BTreeMap<GroupId, Vec<ShardId>> = BTreeMap::new();
     for (shard, &group) in now.iter().enumerate() {
@@ -163,7 +163,7 @@ mod tests {
         const SHARDS: u32 = 10_000;
         let groups: Vec<GroupId> = (0..200).map(GroupId).collect();
         let owners = |number: u32| -> Vec<GroupId> {
-            // As irregular as it gets: no two neighbours are in one group.
+            // The assignment is as irregular as possible: no two neighbours are in one group.
             (0..SHARDS).map(|shard| GroupId((shard * 7919 + shard / (number % 90 + 2)) % 200)).collect()
         };
         let (mut history, changes) = (History::default(), 100);

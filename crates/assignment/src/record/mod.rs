@@ -1,8 +1,7 @@
 //! The memory of the shard manager: one record, written whole by compare-and-swap.
 //!
-//! There is no record before the first configuration: until then nothing was given out,
-//! so there is nothing to remember. Leaders and the times of registrations are no part
-//! of it.
+//! No record exists before the first configuration: until then nothing was given out, so there is nothing
+//! to remember. Leaders and the times of registrations are no part of it.
 
 mod history;
 mod owners;
@@ -25,7 +24,7 @@ pub use retired::{RetiredGroup, RetiredGroups};
 /// Everything durable about one cluster.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Record {
-    /// Whose record it is.
+    /// The cluster that the record describes.
     pub cluster: ClusterId,
     /// The map revision: counts the writes of this record. Plans are given under it.
     pub revision: MapRevision,
@@ -40,7 +39,7 @@ pub struct Record {
     pub owners: Vec<Owner>,
     /// All configurations.
     pub history: History,
-    /// By which rule shards are spread.
+    /// The rule by which shards are spread.
     #[serde(default)]
     pub policy: Policy,
     /// Shards that people want in a certain group.
@@ -56,7 +55,7 @@ pub struct Record {
     /// The last changes that were asked for.
     #[serde(default)]
     pub requests: Requests,
-    /// The last groups that are no more.
+    /// The last groups that were retired.
     #[serde(default)]
     pub retired: RetiredGroups,
 }
@@ -66,27 +65,28 @@ pub struct Record {
 pub struct PlannedMove {
     /// The group that gets it.
     pub to: GroupId,
-    /// Its epoch there.
+    /// The shard's epoch there.
     pub epoch: Epoch,
 }
 
 /// A group that was founded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupRecord {
-    /// Its identity.
+    /// The group's identity.
     pub uid: GroupUid,
-    /// As its leader last confirmed it.
+    /// The group's incarnation, as its leader last confirmed it.
     pub incarnation: Incarnation,
-    /// Its members, as its leader last confirmed them, with the addresses that they registered.
+    /// The members, as the group's leader last confirmed them, with the addresses that they registered.
     pub members: Vec<Replica>,
     /// Replicas that wait to be admitted; never members, one per server at most.
     pub candidates: Vec<Replica>,
-    /// The order by which it was founded; `None` if the map was rebuilt since, which nobody founds again.
+    /// The order by which the group was founded; `None` if the map was rebuilt since: nobody founds the
+    /// group again then.
     pub bootstrap: Option<Bootstrap>,
-    /// It was asked to share the shards at some time.
+    /// True if the group was asked to share the shards at some time.
     #[serde(default)]
     pub joined: bool,
-    /// It was asked to give its shards away, and not to join again since.
+    /// True if the group was asked to give its shards away, and not to join again since.
     #[serde(default)]
     pub drained: bool,
 }
@@ -104,7 +104,7 @@ pub struct Bootstrap {
 }
 
 impl Record {
-    /// The map that clerks and servers get.
+    /// Returns the map that clerks and servers get.
     pub fn shard_map(&self) -> ShardMap {
         ShardMap {
             cluster: self.cluster,
@@ -122,12 +122,12 @@ impl Record {
         }
     }
 
-    /// The number of shards.
+    /// Returns the number of shards.
     pub fn shards(&self) -> u32 {
         self.owners.len() as u32
     }
 
-    /// Checks what the types can't say.
+    /// Checks the invariants that the types can't express.
     pub fn check(&self) -> Result<(), MapError> {
         for (&shard, &PlannedMove { to: group, .. }) in &self.moves {
             if !self.groups.contains_key(&group) {
@@ -139,7 +139,7 @@ impl Record {
 }
 
 impl GroupRecord {
-    /// A group that is founded now, by these members.
+    /// Returns a group that is founded now, by these members.
     pub fn founded(uid: GroupUid, members: Vec<Replica>, shards: ShardSet, epoch: Epoch) -> Self {
         GroupRecord {
             uid,
@@ -152,18 +152,18 @@ impl GroupRecord {
         }
     }
 
-    /// Returns true if it can't have anything of a shard: it got none when it was founded, and was
-    /// never asked to take any.
+    /// Returns true if the group can't have data of any shard: it got none when it was founded, and was
+    /// never asked to take one.
     pub fn is_fresh(&self) -> bool {
         !self.joined && self.bootstrap.as_ref().is_some_and(|bootstrap| bootstrap.shards.is_empty())
     }
 
-    /// The member with this id.
+    /// Returns the member with this id.
     pub fn member(&self, id: ReplicaId) -> Option<&Replica> {
         self.members.iter().find(|m| m.id == id)
     }
 
-    /// The founding order for this replica, if it is one of the first members and still one.
+    /// Returns the founding order for this replica, if it is one of the first members and still a member.
     pub fn bootstrap_for(&self, id: ReplicaId) -> Option<&Bootstrap> {
         self.member(id)?;
         self.bootstrap.as_ref().filter(|b| b.members.iter().any(|m| m.id == id))
@@ -174,7 +174,7 @@ impl GroupRecord {
         self.servers().any(|s| s == server)
     }
 
-    /// The servers of members and candidates; some may come twice.
+    /// Returns the servers of members and candidates; some may come twice.
     pub fn servers(&self) -> impl Iterator<Item = &str> {
         self.members.iter().chain(&self.candidates).map(|r| r.server.as_str())
     }

@@ -30,7 +30,8 @@ pub(super) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Vec<Owner>,
     let mut owners: Vec<Option<Owner>> = vec![None; shards];
     for Owned { group, epoch, shards } in owned {
         for shard in shards.iter() {
-            // As many places as shards: one that is out of range or comes twice leaves another empty.
+            // There are as many places as shards: a shard that is out of range or comes twice leaves
+            // another empty.
             if let Some(owner) = owners.get_mut(shard.0 as usize) {
                 *owner = Some(Owner { group, epoch });
             }

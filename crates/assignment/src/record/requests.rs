@@ -1,4 +1,4 @@
-//! The changes that were asked for lately, so that one that is asked for again isn't made again.
+//! The recent changes, by which a request that comes again isn't carried out again.
 
 use std::collections::VecDeque;
 
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 /// The number of remembered requests: many more than people, and programs, ask for at a time.
 const REMEMBERED: usize = 256;
 
-/// The request ids of the last changes, with what came of each.
+/// The request ids of the last changes, with the configuration that each made.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Requests(VecDeque<(String, u64)>);
 
 impl Requests {
-    /// The configuration that a request made, if it is remembered. An empty id is none.
+    /// Returns the configuration that a request made, if it is remembered. An empty id names no request.
     pub fn answer(&self, request_id: &str) -> Option<u64> {
         self.0.iter().find(|(id, _)| id == request_id).map(|(_, configuration)| *configuration)
     }

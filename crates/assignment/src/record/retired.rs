@@ -1,4 +1,4 @@
-//! Groups that are no more, so that what is left of their replicas is known for what it is.
+//! Groups that no longer exist: their leftover replicas are recognized by them.
 
 use std::collections::VecDeque;
 
@@ -16,16 +16,16 @@ pub struct RetiredGroups(VecDeque<RetiredGroup>);
 /// A group that was retired.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetiredGroup {
-    /// Its identity.
+    /// The group's identity.
     pub uid: GroupUid,
-    /// Its number, which another may have by now.
+    /// The group's number, which another may have by now.
     pub group: GroupId,
     /// The runs of servers that held its replicas when it was retired.
     pub instances: Vec<String>,
 }
 
 impl RetiredGroups {
-    /// The group of this identity.
+    /// Returns the retired group of this identity.
     pub fn get(&self, uid: GroupUid) -> Option<&RetiredGroup> {
         self.0.iter().find(|retired| retired.uid == uid)
     }
@@ -35,7 +35,7 @@ impl RetiredGroups {
         self.0.iter().any(|retired| retired.group == group)
     }
 
-    /// Remembers one more.
+    /// Remembers one more group.
     pub fn remember(&mut self, retired: RetiredGroup) {
         if self.0.len() == REMEMBERED {
             self.0.pop_front();

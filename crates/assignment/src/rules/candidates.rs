@@ -5,9 +5,8 @@ use skv_sharding::{GroupId, Replica};
 use super::heard::Heard;
 use crate::record::GroupRecord;
 
-/// The candidates that a group of so many replicas needs: those on the servers of members, in
-/// whose place they come; and as many on other servers as the group has too few, the living
-/// first.
+/// Returns the candidates that a group of this many replicas needs: those on the servers of members, which
+/// they replace; and as many on other servers as the group has too few, the living first.
 pub(super) fn wanted(group: &GroupRecord, replicas: u32, heard: &Heard, id: GroupId) -> Vec<Replica> {
     let (mut wanted, mut more): (Vec<Replica>, Vec<Replica>) =
         group.candidates.iter().cloned().partition(|candidate| has_member_on(group, &candidate.server));
@@ -17,7 +16,7 @@ pub(super) fn wanted(group: &GroupRecord, replicas: u32, heard: &Heard, id: Grou
     wanted
 }
 
-/// The servers of candidates that the group will never need, since it has all its members.
+/// Returns the servers of candidates that the group will never need, since it has all its members.
 pub(super) fn unneeded(group: &GroupRecord, replicas: u32) -> Vec<String> {
     if group.members.len() < replicas as usize {
         return Vec::new();

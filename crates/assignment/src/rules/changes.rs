@@ -21,9 +21,9 @@ pub enum Change {
     Leave(Vec<GroupId>),
     /// These groups are drained, to be removed.
     Remove(Vec<GroupId>),
-    /// A shard is to be in this group until it is unpinned.
+    /// A shard belongs in this group until it is unpinned.
     Move(ShardId, GroupId),
-    /// A shard is wherever it is best.
+    /// A shard goes to the group that suits the policy best.
     Unpin(ShardId),
     /// All shards are where the present rule has them.
     Rebalance,
@@ -32,22 +32,22 @@ pub enum Change {
 /// The reason for which a change isn't made. Nothing has changed then.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRefusal {
-    /// There is no such group.
+    /// The group doesn't exist.
     #[error("there is no {0}: its servers must run and register before it can join")]
     UnknownGroup(GroupId),
     /// The group has no shards to give, and takes none.
     #[error("{0} doesn't share the shards: let it join first")]
     NotJoined(GroupId),
-    /// There is no such shard.
+    /// The shard doesn't exist.
     #[error("there is no shard {0}: there are {1} shards, counted from 0")]
     NoSuchShard(ShardId, u32),
     /// A ring has each group on servers of its own choice: any other order isn't a ring.
     #[error("the groups share their servers in a ring, which stays as it was made")]
     Ring,
-    /// The record isn't true: what was made of it now would hide that.
+    /// The record is out of date: a change that starts from it would hide that.
     #[error("the shard map must be rebuilt from the groups first, since {0}; ask again")]
     Outdated(String),
-    /// There is no assignment.
+    /// The planner finds no assignment.
     #[error(transparent)]
     Plan(#[from] PlanError),
 }
@@ -55,13 +55,13 @@ pub enum ChangeRefusal {
 /// The outcome of a change.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Changed {
-    /// The next record; `None`: there is nothing to change.
+    /// The next record; `None` if nothing needs to change.
     pub record: Option<Record>,
     /// The number of the configuration that the change made, now or when it was first asked for.
     pub configuration: u64,
     /// The shards that aren't where the newest configuration has them then.
     pub moves: Vec<Pending>,
-    /// The pins that end, since their groups share the shards no more.
+    /// The pins that end, since their groups no longer share the shards.
     pub dropped_pins: Vec<(ShardId, GroupId)>,
 }
 

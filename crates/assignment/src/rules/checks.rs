@@ -1,14 +1,14 @@
-//! Refuses registrations of what belongs elsewhere, or takes a name that another replica has. Pure.
+//! Refuses registrations that belong elsewhere, or that take a name which another replica has. Pure.
 
 use super::heard::Heard;
 use super::registration::{Held, Refusal, Registration};
 use super::settings::Settings;
 use crate::record::{GroupRecord, Record};
 
-/// Groups have lower numbers.
+/// The limit of groups: all have lower numbers.
 const MOST_GROUPS: u32 = 4096;
 
-/// Refuses what belongs to another cluster, group or kind of sharding.
+/// Refuses a registration of another cluster, group or kind of sharding.
 pub(super) fn check_origin(
     settings: &Settings,
     record: Option<&Record>,
@@ -16,7 +16,7 @@ pub(super) fn check_origin(
 ) -> Result<(), Refusal> {
     let Registration { group, replica, held, .. } = registration;
     let known = record.and_then(|record| record.groups.get(group));
-    // The first configuration has the groups that it is meant to have; later ones may join.
+    // The first configuration has the configured groups; later ones may join.
     let is_first = record.is_none() && *held == Held::Nothing;
     if is_first && group.0 >= settings.groups || group.0 >= MOST_GROUPS {
         return Err(Refusal::UnknownGroup { group: *group, groups: settings.groups });
@@ -62,7 +62,7 @@ pub(super) fn check_name(
     let known = record.and_then(|record| record.groups.get(group));
     if let Some(holder) = heard.holder(*group, &replica.server)
         && holder.replica.id != replica.id
-        // Nobody else can listen where a living replica does.
+        // A replica at the holder's own address proves that the holder is gone: only one can listen there.
         && holder.replica.peer_address != replica.peer_address
         && right_to_name(known, registration) <= right_to_name(known, holder)
     {
@@ -89,8 +89,8 @@ pub(super) fn check_name(
     Ok(())
 }
 
-/// A member that isn't empty can't be kept out by whoever came first under its server's name;
-/// among equals the first stays.
+/// Returns the rank of a claim to a server's name. A member that isn't empty can't be kept out by a
+/// replica that came first under its server's name; among equals the first stays.
 fn right_to_name(group: Option<&GroupRecord>, registration: &Registration) -> u8 {
     let is_member = group.is_none_or(|group| group.member(registration.replica.id).is_some());
     u8::from(is_member && registration.held != Held::Nothing)

@@ -1,4 +1,4 @@
-//! The next configuration: the shards spread anew over the groups that share them. Pure.
+//! The next configuration: the shards spread again over the groups that share them. Pure.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use skv_sharding::{GroupId, Layout, PlanError, ShardId, plan};
 use super::moves;
 use crate::record::Record;
 
-/// The record with these groups sharing the shards, under the next configuration.
+/// Returns the record with these groups sharing the shards, under the next configuration.
 pub(super) fn with_groups(
     record: &Record,
     groups: Vec<GroupId>,
@@ -22,7 +22,7 @@ pub(super) fn with_groups(
     Ok(next)
 }
 
-/// Groups that share the shards no more keep no pins.
+/// Removes the pins of groups that no longer share the shards.
 pub(super) fn take_out(
     leaving: &[GroupId],
     groups: &mut Vec<GroupId>,

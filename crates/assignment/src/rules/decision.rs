@@ -10,8 +10,8 @@ use crate::record::Record;
 /// The outcome of a registration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Decision {
-    /// The next record with what makes it differ, where something durable changed. It must
-    /// be stored before the plan is given out.
+    /// The next record with the changes in it, if something durable changed. It must be stored before the
+    /// plan is given out.
     pub change: Option<(Record, Vec<Event>)>,
     /// The map revision under which the plan is given; 0 without a record.
     pub revision: MapRevision,
@@ -24,7 +24,7 @@ pub struct Decision {
 /// The reason for which a record was written.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// There was no record.
+    /// The first record was made.
     Founded,
     /// The record was lost, or older than the groups.
     Rebuilt,
@@ -38,16 +38,16 @@ pub enum Event {
     Members(GroupId),
     /// A new group was founded.
     NewGroup(GroupId),
-    /// So many shards have arrived in a group.
+    /// This number of shards has arrived in a group.
     Arrived(GroupId, usize),
-    /// A group that says it is retired shares the shards no more.
+    /// A group that reports itself retired no longer shares the shards.
     Leaves(GroupId),
-    /// A group is no more.
+    /// A group was removed from the record.
     Retired(GroupId),
 }
 
 impl Decision {
-    /// Returns true if the plan holds whatever anybody else has written meanwhile.
+    /// Returns true if the plan holds no matter what another manager has written meanwhile.
     pub fn is_settled(&self) -> bool {
         self.change.is_none() && !matches!(self.plan, Plan::Wait { .. })
     }

@@ -15,7 +15,7 @@ use crate::record::{GroupRecord, Record};
 pub(super) struct Draft<'a> {
     record: Cow<'a, Record>,
     events: Vec<Event>,
-    /// The map revision was raised already.
+    /// True if the map revision was raised already.
     raised: bool,
 }
 
@@ -30,7 +30,7 @@ impl<'a> Draft<'a> {
         Draft { record: Cow::Owned(record), events: vec![event], raised: true }
     }
 
-    /// A replica without data: one of the first members, or the replacement of a lost one.
+    /// Admits a replica without data: one of the first members, or the replacement of a lost one.
     pub(super) fn admit(
         &mut self,
         settings: &Settings,
@@ -60,8 +60,8 @@ impl<'a> Draft<'a> {
         plan
     }
 
-    /// Returns true if there is no such group; or one that never had anything, and of whose servers
-    /// nobody is left.
+    /// Returns true if there is no such group; or one that never had data, and none of whose servers still
+    /// registers.
     fn may_found(&self, id: GroupId, heard: &Heard) -> bool {
         self.record.groups.get(&id).is_none_or(|group| {
             let is_alive = |member: &Replica| heard.group(id).any(|other| other.replica.id == member.id);
@@ -69,8 +69,8 @@ impl<'a> Draft<'a> {
         })
     }
 
-    /// A group that is new in a cluster which has shards: it begins without any, and joins when
-    /// it is asked to.
+    /// Founds a group that is new in a cluster which has shards: it begins without any, and joins when it
+    /// is asked to.
     fn found(
         &mut self,
         settings: &Settings,
@@ -88,7 +88,7 @@ impl<'a> Draft<'a> {
         Ok(())
     }
 
-    /// A replica with data: it says where it is, and as a leader who its members are.
+    /// Takes the registration of a replica with data: its addresses, and from a leader its members.
     pub(super) fn follow(
         &mut self,
         settings: &Settings,
@@ -137,7 +137,7 @@ impl<'a> Draft<'a> {
         Plan::Serve { candidates, moves }
     }
 
-    /// Takes the word of a group that it has nothing and takes nothing any more.
+    /// Takes the report of a group that it has nothing and takes nothing any more.
     fn retire(&mut self, id: GroupId, report: &Report, heard: &Heard) -> Plan {
         let mut next = self.record.clone().into_owned();
         let reason = match retirement::retire(&mut next, heard, id, report.uid) {
@@ -156,7 +156,7 @@ impl<'a> Draft<'a> {
         Plan::Wait { reason }
     }
 
-    /// Takes a leader's word on its shards.
+    /// Takes a leader's report on its shards.
     fn count_arrivals(&mut self, id: GroupId, report: &Report) {
         if moves::is_news(&self.record, &report.owned) {
             let arrived = moves::arrived(self.record.to_mut(), id, &report.owned);
@@ -164,7 +164,7 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// Takes a leader's word on its group.
+    /// Takes a leader's report on its group.
     fn confirm(&mut self, id: GroupId, report: &Report, heard: &Heard) {
         let Some(group) = self.record.groups.get(&id) else { return };
         let members = rebuild::with_addresses(&report.members, Some(group), heard, id);
@@ -193,8 +193,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A server that isn't wanted any more must not stay a candidate: it would be admitted
-    /// the day a member is removed.
+    /// Drops candidates that aren't wanted any more: such a server would be admitted on the day on which a
+    /// member is removed.
     fn withdraw_unneeded(&mut self, settings: &Settings, id: GroupId) {
         let Some(group) = self.record.groups.get(&id) else { return };
         for server in candidates::unneeded(group, settings.replicas) {
@@ -202,8 +202,8 @@ impl<'a> Draft<'a> {
         }
     }
 
-    /// A replica that isn't a member waits under its server's name; a newer one replaces
-    /// an older one.
+    /// Registers a replica that isn't a member: it waits under its server's name; a newer one replaces an
+    /// older one.
     fn register_candidate(&mut self, registration: &Registration) {
         let Registration { group: id, replica, .. } = registration;
         let Some(group) = self.record.groups.get(id) else { return };

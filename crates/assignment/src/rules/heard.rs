@@ -1,4 +1,5 @@
-//! The last registrations of replicas: who is alive, what each holds, who leads. In memory only. Pure.
+//! The last registrations of replicas: the living ones, the data of each, the leaders. In memory only.
+//! Pure.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,16 +12,16 @@ use crate::record::{GroupRecord, Record};
 
 /// The registrations of the last [`ALIVE`], the newest of each server.
 ///
-/// Times are given as the time since some fixed moment, by a clock that never goes back.
+/// Times are durations since some fixed moment, by a clock that never goes back.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     alive: BTreeMap<GroupId, BTreeMap<String, Heartbeat>>,
     /// The groups of the last record that was seen.
     recorded: BTreeSet<GroupId>,
-    /// The groups that anybody claimed to belong to.
+    /// The groups that any replica claimed to belong to.
     claimed: BTreeSet<GroupId>,
     leaders: BTreeMap<GroupId, Leader>,
-    /// Since when, and until when, registrations were taken.
+    /// The times of the first and the last registration that were taken.
     listened: Option<(Duration, Duration)>,
 }
 
@@ -30,31 +31,31 @@ struct Heartbeat {
     at: Duration,
 }
 
-/// The leader of a group when it was last heard of.
+/// The leader of a group as it was last reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leader {
     /// The leader.
     pub id: ReplicaId,
     /// The incarnation of the group that it leads.
     pub incarnation: Incarnation,
-    /// Its term there.
+    /// The leader's term there.
     pub term: u64,
 }
 
 impl Leader {
-    /// Orders reports: the greater is newer. Who revives a group may have missed elections, so that a
-    /// new incarnation's terms begin below those of the one before.
+    /// Orders reports: the greater is newer. A replica that revives a group may have missed elections, so
+    /// that a new incarnation's terms begin below those of the one before.
     fn reign(&self) -> (Incarnation, u64) {
         (self.incarnation, self.term)
     }
 }
 
 impl Heard {
-    /// To be called with every record that was read or written: its groups exist, even if it
-    /// is lost later, and replicas that were empty lately have been told to found them.
+    /// Takes note of a record: callers pass every one that they read or wrote. Its groups exist, even if
+    /// it is lost later, and replicas that were empty lately have been ordered to found them.
     pub fn saw(&mut self, record: &Record) {
         self.recorded = record.groups.keys().copied().collect();
-        // What is left of a retired group says nothing of one that is made again.
+        // The leftovers of a retired group prove nothing about one that is made again.
         let is_gone = |group: &GroupId| !record.groups.contains_key(group) && record.retired.had(*group);
         self.claimed.retain(|group| !is_gone(group));
         self.leaders.retain(|group, _| !is_gone(group));
@@ -65,14 +66,14 @@ impl Heard {
         }
     }
 
-    /// Whoever registers isn't counted as a part of its group any more.
+    /// Drops a replica that registers from the members that were counted for its group.
     pub(super) fn drop_replica(&mut self, Registration { group, replica, .. }: &Registration) {
         if let Some(servers) = self.alive.get_mut(group) {
             servers.retain(|_, heartbeat| heartbeat.registration.replica.id != replica.id);
         }
     }
 
-    /// Whoever was silent for too long is no longer alive.
+    /// Forgets replicas that were silent for too long: they no longer count as alive.
     pub(super) fn forget_silent(&mut self, now: Duration) {
         self.listened = Some((self.listened.map_or(now, |(since, _)| since), now));
         for servers in self.alive.values_mut() {
@@ -80,7 +81,7 @@ impl Heard {
         }
     }
 
-    /// Takes a registration in.
+    /// Records a registration.
     pub(super) fn note(&mut self, registration: &Registration, now: Duration) {
         if registration.held != Held::Nothing {
             self.claimed.insert(registration.group);
@@ -98,22 +99,22 @@ impl Heard {
             .insert(registration.replica.server.clone(), heartbeat);
     }
 
-    /// The living holder of a server's name.
+    /// Returns the living holder of a server's name.
     pub(super) fn holder(&self, group: GroupId, server: &str) -> Option<&Registration> {
         self.alive.get(&group)?.get(server).map(|heartbeat| &heartbeat.registration)
     }
 
-    /// The names of a group's living servers.
+    /// Returns the names of a group's living servers.
     pub(super) fn servers(&self, group: GroupId) -> impl Iterator<Item = &str> {
         self.alive.get(&group).into_iter().flat_map(BTreeMap::keys).map(String::as_str)
     }
 
-    /// The newest registrations of all living replicas.
+    /// Returns the newest registrations of all living replicas.
     pub(super) fn all(&self) -> impl Iterator<Item = &Registration> {
         self.alive.values().flat_map(BTreeMap::values).map(|heartbeat| &heartbeat.registration)
     }
 
-    /// The newest registrations of a group's living replicas.
+    /// Returns the newest registrations of a group's living replicas.
     pub(super) fn group(&self, group: GroupId) -> impl Iterator<Item = &Registration> {
         self.alive.get(&group).into_iter().flat_map(BTreeMap::values).map(|heartbeat| &heartbeat.registration)
     }
@@ -123,14 +124,14 @@ impl Heard {
         self.recorded.contains(&group) || self.claimed.contains(&group)
     }
 
-    /// All groups that must not be founded again.
+    /// Returns all groups that must not be founded again.
     pub(super) fn existing(&self) -> impl Iterator<Item = GroupId> {
         self.recorded.union(&self.claimed).copied()
     }
 
-    /// Returns true if nobody who has anything of this group registers, nor a first member of it that has
-    /// yet to begin: it is down as a whole, or no more. Nothing is concluded from a silence that
-    /// is shorter than the time in which the living register.
+    /// Returns true if no replica with data of this group registers, nor a first member of it that has yet
+    /// to begin: it is down as a whole, or no more. Nothing is concluded from a silence that is shorter
+    /// than the time in which the living register.
     pub(super) fn is_absent(&self, group: GroupId, recorded: Option<&GroupRecord>) -> bool {
         let is_part = |registration: &Registration| {
             let is_member = || recorded.is_some_and(|group| group.member(registration.replica.id).is_some());
@@ -140,12 +141,12 @@ impl Heard {
         has_listened && !self.group(group).any(is_part)
     }
 
-    /// Returns true if nobody is known to lead a group after whoever reports this.
+    /// Returns true if no later leader of the group is known than the one that sends this report.
     pub(super) fn is_newest(&self, group: GroupId, report: &Report) -> bool {
         self.leaders.get(&group).is_none_or(|leader| leader.reign() <= report.reign())
     }
 
-    /// Returns the leader of each group when it was last heard of.
+    /// Returns the last reported leader of each group.
     pub fn leaders(&self) -> &BTreeMap<GroupId, Leader> {
         &self.leaders
     }

@@ -1,12 +1,12 @@
-//! The rules of the shard manager: from the record, what was heard lately, and one more registration
-//! or request to the next record and an answer. No IO, no clock, no random source.
+//! The rules of the shard manager: from the record, the recent registrations, and one more registration or
+//! request to the next record and an answer. No IO, no clock, no random source.
 //!
-//! - `register`: decides on a registration; `checks`: which are refused; `draft`: the record while it
-//!   is changed; `candidates`: whom a leader may admit; `retirement`: groups that end
-//! - `rebuild`: makes a record out of what the groups say
-//! - `changes`: what people ask for; `configuration`: the next assignment; `moves`: the shards on
-//!   their way to it
-//! - `heard`: what replicas said lately, in memory only
+//! - `register`: decides on a registration; `checks`: the refusals; `draft`: the record while it
+//!   is changed; `candidates`: the replicas that a leader may admit; `retirement`: groups that end
+//! - `rebuild`: makes a record out of the groups' reports
+//! - `changes`: the changes that people ask for; `configuration`: the next assignment; `moves`: the
+//!   shards on their way to it
+//! - `heard`: the recent registrations, in memory only
 
 mod candidates;
 mod changes;

@@ -1,17 +1,17 @@
-//! The moves on the way to the newest configuration, and what the groups say of them. Pure.
+//! The moves on the way to the newest configuration, and the groups' reports of them. Pure.
 
 use skv_sharding::{Epoch, GroupId, Owner, ShardId};
 
 use crate::record::{PlannedMove, Record};
 
-/// A shard that isn't where the newest configuration has it.
+/// A shard that isn't yet in its group of the newest configuration.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Pending {
-    /// Which shard.
+    /// The shard.
     pub shard: ShardId,
-    /// The group that has it.
+    /// The group that owns the shard.
     pub source: GroupId,
-    /// The group that is to have it.
+    /// The group that receives the shard.
     pub target: GroupId,
 }
 
@@ -28,8 +28,8 @@ pub(super) fn follow_goal(record: &mut Record) {
     }
 }
 
-/// Takes a leader's report on the shards that its group owns: of two reports the one with the
-/// higher epoch counts. Returns the number of shards that have arrived.
+/// Takes a leader's report on the shards that its group owns: of two reports the one with the higher epoch
+/// wins. Returns the number of shards that have arrived.
 pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Epoch)]) -> usize {
     let mut arrived = 0;
     for &(shard, epoch) in owned {
@@ -37,7 +37,7 @@ pub(super) fn arrived(record: &mut Record, group: GroupId, owned: &[(ShardId, Ep
             continue;
         };
         let before = std::mem::replace(owner, Owner { group, epoch });
-        // It may have come under an older epoch, if it was redirected away and back meanwhile.
+        // The shard may have come under an older epoch, if it was redirected away and back meanwhile.
         let has_come = |planned: &PlannedMove| planned.to == group && before.group != group;
         if record.moves.get(&shard).is_some_and(|planned| planned.epoch <= epoch || has_come(planned)) {
             record.moves.remove(&shard);
@@ -58,7 +58,7 @@ pub(super) fn is_news(record: &Record, owned: &[(ShardId, Epoch)]) -> bool {
         .any(|(shard, epoch)| record.owners.get(shard.0 as usize).is_some_and(|owner| owner.epoch < *epoch))
 }
 
-/// The shards that aren't where the newest configuration has them. Those that are there, and may
+/// Returns the shards that aren't where the newest configuration has them. Those that are there, and may
 /// still go, aren't among them.
 pub(super) fn pending(record: &Record) -> Vec<Pending> {
     let source = |shard: ShardId| record.owners.get(shard.0 as usize).map(|owner| owner.group);
@@ -68,7 +68,7 @@ pub(super) fn pending(record: &Record) -> Vec<Pending> {
     record.moves.iter().filter_map(pending).filter(|pending| pending.source != pending.target).collect()
 }
 
-/// Returns the moves that a group is to carry out, which reports that it owns these shards.
+/// Returns the moves that a group must carry out, given the shards that it reports as its own.
 pub(super) fn out_of(
     record: &Record,
     group: GroupId,
@@ -77,8 +77,9 @@ pub(super) fn out_of(
     let owner = |shard: ShardId| record.owners.get(shard.0 as usize);
     let is_there = |shard: &ShardId| owner(*shard).is_some_and(|owner| owner.group == group);
     let planned = record.moves.iter().filter(|(shard, _)| is_there(shard)).map(|(shard, to)| (*shard, *to));
-    // Revived from a replica that hadn't heard that a shard has gone, a group has it once more. Its
-    // new owner takes whatever is sent under that epoch for what it has, and the group drops it.
+    // A group that was revived from a replica that hadn't heard of a shard's departure has the shard once
+    // more. Its new owner takes everything that is sent under that epoch for what it has, and the group
+    // drops it.
     let revived = owned.iter().filter_map(|&(shard, epoch)| {
         let owner = owner(shard).filter(|owner| owner.group != group && owner.epoch > epoch)?;
         Some((shard, PlannedMove { to: owner.group, epoch: owner.epoch }))

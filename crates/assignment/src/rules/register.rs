@@ -1,5 +1,5 @@
-//! Decides on a registration: from the record, what was heard lately and one more registration to
-//! the next record and a plan. Pure.
+//! Decides on a registration: from the record, the recent registrations and one more to the next record
+//! and a plan. Pure.
 
 use std::time::Duration;
 
@@ -61,9 +61,9 @@ pub fn register(
     Ok(draft.decide(plan))
 }
 
-/// A first member that has not begun while the record was lost: its group may need it to
-/// elect the leader that the rebuilding waits for. It is told where it belongs, which
-/// founds nothing.
+/// Returns the cluster and plan for a first member that has not begun while the record was lost: its group
+/// may need it to elect the leader that the rebuilding waits for. The plan names its cluster, which founds
+/// nothing.
 fn counted_on(heard: &Heard, registration: &Registration) -> Option<(ClusterId, Plan)> {
     if registration.held != Held::Nothing {
         return None;
@@ -73,7 +73,7 @@ fn counted_on(heard: &Heard, registration: &Registration) -> Option<(ClusterId, 
             .group(registration.group)
             .filter_map(|other| Some((other.held.cluster()?, other.held.report()?)))
     };
-    // Of a revived group the old members may be there still: nobody may help them to a leader.
+    // The old members of a revived group may still run: no replica may help them to a leader.
     let incarnation = reports().map(|(_, report)| report.incarnation).max()?;
     reports().filter(|(_, report)| report.incarnation == incarnation).find_map(|(cluster, report)| {
         let is_member = report.members.iter().any(|m| m.id == registration.replica.id);

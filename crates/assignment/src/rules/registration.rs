@@ -1,4 +1,4 @@
-//! The registration of a replica, and the plan or refusal that answers it.
+//! The registration of a replica, and the plan or refusal that it gets.
 
 use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
@@ -6,12 +6,12 @@ use skv_sharding::{
 
 use crate::record::{Bootstrap, Limits, PlannedMove};
 
-/// A replica says who it is and what it holds.
+/// The message of a replica about itself: its identity and its data.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Registration {
-    /// The group that its server was told to host.
+    /// The group that its server was started for.
     pub group: GroupId,
-    /// Its identity and addresses.
+    /// The replica's identity and addresses.
     pub replica: Replica,
     /// The data that it holds.
     pub held: Held,
@@ -22,15 +22,15 @@ pub struct Registration {
 /// The data that a replica holds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Held {
-    /// It is empty and belongs to no group yet.
+    /// The replica is empty and belongs to no group yet.
     Nothing,
-    /// It belongs to a group, of which it can't say anything: it waits to be admitted, or
-    /// has just started and not yet applied what it has.
+    /// The replica belongs to a group on which it can't report: it waits to be admitted, or has just
+    /// started and not yet applied its log.
     Place {
         /// The group's cluster.
         cluster: ClusterId,
     },
-    /// It is part of a group of this cluster.
+    /// The replica is part of a group of this cluster.
     Data {
         /// The cluster.
         cluster: ClusterId,
@@ -64,13 +64,13 @@ pub struct Report {
     pub uid: GroupUid,
     /// The group's incarnation.
     pub incarnation: Incarnation,
-    /// Its members; their addresses may be empty.
+    /// The group's members; their addresses may be empty.
     pub members: Vec<Replica>,
     /// The shards that the group owns.
     pub owned: Vec<(ShardId, Epoch)>,
     /// The highest epoch that the group has seen of any shard.
     pub epoch: Epoch,
-    /// The group has nothing and takes no shard any more.
+    /// True if the group has nothing and takes no shard any more.
     pub retired: bool,
     /// The highest map revision that the group obeyed.
     pub obeyed_revision: MapRevision,
@@ -78,7 +78,7 @@ pub struct Report {
     pub shards: u32,
     /// The hash of the cluster.
     pub hash: Hash,
-    /// The replica is the leader, and confirmed it after it had read the above.
+    /// True if the replica is the leader, and confirmed that after it had read the above.
     pub confirmed: bool,
     /// The replica's term.
     pub term: u64,
@@ -87,38 +87,38 @@ pub struct Report {
 }
 
 impl Registration {
-    /// Returns the highest map revision that it knows of.
+    /// Returns the highest map revision that the replica knows of.
     pub(super) fn known_revision(&self) -> MapRevision {
         self.held.report().map_or(self.map_revision, |report| report.obeyed_revision.max(self.map_revision))
     }
 }
 
 impl Report {
-    /// Which life of the group the replica knows, and its term there: of two reports the greater is
-    /// newer, since terms begin anew with an incarnation.
+    /// Returns the incarnation of the group that the replica knows, and its term there: of two reports the
+    /// greater is newer, since terms begin again with an incarnation.
     pub(super) fn reign(&self) -> (Incarnation, u64) {
         (self.incarnation, self.term)
     }
 
-    /// The highest epoch that the group knows of.
+    /// Returns the highest epoch that the group knows of.
     pub fn highest_epoch(&self) -> Epoch {
         self.owned.iter().map(|(_, epoch)| *epoch).fold(self.epoch, Epoch::max)
     }
 }
 
-/// The next thing for a replica to do.
+/// The next task of a replica.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Plan {
     /// Register again later.
     Wait {
-        /// The reason: something that isn't there yet.
+        /// The reason: something that is still missing.
         reason: String,
     },
     /// Found the group.
     Bootstrap {
         /// The group's identity.
         uid: GroupUid,
-        /// Its first members and shards.
+        /// The group's first members and shards.
         bootstrap: Bootstrap,
         /// The limits that its members agree on.
         limits: Limits,
@@ -127,28 +127,28 @@ pub enum Plan {
     Join {
         /// The group's identity.
         uid: GroupUid,
-        /// Its incarnation.
+        /// The group's incarnation.
         incarnation: Incarnation,
     },
-    /// Go on.
+    /// Continue to serve.
     Serve {
         /// The replicas that wait to be admitted to the group.
         candidates: Vec<Replica>,
-        /// All shards that the group is to hand to others, or to keep after all, with the identities
+        /// All shards that the group must hand to others, or to keep after all, with the identities
         /// of those groups.
         moves: Vec<(ShardId, PlannedMove, GroupUid)>,
     },
-    /// The group is no more: start again, empty.
+    /// The group no longer exists: start again, empty.
     Retired,
 }
 
 /// The reason for which a replica is sent away.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// The message can't be a registration.
+    /// The message is no valid registration.
     #[error("not a registration: {0}")]
     Malformed(String),
-    /// There is no such group.
+    /// The group doesn't exist.
     #[error(
         "there is no {group}: this cluster has {groups} groups, counted from g0; check the server's --group"
     )]
@@ -180,7 +180,7 @@ pub enum Refusal {
     ForeignCluster {
         /// The replica's server.
         server: String,
-        /// Its cluster.
+        /// The server's cluster.
         theirs: ClusterId,
         /// Ours.
         ours: ClusterId,

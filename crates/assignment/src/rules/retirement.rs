@@ -1,6 +1,6 @@
-//! Groups that end: a group that says it is retired has nothing and takes nothing any more,
-//! and is taken out of the record. What is left of its replicas is kept apart from a group
-//! that is made again under its number. Pure.
+//! Groups that end: a group that reports itself retired has nothing and takes nothing any more, and is
+//! taken out of the record. Leftover replicas of it are kept apart from a group that is made again under
+//! its number. Pure.
 
 use skv_sharding::{ClusterId, GroupId, GroupUid};
 
@@ -9,13 +9,13 @@ use super::heard::Heard;
 use super::registration::{Held, Plan, Registration};
 use crate::record::{Record, RetiredGroup};
 
-/// Returns the plan for a replica of a group that is no more; `None`: it isn't one.
+/// Returns the plan for a replica of a group that no longer exists; `None` if the replica isn't one.
 pub(super) fn answer(record: Option<&Record>, registration: &Registration) -> Option<Plan> {
     let Registration { group, replica, held, .. } = registration;
     let stop = Plan::Wait { reason: format!("{group} is retired: its servers can be stopped") };
     let report = match held {
         Held::Nothing => return None,
-        // It has just started, and can't say yet of which group it is.
+        // The replica has just started, and can't report its group yet.
         Held::Place { cluster } => {
             return record.is_some_and(|r| is_left_over(r, *cluster, *group)).then_some(stop);
         }
@@ -26,12 +26,12 @@ pub(super) fn answer(record: Option<&Record>, registration: &Registration) -> Op
         return report.retired.then_some(Plan::Wait { reason });
     };
     match record.retired.get(report.uid) {
-        // The group was made again, and this server with it, on the disk of one of old.
+        // The group was made again, and this server with it, on the disk of an old one.
         Some(retired) if report.retired && !retired.instances.contains(&replica.instance) => {
             Some(Plan::Retired)
         }
         Some(_) => Some(stop),
-        // Nobody knows it any more.
+        // No record names the group any more.
         None if report.retired && record.groups.get(group).is_none_or(|known| known.uid != report.uid) => {
             Some(Plan::Retired)
         }
@@ -43,8 +43,8 @@ fn is_left_over(record: &Record, cluster: ClusterId, group: GroupId) -> bool {
     record.cluster == cluster && !record.groups.contains_key(&group) && record.retired.had(group)
 }
 
-/// Takes the word of a group that it is retired: it shares the shards no more, and once
-/// the record has no shard with it, it is no more. Or says what that waits for.
+/// Takes the report of a group that it is retired: it no longer shares the shards, and once the record has
+/// no shard with it, it is removed. Returns the reason if that has to wait.
 pub(super) fn retire(
     record: &mut Record,
     heard: &Heard,

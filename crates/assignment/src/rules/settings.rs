@@ -7,8 +7,8 @@ use skv_sharding::{Hash, Policy};
 
 use crate::record::Limits;
 
-/// A replica that registered within this time counts as alive. Replicas register every
-/// second or two.
+/// The time for which a replica counts as alive after a registration. Replicas register every second or
+/// two.
 pub const ALIVE: Duration = Duration::from_secs(6);
 
 /// A source of random numbers that aren't 0.
@@ -25,9 +25,9 @@ pub struct Settings {
     pub shards: u32,
     /// The hash that maps keys to shards.
     pub hash: Hash,
-    /// By which rule shards are spread.
+    /// The rule by which shards are spread.
     pub policy: Policy,
-    /// The groups share their servers in a ring, which stays as it was made.
+    /// True if the groups share their servers in a ring, which stays as it was made.
     pub ring: bool,
     /// The limits that new groups must agree on.
     pub limits: Limits,

@@ -6,8 +6,8 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::input::Input;
 use crate::names::{Component, ServerSet, selector};
 
-/// Allows one at a time, and only while all others are there. A single server has no budget: it
-/// would forbid every drain for ever. Nor has a group that is no more.
+/// Allows one eviction at a time, and only while all other pods are there. A single server has no budget:
+/// it would forbid every drain for ever. A group that has ended has none either.
 pub(super) fn disruption_budget(input: &Input, set: ServerSet) -> Option<PodDisruptionBudget> {
     if !input.resolved.spec.disruption_budget.enabled || input.replicas(set) <= 1 {
         return None;
@@ -18,7 +18,7 @@ pub(super) fn disruption_budget(input: &Input, set: ServerSet) -> Option<PodDisr
         spec: Some(PodDisruptionBudgetSpec {
             max_unavailable: Some(IntOrString::Int(1)),
             selector: Some(selector(labels)),
-            // A pod that isn't ready may hold the only other copy of what was acknowledged.
+            // A pod that isn't ready may hold the only other copy of acknowledged data.
             unhealthy_pod_eviction_policy: Some("IfHealthyBudget".to_owned()),
             ..PodDisruptionBudgetSpec::default()
         }),

@@ -6,7 +6,7 @@ use super::input::Input;
 use super::pod::service_port;
 use crate::names::{Component, PEER_PORT, ServerSet};
 
-/// Servers that aren't ready are published too: they become ready by finding each other.
+/// Publishes servers that aren't ready too: they become ready by finding each other.
 pub(super) fn headless_service(input: &Input, set: ServerSet) -> Service {
     let (names, ports) = (&input.resolved.names, &input.resolved.spec.ports);
     let labels = names.pod_labels(Component::Servers(set));

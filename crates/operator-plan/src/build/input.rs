@@ -1,4 +1,4 @@
-//! Everything that decides what is built.
+//! The input of the builders.
 
 use std::collections::BTreeMap;
 
@@ -10,14 +10,14 @@ use crate::names::{Labels, ServerSet};
 use crate::placement;
 use crate::resolved::Resolved;
 
-/// Everything that decides what is built.
+/// Everything from which the objects are built.
 #[derive(Debug, Clone)]
 pub struct Input {
-    /// The resource as it is to be.
+    /// The resource in its intended form.
     pub resolved: Resolved,
-    /// The resource itself: what is deleted with it.
+    /// The resource itself, as the owner of objects that are deleted with it.
     pub owner: OwnerReference,
-    /// The servers that exist, as far as a change of them takes more than applying it.
+    /// The servers that exist, where a change of them takes more than applying it.
     pub existing: BTreeMap<ServerSet, ExistingServers>,
     /// The domain of the cluster's Services, such as `cluster.local`.
     pub cluster_domain: String,
@@ -28,19 +28,19 @@ pub struct Input {
 /// The properties of a StatefulSet of servers that the specification doesn't decide alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ExistingServers {
-    /// The number of its pods: in a group as many as it has members, or is to get.
+    /// The number of its pods: in a group as many as it has members, or will have.
     pub replicas: u32,
     /// The size of its claims, which a StatefulSet can't change.
     pub storage_size: Option<String>,
-    /// The StatefulSet is about to be made anew: no claim may go with it.
+    /// True if the StatefulSet is about to be made again: no claim may be deleted with it.
     pub keep_claims: bool,
-    /// The group is no more: its servers stop, and nothing of it is made again.
+    /// True if the group has ended: its servers stop, and nothing of it is made again.
     pub retired: bool,
 }
 
 impl Input {
-    /// Returns the servers that are wanted, and those that exist: none is ever taken away by building
-    /// without it.
+    /// Returns the servers that are wanted, and those that exist: building without a server never removes
+    /// it.
     pub(super) fn server_sets(&self) -> impl Iterator<Item = ServerSet> + '_ {
         let beyond = self.existing.keys().filter(|set| !self.resolved.sets.contains(set));
         self.resolved.sets.iter().chain(beyond).copied()
@@ -67,7 +67,7 @@ impl Input {
     pub(super) fn when_deleted(&self, set: ServerSet) -> Retention {
         let keep = self.existing.get(&set).is_some_and(|existing| existing.keep_claims);
         match keep {
-            // It goes because there are fewer groups, while the resource stays.
+            // The StatefulSet ends because there are fewer groups, while the resource stays.
             _ if self.is_retired(set) => self.resolved.spec.storage.when_scaled,
             true => Retention::Retain,
             false => self.resolved.spec.storage.when_deleted,

@@ -1,4 +1,4 @@
-//! The shard manager's pods. Any of them serves; their record is in the API server.
+//! The shard manager's pods. Each of them serves; their record is in the API server.
 
 use std::collections::BTreeMap;
 

@@ -6,9 +6,9 @@ use super::input::Input;
 use super::pod::service_port;
 use crate::names::Component;
 
-/// Any of the shard manager's pods serves. But each knows only what it heard itself, and a
-/// group is founded by one that has heard all replicas: so servers register with every pod,
-/// which they find as the addresses of a headless Service.
+/// Leads to every pod of the shard manager. Each of them serves, but knows only the registrations that it
+/// took itself, and a group is founded by one that has heard all replicas: so servers register with every
+/// pod, which they find as the addresses of a headless Service.
 pub(super) fn manager_service(input: &Input) -> Service {
     let (names, ports) = (&input.resolved.names, &input.resolved.spec.ports);
     let labels = names.pod_labels(Component::ShardManager);

@@ -1,4 +1,4 @@
-//! From a resource to the objects that it consists of, one file per object.
+//! The way from a resource to the objects that it consists of, one file per object.
 //!
 //! The same [`Input`] always gives the same objects.
 
@@ -23,16 +23,16 @@ use serde_json::Value;
 
 pub use input::{ExistingServers, Input};
 
-/// An object as it shall be.
+/// An object in its intended form.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Desired {
-    /// Its kind.
+    /// The object's kind.
     pub resource: ApiResource,
-    /// Its namespace.
+    /// The object's namespace.
     pub namespace: String,
-    /// Its name.
+    /// The object's name.
     pub name: String,
-    /// All of it.
+    /// The whole object.
     pub content: Value,
 }
 
@@ -82,7 +82,7 @@ impl Desired {
         })
     }
 
-    /// Applying it decides how many pods there are.
+    /// Returns true if applying the object sets a number of pods.
     pub fn counts_pods(&self) -> bool {
         self.resource.kind == "StatefulSet"
     }

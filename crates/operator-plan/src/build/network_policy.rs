@@ -1,4 +1,4 @@
-//! The rules about who may connect to which port.
+//! The rules by which processes may connect to ports.
 
 use k8s_openapi::api::networking::v1::{
     NetworkPolicy, NetworkPolicyIngressRule, NetworkPolicyPeer, NetworkPolicyPort, NetworkPolicySpec,
@@ -8,7 +8,7 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::input::Input;
 use crate::names::{MANAGER, labels, selector};
 
-/// Our own pods and the operator may use every port, clients all but the peer port.
+/// Lets our own pods and the operator use every port, and clients all but the peer port.
 pub(super) fn network_policy(input: &Input) -> NetworkPolicy {
     let (names, ports) = (&input.resolved.names, &input.resolved.spec.ports);
     let ours =
@@ -26,7 +26,7 @@ pub(super) fn network_policy(input: &Input) -> NetworkPolicy {
         from: input.resolved.spec.network_policy.clients.clone(),
         ports: Some([ports.client, ports.manager, ports.http].map(port).to_vec()),
     };
-    // An empty list of clients means nobody; in a rule it would mean everybody.
+    // An empty list of clients means that no client may connect; in a rule it would mean that all may.
     let nobody = input.resolved.spec.network_policy.clients.as_ref().is_some_and(Vec::is_empty);
     NetworkPolicy {
         metadata: input.owned(names.resource.clone(), names.labels()),

@@ -9,15 +9,15 @@ use super::input::Input;
 use super::pod::service_port;
 use crate::names::{Component, ServerSet};
 
-/// Leads to the shard managers that are ready.
+/// Builds the Service that leads to the shard managers that are ready.
 pub(super) fn of_shard_manager(input: &Input) -> Option<Service> {
     let NodePorts { first } = input.resolved.spec.node_ports?;
     let port = service_port("manager", input.resolved.spec.ports.manager);
     Some(service(input, input.resolved.names.node_port_of_manager(), Component::ShardManager, first, port))
 }
 
-/// Lead to the ready servers of each of their groups, whose port alone says which group that is.
-/// In a ring to all servers: any of them passes requests on.
+/// Builds the Services that lead to the ready servers of each of their groups, which is identified by its
+/// port alone. In a ring each leads to all servers: any of them passes requests on.
 pub(super) fn of_groups(input: &Input, set: ServerSet) -> Vec<Service> {
     let groups = match set {
         ServerSet::Group(group) => group.0..group.0 + 1,

@@ -15,12 +15,12 @@ use crate::names::{Labels, selector};
 /// The user and group of the image's processes.
 const USER: i64 = 65532;
 
-/// Has a program listen on a port of its pod.
+/// Adds the flag by which a program listens on a port of its pod.
 pub(super) fn listen(line: &mut CommandLine, name: &str, port: u16) {
     line.option(name, format_args!("0.0.0.0:{port}"));
 }
 
-/// A container of the image. It has a port `http`, by which its health is asked.
+/// Builds a container of the image. It has a port `http`, by which its health is probed.
 pub(super) fn container(
     spec: &ShardedKvSpec,
     program: &str,
@@ -39,7 +39,7 @@ pub(super) fn container(
             failure_threshold: Some(2),
             ..probe("/readyz")
         }),
-        // A process that answers nothing for a minute won't by itself.
+        // A process that answers nothing for a minute won't recover by itself.
         liveness_probe: Some(Probe {
             period_seconds: Some(10),
             failure_threshold: Some(6),
@@ -55,7 +55,7 @@ pub(super) fn container(
     }
 }
 
-/// A pod of one container, placed as the resource says.
+/// Builds a pod of one container, placed as the resource says.
 pub(super) fn pod_spec(
     spec: &ShardedKvSpec,
     account: String,
@@ -92,8 +92,8 @@ pub(super) fn pod_spec(
     }
 }
 
-/// Evenly over the nodes. Not by anti-affinity: where there are fewer nodes than pods, all
-/// still run.
+/// Spreads pods evenly over the nodes. It doesn't use anti-affinity: where there are fewer nodes than
+/// pods, all still run.
 fn spread(spec: &ShardedKvSpec, labels: &Labels) -> Vec<TopologySpreadConstraint> {
     let Some(chosen) = &spec.scheduling.topology_spread_constraints else {
         return vec![TopologySpreadConstraint {
@@ -112,7 +112,7 @@ fn spread(spec: &ShardedKvSpec, labels: &Labels) -> Vec<TopologySpreadConstraint
     chosen.iter().map(with_selector).collect()
 }
 
-/// The metadata of pods: what the resource adds, and what is ours.
+/// Builds the metadata of pods: the resource's additions and our own.
 pub(super) fn pod_metadata(
     spec: &ShardedKvSpec,
     labels: Labels,
@@ -129,7 +129,7 @@ pub(super) fn pod_metadata(
     }
 }
 
-/// A port of a Service that leads to the container's port of the same name.
+/// Builds a port of a Service that leads to the container's port of the same name.
 pub(super) fn service_port(name: &str, number: u16) -> ServicePort {
     ServicePort {
         name: Some(name.to_owned()),

@@ -7,8 +7,8 @@ use skv_resource::ShardMap;
 use super::input::Input;
 use crate::names::Component;
 
-/// The right to the one object, also to list and to watch by its name. Nobody can create
-/// it with this right: the operator does that.
+/// Builds the right to the one object, which includes listing and watching it by its name. The holder
+/// can't create the object by it: the operator does that.
 pub(super) fn role(input: &Input) -> Role {
     let names = &input.resolved.names;
     Role {
@@ -23,7 +23,7 @@ pub(super) fn role(input: &Input) -> Role {
     }
 }
 
-/// Gives it to the shard manager's account.
+/// Binds the role to the shard manager's account.
 pub(super) fn role_binding(input: &Input) -> RoleBinding {
     let names = &input.resolved.names;
     RoleBinding {

@@ -5,7 +5,7 @@ use k8s_openapi::api::core::v1::ServiceAccount;
 use super::input::Input;
 use crate::names::Component;
 
-/// Servers never talk to the API server.
+/// Builds the account of the servers, which never talk to the API server.
 pub(super) fn servers(input: &Input) -> ServiceAccount {
     ServiceAccount {
         metadata: input.owned(input.resolved.names.servers(), input.resolved.names.server_labels()),
@@ -14,7 +14,8 @@ pub(super) fn servers(input: &Input) -> ServiceAccount {
     }
 }
 
-/// The shard manager keeps its record there; its pods mount the token by themselves.
+/// Builds the account of the shard manager, which keeps its record in the API server; its pods mount the
+/// token by themselves.
 pub(super) fn shard_manager(input: &Input) -> ServiceAccount {
     let labels = input.resolved.names.pod_labels(Component::ShardManager);
     ServiceAccount {

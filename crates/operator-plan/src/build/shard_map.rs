@@ -5,7 +5,7 @@ use skv_resource::{Retention, ShardMap, ShardMapFields};
 use super::input::Input;
 use crate::names::Component;
 
-/// Only its metadata: the record is the shard manager's. It lives exactly as long as the
+/// Builds only its metadata: the record is the shard manager's. The object lives exactly as long as the
 /// servers' volumes, since groups that exist are never founded again.
 pub(super) fn shard_map(input: &Input) -> ShardMap {
     let (name, storage) = (input.resolved.names.resource.clone(), &input.resolved.spec.storage);

@@ -22,11 +22,11 @@ use crate::names::{
 /// The directory at which the volume of a server is mounted.
 const DATA_DIR: &str = "/data";
 
-/// A leader hands over and connections drain in this time.
+/// The time in which a leader hands over and connections drain.
 const GRACE_SECONDS: i64 = 60;
 
-/// All pods start at once, since they need each other, and none is replaced by Kubernetes:
-/// which one may go, and when, only the state of its groups says.
+/// Builds the StatefulSet. All its pods start at once, since they need each other, and none is replaced by
+/// Kubernetes: the state of its groups alone decides which pod may be replaced, and when.
 pub(super) fn statefulset(input: &Input, set: ServerSet) -> StatefulSet {
     let (names, spec) = (&input.resolved.names, &input.resolved.spec);
     let labels_of_pods = names.pod_labels(Component::Servers(set));
@@ -37,7 +37,8 @@ pub(super) fn statefulset(input: &Input, set: ServerSet) -> StatefulSet {
     let container = Container {
         env: Some(vec![
             field("SKV_SERVER", "metadata.name"),
-            // Tells the runs of a pod's name apart: a successor with an empty disk isn't its predecessor.
+            // The pod's uid tells the runs of its name apart: a successor with an empty disk isn't its
+            // predecessor.
             field("SKV_INSTANCE", "metadata.uid"),
         ]),
         resources: spec.server.resources.clone(),
@@ -49,9 +50,10 @@ pub(super) fn statefulset(input: &Input, set: ServerSet) -> StatefulSet {
         ..pod_spec(spec, names.servers(), container, &labels_of_pods)
     };
     let mut annotations = labels([(RESTART_HASH_ANNOTATION, input.resolved.restart_hash.as_str())]);
-    // While it is made anew its pods are nobody's.
+    // While the StatefulSet is made again its pods have no owner.
     annotations.extend(gitops::missing(&spec.pod_metadata.annotations));
-    // Written with the number of pods, since nobody can say it any more when they are gone.
+    // The mark is written with the number of pods, since no server can report the retirement any more once
+    // they are gone.
     let mark = input.is_retired(set).then(|| labels([(RETIRED_ANNOTATION, "true")]));
     StatefulSet {
         metadata: ObjectMeta {
@@ -91,7 +93,7 @@ fn arguments(input: &Input, set: ServerSet) -> CommandLine {
     let mut line = CommandLine::default();
     match (set, spec.ring()) {
         (ServerSet::Group(group), _) => line.option("--group", group),
-        // Each pod knows its place by its name.
+        // Each pod finds its place in its name.
         (ServerSet::Ring, Some(ring)) => line.option("--ring", ring),
         (ServerSet::Ring, None) => {}
     }

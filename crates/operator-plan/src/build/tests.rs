@@ -244,10 +244,10 @@ fn what_may_be_without_an_owner_tells_gitops_tools_to_leave_it_alone() {
         let metadata = &object.content["metadata"];
         assert!(!metadata["ownerReferences"].is_null() || is_left_alone(metadata), "{}", object.title());
     }
-    // They are, while their StatefulSet is made anew.
+    // The pods have no owner while their StatefulSet is made again.
     let set = find(&objects, "StatefulSet demo-g0");
     assert!(is_left_alone(&set["spec"]["template"]["metadata"]));
-    // It can't change: that of a set that is there would be refused for ever.
+    // The template can't change: a change of an existing set would be refused for ever.
     assert_eq!(set["spec"]["volumeClaimTemplates"][0]["metadata"]["annotations"], Value::Null);
     let manager = find(&objects, "Deployment demo-manager");
     assert_eq!(manager["spec"]["template"]["metadata"]["annotations"], Value::Null, "it is not restarted");

@@ -1,10 +1,10 @@
-//! From a live look at a resource's groups to the next step.
+//! The decision on the next step, from a live look at a resource's groups.
 //!
-//! One step at a time, over all groups: first what heals a pod that can't come up, then what
-//! was begun, then fewer replicas, then pods that are out of date. A step that takes away a
-//! server that works is only taken while its group, and every group that shares the shards, is
-//! settled: one that comes or goes holds up nobody else. Whether groups have servers of their own
-//! or share a ring makes no difference but for which servers are theirs.
+//! One step is taken at a time, over all groups: first remedies for a pod that can't come up, then the
+//! rest of a replacement that was begun, then fewer replicas, then pods that are out of date. A step that
+//! removes a server that works is only taken while its group, and every group that shares the shards, is
+//! settled: a group that comes or goes holds up no other. Groups with servers of their own and groups in a
+//! ring differ only in the servers that are theirs.
 
 mod heal;
 
@@ -22,7 +22,7 @@ use crate::placement;
 use crate::pods::{PodState, ServerPod};
 use crate::resolved::Resolved;
 
-/// Returns true if the cached view gives reason to look at all. Without one nothing is asked.
+/// Returns true if the cached view gives reason to look at all. Without one no server is asked.
 pub(super) fn needs_look(
     resolved: &Resolved,
     replacing: Option<&Replacing>,
@@ -48,7 +48,7 @@ pub(super) fn needs_look(
 }
 
 impl Situation<'_> {
-    /// Decides what comes next.
+    /// Decides on the next step.
     pub(super) fn decide(&self) -> Decision {
         let mut decision = Decision {
             shrink: self.groups().into_iter().filter(|id| self.may_shrink(*id)).collect(),
@@ -74,12 +74,12 @@ impl Situation<'_> {
         decision
     }
 
-    /// Returns what is left to do of a replacement that was begun; `None` if it is over.
+    /// Returns the rest of a replacement that was begun; `None` if it is over.
     fn finish(&self, replacing: &Replacing) -> Option<(Option<Step>, String)> {
         let Replacing { pod: name, uid } = replacing;
         let (set, servers) = self.set_of(name)?;
         let Some(pod) = servers.pod(name) else {
-            // Not made again: the group has become smaller.
+            // The pod isn't made again: the group has become smaller.
             let ordinal = ordinal(name)?;
             return (ordinal < servers.replicas())
                 .then(|| (None, format!("replacing {name}: its successor isn't there yet")));
@@ -88,7 +88,7 @@ impl Situation<'_> {
         let unsettled = || hosted.iter().find_map(|id| self.unsettled(*id));
         let is_aside = hosted.iter().all(|id| self.aside.contains(id));
         if pod.uid == *uid && pod.state != PodState::Leaving {
-            // It was recorded, and perhaps not done.
+            // The step was recorded, and perhaps not carried out.
             let step = match unsettled() {
                 _ if !self.is_outdated(pod) => return None,
                 Some(_) if is_aside => return None,
@@ -98,7 +98,7 @@ impl Situation<'_> {
             return Some((Some(step), format!("replacing {name}")));
         }
         let why = unsettled()?;
-        // What was rolled out works if the successor answers: then it is the group that ails.
+        // If the successor answers, the new settings work: then it is the group that has a problem.
         let answers = |id: &GroupId| self.members.get(id).is_some_and(|m| m.hosted.contains_key(name));
         if is_aside && pod.state != PodState::Leaving && hosted.iter().all(answers) {
             return None;
@@ -106,7 +106,7 @@ impl Situation<'_> {
         Some((None, format!("replacing {name}: {why}")))
     }
 
-    /// The next change of what works.
+    /// Returns the next change of servers that work.
     fn change(&self) -> (Option<Step>, Option<String>) {
         let mut outdated: Vec<(ServerSet, Vec<&ServerPod>)> = self
             .servers
@@ -153,8 +153,8 @@ impl Situation<'_> {
         outdated.first().map_or((None, None), |(_, pods)| self.replace_one(pods))
     }
 
-    /// A server that leads no group is first. A leader goes last, when it is none any more; of those who lead
-    /// several groups, who leads the fewest.
+    /// Replaces a server that leads no group first. A leader is replaced last, when it leads no more; of
+    /// those that lead several groups, the one that leads the fewest hands over first.
     fn replace_one(&self, outdated: &[&ServerPod]) -> (Option<Step>, Option<String>) {
         let next = outdated.iter().rev().min_by_key(|pod| self.led_by(pod).len());
         let Some(pod) = next else { return (None, None) };
@@ -171,7 +171,7 @@ impl Situation<'_> {
         (step, Some(format!("{} hands over the leadership of {group}", pod.name)))
     }
 
-    /// The groups that a server leads and can hand over: those that have other voters.
+    /// Returns the groups that a server leads and can hand over: those that have other voters.
     fn led_by(&self, pod: &ServerPod) -> Vec<GroupId> {
         let leads = |members: &Members| {
             members.voters.len() > 1 && members.leader.as_ref().is_some_and(|l| l.server == pod.name)
@@ -179,7 +179,8 @@ impl Situation<'_> {
         self.members.iter().filter(|(_, members)| leads(members)).map(|(id, _)| *id).collect()
     }
 
-    /// Whose turn is over, so that nobody need hand over again; `None` where it is all the same.
+    /// Returns a voter that is up to date already, so that it needn't hand over again; `None` where the
+    /// choice doesn't matter.
     fn successor(&self, id: GroupId) -> Option<ReplicaId> {
         let members = self.members.get(&id)?;
         let leader = members.leader.as_ref()?;
@@ -189,7 +190,7 @@ impl Situation<'_> {
         current.first().filter(|_| !outdated.is_empty()).map(|(replica, _)| **replica)
     }
 
-    /// Takes one member out of a group that is to have fewer servers.
+    /// Takes one member out of a group that should have fewer servers.
     fn remove_one(&self, id: GroupId) -> Option<(Step, String)> {
         let members = self.members.get(&id)?;
         let leader = members.leader.as_ref()?;
@@ -211,7 +212,7 @@ impl Situation<'_> {
         Some((step, format!("removing {server} from {id}")))
     }
 
-    /// Servers that are no members any more aren't needed.
+    /// Returns true if the surplus servers of a group are no members any more, so that they aren't needed.
     fn may_shrink(&self, id: GroupId) -> bool {
         let servers = self.servers.get(&placement::set_of(&self.resolved.spec, id));
         let Some((servers, members)) = servers.zip(self.members.get(&id)) else { return false };
@@ -222,7 +223,7 @@ impl Situation<'_> {
             && !members.voters.values().any(|server| self.is_surplus(server))
     }
 
-    /// Returns what a group still needs before anything may be taken from it.
+    /// Returns the condition that a group still misses before any server may be taken from it.
     fn unsettled(&self, id: GroupId) -> Option<String> {
         let set = placement::set_of(&self.resolved.spec, id);
         let servers = self.servers.get(&set)?;

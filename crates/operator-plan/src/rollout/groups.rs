@@ -1,5 +1,5 @@
-//! Groups that come and go, each with servers of its own: the steps of `skv-turnover`, and those that
-//! are Kubernetes': what becomes of pods, claims and StatefulSets of a group that has ended.
+//! Groups that come and go, each with servers of its own: the steps of `skv-turnover`, and those of
+//! Kubernetes, for the pods, claims and StatefulSets of a group that has ended.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,31 +13,31 @@ use crate::names::ServerSet;
 use crate::observed::{ObservedServers, ObservedSet};
 use crate::resolved::Resolved;
 
-/// Everything that decides.
+/// Everything on which the decision rests.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Roster<'a> {
     /// The resource.
     pub(super) resolved: &'a Resolved,
     /// The groups that have servers, and those that the shard manager knows.
     pub(super) groups: &'a BTreeMap<GroupId, &'a ObservedServers>,
-    /// The members of each group, as its servers say.
+    /// The members of each group, as its servers report them.
     pub(super) members: &'a BTreeMap<GroupId, Members>,
     /// The assignment of shards; `None` if the shard manager can't be asked.
     pub(super) assignment: Option<&'a Assignment>,
-    /// The nodes that are gone, or don't answer, of those that pods are to leave.
+    /// The nodes that are gone, or don't answer, of those whose pods are being deleted.
     pub(super) lost_nodes: &'a BTreeSet<String>,
 }
 
-/// The next steps, and the words for them.
+/// The next steps, and the messages about them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Turnover {
-    /// The groups that the resource is to have.
+    /// The groups that the resource should have.
     pub wanted: BTreeSet<GroupId>,
-    /// The steps that are due. None of them takes anything from a group that has something.
+    /// The steps that are due. None of them takes data from a group that has some.
     pub steps: Vec<GroupStep>,
-    /// The words for what goes on, group by group.
+    /// The messages about the work under way, group by group.
     pub doing: Vec<String>,
-    /// The groups that are no more: their servers stop.
+    /// The groups that have ended: their servers stop.
     pub ended: BTreeSet<GroupId>,
 }
 
@@ -48,34 +48,34 @@ pub enum GroupStep {
     Join(Vec<GroupId>),
     /// Have groups give their shards to the others.
     Leave(Vec<GroupId>),
-    /// Have a group that has nothing take nothing any more.
+    /// Have a group that has nothing end: from then on it takes nothing.
     Retire {
         /// The group.
         group: GroupId,
-        /// Its identity.
+        /// The group's identity.
         uid: GroupUid,
-        /// The peer address of its leader.
+        /// The peer address of the group's leader.
         leader_address: String,
     },
-    /// Let go of a pod of a group that is no more, whose node can't confirm that it stopped.
+    /// Let go of a pod of a group that has ended, whose node can't confirm that it stopped.
     LetGo {
         /// The group.
         group: GroupId,
         /// The pod.
         pod: PodRef,
     },
-    /// Have claims that are to be kept belong to nobody.
+    /// Remove the owners of claims that must be kept.
     Disown {
         /// The group.
         group: GroupId,
-        /// The names of its claims.
+        /// The names of the group's claims.
         claims: Vec<String>,
     },
-    /// Delete the Service and the StatefulSet of a group that is no more.
+    /// Delete the Service and the StatefulSet of a group that has ended.
     Delete {
         /// The group.
         group: GroupId,
-        /// Its StatefulSet.
+        /// The group's StatefulSet.
         set: ObservedSet,
     },
 }
@@ -94,7 +94,7 @@ pub(super) fn needs_look(
 }
 
 impl Roster<'_> {
-    /// Decides what comes next.
+    /// Decides on the next steps.
     pub(super) fn turnover(&self) -> Turnover {
         let facts = self.groups.iter().map(|(id, group)| (*id, self.facts(*id, group))).collect();
         let due = decide(self.resolved.spec.groups, &facts, self.assignment);
@@ -106,7 +106,7 @@ impl Roster<'_> {
                 Err(why) => turnover.doing.push(why),
             }
         }
-        // What is begun without the shard manager can't be judged by it.
+        // A group that is begun without the shard manager can't be judged by it.
         for (id, group) in self.groups.iter().filter(|_| self.assignment.is_some()) {
             let Some(set) = group.set.as_ref().filter(|set| set.retired) else { continue };
             let (step, doing) = self.clear_away(*id, group, set);
@@ -116,7 +116,7 @@ impl Roster<'_> {
         turnover
     }
 
-    /// Returns what is known of a group.
+    /// Returns the facts about a group.
     fn facts(&self, id: GroupId, group: &ObservedServers) -> Group {
         let members = self.members.get(&id).cloned().unwrap_or_default();
         Group {
@@ -126,13 +126,13 @@ impl Roster<'_> {
         }
     }
 
-    /// Returns a server that may have something: all but those that wait for a group, and those that
-    /// never had a place.
+    /// Returns the reason why some server may have data: all may but those that wait for a group, and
+    /// those that never had a node or volume.
     fn unproven(&self, id: GroupId, group: &ObservedServers, members: &Members) -> Option<String> {
         let ordinals: BTreeSet<u32> = (0..group.replicas()).chain(group.pods.keys().copied()).collect();
         let server = |ordinal| self.resolved.names.server(ServerSet::Group(id), ordinal);
         let unknown = ordinals.into_iter().find(|ordinal| {
-            // Where there never was a node or a volume, nothing can be.
+            // A server that never had a node or a volume can't have data.
             let pod = group.pods.get(ordinal);
             let has_place = pod.is_some_and(|pod| pod.node.is_some())
                 || group.claim(&server(*ordinal)).is_some_and(|claim| claim.bound);
@@ -141,7 +141,7 @@ impl Roster<'_> {
         Some(format!("{} doesn't say that it has nothing", server(unknown)))
     }
 
-    /// Returns the step with the address at which it is taken; else why it can't be taken yet.
+    /// Returns the step with the address at which it is taken; else the reason why it can't be taken yet.
     fn addressed(&self, step: skv_turnover::Step) -> Result<GroupStep, String> {
         match step {
             skv_turnover::Step::Join(groups) => Ok(GroupStep::Join(groups)),
@@ -156,7 +156,7 @@ impl Roster<'_> {
         }
     }
 
-    /// Clears away what is left of a group whose servers were told to go.
+    /// Removes the objects of a group whose servers were ordered to stop.
     fn clear_away(
         &self,
         id: GroupId,

@@ -9,17 +9,17 @@ use super::members::{Leader, Members};
 use crate::names::ServerSet;
 use crate::observed::ObservedServers;
 
-/// Everything that was seen.
+/// Everything that was observed.
 #[derive(Debug)]
 pub struct Look {
     /// The resource itself.
     pub resource: ShardedKv,
-    /// Its servers.
+    /// The resource's servers.
     pub servers: BTreeMap<ServerSet, ObservedServers>,
-    /// The members of each group, as its servers say.
+    /// The members of each group, as its servers report them.
     pub members: BTreeMap<GroupId, Members>,
-    /// The leaders, as they said when they were asked once more.
+    /// The leaders, as they reported when they were asked once more.
     pub later: BTreeMap<GroupId, Leader>,
-    /// The nodes of pods on their way out that are gone, or don't answer.
+    /// The nodes of pods that are being deleted, if they are gone, or don't answer.
     pub lost_nodes: BTreeSet<String>,
 }

@@ -1,4 +1,4 @@
-//! The members of a group, and how they are, as its servers say.
+//! The members of a group, and their state, as its servers report them.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,28 +6,28 @@ use skv_proto::v1;
 use skv_sharding::{GroupUid, ReplicaId};
 use skv_turnover::Report;
 
-/// The members of one group, as its servers say.
+/// The members of one group, as its servers report them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Members {
-    /// Its leader, if there is one that has a quorum.
+    /// The group's leader, if one has a quorum.
     pub leader: Option<Leader>,
     /// The servers that could be asked.
     pub heard: BTreeSet<String>,
     /// The replica that each server hosts now, of those that could be asked.
     pub hosted: BTreeMap<String, ReplicaId>,
-    /// The voters, as the newest membership says that any server has.
+    /// The voters by the newest membership that any server reports.
     pub voters: BTreeMap<ReplicaId, String>,
-    /// The replicas that are ready, by their own word.
+    /// The replicas that report themselves ready.
     pub ready: BTreeSet<ReplicaId>,
-    /// The servers that can't use what is on their volumes, and run no replica.
+    /// The servers that can't use the data on their volumes, and run no replica.
     pub broken: BTreeSet<String>,
     /// The servers whose replica waits for a group, and so has nothing.
     pub waiting: BTreeSet<String>,
-    /// A replica is of a group of which none says that it is retired.
+    /// True if a replica is of a group of which none reports itself retired.
     pub lives: bool,
-    /// A replica says that the group is retired: that was committed, and is final.
+    /// True if a replica reports the group retired: that was committed, and is final.
     pub retired: bool,
-    /// The servers of voters that haven't learned that their group is retired, and will by its
+    /// The servers of voters that haven't learned yet that their group is retired, and will from its
     /// leader.
     pub unaware: BTreeSet<String>,
 }
@@ -35,15 +35,15 @@ pub struct Members {
 /// A leader that has a quorum.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Leader {
-    /// Its server.
+    /// The leader's server.
     pub server: String,
     /// The replica.
     pub replica: ReplicaId,
     /// The group's identity.
     pub uid: GroupUid,
-    /// A change of members isn't finished.
+    /// True if a change of members isn't finished.
     pub changing: bool,
-    /// The end of its log.
+    /// The end of the leader's log.
     pub last: u64,
     /// The end of the log that each other voter has.
     pub matched: BTreeMap<ReplicaId, u64>,
@@ -54,14 +54,14 @@ pub struct Leader {
 }
 
 impl Members {
-    /// Takes it from what each server says of its replica of the group.
+    /// Takes the members from each server's report on its replica of the group.
     pub fn from_statuses(statuses: &BTreeMap<String, v1::ReplicaStatus>) -> Members {
         let id_of = |status: &v1::ReplicaStatus| (status.replica != 0).then_some(ReplicaId(status.replica));
         let hosted =
             statuses.iter().filter_map(|(server, status)| Some((server.clone(), id_of(status)?))).collect();
         let leader = skv_turnover::leading(statuses).map(|(server, status)| Leader::new(server, status));
         let Report { lives, retired, voters, unaware, .. } = Report::of(statuses);
-        // Who has no id yet hasn't opened its files, and may find anything there.
+        // A server whose replica has no id yet hasn't opened its files, and may find any data there.
         let waits =
             |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting && status.replica != 0;
         let waiting = statuses.iter().filter(|(_, status)| waits(status)).map(|(s, _)| s.clone()).collect();
@@ -73,7 +73,7 @@ impl Members {
         Members { leader, heard, hosted, voters, ready, broken, waiting, lives, retired, unaware }
     }
 
-    /// Returns the part by which groups come and go.
+    /// Returns the part of it by which groups come and go.
     pub fn report(&self) -> Report {
         let leader = self.leader.as_ref().map(|leader| skv_turnover::Leader {
             server: leader.server.clone(),
@@ -90,7 +90,7 @@ impl Members {
         }
     }
 
-    /// The voters whose server hosts another replica now: theirs were lost.
+    /// Returns the voters whose server hosts another replica now: theirs were lost.
     fn replaced(&self) -> BTreeSet<ReplicaId> {
         let is_lost = |(id, server): &(&ReplicaId, &String)| {
             self.hosted.get(*server).is_some_and(|hosted| hosted != *id)
@@ -98,7 +98,7 @@ impl Members {
         self.voters.iter().filter(is_lost).map(|(id, _)| *id).collect()
     }
 
-    /// Returns true if a voter may run on a server. Who votes, a leader alone can say.
+    /// Returns true if a voter may run on a server. Only a leader knows the voters.
     pub(super) fn may_vote(&self, server: &str) -> bool {
         if self.waiting.contains(server) || self.broken.contains(server) {
             return false;
@@ -109,7 +109,7 @@ impl Members {
         self.leader.is_none() || is_voter()
     }
 
-    /// Most voters are gone for good: nothing but a reset revives the group.
+    /// Returns true if most voters are gone for good: only a reset revives the group.
     pub fn majority_is_lost(&self) -> bool {
         self.leader.is_none() && self.replaced().len() * 2 >= self.voters.len().max(1)
     }
@@ -139,7 +139,7 @@ impl Leader {
 pub(super) mod tests {
     use super::*;
 
-    /// Replicas 1, 2, ... on servers `demo-g0-0`, ...; the first leads.
+    /// Returns the reports of replicas 1, 2, ... on servers `demo-g0-0`, ...; the first leads.
     pub(in crate::rollout) fn statuses(voters: &[u64]) -> BTreeMap<String, v1::ReplicaStatus> {
         let server = |id: &u64| format!("demo-g0-{}", id - 1);
         let membership = v1::Membership {
@@ -186,7 +186,7 @@ pub(super) mod tests {
             let log_id = v1::LogId { term: 2, replica: 1, index: 5 };
             status.membership.as_mut().unwrap().log_id = Some(log_id);
         }
-        // A leader that was deposed and doesn't know yet.
+        // This leader was deposed and doesn't know it yet.
         let old = statuses.get_mut("demo-g0-2").unwrap();
         old.state = v1::ReplicaState::Leader as i32;
         old.term = 1;
@@ -230,7 +230,7 @@ pub(super) mod tests {
         let mut statuses = statuses(&[1, 2, 3]);
         let waiting = v1::ReplicaState::Waiting as i32;
         for (at, status) in statuses.values_mut().enumerate() {
-            // The listeners serve before the files are open; an empty replica knows who it is.
+            // The listeners serve before the files are open; an empty replica knows its id.
             let replica = if at == 0 { 9 } else { 0 };
             *status = v1::ReplicaStatus { replica, state: waiting, ..v1::ReplicaStatus::default() };
         }
@@ -262,7 +262,7 @@ pub(super) mod tests {
     #[test]
     fn a_group_is_retired_when_one_of_its_replicas_says_so_and_none_is_of_another() {
         let mut statuses = statuses(&[1, 2, 3]);
-        // One that was removed before, and learns nothing any more.
+        // This replica was removed before, and learns nothing any more.
         let removed = v1::ReplicaStatus { group_uid: 7, replica: 4, ..v1::ReplicaStatus::default() };
         statuses.insert("demo-g0-3".to_owned(), removed);
         assert!(!Members::from_statuses(&statuses).retired);
@@ -279,7 +279,7 @@ pub(super) mod tests {
         for status in statuses.values_mut() {
             status.retired = true;
         }
-        // One that started again, on a disk whose group is no more.
+        // This server started again, on a disk whose group has ended.
         let waiting = v1::ReplicaState::Waiting as i32;
         statuses.insert(
             "demo-g0-1".to_owned(),
@@ -295,7 +295,7 @@ pub(super) mod tests {
         let mut statuses = statuses(&[1, 2, 3]);
         let follower = v1::ReplicaState::Follower as i32;
         statuses.get_mut("demo-g0-0").unwrap().state = follower;
-        // Two that can't be asked may come back.
+        // The two that can't be asked may come back.
         let waits = |id| v1::ReplicaStatus {
             replica: id,
             membership: Some(v1::StoredMembership::default()),

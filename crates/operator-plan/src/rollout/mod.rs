@@ -1,9 +1,9 @@
-//! Changes of pods, members, groups and volumes that there are, one careful step at a time:
+//! Changes of existing pods, members, groups and volumes, one careful step at a time:
 //!
-//! - `look`: what a live look has seen; `members`: what servers say in it
+//! - `look`: the result of a live look; `members`: the servers' reports in it
 //! - `groups`; `situation` and `decide`; `storage`: the next step of each kind
-//! - `plan`: all of them, and what objects are built from
-//! - `outcome`: what came of a plan, for the status
+//! - `plan`: all of them, and the input from which objects are built
+//! - `outcome`: the outcome of a plan, for the status
 
 mod decide;
 mod groups;

@@ -5,18 +5,18 @@ use skv_sharding::GroupId;
 use super::groups::GroupStep;
 use super::situation::Step;
 
-/// The steps that were taken, and the words for what goes on.
+/// The steps that were taken, and the messages about the work under way.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Outcome {
-    /// The words for what goes on; `None` if there is nothing to do.
+    /// The message about the work under way; `None` if there is nothing to do.
     pub doing: Option<String>,
-    /// The words for what becomes of whole groups, beside that.
+    /// The messages about whole groups, beside that.
     pub turnover: Vec<String>,
-    /// The reason why something can't be done.
+    /// The reason why a change was refused.
     pub refused: Option<String>,
     /// The groups whose majority is gone for good.
     pub lost: Vec<GroupId>,
-    /// The replacement that was recorded is over.
+    /// True if the replacement that was recorded is over.
     pub replaced: bool,
     /// The step that was taken.
     pub step: Option<Step>,
@@ -25,7 +25,7 @@ pub struct Outcome {
 }
 
 impl Outcome {
-    /// Returns true if something goes on that will change without a trace in the API server.
+    /// Returns true if work is under way whose progress leaves no trace in the API server.
     pub fn is_under_way(&self) -> bool {
         !self.turnover.is_empty() || self.doing.is_some() && self.refused.is_none()
     }

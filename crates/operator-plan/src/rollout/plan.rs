@@ -1,4 +1,4 @@
-//! The plan of one pass: the next step of each kind, and what objects are built from.
+//! The plan of one pass: the next step of each kind, and the input from which objects are built.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,14 +16,14 @@ use crate::observed::{Observed, ObservedServers};
 use crate::placement;
 use crate::resolved::Resolved;
 
-/// Everything that is to be done for a resource, decided before its objects are applied.
+/// All work that is due for a resource, decided before its objects are applied.
 #[derive(Debug)]
 pub struct Plan {
     /// The resource, as it was read last.
     pub resource: ShardedKv,
-    /// The resource as it is to be.
+    /// The resource in its intended form.
     pub resolved: Resolved,
-    /// Everything that was seen; of the servers live, where that was looked at.
+    /// Everything that was observed; the servers live, if there was a live look.
     pub seen: Observed,
     /// The step of pods and members.
     pub decision: Decision,
@@ -31,7 +31,7 @@ pub struct Plan {
     pub turnover: Turnover,
     /// The step of the volumes of each set of servers.
     pub growth: BTreeMap<ServerSet, Growth>,
-    /// The plan comes from a live look: its steps may be taken.
+    /// True if the plan comes from a live look: its steps may be taken.
     pub is_live: bool,
 }
 
@@ -49,13 +49,13 @@ pub fn needs_look(resource: &ShardedKv, resolved: &Resolved, seen: &Observed) ->
             || seen.servers.values().any(grows))
 }
 
-/// The groups of a ring neither come nor go.
+/// Returns false for a ring: its groups neither come nor go.
 fn groups_may_change(resolved: &Resolved) -> bool {
     resolved.spec.ring().is_none()
 }
 
 impl Plan {
-    /// Plans no step: there is nothing to do but to apply objects.
+    /// Plans no step: the objects need only be applied.
     pub fn of_cache(resource: &ShardedKv, resolved: Resolved, seen: Observed) -> Plan {
         Plan {
             resource: resource.clone(),
@@ -68,7 +68,7 @@ impl Plan {
         }
     }
 
-    /// Decides by a live look, which counts in place of what the cache has of the servers.
+    /// Decides by a live look, which replaces the cached state of the servers.
     pub fn of_look(look: Look, resolved: Resolved, seen: Observed) -> Plan {
         let Look { resource, servers, members, later, lost_nodes } = look;
         let seen = seen.with_servers(&resolved.spec, servers);
@@ -84,7 +84,7 @@ impl Plan {
         } else {
             (Turnover::default(), resolved)
         };
-        // Groups that are no more need no care. Those that are to leave have data, and are like all others.
+        // Groups that have ended need no care. Those that must leave have data, and are like all others.
         let is_no_more = |id: &GroupId| {
             turnover.ended.contains(id) || members.get(id).is_some_and(|members| members.retired)
         };
@@ -114,13 +114,13 @@ impl Plan {
         }
     }
 
-    /// Returns what the StatefulSets of servers are to be built from.
+    /// Returns the state from which the StatefulSets of servers are built.
     pub fn existing(&self) -> BTreeMap<ServerSet, ExistingServers> {
         let among =
             |groups: &BTreeSet<GroupId>, set: ServerSet| set.group().is_some_and(|id| groups.contains(&id));
         let existing = |(set, servers): (&ServerSet, &ObservedServers)| {
             let wanted = placement::servers(&self.resolved.spec, *set);
-            // Whoever is too many in a ring hosts nothing.
+            // A surplus server of a ring hosts nothing.
             let may_shrink = *set == ServerSet::Ring || among(&self.decision.shrink, *set);
             let replicas = if may_shrink { wanted } else { servers.replicas().max(wanted) };
             let keep_claims = matches!(self.growth.get(set), Some(Growth::Disown(_) | Growth::Recreate));

@@ -1,4 +1,4 @@
-//! Everything that decides about pods and members, and what follows from it at once.
+//! The facts on which the decision about pods and members rests, and all that follows from them at once.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -12,49 +12,49 @@ use crate::placement;
 use crate::pods::ServerPod;
 use crate::resolved::Resolved;
 
-/// Everything that decides.
+/// The facts on which the decision rests.
 #[derive(Debug, Clone)]
 pub(super) struct Situation<'a> {
     /// The resource.
     pub(super) resolved: &'a Resolved,
     /// The pod that was being replaced before this look.
     pub(super) replacing: Option<&'a Replacing>,
-    /// The servers that there are.
+    /// The existing servers.
     pub(super) servers: &'a BTreeMap<ServerSet, ObservedServers>,
-    /// The members of each group, as its servers say.
+    /// The members of each group, as its servers report them.
     pub(super) members: &'a BTreeMap<GroupId, Members>,
-    /// The groups that share no shards by the newest configuration. While one of them ails it is
+    /// The groups that share no shards by the newest configuration. While one of them has a problem it is
     /// left alone, and the others needn't wait for it.
     pub(super) aside: &'a BTreeSet<GroupId>,
-    /// The leaders once more, with how far their peers are: asked after all that is in `members` was.
+    /// The leaders once more, with the progress of their peers: they were asked after all of `members`.
     pub(super) later: &'a BTreeMap<GroupId, Leader>,
-    /// The nodes that are gone, or don't answer, of those that pods are to leave.
+    /// The nodes that are gone, or don't answer, of those whose pods are being deleted.
     pub(super) lost_nodes: &'a BTreeSet<String>,
-    /// The shard manager runs as the specification says.
+    /// True if the shard manager runs as the specification says.
     pub(super) managers_rolled_out: bool,
 }
 
-/// The next step, and the words for it.
+/// The next step, and the message about it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Decision {
     /// The step that is due.
     pub step: Option<Step>,
-    /// The words for what goes on; `None` if there is nothing to do.
+    /// The message about the work under way; `None` if there is nothing to do.
     pub doing: Option<String>,
-    /// The replacement that was recorded is over.
+    /// True if the replacement that was recorded is over.
     pub replaced: bool,
-    /// Groups that have fewer members than servers: those that are too many may go.
+    /// The groups that have fewer members than servers: their surplus servers may be removed.
     pub shrink: BTreeSet<GroupId>,
-    /// Groups whose majority is gone for good.
+    /// The groups whose majority is gone for good.
     pub lost: Vec<GroupId>,
 }
 
 /// A pod, by name and identity.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PodRef {
-    /// Its name.
+    /// The pod's name.
     pub name: String,
-    /// Tells it from others of that name.
+    /// The pod's uid, which tells it from others of that name.
     pub uid: String,
 }
 
@@ -68,28 +68,28 @@ pub enum Step {
     /// Let go of a pod whose node can't confirm that it stopped, and whose volume was given up,
     /// or that has none: its successor is a new replica.
     ForceDelete(PodRef),
-    /// Have the leader give its office away.
+    /// Have the leader hand the leadership over.
     HandOver {
         /// The group.
         group: GroupId,
         /// The leader's server.
         server: String,
-        /// Its peer address.
+        /// The leader's peer address.
         address: String,
-        /// The voter that is to lead; `None` if the leader may choose.
+        /// The voter that will lead; `None` if the leader may choose.
         to: Option<ReplicaId>,
     },
     /// Take a replica out of its group.
     Remove {
         /// The group.
         group: GroupId,
-        /// Its identity.
+        /// The group's identity.
         uid: GroupUid,
-        /// The peer address of its leader.
+        /// The peer address of the group's leader.
         leader_address: String,
         /// The replica.
         replica: ReplicaId,
-        /// Its server.
+        /// The replica's server.
         server: String,
     },
 }
@@ -105,19 +105,19 @@ impl Step {
 }
 
 impl Situation<'_> {
-    /// A voter has all that its leader had when that was asked first.
+    /// Returns true if a voter has all that its leader had when that was asked first.
     pub(super) fn has_all(&self, id: GroupId, leader: &Leader, voter: ReplicaId) -> bool {
         let later = self.later.get(&id).filter(|later| later.replica == leader.replica);
         let matched = later.and_then(|later| later.matched.get(&voter));
         voter == leader.replica || matched.is_some_and(|at| *at >= leader.last)
     }
 
-    /// Returns the groups that there are.
+    /// Returns the existing groups.
     pub(super) fn groups(&self) -> BTreeSet<GroupId> {
         placement::groups(&self.resolved.spec, self.servers.keys())
     }
 
-    /// Returns how many servers there are to be where a group has its own.
+    /// Returns the wanted number of servers where a group has its own.
     pub(super) fn wanted_servers(&self, id: GroupId) -> u32 {
         placement::servers(&self.resolved.spec, placement::set_of(&self.resolved.spec, id))
     }
@@ -131,7 +131,7 @@ impl Situation<'_> {
         servers.pods.values().filter(move |pod| pod.ordinal < wanted)
     }
 
-    /// A pod that is made now is up to date.
+    /// Returns true if a pod that is made now is up to date.
     pub(super) fn makes_new_pods(&self, servers: &ObservedServers) -> bool {
         servers
             .set
@@ -143,7 +143,7 @@ impl Situation<'_> {
         pod.restart_hash != self.resolved.restart_hash
     }
 
-    /// It is to leave its group. Nobody leaves a ring.
+    /// Returns true if a server must leave its group. No server leaves a ring.
     pub(super) fn is_surplus(&self, server: &str) -> bool {
         self.resolved.spec.ring().is_none()
             && ordinal(server).is_some_and(|ordinal| ordinal >= self.resolved.spec.replicas)
@@ -171,7 +171,7 @@ impl From<&ServerPod> for PodRef {
     }
 }
 
-/// Returns the place of a server among those of its set.
+/// Returns the ordinal of a server in its set.
 pub(super) fn ordinal(server: &str) -> Option<u32> {
     server.rsplit_once('-')?.1.parse().ok()
 }

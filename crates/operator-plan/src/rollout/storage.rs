@@ -1,7 +1,7 @@
-//! Growing the volumes of servers: the next step.
+//! The growth of servers' volumes: the next step.
 //!
-//! Claims are asked to grow one by one. A StatefulSet can't be told of their new size, so that
-//! it is made anew: without its pods, which go on, and not before no claim would go with it.
+//! Claims are asked to grow one by one. The size in a StatefulSet can't change, so that it is made again:
+//! its pods are kept and go on, and it isn't deleted before all claims would survive it.
 
 use skv_resource::{Size, Storage};
 
@@ -13,16 +13,16 @@ use crate::observed::ObservedServers;
 pub enum Growth {
     /// Everything is as large as it should be.
     Done,
-    /// These claims must be asked for more.
+    /// These claims must be asked to grow.
     Ask(Vec<String>),
-    /// All claims have been asked; some would still be deleted with the StatefulSet. Kubernetes
-    /// lets go of those whose pod there is, and of these it doesn't.
+    /// All claims have been asked; some would still be deleted with the StatefulSet. Kubernetes releases
+    /// those whose pod exists, and doesn't release these.
     Disown(Vec<String>),
-    /// The StatefulSet is to be deleted without its pods.
+    /// The StatefulSet must be deleted without its pods.
     Recreate,
 }
 
-/// Decides what comes next for servers that are to have this storage.
+/// Decides on the next step for servers that should have this storage.
 pub(super) fn growth(servers: &ObservedServers, storage: &Storage) -> Growth {
     if storage.memory_only { Growth::Done } else { growth_to(servers, &storage.size) }
 }
@@ -50,7 +50,7 @@ fn growth_to(servers: &ObservedServers, wanted: &Size) -> Growth {
     if set.keeps_claims && owned.is_empty() {
         return Growth::Recreate;
     }
-    // Before the policy is seen it would only take them back.
+    // Before Kubernetes sees the policy it would only take them back.
     let has_pod = |claim: &Claim| servers.pods.values().any(|pod| claim.is_of(&pod.name));
     let forgotten = owned
         .into_iter()

@@ -1,4 +1,4 @@
-//! The words for each situation.
+//! The messages for each situation.
 
 use k8s_openapi::jiff::ToSpan as _;
 use skv_resource::Replacing;
@@ -23,7 +23,7 @@ fn at(second: i64) -> Timestamp {
     Timestamp::UNIX_EPOCH + second.seconds()
 }
 
-/// Two groups of three of which so many are ready.
+/// Returns two groups of three, with these numbers of ready servers.
 fn seen(ready: [u32; 2]) -> Observed {
     let pod = |ordinal| ServerPod {
         name: format!("demo-{ordinal}"),
@@ -347,7 +347,7 @@ fn servers_of_a_ring_are_counted_once_and_a_group_is_available_by_its_own() {
     let available = status.conditions.iter().find(|condition| condition.type_ == Available.name()).unwrap();
     assert_eq!(available.message, "no majority is ready of g0, g1");
 
-    // One that is being replaced is meant to be away: once, not once for each of its groups.
+    // A pod that is being replaced is meant to be away: once, not once for each of its groups.
     let replacing = Replacing { pod: "demo-1".to_owned(), uid: String::new() };
     let old = ShardedKvStatus { replacing: Some(replacing), ..running };
     assert_eq!(condition(&status_of(&spec, &old, &seen(&[1]), 4), Degraded).0, "False");

@@ -1,4 +1,4 @@
-//! What the pods run.
+//! The image of the pods.
 
 use k8s_openapi::api::core::v1::LocalObjectReference;
 use schemars::JsonSchema;
@@ -31,7 +31,7 @@ pub enum PullPolicy {
 }
 
 impl PullPolicy {
-    /// As Kubernetes writes it.
+    /// Returns the policy as Kubernetes writes it.
     pub fn name(self) -> &'static str {
         match self {
             PullPolicy::IfNotPresent => "IfNotPresent",
@@ -52,7 +52,7 @@ impl Default for Image {
 }
 
 impl Image {
-    /// The tag of an image's name, or the beginning of its digest: what tells versions apart.
+    /// Returns the tag of an image's name, or the beginning of its digest: this part tells versions apart.
     pub fn version_of(name: &str) -> &str {
         if let Some((_, digest)) = name.split_once('@') {
             return digest.get(..19).unwrap_or(digest);

@@ -1,4 +1,4 @@
-//! What a client may ask for.
+//! The limits of clients' requests.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

@@ -1,5 +1,5 @@
-//! What a `ShardedKV` can be told. The documentation of each field becomes its description
-//! in the schema; each file holds one block of fields.
+//! The specification of a `ShardedKV`. The documentation of each field becomes its description in the
+//! schema; each file holds one block of fields.
 
 mod image;
 pub(crate) mod limits;
@@ -176,7 +176,8 @@ pub struct ShardedKvSpec {
 }
 
 impl ShardedKvSpec {
-    /// The ring that the groups share, if they do. A valid specification of one has it.
+    /// Returns the ring that the groups share, if they do. A valid specification with that placement has
+    /// one.
     pub fn ring(&self) -> Option<Ring> {
         match self.placement {
             Placement::Groups => None,

@@ -1,4 +1,4 @@
-//! Who may connect to the pods, from where, and who may evict them.
+//! The rules about connections to the pods, node ports, and evictions.
 
 use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
 use schemars::JsonSchema;
@@ -36,10 +36,10 @@ pub struct NodePorts {
 }
 
 impl NodePorts {
-    /// What an API server gives out, unless it was told otherwise.
+    /// The node ports that an API server assigns by default.
     pub const RANGE: std::ops::RangeInclusive<u16> = 30_000..=32_767;
 
-    /// The port of a group; `None` for one whose number is too high.
+    /// Returns the port of a group; `None` for one whose number is too high.
     pub fn of_group(self, group: GroupId) -> Option<u16> {
         let number = u16::try_from(group.0).ok()?;
         let port = self.first.checked_add(1)?.checked_add(number)?;

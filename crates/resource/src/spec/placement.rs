@@ -1,4 +1,4 @@
-//! Which servers hold the replicas of a group.
+//! The placement of the replicas of a group on servers.
 
 use std::fmt::{self, Display};
 

@@ -1,4 +1,4 @@
-//! Which nodes the pods run on.
+//! The nodes on which the pods run.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! How each server runs.
+//! The settings of each server.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use schemars::JsonSchema;
@@ -35,7 +35,7 @@ pub enum LogFormat {
 }
 
 impl LogFormat {
-    /// As the processes take it.
+    /// Returns the form as the processes take it.
     pub fn name(self) -> &'static str {
         match self {
             LogFormat::Text => "text",

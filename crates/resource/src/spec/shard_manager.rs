@@ -1,4 +1,4 @@
-//! How the shard manager runs.
+//! The settings of the shard manager.
 
 use k8s_openapi::api::core::v1::ResourceRequirements;
 use schemars::JsonSchema;

@@ -33,12 +33,12 @@ const UNITS: [(&str, u64); 11] = [
 ];
 
 impl Size {
-    /// So many times 2^30 bytes.
+    /// Returns a size of this number of gibibytes, 2^30 bytes each.
     pub(super) fn gibibytes(number: u32) -> Size {
         Size { text: format!("{number}Gi"), bytes: u64::from(number) << 30 }
     }
 
-    /// How many bytes.
+    /// Returns the number of bytes.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }

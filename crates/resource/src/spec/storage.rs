@@ -1,4 +1,4 @@
-//! Where a server keeps its data, and for how long.
+//! The place of a server's data, and its retention.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -51,7 +51,7 @@ pub enum Retention {
 }
 
 impl Retention {
-    /// As Kubernetes writes it.
+    /// Returns the retention as Kubernetes writes it.
     pub fn name(self) -> &'static str {
         match self {
             Retention::Retain => "Retain",

@@ -26,7 +26,7 @@ pub struct Tuning {
     pub transfer_bytes_per_second: u64,
 }
 
-/// What servers send at most by default, also those that are told nothing.
+/// The bytes per second that a server sends at most by default, also without the option.
 pub const TRANSFER_BYTES_PER_SECOND: u64 = 8 << 20;
 
 impl Default for Tuning {

@@ -1,4 +1,4 @@
-//! Each rule, as we check it and as an API server does.
+//! The rules, one by one, as we check them and as an API server does.
 
 use kube::core::cel::{validate_cel, validate_cel_update};
 use skv_sharding::GroupId;
@@ -12,13 +12,13 @@ fn problems(change: impl FnOnce(&mut ShardedKvSpec)) -> Vec<String> {
     validate("quickstart", &spec).into_iter().map(|problem| problem.path).collect()
 }
 
-/// Whether an API server's rules take this resource. They don't cover ranges and enums,
+/// Returns an error if an API server's rules refuse this resource. They don't cover ranges and enums,
 /// which the schema states by itself.
 fn rules_take(name: &str, spec: &ShardedKvSpec) -> Result<(), String> {
     validate_cel(&ShardedKv::new(name, spec.clone())).map_err(|errors| format!("{errors:?}"))
 }
 
-/// A ring of so many servers, with so many replicas of each group.
+/// Returns a ring of this many servers, with this many replicas of each group.
 fn ring(servers: u32, replicas: u32) -> ShardedKvSpec {
     let placement = Placement::Ring;
     ShardedKvSpec { groups: servers, shards: servers, replicas, placement, ..ShardedKvSpec::default() }
@@ -120,7 +120,7 @@ fn a_ring_stays_as_it_was_created() {
         let (old, new) = (ShardedKv::new("ring", old.clone()), ShardedKv::new("ring", new.clone()));
         validate_cel_update(&new, &old).is_err()
     };
-    // What `kubectl scale` asks for: it isn't even valid by itself.
+    // This is the request of `kubectl scale`: it isn't even valid by itself.
     let scaled = ShardedKvSpec { groups: 6, ..old.clone() };
     assert!(refused(&scaled));
     assert_eq!(validate("ring", &scaled)[0].path, "spec.groups");

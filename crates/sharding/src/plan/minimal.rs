@@ -1,14 +1,13 @@
 //! [`Policy::Minimal`](super::Policy::Minimal): even first, then few moves.
 //!
-//! Loads that are as even as pins allow are those of water poured into vessels that are
-//! filled to different heights already: every group ends at the level or one above it, and one
-//! whose pins alone exceed that has its pins and nothing else. Only which groups are the ones
-//! with one more is open, and each that has a shard above the level saves a move by it.
-//! So they come first.
+//! Loads that are as even as pins allow are those of water poured into vessels that are filled to
+//! different heights already: every group ends at the level or one above it, and one whose pins alone
+//! exceed that has its pins and nothing else. Only the choice of the groups with one more is open, and
+//! each that has a shard above the level saves a move by it. Thus these come first.
 
 use super::Place;
 
-/// The position of each shard's group. There must be groups.
+/// Returns the position of each shard's group. There must be groups.
 pub(super) fn assign(places: &[Place], groups: usize) -> Vec<usize> {
     let mut pinned = vec![0; groups];
     let mut owned = vec![0; groups];
@@ -35,7 +34,7 @@ pub(super) fn assign(places: &[Place], groups: usize) -> Vec<usize> {
         });
     }
 
-    // Always to a group with the fewest, those that joined earlier first.
+    // Each shard goes to a group with the fewest, those that joined earlier first.
     let loads = &loads;
     let free = (0..=level.height).flat_map(|height| (0..groups).filter(move |&group| loads[group] <= height));
     for (position, group) in assigned.iter_mut().filter(|position| position.is_none()).zip(free) {
@@ -46,12 +45,12 @@ pub(super) fn assign(places: &[Place], groups: usize) -> Vec<usize> {
     assigned
 }
 
-/// How high the water stands.
+/// The height of the water.
 #[derive(Clone, Copy)]
 struct Level {
-    /// Shards of each group whose pins don't exceed this.
+    /// The number of shards of each group whose pins don't exceed it.
     height: usize,
-    /// How many of those groups have one more.
+    /// The number of those groups that have one more.
     above: usize,
 }
 
@@ -71,7 +70,7 @@ fn level(pinned: &[usize], shards: usize) -> Level {
     Level { height: rest / sharing, above: rest % sharing }
 }
 
-/// Up to which load, pins included, each group may keep shards that it owns.
+/// Returns the load, pins included, up to which each group may keep shards that it owns.
 fn most_to_keep(level: Level, pinned: &[usize], owned: &[usize]) -> Vec<usize> {
     let mut above = level.above;
     let most = |(&pinned, &owned): (&usize, &usize)| {

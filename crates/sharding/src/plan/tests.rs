@@ -1,4 +1,4 @@
-//! What a plan promises, against all assignments that there are where those are few.
+//! The promises of a plan, against all possible assignments where those are few.
 
 use std::collections::BTreeSet;
 
@@ -7,10 +7,10 @@ use proptest::prelude::*;
 use super::*;
 use crate::ShardSet;
 
-/// Groups that left, by which shards are still owned.
+/// Groups that left, and that still own shards.
 const GONE: [GroupId; 2] = [GroupId(70), GroupId(0)];
 
-/// A layout that owns what it is made of.
+/// A layout that owns its parts.
 #[derive(Debug, Clone)]
 struct Case {
     groups: Vec<GroupId>,
@@ -40,7 +40,8 @@ impl Case {
         self.groups.iter().map(|group| assigned.iter().filter(|a| *a == group).count()).collect()
     }
 
-    /// From the fullest group to the emptiest. The most even loads are the least of these.
+    /// Returns the loads from the fullest group to the emptiest. The most even loads are the least of
+    /// these.
     fn descending_loads(&self, assigned: &[GroupId]) -> Vec<usize> {
         let mut loads = self.loads(assigned);
         loads.sort_unstable_by(|a, b| b.cmp(a));
@@ -59,7 +60,7 @@ impl Case {
         self.pins.iter().all(|(shard, group)| assigned[shard.0 as usize] == *group)
     }
 
-    /// All assignments of the shards to the groups.
+    /// Returns all assignments of the shards to the groups.
     fn assignments(&self) -> impl Iterator<Item = Vec<GroupId>> + '_ {
         let (groups, shards) = (self.groups.len(), self.owners.len() as u32);
         (0..groups.pow(shards)).map(move |number| {
@@ -76,8 +77,8 @@ fn owned_by(owners: &[GroupId]) -> Vec<Option<GroupId>> {
     owners.iter().copied().map(Some).collect()
 }
 
-/// Any groups in any order, any owners among groups that are there and that left, any pins:
-/// few or many, to all groups or to few.
+/// Generates any groups in any order, any owners among groups that exist and that left, any pins: few or
+/// many, to all groups or to few.
 fn anything(shards: usize, groups: usize) -> impl Strategy<Value = Case> {
     let names = Just((1..=groups as u32).collect::<Vec<_>>()).prop_shuffle();
     let sizes = (1..=groups, 0..=shards, 1..=groups, 0.0..1.0);
@@ -95,7 +96,7 @@ fn anything(shards: usize, groups: usize) -> impl Strategy<Value = Case> {
     })
 }
 
-/// Even loads without pins, however the shards came there.
+/// Generates even loads without pins, in any order of the shards.
 fn balanced() -> impl Strategy<Value = Case> {
     let names = Just((1..=9).collect::<Vec<u32>>()).prop_shuffle();
     (names.clone(), names, 1usize..=9, 0usize..80).prop_flat_map(|(order, fullest, groups, shards)| {
@@ -111,7 +112,7 @@ fn balanced() -> impl Strategy<Value = Case> {
 }
 
 proptest! {
-    // Cases are cheap, and what goes wrong with pins does so in few of them.
+    // Cases are cheap, and defects with pins show in few of them.
     #![proptest_config(ProptestConfig::with_cases(4_000))]
 
     #[test]
@@ -213,7 +214,7 @@ fn pins_may_make_a_group_fuller_than_the_others() {
     assert_eq!(case.moves(&case.minimal()), 0);
 }
 
-/// Why the lowest numbers stay.
+/// The reason why the lowest numbers stay.
 #[test]
 fn what_groups_own_stays_short_to_write_while_a_dozen_joins_one_by_one() {
     let mut owners = vec![None; 10_000];
@@ -286,7 +287,7 @@ fn a_policy_has_one_name_everywhere() {
     assert_eq!(error, "\"even\" is no policy: there are minimal and modulo");
 }
 
-/// What a ring is made of.
+/// The assignment on which a ring is built.
 #[test]
 fn of_as_many_groups_as_shards_each_gets_the_shard_of_its_number() {
     let groups: Vec<u32> = (0..9).collect();

@@ -1,4 +1,4 @@
-//! Facts that only one of the programs has, so that the table of cases can't say them.
+//! Facts that only one of the programs has, so that the table of cases can't contain them.
 
 use super::*;
 use crate::Leader;

@@ -1,4 +1,4 @@
-//! The rights in deploy/operator are enough for what the operator does, and no wider.
+//! The rights in deploy/operator are enough for the operator's requests, and no wider.
 
 use std::collections::BTreeSet;
 
@@ -24,7 +24,7 @@ fn allowed(group: &str, resource: &str, verb: &str) -> bool {
     })
 }
 
-/// From `METHOD PATH` to group, resource (with subresource) and verbs.
+/// Returns group, resource (with subresource) and verbs of a request `METHOD PATH`.
 fn right(request: &str) -> (String, String, Vec<&'static str>) {
     let (method, path) = request.split_once(' ').unwrap();
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
@@ -39,9 +39,9 @@ fn right(request: &str) -> (String, String, Vec<&'static str>) {
         "POST" => vec!["create"],
         "PUT" => vec!["update"],
         "DELETE" => vec!["delete"],
-        // Kubernetes makes claims; what is there is changed.
+        // Kubernetes makes claims; the operator changes existing ones.
         "PATCH" if resource == "persistentvolumeclaims" => vec!["patch"],
-        // A server-side apply of something new creates it.
+        // A server-side apply of a new object creates it.
         "PATCH" if group != "events.k8s.io" => vec!["create", "patch"],
         _ => vec!["patch"],
     };

@@ -1,4 +1,4 @@
-//! Groups join and leave, shards are pinned, and the groups say what has arrived.
+//! Groups join and leave, shards are pinned, and the groups report the shards that have arrived.
 
 use skv_sharding::PlanError;
 
@@ -10,7 +10,7 @@ const G0: GroupId = GroupId(0);
 const G1: GroupId = GroupId(1);
 const G2: GroupId = GroupId(2);
 
-/// Two groups with three shards each, and a third that hasn't joined.
+/// Returns two groups with three shards each, and a third that hasn't joined.
 pub(super) fn three_groups() -> Bench {
     let mut bench = Bench::new();
     bench.found();
@@ -33,7 +33,7 @@ fn ask(bench: &mut Bench, request_id: &str, change: &Change) -> Result<u64, Chan
     Ok(changed.configuration)
 }
 
-/// What a group is told to hand over, and to whom.
+/// Returns the shards that a group is ordered to hand over, each with its target.
 fn list(bench: &mut Bench, group: u32) -> Vec<(u32, u64, GroupId)> {
     match bench.say(&bench.leader(group, 0)) {
         Plan::Serve { moves, .. } => {
@@ -45,7 +45,7 @@ fn list(bench: &mut Bench, group: u32) -> Vec<(u32, u64, GroupId)> {
     }
 }
 
-/// A leader says that these shards of its group have come, beside those that the record knows.
+/// Reports as a leader that these shards of its group have come, beside those that the record knows.
 pub(super) fn arrive(bench: &mut Bench, group: u32, arrived: &[(u32, u64)]) {
     let report = with(bench.leader(group, 0), |report| {
         report.owned.extend(arrived.iter().map(|&(shard, epoch)| (ShardId(shard), Epoch(epoch))));
@@ -86,7 +86,7 @@ fn an_old_word_about_a_shard_changes_nothing() {
     let record = bench.record().clone();
     bench.say(&before);
     assert_eq!(bench.record(), &record);
-    // Nor beside a new word about another shard.
+    // A new report about another shard changes nothing either.
     change(&mut bench, &Change::Move(ShardId(1), G0));
     let epoch = bench.record().moves[&ShardId(1)].epoch.0;
     arrive(&mut bench, 0, &[(1, epoch), (4, 1)]);
@@ -117,7 +117,7 @@ fn a_redirect_has_a_higher_epoch_and_one_that_came_too_late_is_made_up_for() {
     change(&mut bench, &Change::Move(ShardId(4), G1));
     let planned = bench.record().moves[&ShardId(4)];
     assert_eq!((planned.to, planned.epoch > Epoch(3)), (G1, true));
-    // Its source had frozen it before it heard of that.
+    // The source had frozen the shard before it heard of that.
     arrive(&mut bench, 2, &[(4, 2)]);
     assert_eq!(owners(&bench)[4], 2);
     assert_eq!(bench.record().moves[&ShardId(4)], planned, "it goes on from there");
@@ -140,7 +140,7 @@ fn a_move_that_is_taken_back_is_over_when_its_source_says_so() {
     assert!(list(&mut bench, 0).contains(&(0, stays.epoch.0, G0)));
     let mut other = three_groups();
     other.record.clone_from(&bench.record);
-    // There and back once more: the first word doesn't speak of the second time.
+    // The shard goes there and back once more: the first report doesn't count for the second time.
     change(&mut bench, &Change::Move(ShardId(0), G1));
     change(&mut bench, &asked);
     arrive(&mut bench, 0, &[(0, stays.epoch.0)]);
@@ -150,7 +150,7 @@ fn a_move_that_is_taken_back_is_over_when_its_source_says_so() {
     assert!(!bench.record().moves.contains_key(&ShardId(0)));
     change(&mut bench, &Change::Move(ShardId(0), G1));
     assert!(bench.record().moves[&ShardId(0)].epoch > stays_again.epoch, "no epoch is given again");
-    // Its source had frozen it before it heard of that: it comes back.
+    // The source had frozen the shard before it heard of that: the shard comes back.
     arrive(&mut other, 1, &[(0, first.epoch.0)]);
     assert_eq!((owners(&other)[0], other.record().moves[&ShardId(0)]), (1, stays));
     assert!(list(&mut other, 1).contains(&(0, stays.epoch.0, G0)));
@@ -227,7 +227,7 @@ fn a_record_from_an_old_copy_is_found_out_by_the_epochs() {
     let copy = bench.record().clone();
     change(&mut bench, &Change::Join(vec![G2]));
     arrive(&mut bench, 2, &[(4, 2), (5, 3)]);
-    // No group was told a map revision by which it would know.
+    // No group has obeyed a map revision that would prove it.
     let unrevised = |report: &mut Report| report.obeyed_revision = MapRevision(0);
     let reports: Vec<Registration> = (0..3).map(|group| with(bench.leader(group, 0), unrevised)).collect();
     let now = owners(&bench);
@@ -259,7 +259,7 @@ fn a_rehearsal_says_what_would_move_and_rebalancing_what_is_even_moves_nothing()
     let even =
         crate::rules::change(&bench.settings, bench.record(), &bench.heard, "b", &Change::Rebalance).unwrap();
     assert_eq!((even.configuration, even.moves.len()), (1, 0));
-    // Asked again while it goes on: what is left of it.
+    // The request comes again while the move goes on: it returns the rest of the move.
     ask(&mut bench, "a", &Change::Join(vec![G2])).unwrap();
     arrive(&mut bench, 2, &[(4, 2)]);
     let again =

@@ -1,9 +1,9 @@
-//! When the record was lost, or put back from an older copy (invariant 7).
+//! A record that was lost, or put back from an older copy (invariant 7).
 
 use super::*;
 use crate::rules::{Change, ChangeRefusal};
 
-/// A cluster whose groups have data and whose manager has just started without a record.
+/// Returns a cluster whose groups have data and whose manager has just started without a record.
 fn lost() -> (Bench, Record) {
     let mut bench = Bench::new();
     bench.found();
@@ -11,18 +11,18 @@ fn lost() -> (Bench, Record) {
     (Bench::new(), record)
 }
 
-/// A bench that can speak for the groups of a record, though its own is another one.
+/// Returns a bench that can report for the groups of a record, though its own is another one.
 fn speaker(record: &Record) -> Bench {
     Bench { record: Some(record.clone()), ..Bench::new() }
 }
 
-/// A server whose copy of the map has this revision.
+/// Returns a registration from a server whose copy of the map has this revision.
 fn knowing(registration: Registration, revision: u64) -> Registration {
     Registration { map_revision: MapRevision(revision), ..registration }
 }
 
-/// All say the same again and again, for longer than anybody counts as alive. What the last
-/// one is told.
+/// Has all replicas register again and again, for longer than any of them counts as alive. Returns the
+/// plan of the last one.
 fn go_on(bench: &mut Bench, all: &[Registration]) -> Plan {
     let mut last = None;
     for _ in 0..=ALIVE.as_secs() {
@@ -70,7 +70,7 @@ fn the_map_is_rebuilt_when_the_leaders_of_all_groups_have_reported() {
 fn an_emptied_replica_does_not_found_a_second_cluster() {
     let (mut bench, truth) = lost();
     let groups = speaker(&truth);
-    // All others of its group are empty too, but for one that speaks last.
+    // All others of its group are empty too, but for one that registers last.
     for registration in [replacement(0, 0, 70), replacement(0, 1, 71), empty(1, 0), empty(1, 1), empty(1, 2)]
     {
         assert!(waits(&bench.say(&registration)));
@@ -137,7 +137,7 @@ fn the_rebuilt_map_is_newer_than_every_copy_of_it() {
         MapRevision(71),
         "arrivals and addresses raise it, and nobody obeys those"
     );
-    // One that wasn't heard then, and wouldn't take a map that is older than its own.
+    // This replica wasn't heard then, and wouldn't take a map that is older than its own.
     let late = knowing(groups.data(1, 2), 90);
     assert!(serves(&bench.say(&late)));
     assert_eq!(bench.record().revision, MapRevision(91));
@@ -151,7 +151,7 @@ fn an_empty_replica_is_no_witness_of_a_map() {
     assert_eq!(bench.record().revision, truth.revision);
 }
 
-/// Groups 0 and 2 share the shards.
+/// Returns a record in which groups 0 and 2 share the shards.
 fn with_a_gap() -> (Record, Vec<Registration>) {
     let mut truth = lost().1;
     let second = truth.groups.remove(&GroupId(1)).unwrap();
@@ -174,7 +174,7 @@ fn a_number_that_no_group_has_is_not_waited_for() {
     }
     assert!(serves(&go_on(&mut bench, &leaders)));
     assert_eq!((groups(&bench), &bench.record().owners), (vec![0, 2], &truth.owners));
-    // Likewise when somebody is about to make it.
+    // The same holds when a manager is about to make it.
     let mut bench = Bench::new();
     let all = [&leaders[..], &[empty(1, 0), leaders[0].clone()]].concat();
     assert!(serves(&go_on(&mut bench, &all)));
@@ -202,16 +202,16 @@ fn the_lowest_number_may_be_the_one_that_no_group_has() {
 #[test]
 fn a_silent_group_that_has_what_nobody_else_has_is_waited_for() {
     let (truth, leaders) = with_a_gap();
-    // It has no number that is counted on.
+    // The group has no number that is counted on.
     let mut bench = Bench::new();
     bench.settings.groups = 1;
     assert!(waits(&go_on(&mut bench, &leaders[..1])));
-    // Its replicas are there, but none leads: whatever the others say.
+    // The group's replicas are there, but none leads: no report of others helps.
     let mut bench = Bench::new();
     let all =
         with(leaders[0].clone(), |report| report.owned = (0..6).map(|n| (ShardId(n), Epoch(1))).collect());
     assert!(waits(&go_on(&mut bench, &[all, speaker(&truth).data(2, 1)])));
-    // An older copy of the record knows that it got a shard later than the others claim it.
+    // An older copy of the record knows that the group got a shard later than the others claim it.
     let mut old = truth.clone();
     old.owners[1].epoch = Epoch(2);
     let mut bench = speaker(&old);
@@ -239,7 +239,7 @@ fn an_older_record_with_a_group_that_is_gone_is_rebuilt_without_it() {
     assert_eq!(bench.record().history.newest().groups, [GroupId(0)]);
     assert!(bench.record().pins.is_empty());
 
-    // It isn't gone: as soon as one of it speaks, the record is found to be wrong.
+    // The group isn't gone: as soon as a replica of it registers, the record is found to be wrong.
     let back = speaker(&old).data(1, 0);
     assert!(waits(&bench.say(&back)));
     let refused = crate::rules::change(&bench.settings, bench.record(), &bench.heard, "", &Change::Rebalance);
@@ -249,7 +249,7 @@ fn an_older_record_with_a_group_that_is_gone_is_rebuilt_without_it() {
     assert_eq!(groups(&bench), [0, 1]);
     assert_eq!(bench.group(1).uid, old.groups[&GroupId(1)].uid);
 
-    // Or servers are made for a new group of its number.
+    // The same holds if servers are made for a new group of its number.
     let mut bench = speaker(&old);
     let new = [0, 1, 2].map(|n| replacement(1, n, 500 + n));
     let plan = go_on(&mut bench, &[&[leader][..], &new[..]].concat());
@@ -288,7 +288,7 @@ fn a_change_of_an_older_record_is_refused_until_it_is_rebuilt() {
 #[test]
 fn after_a_rebuild_the_shards_are_spread_as_before_it() {
     let (mut bench, mut truth) = lost();
-    // The second group had but one shard, when the record was lost amid its coming.
+    // The second group had but one shard, when the record was lost during its joining.
     for shard in [3, 5] {
         truth.owners[shard] = owner(0, 1);
     }

@@ -101,18 +101,18 @@ impl Bench {
         &self.record().groups[&GroupId(group)]
     }
 
-    /// Long enough that nobody counts as alive any more.
+    /// Moves the clock far enough that no replica counts as alive any more.
     pub(super) fn silence(&mut self) {
         self.now += ALIVE;
     }
 
-    /// All first members register empty. Returns what the last one is told.
+    /// Has all first members register empty. Returns the plan of the last one.
     pub(super) fn found(&mut self) -> Plan {
         let all = (0..2).flat_map(|group| (0..3).map(move |n| (group, n)));
         all.map(|(group, n)| self.say(&empty(group, n))).last().unwrap()
     }
 
-    /// What a replica with data says of the group as the record has it.
+    /// Returns the registration of a replica with data, whose group is as the record has it.
     pub(super) fn data(&self, group: u32, n: u64) -> Registration {
         let record = self.record();
         let known = self.group(group);
@@ -137,13 +137,13 @@ impl Bench {
         Registration { held: Held::Data { cluster: record.cluster, report }, ..empty(group, n) }
     }
 
-    /// What the leader says.
+    /// Returns the registration of the leader.
     pub(super) fn leader(&self, group: u32, n: u64) -> Registration {
         confirmed(self.data(group, n))
     }
 }
 
-/// The n-th first member of a group.
+/// Returns the n-th first member of a group.
 pub(super) fn member(group: u32, n: u64) -> Replica {
     replica(u64::from(group) * 100 + n + 1, &format!("kv-g{group}-{n}"))
 }
@@ -157,7 +157,7 @@ pub(super) fn empty(group: u32, n: u64) -> Registration {
     }
 }
 
-/// An empty replica on the server of a first member.
+/// Returns the registration of an empty replica on the server of a first member.
 pub(super) fn replacement(group: u32, n: u64, id: u64) -> Registration {
     Registration { replica: replica(id, &member(group, n).server), ..empty(group, n) }
 }

@@ -1,4 +1,4 @@
-//! While the record is there.
+//! Registrations while the record is there.
 
 use super::*;
 use crate::rules::Leader;
@@ -127,7 +127,7 @@ fn a_member_that_returns_needs_no_replacement() {
     bench.found();
     bench.silence();
     bench.say(&replacement(0, 2, 77));
-    // Even while the other is alive: it can't keep a member with data out.
+    // A member with data is served even while the other is alive, which can't keep it out.
     assert!(serves(&bench.say(&bench.data(0, 2))));
     assert_eq!(bench.group(0).candidates, []);
     assert!(matches!(bench.refuse(&replacement(0, 2, 77)), Refusal::NameHeld { .. }));
@@ -294,7 +294,7 @@ fn a_revived_group_counts_though_its_terms_are_lower() {
     let revived = with(confirmed(revived), |report| {
         (report.incarnation, report.term, report.members) = (Incarnation(1), 9, members);
     });
-    // Whether or not the old ones are heard once more before.
+    // The outcome is the same whether or not the old ones are heard once more before.
     bench.say(&old_member);
     bench.say(&with(revived.clone(), |report| report.confirmed = false));
     let before = bench.record.clone();
@@ -308,7 +308,7 @@ fn a_revived_group_counts_though_its_terms_are_lower() {
     assert_eq!(bench.say(&old_member), joins);
     assert_eq!(bench.say(&old_leader), joins);
 
-    // What the old ones say doesn't keep the new one from being heard.
+    // A registration of the old ones doesn't keep the new one from being heard.
     let admitted = with(revived, |report| report.members.push(replacement(0, 2, 78).replica));
     bench.say(&admitted);
     assert_eq!(bench.group(0).members.len(), 2);

@@ -1,8 +1,8 @@
-//! Groups that are to have more or fewer replicas than they have.
+//! Groups that should have more or fewer replicas than they have.
 
 use super::*;
 
-/// The leader's word that these are the members now.
+/// Returns a leader's report that these are the members now.
 fn members(bench: &Bench, servers: &[u64]) -> Registration {
     with(bench.leader(0, 0), |report| {
         report.members = servers.iter().map(|&n| member(0, n)).collect();
@@ -16,7 +16,7 @@ fn candidates(plan: Plan) -> Vec<Replica> {
     }
 }
 
-/// A group that was founded with three replicas and has five by now.
+/// Returns a group that was founded with three replicas and has five by now.
 fn grown() -> Bench {
     let mut bench = Bench::new();
     bench.found();
@@ -65,7 +65,7 @@ fn a_server_too_many_is_no_candidate_any_more() {
     assert_eq!(candidates(bench.say(&bench.data(0, 1))), [], "no follower takes it on");
     bench.say(&bench.leader(0, 0));
     assert_eq!(bench.group(0).candidates, []);
-    // Nor does it come in when a member's place is empty for a moment.
+    // The candidate doesn't come in when a member's place is empty for a moment, either.
     bench.say(&members(&bench, &[0, 1]));
     assert_eq!(candidates(bench.say(&bench.leader(0, 0))), []);
 }

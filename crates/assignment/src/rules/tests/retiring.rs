@@ -7,7 +7,7 @@ use crate::rules::Change;
 const G1: GroupId = GroupId(1);
 const G2: GroupId = GroupId(2);
 
-/// What a replica says of its group that is retired.
+/// Returns the registration of a replica whose group is retired.
 fn retired(bench: &Bench, group: u32, n: u64) -> Registration {
     with(bench.leader(group, n), |report| {
         report.owned.clear();
@@ -15,13 +15,13 @@ fn retired(bench: &Bench, group: u32, n: u64) -> Registration {
     })
 }
 
-/// The same server, started again as another pod.
+/// Returns the registration of the same server, started again as another pod.
 fn started_again(mut registration: Registration) -> Registration {
     registration.replica.instance = "another pod".to_owned();
     registration
 }
 
-/// Three groups, of which the second has left and is empty.
+/// Returns three groups, of which the second has left and is empty.
 fn drained() -> Bench {
     let mut bench = three_groups();
     change(&mut bench, &Change::Leave(vec![G1]));
@@ -36,7 +36,7 @@ fn a_group_that_is_retired_is_no_more_and_its_servers_are_told_to_stop() {
     assert!(waits(&bench.say(&leader)));
     assert!(!bench.record().groups.contains_key(&G1));
     let record = bench.record().clone();
-    // Those that have heard of it, those that haven't yet, and those that have just started.
+    // Replicas may have heard of it, may not have heard of it yet, or may have just started.
     let place = Registration { held: Held::Place { cluster: record.cluster }, ..empty(1, 2) };
     for left_over in [leader, follower, place] {
         assert!(waits(&bench.say(&left_over)), "{left_over:?}");
@@ -51,7 +51,7 @@ fn a_group_is_made_again_under_the_number_of_one_that_was_retired() {
     let (old, before) = (retired(&bench, 1, 0), bench.group(1).uid);
     bench.say(&old);
     bench.silence();
-    // New pods, of which one found the volume of an old one.
+    // New pods start, of which one found the volume of an old one.
     assert!(waits(&bench.say(&replacement(1, 1, 91))) && waits(&bench.say(&replacement(1, 2, 92))));
     assert_eq!(bench.say(&started_again(old.clone())), Plan::Retired);
     assert!(waits(&bench.say(&old)), "the old pod doesn't begin anything");
@@ -100,7 +100,7 @@ fn a_group_that_never_joined_is_founded_again_when_all_its_servers_are_new() {
     };
     assert!(matches!(again(&mut bench), [.., Plan::Bootstrap { .. }]));
     assert_ne!(bench.group(2).uid, before);
-    // One that has joined may have shards.
+    // A group that has joined may have shards.
     change(&mut bench, &Change::Join(vec![G2]));
     bench.silence();
     let uid = bench.group(2).uid;
@@ -125,6 +125,6 @@ fn without_a_record_what_is_left_of_a_retired_group_counts_for_nothing() {
         bench.say(registration);
     }
     assert_eq!(bench.record().groups.keys().copied().collect::<Vec<_>>(), [GroupId(0), G2]);
-    // Nobody remembers it: it holds nothing, and may begin again.
+    // The record no longer names it: it holds nothing, and may begin again.
     assert_eq!(bench.say(&leftovers[0]), Plan::Retired);
 }

@@ -1,6 +1,6 @@
 //! Replicas that obey plans, lose their disks and restart, and a record that is lost or
 //! put back from an older copy, in any order: nothing is ever founded twice (invariant 7),
-//! and once the trouble is over everybody serves.
+//! and once the trouble is over all replicas serve.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// One server's disk.
+/// The disk of one server.
 #[derive(Debug, Clone, Copy)]
 struct Disk {
     id: u64,
@@ -42,7 +42,7 @@ struct Disk {
     data: bool,
 }
 
-/// What a group's own log says.
+/// The state of a group according to its own log.
 #[derive(Debug, Clone)]
 struct Truth {
     uid: GroupUid,
@@ -84,7 +84,7 @@ impl World {
         replica(self.disks[server].id, &format!("kv-{server}"))
     }
 
-    /// The members of a group whose disks are still what they were.
+    /// Returns the members of a group whose disks are still what they were.
     fn intact(&self, group: u32) -> Vec<usize> {
         let recorded = self.bench.record.as_ref().map(|record| &record.groups[&GroupId(group)].members);
         let members = self.groups.get(&group).map(|truth| &truth.members).or(recorded);
@@ -92,7 +92,7 @@ impl World {
         (0..SERVERS).filter(is_member).collect()
     }
 
-    /// The lowest member with data leads, if those with data are a quorum.
+    /// Returns the leader: the lowest member with data, if those with data are a quorum.
     fn leader(&self, group: u32) -> Option<usize> {
         let with_data: Vec<usize> = self.intact(group).into_iter().filter(|&s| self.disks[s].data).collect();
         (with_data.len() >= QUORUM).then(|| with_data[0])
@@ -138,7 +138,7 @@ impl World {
         self.watch(server);
     }
 
-    /// A server hears of the map, and keeps the newest.
+    /// Has a server hear of the map, and keep the newest.
     fn watch(&mut self, server: usize) {
         let published = self.bench.record.as_ref().map(|record| record.revision);
         self.maps[server] = self.maps[server].max(published.unwrap_or_default());
@@ -181,7 +181,8 @@ impl World {
         }
     }
 
-    /// What a leader does: obey no older map revision; replace only a member that is gone.
+    /// Admits a candidate as a leader does: it obeys no older map revision, and replaces only a member
+    /// that is gone.
     fn admit(&mut self, group: u32, candidate: &Replica, revision: MapRevision) {
         let intact: Vec<ReplicaId> =
             self.intact(group).iter().map(|&s| ReplicaId(self.disks[s].id)).collect();
@@ -222,7 +223,8 @@ impl World {
                     self.maps[*server] = MapRevision(0);
                     match self.groups.get_mut(&group_of(*server)) {
                         Some(truth) => truth.term += 1,
-                        // Who dies unnoticed before a founding may be counted in; one per group is survived.
+                        // A server that dies unnoticed before a founding may be counted in; one per group
+                        // is survived.
                         None => self.bench.silence(),
                     }
                 }
@@ -230,11 +232,10 @@ impl World {
             Step::Wait { seconds } => self.bench.now += Duration::from_secs(*seconds),
             Step::RestartManager => {
                 self.bench.heard = Heard::default();
-                // It reads the record before it hears anybody.
+                // The manager reads the record before it takes registrations.
                 self.bench.record.iter().for_each(|record| self.bench.heard.saw(record));
             }
-            // Before anything is founded there is nothing to lose; in the moment between,
-            // only wiping all helps.
+            // Nothing can be lost before a group is founded; in the moment between, only wiping all helps.
             Step::LoseRecord if self.founded() => self.bench.record = None,
             Step::CopyRecord => self.copy = self.bench.record.clone().or(self.copy.take()),
             Step::RestoreRecord => {

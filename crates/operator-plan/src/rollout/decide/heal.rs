@@ -1,9 +1,9 @@
-//! Remedies: what brings a pod back that isn't coming by itself, and makes nothing worse: a pod in which a
-//! voter may run goes only if its group is seen to hold a majority without it.
+//! Remedies: they bring a pod back that doesn't come up by itself, and make nothing worse: a pod in which
+//! a voter may run is replaced only if its group is seen to hold a majority without it.
 //!
-//! No voter runs in what waits, crash-loops or can't be scheduled, and in a server that says so;
-//! these may go at once. Of all others it is the leader that says who votes and who is there.
-//! Without one nothing is known, and nothing goes.
+//! No voter runs in a pod that waits, crash-loops or can't be scheduled, and in a server that reports so;
+//! these may be replaced at once. For all others it is the leader that knows the voters and the living.
+//! Without one nothing is known, and no such pod is replaced.
 
 use skv_sharding::GroupId;
 
@@ -13,16 +13,17 @@ use crate::observed::ObservedServers;
 use crate::placement;
 use crate::pods::{PodState, ServerPod};
 
-/// The thing that is done for a pod.
+/// The remedy for a pod.
 pub(super) enum Remedy {
-    /// This, now.
+    /// This step, now.
     Step(Step),
-    /// Nothing, for this reason.
+    /// No step, for this reason.
     Held(String),
 }
 
 impl Situation<'_> {
-    /// The first remedy that may be applied; else the first that may not. `None` if none is needed.
+    /// Returns the first remedy that may be applied; else the first that may not. `None` if none is
+    /// needed.
     pub(super) fn heal(&self) -> Option<Remedy> {
         let pods = self.servers.iter().flat_map(|(set, servers)| {
             servers.pods.values().map(move |pod| (*set, pod, self.remedy(servers, pod)))
@@ -36,7 +37,7 @@ impl Situation<'_> {
         held
     }
 
-    /// Returns what would bring a pod back.
+    /// Returns the step that would bring a pod back.
     fn remedy(&self, servers: &ObservedServers, pod: &ServerPod) -> Option<Step> {
         match pod.state {
             PodState::Ready | PodState::Starting => None,
@@ -54,10 +55,10 @@ impl Situation<'_> {
         }
     }
 
-    /// Why a pod may not go; `None` if it may.
+    /// Returns the reason why a pod may not be removed; `None` if it may.
     fn needed_by(&self, set: ServerSet, pod: &ServerPod) -> Option<String> {
         let server = pod.name.as_str();
-        // A kubelet that isn't heard of can't say that a server runs again.
+        // A kubelet that isn't heard from can't report that a server runs again.
         if matches!(pod.state, PodState::Down(_)) && !self.answers(server) {
             return None;
         }
@@ -70,7 +71,7 @@ impl Situation<'_> {
             if !self.holds_without(id, server) {
                 return Some(format!("{id} isn't seen to hold a majority without it"));
             }
-            // Where one is gone already, nothing is taken by saying so.
+            // If the pod is being deleted already, letting it go takes nothing more away.
             let other = self.in_flight(id, server).filter(|_| pod.state != PodState::Leaving)?;
             Some(format!("{other} is to be back in {id} first"))
         })
@@ -80,7 +81,8 @@ impl Situation<'_> {
         self.members.values().any(|members| members.heard.contains(server))
     }
 
-    /// A leader has a quorum, and most voters are elsewhere, ready, and have all that it has.
+    /// Returns true if a leader has a quorum, and most voters are elsewhere, ready, and have all that it
+    /// has.
     fn holds_without(&self, id: GroupId, server: &str) -> bool {
         let Some(members) = self.members.get(&id) else { return false };
         let Some(leader) = members.leader.as_ref().filter(|leader| !leader.changing) else { return false };
@@ -90,7 +92,7 @@ impl Situation<'_> {
         members.voters.iter().filter(is_there).count() * 2 > members.voters.len()
     }
 
-    /// Another server of the group that comes or goes, or is being replaced and hasn't caught up.
+    /// Returns another server of the group that comes or goes, or is being replaced and hasn't caught up.
     fn in_flight(&self, id: GroupId, except: &str) -> Option<String> {
         let set = placement::set_of(&self.resolved.spec, id);
         let servers = self.servers.get(&set)?;

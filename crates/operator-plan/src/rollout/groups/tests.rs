@@ -9,7 +9,7 @@ use crate::names::Names;
 use crate::observed::{Observed, ObservedMap};
 use crate::pods::{PodState, ServerPod};
 
-/// Groups of three servers, and all that can be said of them.
+/// Groups of three servers, and all facts about them.
 struct Scene {
     names: Names,
     spec: ShardedKvSpec,
@@ -20,7 +20,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// So many groups share the shards, and so many are asked for.
+    /// Returns a scene in which the first number of groups share the shards, and the second is asked for.
     fn new(there: u32, asked_for: u32) -> Scene {
         let mut scene = Scene {
             names: Names { resource: "demo".to_owned(), namespace: "prod".to_owned() },
@@ -39,7 +39,7 @@ impl Scene {
         scene
     }
 
-    /// A group has servers, which wait.
+    /// Gives a group servers, which wait.
     fn start(&mut self, group: u32) {
         let name = self.names.servers_of(ServerSet::Group(GroupId(group)));
         let pod = |ordinal| {
@@ -69,7 +69,7 @@ impl Scene {
         self.members.insert(GroupId(group), Members { waiting, ..Members::default() });
     }
 
-    /// A group is founded, and its servers are ready.
+    /// Founds a group, and makes its servers ready.
     fn found(&mut self, group: u32) {
         let uid = GroupUid(u64::from(group) + 100);
         self.map().founded.insert(GroupId(group), uid);
@@ -90,7 +90,7 @@ impl Scene {
         self.members.insert(GroupId(group), members);
     }
 
-    /// A group owns so many shards, by the map and by its own word.
+    /// Gives a group this number of shards, by the map and by its leader's report.
     fn own(&mut self, group: u32, shards: u32) {
         self.map().shards.insert(GroupId(group), shards);
         self.leader(group).owned = shards;
@@ -116,7 +116,7 @@ impl Scene {
         self.members(group).leader.as_mut().unwrap()
     }
 
-    /// The resource, by what the cache has seen.
+    /// Resolves the resource by the state that the cache has seen.
     fn resolved(&self) -> Resolved {
         let map = self.assignment.clone();
         let map = map.map(|assignment| ObservedMap { assignment, ..ObservedMap::default() });
@@ -140,13 +140,13 @@ impl Scene {
         .turnover()
     }
 
-    /// Nothing is done, nothing is waited for.
+    /// Returns true if nothing is done, and nothing is waited for.
     fn is_idle(&self) -> bool {
         let Turnover { steps, doing, ended, .. } = self.turnover();
         steps.is_empty() && doing.is_empty() && ended.is_empty()
     }
 
-    /// The steps as text; what is waited for, where there is none.
+    /// Returns the steps as text; if there are none, the reason for waiting.
     fn next(&self) -> String {
         let turnover = self.turnover();
         let step = |step: &GroupStep| match step {
@@ -167,7 +167,7 @@ impl Scene {
         needs_look(&self.resolved(), &self.groups(), self.assignment.as_ref())
     }
 
-    /// As the operator applies it: no pods, and the mark.
+    /// Applies the end of a group as the operator does: no pods, and the mark.
     fn stop(&mut self, group: u32) {
         assert!(self.turnover().ended.contains(&GroupId(group)), "{}", self.next());
         let set = self.set(group);
@@ -175,7 +175,7 @@ impl Scene {
     }
 }
 
-/// Group 2 of three was told to leave, and has done so.
+/// Returns three groups, of which group 2 was ordered to leave, and has done so.
 fn drained() -> Scene {
     let mut scene = Scene::new(3, 2);
     scene.map().sharing.remove(&GroupId(2));
@@ -183,7 +183,7 @@ fn drained() -> Scene {
     scene
 }
 
-/// And is retired, and forgotten.
+/// Returns the same with group 2 retired and forgotten.
 fn forgotten() -> Scene {
     let mut scene = drained();
     scene.members.insert(GroupId(2), Members { retired: true, ..Members::default() });
@@ -294,7 +294,7 @@ fn groups_that_are_too_many_leave_together_and_nothing_else_happens_to_them() {
 #[test]
 fn a_group_does_not_leave_when_no_other_shares_the_shards() {
     let mut scene = Scene::new(1, 1);
-    // By somebody's mistake: it had no shards when the manager was asked.
+    // This group was retired by mistake: it had no shards when the manager was asked.
     scene.members(0).retired = true;
     assert_eq!(scene.next(), "g0 is to leave: no other group shares the shards");
 }
@@ -345,7 +345,7 @@ fn a_group_that_lives_is_never_stopped_whatever_the_map_says() {
     let mut scene = drained();
     scene.map().founded.clear();
     assert_eq!(scene.next(), "g2 is to go: waiting for the shard manager, to which it isn't known yet");
-    // Of servers that can't be asked nothing is known.
+    // Nothing is known of servers that can't be asked.
     scene.members(2).lives = false;
     assert_eq!(scene.next(), "g2 is to go: demo-g2-0 doesn't say that it has nothing");
 }
@@ -356,7 +356,7 @@ fn a_group_that_was_never_founded_is_stopped_when_none_of_its_servers_has_anythi
     scene.start(2);
     scene.members(2).waiting.remove("demo-g2-1");
     assert_eq!(scene.next(), "g2 is to go: demo-g2-1 doesn't say that it has nothing");
-    // It was never on a node, and has no volume.
+    // The server was never on a node, and has no volume.
     scene.group(2).pods.get_mut(&1).unwrap().node = None;
     assert_eq!(scene.next(), "g2 is to go: demo-g2-1 doesn't say that it has nothing");
     scene.group(2).claims[1].bound = false;
@@ -369,7 +369,7 @@ fn servers_stop_first_and_then_the_objects_of_the_group_go() {
     assert_eq!(scene.next(), "g2 is no more: its servers stop");
     scene.stop(2);
     assert_eq!(scene.next(), "g2 is no more: waiting for its servers to stop");
-    // Nobody can say any more that it is retired: that is why it was written down.
+    // No server can report any more that the group is retired: that is why it was written down.
     scene.members.remove(&GroupId(2));
     scene.group(2).pods.clear();
     scene.set(2).is_current = false;

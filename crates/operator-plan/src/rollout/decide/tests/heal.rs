@@ -28,7 +28,8 @@ fn a_pod_in_memory_on_a_lost_node_is_let_go_when_its_group_can_do_without_it() {
     scene.resolved.spec.storage.memory_only = true;
     assert!(needs_look(&scene.resolved, None, true, &scene.servers));
     assert_eq!(scene.next(), "force demo-g0-1");
-    // Another of the group is gone: what can't be reached may run on, and be one of the majority.
+    // Another server of the group is gone: one that can't be reached may run on, and be one of the
+    // majority.
     scene.unready(0, 2, PodState::Starting);
     let kept = "demo-g0-1 stays as it is: g0 isn't seen to hold a majority without it";
     assert_eq!(scene.next(), kept);
@@ -48,7 +49,7 @@ fn nor_is_one_that_a_majority_needs_let_go_with_its_volume() {
     scene.lose_leader(0);
     scene.pod(0, 1).state = PodState::Leaving;
     assert_eq!(scene.next(), "demo-g0-1 stays as it is: g0 isn't seen to hold a majority without it");
-    // Revived from another replica, it needs nobody else.
+    // The group was revived from another replica, and needs no other.
     scene.lead_again(0);
     scene.pod(0, 1).state = PodState::Leaving;
     scene.members(0).voters.retain(|replica, _| *replica == ReplicaId(1));
@@ -65,7 +66,7 @@ fn of_a_group_without_a_leader_no_server_that_may_vote_goes_whatever_it_is_made_
         let why = "waiting for g0: demo-g0-0 isn't ready: it hasn't been for more than two minutes; \
                    demo-g0-0 stays as it is: g0 isn't seen to hold a majority without it";
         assert_eq!(scene.next(), why);
-        // Who can't be asked may vote too.
+        // Servers that can't be asked may vote too.
         for ordinal in 0..3 {
             scene.silence(0, ordinal);
             assert_eq!(scene.decide().step, None, "{ordinal}");
@@ -91,7 +92,8 @@ fn a_server_that_runs_in_vain_goes_when_its_group_holds_a_majority_without_it() 
     kept(&|scene| scene.unready(0, 1, PodState::Starting), no_majority);
     kept(&|scene| scene.silence(0, 1), no_majority);
     kept(&|scene| scene.leader(0).changing = true, no_majority);
-    // What a dead voter had last is told of it for ever: that it lives, it says itself.
+    // The leader reports the last position of a dead voter for ever: only the voter itself can report that
+    // it lives.
     let is_dead = |scene: &mut Scene| {
         scene.members(0).ready.remove(&ReplicaId(2));
     };
@@ -114,7 +116,7 @@ fn while_one_server_of_a_group_is_away_no_other_that_may_vote_goes() {
         let next = scene.next();
         assert!(next.ends_with("demo-g0-3 stays as it is: demo-g0-4 is to be back in g0 first"), "{next}");
     }
-    // It is there again, and doesn't have everything yet.
+    // The server is there again, and doesn't have everything yet.
     scene.pod(0, 4).state = PodState::Ready;
     scene.members(0).ready.insert(ReplicaId(5));
     scene.later.get_mut(&GroupId(0)).unwrap().matched.insert(ReplicaId(5), 9);
@@ -125,14 +127,14 @@ fn while_one_server_of_a_group_is_away_no_other_that_may_vote_goes() {
 
 #[test]
 fn servers_in_which_no_voter_runs_go_at_once() {
-    // Their group isn't founded: what they were made for may be why.
+    // The group of these servers isn't founded: the settings that they were made for may be the cause.
     let mut scene = Scene::new(3).outdated();
     scene.lose_leader(0);
     let servers: BTreeSet<String> = scene.members(0).heard.clone();
     *scene.members(0) = Members { heard: servers.clone(), waiting: servers, ..Members::default() };
     assert_eq!(scene.steps(), ["delete demo-g0-0", "delete demo-g0-1", "delete demo-g0-2"]);
 
-    // An image that doesn't know what is on the volumes.
+    // The image doesn't know the format of the volumes.
     let mut scene = Scene::new(3).outdated();
     scene.lose_leader(0);
     for ordinal in [1, 2] {
@@ -144,7 +146,7 @@ fn servers_in_which_no_voter_runs_go_at_once() {
     scene.evolve();
     assert_eq!(scene.next(), "delete demo-g0-2");
 
-    // A replica that never was admitted.
+    // The replica was never admitted.
     let mut scene = Scene::new(5).outdated();
     scene.unready(0, 3, PodState::Starting);
     scene.unready(0, 4, PodState::Stuck);
@@ -174,7 +176,7 @@ fn of_a_ring_a_server_that_runs_in_vain_goes_when_each_of_its_groups_can_do_with
                 members.ready.retain(|ready| Some(*ready) != replica);
             }
         };
-        // It hosts g4, g0 and g1.
+        // The server hosts g4, g0 and g1.
         ready(&mut scene, 1, PodState::Stuck);
         scene.members.get_mut(&GroupId(1)).unwrap().leader = None;
         if let Some((group, replica)) = also_away {
