@@ -9,7 +9,7 @@ use serde::de::DeserializeOwned;
 
 use crate::Disk;
 
-/// Why a file can't be read.
+/// The reason why a file can't be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The bytes aren't those that were written.
@@ -17,9 +17,9 @@ pub enum ReadError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// Where the first wrong byte may lie.
+        /// The offset at which the first wrong byte may lie.
         offset: u64,
-        /// What is wrong with it.
+        /// A description of the damage.
         reason: String,
     },
     /// It was written by another version of the program.
@@ -37,7 +37,7 @@ pub enum ReadError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the disk said.
+        /// The disk's error.
         source: io::Error,
     },
 }
@@ -94,7 +94,8 @@ pub fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path, format: &str) -> 
     serde_json::from_slice(body).map(Some).map_err(|e| damaged(newline + 1, e.to_string()))
 }
 
-/// The checksum covers the format's name too, so that no flip turns one version into another.
+/// Returns the first line of a file. Its checksum covers the format's name too, so that no flip turns
+/// one version into another.
 fn header(format: &str, body: &[u8]) -> String {
     let sum = crc32c::crc32c_append(crc32c::crc32c(format.as_bytes()), body);
     format!("{format} length={} crc32c={sum:08x}\n", body.len())

@@ -10,7 +10,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub struct Clock(Arc<dyn Fn() -> u64 + Send + Sync>);
 
 impl Clock {
-    /// The operating system's clock.
+    /// Returns the operating system's clock.
     #[allow(clippy::disallowed_methods)] // The one place that asks the operating system.
     pub fn system() -> Self {
         Clock::from_fn(|| {
@@ -18,12 +18,12 @@ impl Clock {
         })
     }
 
-    /// A clock of a simulation.
+    /// Returns a clock of a simulation.
     pub fn from_fn(now_ms: impl Fn() -> u64 + Send + Sync + 'static) -> Self {
         Clock(Arc::new(now_ms))
     }
 
-    /// Milliseconds since 1970.
+    /// Returns the milliseconds since 1970.
     pub fn now_ms(&self) -> u64 {
         (self.0)()
     }

@@ -9,13 +9,13 @@ thread_local! {
     static SEEDED: RefCell<Option<SmallRng>> = const { RefCell::new(None) };
 }
 
-/// From now on all random numbers of this thread follow from the seed. For simulations,
-/// which run on one thread.
+/// Has all random numbers of this thread follow from the seed from now on. For simulations, which run
+/// on one thread.
 pub fn seed(seed: u64) {
     SEEDED.with_borrow_mut(|rng| *rng = Some(SmallRng::seed_from_u64(seed)));
 }
 
-/// A random number that isn't 0, good as an identity.
+/// Returns a random number that isn't 0, good as an identity.
 pub fn random_id() -> u64 {
     loop {
         let id = SEEDED

@@ -1,7 +1,6 @@
 //! A disk that fails on demand, for tests that run whole processes over real files.
 //!
-//! What fails now stands in a control file, one fault per line; without the file nothing
-//! does:
+//! The faults stand in a control file, one per line; without the file nothing fails:
 //! ```text
 //! full              no file can grow
 //! failing-sync      every sync of a file or directory fails

@@ -38,10 +38,10 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// Makes a directory and its parents; fine if it exists.
     fn create_dir_all(&self, path: &Path) -> io::Result<()>;
 
-    /// The files and directories in a directory, sorted.
+    /// Returns the files and directories in a directory, sorted.
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>>;
 
-    /// Whether there is a file or directory of this name.
+    /// Returns true if there is a file or directory of this name.
     fn exists(&self, path: &Path) -> io::Result<bool>;
 
     /// Renames a file or a directory; a file in the way is replaced.
@@ -60,8 +60,8 @@ pub trait Disk: Debug + Send + Sync + 'static {
     /// a simulated one a task of the simulation. The future ends when the task does.
     fn spawn(&self, name: &str, task: BoxFuture<'static, ()>);
 
-    /// From now on the task that calls this, which was spawned here, gets little of a processor that
-    /// others want.
+    /// Gives the task that calls this, which was spawned here, little of a processor that others want
+    /// from now on.
     fn lower_priority(&self);
 }
 
@@ -73,10 +73,10 @@ pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Writes all of `bytes` at `offset`; the file grows if need be.
     fn write_all_at(&self, bytes: &[u8], offset: u64) -> io::Result<()>;
 
-    /// The file's length in bytes.
+    /// Returns the file's length in bytes.
     fn len(&self) -> io::Result<u64>;
 
-    /// Whether the file has no bytes.
+    /// Returns true if the file has no bytes.
     fn is_empty(&self) -> io::Result<bool> {
         self.len().map(|len| len == 0)
     }
@@ -99,8 +99,8 @@ pub async fn run<T: Send + 'static>(
     result.await.map_err(|_| io::Error::other(format!("the task {name} ended without a result")))
 }
 
-/// Makes a new, empty file. An error is one that may pass, whatever the disk says: there is no file
-/// yet, so that nothing is lost or uncertain.
+/// Makes a new, empty file. Each error is one that may pass, whatever the disk says: the file doesn't
+/// exist yet, so that nothing is lost or uncertain.
 pub fn create(disk: &dyn Disk, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
     disk.create(path)
         .map_err(|source| io::Error::new(source.kind(), NotCreated { path: path.to_owned(), source }))
@@ -113,13 +113,13 @@ struct NotCreated {
     source: io::Error,
 }
 
-/// Whether an error says that there is no room: freeing some is all it takes.
+/// Returns true if an error says that there is no room: freeing some is all it takes.
 pub fn is_full(error: &io::Error) -> bool {
     matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
 }
 
-/// Whether what failed may work later, and until then nothing is wrong: there is no room, no more
-/// files can be open, or a new file wasn't made. A sync that failed is nothing of the kind.
+/// Returns true if an operation that failed may work later, and until then nothing is wrong: there is
+/// no room, no more files can be open, or a new file wasn't made. A failed sync never passes.
 pub fn may_pass(error: &io::Error) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {
@@ -131,7 +131,7 @@ pub fn may_pass(error: &io::Error) -> bool {
     false
 }
 
-/// Does something, again and again with a pause between while it fails in a way that may pass.
+/// Does some work, again and again with a pause between while it fails in a way that may pass.
 pub async fn patiently<T, F>(what: &str, pause: Duration, mut work: impl FnMut() -> F) -> io::Result<T>
 where
     F: Future<Output = io::Result<T>>,
@@ -157,7 +157,7 @@ fn is_passing(error: &io::Error) -> bool {
 mod tests {
     use super::*;
 
-    /// An error that somebody else makes of one of the disk's.
+    /// An error that another crate makes of one of the disk's.
     #[derive(Debug, thiserror::Error)]
     #[error("f: {source}")]
     struct Behind {

@@ -10,8 +10,8 @@ use futures::future::BoxFuture;
 
 use crate::{Disk, DiskFile};
 
-/// Of threads that others go before. When all processors are busy they have about a tenth of what
-/// another thread has (sched(7)), so that they get on too.
+/// The niceness of threads that yield to others. When all processors are busy they have about a tenth
+/// of the time of another thread (sched(7)), so that they make progress too.
 const NICENESS: i32 = 10;
 
 /// The file system that the process sees.
@@ -20,18 +20,18 @@ pub struct RealDisk {
     tasks: Tasks,
 }
 
-/// Where tasks run that may block on the disk.
+/// The place where tasks run that may block on the disk.
 #[derive(Debug, Clone, Copy, Default)]
 enum Tasks {
-    /// Each on a thread of its own.
+    /// Each task runs on a thread of its own.
     #[default]
     Threads,
-    /// On the runtime of who starts them.
+    /// Tasks run on the runtime of their caller.
     Runtime,
 }
 
 impl RealDisk {
-    /// For a process that is to have one thread: while the disk works, nothing else does.
+    /// Returns a disk for a process with one thread: while the disk works, nothing else does.
     pub fn on_one_thread() -> Self {
         RealDisk { tasks: Tasks::Runtime }
     }
@@ -89,7 +89,7 @@ impl Disk for RealDisk {
             Ok(runtime) => runtime.block_on(task),
             Err(error) => tracing::error!(%error, "a disk thread can't run its task"),
         };
-        // A task that never ran is dropped: whoever waits for it finds its channel closed.
+        // A task that never ran is dropped: the caller that waits for it finds its channel closed.
         if let Err(error) = std::thread::Builder::new().name(name.to_owned()).spawn(run) {
             tracing::error!(%error, name, "can't start a disk thread");
         }
@@ -97,7 +97,7 @@ impl Disk for RealDisk {
 
     fn lower_priority(&self) {
         if let Tasks::Threads = self.tasks {
-            // On Linux that is the thread which asks, not all of its process.
+            // On Linux that is the calling thread, not all of its process.
             if let Err(error) = rustix::process::nice(NICENESS) {
                 tracing::debug!(%error, "a thread keeps its priority");
             }
@@ -121,7 +121,7 @@ impl DiskFile for RealFile {
         self.0.metadata().map(|m| m.len())
     }
 
-    /// fdatasync: it also makes the length durable, but no times.
+    /// Calls fdatasync: it also makes the length durable, but no times.
     fn sync(&self) -> BoxFuture<'_, io::Result<()>> {
         Box::pin(async { self.0.sync_data() })
     }

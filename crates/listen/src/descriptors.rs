@@ -1,17 +1,18 @@
-//! How many descriptors a process may have, and what they are for.
+//! The number of a process's descriptors, and their uses.
 
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-/// How many connections of users a process takes by default: each has buffers, too.
+/// The number of users' connections that a process takes by default: each has buffers, too.
 pub const MOST_CONNECTIONS: u32 = 10_000;
 
-/// Of the descriptors, this part is for files, and for connections that the process opens itself.
+/// The part of the descriptors for files, and for connections that the process opens itself.
 const FOR_FILES: u64 = 4;
-/// This part is for connections of other servers.
+/// The part for connections of other servers.
 const FOR_SERVERS: u64 = 8;
-/// This part is for probes and for those who read metrics.
+/// The part for probes and for readers of metrics.
 const FOR_PAGES: u64 = 16;
-/// No more than this is set aside: the segments of logs beside large snapshots are some hundreds.
+/// The upper limit of the descriptors that are set aside for files: the segments of logs beside large
+/// snapshots are some hundreds.
 const MOST_FILES: u64 = 4096;
 const MOST_SERVERS: u64 = 1024;
 const MOST_PAGES: u64 = 64;
@@ -31,14 +32,15 @@ pub fn raise_limit() -> u64 {
     getrlimit(Resource::Nofile).current.unwrap_or(u64::MAX)
 }
 
-/// How many connections each kind of listener takes, so that descriptors are left for the rest.
+/// The number of connections that each kind of listener takes, so that descriptors are left for the
+/// rest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Shares {
-    /// Of users.
+    /// The connections of users.
     pub users: usize,
-    /// Of other servers.
+    /// The connections of other servers.
     pub servers: usize,
-    /// Of probes, and of those who read metrics.
+    /// The connections of probes, and of readers of metrics.
     pub pages: usize,
 }
 
@@ -52,7 +54,7 @@ impl Shares {
         Shares { users: users as usize, servers: servers as usize, pages: pages as usize }
     }
 
-    /// For a process with one listener for users and servers.
+    /// Returns the number of connections for a process with one listener for users and servers.
     pub fn users_and_servers(&self) -> usize {
         self.users + self.servers
     }

@@ -1,8 +1,8 @@
-//! How our programs take connections without running out of descriptors.
+//! Listeners that take connections without running out of descriptors.
 //!
-//! Every connection holds a descriptor, and so does every file. A process that gave all of them
-//! to connections could open no file any more: so each listener has a limit, and the limits
-//! together leave a reserve ([`Shares`]). Whoever connects beyond a limit is closed at once.
+//! Every connection holds a descriptor, and so does every file. A process that gave all of them to
+//! connections could open no file any more: so each listener has a limit, and the limits together
+//! leave a reserve ([`Shares`]). A connection beyond a limit is closed at once.
 
 mod connection;
 mod descriptors;

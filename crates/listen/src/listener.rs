@@ -14,11 +14,11 @@ use tokio::time::{Instant, sleep};
 use crate::connection::Connection;
 use crate::metrics::Counted;
 
-/// How long a listener pauses when it can't take a connection: whatever is short, such as
-/// descriptors, is short for a while, and whoever waits to connect goes on waiting.
+/// The pause of a listener that can't take a connection: a resource that is short, such as
+/// descriptors, is short for a while, and a client that waits to connect goes on waiting.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// What happens to many connections is logged no more often.
+/// The shortest time between two log lines about the same kind of connections.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
 /// Connections that were taken, as tonic wants them.
@@ -50,12 +50,12 @@ impl Listener {
         Ok(Listener { name, socket, limit, places, counted, refusals, failures })
     }
 
-    /// Where it listens.
+    /// Returns the address at which it listens.
     pub fn local_addr(&self) -> io::Result<SocketAddr> {
         self.socket.local_addr()
     }
 
-    /// Waits for the next connection that there is a place for. Those without one are closed.
+    /// Waits for the next connection that has a place. Those without one are closed.
     pub async fn accept(&mut self) -> (Connection, SocketAddr) {
         loop {
             match self.socket.accept().await {
@@ -90,12 +90,12 @@ impl Listener {
             }
             return None;
         };
-        // It only makes small answers slower if it fails.
+        // If it fails, small answers are slower, and nothing else.
         let _ = stream.set_nodelay(true);
         Some(Connection::new(stream, self.counted.open.clone(), place))
     }
 
-    /// Takes connections for as long as somebody wants them.
+    /// Takes connections for as long as the stream is polled.
     pub fn incoming(self) -> Incoming {
         let taken = stream::unfold(self, |mut listener| async move {
             let (connection, _) = listener.accept().await;
@@ -118,13 +118,14 @@ impl axum::serve::Listener for Listener {
     }
 }
 
-/// Whether only the connection failed that was to be taken: the next one may be there already.
+/// Returns true if only the connection failed that was being taken: the next one may be there
+/// already.
 fn is_of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind as E;
     matches!(error.kind(), E::ConnectionAborted | E::ConnectionReset | E::ConnectionRefused | E::Interrupted)
 }
 
-/// Something that may happen often, to be told now and then.
+/// An event that may happen often, and is logged now and then.
 #[derive(Debug, Default)]
 struct Repeated {
     told: Option<Instant>,
@@ -132,7 +133,7 @@ struct Repeated {
 }
 
 impl Repeated {
-    /// It happened again: how often since it was last told, if it is to be told now.
+    /// Counts the event; returns the number since it was last logged, if it must be logged now.
     fn again(&mut self) -> Option<u64> {
         self.times += 1;
         if self.told.is_some_and(|told| told.elapsed() < LOG_EVERY) {

@@ -1,4 +1,4 @@
-//! What is counted of listeners, for Prometheus: the same in every program.
+//! The metrics of listeners, for Prometheus: the same in every program.
 
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -19,19 +19,19 @@ pub struct Metrics {
     failed: Family<Label, Counter>,
 }
 
-/// What is counted of one listener.
+/// The metrics of one listener.
 #[derive(Debug, Clone, Default)]
 pub struct Counted {
-    /// Connections that are open.
+    /// The number of open connections.
     pub open: Gauge,
-    /// Connections that were closed at once, since there were too many.
+    /// The number of connections that were closed at once, since there were too many.
     pub refused: Counter,
-    /// Attempts to take a connection that failed, such as for want of a descriptor.
+    /// The number of failed attempts to take a connection, such as for want of a descriptor.
     pub failed: Counter,
 }
 
 impl Metrics {
-    /// Metrics that a registry shows.
+    /// Returns metrics that a registry shows.
     pub fn register(registry: &mut Registry) -> Metrics {
         let metrics = Metrics::default();
         registry.register("connections", "Open connections, by listener", metrics.open.clone());
@@ -42,7 +42,7 @@ impl Metrics {
         metrics
     }
 
-    /// Those of one listener.
+    /// Returns the metrics of one listener.
     pub fn of(&self, listener: &'static str) -> Counted {
         let label = Label { listener };
         Counted {

@@ -11,7 +11,7 @@ async fn listener(limit: usize, counted: Counted) -> Listener {
     Listener::bind("test", "127.0.0.1:0", limit, counted).await.expect("a port is free")
 }
 
-/// Whether the other side closes the connection.
+/// Returns true if the other side closes the connection.
 async fn is_closed(mut stream: TcpStream) -> bool {
     match stream.read(&mut [0]).await {
         Ok(read) => read == 0,

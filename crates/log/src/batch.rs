@@ -8,10 +8,10 @@ use crate::entry::Entry;
 use crate::record::Record;
 use crate::sector::{self, HEADER, PAYLOAD, SECTOR};
 
-/// What precedes the records.
+/// The length of the header that precedes the records.
 pub(super) const BATCH_HEADER: usize = 8;
 
-/// How many sectors a payload of this length fills.
+/// Returns the number of sectors that a payload of this length fills.
 pub(super) const fn sectors_for(payload: usize) -> u32 {
     payload.div_ceil(PAYLOAD) as u32
 }
@@ -44,12 +44,12 @@ impl Batch {
         self.records == 0
     }
 
-    /// The length of the payload so far, header included.
+    /// Returns the length of the payload so far, header included.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// Adds a record and tells where in the payload it begins.
+    /// Adds a record, and returns the offset in the payload at which it begins.
     pub(super) fn push(&mut self, record: &Record) -> usize {
         let at = self.len;
         let mut scratch = std::mem::take(&mut self.scratch);
@@ -61,7 +61,7 @@ impl Batch {
         at
     }
 
-    /// Adds an entry and tells where in the payload it begins.
+    /// Adds an entry, and returns the offset in the payload at which it begins.
     pub(super) fn push_entry(&mut self, entry: &Entry) -> usize {
         let at = self.push(&Record::of_entry(entry));
         self.put(&entry.payload);
@@ -82,7 +82,7 @@ impl Batch {
         }
     }
 
-    /// Completes the batch for its place in a segment; what is returned is to be written there.
+    /// Completes the batch for its place in a segment. Returns the bytes to be written there.
     pub(super) fn seal(&mut self, salt: u64, first_sector: u32, number: u32) -> &[u8] {
         self.bytes.resize(self.bytes.len().next_multiple_of(SECTOR), 0);
         self.bytes[HEADER..HEADER + 4].copy_from_slice(&(self.len as u32).to_le_bytes());
@@ -94,7 +94,7 @@ impl Batch {
     }
 }
 
-/// The header of a batch, from the payload of its first sector.
+/// Reads the header of a batch from the payload of its first sector.
 pub(super) fn read_header(payload: &[u8]) -> (usize, u32) {
     let number =
         |at: usize| u32::from_le_bytes([payload[at], payload[at + 1], payload[at + 2], payload[at + 3]]);

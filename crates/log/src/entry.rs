@@ -1,4 +1,4 @@
-//! What the log stores: entries whose payload it doesn't look into, and the vote.
+//! The log's content: entries whose payload it doesn't look into, and the vote.
 
 use bytes::Bytes;
 
@@ -9,7 +9,7 @@ pub struct LogId {
     pub term: u64,
     /// The leader.
     pub leader: u64,
-    /// Counts the entries, without gaps.
+    /// The entry's index, which counts without gaps.
     pub index: u64,
 }
 
@@ -18,19 +18,19 @@ pub struct LogId {
 pub struct Entry {
     /// Its position.
     pub id: LogId,
-    /// What the payload is: the writer's own number.
+    /// The kind of the payload: the writer's own number.
     pub kind: u8,
     /// The payload.
     pub payload: Bytes,
 }
 
-/// For whom this replica voted last.
+/// The last vote of this replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Vote {
     /// The term of the election.
     pub term: u64,
     /// The candidate.
     pub candidate: u64,
-    /// Whether a majority voted alike.
+    /// True if a majority voted alike.
     pub committed: bool,
 }

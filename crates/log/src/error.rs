@@ -1,4 +1,4 @@
-//! Why a log doesn't open, and why one that is open stops.
+//! The reasons why a log doesn't open, and why one that is open stops.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,9 @@ use std::sync::{Arc, OnceLock};
 pub struct Damage {
     /// The file.
     pub file: PathBuf,
-    /// Where the first wrong byte may lie.
+    /// The offset at which the first wrong byte may lie.
     pub offset: u64,
-    /// What is wrong with it.
+    /// A description of the damage.
     pub reason: String,
 }
 
@@ -28,7 +28,7 @@ impl From<Damage> for io::Error {
     }
 }
 
-/// Why a log can't be opened.
+/// The reason why a log can't be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Acknowledged entries may be lost: this replica must not vote again.
@@ -52,7 +52,7 @@ pub enum OpenError {
     Io {
         /// The file or directory.
         file: PathBuf,
-        /// What the disk said.
+        /// The disk's error.
         source: io::Error,
     },
 }
@@ -64,8 +64,8 @@ impl OpenError {
     }
 }
 
-/// The first error of an open log. What is on disk is uncertain from then on, so that
-/// nothing is written after it.
+/// The first error of an open log. The disk's content is uncertain from then on, so that nothing is
+/// written after it.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Failure(Arc<OnceLock<(io::ErrorKind, String)>>);
 

@@ -13,10 +13,10 @@ use crate::error::Failure;
 use crate::segment::Segment;
 use crate::space::Space;
 
-/// How long a disk that is full, or takes no new file, is left alone before it is tried again.
+/// The pause before a disk that is full, or takes no new file, is tried again.
 const RETRY: Duration = Duration::from_millis(250);
 
-/// What there is to do, off the way of writing.
+/// A task that needn't delay writing.
 #[derive(Debug)]
 pub(super) enum Chore {
     /// Make this segment.
@@ -50,7 +50,7 @@ impl Housekeeper {
     async fn work(&mut self) -> io::Result<()> {
         let mut todo = Todo::default();
         loop {
-            // What is removed makes room.
+            // Each removed segment makes room.
             let waits = !self.remove(&mut todo)? | !self.prepare(&mut todo).await?;
             let chore = if waits {
                 tokio::time::timeout(RETRY, self.chores.recv()).await
@@ -66,7 +66,7 @@ impl Housekeeper {
         }
     }
 
-    /// Makes the segment that is wanted. Answers whether that is done.
+    /// Makes the segment that is wanted. Returns true if that is done.
     async fn prepare(&self, todo: &mut Todo) -> io::Result<bool> {
         let Some(number) = todo.prepare else { return Ok(true) };
         let hurry = |made| self.space.is_closed() || is_pressing(self.space.used(), made, self.sectors);
@@ -87,12 +87,12 @@ impl Housekeeper {
         }
     }
 
-    /// Removes the segments that are too many. Answers whether that is done. Each at once, and none
-    /// before the one before it: after a power failure it must be the oldest ones that are gone.
+    /// Removes the segments that are too many. Returns true if that is done. Each removal is synced
+    /// before the next: after a power failure it must be the oldest ones that are gone.
     fn remove(&self, todo: &mut Todo) -> io::Result<bool> {
         while let Some(segment) = todo.remove.front() {
             let removed = match self.disk.remove(segment) {
-                // The last attempt came as far as this.
+                // The last attempt removed the segment, but its sync failed.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
                 removed => removed,
             };
@@ -106,7 +106,7 @@ impl Housekeeper {
     }
 }
 
-/// What there is left to do.
+/// The tasks that are left to do.
 #[derive(Debug, Default)]
 struct Todo {
     /// The segment to make: the writer asks for one at a time.
@@ -115,8 +115,9 @@ struct Todo {
     remove: VecDeque<PathBuf>,
 }
 
-/// Whether a segment of which so many sectors are made may be wanted before all are, by how many the
-/// active one has used. Once that has used more than half it is so in any case.
+/// Returns true if a segment of which `made` sectors are made may be wanted before all are, judged by
+/// the number that the active one has used. That is so in any case once the active one has used more
+/// than half.
 fn is_pressing(used: u32, made: u32, sectors: u32) -> bool {
     2 * u64::from(used) > u64::from(made) + u64::from(sectors / 8)
 }

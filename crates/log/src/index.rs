@@ -1,5 +1,5 @@
-//! The log as its readers see it: which entries there are, where they lie, and the
-//! payloads of the newest ones.
+//! The log as its readers see it: the entries that exist, their places, and the payloads of the
+//! newest ones.
 
 use std::collections::VecDeque;
 use std::ops::Range;
@@ -9,7 +9,7 @@ use bytes::Bytes;
 use crate::entry::{Entry, LogId};
 use crate::segment::Place;
 
-/// What an entry costs the cache beyond its payload.
+/// The cost of an entry in the cache beyond its payload, in bytes.
 const SLOT_BYTES: usize = 64;
 
 /// An entry that isn't the next one.
@@ -31,7 +31,7 @@ pub(super) struct Index {
     cache: VecDeque<Bytes>,
     cached_bytes: usize,
     cache_limit: usize,
-    /// Counts truncations: tells an entry from a later one of the same index.
+    /// The number of truncations, which tells an entry from a later one of the same index.
     generation: u32,
 }
 
@@ -39,7 +39,7 @@ pub(super) struct Index {
 struct Slot {
     term: u64,
     leader: u64,
-    /// `None` until the entry is durable; such entries are always cached.
+    /// The place of the entry; `None` until it is durable. Such entries are always cached.
     place: Option<Place>,
     len: u32,
     generation: u32,
@@ -63,7 +63,7 @@ pub(super) struct Found {
 }
 
 impl Index {
-    /// An empty log.
+    /// Returns an empty log.
     pub(super) fn new(cache_limit: usize) -> Self {
         Index {
             purged: None,
@@ -80,12 +80,12 @@ impl Index {
         self.purged
     }
 
-    /// The last entry; the last purged one if none is left.
+    /// Returns the last entry; the last purged one if none is left.
     pub(super) fn last(&self) -> Option<LogId> {
         self.slots.len().checked_sub(1).map(|at| self.id(at)).or(self.purged)
     }
 
-    /// The indexes of all entries.
+    /// Returns the indexes of all entries.
     pub(super) fn range(&self) -> Range<u64> {
         self.first..self.first + self.slots.len() as u64
     }
@@ -99,7 +99,7 @@ impl Index {
         LogId { term: slot.term, leader: slot.leader, index: self.first + at as u64 }
     }
 
-    /// The index that the next entry must have; a log that never had one takes any.
+    /// Checks that this is the index of the next entry; a log that never had one takes any.
     pub(super) fn check_next(&self, got: u64) -> Result<(), Gap> {
         match self.last() {
             Some(last) if last.index + 1 != got => Err(Gap { got, expected: last.index + 1 }),
@@ -130,7 +130,7 @@ impl Index {
         Ok(())
     }
 
-    /// Notes where an entry lies, unless it was truncated or purged meanwhile.
+    /// Notes the place of an entry, unless it was truncated or purged meanwhile.
     pub(super) fn set_place(&mut self, index: u64, generation: u32, place: Place) {
         let slot = index.checked_sub(self.first).and_then(|at| self.slots.get_mut(at as usize));
         if let Some(slot) = slot.filter(|slot| slot.generation == generation) {
@@ -138,7 +138,7 @@ impl Index {
         }
     }
 
-    /// Whether the log holds just this entry, durably.
+    /// Returns true if the log holds just this entry, durably.
     pub(super) fn is_durable(&self, id: LogId) -> bool {
         let at = id.index.wrapping_sub(self.first) as usize;
         self.slots.get(at).is_some_and(|slot| slot.place.is_some()) && self.id(at) == id
@@ -167,8 +167,8 @@ impl Index {
         self.first = last.map_or(0, |id| id.index + 1);
     }
 
-    /// Drops the entries from an index on. Below the first one it is a replay that didn't
-    /// see all of them: the next entry has this index.
+    /// Drops the entries from an index on. An index below the first one comes from a replay that
+    /// didn't see all of them: the next entry has this index.
     pub(super) fn truncate_from(&mut self, index: u64) {
         self.generation += 1;
         if index < self.first {
@@ -201,16 +201,16 @@ impl Index {
         }
     }
 
-    /// Ends a replay that took everything before the first segment for purged: says
-    /// whether it was.
+    /// Ends a replay that took everything before the first segment for purged; returns true if that
+    /// was right.
     pub(super) fn confirm_purged(&mut self, purged: Option<LogId>) -> bool {
         let confirmed = self.purged.map(|id| id.index) <= purged.map(|id| id.index);
         self.purged = purged;
         confirmed
     }
 
-    /// The entries of a range that there are: until their payloads reach `limit` bytes,
-    /// but at least one.
+    /// Returns the existing entries of a range: until their payloads reach `limit` bytes, but at
+    /// least one.
     pub(super) fn find(&self, range: &Range<u64>, limit: usize) -> Found {
         let all = self.range();
         let (start, end) = (range.start.max(all.start), range.end.min(all.end));

@@ -1,8 +1,8 @@
 //! The write-ahead log: entries in segments of fixed length, and the vote beside them.
 //!
-//! It knows Raft's words but not its rules, and not what entries contain. One task writes
+//! It knows Raft's words but not its rules, and not the content of entries. One task writes
 //! ([`writer`]), one makes room ([`housekeeper`]), one reads what is no longer in memory
-//! ([`reader`]). Damage is never taken for an unfinished write: [`scan`] says why.
+//! ([`reader`]). Damage is never taken for an unfinished write: [`scan`] has the reason.
 
 mod batch;
 mod entry;
@@ -46,12 +46,12 @@ pub use recovery::TornBatch;
 pub use space::{Reservation, Space, SpaceError};
 pub use writer::Callback;
 
-/// How a log is kept.
+/// The settings of a log.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// The length of a segment in bytes. Fixed when the log is made.
+    /// The length of a segment in bytes. It is fixed when the log is made.
     pub segment_bytes: u32,
-    /// How many bytes of the newest entries stay in memory.
+    /// The bytes of the newest entries that stay in memory.
     pub cache_bytes: usize,
 }
 
@@ -61,7 +61,7 @@ impl Default for Options {
     }
 }
 
-/// What opening a log brought to light.
+/// The facts that opening a log brought to light.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Recovered {
     /// The replica for which the log was made.
@@ -80,7 +80,7 @@ pub struct Log {
     _close: Arc<DropGuard>,
 }
 
-/// What the log's handles and tasks share.
+/// The data that the log's handles and tasks share.
 #[derive(Debug)]
 struct Shared {
     state: Mutex<State>,
@@ -104,21 +104,21 @@ impl Shared {
     }
 }
 
-/// Tells when the tasks that write a log's files have ended.
+/// Resolves when the tasks that write a log's files have ended.
 #[derive(Debug, Clone)]
 pub struct Finished(Arc<watch::Sender<()>>);
 
 impl Finished {
-    /// Waits for that. Drop the log's handles first.
+    /// Waits until the tasks have ended. Drop the log's handles first.
     pub async fn wait(&self) {
         self.0.closed().await;
     }
 }
 
 impl Log {
-    /// Makes an empty log in a directory. Its own directory is synced, the parents aren't:
-    /// build it under a temporary name, sync, and rename, so that a log is there whole
-    /// or not at all. Then any missing file is damage.
+    /// Makes an empty log in a directory. Its own directory is synced, the parents aren't: build it
+    /// under a temporary name, sync, and rename, so that either the whole log is there or nothing.
+    /// Then any missing file is damage.
     pub async fn format(disk: &Arc<dyn Disk>, dir: &Path, replica: u64, options: &Options) -> io::Result<()> {
         let sectors = options.segment_bytes / SECTOR as u32;
         if sectors < FEWEST_SECTORS {
@@ -162,17 +162,17 @@ impl Log {
         log.await.map_err(|_| OpenError::io(dir)(io::Error::other("the log's task didn't start")))?
     }
 
-    /// A handle that reads.
+    /// Returns a handle that reads.
     pub fn reader(&self) -> LogReader {
         self.reader.clone()
     }
 
-    /// The log's room.
+    /// Returns the log's room.
     pub fn space(&self) -> Space {
         self.shared().space.clone()
     }
 
-    /// Tells when the log's files are at rest.
+    /// Returns a way to wait until the log's files are at rest.
     pub fn finished(&self) -> Finished {
         self.finished.clone()
     }
@@ -181,22 +181,22 @@ impl Log {
         &self.reader.shared
     }
 
-    /// The last entry that was purged.
+    /// Returns the last entry that was purged.
     pub fn purged(&self) -> Option<LogId> {
         self.shared().state.lock().index.purged()
     }
 
-    /// The last entry; the last purged one if none is left.
+    /// Returns the last entry; the last purged one if none is left.
     pub fn last(&self) -> Option<LogId> {
         self.shared().state.lock().index.last()
     }
 
-    /// The last vote that was saved.
+    /// Returns the last vote that was saved.
     pub fn vote(&self) -> Option<Vote> {
         self.reader.vote()
     }
 
-    /// The last commit that was noted.
+    /// Returns the last commit that was noted.
     pub fn committed(&self) -> Option<LogId> {
         self.shared().state.lock().committed
     }
@@ -218,7 +218,7 @@ impl Log {
         self.send(Op::Append { entries, generation: state.index.generation(), done })
     }
 
-    /// Drops the entries after an index, or all of them; durable when this returns: the
+    /// Drops the entries after an index, or all of them. They are durably gone when this returns: the
     /// snapshot that is installed next may contradict them.
     pub async fn truncate_after(&self, index: Option<u64>) -> io::Result<()> {
         self.shared().failure.check()?;
@@ -247,14 +247,14 @@ impl Log {
         self.send(Op::Purge(upto))
     }
 
-    /// Notes the last commit, some time.
+    /// Notes the last commit. It becomes durable some time later.
     pub fn save_committed(&self, committed: Option<LogId>) -> io::Result<()> {
         self.shared().failure.check()?;
         self.shared().state.lock().committed = committed;
         Ok(())
     }
 
-    /// Saves a vote; durable when this returns, after all that was asked for before.
+    /// Saves a vote. It is durable when this returns, and so is all that was asked for before.
     pub async fn save_vote(&self, vote: Vote) -> io::Result<()> {
         self.shared().failure.check()?;
         let (done, saved) = oneshot::channel();

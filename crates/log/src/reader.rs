@@ -16,7 +16,7 @@ use crate::record::{ENTRY_HEADER, Record};
 use crate::sector::{self, PAYLOAD, SECTOR, Sector};
 use crate::segment::Segment;
 
-/// How many sectors are read at once, unless one entry has more.
+/// The number of sectors that are read at once, unless one entry has more.
 const SECTORS_AT_ONCE: u32 = 2048;
 
 /// Reads a log. Clones read on their own.
@@ -35,7 +35,7 @@ pub(super) struct Request {
 }
 
 impl LogReader {
-    /// The entries of a range that the log holds: all of them, or as many as have `limit`
+    /// Returns the entries of a range that the log holds: all of them, or as many as have `limit`
     /// bytes together, but at least one.
     pub async fn read(&self, range: Range<u64>, limit: usize) -> io::Result<Vec<Entry>> {
         let (mut found, segments) = {
@@ -61,13 +61,13 @@ impl LogReader {
         Ok(entries)
     }
 
-    /// The last vote that was saved.
+    /// Returns the last vote that was saved.
     pub fn vote(&self) -> Option<Vote> {
         self.shared.state.lock().vote
     }
 }
 
-/// Answers readers until all of them are gone.
+/// Serves readers until all of them are gone.
 pub(super) async fn serve(mut requests: mpsc::UnboundedReceiver<Request>) {
     while let Some(Request { stored, segments, answer }) = requests.recv().await {
         let _ = answer.send(read_all(&stored, &segments));

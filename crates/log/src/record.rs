@@ -4,7 +4,7 @@ use bytes::{Buf as _, BufMut as _, TryGetError};
 
 use crate::entry::{Entry, LogId};
 
-/// Where the log stands: enough to begin reading it here.
+/// A state of the log: enough to begin reading it here.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Position {
     /// The last entry that was purged.
@@ -39,7 +39,7 @@ const COMMITTED: u8 = 4;
 const POSITION: u8 = 5;
 const SEAL: u8 = 6;
 
-/// What precedes an entry's payload.
+/// The length of the header that precedes an entry's payload.
 pub(super) const ENTRY_HEADER: usize = 1 + 1 + 4 + 24;
 /// The longest record without a payload.
 pub(super) const LONGEST: usize = 1 + 3 * 25;
@@ -85,7 +85,7 @@ impl Record {
         }
     }
 
-    /// Reads the next record; of an entry all but the payload. `None`: there is no such record.
+    /// Reads the next record; of an entry all but the payload. `None` if the bytes are no record.
     pub(super) fn decode(bytes: &mut &[u8]) -> Option<Record> {
         match bytes.try_get_u8().ok()? {
             ENTRY => {

@@ -14,14 +14,14 @@ use crate::record::Record;
 use crate::sector::{self, PAYLOAD, SECTOR, Sector};
 use crate::segment::{Place, Segment};
 
-/// What was found in a segment.
+/// The findings in a segment.
 #[derive(Debug)]
 pub(super) struct Scanned {
-    /// Where the next batch goes.
+    /// The sector at which the next batch goes.
     pub(super) next_sector: u32,
-    /// Its number.
+    /// The next batch's number.
     pub(super) next_batch: u32,
-    /// Where the last whole batch begins.
+    /// The sector at which the last whole batch begins.
     pub(super) last_batch: u32,
     /// The salt of the next segment, if this one has ended.
     pub(super) sealed: Option<u64>,
@@ -29,8 +29,8 @@ pub(super) struct Scanned {
     pub(super) torn: Option<Range<u32>>,
 }
 
-/// Reads a segment, and gives its records to `visit` in order. An error of `visit` is a
-/// record that can't follow those before it.
+/// Reads a segment, and passes its records to `visit` in order. An error of `visit` is a record that
+/// can't follow those before it.
 pub(super) fn scan(
     segment: &Segment,
     bytes: &[u8],
@@ -84,8 +84,8 @@ impl Scanner<'_> {
         sector::read(&self.bytes[start..start + SECTOR], self.segment.salt, number)
     }
 
-    /// The payload of the batch at a sector, and how many records it has; `None` if it
-    /// isn't whole.
+    /// Reads the payload of the batch at a sector, and returns the number of its records; `None` if
+    /// it isn't whole.
     fn batch(&self, at: u32, number: u32, into: &mut Vec<u8>) -> Result<Option<u32>, Damage> {
         into.clear();
         let Some((sectors, len, records)) = self.header(at, number)? else {
@@ -118,7 +118,8 @@ impl Scanner<'_> {
         Ok(Some((sectors, len, records)))
     }
 
-    /// What follows the last whole batch: nothing, or one torn batch.
+    /// Checks the sectors behind the last whole batch: none, or one torn batch, whose sectors it
+    /// returns.
     fn tail(&self, scanned: &Scanned) -> Result<Option<Range<u32>>, Damage> {
         let (at, number) = (scanned.next_sector, scanned.next_batch);
         if at == self.segment.sectors {
@@ -169,7 +170,7 @@ mod tests {
         Segment { path: path.to_owned(), file, replica: 1, number: 1, salt: 9, sectors: SECTORS }
     }
 
-    /// A segment of batches with these numbers of sectors.
+    /// Returns a segment of batches with these numbers of sectors.
     fn written(lengths: &[u32]) -> Vec<u8> {
         let mut bytes = vec![0; SECTORS as usize * SECTOR];
         let mut at = 1;

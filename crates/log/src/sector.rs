@@ -11,7 +11,7 @@
 
 /// The length of a sector.
 pub(super) const SECTOR: usize = 512;
-/// What precedes the payload.
+/// The length of the header that precedes the payload.
 pub(super) const HEADER: usize = 12;
 /// The payload of one sector.
 pub(super) const PAYLOAD: usize = SECTOR - HEADER;
@@ -19,14 +19,14 @@ pub(super) const PAYLOAD: usize = SECTOR - HEADER;
 const FIRST: [u8; 4] = *b"SKVf";
 const LATER: [u8; 4] = *b"SKVl";
 
-/// What a sector's 512 bytes are.
+/// The content of a sector's 512 bytes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Sector<'a> {
     /// All zeros: never written, or erased.
     Empty,
     /// Part of a batch.
     Written { batch: u32, first: bool, payload: &'a [u8] },
-    /// Neither.
+    /// The sector is neither.
     Damaged,
 }
 
@@ -38,7 +38,7 @@ pub(super) fn seal(bytes: &mut [u8], salt: u64, sector: u32, batch: u32, first: 
     bytes[..4].copy_from_slice(&sum.to_le_bytes());
 }
 
-/// Tells what a sector is.
+/// Reads a sector.
 pub(super) fn read(bytes: &[u8], salt: u64, sector: u32) -> Sector<'_> {
     if bytes.iter().all(|&b| b == 0) {
         return Sector::Empty;

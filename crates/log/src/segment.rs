@@ -24,11 +24,11 @@ use crate::sector::SECTOR;
 const MAGIC: [u8; 8] = *b"SKVLOG\r\n";
 /// The version of the format of segments and vote.
 pub(super) const VERSION: u32 = 1;
-/// Fewer can't hold a position, an entry and a seal.
+/// The fewest sectors that can hold a position, an entry and a seal.
 pub(super) const FEWEST_SECTORS: u32 = 16;
 
-/// Zeros that are synced together: so few that other syncs hardly wait for them, or so many that it is
-/// done soon.
+/// The sizes of a run of zeros that is synced together, in bytes: small, so that other syncs hardly
+/// wait for it, or large, so that it is done soon.
 const ZEROS_AT_ONCE: (usize, usize) = (128 << 10, 1 << 20);
 
 /// One segment, open.
@@ -42,7 +42,7 @@ pub(super) struct Segment {
     pub(super) sectors: u32,
 }
 
-/// Where a record lies: a segment, and the offset in the payloads of all its sectors.
+/// The place of a record: a segment, and the offset in the payloads of all its sectors.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Place {
     pub(super) segment: u32,
@@ -68,7 +68,8 @@ pub(super) struct Active {
 }
 
 impl Active {
-    /// The sectors that are left for batches: all but the last one, which is the seal's.
+    /// Returns the number of sectors that are left for batches: all but the last one, which is the
+    /// seal's.
     pub(super) fn room(&self) -> u32 {
         self.segment.sectors - self.next_sector - 1
     }
@@ -79,16 +80,16 @@ impl Segment {
         dir.join(format!("{number:08}.seg"))
     }
 
-    /// The number in a segment's name.
+    /// Returns the number in a segment's name.
     pub(super) fn number_of(path: &Path) -> Option<u32> {
         let name = path.file_name()?.to_str()?;
         let number = name.strip_suffix(".seg")?.parse().ok()?;
         (format!("{number:08}.seg") == name).then_some(number)
     }
 
-    /// Makes a segment that is durable under its name before this returns. If it fails,
-    /// nothing stays behind that the next attempt doesn't remove. Whether there is a hurry is asked again
-    /// and again, with the number of sectors that are made.
+    /// Makes a segment that is durable under its name before this returns. If it fails, nothing stays
+    /// behind that the next attempt doesn't remove. `hurry` is called again and again with the number
+    /// of sectors that are made.
     pub(super) async fn create(
         disk: &dyn Disk,
         dir: &Path,
@@ -180,8 +181,8 @@ impl Segment {
     }
 }
 
-/// Fills sectors with zeros, synced piece by piece so that no other sync waits for all of them. Before
-/// each, it is asked whether there is a hurry when so many sectors are filled.
+/// Fills sectors with zeros, synced piece by piece so that no other sync waits for all of them.
+/// Before each, `hurry` is called with the number of sectors that are filled.
 pub(super) async fn write_zeros(
     file: &dyn DiskFile,
     sectors: Range<u32>,
@@ -195,7 +196,7 @@ pub(super) async fn write_zeros(
         let piece = &zeros[..at_once.min((sectors.end - next) as usize * SECTOR)];
         file.write_all_at(piece, u64::from(next) * SECTOR as u64)?;
         file.sync().await?;
-        // A process of one thread has more to do.
+        // A process of one thread has other work, too.
         tokio::task::yield_now().await;
         next += (piece.len() / SECTOR) as u32;
     }

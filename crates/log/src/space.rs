@@ -1,11 +1,11 @@
-//! Room for entries, promised before they are proposed: a full disk, or one that takes no new
-//! file, is an answer to a client and never an error of the log.
+//! Room for entries, promised before they are proposed: a full disk, or one that takes no new file,
+//! is a refusal to a client and never an error of the log.
 //!
-//! What is promised must fit whatever becomes of the rest of the active segment, so it
-//! counts against one segment only: the prepared one, or else what is left of the active
-//! one. Every entry is charged the sectors that it would fill alone. A reserve stays
-//! for what nobody asks room for: purges, truncations, the entries that open a term or
-//! change the membership. When even that is used up, the log waits until there is space.
+//! A promise must hold whatever happens to the rest of the active segment, so it counts against one
+//! segment only: the prepared one, or else the remainder of the active one. Every entry is charged
+//! the sectors that it would fill alone. A reserve stays for writes that nobody asks room for:
+//! purges, truncations, the entries that open a term or change the membership. When even that is used
+//! up, the log waits until there is space.
 
 use std::io;
 use std::sync::Arc;
@@ -20,19 +20,20 @@ use crate::record::ENTRY_HEADER;
 use crate::sector::{PAYLOAD, SECTOR};
 use crate::segment::Segment;
 
-/// The most that is kept for what is written without asking.
+/// The upper limit of the reserve for writes that nobody asks room for, in bytes.
 const MOST_RESERVE_BYTES: usize = 256 << 10;
 
-/// Why there is no room for an entry.
+/// The reason why there is no room for an entry.
 #[derive(Debug, thiserror::Error)]
 pub enum SpaceError {
-    /// The disk is full. Nothing was written; it is tried again by itself.
+    /// The disk is full. Nothing was written; the disk is tried again by itself.
     #[error("no space is left for the log")]
     DiskFull,
-    /// The next segment can't be made, such as for want of a descriptor. As above.
+    /// The next segment can't be made, such as for want of a descriptor. Nothing was written, as
+    /// above.
     #[error("the log's next segment can't be made: {0}")]
     NoFile(Arc<str>),
-    /// It can never be written.
+    /// The entry is too large for any segment.
     #[error("an entry of {bytes} bytes is too large: the log takes {max}")]
     TooLarge {
         /// The entry's length.
@@ -54,30 +55,30 @@ struct Inner {
     room: Mutex<Room>,
     changed: Notify,
     full: watch::Sender<bool>,
-    /// Sectors of a segment that batches may fill.
+    /// The number of sectors of a segment that batches may fill.
     usable: u32,
-    /// In sectors.
+    /// The reserve in sectors.
     reserve: u32,
     largest_entry: usize,
     failure: Failure,
     closed: CancellationToken,
 }
 
-/// In sectors.
+/// The room of the log, in sectors.
 #[derive(Debug)]
 struct Room {
     active: u32,
     prepared: Option<Arc<Segment>>,
     promised: u32,
-    /// Why there is no prepared segment, if it couldn't be made when it was last tried.
+    /// The reason why there is no prepared segment, if making it failed the last time.
     lacking: Option<Lacking>,
 }
 
-/// What there is too little of for the next segment.
+/// The resource that is missing for the next segment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Lacking {
     Space,
-    /// A file to write it to, as the disk says.
+    /// The file for the segment can't be made, with the disk's reason.
     File(Arc<str>),
 }
 
@@ -105,7 +106,7 @@ impl Drop for Reservation {
     }
 }
 
-/// The sectors of a segment that batches may fill: all but its header and its seal.
+/// Returns the number of sectors of a segment that batches may fill: all but its header and its seal.
 fn usable(sectors: u32) -> u32 {
     sectors - 2
 }
@@ -136,17 +137,18 @@ impl Space {
         }))
     }
 
-    /// The longest payload of an entry.
+    /// Returns the longest payload of an entry.
     pub fn max_entry_bytes(&self) -> usize {
         self.0.largest_entry
     }
 
-    /// Whether the disk had no space, or no file, for the next segment when it was last tried.
+    /// Returns true if the disk had no space, or no file, for the next segment when it was last
+    /// tried.
     pub fn is_full(&self) -> bool {
         *self.0.full.borrow()
     }
 
-    /// Follows [`Space::is_full`].
+    /// Returns a view that follows [`Space::is_full`].
     pub fn watch_full(&self) -> watch::Receiver<bool> {
         self.0.full.subscribe()
     }
@@ -182,7 +184,7 @@ impl Space {
         }
     }
 
-    /// Waits for a change that matters: of the room, or that the log is closed.
+    /// Waits for a change that matters: of the room, or of the log, which may be closed.
     async fn wait(&self, changed: impl Future<Output = ()>) {
         tokio::select! {
             () = changed => {}
@@ -190,19 +192,19 @@ impl Space {
         }
     }
 
-    /// How many sectors of the active segment are used or promised. The next one is wanted when that
-    /// is all of them.
+    /// Returns the number of sectors of the active segment that are used or promised. The next
+    /// segment is wanted when that is all of them.
     pub(super) fn used(&self) -> u32 {
         let room = self.0.room.lock();
         (self.0.usable + room.promised).saturating_sub(room.active)
     }
 
-    /// Whether the log is being closed.
+    /// Returns true if the log is being closed.
     pub(super) fn is_closed(&self) -> bool {
         self.0.closed.is_cancelled()
     }
 
-    /// How many sectors are left in the active segment.
+    /// Notes the number of sectors that are left in the active segment.
     pub(super) fn set_active(&self, sectors: u32) {
         self.0.room.lock().active = sectors;
     }
@@ -217,8 +219,8 @@ impl Space {
         self.0.changed.notify_waiters();
     }
 
-    /// The next segment can't be made for now. Answers whether that is for another reason than
-    /// before.
+    /// Notes that the next segment can't be made for now. Returns true if the reason is another one
+    /// than before.
     pub(super) fn set_full(&self, why: &io::Error) -> bool {
         let lacking =
             if skv_disk::is_full(why) { Lacking::Space } else { Lacking::File(why.to_string().into()) };
@@ -248,7 +250,7 @@ impl Space {
         }
     }
 
-    /// Wakes all who wait, after a failure.
+    /// Wakes all tasks that wait, after a failure.
     pub(super) fn wake(&self) {
         self.0.changed.notify_waiters();
     }

@@ -1,4 +1,4 @@
-//! Sets a log that was read going: its state, its handles, its tasks.
+//! The start of a log that was read: its state, its handles, its tasks.
 
 use std::path::Path;
 use std::sync::Arc;

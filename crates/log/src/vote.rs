@@ -143,7 +143,7 @@ impl Slot {
         bytes
     }
 
-    /// `None` if the bytes aren't those that were written.
+    /// Reads a slot; `None` if the bytes aren't those that were written.
     fn decode(bytes: &[u8], path: &Path) -> Result<Option<Slot>, OpenError> {
         let mut rest = bytes;
         if bytes[508..] != crc32c::crc32c(&bytes[..508]).to_le_bytes() || bytes[..8] != MAGIC {

@@ -1,5 +1,5 @@
-//! The one task that writes the log: takes what is queued, writes it as one batch, syncs
-//! once, and tells everybody.
+//! The one task that writes the log: takes what is queued, writes it as one batch, syncs once, and
+//! calls all who wait.
 
 use std::collections::VecDeque;
 use std::io;
@@ -19,14 +19,14 @@ use crate::vote::VoteFile;
 /// Called when something is durable, or can't be made so.
 pub type Callback = Box<dyn FnOnce(io::Result<()>) + Send>;
 
-/// A longer batch is written before more is added: it bounds the writer's memory, and how
-/// long the first of many waits.
+/// The size in bytes at which a batch is written before more is added: it bounds the writer's memory,
+/// and the time for which the first of many waits.
 const BATCH_BYTES: usize = 1 << 20;
 
-/// How many operations are taken from the queue at once.
+/// The number of operations that are taken from the queue at once.
 const QUEUE: usize = 4096;
 
-/// What the writer is asked to do, in this order.
+/// A task for the writer; tasks are done in their order.
 pub(super) enum Op {
     Append {
         entries: Vec<Entry>,
@@ -58,7 +58,7 @@ pub(super) struct Writer {
     pub(super) batch: Batch,
     /// The entries in the batch: index, generation, offset in the batch.
     pub(super) placed: Vec<(u64, u32, usize)>,
-    /// Who waits for the batch, oldest first.
+    /// The callbacks that wait for the batch, oldest first.
     pub(super) waiting: Vec<Callback>,
 }
 
@@ -169,7 +169,7 @@ impl Writer {
         }
     }
 
-    /// A segment's first batch begins with where the log stands, so that reading may begin there.
+    /// Begins a segment's first batch with the log's position, so that reading may begin there.
     fn open_batch(&mut self) {
         if self.active.next_batch == 1 && self.batch.is_empty() {
             self.batch.push(&Record::Position(self.position));
@@ -191,7 +191,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Makes durable what was added, and answers those who wait for it.
+    /// Makes durable what was added, and calls those who wait for it.
     async fn flush(&mut self) -> io::Result<()> {
         if !self.batch.is_empty() {
             self.add_committed();
@@ -199,7 +199,8 @@ impl Writer {
             self.shared.space.set_active(self.active.room());
             self.settle();
         }
-        // Newest first: whoever sees the newest knows of all before it, and needs no second look.
+        // Newest first: a caller that sees the newest knows of all before it, and needs no second
+        // look.
         for done in self.waiting.drain(..).rev() {
             done(Ok(()));
         }
@@ -230,8 +231,8 @@ impl Writer {
         Ok(())
     }
 
-    /// Has the segments removed that are purged now. The purge is durable, and the active
-    /// segment tells where it begins.
+    /// Has the segments removed that are purged now. The purge is durable, and the active segment
+    /// holds the position at which it begins.
     fn settle(&mut self) {
         let purged = self.position.purged.map(|id| id.index);
         while let Some(Older { segment, .. }) = self.older.pop_front_if(|older| older.highest <= purged) {
@@ -240,7 +241,7 @@ impl Writer {
         }
     }
 
-    /// Notes the last commit where it costs nothing: in what the last sector has left.
+    /// Notes the last commit where it costs nothing: in the rest of the last sector.
     fn add_committed(&mut self) {
         let left = self.batch.len().next_multiple_of(PAYLOAD) - self.batch.len();
         if left >= COMMITTED_LEN
@@ -251,7 +252,7 @@ impl Writer {
         }
     }
 
-    /// The last commit if it isn't noted yet. A commit may be known before its entry is
+    /// Returns the last commit if it isn't noted yet. A commit may be known before its entry is
     /// written, or while another entry still lies in its place.
     fn new_commit(&self) -> Option<LogId> {
         let state = self.shared.state.lock();

@@ -1,6 +1,6 @@
-//! Where the servers of the cluster listen: by SRV records, by a static list, or by what
-//! the shard map says. Resolved anew for every dial; the last good answer is kept for
-//! when DNS or the manager fail.
+//! The addresses of the cluster's servers: by SRV records, by a static list, or by the shard map.
+//! They are resolved again for every dial; the last good answer is kept for when DNS or the manager
+//! fail.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -12,17 +12,17 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use skv_sharding::ShardMap;
 
-/// Which of a server's two listeners.
+/// One of a server's two listeners.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Listener {
-    /// For users: Kv, health, reflection.
+    /// The listener for users: Kv, health, reflection.
     Client,
-    /// For servers: Raft, admin.
+    /// The listener for servers: Raft, admin.
     Peer,
 }
 
 impl Listener {
-    /// The name of the port in a headless Service.
+    /// Returns the name of the port in a headless Service.
     fn port_name(self) -> &'static str {
         match self {
             Listener::Client => "client",
@@ -34,9 +34,9 @@ impl Listener {
 /// Both addresses of one server, `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ServerAddresses {
-    /// Where it serves users.
+    /// The address at which it serves users.
     pub client: String,
-    /// Where it serves other servers.
+    /// The address at which it serves other servers.
     pub peer: String,
 }
 
@@ -78,13 +78,13 @@ pub struct Addresses {
     learned: RwLock<HashMap<String, ServerAddresses>>,
 }
 
-/// Finds the address, `IP:PORT`, that an SRV record gives a server: asked for the record's name, such as
-/// `_peer._tcp.kv-g0.default.svc.cluster.local`, and the first label of its target. `None` if there
-/// is no such record.
+/// Finds the address, `IP:PORT`, that an SRV record gives a server. It takes the record's name, such
+/// as `_peer._tcp.kv-g0.default.svc.cluster.local`, and the first label of its target; `None` if
+/// there is no such record.
 pub type FindRecord =
     Arc<dyn Fn(String, String) -> BoxFuture<'static, io::Result<Option<String>>> + Send + Sync>;
 
-/// SRV records of a headless Service.
+/// The SRV records of a headless Service.
 struct Srv {
     find: FindRecord,
     /// The Service's name, such as `kv-g0.default.svc.cluster.local`.
@@ -93,7 +93,7 @@ struct Srv {
     told: Mutex<HashMap<(String, Listener), Finding>>,
 }
 
-/// How a lookup ended. Peers are looked up many times a second: only changes are logged.
+/// The result of a lookup. Peers are looked up many times a second: only changes are logged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Finding {
     Found,
@@ -102,14 +102,14 @@ enum Finding {
 }
 
 impl Addresses {
-    /// Finds servers by a static list; those that it doesn't name, by the shard map.
+    /// Returns a way to find servers by a static list; those that it doesn't name, by the shard map.
     pub fn fixed(servers: impl IntoIterator<Item = NamedServer>) -> Self {
         let fixed = servers.into_iter().map(|s| (s.name, s.addresses)).collect();
         Addresses { srv: None, fixed, learned: RwLock::default() }
     }
 
-    /// Finds servers by the SRV records of a headless Service; those that have none, by
-    /// the shard map.
+    /// Returns a way to find servers by the SRV records of a headless Service; those that have none,
+    /// by the shard map.
     pub fn srv(find: FindRecord, domain: String) -> Self {
         let srv = Srv { find, domain, last_good: RwLock::default(), told: Mutex::default() };
         Addresses { srv: Some(srv), fixed: HashMap::new(), learned: RwLock::default() }
@@ -128,7 +128,7 @@ impl Addresses {
         *self.learned.write() = learned;
     }
 
-    /// The address of one listener of a server; `None` if nothing is known of it.
+    /// Returns the address of one listener of a server; `None` if nothing is known of it.
     pub async fn resolve(&self, server: &str, listener: Listener) -> Option<String> {
         if let Some(srv) = &self.srv
             && let Some(address) = srv.resolve(server, listener).await
@@ -138,7 +138,7 @@ impl Addresses {
         self.known(server, listener)
     }
 
-    /// Like [`resolve`](Self::resolve), but without asking DNS.
+    /// Does the same as [`resolve`](Self::resolve), but without asking DNS.
     pub fn known(&self, server: &str, listener: Listener) -> Option<String> {
         let pick = |a: &ServerAddresses| match listener {
             Listener::Client => a.client.clone(),
@@ -152,7 +152,8 @@ impl Addresses {
 }
 
 impl Srv {
-    /// Asks for `_peer._tcp.DOMAIN` and takes the record whose target is the pod.
+    /// Asks for the SRV record of the listener's port, such as `_peer._tcp.DOMAIN`, and takes the one
+    /// whose target is the pod.
     async fn resolve(&self, server: &str, listener: Listener) -> Option<String> {
         let domain = &self.domain;
         match self.lookup(server, listener).await {
@@ -177,7 +178,7 @@ impl Srv {
         self.remembered(server, listener)
     }
 
-    /// Whether the last lookup of this server ended otherwise.
+    /// Notes the result of a lookup. Returns true if the last one of this server ended otherwise.
     fn is_news(&self, server: &str, listener: Listener, finding: Finding) -> bool {
         self.told.lock().insert((server.to_owned(), listener), finding) != Some(finding)
     }
@@ -206,7 +207,8 @@ mod tests {
 
     use super::*;
 
-    /// Finds what `port` says for one server, and nothing for others; fails while `port` is 0.
+    /// Finds the address with the port `port` for one server, and nothing for others; fails while
+    /// `port` is 0.
     fn find(port: Arc<AtomicU16>) -> FindRecord {
         Arc::new(move |name, server| {
             assert!(name.ends_with("._tcp.kv-g0.default.svc"), "{name}");

@@ -9,7 +9,7 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
-/// Bytes that go both ways.
+/// A stream of bytes in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
 impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
@@ -17,7 +17,7 @@ impl<S: AsyncRead + AsyncWrite + Send + Unpin> ByteStream for S {}
 /// Opens a connection to `HOST:PORT`. Injected so that a simulation can carry the bytes.
 pub type Connector = Arc<dyn Fn(String) -> BoxFuture<'static, io::Result<Box<dyn ByteStream>>> + Send + Sync>;
 
-/// Makes a [`Connector`] of a function.
+/// Makes a [`Connector`] from a function.
 pub fn connector<F, S>(open: impl Fn(String) -> F + Send + Sync + 'static) -> Connector
 where
     F: Future<Output = io::Result<S>> + Send + 'static,
@@ -28,7 +28,7 @@ where
     })
 }
 
-/// Connects over TCP.
+/// Returns a connector over TCP.
 pub fn tcp() -> Connector {
     connector(|address| async move {
         let stream = TcpStream::connect(address).await?;

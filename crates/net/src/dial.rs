@@ -18,19 +18,19 @@ pub type Dial = Arc<dyn Fn(&str) -> Result<Channel, tonic::transport::Error> + S
 /// Finds all addresses that a name, `HOST:PORT`, stands for.
 pub type Resolve = Arc<dyn Fn(&str) -> BoxFuture<'static, io::Result<Vec<String>>> + Send + Sync>;
 
-/// Bytes that one message may have: a batch of the largest values and its envelope.
+/// The limit of one message in bytes: a batch of the largest values and its envelope.
 pub const MESSAGE_LIMIT: usize = 64 << 20;
 
-/// How long a connection attempt may take.
+/// The longest duration of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
-/// A peer that doesn't answer pings for this long is taken for dead, also when it was
-/// only stopped.
+/// The time after which a peer that doesn't answer pings is taken for dead, also when it was only
+/// stopped.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// Bytes in flight on one stream, and on a whole connection.
+/// The bytes in flight on one stream, and on a whole connection.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
-/// The settings of every connection that we make.
+/// Returns the settings of every connection that we make.
 pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
     Ok(Endpoint::from_shared(format!("http://{address}"))?
         .tcp_nodelay(true)
@@ -42,7 +42,7 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
         .initial_connection_window_size(CONNECTION_WINDOW))
 }
 
-/// Makes a [`Resolve`] of a function.
+/// Makes a [`Resolve`] from a function.
 pub fn resolver<F>(find: impl Fn(String) -> F + Send + Sync + 'static) -> Resolve
 where
     F: Future<Output = io::Result<Vec<String>>> + Send + 'static,
@@ -50,7 +50,7 @@ where
     Arc::new(move |name| find(name.to_owned()).boxed())
 }
 
-/// Resolves as the operating system does.
+/// Resolves names by the operating system.
 pub fn dns() -> Resolve {
     resolver(|name| async move {
         let addresses = tokio::net::lookup_host(name).await?;
@@ -70,7 +70,7 @@ pub fn dial(connector: Connector) -> Dial {
     })
 }
 
-/// The settings of every listener, to match [`endpoint`].
+/// Returns the settings of every listener, to match [`endpoint`].
 pub fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .tcp_nodelay(true)

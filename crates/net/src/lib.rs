@@ -1,7 +1,7 @@
-//! How processes of ShardedKV reach each other.
+//! The connections between processes of ShardedKV.
 //!
 //! Everything that opens a connection or asks for a name is handed in ([`Connector`], [`Dial`],
-//! [`Resolve`], [`FindRecord`]), so that a simulation can carry the bytes and answer itself.
+//! [`Resolve`], [`FindRecord`]), so that a simulation can carry the bytes and resolve names itself.
 
 mod addresses;
 mod connector;

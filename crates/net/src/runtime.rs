@@ -2,10 +2,10 @@
 
 use tokio::runtime::Builder;
 
-/// A multi-threaded runtime in which a connection writes what many tasks have for it at once.
+/// Returns a multi-threaded runtime in which a connection writes what many tasks have for it at once.
 ///
-/// By default tokio runs a task that was just woken next: the one that writes a connection
-/// then does so after each request, with a system call for each.
+/// By default tokio runs a task that was just woken next: the one that writes a connection then does
+/// so after each request, with a system call for each.
 pub fn runtime() -> Builder {
     let mut builder = Builder::new_multi_thread();
     #[cfg(tokio_unstable)]

@@ -1,4 +1,4 @@
-//! Append requests and their results: as messages, and how openraft takes them.
+//! Append requests and their results: as messages, and as openraft takes them.
 
 use futures::{Stream, StreamExt as _, stream};
 use openraft::EntryPayload;
@@ -11,7 +11,7 @@ use super::types::{LogEntry, LogId, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
 use crate::engine::{Raft, Stopped};
 
-/// An append request as a message.
+/// Returns an append request as a message.
 pub(crate) fn to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Append {
     Append {
         vote: Some(request.vote.to_wire()),
@@ -21,7 +21,7 @@ pub(crate) fn to_wire(request: &AppendEntriesRequest<TypeConfig>) -> Append {
     }
 }
 
-/// The append request of a message.
+/// Returns the append request of a message.
 pub fn from_wire(append: Append) -> Result<AppendEntriesRequest<TypeConfig>, WireError> {
     let missing = WireError::Missing { message: "append request", field: "vote" };
     Ok(AppendEntriesRequest {
@@ -32,7 +32,7 @@ pub fn from_wire(append: Append) -> Result<AppendEntriesRequest<TypeConfig>, Wir
     })
 }
 
-/// The result of one append request as a message.
+/// Returns the result of one append request as a message.
 fn result_to_wire(result: &StreamAppendResult<TypeConfig>) -> Outcome {
     match result {
         Ok(matched) => Outcome::Matched(Matched { log_id: matched.as_ref().map(Wire::to_wire) }),
@@ -41,7 +41,7 @@ fn result_to_wire(result: &StreamAppendResult<TypeConfig>) -> Outcome {
     }
 }
 
-/// The result that a message carries.
+/// Returns the result that a message carries.
 pub(crate) fn result_from_wire(
     message: v1::AppendEntriesResponse,
 ) -> Result<StreamAppendResult<TypeConfig>, WireError> {
@@ -55,8 +55,8 @@ pub(crate) fn result_from_wire(
     }
 }
 
-/// Bytes for which entries need room in the log. What elections and changes of members
-/// write has a reserve of its own there, or no leader could begin while disks are full.
+/// Returns the bytes for which entries need room in the log. Entries of elections and of changes of
+/// members have a reserve of their own there, or no leader could begin while disks are full.
 pub fn log_bytes(entries: &[LogEntry]) -> usize {
     let payload = |entry: &LogEntry| match &entry.payload {
         EntryPayload::Normal(entry) => entry.0.len(),

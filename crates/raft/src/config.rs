@@ -2,13 +2,13 @@
 
 use openraft::{Config, ConfigError, SnapshotPolicy};
 
-/// How fast a group notices that its leader is gone.
+/// The speed at which a group notices that its leader is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Timing {
-    /// How often a leader shows that it is alive, in ms.
+    /// The interval in ms at which a leader shows that it is alive.
     pub heartbeat_ms: u64,
-    /// After at least this long without its leader a replica stands for election, in ms; at most
-    /// twice as long.
+    /// The shortest time in ms without its leader after which a replica stands for election; it does
+    /// so after at most twice that time.
     pub election_timeout_ms: u64,
 }
 
@@ -23,8 +23,8 @@ pub(crate) fn raft_config(timing: Timing) -> Result<Config, ConfigError> {
         // The state machine lives in memory: a restarted leader must not go on as leader
         // before it has applied its log again.
         enable_leader_restore: Some(false),
-        // Without it a partition that lets one replica reach both others can keep a dead
-        // leader in office (openraft #2080). At least a lease and an election.
+        // Without it a partition that lets one replica reach both others can keep a dead leader in
+        // its role (openraft #2080). It must be at least a lease and an election.
         quorum_loss_probe_interval: Some(election_max * 2),
         max_payload_entries: 2048,
         max_append_entries: Some(4096),
@@ -35,7 +35,7 @@ pub(crate) fn raft_config(timing: Timing) -> Result<Config, ConfigError> {
         // We ask for snapshots by bytes of log, and purge what they cover ourselves.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
-        // Nobody but our network would enforce it, and that goes by progress (`raft/transfer.rs`).
+        // Only our network would enforce it, and that goes by progress (`raft/transfer.rs`).
         install_snapshot_timeout: u64::MAX,
         backoff: "50ms 100ms 200ms ...500ms".into(),
         ..Config::default()

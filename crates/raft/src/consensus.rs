@@ -57,15 +57,16 @@ impl fmt::Debug for Consensus {
 /// An answer to a request for a vote.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VoteAnswer {
-    /// The vote of who was asked, which may be a newer one.
+    /// The vote of the asked replica, which may be a newer one.
     pub vote: Vote,
     /// True if it was granted.
     pub granted: bool,
-    /// The end of the log of who was asked.
+    /// The end of the asked replica's log.
     pub last_log: Option<LogId>,
 }
 
-/// The end of a replica's log and, on a leader, how far the others have it at the same moment.
+/// The end of a replica's log and, on a leader, the matching part of the others' logs at the same
+/// moment.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Replication {
     /// The replica's last entry.
@@ -126,7 +127,7 @@ impl Consensus {
         tokio::time::timeout(timeout, found).await.ok().flatten()
     }
 
-    /// Returns the end of the log with its term, and how far others have it.
+    /// Returns the end of the log with its term, and the part of it that others have.
     pub fn replication(&self) -> Replication {
         let data = self.raft.data_metrics();
         let data = data.borrow_watched();
@@ -147,8 +148,8 @@ impl Consensus {
         self.raft.voter_ids().filter(|id| id != self.raft.node_id()).collect()
     }
 
-    /// Returns true unless so many followers have refused entries for want of disk space that none can
-    /// be committed.
+    /// Returns true unless followers without disk space prevent a quorum, so that no entry can be
+    /// committed.
     pub fn can_commit(&self) -> bool {
         !self.full_peers.prevent_quorum(self.raft.voter_ids())
     }
@@ -204,8 +205,8 @@ impl Consensus {
         Ok(self.raft.trigger().purge_log(index).await?)
     }
 
-    /// Returns how many of these entries, from the first on, need no room in the log: because they
-    /// are in it already, or because they have a reserve there.
+    /// Returns the number of these entries, from the first on, that need no room in the log: because
+    /// they are in it already, or because they have a reserve there.
     pub async fn entries_without_need(&self, entries: &[LogEntry]) -> usize {
         let Some((first, last)) = entries.first().zip(entries.last()) else { return 0 };
         let range = first.log_id.index..=last.log_id.index;
@@ -217,7 +218,7 @@ impl Consensus {
     }
 }
 
-/// What other replicas ask of this one.
+/// Requests of other replicas to this one.
 impl Consensus {
     /// Takes entries from a leader, pipelined; the results come in their order.
     pub fn append<S>(
@@ -230,7 +231,8 @@ impl Consensus {
         append::appended(self.raft.clone(), requests)
     }
 
-    /// Answers a candidate; before an election, with `pre`, without a consequence here.
+    /// Returns this replica's answer to a candidate; before an election, with `pre`, the request
+    /// changes nothing here.
     pub async fn vote(
         &self,
         vote: Vote,
@@ -244,7 +246,8 @@ impl Consensus {
         Ok(VoteAnswer { vote, granted, last_log })
     }
 
-    /// Stands for election because the leader asks for it; the inner error says why not.
+    /// Stands for election because the leader asks for it; the inner error is the reason if it
+    /// doesn't.
     pub async fn take_over(
         &self,
         leader: Vote,

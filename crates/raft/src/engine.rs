@@ -1,4 +1,4 @@
-//! openraft with our types, and how it ends.
+//! openraft with our types, and its end.
 
 use openraft::errors::{Fatal, RaftError};
 
@@ -7,7 +7,7 @@ use crate::types::TypeConfig;
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 
-/// The Raft of a replica has ended, and why.
+/// The reason why the Raft of a replica has ended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct Stopped(pub(crate) String);

@@ -1,4 +1,4 @@
-//! Which followers have refused entries for want of disk space. What a majority can't
+//! The followers that have refused entries for want of disk space. An entry that a majority can't
 //! write must not be proposed: it would stay in the log with an unknown outcome.
 
 use std::collections::BTreeSet;
@@ -12,19 +12,19 @@ use skv_sharding::ReplicaId;
 pub(crate) struct FullPeers(Arc<Mutex<BTreeSet<ReplicaId>>>);
 
 impl FullPeers {
-    /// A follower refused entries. openraft goes on trying, so that [`has_space`] follows.
+    /// Notes that a follower refused entries. openraft goes on trying, so that [`has_space`] follows.
     ///
     /// [`has_space`]: Self::has_space
     pub(crate) fn is_full(&self, peer: ReplicaId) {
         self.0.lock().insert(peer);
     }
 
-    /// A follower took entries.
+    /// Notes that a follower took entries.
     pub(crate) fn has_space(&self, peer: ReplicaId) {
         self.0.lock().remove(&peer);
     }
 
-    /// Whether so many of these voters are full that no entry can be committed.
+    /// Returns true if too many of these voters are full, so that no entry can be committed.
     pub(crate) fn prevent_quorum(&self, voters: impl IntoIterator<Item = ReplicaId>) -> bool {
         let full = self.0.lock();
         if full.is_empty() {

@@ -1,12 +1,12 @@
-//! Who a message between servers is from and for. Checked before anything else is read:
-//! an address may by now belong to somebody else.
+//! The sender and the receiver of a message between servers. They are checked before anything else is
+//! read: an address may by now belong to another server.
 
 use skv_proto::{Error, v1};
 use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
 
 /// The versions of the messages between servers that this program reads and writes.
 pub const VERSIONS: v1::VersionRange = v1::VersionRange { min: 1, max: 1 };
-/// What this program can do beyond version 1 of everything. A group uses a level only
+/// The level of this program's abilities beyond version 1 of everything. A group uses a level only
 /// when all its voters announce it.
 pub const FEATURE_LEVEL: u32 = 1;
 
@@ -19,14 +19,14 @@ pub struct Place {
     pub group: GroupId,
     /// The group.
     pub uid: GroupUid,
-    /// Which life of the group.
+    /// The incarnation of the group.
     pub incarnation: Incarnation,
     /// The replica.
     pub replica: ReplicaId,
 }
 
 impl Place {
-    /// The header of a message from here to another replica of the group.
+    /// Returns the header of a message from here to another replica of the group.
     pub fn header_to(&self, to: ReplicaId) -> v1::PeerHeader {
         v1::PeerHeader {
             cluster_id: self.cluster.0,
@@ -40,7 +40,7 @@ impl Place {
         }
     }
 
-    /// Refuses a message that isn't for this replica of this group; answers the version to speak.
+    /// Refuses a message that isn't for this replica of this group; returns the version to speak.
     pub fn check(&self, header: &v1::PeerHeader) -> Result<u32, Error> {
         self.check_uid(header.cluster_id, header.group_uid)?;
         if header.incarnation != self.incarnation.0 {
@@ -52,13 +52,13 @@ impl Place {
         common_version(header.versions)
     }
 
-    /// Refuses a message from another group that isn't for ours; answers the version to speak.
+    /// Refuses a message from another group that isn't for ours; returns the version to speak.
     pub fn check_group(&self, header: &v1::GroupHeader) -> Result<u32, Error> {
         self.check_uid(header.cluster_id, header.group_uid)?;
         common_version(header.versions)
     }
 
-    /// Refuses what isn't meant for our group: one made again under its number is another.
+    /// Refuses a message that isn't meant for our group: one made again under its number is another.
     fn check_uid(&self, cluster: u64, uid: u64) -> Result<(), Error> {
         if cluster != self.cluster.0 {
             return wrong("cluster", ClusterId(cluster), self.cluster);
@@ -70,7 +70,7 @@ impl Place {
     }
 }
 
-/// The header that every message carries.
+/// Returns the header that every message carries.
 pub fn required<H>(header: Option<&H>) -> Result<&H, Error> {
     header.ok_or_else(|| Error::WrongIdentity("the message carries no header".into()))
 }

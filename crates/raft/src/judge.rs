@@ -1,5 +1,6 @@
-//! What other replicas can say. Judged before openraft hears it: that trusts its peers, and ends
-//! with whatever contradicts itself; and before anything is in the log that no replica can apply.
+//! The rules for messages of other replicas. They are judged before openraft sees them: it trusts its
+//! peers, and ends on a message that contradicts itself; and before anything is in the log that no
+//! replica can apply.
 
 use openraft::EntryPayload;
 use openraft::raft::AppendEntriesRequest;
@@ -9,18 +10,18 @@ use skv_store::ApplyError;
 
 use super::types::{LogId, Membership, TypeConfig, Vote};
 
-/// No group has more members, learners included.
+/// The highest number of a group's members, learners included.
 const MOST_MEMBERS: usize = 64;
-/// No name of a server is longer.
+/// The longest name of a server.
 const LONGEST_NAME: usize = 300;
 
-/// Judges the vote of a leader, who speaks for himself.
+/// Judges the vote of a leader, which must be the sender's own.
 pub fn leader(vote: &Vote, from: ReplicaId, own: ReplicaId) -> Result<(), Error> {
     sender(vote, from, own)?;
     ensure(vote.committed, || format!("{vote} is no leader's vote"))
 }
 
-/// Judges the vote of a candidate, who speaks for himself.
+/// Judges the vote of a candidate, which must be the sender's own.
 pub fn candidate(vote: &Vote, from: ReplicaId, own: ReplicaId) -> Result<(), Error> {
     sender(vote, from, own)?;
     ensure(!vote.committed, || format!("{vote} is no candidate's vote"))
@@ -54,7 +55,7 @@ pub fn append(
     not_of_the_future(last.as_ref(), &request.vote)
 }
 
-/// Judges what a leader's snapshot covers, for a replica that knows that so much is committed.
+/// Judges a leader's snapshot, for a replica that knows that entries up to `committed` are committed.
 pub fn snapshot(last: Option<&LogId>, vote: &Vote, committed: Option<&LogId>) -> Result<(), Error> {
     not_of_the_future(last, vote)?;
     let contradicts = last > committed && last.map(|id| id.index) <= committed.map(|id| id.index);

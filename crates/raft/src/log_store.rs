@@ -18,10 +18,10 @@ use skv_sharding::ReplicaId;
 use crate::types::{EncodedEntry, LeaderId, LogEntry, LogId, Membership, TypeConfig, Vote};
 use crate::wire::Wire as _;
 
-/// How much is read at once: what one message to a follower carries.
+/// The number of bytes that are read at once: as many as one message to a follower carries.
 const READ_BYTES: usize = 1 << 20;
 
-/// What an entry's payload is.
+/// The kind of an entry's payload.
 #[derive(Debug, Clone, Copy)]
 #[repr(u8)]
 enum Kind {
@@ -35,7 +35,7 @@ enum Kind {
 pub struct LogStore(Log);
 
 impl LogStore {
-    /// openraft's view of a log.
+    /// Makes openraft's view of a log.
     pub fn new(log: Log) -> Self {
         LogStore(log)
     }
@@ -111,7 +111,7 @@ impl RaftLogReader<TypeConfig> for LogStoreReader {
         entries.into_iter().map(from_entry).collect()
     }
 
-    /// Piece by piece, so that applying a long backlog doesn't hold all of it in memory.
+    /// Reads piece by piece, so that applying a long backlog doesn't hold all of it in memory.
     async fn entries_stream<RB>(
         &mut self,
         range: RB,

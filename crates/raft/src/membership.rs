@@ -10,13 +10,13 @@ use skv_sharding::ReplicaId;
 use crate::consensus::Consensus;
 use crate::types::{ServerName, TypeConfig};
 
-/// Why it isn't known that a change of members is over.
+/// The reason why it isn't known that a change of members is over.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeError {
     /// Another change isn't over; this one wasn't begun.
     #[error("another change of members is in progress")]
     InProgress,
-    /// It may have been begun.
+    /// The change may have been begun.
     #[error("{0}")]
     Unfinished(String),
 }
@@ -32,7 +32,7 @@ impl From<RaftError<TypeConfig, ClientWriteError<TypeConfig>>> for ChangeError {
     }
 }
 
-/// Each returns the index of the entry that ended the change.
+/// Changes of members; each method returns the index of the entry that ended the change.
 impl Consensus {
     /// Adds a member without a vote, and waits until it has most of the log.
     pub async fn add_learner(&self, id: ReplicaId, server: String) -> Result<u64, ChangeError> {
@@ -61,7 +61,7 @@ impl Consensus {
         self.change(ChangeMembers::ReplaceAllVoters(voters), false).await
     }
 
-    /// Those that lose their vote stay as learners if they are kept.
+    /// Changes the members. Voters that lose their vote stay as learners if `keep` is true.
     async fn change(
         &self,
         change: ChangeMembers<ReplicaId, ServerName>,

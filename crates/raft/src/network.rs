@@ -40,14 +40,14 @@ use super::transfer;
 use super::types::{LogId, ServerName, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
 
-/// A stream whose oldest request got no answer for this long is given up and opened again.
+/// The time after which a stream whose oldest request got no answer is given up and opened again.
 /// Generous: a tight bound would cut off a follower that waits for its disk.
 const STALL: Duration = Duration::from_secs(10);
-/// How long a stream may take to open.
+/// The longest time in which a stream opens.
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
-/// How long a vote may take: with a fsync at the other end, and well below an election.
+/// The longest time of a vote: with a fsync at the other end, and well below an election.
 const VOTE_TIMEOUT: Duration = Duration::from_millis(500);
-/// Heartbeats that may wait for a connection.
+/// The number of heartbeats that may wait for a connection.
 const HEARTBEAT_QUEUE: usize = 8;
 
 type StreamItem = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
@@ -63,17 +63,17 @@ pub(crate) struct NetworkFactory {
 }
 
 impl NetworkFactory {
-    /// Connections from the replica at `place`.
+    /// Makes connections from the replica at `place`.
     pub(crate) fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
         NetworkFactory { place, addresses, dial, full_peers, receiving: Receiving::default() }
     }
 
-    /// Whether this replica runs on this server now, and accepts messages from us.
+    /// Returns true if this replica runs on this server now, and accepts messages from us.
     pub(crate) async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
         self.peer(target, server).open(stream::empty()).await.is_ok()
     }
 
-    /// The followers that receive a snapshot from this replica now.
+    /// Returns the followers that receive a snapshot from this replica now.
     pub(crate) fn receiving(&self) -> &Receiving {
         &self.receiving
     }
@@ -98,7 +98,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     }
 }
 
-/// One peer, and a connection to where it was found last.
+/// One peer, and a connection to the address at which it was found last.
 struct Peer {
     factory: NetworkFactory,
     target: ReplicaId,
@@ -111,7 +111,7 @@ impl Peer {
         self.factory.place.header_to(self.target)
     }
 
-    /// Resolves the peer's address anew, and connects again if it has moved.
+    /// Resolves the peer's address again, and connects again if it has moved.
     async fn client(&mut self) -> Result<RaftClient<Channel>, Unreachable<TypeConfig>> {
         let address = self.factory.addresses.resolve(&self.server, Listener::Peer).await;
         let address = address
@@ -129,8 +129,8 @@ impl Peer {
             .max_encoding_message_size(MESSAGE_LIMIT))
     }
 
-    /// Opens an append stream: the hello, then `requests`. Answers once the peer has
-    /// accepted the hello.
+    /// Opens an append stream: the hello, then `requests`. Returns once the peer has accepted the
+    /// hello.
     async fn open(
         &mut self,
         requests: impl Stream<Item = v1::append_entries_request::Append> + Send + 'static,
@@ -303,7 +303,7 @@ fn answered_vote(vote: Option<v1::RaftVote>) -> Result<Vote, WireError> {
     Vote::from_wire(vote.ok_or(WireError::Missing { message: "answer", field: "vote" })?)
 }
 
-/// The requests of an append stream that have no answer yet: whether each carries entries.
+/// The requests of an append stream that have no answer yet; each is true if it carries entries.
 type InFlight = Arc<Mutex<VecDeque<bool>>>;
 
 /// The answering side of an append stream.
@@ -315,7 +315,7 @@ struct Session {
 }
 
 impl Session {
-    /// The next answer; the stream ends after an error.
+    /// Returns the next answer; the stream ends after an error.
     async fn next(session: Option<Self>) -> Option<(StreamItem, Option<Self>)> {
         let mut session = session?;
         loop {
@@ -349,8 +349,8 @@ impl Session {
     }
 }
 
-/// A peer that can't be reached or refuses us is left alone for a while; anything else
-/// may be tried again at once.
+/// Returns the error that openraft handles as it should: a peer that can't be reached or refuses us
+/// is left alone for a while; anything else may be tried again at once.
 fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
     match status.code() {
         tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => NetworkError::new(status).into(),
@@ -382,7 +382,7 @@ struct Heartbeat {
 }
 
 impl HeartbeatStream {
-    /// Its task ends when the stream is dropped.
+    /// Starts the stream's task, which ends when the stream is dropped.
     fn spawn(peer: Peer) -> Self {
         let (queue, heartbeats) = mpsc::channel(HEARTBEAT_QUEUE);
         tokio::spawn(run_heartbeats(peer, heartbeats));
@@ -399,7 +399,7 @@ impl HeartbeatStream {
 
 async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat>) {
     while let Some(first) = heartbeats.recv().await {
-        // A heartbeat that waited while there was no connection says nothing any more.
+        // A heartbeat that waited while there was no connection has no meaning any more.
         if first.answer.is_closed() {
             continue;
         }

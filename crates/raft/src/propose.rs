@@ -1,4 +1,4 @@
-//! Entries that are proposed: what becomes of one, and why none was appended.
+//! Entries that are proposed: the outcome of one, and the reason why none was appended.
 
 use bytes::Bytes;
 use openraft::errors::ClientWriteError;
@@ -11,7 +11,7 @@ use tokio::sync::oneshot;
 use crate::engine::Raft;
 use crate::types::{EncodedEntry, TypeConfig};
 
-/// Why the outcome of a proposed entry isn't there.
+/// The reason why the outcome of a proposed entry isn't known.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ProposeError {
     /// This replica doesn't lead: nothing was appended.

@@ -1,4 +1,4 @@
-//! Confirming that this replica led at some moment after a read arrived.
+//! The proof that this replica led at some moment after a read arrived.
 
 use openraft::ReadPolicy;
 use openraft::errors::{LinearizableReadError, RaftError};
@@ -7,7 +7,7 @@ use skv_sharding::ReplicaId;
 use crate::engine::Raft;
 use crate::types::TypeConfig;
 
-/// Why a read can't be confirmed.
+/// The reason why a read can't be confirmed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ReadError {
     /// Another replica leads.

@@ -1,5 +1,5 @@
-//! When the followers that receive a snapshot last got on with it. While one installs it, it answers
-//! no heartbeat; that it gets on is its sign of life then.
+//! The last time at which each follower that receives a snapshot made progress with it. A follower
+//! that installs a snapshot answers no heartbeat; its progress is its sign of life then.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -14,12 +14,12 @@ use tokio::time::Instant;
 pub(crate) struct Receiving(Arc<Mutex<BTreeMap<ReplicaId, Instant>>>);
 
 impl Receiving {
-    /// How long ago a follower got on; `None` if it receives no snapshot.
+    /// Returns the time since a follower made progress; `None` if it receives no snapshot.
     pub(crate) fn since(&self, follower: ReplicaId) -> Option<Duration> {
         self.0.lock().get(&follower).map(Instant::elapsed)
     }
 
-    /// A follower is about to receive a snapshot, until this is dropped.
+    /// Notes that a follower is about to receive a snapshot, until the returned value is dropped.
     pub(crate) fn begin(&self, follower: ReplicaId) -> Transfer {
         let transfer = Transfer { receiving: self.clone(), follower };
         transfer.gets_on();
@@ -35,7 +35,7 @@ pub(crate) struct Transfer {
 }
 
 impl Transfer {
-    /// More of it was done.
+    /// Notes that the follower made progress.
     pub(super) fn gets_on(&self) {
         self.receiving.0.lock().insert(self.follower, Instant::now());
     }

@@ -19,7 +19,7 @@ use crate::wire::{Wire as _, WireError};
 
 type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, SnapshotFile>;
 
-/// How long a disk that doesn't take a snapshot from the leader is left alone.
+/// The pause before a disk that doesn't take a snapshot from the leader is tried again.
 const RETRY: Duration = Duration::from_millis(500);
 
 /// A group's store, and what openraft needs to know of it.
@@ -53,23 +53,23 @@ impl StateMachine {
         })
     }
 
-    /// The index of the last entry that the newest snapshot covers.
+    /// Returns the index of the last entry that the newest snapshot covers.
     pub fn covered(&self) -> Option<u64> {
         self.snapshots.current()?.header().last_log_id.as_ref().map(|id| id.index)
     }
 
-    /// Where snapshots from the leader are received.
+    /// Returns the directory in which snapshots from the leader are received.
     pub fn snapshots(&self) -> Arc<SnapshotDir> {
         Arc::clone(&self.snapshots)
     }
 
-    /// Bytes of the entries that were applied since the newest snapshot.
+    /// Returns the bytes of the entries that were applied since the newest snapshot.
     pub fn applied_bytes(&self) -> Arc<AtomicU64> {
         Arc::clone(&self.applied_bytes)
     }
 
-    /// Sees to it that there is a snapshot, if only an empty one, to be named when a real
-    /// one finds no room, or no file: openraft ends when a snapshot that it asked for fails.
+    /// Makes an empty snapshot if there is none. It is named when a real one finds no room, or no
+    /// file: openraft ends when a snapshot that it asked for fails.
     async fn ensure_snapshot(&self) -> io::Result<()> {
         if self.snapshots.current().is_some() {
             return Ok(());
@@ -81,8 +81,8 @@ impl StateMachine {
 }
 
 impl Drop for StateMachine {
-    /// A snapshot that is still being written must not land in the directory later, when
-    /// it may belong to somebody else.
+    /// Closes the directory: a snapshot that is still being written must not land there later, when
+    /// it may belong to another replica.
     fn drop(&mut self) {
         self.snapshots.close();
     }
@@ -105,7 +105,7 @@ fn restore(
     Ok((snapshots, meta))
 }
 
-/// What a snapshot covers, as its file says.
+/// Returns the log position and membership that a snapshot's file says it covers.
 pub fn meta_of(snapshot: &SnapshotFile) -> Result<SnapshotMeta, WireError> {
     let v1::SnapshotHeader { last_log_id, membership, .. } = snapshot.header().clone();
     Ok(SnapshotMeta {
@@ -197,7 +197,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         // openraft ends when that fails.
         skv_disk::patiently("snapshot-keep", RETRY, || self.snapshots.keep(snapshot.clone())).await?;
         let old = self.store.restore(restored);
-        // It may be large, and the leader waits for an answer.
+        // The old state may be large, and the leader waits for an answer.
         self.disk.spawn("state-drop", Box::pin(async move { drop(old) }));
         self.last_applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
@@ -215,10 +215,10 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 pub struct SnapshotBuilder {
     last_applied: Option<LogId>,
     membership: StoredMembership,
-    /// Taken when it is written.
+    /// The view, which is taken out when it is written.
     view: Option<StoreView>,
     snapshots: Arc<SnapshotDir>,
-    /// Bytes of the entries that this snapshot covers and the one before didn't.
+    /// The bytes of the entries that this snapshot covers and the one before didn't.
     covered_bytes: u64,
     applied_bytes: Arc<AtomicU64>,
 }

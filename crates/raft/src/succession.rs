@@ -1,4 +1,4 @@
-//! One replica that goes on alone as the whole group: what it takes over of its log.
+//! The succession of one replica that goes on alone as the whole group, and takes over its log.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -17,9 +17,9 @@ use crate::types::{LeaderId, LogId, Membership, ServerName, SnapshotMeta, Stored
 /// The beginning of a log whose only member succeeds a whole group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Succession {
-    /// The vote to begin with: above every term in the log before.
+    /// The vote to begin with, which is above every term in the log before.
     pub vote: Vote,
-    /// What the first snapshot covers.
+    /// The position and the membership that the first snapshot covers.
     pub meta: SnapshotMeta,
 }
 

@@ -1,9 +1,9 @@
-//! Sending a snapshot, for as long as that takes: nobody knows how large it is, nor how slow the
-//! follower's disk.
+//! The sending of a snapshot, for as long as that takes: nobody knows its size in advance, nor the
+//! speed of the follower's disk.
 //!
-//! So nothing limits the whole. The follower says again and again how far it is with what it has to
-//! do before it answers: making the bytes durable, checking them, installing them. It is given up
-//! when it did nothing for a while, and then the snapshot is sent again from its beginning.
+//! So nothing limits the whole. The follower reports again and again the progress of its work before
+//! the answer: making the bytes durable, checking them, installing them. It is given up when it made
+//! no progress for a while, and then the snapshot is sent again from its beginning.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 use super::receiving::Transfer;
 
-/// A follower that did nothing for its snapshot for this long is given up.
+/// The time without progress after which a follower is given up.
 const STALL: Duration = Duration::from_secs(10);
 
 /// A snapshot that didn't arrive.
@@ -29,10 +29,10 @@ pub(super) enum TransferError {
     /// The follower refused it, or can't be reached.
     #[error("sending the snapshot: {0}")]
     Refused(#[from] Status),
-    /// It ended the call without an answer.
+    /// The follower ended the call without an answer.
     #[error("the follower stopped receiving the snapshot")]
     Closed,
-    /// It hangs, or its disk does.
+    /// The follower hangs, or its disk does.
     #[error("the follower did nothing for the snapshot for {STALL:?}, after {0} bytes of work")]
     Stalled(u64),
     /// Our own disk failed.
@@ -40,7 +40,7 @@ pub(super) enum TransferError {
     Unreadable(String),
 }
 
-/// Sends a snapshot and waits until it is installed. Answers the follower's vote.
+/// Sends a snapshot and waits until it is installed. Returns the follower's vote.
 pub(super) async fn send(
     client: RaftClient<Channel>,
     start: Start,
@@ -119,7 +119,7 @@ mod tests {
     use skv_store::Store;
 
     const FOLLOWER: ReplicaId = ReplicaId(2);
-    /// Longer than anything may stand still.
+    /// A time that is longer than any allowed standstill.
     const LONG: Duration = Duration::from_mins(10);
 
     type Answers = BoxStream<'static, Answer>;
@@ -173,7 +173,7 @@ mod tests {
         Vote { leader_id: LeaderId::new(1, ReplicaId(1)), committed: true }
     }
 
-    /// Connections of a leader to a follower that answers so, through memory.
+    /// Makes connections of a leader to a follower that answers like this, through memory.
     fn leader_of(answers: impl futures::Stream<Item = Answer> + Send + 'static) -> NetworkFactory {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
         let follower = Follower(Mutex::new(Some(answers.boxed())));
@@ -221,7 +221,7 @@ mod tests {
         let receiving = leader.receiving().clone();
         let send = send(&mut leader, future::pending());
         tokio::pin!(send);
-        // After much longer than it may stand still.
+        // The test waits much longer than a transfer may stand still.
         assert!(timeout(STALL * 50, &mut send).await.is_err());
         assert!(receiving.since(FOLLOWER).is_some_and(|got_on| got_on < STALL));
         assert_eq!(send.await.unwrap().vote, vote());

@@ -1,4 +1,4 @@
-//! What openraft's generic parts stand for here.
+//! The types that openraft's generic parts stand for here.
 
 use std::fmt;
 
@@ -76,7 +76,7 @@ pub type LeaderId = openraft::type_config::alias::LeaderIdOf<TypeConfig>;
 pub type Membership = openraft::Membership<ReplicaId, ServerName>;
 /// A membership and the entry that set it.
 pub type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
-/// What a snapshot covers.
+/// The position and the membership that a snapshot covers.
 pub type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 /// Entries that a leader sends.
 pub type AppendRequest = openraft::raft::AppendEntriesRequest<TypeConfig>;

@@ -36,11 +36,11 @@ pub struct Members {
 /// A member, as its leader sees it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Follower {
-    /// Up to here its log is the leader's.
+    /// The end of the part of its log that is the leader's.
     pub matched: Option<LogId>,
     /// The time since it last answered; `None` if it never answered this leader.
     pub silence: Option<Duration>,
-    /// The time since it got on with a snapshot that it receives now.
+    /// The time since it made progress with a snapshot that it receives now.
     pub installing: Option<Duration>,
 }
 

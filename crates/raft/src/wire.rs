@@ -1,4 +1,4 @@
-//! Between openraft's types and the messages that carry them: log entries on disk and
+//! The translation between openraft's types and the messages that carry them: log entries on disk and
 //! between replicas, votes and memberships.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +11,7 @@ use skv_sharding::{COUNT_LIMIT, ReplicaId};
 
 use crate::types::{EncodedEntry, LeaderId, LogEntry, LogId, Membership, ServerName, StoredMembership, Vote};
 
-/// A message that lacks a part, or can't be what it claims.
+/// A message that lacks a part, or is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum WireError {
     /// A field that every sender of this version sets.
@@ -22,7 +22,7 @@ pub enum WireError {
         /// The absent field.
         field: &'static str,
     },
-    /// A number that nothing counts up to: the next one would come to the end of the type.
+    /// A number that no counter may reach: counting on from it would come to the end of the type.
     #[error("there is no {0} {1}")]
     Count(&'static str, u64),
     /// Voters without a server name, or an empty set of voters.
@@ -35,10 +35,10 @@ pub trait Wire: Sized {
     /// The message.
     type Message;
 
-    /// As a message; payloads are shared, not copied.
+    /// Returns it as a message; payloads are shared, not copied.
     fn to_wire(&self) -> Self::Message;
 
-    /// From a message that a peer sent or that was read from disk.
+    /// Reads a message that a peer sent or that was read from disk.
     fn from_wire(message: Self::Message) -> Result<Self, WireError>;
 }
 

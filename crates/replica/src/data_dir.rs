@@ -1,4 +1,4 @@
-//! A replica's directory: who it is, its log and its snapshots.
+//! A replica's directory: its identity, its log and its snapshots.
 //!
 //! It is made in one step, under another name first, so that a part that is missing later
 //! was lost and the replica must not go on as if it had never known anything (invariant 6).
@@ -34,10 +34,10 @@ use skv_store::{Store, StoreView};
 
 const IDENTITY_FORMAT: &str = "skv-identity/1";
 
-/// Who a replica is.
+/// The identity of a replica.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
-    /// Made with the directory, never changed.
+    /// The replica's id. It is made with the directory, and never changed.
     pub replica: ReplicaId,
     /// The group that the directory was made for.
     pub group: GroupId,
@@ -52,12 +52,12 @@ pub struct Belongs {
     pub cluster: ClusterId,
     /// The group.
     pub uid: GroupUid,
-    /// Which life of the group.
+    /// The incarnation of the group.
     pub incarnation: Incarnation,
 }
 
 impl Identity {
-    /// Its place, once it belongs to a group.
+    /// Returns its place, once it belongs to a group.
     pub fn place(&self) -> Option<Place> {
         self.belongs.map(|Belongs { cluster, uid, incarnation }| Place {
             cluster,
@@ -69,7 +69,7 @@ impl Identity {
     }
 }
 
-/// Why a directory can't be used.
+/// The reason why a directory can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// Some of its bytes aren't those that were written: it must never be used again.
@@ -77,9 +77,9 @@ pub enum OpenError {
     Damaged {
         /// The file.
         file: String,
-        /// Where.
+        /// The offset of the damage.
         offset: u64,
-        /// What is wrong.
+        /// A description of the damage.
         reason: String,
     },
     /// Another version wrote it; nothing is wrong with it.
@@ -99,13 +99,14 @@ impl OpenError {
     }
 }
 
-/// Why a replica wasn't replaced by the one that was made from it.
+/// The reason why a replica wasn't replaced by the one that was made from it.
 #[derive(Debug, thiserror::Error)]
 pub enum RebirthError {
-    /// It is what it was, and will be.
+    /// The replica is what it was, and will be.
     #[error("{0}")]
     Unchanged(io::Error),
-    /// It was put aside already: the new one may be in its place when the directory is opened again.
+    /// The replica was put aside already: the new one may be in its place when the directory is
+    /// opened again.
     #[error("{0}")]
     Unfinished(io::Error),
 }
@@ -118,9 +119,9 @@ pub struct DataDir {
     log_options: skv_log::Options,
 }
 
-/// Everything that a replica's directory holds, opened.
+/// The content of a replica's directory, opened.
 pub struct Opened {
-    /// Who it is.
+    /// Its identity.
     pub identity: Identity,
     /// Its log.
     pub log: Log,
@@ -129,7 +130,7 @@ pub struct Opened {
 }
 
 impl DataDir {
-    /// The directories below `root`.
+    /// Returns the directories below `root`.
     pub fn new(disk: Arc<dyn Disk>, root: PathBuf, log_options: skv_log::Options) -> Self {
         DataDir { disk, root, log_options }
     }
@@ -166,7 +167,7 @@ impl DataDir {
         let state = match StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await {
             Ok(state) => state,
             Err(error) => {
-                // It may be opened again.
+                // The directory may be opened again.
                 let finished = log.finished();
                 drop(log);
                 finished.wait().await;
@@ -198,7 +199,7 @@ impl DataDir {
         self.disk.sync_dir(&self.root)
     }
 
-    /// A directory with all parts but the identity.
+    /// Makes a directory with all parts but the identity.
     async fn prepare(&self, new: &Path, identity: &Identity) -> io::Result<()> {
         self.disk.remove_dir_all(new)?;
         self.disk.create_dir_all(&new.join("snapshots"))?;
@@ -264,8 +265,8 @@ impl DataDir {
         self.disk.sync_dir(&self.root)
     }
 
-    /// Removes what is left of a rebirth that didn't come about: it would come to life, with the state
-    /// of then, when the replica is put aside for another reason (invariant 6).
+    /// Removes what is left of a rebirth that didn't happen: it would come to life, with its old
+    /// state, when the replica is put aside for another reason (invariant 6).
     fn forget_reborn(&self, group: GroupId) -> io::Result<()> {
         let reborn = self.reborn_dir(group);
         if self.disk.exists(&reborn)? {
@@ -281,8 +282,8 @@ impl DataDir {
         checked_file::write(&*self.disk, &file, IDENTITY_FORMAT, identity).await
     }
 
-    /// Puts a directory aside, so that the next [`open`](Self::open) makes a new, empty replica. Returns
-    /// where such directories are. Can be done again if it fails.
+    /// Puts a directory aside, so that the next [`open`](Self::open) makes a new, empty replica.
+    /// Returns the place of such directories. The call can be repeated if it fails.
     pub fn quarantine(&self, group: GroupId) -> io::Result<PathBuf> {
         self.forget_reborn(group)?;
         self.put_aside(group)
@@ -302,7 +303,7 @@ impl DataDir {
         Ok(quarantine)
     }
 
-    /// Removes what was put aside for a group: a successor is a voter.
+    /// Removes what was put aside for a group, once a successor is a voter.
     pub fn clear_quarantine(&self, group: GroupId) -> io::Result<()> {
         let quarantine = self.root.join("quarantine");
         if !self.disk.exists(&quarantine)? {

@@ -1,4 +1,4 @@
-//! What all replicas of a server share.
+//! The environment that all replicas of a server share.
 
 use std::sync::Arc;
 
@@ -16,16 +16,16 @@ use crate::manager::Manager;
 use crate::map_copy::MapCopy;
 use crate::tuning::Tuning;
 
-/// What all replicas of a server share.
+/// The environment that all replicas of a server share.
 #[derive(Clone)]
 pub struct Environment {
     /// The server's name.
     pub server: String,
-    /// What tells this run of the server from others.
+    /// The name that tells this run of the server from others.
     pub instance: String,
-    /// Where users reach it.
+    /// The address at which users reach it.
     pub client_address: String,
-    /// Where servers reach it.
+    /// The address at which servers reach it.
     pub peer_address: String,
     /// Times and sizes.
     pub tuning: Tuning,
@@ -35,15 +35,15 @@ pub struct Environment {
     pub data: DataDir,
     /// The wall clock.
     pub clock: Clock,
-    /// Where servers are.
+    /// The addresses of servers.
     pub addresses: Arc<Addresses>,
-    /// How they are reached.
+    /// The way to connect to servers.
     pub dial: Dial,
     /// The shard managers.
     pub manager: Arc<Manager>,
     /// The copy of the shard map.
     pub map: Arc<MapCopy>,
-    /// How fast shards are handed over.
+    /// The pace at which shards are handed over.
     pub pace: Arc<Pace>,
     /// Counts of shards that leave.
     pub handoffs: Arc<HandoffCounters>,
@@ -57,7 +57,7 @@ impl Environment {
         opened.await.unwrap_or_else(|error| Err(OpenError::Io(error.to_string())))
     }
 
-    /// This server's replica of some group, as others see it.
+    /// Returns this server's replica of some group, as others see it.
     pub(super) fn replica(&self, id: ReplicaId) -> Replica {
         Replica {
             id,
@@ -68,7 +68,7 @@ impl Environment {
         }
     }
 
-    /// A member of one of our groups, as far as it is known here.
+    /// Returns a member of one of our groups, as far as it is known here.
     pub(super) fn member(&self, id: ReplicaId, server: String) -> Replica {
         if server == self.server {
             return self.replica(id);

@@ -1,4 +1,4 @@
-//! Handing the leadership over.
+//! The handover of the leadership.
 //!
 //! A target whose log is shorter than the leader's ignores the request, and openraft's
 //! leader stops proposing once it has sent it. So new proposals are held first, until one
@@ -11,12 +11,12 @@ use skv_sharding::ReplicaId;
 
 use crate::running::Running;
 
-/// How long proposals are held at most before the transfer starts.
+/// The longest time for which proposals are held before the transfer starts.
 const CATCH_UP: Duration = Duration::from_millis(500);
-/// How long a new leader may take to be seen.
+/// The longest time until a new leader is seen.
 const ELECTION: Duration = Duration::from_secs(3);
 
-/// Why the leadership stayed where it was.
+/// The reason why the leadership stayed where it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandoverError {
     /// This replica has no leadership to give.
@@ -37,8 +37,8 @@ pub enum HandoverError {
 }
 
 impl Running {
-    /// Hands the leadership to a voter: `to`, else whoever has the whole log first. Returns
-    /// once another leader was seen.
+    /// Hands the leadership to a voter: `to`, else the first that has the whole log. Returns once
+    /// another leader was seen.
     pub async fn hand_over(&self, to: Option<ReplicaId>) -> Result<ReplicaId, HandoverError> {
         let own = self.place.replica;
         if !self.hints.is_leader() {

@@ -12,9 +12,10 @@ use crate::orders::Orders;
 use crate::running::Running;
 use crate::situation::Situation;
 
-/// How often the leader looks around.
+/// The interval at which the leader looks around.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// A leader without disk space lets others try, at most this often: they may have none either.
+/// The shortest time between two attempts of a leader without disk space to let others lead: they may
+/// have none either.
 const MAKE_WAY: Duration = Duration::from_secs(10);
 
 impl Running {
@@ -47,7 +48,7 @@ impl Running {
             if self.store.sessions_due(self.clock.now_ms()) {
                 self.members.propose(encode_tick(self.clock.now_ms())).await;
             }
-            // Whoever removes a replica goes first.
+            // A removal of a replica goes first.
             let Some(_turn) = self.members.try_turn() else { continue };
             let view = self.consensus.view();
             if let Some(voters) = view.members.joint.clone() {
@@ -85,7 +86,7 @@ impl Running {
         }
     }
 
-    /// Admits the first replica that may be and answers now, and returns it.
+    /// Admits the first replica that may join and answers now, and returns it.
     async fn admit_first(
         &self,
         situation: &Situation<'_>,
@@ -94,7 +95,7 @@ impl Running {
     ) -> Option<ReplicaId> {
         let instance = |id| self.map.instance(self.place.group, id);
         let mut admissions = situation.admissions(&orders.candidates, instance);
-        // One that can't be admitted doesn't keep the others waiting.
+        // A replica that can't be admitted doesn't keep the others waiting.
         admissions.sort_by_key(|admission| last_tried == Some(admission.joins));
         let admission = self.members.first_in_reach(admissions).await?;
         let joins = admission.joins;

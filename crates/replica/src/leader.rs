@@ -1,4 +1,4 @@
-//! Who leads the group, as far as this replica knows.
+//! The leader of the group, as far as this replica knows.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,7 @@ use skv_sharding::{GroupId, Replica, ReplicaId};
 
 use crate::readiness::Readiness;
 
-/// Answers "ask somebody else".
+/// Makes the refusals that name the leader.
 #[derive(Clone)]
 pub struct LeaderHints {
     group: GroupId,
@@ -28,7 +28,7 @@ impl std::fmt::Debug for LeaderHints {
 }
 
 impl LeaderHints {
-    /// Hints for one replica. A leader that was silent for `silence` is named to nobody.
+    /// Returns hints for one replica. A leader that was silent for `silence` is named to nobody.
     pub fn new(
         group: GroupId,
         own: ReplicaId,
@@ -45,8 +45,8 @@ impl LeaderHints {
         self.watch.leader().0 == Some(self.own)
     }
 
-    /// The refusal that names the leader: the given one, else the one that this replica follows; none
-    /// that is silent, which may be gone.
+    /// Returns the refusal that names the leader: the given one, else the one that this replica
+    /// follows; no leader that is silent, which may be gone.
     pub fn not_leader(&self, leader: Option<ReplicaId>) -> Error {
         let (known, term) = self.watch.leader();
         let leader = self.named(leader.or(known));

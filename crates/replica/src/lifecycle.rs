@@ -1,5 +1,5 @@
-//! From an empty directory to a running replica, and round again when its files were
-//! damaged or its group has moved on without it.
+//! The life of a replica: from an empty directory to a running replica, and again from the start when
+//! its files were damaged or its group has moved on without it.
 
 use std::io;
 use std::sync::Arc;
@@ -32,17 +32,17 @@ use crate::snapshots::Snapshots;
 use crate::tuning::Tuning;
 use crate::writes::WritePath;
 
-/// A leader that wasn't heard for so long, per millisecond of the election timeout, is no leader to
-/// name: elections begin after one to two timeouts.
+/// The silence, per millisecond of the election timeout, after which a leader isn't named any more:
+/// elections begin after one to two timeouts.
 const LEADER_SILENT_FOR: Duration = Duration::from_millis(4);
 
-/// How long a stopping replica waits for its Raft to end.
+/// The time for which a stopping replica waits for its Raft to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// How long a disk is left alone that has no room, or opens no file, now.
+/// The pause before a disk is tried again that has no room, or opens no file, now.
 const RETRY: Duration = Duration::from_secs(1);
 
-/// A replica can't go on, and the server with it.
+/// The failure of a replica that can't go on, and the server with it.
 #[derive(Debug, thiserror::Error)]
 #[error("the replica of {group} can't go on: {reason}")]
 pub struct Failed {
@@ -50,7 +50,7 @@ pub struct Failed {
     reason: String,
 }
 
-/// How one life of a replica ended.
+/// The end of one life of a replica.
 enum End {
     /// The server stops.
     Stopped,
@@ -79,7 +79,7 @@ pub async fn run(
         let end = live(&env, &replica, &stop).await;
         match end {
             End::Stopped => break,
-            // A server that is to stop meanwhile waits for it.
+            // A server that must stop meanwhile waits for it.
             End::Reset(reviver) => reviver.revive(&env, group).await,
             End::NotNow(reason) => {
                 tracing::warn!(%group, reason, "the replica's files can't be opened; it is tried again");
@@ -138,7 +138,7 @@ async fn put_aside(
     }
 }
 
-/// Does something in a task of the disk, as soon as the disk lets it.
+/// Does some work in a task of the disk, as soon as the disk lets it.
 async fn patiently<T, F>(env: &Environment, name: &str, mut work: impl FnMut() -> F) -> io::Result<T>
 where
     T: Send + 'static,
@@ -199,7 +199,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         _ => waiting(replica, None, "its Raft ends"),
     }
     let ended = async {
-        // Whoever waits for the disk to take a snapshot waits no longer, and none comes into the
+        // A task that waits for the disk to take a snapshot waits no longer, and none comes into the
         // directory later.
         running.snapshots.close();
         running.consensus.shutdown().await;
@@ -207,7 +207,8 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         log_finished.wait().await;
     };
     if matches!(end, End::Reset(_)) {
-        // Its files are used again as they are: however long it takes, nobody else may use them then.
+        // Its files are used again as they are: until the tasks have ended, nobody else may use them,
+        // however long it takes.
         return tokio::select! {
             () = ended => end,
             () = stop.cancelled() => End::Stopped,
@@ -345,7 +346,7 @@ async fn fatal(running: &Running) -> String {
 }
 
 impl Running {
-    /// Says who leads, whenever that changes.
+    /// Logs the leader, whenever it changes.
     async fn log_leaders(&self) {
         let mut watch = self.consensus.watch();
         let mut before = None;

@@ -1,6 +1,6 @@
-//! This server's copy of the shard map: it names other groups' addresses in answers, also
-//! while the shard manager is away and after a restart. What this server's own groups own
-//! is never taken from it.
+//! This server's copy of the shard map: it names other groups' addresses in answers, also while the
+//! shard manager is away and after a restart. The shards that this server's own groups own are never
+//! taken from it.
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -16,10 +16,10 @@ use tokio::sync::watch;
 use crate::manager::Manager;
 
 const FORMAT: &str = "skv-map-copy/1";
-/// Between attempts to watch the manager.
+/// The pause between attempts to watch the manager.
 const RETRY: Duration = Duration::from_millis(500);
-/// The copy is written no more often: while shards move, each that arrives changes the map, and
-/// the disk belongs to the log. An older copy is one that was true.
+/// The shortest time between two writes of the copy: while shards move, each that arrives changes the
+/// map, and the disk belongs to the log. An older copy is one that was true.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
 
 /// The newest map that was seen.
@@ -31,7 +31,7 @@ pub struct MapCopy {
     current: watch::Sender<Option<Arc<Seen>>>,
 }
 
-/// A map, and who led when it was sent.
+/// A map, and the leaders when it was sent.
 #[derive(Debug)]
 struct Seen {
     map: ShardMap,
@@ -39,7 +39,7 @@ struct Seen {
 }
 
 impl MapCopy {
-    /// The copy that the disk holds, if it holds one; it can be had again from the manager.
+    /// Opens the copy that the disk holds, if it holds one; the manager can send it again.
     pub fn open(disk: Arc<dyn Disk>, file: PathBuf, addresses: Arc<Addresses>) -> Arc<Self> {
         let kept = match checked_file::read::<ShardMap>(&*disk, &file, FORMAT) {
             Ok(kept) => kept,
@@ -83,7 +83,7 @@ impl MapCopy {
     async fn keep(&self) {
         let mut maps = self.current.subscribe();
         let mut kept = self.seen();
-        // What sends is `self`, so that this doesn't end before.
+        // The sender is in `self`, so that this doesn't end before.
         while maps.changed().await.is_ok() {
             let Some(seen) = maps.borrow_and_update().clone() else { continue };
             let is_new = kept.is_none_or(|kept| kept.map != seen.map);
@@ -108,7 +108,7 @@ impl MapCopy {
                 tracing::error!(ours = %seen.map.cluster, theirs = %map.cluster, "the manager is of another cluster; its map is ignored");
                 return;
             }
-            // After a record was lost the manager may know an older revision than this: it hears so
+            // After a record was lost the manager may know an older revision than this: it learns so
             // when this server registers, and rebuilds the map above it.
             if seen.map.revision > map.revision {
                 return;
@@ -136,7 +136,7 @@ impl MapCopy {
         self.current.borrow().clone()
     }
 
-    /// The owner of a key's shard by this copy, the leader's replica first.
+    /// Returns the owner of a key's shard by this copy, the leader's replica first.
     pub fn owner_of(&self, key: &[u8]) -> Option<ShardOwner> {
         let seen = self.seen()?;
         let (shard, owner) = seen.map.locate(key).ok()??;
@@ -145,12 +145,12 @@ impl MapCopy {
         Some(ShardOwner { shard, group: owner.group, uid, epoch: owner.epoch, replicas })
     }
 
-    /// A shard's owner by this copy.
+    /// Returns a shard's owner by this copy.
     pub fn owner(&self, shard: ShardId) -> Option<Owner> {
         self.seen()?.map.owners.get(shard.0 as usize).copied()
     }
 
-    /// The number of the newest configuration; 0: there is none.
+    /// Returns the number of the newest configuration; 0 if there is none.
     pub fn configuration(&self) -> u64 {
         self.current.borrow().as_ref().map_or(0, |seen| seen.map.configuration)
     }
@@ -159,22 +159,22 @@ impl MapCopy {
     pub async fn newer_configuration(&self, than: u64) {
         let is_newer =
             |seen: &Option<Arc<Seen>>| seen.as_ref().is_some_and(|seen| seen.map.configuration > than);
-        // What sends is `self`, so that this doesn't end before.
+        // The sender is in `self`, so that this doesn't end before.
         let _ = self.current.subscribe().wait_for(is_newer).await;
     }
 
-    /// The revision of this copy; 0: there is none.
+    /// Returns the revision of this copy; 0 if there is none.
     pub fn revision(&self) -> MapRevision {
         self.current.borrow().as_ref().map_or(MapRevision(0), |seen| seen.map.revision)
     }
 
-    /// The same, if it is a map of this cluster.
+    /// Returns the revision of this copy if it is a map of this cluster; else 0.
     pub fn revision_of(&self, cluster: ClusterId) -> MapRevision {
         let seen = self.seen().filter(|seen| seen.map.cluster == cluster);
         seen.map_or(MapRevision(0), |seen| seen.map.revision)
     }
 
-    /// The map with what is known of leaders, as a message.
+    /// Returns the map with what is known of leaders, as a message.
     pub fn to_wire(&self) -> Option<v1::ShardMap> {
         let seen = self.seen()?;
         let mut wire = v1::ShardMap::from(&seen.map);
@@ -185,12 +185,12 @@ impl MapCopy {
         Some(wire)
     }
 
-    /// A group's members, the leader first.
+    /// Returns a group's members, the leader first.
     pub fn members(&self, group: GroupId) -> Vec<Replica> {
         self.seen().map_or(Vec::new(), |seen| seen.members(group))
     }
 
-    /// What a replica said of itself when it started.
+    /// Returns the instance that a replica reported when it started.
     pub fn instance(&self, group: GroupId, id: ReplicaId) -> Option<String> {
         let seen = self.seen()?;
         let replica = seen.map.groups.get(&group)?.replicas.iter().find(|replica| replica.id == id)?;
@@ -199,7 +199,7 @@ impl MapCopy {
 }
 
 impl Seen {
-    /// A group's members, the leader first.
+    /// Returns a group's members, the leader first.
     fn members(&self, group: GroupId) -> Vec<Replica> {
         let leader = self.leaders.iter().find(|(g, _)| *g == group).map(|(_, leader)| *leader);
         let mut members = self.map.groups.get(&group).map_or(Vec::new(), |group| group.replicas.clone());
@@ -215,7 +215,7 @@ mod tests {
 
     const CLUSTER: u64 = 7;
 
-    /// One group with one shard.
+    /// Returns a map of one group with one shard.
     fn map(cluster_id: u64, revision: u64, configuration: u64) -> v1::ShardMap {
         v1::ShardMap {
             cluster_id,
@@ -234,7 +234,7 @@ mod tests {
         MapCopy::open(Arc::new(disk.clone()), "/data/shard-map".into(), Arc::new(Addresses::fixed([])))
     }
 
-    /// The revision and the configuration of a copy.
+    /// Returns the revision and the configuration of a copy.
     fn state(copy: &MapCopy) -> (u64, u64) {
         (copy.revision().0, copy.configuration())
     }

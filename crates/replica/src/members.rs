@@ -17,11 +17,11 @@ use tokio::time::Instant;
 
 use crate::situation::{Admission, Situation};
 
-/// How often a learner is looked at that catches up.
+/// The interval at which a learner is checked that catches up.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// How long a learner may take to catch up before it is tried again.
+/// The longest time in which a learner catches up before it is tried again.
 const CATCH_UP: Duration = Duration::from_mins(2);
-/// A learner that doesn't answer for this long is given up.
+/// The time without an answer after which a learner is given up.
 const LEARNER_SILENCE: Duration = Duration::from_secs(10);
 
 /// Changes of a group's members.
@@ -40,7 +40,7 @@ impl Changes {
         self.turn.try_lock().ok()
     }
 
-    /// The first admission of a replica that answers now.
+    /// Returns the first admission of a replica that answers now.
     pub(super) async fn first_in_reach(&self, admissions: Vec<Admission>) -> Option<Admission> {
         let asked = admissions.into_iter().map(|admission| async move {
             let answers = self.consensus.reaches(admission.joins, &admission.server).await;

@@ -1,4 +1,4 @@
-//! What the shard managers have told a replica, and its leader acts on.
+//! The orders of the shard managers to a replica, on which its leader acts.
 
 use std::time::Duration;
 
@@ -9,10 +9,10 @@ use skv_store::Move;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-/// For how long orders count against those of an older revision: several registrations.
+/// The time for which orders count against those of an older revision: several registrations.
 const LASTING: Duration = Duration::from_secs(10);
 
-/// The newest orders, and the way to have the managers hear of something soon.
+/// The newest orders, and the way to report to the managers soon.
 #[derive(Debug)]
 pub(crate) struct Instructions {
     newest: Mutex<Orders>,
@@ -51,33 +51,33 @@ impl Instructions {
     }
 }
 
-/// What the shard managers have told this replica.
+/// The orders of the shard managers to this replica.
 #[derive(Debug, Clone)]
 pub(super) struct Orders {
-    /// Under which revision.
+    /// The revision of the map under which they were given.
     pub(super) revision: MapRevision,
     /// The group's founding record, until the group is founded.
     pub(super) founding: Option<v1::BootstrapRecord>,
     /// Replicas that wait to be admitted.
     pub(super) candidates: Vec<Replica>,
-    /// All shards that the group is to hand to others, and those that stay after all; `None`:
-    /// nothing was said of them.
+    /// All shards that the group must hand to others, and those that stay after all; `None` if
+    /// nothing is known of them.
     pub(super) moves: Option<Vec<Move>>,
     given_at: Instant,
 }
 
 impl Orders {
-    /// No orders.
+    /// Returns no orders.
     pub(super) fn none() -> Self {
         Orders::given_now(MapRevision(0), None, Vec::new(), None)
     }
 
-    /// To found the group.
+    /// Returns the order to found the group.
     pub(super) fn to_found(revision: MapRevision, record: v1::BootstrapRecord) -> Self {
         Orders::given_now(revision, Some(record), Vec::new(), None)
     }
 
-    /// To admit these replicas, and to hand these shards over.
+    /// Returns the order to admit these replicas, and to hand these shards over.
     pub(super) fn to_serve(revision: MapRevision, candidates: Vec<Replica>, moves: Vec<Move>) -> Self {
         Orders::given_now(revision, None, candidates, Some(moves))
     }
@@ -106,7 +106,7 @@ impl Orders {
 mod tests {
     use super::*;
 
-    /// Orders of this revision, so many seconds after `start`.
+    /// Returns orders of this revision, `seconds` seconds after `start`.
     fn orders(revision: u64, start: Instant, seconds: u64) -> Orders {
         let given_at = start + Duration::from_secs(seconds);
         Orders { given_at, ..Orders::to_serve(MapRevision(revision), Vec::new(), Vec::new()) }

@@ -16,21 +16,21 @@ use tokio::time::Instant;
 
 use crate::leader::LeaderHints;
 
-/// Submissions that may wait.
+/// The number of submissions that may wait.
 const QUEUE: usize = 8 * 1024;
-/// Bytes of keys and values that may wait or be in flight.
+/// The bytes of keys and values that may wait or be in flight.
 const QUEUE_BYTES: usize = 64 << 20;
-/// A batch is full at this size; one larger command still makes a batch of its own.
+/// The bytes at which a batch is full; one larger command still makes a batch of its own.
 const BATCH_BYTES: usize = 1 << 20;
-/// Entries proposed and not yet applied. Few, so that batches are large.
+/// The number of entries that are proposed and not yet applied. Few, so that batches are large.
 const IN_FLIGHT: usize = 4;
-/// An entry that isn't applied in this time has an unknown outcome: an isolated leader's
+/// The time after which an entry that isn't applied has an unknown outcome: an isolated leader's
 /// entries never complete.
 const DEADLINE: Duration = Duration::from_secs(5);
-/// Bytes that a command takes beside its key and value, at most.
+/// The bytes that a command takes beside its key and value, at most.
 const COMMAND_OVERHEAD: usize = 96;
 
-/// What came of the commands of one submission, in their order.
+/// The outcomes of the commands of one submission, in their order.
 pub type Outcomes = Result<Vec<Outcome>, Error>;
 
 /// Commands that came together and are answered together.
@@ -42,22 +42,22 @@ struct Submission {
     share: OwnedSemaphorePermit,
 }
 
-/// Where mutations are proposed.
+/// The queue in which mutations wait to be proposed.
 #[derive(Debug, Clone)]
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Submission>,
     room: Arc<Semaphore>,
 }
 
-/// What the proposing task needs.
+/// The parts that the proposing task needs.
 pub(crate) struct ProposerParts {
     /// The group.
     pub consensus: Consensus,
-    /// To say who leads instead.
+    /// The hints to the leader, for refusals.
     pub hints: LeaderHints,
     /// Room in the log.
     pub space: Space,
-    /// Gives entries their time.
+    /// The clock that gives entries their time.
     pub clock: Clock,
     /// While true, nothing is proposed: the leadership is being handed over.
     pub hold: watch::Receiver<bool>,
@@ -73,7 +73,7 @@ impl Proposer {
         Proposer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES)) }
     }
 
-    /// Proposes commands and waits until they are applied. `Err` speaks for all of them.
+    /// Proposes commands and waits until they are applied. `Err` stands for all of them.
     pub(crate) async fn submit(&self, commands: Vec<v1::Command>) -> Outcomes {
         let bytes: usize = commands.iter().map(|c| c.key.len() + c.value.len() + COMMAND_OVERHEAD).sum();
         let overloaded = || Error::Overloaded("too many mutations are waiting".into());
@@ -135,7 +135,7 @@ async fn propose(
     }
 }
 
-/// Proposes one entry; answers the batch itself if that is refused.
+/// Proposes one entry; returns the batch itself if that is refused.
 async fn propose_one(
     parts: &ProposerParts,
     batch: Vec<Submission>,
@@ -198,7 +198,8 @@ async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
         drop((reservation, slot));
         match outcome {
             Ok(mut outcomes) => {
-                // From the back, so that each submission takes its share without moving the rest.
+                // Outcomes are taken from the back, so that each submission takes its share without
+                // moving the rest.
                 for (count, answer, share) in submissions.into_iter().rev() {
                     let _ = answer.send(Ok(outcomes.split_off(outcomes.len() - count)));
                     drop(share);
@@ -213,7 +214,7 @@ async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
     }
 }
 
-/// Returns what clients are told of an entry that wasn't applied, as far as is known.
+/// Returns the error for clients about an entry that wasn't applied, as far as is known.
 pub(crate) fn not_applied(error: ProposeError, hints: &LeaderHints) -> Error {
     match error {
         ProposeError::NotLeader(leader) => hints.not_leader(leader),
@@ -222,7 +223,7 @@ pub(crate) fn not_applied(error: ProposeError, hints: &LeaderHints) -> Error {
     }
 }
 
-/// Returns what clients are told of entries for which there is no room in the log.
+/// Returns the error for clients about entries for which there is no room in the log.
 #[allow(clippy::needless_pass_by_value, reason = "an argument of map_err")]
 pub(crate) fn no_room(error: SpaceError) -> Error {
     match error {

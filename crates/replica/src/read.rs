@@ -9,14 +9,14 @@ use tokio::sync::{mpsc, oneshot};
 
 use crate::leader::LeaderHints;
 
-/// Reads that may wait for a round.
+/// The number of reads that may wait for a round.
 const QUEUE: usize = 16 * 1024;
-/// A leader that can't confirm its leadership in this time has no quorum.
+/// The time after which a leader that can't confirm its leadership has no quorum.
 const ROUND_TIMEOUT: Duration = Duration::from_secs(2);
 
 type Waiter = oneshot::Sender<Result<(), Error>>;
 
-/// Where reads wait until what they will see is at least as new as their arrival.
+/// The place where reads wait until they will see a state at least as new as their arrival.
 #[derive(Debug, Clone)]
 pub struct ReadBarrier {
     queue: mpsc::Sender<Waiter>,

@@ -1,5 +1,5 @@
-//! Whether a replica is ready: a voter of the committed membership that has applied what
-//! was committed when it started, and has heard a leader lately.
+//! The readiness of a replica: it is ready if it is a voter of the committed membership that has
+//! applied what was committed when it started, and has heard a leader lately.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -9,13 +9,13 @@ use parking_lot::Mutex;
 use skv_raft::{RaftView, Watch};
 use tokio::time::Instant;
 
-/// A leader that wasn't heard for this long doesn't count.
+/// The time after which a leader that wasn't heard doesn't count.
 const LEADER_SILENCE: Duration = Duration::from_secs(10);
 
-/// Without a leader's sign for this long the quorum counts as lost: several elections.
+/// The time without a leader's sign after which the quorum counts as lost: several elections.
 const QUORUM_SILENCE: Duration = Duration::from_secs(5);
 
-/// What is needed to judge.
+/// The state that readiness is judged by.
 #[derive(Debug, Clone)]
 pub struct Readiness {
     started: Instant,
@@ -30,7 +30,7 @@ impl Default for Readiness {
 }
 
 impl Readiness {
-    /// A leader has sent us something.
+    /// Notes that a leader has sent us something.
     pub fn heard_leader(&self) {
         *self.heard.lock() = Some(Instant::now());
     }
@@ -80,8 +80,8 @@ impl Readiness {
         self.silence(view).is_some_and(|silence| silence < LEADER_SILENCE)
     }
 
-    /// Returns for how long the group has had no quorum as far as this replica can tell; `None` if
-    /// it has one.
+    /// Returns the time for which the group has had no quorum as far as this replica can tell; `None`
+    /// if it has one.
     pub(super) fn quorum_lost(&self, view: &RaftView) -> Option<Duration> {
         let silence = self.silence(view).unwrap_or_else(|| self.started.elapsed());
         (silence >= QUORUM_SILENCE).then_some(silence)
@@ -89,7 +89,7 @@ impl Readiness {
 
     fn silence(&self, view: &RaftView) -> Option<Duration> {
         if view.leads() {
-            // Nobody answers the only voter: it is a quorum by itself.
+            // The only voter gets no answers: it is a quorum by itself.
             if view.members.voters.iter().all(|id| *id == view.own) {
                 return Some(Duration::ZERO);
             }
@@ -107,7 +107,7 @@ mod tests {
 
     use super::*;
 
-    /// A leader that has heard of no quorum for long.
+    /// Returns a leader that has heard of no quorum for long.
     fn silent_leader(voters: &[u64]) -> RaftView {
         let own = ReplicaId(1);
         let voters = voters.iter().map(|&id| ReplicaId(id)).collect();

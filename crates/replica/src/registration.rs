@@ -1,4 +1,4 @@
-//! Telling the shard managers who a replica is, and taking their orders.
+//! The registration of a replica with the shard managers, and the orders that they return.
 
 use std::time::Duration;
 
@@ -11,12 +11,12 @@ use crate::environment::Environment;
 use crate::orders::Orders;
 use crate::running::Running;
 
-/// How often a replica registers while it waits for a plan.
+/// The interval at which a replica registers while it waits for a plan.
 const WAITING: Duration = Duration::from_millis(200);
-/// How often it registers once it runs.
+/// The interval at which it registers once it runs.
 const RUNNING: Duration = Duration::from_secs(2);
 
-/// A replica that belongs to no group asks until it has a place in one.
+/// Registers a replica that belongs to no group until it has a place in one.
 pub(super) async fn await_place(env: &Environment, identity: &Identity, waits: impl Fn(String)) -> Belongs {
     loop {
         let request = v1::RegisterReplicaRequest {
@@ -56,10 +56,10 @@ pub(super) async fn await_place(env: &Environment, identity: &Identity, waits: i
     }
 }
 
-/// Why a running replica must stop being what it is.
+/// The reason why a running replica must stop being what it is.
 #[derive(Debug)]
 pub(super) struct Superseded {
-    /// For people.
+    /// The reason, for people.
     pub(super) reason: String,
 }
 
@@ -156,7 +156,7 @@ impl Running {
         self.orders.replace(Orders::to_found(revision, record));
     }
 
-    /// What this replica knows of its group; `None` before it is founded.
+    /// Returns this replica's report of its group; `None` before it is founded.
     async fn report(&self, env: &Environment) -> Option<v1::GroupReport> {
         let facts = self.store.facts()?;
         let view = self.consensus.view();
@@ -165,7 +165,7 @@ impl Running {
         let members = members.map(|(id, server)| env.member(*id, server.clone()).into()).collect();
         let shards_owned = self.store.owned_shards();
         let (obeyed, retired) = (self.store.obeyed_revision(), self.store.is_retired());
-        // Only what was read before counts as confirmed.
+        // Only values that were read before count as confirmed.
         let confirmed = self.hints.is_leader() && self.reads.pass().await.is_ok();
         Some(v1::GroupReport {
             group_uid: facts.uid.0,
@@ -187,7 +187,8 @@ impl Running {
     }
 }
 
-/// What the group's log would count on from; else the number that is none.
+/// Checks the numbers that the group's log would count on from; the error is the one that is too
+/// high.
 fn check_counts(response: &v1::RegisterReplicaResponse) -> Result<(), u64> {
     let epochs: Vec<u64> = match &response.plan {
         Some(Plan::Serve(serve)) => serve.moves.iter().map(|to| to.epoch).collect(),

@@ -1,8 +1,8 @@
-//! Taking a replica out of its group, when a person or the operator asks for it.
+//! The removal of a replica from its group, when a person or the operator asks for it.
 //!
-//! A voter becomes a learner first. So it learns of its removal like of any entry: it stops
-//! to vote and to be ready, and never calls an election against a group that goes on without
-//! it. Its log stays whole, and it may be admitted again under its id.
+//! A voter becomes a learner first. So it learns of its removal like of any entry: it stops to vote
+//! and to be ready, and never calls an election against a group that goes on without it. Its log
+//! stays whole, and it may be admitted again under its id.
 
 use std::time::Duration;
 
@@ -12,11 +12,11 @@ use skv_sharding::ReplicaId;
 use crate::members::Changes;
 use crate::situation::{Removal, RemovalError, Situation};
 
-/// How long those that stay may take to have the log as it was when they were asked for.
+/// The time in which the replicas that stay must have the log as it was when the removal began.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// How long a change may take to be committed.
+/// The time in which a change must be committed.
 const COMMIT: Duration = Duration::from_secs(10);
-/// How long the removed replica may take to learn of it; one that is dead never does.
+/// The time in which the removed replica can learn of its removal; one that is dead never does.
 const FAREWELL: Duration = Duration::from_secs(1);
 
 impl Changes {
@@ -43,12 +43,12 @@ impl Changes {
         Ok(())
     }
 
-    /// Waits a moment for those that stay to be a quorum.
+    /// Waits a moment until the replicas that stay are a quorum.
     async fn await_removal(&self, id: ReplicaId) -> Result<Removal, RemovalError> {
         let whole_log = self.consensus.view().last_log;
         let mut missing = RemovalError::NotLeader;
         let judged = self.consensus.await_view(CATCH_UP, |view| {
-            // Who never answered this leader counts as silent, however new it is.
+            // A replica that never answered this leader counts as silent, however new the leader is.
             let situation = Situation { view, leads_for: Duration::MAX, replace_after: Duration::MAX };
             match situation.removal(id, whole_log) {
                 Err(error @ RemovalError::NoQuorum { .. }) => {

@@ -1,4 +1,4 @@
-//! The replicas of a server, each in whichever state of its life.
+//! The replicas of a server, each in some state of its life.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,25 +15,25 @@ use crate::running::Running;
 pub struct Replicas(BTreeMap<GroupId, Arc<Replica>>);
 
 impl Replicas {
-    /// Replicas that have yet to be run.
+    /// Returns replicas that have yet to be run.
     pub fn new(groups: impl IntoIterator<Item = GroupId>) -> Self {
         Replicas(groups.into_iter().map(|group| (group, Arc::new(Replica::new(group)))).collect())
     }
 
-    /// The replica of a group.
+    /// Returns the replica of a group.
     pub fn get(&self, group: GroupId) -> Result<&Arc<Replica>, Error> {
         self.0
             .get(&group)
             .ok_or_else(|| Error::WrongIdentity(format!("this server has no replica of {group}")))
     }
 
-    /// All of them.
+    /// Returns all of them.
     pub fn iter(&self) -> impl Iterator<Item = &Arc<Replica>> {
         self.0.values()
     }
 }
 
-/// One replica, in whichever state of its life.
+/// One replica, in some state of its life.
 #[derive(Debug)]
 pub struct Replica {
     /// Its group.
@@ -41,17 +41,17 @@ pub struct Replica {
     state: RwLock<State>,
 }
 
-/// Where in its life a replica is.
+/// The state of a replica's life.
 #[derive(Debug, Clone)]
 pub enum State {
     /// It opens its files, or waits for the manager's plan.
     Waiting {
         /// Its identity, once its files are open.
         replica: Option<ReplicaId>,
-        /// For people.
+        /// The reason, for people.
         reason: String,
     },
-    /// Its files can't be used, and nobody but a person can change that.
+    /// Its files can't be used, and only a person can change that.
     Broken(String),
     /// Its Raft runs.
     Running(Arc<Running>),
@@ -67,12 +67,12 @@ impl Replica {
         Replica { group, state: RwLock::new(waiting) }
     }
 
-    /// Its state now.
+    /// Returns its state now.
     pub fn state(&self) -> State {
         self.state.read().clone()
     }
 
-    /// Its running parts, or why there are none.
+    /// Returns its running parts, or the reason why there are none.
     pub fn running(&self) -> Result<Arc<Running>, Error> {
         match &*self.state.read() {
             State::Running(running) => Ok(running.clone()),
@@ -93,8 +93,9 @@ impl Replica {
 }
 
 impl Replica {
-    /// Makes this replica the whole group, from where its log ends; it starts again under its new
-    /// identity. Whoever asks while that goes on waits for the same, and it goes on if nobody waits.
+    /// Makes this replica the whole group, from the end of its log; it starts again under its new
+    /// identity. Callers that ask while that goes on wait for the same, and it goes on if nobody
+    /// waits.
     pub async fn reset(&self) -> Result<Revived, Error> {
         let reset = match self.state() {
             State::Reviving(reset) => reset,

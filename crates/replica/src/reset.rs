@@ -1,10 +1,10 @@
-//! Reviving a group that lost its majority for good: this replica becomes the only member
-//! of the group's next incarnation. What it hasn't seen is lost, which is why a person
-//! has to ask for it. The old identity ends with the old incarnation (invariant 6).
+//! The revival of a group that lost its majority for good: this replica becomes the only member of
+//! the group's next incarnation. Everything that it hasn't seen is lost, which is why a person has to
+//! ask for it. The old identity ends with the old incarnation (invariant 6).
 //!
-//! It is done between two lives of the replica and from its files alone, which nobody else uses
-//! then. So it is done once at a time, needs nobody who waits for it, applies nothing twice, and
-//! leaves the replica as it was if it fails.
+//! It is done between two lives of the replica and from its files alone, which nobody else uses then.
+//! So it is done once at a time, needs no caller that waits for it, applies nothing twice, and leaves
+//! the replica as it was if it fails.
 
 use std::sync::Arc;
 
@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use crate::data_dir::{Belongs, Identity, Opened, RebirthError};
 use crate::environment::Environment;
 
-/// What a reset has made.
+/// The result of a reset.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Revived {
     /// The group's new incarnation.
@@ -29,7 +29,7 @@ pub struct Revived {
     pub last: LogId,
 }
 
-/// How far a reset is.
+/// The progress of a reset.
 #[derive(Debug, Clone)]
 enum Stage {
     /// Nobody has asked for it, or the life before hasn't ended.
@@ -39,29 +39,29 @@ enum Stage {
     Over(Result<Revived, Error>),
 }
 
-/// The way to ask for a reset, and to hear of it: all who ask during one life of a replica hear of the
-/// same.
+/// The way to ask for a reset, and to learn its outcome: all callers during one life of a replica get
+/// the same one.
 #[derive(Debug, Clone)]
 pub struct Reset {
     asked: CancellationToken,
     stage: watch::Receiver<Stage>,
 }
 
-/// Makes the reset that is asked for. Without having done so, it says that none is made.
+/// Makes the reset that is asked for. If it is dropped before, the callers learn that none is made.
 #[derive(Debug)]
 pub(super) struct Reviver {
     asked: CancellationToken,
     stage: watch::Sender<Stage>,
 }
 
-/// A reset that may be asked for.
+/// Returns the two ends of a reset that may be asked for.
 pub(super) fn reset() -> (Reset, Reviver) {
     let (asked, (stage, heard)) = (CancellationToken::new(), watch::channel(Stage::Due));
     (Reset { asked: asked.clone(), stage: heard }, Reviver { asked, stage })
 }
 
 impl Reset {
-    /// Asks for it, and waits for its end.
+    /// Asks for the reset, and waits for its end.
     pub(crate) async fn outcome(mut self) -> Result<Revived, Error> {
         self.asked.cancel();
         match self.stage.wait_for(|stage| matches!(stage, Stage::Over(_))).await.as_deref() {
@@ -72,7 +72,7 @@ impl Reset {
         }
     }
 
-    /// How far it is, for people.
+    /// Returns the progress, for people.
     pub(super) fn progress(&self) -> &'static str {
         match &*self.stage.borrow() {
             Stage::Due => "it is to be the whole group, and ends its life before",
@@ -84,7 +84,7 @@ impl Reset {
 }
 
 impl Reviver {
-    /// Waits until somebody asks.
+    /// Waits until a caller asks for the reset.
     pub(super) async fn asked(&self) {
         self.asked.cancelled().await;
     }
@@ -132,8 +132,8 @@ impl Reviver {
 }
 
 /// Reads all that the replica's files hold into an empty store, also what isn't known to be
-/// committed: some of it may have been acknowledged by the majority that is lost. Returns where
-/// the replica belongs, and the end of its log.
+/// committed: some of it may have been acknowledged by the majority that is lost. Returns the group
+/// that the replica belongs to, and the end of its log.
 async fn read_files(
     env: &Environment,
     group: GroupId,

@@ -35,7 +35,7 @@ pub struct Running {
     pub map: Arc<MapCopy>,
     /// The leader, as far as it is known.
     pub hints: LeaderHints,
-    /// What is needed to say that it is ready.
+    /// The state that readiness is judged by.
     pub readiness: Readiness,
     /// The way of writes.
     pub writes: WritePath,
@@ -73,7 +73,7 @@ impl Running {
     }
 
     /// Writes a snapshot of what is applied now, if none covers that yet, and drops the log that it
-    /// covers; `None` if that didn't work.
+    /// covers; `None` if that failed.
     pub async fn snapshot(&self) -> Option<LogId> {
         let snapshot = self.snapshots.write().await?;
         self.snapshots.purge().await;
@@ -96,7 +96,8 @@ impl Running {
         Ok(self.reset.clone())
     }
 
-    /// What status says too: who reads there that the quorum is lost may act on it.
+    /// Returns true if the group has a quorum as far as this replica can tell. The status reports the
+    /// same: a person who reads there that the quorum is lost may act on it.
     pub(crate) fn has_quorum(&self) -> bool {
         self.readiness.quorum_lost(&self.consensus.view()).is_none()
     }

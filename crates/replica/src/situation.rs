@@ -6,11 +6,11 @@ use std::time::Duration;
 use skv_raft::RaftView;
 use skv_sharding::{Replica, ReplicaId};
 
-/// Who answered within this time is alive. It is also silence enough to replace a replica
-/// whose server itself says that it was started anew.
+/// The time within which an answer shows that a replica is alive. Silence for as long is enough to
+/// replace a replica whose server itself reports that it was started again.
 const ALIVE: Duration = Duration::from_secs(1);
 
-/// One replica more, and at most one less.
+/// The admission of one replica, in the place of at most one other.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Admission {
     pub(super) joins: ReplicaId,
@@ -18,10 +18,10 @@ pub(super) struct Admission {
     pub(super) leaves: Option<ReplicaId>,
 }
 
-/// What has to be done for a replica to be no member.
+/// The steps by which a replica stops being a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Removal {
-    /// Nothing: it is none.
+    /// No step is needed: it is no member.
     Done,
     /// It is a learner, whom no quorum needs.
     Learner,
@@ -29,7 +29,7 @@ pub(super) enum Removal {
     Voter,
 }
 
-/// Why a replica was not taken out of its group.
+/// The reason why a replica was not taken out of its group.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum RemovalError {
     /// Only the leader changes members.
@@ -50,14 +50,14 @@ pub enum RemovalError {
          again when more have caught up"
     )]
     NoQuorum {
-        /// How many answer and have the whole log.
+        /// The number of voters that answer and have the whole log.
         able: usize,
-        /// How many must.
+        /// The number of voters that must.
         needed: usize,
-        /// How many voters would stay.
+        /// The number of voters that would stay.
         staying: usize,
     },
-    /// It was begun.
+    /// The removal was begun.
     #[error("it isn't known whether {0} is a member now: {1}; ask again")]
     Unfinished(ReplicaId, String),
 }
@@ -71,16 +71,16 @@ pub(super) struct Situation<'a> {
 }
 
 impl Situation<'_> {
-    /// Returns the time since a replica last gave a sign of life. One that installs a snapshot answers
-    /// nothing meanwhile, but gets on with that.
+    /// Returns the time since a replica last gave a sign of life. One that installs a snapshot
+    /// answers nothing meanwhile, but makes progress with that.
     pub(super) fn silence(&self, id: ReplicaId) -> Duration {
         let unanswered = self.unanswered(id);
         let installing = self.view.followers.get(&id).and_then(|follower| follower.installing);
         installing.map_or(unanswered, |got_on| got_on.min(unanswered))
     }
 
-    /// Returns the time since a replica last answered; of one that never answered this leader, since
-    /// that became the leader.
+    /// Returns the time since a replica last answered; of one that never answered this leader, the
+    /// time since the leader became one.
     fn unanswered(&self, id: ReplicaId) -> Duration {
         let silence = self.view.followers.get(&id).and_then(|follower| follower.silence);
         silence.unwrap_or(self.leads_for)
@@ -91,7 +91,7 @@ impl Situation<'_> {
         id == self.view.own || self.unanswered(id) < ALIVE
     }
 
-    /// The admissions that are safe now: the replica that leaves has been silent for long
+    /// Returns the admissions that are safe now: the replica that leaves has been silent for long
     /// enough, and those that stay are a quorum.
     pub(super) fn admissions(
         &self,
@@ -131,7 +131,7 @@ impl Situation<'_> {
         })
     }
 
-    /// A learner that hasn't answered for as long as makes a voter replaceable: its admission
+    /// Returns a learner that hasn't answered for as long as makes a voter replaceable: its admission
     /// failed, and should it come back, it asks again.
     pub(super) fn lost_learner(&self) -> Option<ReplicaId> {
         if !self.view.is_settled() {
@@ -142,9 +142,9 @@ impl Situation<'_> {
         learners.find(|id| !voters.contains(id) && self.silence(*id) >= self.replace_after)
     }
 
-    /// What removes a replica safely now. Those that stay must be a quorum that is alive and
-    /// has the log up to `whole_log`: else the group might stop, or hang by fewer copies than
-    /// it was promised.
+    /// Returns the steps that remove a replica safely now. Those that stay must be a quorum that is
+    /// alive and has the log up to `whole_log`: else the group might stop, or depend on fewer copies
+    /// than it was promised.
     pub(super) fn removal(&self, id: ReplicaId, whole_log: Option<u64>) -> Result<Removal, RemovalError> {
         if !self.view.leads() {
             return Err(RemovalError::NotLeader);
@@ -209,7 +209,8 @@ mod tests {
             self.0.membership_is_committed = true;
         }
 
-        /// Sets when a replica last answered, and up to where its log is the leader's.
+        /// Sets the time since a replica last answered, and the index up to which its log is the
+        /// leader's.
         fn set(&mut self, id: u64, silence: Option<Duration>, matched: u64) {
             let matched = Some(LogId::new(skv_raft::types::leader(1, LEADER), matched));
             self.0.followers.insert(ReplicaId(id), Follower { matched, silence, installing: None });
@@ -231,7 +232,7 @@ mod tests {
             self.situation().removal(ReplicaId(id), Some(LAST))
         }
 
-        /// Who may join, and who leaves then.
+        /// Returns the replicas that may join, each with the one that leaves then.
         fn admit(&self, candidates: &[Replica]) -> Vec<(u64, Option<u64>)> {
             let instance = |_| Some("first".to_owned());
             let admissions = self.situation().admissions(candidates, instance);

@@ -1,4 +1,4 @@
-//! When to write a snapshot, and how much of the log to keep behind it.
+//! The moment to write a snapshot, and the length of the log to keep behind it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -10,14 +10,14 @@ use skv_sharding::GroupId;
 use skv_snapshot::{SnapshotDir, Spool};
 use tokio::time::Instant;
 
-/// How often the log is measured.
+/// The interval at which the log is measured.
 const INTERVAL: Duration = Duration::from_millis(500);
-/// A snapshot that failed, for want of space for example, is tried again after this time.
+/// The time after which a snapshot that failed, for want of space for example, is tried again.
 const RETRY: Duration = Duration::from_mins(1);
-/// A snapshot of which nothing was written for this long isn't waited for.
+/// The time after which a snapshot of which nothing was written isn't waited for.
 const STALL: Duration = Duration::from_mins(1);
-/// A snapshot is written after this part of the last one's size was applied, if that is more
-/// than the setting: of each byte that is written, this many more are for snapshots at most.
+/// The part of the last snapshot's size after whose application the next one is written, if that is
+/// more than the setting: for each byte that is written, at most this many more are for snapshots.
 const PART: u64 = 4;
 
 /// The snapshots of a replica.
@@ -31,7 +31,7 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Makes room for one from the leader.
+    /// Makes room for a snapshot from the leader.
     pub(crate) fn spool(&self, length: u64) -> Spool {
         self.dir.spool(length)
     }
@@ -50,8 +50,8 @@ impl Snapshots {
     /// what that has. The log is kept back to the snapshot before, so that a follower that is a
     /// little behind needs only entries.
     ///
-    /// No snapshot is waited for: whoever asked for one, and however long it took, once it is there
-    /// the log goes.
+    /// No caller waits for a snapshot: it may be asked for by anybody, and take any time, but once it
+    /// is there the log goes.
     pub(crate) async fn write_by_size(&self, log_bytes: u64) {
         let mut tick = tokio::time::interval(INTERVAL);
         let mut before = self.newest();
@@ -75,12 +75,12 @@ impl Snapshots {
         }
     }
 
-    /// Writes a snapshot of what is applied now, if none covers that yet; `None` if that didn't work.
+    /// Writes a snapshot of what is applied now, if none covers that yet; `None` if that failed.
     pub(crate) async fn write(&self) -> Option<LogId> {
         let applied = self.consensus.watch().progress().1?;
         let mut newest = self.newest();
         while newest.is_none_or(|id| id.index < applied.index) {
-            // While one is written this does nothing, and that one may be of less.
+            // While one is written this does nothing, and that one may cover less.
             self.consensus.trigger_snapshot().await.ok()?;
             newest = Some(self.await_newer(newest).await?);
         }

@@ -13,7 +13,7 @@ use crate::replica::{Replica, State};
 use crate::running::Running;
 
 impl Replica {
-    /// Everything that there is to say.
+    /// Returns everything that is known of it.
     pub fn status(&self) -> v1::ReplicaStatus {
         let base = |state: v1::ReplicaState, id: Option<ReplicaId>, problem: String| v1::ReplicaStatus {
             group: self.group.0,
@@ -31,7 +31,7 @@ impl Replica {
         }
     }
 
-    /// `Err` says what keeps it from being ready.
+    /// Checks that it is ready; the error is the reason why it isn't.
     pub fn ready(&self) -> Result<(), String> {
         match self.state() {
             State::Waiting { reason: problem, .. } | State::Broken(problem) => Err(problem),
@@ -43,7 +43,7 @@ impl Replica {
 }
 
 impl Running {
-    /// `Err` says what keeps the replica from being ready.
+    /// Checks that the replica is ready; the error is the reason why it isn't.
     pub fn ready(&self) -> Result<(), String> {
         if self.store.facts().is_none() {
             return Err("its group is not founded yet".into());
@@ -55,7 +55,7 @@ impl Running {
         let ready = self.ready();
         let stats = self.store.stats();
         let view = self.consensus.view();
-        // The end of the log with its term, and how far others have it at the same moment.
+        // The end of the log with its term, and the part of it that others have at the same moment.
         let replication = self.consensus.replication();
         let wire = |id: Option<LogId>| id.map(|id| id.to_wire());
         let state = match view.role {

@@ -1,4 +1,4 @@
-//! Times and sizes that are somebody's choice.
+//! Times and sizes that a person may choose.
 
 /// Bytes per second that shards move at, by default: twice as many are felt by those who use other
 /// shards.

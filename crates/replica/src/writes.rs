@@ -15,8 +15,8 @@ pub struct WritePath {
     hold: watch::Sender<bool>,
 }
 
-/// Holds proposals until it is dropped; those that waited are then refused by the next leader's
-/// order of things, or go on under the old one.
+/// Holds proposals until it is dropped; proposals that waited are then refused if another replica
+/// leads, or go on under the old leader.
 pub(crate) struct Hold<'a>(&'a watch::Sender<bool>);
 
 impl Drop for Hold<'_> {
@@ -26,7 +26,7 @@ impl Drop for Hold<'_> {
 }
 
 impl WritePath {
-    /// Opens it; `parts` makes what the proposing task needs.
+    /// Opens the path; `parts` makes the parts of the proposing task.
     pub(crate) fn open(
         space: Space,
         parts: impl FnOnce(Space, watch::Receiver<bool>) -> ProposerParts,
@@ -36,7 +36,7 @@ impl WritePath {
         WritePath { proposer, space, hold }
     }
 
-    /// Proposes commands and waits until they are applied. `Err` speaks for all of them.
+    /// Proposes commands and waits until they are applied. `Err` stands for all of them.
     pub async fn submit(&self, commands: Vec<v1::Command>) -> Outcomes {
         self.proposer.submit(commands).await
     }

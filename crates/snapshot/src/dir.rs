@@ -21,10 +21,10 @@ const EXTENSION: &str = "snap";
 /// The name of a snapshot of nothing.
 const EMPTY: &str = "empty";
 
-/// Files of this kind are incomplete, or not yet wanted.
+/// The extension of files that are incomplete, or not yet wanted.
 const TEMPORARY_EXTENSION: &str = "tmp";
 
-/// Where a replica's snapshots are.
+/// The directory of a replica's snapshots.
 #[derive(Debug)]
 pub struct SnapshotDir {
     disk: Arc<dyn Disk>,
@@ -69,7 +69,7 @@ impl SnapshotDir {
                 Some(snapshot)
             }
         };
-        // Only once the newest is known to be there.
+        // The older ones go only once the newest is known to be there.
         for (_, file) in snapshots {
             disk.remove(&file).map_err(io(&file))?;
         }
@@ -77,7 +77,7 @@ impl SnapshotDir {
         Ok(Self { disk, path, current, written: Progress::default() })
     }
 
-    /// The newest snapshot; `None` if there was never one.
+    /// Returns the newest snapshot; `None` if there was never one.
     pub fn current(&self) -> Option<SnapshotFile> {
         match &*self.current.lock() {
             Current::Open(snapshot) => snapshot.clone(),
@@ -110,7 +110,7 @@ impl SnapshotDir {
         .await?
     }
 
-    /// How much was written of all snapshots together that are our own.
+    /// Returns the bytes written of all snapshots together that are our own.
     pub fn written(&self) -> Progress {
         self.written.clone()
     }
@@ -120,9 +120,9 @@ impl SnapshotDir {
         Spool::start(&self.disk, self.temporary(), length)
     }
 
-    /// Makes a snapshot the current one, durably, and removes the one before; unless there
-    /// is a newer one. Returns the current one. A file from elsewhere is copied. What fails in a way
-    /// that may pass has changed nothing, and can be tried again.
+    /// Makes a snapshot the current one, durably, and removes the one before; unless a newer one
+    /// exists. Returns the current one. A file from elsewhere is copied. A failure that may pass has
+    /// changed nothing, and the call can be tried again.
     pub async fn keep(self: &Arc<Self>, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
         let this = Arc::clone(self);
         skv_disk::run(&*self.disk, "snapshot-keep", async move {
@@ -155,12 +155,12 @@ impl SnapshotDir {
         .await?
     }
 
-    /// From now on nothing is kept: the directory may get another user.
+    /// Ends the keeping of snapshots: the directory may get another user.
     pub fn close(&self) {
         *self.current.lock() = Current::Closed;
     }
 
-    /// A snapshot as a file of this directory.
+    /// Returns a snapshot as a file of this directory.
     async fn own(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
         if snapshot.is_in(&self.disk, &self.path) {
             return Ok(snapshot);
@@ -182,8 +182,8 @@ impl SnapshotDir {
         copy
     }
 
-    /// A name that nobody else has, not even a closed directory in the same place whose
-    /// last files are still being dropped.
+    /// Returns a name that nobody else has, not even a closed directory in the same place whose last
+    /// files are still being dropped.
     fn temporary(&self) -> PathBuf {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
@@ -224,7 +224,7 @@ fn name(position: Position) -> String {
     position.map_or(format!("{EMPTY}.{EXTENSION}"), |(index, term)| format!("{term}-{index}.{EXTENSION}"))
 }
 
-/// `None`: the file isn't a snapshot.
+/// Returns the position in a file's name; `None` if the file isn't a snapshot.
 fn position_of(file: &Path) -> Option<Position> {
     let stem = file.file_stem()?.to_str()?;
     let position = match stem.split_once('-') {

@@ -18,10 +18,10 @@ use crate::format::{
 };
 use crate::progress::Progress;
 
-/// How much is read and sent at once.
+/// The number of bytes that are read and sent at once.
 const PIECE: u64 = 1 << 20;
 
-/// Pieces that wait to be sent.
+/// The number of pieces that wait to be sent.
 const PIECES_AHEAD: usize = 2;
 
 /// A snapshot that can't be read.
@@ -32,9 +32,9 @@ pub enum OpenError {
     Damaged {
         /// The file.
         file: PathBuf,
-        /// Where the damaged part begins.
+        /// The offset at which the damaged part begins.
         offset: u64,
-        /// What is wrong.
+        /// A description of the damage.
         reason: String,
     },
     /// Another version of the server wrote it; nothing is wrong with it.
@@ -55,7 +55,7 @@ pub enum OpenError {
     Io {
         /// The file.
         file: PathBuf,
-        /// What the disk said.
+        /// The disk's error.
         source: io::Error,
     },
 }
@@ -79,7 +79,7 @@ struct Inner {
 impl Drop for Inner {
     fn drop(&mut self) {
         if *self.temporary.get_mut() {
-            // What remains is removed when the directory is opened the next time.
+            // A file that remains is removed when the directory is opened the next time.
             let _ = self.disk.remove(&self.path);
         }
     }
@@ -98,17 +98,17 @@ impl SnapshotFile {
         Ok(Self(Arc::new(Inner { disk, path, file, header, length, temporary, progress })))
     }
 
-    /// From now on the file goes when its last handle does, until [`Self::set_permanent`].
+    /// Has the file removed when its last handle goes, until [`Self::set_permanent`].
     pub(super) fn set_temporary(&self) {
         *self.0.temporary.lock() = true;
     }
 
-    /// The file stays.
+    /// Has the file stay.
     pub(super) fn set_permanent(&self) {
         *self.0.temporary.lock() = false;
     }
 
-    /// The same file under the name that it was given.
+    /// Returns the same file under the name that it was given.
     pub(super) fn renamed(&self, path: PathBuf) -> Self {
         let Inner { disk, file, header, length, progress, .. } = &*self.0;
         Self(Arc::new(Inner {
@@ -122,28 +122,28 @@ impl SnapshotFile {
         }))
     }
 
-    /// Whether it is a file of this directory of this disk.
+    /// Returns true if it is a file of this directory of this disk.
     pub(super) fn is_in(&self, disk: &Arc<dyn Disk>, dir: &Path) -> bool {
         Arc::ptr_eq(&self.0.disk, disk) && self.0.path.parent() == Some(dir)
     }
 
-    /// What it covers.
+    /// Returns the header, which says what the snapshot covers.
     pub fn header(&self) -> &v1::SnapshotHeader {
         &self.0.header
     }
 
-    /// The file's name; that of a temporary one until it is kept.
+    /// Returns the file's name; that of a temporary one until it is kept.
     pub fn path(&self) -> &Path {
         &self.0.path
     }
 
-    /// Bytes of the file.
+    /// Returns the bytes of the file.
     pub fn length(&self) -> u64 {
         self.0.length
     }
 
-    /// Gives every item to `each`, and checks every byte of the file on the way. What
-    /// `each` can't take is damage. Blocks.
+    /// Passes every item to `each`, and checks every byte of the file on the way. An item that `each`
+    /// refuses is damage. Blocks.
     pub fn read(
         &self,
         mut each: impl FnMut(v1::SnapshotItem) -> Result<(), String>,
@@ -161,7 +161,7 @@ impl SnapshotFile {
         Ok(())
     }
 
-    /// The file's bytes, read ahead by a task of the disk.
+    /// Returns the file's bytes, read ahead by a task of the disk.
     pub fn chunks(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let (pieces, received) = mpsc::channel(PIECES_AHEAD);
         let this = self.clone();
@@ -182,7 +182,7 @@ impl SnapshotFile {
         ReceiverStream::new(received)
     }
 
-    /// The piece at an offset below the length. Blocks.
+    /// Returns the piece at an offset below the length. Blocks.
     pub(super) fn piece(&self, offset: u64) -> io::Result<Bytes> {
         let mut piece = vec![0; PIECE.min(self.0.length - offset) as usize];
         self.0.file.read_exact_at(&mut piece, offset)?;
@@ -209,7 +209,7 @@ impl<'a> Reader<'a> {
         OpenError::Damaged { file: self.path.to_owned(), offset, reason: reason.into() }
     }
 
-    /// The next bytes of the file.
+    /// Reads the next bytes of the file.
     fn take(&mut self, bytes: &mut [u8]) -> Result<(), OpenError> {
         self.peek(bytes)?;
         self.seen.add(bytes);
@@ -242,7 +242,8 @@ impl<'a> Reader<'a> {
         v1::SnapshotHeader::decode(header).map_err(|e| self.damaged(offset, e.to_string()))
     }
 
-    /// The next chunk and its offset; `None` after the footer, when all was found right.
+    /// Reads the next chunk, and returns it with its offset; `None` after the footer, when all was
+    /// found right.
     fn chunk(&mut self) -> Result<Option<(u64, Bytes)>, OpenError> {
         let before = self.seen;
         let offset = before.offset;
@@ -268,7 +269,8 @@ impl<'a> Reader<'a> {
         self.take(&mut header)?;
         let header = FrameHeader::decode(&header)
             .ok_or_else(|| self.damaged(offset, "this is no part of a snapshot"))?;
-        // Before the length is believed: no more is allocated than there is in the file.
+        // The length is checked before it is believed: no more is allocated than there is in the
+        // file.
         if u64::from(header.length) > self.length - self.seen.offset {
             return Err(self.damaged(self.length, "it is cut off here"));
         }

@@ -18,16 +18,16 @@ pub(super) const VERSION: u32 = 1;
 
 const MAGIC: [u8; 8] = *b"SKV-SNAP";
 
-/// Bytes of the preamble.
+/// The bytes of the preamble.
 pub(super) const PREAMBLE: usize = 16;
 
-/// Bytes of a frame before its payload.
+/// The bytes of a frame before its payload.
 pub(super) const FRAME_HEADER: usize = 16;
 
-/// A chunk is written when it has at least this many bytes.
+/// The bytes from which on a chunk is written.
 const CHUNK: usize = 1 << 20;
 
-/// What a frame is.
+/// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
     Header = 1,
@@ -35,7 +35,7 @@ pub(super) enum Kind {
     Footer = 3,
 }
 
-/// Why bytes are no preamble.
+/// The reason why bytes are no preamble.
 pub(super) enum BadPreamble {
     Damaged(&'static str),
     UnsupportedVersion(u32),
@@ -58,8 +58,8 @@ fn preamble() -> [u8; PREAMBLE] {
     bytes
 }
 
-/// The checksum is read before the version, so that a damaged version isn't taken for
-/// one of the future.
+/// Checks a preamble. The checksum is read before the version, so that a damaged version isn't taken
+/// for one of the future.
 pub(super) fn check_preamble(bytes: &[u8; PREAMBLE]) -> Result<(), BadPreamble> {
     if crc32c::crc32c(&bytes[..12]) != number(bytes, 12) {
         return Err(BadPreamble::Damaged("the checksum of its first bytes is wrong"));
@@ -73,7 +73,7 @@ pub(super) fn check_preamble(bytes: &[u8; PREAMBLE]) -> Result<(), BadPreamble> 
     }
 }
 
-/// What a frame says before its payload.
+/// The header of a frame, which precedes its payload.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct FrameHeader {
     pub(super) kind: Kind,
@@ -92,7 +92,7 @@ impl FrameHeader {
         bytes
     }
 
-    /// `None`: the bytes aren't a frame's.
+    /// Reads a header; `None` if the bytes aren't a frame's.
     pub(super) fn decode(bytes: &[u8; FRAME_HEADER]) -> Option<Self> {
         let intact = crc32c::crc32c(&bytes[..12]) == number(bytes, 12);
         let kind = match number(bytes, 0) {
@@ -105,14 +105,14 @@ impl FrameHeader {
     }
 }
 
-/// What was counted along the file, and stands in its footer.
+/// The counts along the file, which stand in its footer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Totals {
     pub(super) chunks: u64,
     pub(super) items: u64,
-    /// Bytes so far.
+    /// The number of bytes so far.
     pub(super) offset: u64,
-    /// Of these bytes.
+    /// The checksum of these bytes.
     pub(super) checksum: u32,
 }
 
@@ -147,7 +147,7 @@ pub(super) struct Encoder {
 }
 
 impl Encoder {
-    /// An encoder, and the file's first piece.
+    /// Returns an encoder, and the file's first piece.
     pub(super) fn new(header: &v1::SnapshotHeader) -> (Self, Vec<u8>) {
         let mut encoder = Self { totals: Totals::default(), frame: vec![0; FRAME_HEADER] };
         let mut piece = preamble().to_vec();
@@ -164,7 +164,7 @@ impl Encoder {
         (self.frame.len() >= CHUNK).then(|| self.end_chunk())
     }
 
-    /// The last piece.
+    /// Returns the last piece.
     pub(super) fn finish(mut self) -> Vec<u8> {
         let mut piece = if self.frame.len() > FRAME_HEADER { self.end_chunk() } else { Vec::new() };
         self.frame.extend(self.totals.encode());

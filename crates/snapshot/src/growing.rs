@@ -8,8 +8,8 @@ use skv_disk::{Disk, DiskFile};
 
 use crate::progress::Progress;
 
-/// Hardly more than this waits to become durable. Of a whole snapshot at once the log would feel
-/// every byte: what it syncs queues behind.
+/// The number of bytes that may wait to become durable, hardly more. The log would feel every byte of
+/// a whole snapshot that is synced at once: its own syncs queue behind.
 const UNSYNCED: u64 = 256 << 10;
 
 /// A file that is written from its beginning to its end.
@@ -22,12 +22,12 @@ pub(super) struct Growing {
 }
 
 impl Growing {
-    /// A new, empty file; `progress` counts what becomes durable of it.
+    /// Makes a new, empty file; `progress` counts what becomes durable of it.
     pub(super) fn create(disk: &dyn Disk, path: &Path, progress: Progress) -> io::Result<Self> {
         Ok(Growing { file: skv_disk::create(disk, path)?, length: 0, synced: 0, progress })
     }
 
-    /// Bytes so far.
+    /// Returns the bytes so far.
     pub(super) fn length(&self) -> u64 {
         self.length
     }

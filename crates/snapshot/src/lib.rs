@@ -1,7 +1,7 @@
 //! Snapshot files: a group's state at one log position, written and read as a stream,
 //! with a checksum over every byte.
 //!
-//! Knows neither the store nor Raft: a header and items go in, the same come out.
+//! It knows neither the store nor Raft: a header and items go in, the same come out.
 
 mod dir;
 mod file;

@@ -1,16 +1,16 @@
-//! How far a piece of work is whose length depends on the size of a snapshot.
+//! The progress of work whose length depends on the size of a snapshot.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-/// Counts the bytes that were made durable or read. Who waits for the end of the work can tell from
-/// it whether it gets on: a time limit can't, since nobody knows how large a snapshot will be. Clones
-/// share the count.
+/// Counts the bytes that were made durable or read. A caller that waits for the end of the work sees
+/// from it whether the work makes progress: a time limit doesn't show that, since nobody knows how
+/// large a snapshot will be. Clones share the count.
 #[derive(Debug, Clone, Default)]
 pub struct Progress(Arc<AtomicU64>);
 
 impl Progress {
-    /// Bytes so far.
+    /// Returns the bytes so far.
     pub fn bytes(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }

@@ -12,7 +12,7 @@ use crate::file::{OpenError, SnapshotFile};
 use crate::growing::Growing;
 use crate::progress::Progress;
 
-/// Chunks that wait to be written.
+/// The number of chunks that wait to be written.
 const CHUNKS_AHEAD: usize = 2;
 
 /// A snapshot that couldn't be received. The one before is still there.
@@ -21,21 +21,21 @@ pub enum SpoolError {
     /// The disk failed, or is full.
     #[error("the received snapshot can't be written: {0}")]
     Io(#[from] io::Error),
-    /// What arrived isn't what was announced.
+    /// The length of the received snapshot isn't the announced one.
     #[error("{announced} bytes of a snapshot were announced, but {received} came")]
     Length {
-        /// As announced.
+        /// The announced bytes.
         announced: u64,
-        /// As received so far.
+        /// The bytes received so far.
         received: u64,
     },
-    /// What arrived can't be read.
+    /// The received snapshot can't be read.
     #[error("the received snapshot is wrong: {0}")]
     Wrong(#[from] OpenError),
 }
 
-/// Takes the bytes of a snapshot and writes them to a temporary file, on a task of the
-/// disk. What isn't finished is removed.
+/// Takes the bytes of a snapshot and writes them to a temporary file, on a task of the disk. A file
+/// that isn't finished is removed.
 #[derive(Debug)]
 pub struct Spool {
     chunks: mpsc::Sender<Bytes>,
@@ -63,8 +63,8 @@ impl Spool {
         Self { chunks, progress, result }
     }
 
-    /// How far the snapshot is: what is durable of it, and what was read of it to check it and to
-    /// install it.
+    /// Returns the snapshot's progress: the bytes that are durable, and those that were read to check
+    /// it and to install it.
     pub fn progress(&self) -> Progress {
         self.progress.clone()
     }
@@ -80,8 +80,8 @@ impl Spool {
         }
     }
 
-    /// The received snapshot, after every byte of it was checked. It goes away with its
-    /// last handle unless [`SnapshotDir::keep`](super::SnapshotDir::keep) keeps it.
+    /// Returns the received snapshot, after every byte of it was checked. It goes away with its last
+    /// handle unless [`SnapshotDir::keep`](super::SnapshotDir::keep) keeps it.
     pub async fn finish(self) -> Result<SnapshotFile, SpoolError> {
         drop(self.chunks);
         self.result.await.unwrap_or_else(|_| Err(ended().into()))

@@ -1,4 +1,5 @@
-//! How the programs of ShardedKV start and stop: the form of their log, and the signals that end them.
+//! The start and the end of ShardedKV's programs: the form of their log, and the signals that end
+//! them.
 
 mod log;
 mod signals;

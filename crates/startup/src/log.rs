@@ -18,13 +18,13 @@ pub enum LogFormat {
 /// The standard stream that a log goes to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogTo {
-    /// Standard output: where the log is all that a program says.
+    /// Standard output, for programs that print nothing but their log.
     Stdout,
     /// Standard error, in colours on a terminal.
     Stderr,
 }
 
-/// Starts the log. `RUST_LOG` says what is logged; else `filter` does.
+/// Starts the log. `RUST_LOG` decides what is logged; without it, `filter` does.
 pub fn start_log(format: LogFormat, to: LogTo, filter: &str) {
     match to {
         LogTo::Stdout => write_log(format, filter, io::stdout, false),

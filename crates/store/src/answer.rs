@@ -1,4 +1,4 @@
-//! What applying an entry comes to: answers, rejections, and how they are sent.
+//! The results of applying an entry: answers, rejections, and their messages.
 
 use std::fmt;
 
@@ -9,7 +9,7 @@ use skv_sharding::{Epoch, GroupId, Incarnation, MapRevision, Revision};
 use crate::KeyValue;
 use crate::handoff::{Move, StepRefusal};
 
-/// What applying one entry came to.
+/// The result of applying one entry.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Applied {
     /// There is nothing to say.
@@ -18,12 +18,12 @@ pub enum Applied {
     Batch(Vec<Outcome>),
     /// The group is founded.
     Founded {
-        /// By this entry; false: by an earlier one, and this one changed nothing.
+        /// True if this entry founded it; false if an earlier one did, and this one changed nothing.
         first: bool,
     },
     /// A revision of the map that the manager has named was noted.
     Obeyed {
-        /// False: the group obeys a newer revision.
+        /// False if the group obeys a newer revision.
         accepted: bool,
         /// The revision that the group obeys now.
         revision: MapRevision,
@@ -32,20 +32,20 @@ pub enum Applied {
     Reset(Incarnation),
     /// The manager's list of moves was noted.
     Assigned {
-        /// False: the group obeys a newer revision.
+        /// False if the group obeys a newer revision.
         accepted: bool,
         /// The revision that the group obeys now.
         revision: MapRevision,
         /// Moves that the list would have undone, but that are frozen.
         frozen: Vec<Move>,
     },
-    /// A step of a handoff is done, now or earlier; or why it isn't.
+    /// A step of a handoff is done, now or earlier; or the reason why it isn't.
     Handoff(Result<(), StepRefusal>),
-    /// Whether the group is retired; not while it holds anything of a shard.
+    /// True if the group is retired; it isn't while it holds anything of a shard.
     Retired(bool),
     /// The entry needs a group that is founded.
     NotFounded,
-    /// The entry can't be what it claims: nothing was done.
+    /// The entry is invalid: nothing was done.
     Malformed,
 }
 
@@ -58,39 +58,39 @@ impl fmt::Display for Applied {
     }
 }
 
-/// What one command came to.
+/// The result of one command.
 pub type Outcome = Result<Answer, Rejection>;
 
 /// The answer to a command that was applied, now or earlier. A failed condition is one too.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Answer {
-    /// To a Put.
+    /// The answer to a Put.
     Put {
-        /// False: the condition failed.
+        /// False if the condition failed.
         success: bool,
-        /// The key's.
+        /// The key's revision.
         revision: Revision,
     },
-    /// To an Append.
+    /// The answer to an Append.
     Append {
         /// The key with its value before, if there was one.
         old: Option<KeyValue>,
-        /// The key's.
+        /// The key's revision.
         revision: Revision,
     },
-    /// To a Delete.
+    /// The answer to a Delete.
     Delete {
-        /// False: the condition failed.
+        /// False if the condition failed.
         success: bool,
-        /// Whether there was such a key before.
+        /// True if there was such a key before.
         found: bool,
-        /// The key's: not 0 only if the condition failed.
+        /// The key's revision: not 0 only if the condition failed.
         revision: Revision,
     },
 }
 
 impl Answer {
-    /// The kind of command that it answers.
+    /// Returns the kind of command that it answers.
     pub fn kind(&self) -> v1::command::Kind {
         match self {
             Answer::Put { .. } => v1::command::Kind::Put,
@@ -118,19 +118,19 @@ impl From<Answer> for v1::answer::Answer {
     }
 }
 
-/// Why a command, or a read, was not answered. None of them changed anything.
+/// The reason why a command, or a read, was not answered. A rejected command changed nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rejection {
     /// The group has no shards yet.
     NotFounded,
     /// The group doesn't own the shard.
     WrongGroup {
-        /// Where it went from here.
+        /// The move by which the shard left this group, if there was one.
         next: Option<Move>,
     },
     /// The shard is on its way to another group, and served by none for a moment.
     Moving {
-        /// Where it goes.
+        /// The move that takes the shard to the other group.
         to: Move,
     },
     /// The shard is on its way here.
@@ -180,14 +180,14 @@ pub enum Rejection {
     },
 }
 
-/// Who has a shard after a move. The store knows no addresses.
+/// Returns the owner of a shard after a move. The store knows no addresses.
 fn owner(to: Move) -> ShardOwner {
     let Move { shard, epoch, target, target_uid } = to;
     ShardOwner { shard, group: target, uid: target_uid, epoch, replicas: Vec::new() }
 }
 
 impl Rejection {
-    /// As it is sent by this group.
+    /// Returns the error that this group sends for it.
     pub fn into_error(self, group: GroupId) -> Error {
         match self {
             Rejection::NotFounded => Error::Unavailable(format!("{group} is not founded yet; try again")),

@@ -27,17 +27,17 @@ impl<T> Default for Buckets<T> {
 }
 
 impl<T: Clone> Buckets<T> {
-    /// Empty, but with buckets for this many items.
+    /// Returns an empty table with buckets for this many items.
     pub(super) fn with_capacity(items: usize) -> Self {
         Self { buckets: vec![Arc::default(); items.div_ceil(SPLIT_ABOVE).max(1)], len: 0 }
     }
 
-    /// How many items there are.
+    /// Returns the number of items.
     pub(super) fn len(&self) -> usize {
         self.len
     }
 
-    /// The item that `eq` recognises.
+    /// Returns the item that `eq` recognises.
     pub(super) fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
         self.buckets[self.index(hash)].find(hash, eq)
     }
@@ -88,13 +88,13 @@ impl<T: Clone> Buckets<T> {
         Some(item)
     }
 
-    /// All items, in no order.
+    /// Returns all items, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
         self.buckets.iter().flat_map(|bucket| bucket.iter())
     }
 
-    /// All items, in no order. Each bucket is let go of once its items are taken, so that
-    /// the other side needn't copy it any more.
+    /// Returns all items, in no order. Each bucket is let go of once its items are taken, so that the
+    /// other side needn't copy it any more.
     pub(super) fn into_items(self) -> impl Iterator<Item = T> {
         self.buckets.into_iter().flat_map(take)
     }
@@ -104,8 +104,8 @@ impl<T: Clone> Buckets<T> {
         self.buckets.into_iter().map(drop)
     }
 
-    /// The bucket of a hash. The table inside a bucket uses the lowest and the seven
-    /// highest bits, so these are others.
+    /// Returns the bucket of a hash. The table inside a bucket uses the lowest and the seven highest
+    /// bits, so these are others.
     fn index(&self, hash: u64) -> usize {
         let mask = self.buckets.len().next_power_of_two() - 1;
         let index = (hash >> 32) as usize & mask;
@@ -138,7 +138,7 @@ impl<T: Clone> Buckets<T> {
     }
 }
 
-/// A bucket's items: moved if nobody shares the bucket, else cloned.
+/// Returns a bucket's items: moved if nobody shares the bucket, else cloned.
 fn take<T: Clone>(bucket: Arc<HashTable<T>>) -> impl Iterator<Item = T> {
     Arc::try_unwrap(bucket).unwrap_or_else(|shared| HashTable::clone(&shared)).into_iter()
 }

@@ -3,7 +3,7 @@
 
 use std::collections::VecDeque;
 
-/// Something of which there may be millions, to be freed part by part.
+/// Something with perhaps millions of parts, to be freed part by part.
 pub(super) struct Deferred(Box<dyn Iterator<Item = ()> + Send>);
 
 impl Deferred {
@@ -18,12 +18,12 @@ impl Deferred {
     }
 }
 
-/// All that nobody needs any more.
+/// All that nobody needs any more, until it is freed.
 #[derive(Default)]
 pub(super) struct DeferredDrops(VecDeque<Deferred>);
 
 impl DeferredDrops {
-    /// Takes what a slot has let go of.
+    /// Takes the things that a slot has let go of.
     pub(super) fn add(&mut self, gone: impl IntoIterator<Item = Deferred>) {
         self.0.extend(gone);
     }

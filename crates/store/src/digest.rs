@@ -2,7 +2,7 @@
 
 use skv_sharding::Revision;
 
-/// The sum of one number for each item. Guards against defects, not against people.
+/// The sum of one number for each item. It guards against defects, not against people.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Digest(pub(super) u64);
 
@@ -18,12 +18,12 @@ impl Digest {
     }
 }
 
-/// The number of a key at its revision. Equal on all servers of all versions.
+/// Returns the number of a key at its revision. It is equal on all servers of all versions.
 pub(super) fn of_key(key: &[u8], revision: Revision) -> u64 {
     mix(u64::from(crc32c::crc32c(key)), revision.0)
 }
 
-/// The number of a session at its last use.
+/// Returns the number of a session at its last use.
 pub(super) fn of_session(opened_at: u64, random: u64, used: Revision) -> u64 {
     mix(mix(opened_at, random), used.0)
 }

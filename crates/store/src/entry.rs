@@ -9,14 +9,14 @@ use skv_sharding::{ClusterId, Incarnation, MapRevision};
 use crate::facts::{self, Facts, Limits, RecordError};
 use crate::handoff::{HandoffStep, Move};
 
-/// The format of the entries that this version writes, and the highest that it reads. What entries
-/// of a format may say, and what of it is refused, never changes: replicas of all versions have to
-/// decide alike. A new kind of anything in them is a new format.
+/// The format of the entries that this version writes, and the highest that it reads. The meaning of
+/// a format's entries, and the rules by which they are refused, never change: replicas of all
+/// versions have to decide alike. A new kind of anything in them is a new format.
 pub const ENTRY_VERSION: u32 = 1;
 
-/// An entry that can't be applied: its bytes aren't whole, or only a newer server knows what it
-/// says. The replica must stop: going on without it would make it differ from the others. What can
-/// be read, but can't be, is refused instead.
+/// An entry that can't be applied: its bytes aren't whole, or only a newer server can read it. The
+/// replica must stop: without the entry it would differ from the others. An entry that can be read,
+/// but is invalid, is refused instead.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ApplyError {
     /// A newer server wrote the entry.
@@ -29,7 +29,7 @@ pub enum ApplyError {
         /// The highest format that this server reads.
         supported: u32,
     },
-    /// The entry isn't one.
+    /// The bytes aren't an entry.
     #[error("the log holds an entry that can't be read: {0}")]
     Corrupt(String),
 }
@@ -38,12 +38,12 @@ fn encode(time: u64, entry: Entry) -> Bytes {
     v1::Entry { version: ENTRY_VERSION, time, entry: Some(entry) }.encode_to_vec().into()
 }
 
-/// An entry of commands. `time` is the leader's clock in ms, here and below.
+/// Returns an entry of commands. `time` is the leader's clock in ms, here and below.
 pub fn encode_batch(time: u64, commands: Vec<v1::Command>) -> Bytes {
     encode(time, Entry::Batch(v1::CommandBatch { commands }))
 }
 
-/// An entry that founds the group. The limits that the record leaves open are filled in.
+/// Returns an entry that founds the group. The limits that the record leaves open are filled in.
 pub fn encode_found(
     time: u64,
     cluster: ClusterId,
@@ -59,43 +59,43 @@ pub fn encode_found(
     Ok(encode(time, Entry::Found(entry)))
 }
 
-/// An entry by which the group obeys a version of the manager.
+/// Returns an entry by which the group obeys a version of the manager.
 pub fn encode_obey(time: u64, revision: MapRevision) -> Bytes {
     encode(time, Entry::Obey(revision.0))
 }
 
-/// An entry that only carries the time.
+/// Returns an entry that only carries the time.
 pub fn encode_tick(time: u64) -> Bytes {
     encode(time, Entry::Tick(v1::entry::Tick {}))
 }
 
-/// An entry that revives the group under a new incarnation.
+/// Returns an entry that revives the group under a new incarnation.
 pub fn encode_reset(time: u64, incarnation: Incarnation) -> Bytes {
     encode(time, Entry::Reset(incarnation.0))
 }
 
-/// An entry with the manager's list of all moves out of the group.
+/// Returns an entry with the manager's list of all moves out of the group.
 pub fn encode_assign(time: u64, revision: MapRevision, moves: impl IntoIterator<Item = Move>) -> Bytes {
     let moves = moves.into_iter().map(Into::into).collect();
     encode(time, Entry::Assign(v1::Assignment { manager_version: revision.0, moves }))
 }
 
-/// An entry with one step of a handoff.
+/// Returns an entry with one step of a handoff.
 pub fn encode_handoff(time: u64, step: HandoffStep) -> Bytes {
     encode(time, Entry::Handoff(step.into()))
 }
 
-/// An entry by which the group takes no shard any more.
+/// Returns an entry by which the group takes no shard any more.
 pub fn encode_retire(time: u64) -> Bytes {
     encode(time, Entry::Retire(v1::entry::Retire {}))
 }
 
-/// Whether an entry can be applied: asked before it is taken into a log.
+/// Checks that an entry can be applied, before it is taken into a log.
 pub fn readable(entry: &Bytes) -> Result<(), ApplyError> {
     decode(entry).map(drop)
 }
 
-/// Reads an entry's time and what it says. Keys and values share its buffer.
+/// Reads an entry's time and content. Keys and values share its buffer.
 pub(super) fn decode(entry: &Bytes) -> Result<(u64, Entry), ApplyError> {
     let corrupt = |reason: &str| ApplyError::Corrupt(reason.to_owned());
     let decoded = v1::Entry::decode(entry.clone()).map_err(|e| ApplyError::Corrupt(e.to_string()))?;

@@ -1,4 +1,4 @@
-//! What a group's log says of the group itself.
+//! The facts that a group's log holds about the group itself.
 
 use skv_proto::v1;
 use skv_sharding::{
@@ -14,19 +14,19 @@ const MAX_SHARDS: u32 = 1 << 20;
 const MOST_KEY_BYTES: u64 = 64 << 10;
 const MOST_VALUE_BYTES: u64 = 16 << 20;
 
-/// What all replicas must agree on to apply alike. It travels in the founding entry and
-/// never comes from a replica's own settings.
+/// The limits that all replicas must agree on to apply alike. They travel in the founding entry and
+/// never come from a replica's own settings.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Longest key in bytes. Checked before a request is proposed.
+    /// The longest key in bytes. It is checked before a request is proposed.
     pub max_key_bytes: u64,
-    /// Longest value in bytes, also as the result of appends.
+    /// The longest value in bytes, also as the result of appends.
     pub max_value_bytes: u64,
-    /// Sessions that one shard remembers.
+    /// The number of sessions that one shard remembers.
     pub max_sessions_per_shard: u64,
-    /// A session unused for this many ms is forgotten.
+    /// The time in ms after which an unused session is forgotten.
     pub session_ttl_ms: u64,
-    /// Bytes of the old values that a shard keeps to answer repeated appends.
+    /// The bytes of old values that a shard keeps to answer repeated appends.
     pub max_old_value_bytes_per_shard: u64,
 }
 
@@ -73,7 +73,7 @@ impl From<Limits> for v1::Limits {
     }
 }
 
-/// Who a group is, and by which rules it applies.
+/// The identity of a group, and the rules by which it applies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
     /// The cluster that it belongs to.
@@ -82,9 +82,9 @@ pub struct Facts {
     pub group: GroupId,
     /// Its identity.
     pub uid: GroupUid,
-    /// Raised by a reset.
+    /// Its incarnation, which a reset raises.
     pub incarnation: Incarnation,
-    /// From keys to shards.
+    /// The hash that finds the shard of a key.
     pub hash: Hash,
     /// The cluster's number of shards.
     pub shards: u32,
@@ -92,7 +92,7 @@ pub struct Facts {
     pub obeyed_revision: MapRevision,
     /// The limits that it was founded with.
     pub limits: Limits,
-    /// It takes no shard any more.
+    /// True if it takes no shard any more.
     pub retired: bool,
 }
 
@@ -105,7 +105,7 @@ pub enum RecordError {
     /// No shards, or far too many.
     #[error("the founding record names {0} shards; there must be 1 to {MAX_SHARDS}")]
     Shards(u32),
-    /// The group is given a shard that there isn't.
+    /// The group is given a shard that doesn't exist.
     #[error("the founding record gives the group shard {0}, but there are only {1} shards")]
     NoSuchShard(u32, u32),
     /// The group is given a shard twice.
@@ -114,7 +114,7 @@ pub enum RecordError {
     /// Keys or values would be too large for entries and answers.
     #[error("the founding record allows keys of {0} and values of {1} bytes; that is too much")]
     TooLarge(u64, u64),
-    /// The epochs of its shards are none.
+    /// The epoch of its shards is invalid.
     #[error("the founding record gives the group shards under epoch {0}, which is none")]
     Epoch(u64),
     /// The record itself is missing.
@@ -123,12 +123,12 @@ pub enum RecordError {
 }
 
 impl Facts {
-    /// The shard of a key.
+    /// Returns the shard of a key.
     pub fn shard_of(&self, key: &[u8]) -> Result<ShardId, Rejection> {
         self.hash.shard(key, self.shards).map_err(|_| Rejection::NotAnInteger)
     }
 
-    /// What a founding entry says: the facts, and the group's first shards.
+    /// Reads a founding record: the facts, and the group's first shards.
     pub(super) fn founded(
         entry: &v1::BootstrapRecordEntry,
     ) -> Result<(Facts, Vec<(ShardId, Epoch)>), RecordError> {
@@ -157,7 +157,8 @@ impl Facts {
     }
 }
 
-/// What is proposed obeys more than what is applied: a group that exists goes on.
+/// Checks a record before it is proposed. The rules are stricter than for one that is applied: a
+/// group that exists goes on.
 pub(super) fn check_proposed(
     Limits { max_key_bytes, max_value_bytes, .. }: &Limits,
     record: &v1::BootstrapRecord,

@@ -1,4 +1,4 @@
-//! A group that knows who it is, and its shards.
+//! A group that knows its identity, and its shards.
 
 use std::sync::Arc;
 
@@ -9,11 +9,11 @@ use crate::facts::Facts;
 use crate::handoff::Summary;
 use crate::slot::{Owned, Slot};
 
-/// What a group is and holds.
+/// The identity and the shards of a group.
 #[derive(Debug)]
 pub(super) struct Founded {
     pub(super) facts: Arc<Facts>,
-    /// One for each shard of the cluster. A reader and the applier meet here only.
+    /// The slots, one for each shard of the cluster. A reader and the applier meet here only.
     pub(super) slots: Box<[RwLock<Slot>]>,
 }
 
@@ -23,22 +23,22 @@ impl Founded {
         Self { facts: Arc::new(facts), slots }
     }
 
-    /// The slots, each with the number of its shard.
+    /// Returns the slots, each with the number of its shard.
     pub(super) fn slots(&self) -> impl Iterator<Item = (ShardId, &RwLock<Slot>)> {
         (0..).map(ShardId).zip(&self.slots)
     }
 
-    /// What the group has of each shard that it has something of.
+    /// Returns a summary of each shard that the group has something of.
     pub(super) fn summaries(&self) -> impl Iterator<Item = Summary> {
         self.slots().filter_map(|(id, slot)| slot.read().summary(id))
     }
 
-    /// How many shards leave or come.
+    /// Returns the number of shards that leave or come.
     pub(super) fn handing_off(&self) -> usize {
         self.slots.iter().filter(|slot| slot.read().is_handing_off()).count()
     }
 
-    /// Of each owned shard, something.
+    /// Returns the result of `of` for each shard that the group owns.
     pub(super) fn owned<'a, T>(
         &'a self,
         of: impl Fn(&Owned) -> T + 'a,

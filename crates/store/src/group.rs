@@ -33,57 +33,57 @@ const KEPT_SCRATCH: usize = 64 << 10;
 /// The replicated state of a group.
 pub struct Store {
     hasher: FixedState,
-    /// In ms: the greatest that any applied entry carried.
+    /// The group's time in ms: the greatest that any applied entry carried.
     time: AtomicU64,
-    /// `None` until the group is founded.
+    /// The founded group; `None` until the group is founded.
     founded: RwLock<Option<Founded>>,
-    /// How many shards leave or come.
+    /// The number of shards that leave or come.
     handing_off: AtomicUsize,
-    /// Of shards that have gone.
+    /// The remains of shards that have gone.
     drops: Mutex<DeferredDrops>,
     /// Held while the state changes or is viewed as a whole.
     applying: Mutex<Scratch>,
 }
 
-/// Who it is; what it holds may be gigabytes.
+/// Shows the group's identity only: its shards may hold gigabytes.
 impl fmt::Debug for Store {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Store").field("facts", &self.facts()).finish_non_exhaustive()
     }
 }
 
-/// Where the applier puts records together.
+/// The buffer in which the applier puts records together.
 #[derive(Default)]
 struct Scratch(Vec<u8>);
 
-/// How much a store holds.
+/// The sizes of a store.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Keys with a value.
+    /// The number of keys with a value.
     pub keys: u64,
-    /// Bytes of all keys and values.
+    /// The bytes of all keys and values.
     pub bytes: u64,
-    /// Sessions of all shards; a clerk has one in each that it writes to.
+    /// The sessions of all shards; a clerk has one in each that it writes to.
     pub sessions: u64,
-    /// Shards that it has something of, by what it has.
+    /// The number of shards in each state; shards of which the group has nothing don't count.
     pub shards: BTreeMap<ShardState, u32>,
 }
 
 impl Stats {
-    /// How many shards the group has all of, and nobody else.
+    /// Returns the number of shards that the group has all of, and nobody else.
     pub fn owned(&self) -> u32 {
         self.shards.iter().filter(|(state, _)| **state != ShardState::Arriving).map(|(_, count)| count).sum()
     }
 
-    /// Of how many shards it has this.
+    /// Returns the number of shards in this state.
     pub fn of(&self, state: ShardState) -> u32 {
         self.shards.get(&state).copied().unwrap_or(0)
     }
 }
 
 impl Store {
-    /// An empty store of a group that isn't founded. The seed should be random: it keeps
-    /// clients from choosing keys that collide. What the store holds doesn't depend on it.
+    /// Returns an empty store of a group that isn't founded. The seed should be random: it keeps
+    /// clients from choosing keys that collide. The content of the store doesn't depend on it.
     pub fn new(hash_seed: u64) -> Self {
         Self {
             hasher: FixedState::with_seed(hash_seed),
@@ -105,7 +105,7 @@ impl Store {
         self.apply_entry(entry, false).map(drop)
     }
 
-    /// The value and revision of a key, as of what is applied now.
+    /// Returns the value and revision of a key, as of what is applied now.
     pub fn get(&self, key: &[u8]) -> Result<Option<(Bytes, Revision)>, Rejection> {
         let founded = self.founded.read();
         let founded = founded.as_ref().ok_or(Rejection::NotFounded)?;
@@ -117,7 +117,7 @@ impl Store {
         Ok(shard.get(hash, key).map(|record| (record.pair.to_value(), record.revision)))
     }
 
-    /// How long a key's value is now; 0 if it isn't here.
+    /// Returns the length of a key's value now; 0 if it isn't here.
     pub fn value_length(&self, shard: ShardId, key: &[u8]) -> usize {
         let founded = self.founded.read();
         let slot = founded.as_ref().and_then(|founded| founded.slots.get(shard.0 as usize));
@@ -126,12 +126,12 @@ impl Store {
         record.map_or(0, |record| record.pair.value().len())
     }
 
-    /// The shard of a key.
+    /// Returns the shard of a key.
     pub fn shard_of(&self, key: &[u8]) -> Result<ShardId, Rejection> {
         self.founded.read().as_ref().ok_or(Rejection::NotFounded)?.facts.shard_of(key)
     }
 
-    /// Whether the group serves a shard now, or why not.
+    /// Checks that the group serves a shard now; the error is the reason why it doesn't.
     pub fn serves(&self, shard: ShardId) -> Result<(), Rejection> {
         let founded = self.founded.read();
         let slots = &founded.as_ref().ok_or(Rejection::NotFounded)?.slots;
@@ -139,47 +139,47 @@ impl Store {
         slot.read().serving().map(drop)
     }
 
-    /// Since which epoch the group owns a shard; `None`: it doesn't.
+    /// Returns the epoch since which the group owns a shard; `None` if it doesn't.
     pub fn owns(&self, shard: ShardId) -> Option<Epoch> {
         let founded = self.founded.read();
         let slot = founded.as_ref()?.slots.get(shard.0 as usize)?.read();
         slot.owned().map(|owned| owned.shard.epoch)
     }
 
-    /// The highest epoch of any shard that the group has heard of.
+    /// Returns the highest epoch of any shard that the group has heard of.
     pub fn highest_epoch(&self) -> Epoch {
         let founded = self.founded.read();
         let seen = founded.iter().flat_map(Founded::slots).map(|(_, slot)| slot.read().fence.seen);
         seen.max().unwrap_or_default()
     }
 
-    /// The shards that the group owns, in order.
+    /// Returns the shards that the group owns, in order.
     pub fn owned_shards(&self) -> Vec<(ShardId, Epoch)> {
         let founded = self.founded.read();
         founded.as_ref().map_or(Vec::new(), |founded| founded.owned(|owned| owned.shard.epoch).collect())
     }
 
-    /// Who the group is; `None` until it is founded.
+    /// Returns the group's facts; `None` until it is founded.
     pub fn facts(&self) -> Option<Arc<Facts>> {
         self.founded.read().as_ref().map(|founded| Arc::clone(&founded.facts))
     }
 
-    /// Whether the group takes no shard any more.
+    /// Returns true if the group takes no shard any more.
     pub fn is_retired(&self) -> bool {
         self.facts().is_some_and(|facts| facts.retired)
     }
 
-    /// The highest manager version that the group obeyed; 0 before it is founded.
+    /// Returns the highest manager version that the group obeyed; 0 before it is founded.
     pub fn obeyed_revision(&self) -> MapRevision {
         self.facts().map_or(MapRevision(0), |facts| facts.obeyed_revision)
     }
 
-    /// The group's time in ms: the greatest that an applied entry carried.
+    /// Returns the group's time in ms: the greatest that an applied entry carried.
     pub fn time(&self) -> u64 {
         self.time.load(Ordering::Acquire)
     }
 
-    /// Whether a tick at `now` would forget sessions. May err towards true, once.
+    /// Returns true if a tick at `now` would forget sessions. It may err towards true, once.
     pub fn sessions_due(&self, now: u64) -> bool {
         let time = now.max(self.time());
         let founded = self.founded.read();
@@ -188,37 +188,38 @@ impl Store {
         founded.iter().flat_map(Founded::slots).any(|(_, slot)| is_due(slot))
     }
 
-    /// Whether any shard leaves or comes.
+    /// Returns true if any shard leaves or comes.
     pub fn is_handing_off(&self) -> bool {
         self.handing_off.load(Ordering::Acquire) > 0
     }
 
-    /// The moves out of the group that aren't over, in the order of the shards.
+    /// Returns the moves out of the group that aren't over, in the order of the shards.
     pub fn departures(&self) -> Vec<Departure> {
         let founded = self.founded.read();
         let slots = founded.iter().flat_map(Founded::slots);
         slots.filter_map(|(_, slot)| slot.read().departure()).collect()
     }
 
-    /// The shards that the group receives, in their order.
+    /// Returns the shards that the group receives, in their order.
     pub fn arrivals(&self) -> Vec<Arrival> {
         let founded = self.founded.read();
         let slots = founded.iter().flat_map(Founded::slots);
         slots.filter_map(|(id, slot)| slot.read().arrival(id)).collect()
     }
 
-    /// What the group has of each shard, in their order; those of which it has nothing are left out.
+    /// Returns a summary of each shard, in their order; those of which the group has nothing are left
+    /// out.
     pub fn shards(&self) -> Vec<Summary> {
         let founded = self.founded.read();
         founded.iter().flat_map(Founded::summaries).collect()
     }
 
-    /// How far a move out of the group is; `None` if it is over, or another.
+    /// Returns the progress of a move out of the group; `None` if it is over, or another.
     pub fn progress(&self, to: &Move) -> Option<Progress> {
         self.leaving(to, |_, progress| Some(progress))
     }
 
-    /// Whether the manager's list would change anything.
+    /// Returns true if the manager's list would change anything.
     pub fn would_assign(&self, moves: &[Move]) -> bool {
         let founded = self.founded.read();
         let Some(founded) = founded.as_ref() else { return false };
@@ -229,17 +230,17 @@ impl Store {
         founded.slots().any(|(id, slot)| slot.read().would_assign(listed.get(&id).copied()))
     }
 
-    /// The whole shard of a move, while it is copied or frozen.
+    /// Returns the whole shard of a move, while it is copied or frozen.
     pub fn base_copy(&self, to: &Move) -> Option<BaseCopy> {
         self.leaving(to, |owned, _| Some(BaseCopy::of(&owned.shard, owned.changes()?)))
     }
 
-    /// The position of a target that has the shard as it was when copying began.
+    /// Returns the position of a target that has the shard as it was when copying began.
     pub fn beginning(&self, to: &Move) -> Option<Position> {
         self.leaving(to, |owned, _| Some(Position::beginning(owned.changes()?)))
     }
 
-    /// What is kept for a copy that goes on; `None` if none does.
+    /// Returns what is kept for a copy that goes on; `None` if none does.
     pub fn backlog(&self, to: &Move) -> Option<Backlog> {
         self.leaving(to, |owned, progress| {
             let shard = &owned.shard;
@@ -248,12 +249,13 @@ impl Store {
         })
     }
 
-    /// What changed of it after a position of the same copy, up to about so many bytes.
+    /// Returns what changed of a move's shard after a position of the same copy, up to about `bytes`
+    /// bytes.
     pub fn difference(&self, to: &Move, after: Position, bytes: usize) -> Option<Difference> {
         self.leaving(to, |owned, _| self.changed(owned, after, bytes))
     }
 
-    /// The last step at the target of a frozen move, with all that changed after a position.
+    /// Returns the last step at the target of a frozen move, with all that changed after a position.
     pub fn installation(&self, to: &Move, after: Position) -> Option<v1::handoff_step::Install> {
         self.leaving(to, |owned, progress| {
             let is_final = progress == Progress::Frozen;
@@ -274,12 +276,12 @@ impl Store {
         of(slot.owned()?, departure.progress)
     }
 
-    /// Frees a little of what is left of shards that have gone. Whether there is more.
+    /// Frees a little of what is left of shards that have gone. Returns true if there is more.
     pub fn free_some(&self) -> bool {
         self.drops.lock().free_some()
     }
 
-    /// How much there is. Visits every shard.
+    /// Returns the store's sizes. Visits every shard.
     pub fn stats(&self) -> Stats {
         let founded = self.founded.read();
         let mut stats = Stats::default();
@@ -294,7 +296,7 @@ impl Store {
         stats
     }
 
-    /// The state between two entries. Costs one reference per bucket of keys; later
+    /// Returns the state between two entries. It costs one reference per bucket of keys; later
     /// entries don't show in it.
     pub fn view(&self) -> StoreView {
         let _applying = self.applying.lock();
@@ -306,8 +308,8 @@ impl Store {
         Restore::new(self.hasher.clone())
     }
 
-    /// Replaces the whole state by one that was restored from a view. Returns the old one, which
-    /// may be large: who waits for this needn't wait for it to be freed.
+    /// Replaces the whole state by one that was restored from a view. Returns the old one, which may
+    /// be large: a caller that waits for this needn't wait for it to be freed.
     pub fn restore(&self, restored: Restored) -> impl Send + use<> {
         let _applying = self.applying.lock();
         self.time.store(restored.time, Ordering::Release);
@@ -353,7 +355,8 @@ impl Store {
         })
     }
 
-    /// Holds a shard's lock for as long as commands for it follow each other.
+    /// Applies the commands of one entry. Holds a shard's lock for as long as commands for it follow
+    /// each other.
     fn apply_batch(
         &self,
         commands: &[v1::Command],
@@ -386,7 +389,8 @@ impl Store {
         }
     }
 
-    /// Idempotent: a group is founded once (invariant 7).
+    /// Founds the group; returns false if it was founded before. Idempotent: a group is founded once
+    /// (invariant 7).
     fn found(&self, (facts, owned): (Facts, Vec<(ShardId, Epoch)>)) -> bool {
         let mut slot = self.founded.write();
         if slot.is_some() {
@@ -407,7 +411,8 @@ impl Store {
             .map_or(Applied::NotFounded, |founded| change(Arc::make_mut(&mut founded.facts)))
     }
 
-    /// What was sent of shards that leave may be of a history that is undone.
+    /// Begins another incarnation, and renames all copies: what was sent of shards that leave may be
+    /// of a history that is undone.
     fn reset(&self, incarnation: Incarnation) -> Applied {
         if let Some(founded) = self.founded.read().as_ref() {
             founded.slots().for_each(|(_, slot)| slot.write().rename_copy());
@@ -469,7 +474,7 @@ impl Store {
         outcome
     }
 
-    /// A group that holds anything of a shard can't retire: it might be the only copy.
+    /// Ends the group for good, unless it holds anything of a shard: it might be the only copy.
     fn retire(&self) -> Applied {
         let mut founded = self.founded.write();
         let Some(founded) = founded.as_mut() else { return Applied::NotFounded };

@@ -1,8 +1,8 @@
-//! The replicated state of a group: who it is, and the shards that it owns with their
-//! keys and sessions.
+//! The replicated state of a group: its identity, and the shards that it owns with their keys and
+//! sessions.
 //!
-//! Pure: no IO, no clock, no random source. What it holds follows from the entries that
-//! were applied, and from nothing else; so all replicas hold the same.
+//! Pure: no IO, no clock, no random source. The content of a store follows from the entries that were
+//! applied, and from nothing else; so all replicas hold the same.
 
 mod answer;
 mod buckets;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use skv_sharding::Revision;
 
-/// Up to this size a copy of a value is cheaper than sharing it.
+/// The size up to which a copy of a value is cheaper than sharing it.
 const COPY_UP_TO: usize = 1024;
 
 /// A key and its value in one allocation of their own, so that neither keeps a log
@@ -18,7 +18,7 @@ pub struct KeyValue {
 }
 
 impl KeyValue {
-    /// A key with the value that `head` and `tail` make. `scratch` is overwritten.
+    /// Returns a key with the value that `head` and `tail` make. `scratch` is overwritten.
     pub(super) fn new(key: &[u8], head: &[u8], tail: &[u8], scratch: &mut Vec<u8>) -> Self {
         scratch.clear();
         scratch.extend_from_slice(key);
@@ -27,22 +27,22 @@ impl KeyValue {
         Self { bytes: scratch.as_slice().into(), key_length: key.len() as u32 }
     }
 
-    /// Reads what a record and its key's length say; `None` if they can't belong together.
+    /// Reads a record, given its key's length; `None` if the two don't fit together.
     pub(super) fn from_bytes(bytes: &[u8], key_length: u32) -> Option<Self> {
         (key_length as usize <= bytes.len()).then(|| Self { bytes: bytes.into(), key_length })
     }
 
-    /// The key.
+    /// Returns the key.
     pub fn key(&self) -> &[u8] {
         &self.bytes[..self.key_length as usize]
     }
 
-    /// The value.
+    /// Returns the value.
     pub fn value(&self) -> &[u8] {
         &self.bytes[self.key_length as usize..]
     }
 
-    /// The value, without copying it if it is large.
+    /// Returns the value, without copying it if it is large.
     pub fn to_value(&self) -> Bytes {
         if self.value().len() <= COPY_UP_TO {
             Bytes::copy_from_slice(self.value())
@@ -51,12 +51,12 @@ impl KeyValue {
         }
     }
 
-    /// Bytes of key and value.
+    /// Returns the bytes of key and value.
     pub(super) fn size(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Bytes of the key.
+    /// Returns the bytes of the key.
     pub(super) fn key_length(&self) -> u32 {
         self.key_length
     }
@@ -74,11 +74,11 @@ impl fmt::Debug for KeyValue {
     }
 }
 
-/// What is stored under a key.
+/// The content that is stored under a key.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Record {
     pub(super) pair: KeyValue,
-    /// Of the key's last mutation.
+    /// The revision of the key's last mutation.
     pub(super) revision: Revision,
 }
 

@@ -32,7 +32,7 @@ pub struct Restored {
 }
 
 impl Restore {
-    /// For the store that hashes its keys so.
+    /// Begins a state for the store that uses this hasher.
     pub(super) fn new(hasher: FixedState) -> Self {
         Self { hasher, group: None, shard: None }
     }
@@ -103,7 +103,7 @@ impl Restore {
         }
     }
 
-    /// The state, once all items were added.
+    /// Returns the state, once all items were added.
     pub fn finish(mut self) -> Result<Restored, RestoreError> {
         self.end_shard()?;
         let (time, founded) = self.group.ok_or(Contradiction("no group"))?;
@@ -132,12 +132,12 @@ impl Restore {
     }
 }
 
-/// Where items belong now.
+/// Returns the holding that the next items belong to.
 fn held(shard: &mut Option<(v1::ShardState, Slot)>) -> Option<&mut Holding> {
     shard.as_mut().map(|(_, slot)| &mut slot.holding)
 }
 
-/// What a shard's state says that the group has of it, without the items that follow.
+/// Reads the holding that a shard's state describes, without the items that follow.
 fn holding(state: &mut v1::ShardState) -> Result<Holding, RestoreError> {
     Ok(match state.holding.take() {
         None => Holding::Nothing,

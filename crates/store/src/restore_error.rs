@@ -1,4 +1,4 @@
-//! Why a stream of items is no state.
+//! The reasons why a stream of items is no state.
 
 use crate::facts::RecordError;
 
@@ -8,7 +8,7 @@ pub enum RestoreError {
     /// They contradict each other.
     #[error("{0}")]
     Contradiction(&'static str),
-    /// The group's facts can't be.
+    /// The group's facts are invalid.
     #[error(transparent)]
     Facts(#[from] RecordError),
 }

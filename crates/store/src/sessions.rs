@@ -1,10 +1,10 @@
-//! The sessions of one shard: what makes a mutation happen at most once (invariants 3
-//! and 4), in bounded memory.
+//! The sessions of one shard, by which a mutation happens at most once (invariants 3 and 4), in
+//! bounded memory.
 //!
-//! A session is forgotten only after the floor was raised to its `opened_at`, and an
-//! unknown session at or below the floor is refused: so a late duplicate meets its
-//! recorded answer, or a refusal, but never executes. Time and counts only suggest
-//! when to forget; that they are replicated makes all replicas forget alike.
+//! A session is forgotten only after the floor was raised to its `opened_at`, and an unknown session
+//! at or below the floor is refused: so a late duplicate meets its recorded answer, or a refusal, but
+//! never executes. Time and counts only suggest the moment to forget; all replicas forget alike
+//! because both are replicated.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -19,13 +19,13 @@ use crate::buckets::Buckets;
 use crate::digest::{self, Digest};
 use crate::{Answer, Limits, Outcome, Rejection};
 
-/// How far ahead of the shard's time an unknown session may have been opened, in ms.
+/// The time in ms by which an unknown session may have been opened ahead of the shard's time.
 const MAX_SKEW_MS: u64 = 60_000;
 
 /// A clerk's exactly-once identity.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(super) struct SessionId {
-    /// When it was given out, in ms.
+    /// The time in ms at which it was given out.
     pub(super) opened_at: u64,
     pub(super) random: u64,
 }
@@ -34,9 +34,9 @@ pub(super) struct SessionId {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct RequestId {
     pub(super) session: SessionId,
-    /// From 1.
+    /// The number of the request in its session, from 1.
     pub(super) seq: u64,
-    /// The clerk has the answers of all lower ones.
+    /// The lowest number that is still open: the clerk has the answers of all lower ones.
     pub(super) acked_below: u64,
 }
 
@@ -52,12 +52,12 @@ impl TryFrom<&v1::RequestId> for RequestId {
     }
 }
 
-/// What is kept of a decided request.
+/// The part of a decided request that is kept.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Decision {
     /// Its answer.
     Answered(Answer),
-    /// The revision that an Append made; its answer was too large to keep.
+    /// The revision that an Append made. Its answer was too large to keep.
     Forgotten(Revision),
 }
 
@@ -69,7 +69,7 @@ impl Decision {
         }
     }
 
-    /// The revision of the request and the bytes of its old value, if it holds one.
+    /// Returns the revision of the request and the bytes of its old value, if it holds one.
     fn old_value(&self) -> Option<(Revision, usize)> {
         match self {
             Decision::Answered(Answer::Append { old: Some(old), revision }) => Some((*revision, old.size())),
@@ -89,12 +89,12 @@ pub(super) struct Decided {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
     pub(super) id: SessionId,
-    /// Lower sequence numbers are refused. At least 1.
+    /// The lowest sequence number that isn't refused. At least 1.
     pub(super) acked_below: u64,
     /// The shard's revision and time at its last use. Uses that are no mutation don't count.
     pub(super) used_revision: Revision,
     pub(super) used_at: u64,
-    /// By sequence number, all within the window above `acked_below`.
+    /// The decided requests by sequence number, all within the window above `acked_below`.
     pub(super) decided: SmallVec<[Decided; 1]>,
 }
 
@@ -121,56 +121,57 @@ impl From<v1::SessionId> for SessionId {
 pub(super) struct Sessions {
     table: Buckets<Session>,
     floor: u64,
-    /// Each session once, by a use of it that may no longer be the last: the last one is
-    /// looked up when the entry comes to the top.
+    /// Each session once, by a use of it that may no longer be the last: the last one is looked up
+    /// when the entry comes to the top.
     by_use: BinaryHeap<Reverse<(Revision, SessionId)>>,
-    /// No session is due before this time in ms.
+    /// The time in ms before which no session is due.
     due_at: u64,
     /// The old values that decisions hold, by the revision of the Append.
     old_values: BTreeMap<Revision, (SessionId, u64)>,
     old_value_bytes: usize,
     digest: Digest,
-    /// While the shard is copied: the sessions that were forgotten since that began.
+    /// The sessions that were forgotten since copying of the shard began; `None` while it isn't
+    /// copied.
     forgotten: Option<Vec<SessionId>>,
 }
 
 impl Sessions {
-    /// As a snapshot has it; sessions are added by [`Sessions::restore`].
+    /// Returns the sessions as a snapshot begins them; [`Sessions::restore`] adds each.
     pub(super) fn with_floor(floor: u64, sessions: usize) -> Self {
         Self { table: Buckets::with_capacity(sessions), floor, ..Self::default() }
     }
 
-    /// How many there are.
+    /// Returns the number of sessions.
     pub(super) fn len(&self) -> usize {
         self.table.len()
     }
 
-    /// Unknown sessions opened at or before this time are not accepted.
+    /// Returns the floor: unknown sessions opened at or before this time are not accepted.
     pub(super) fn floor(&self) -> u64 {
         self.floor
     }
 
-    /// The sessions as they are now.
+    /// Returns the sessions as they are now.
     pub(super) fn view(&self) -> Buckets<Session> {
         self.table.clone()
     }
 
-    /// The checksum of all sessions with their last use.
+    /// Returns the checksum of all sessions with their last use.
     pub(super) fn digest(&self) -> Digest {
         self.digest
     }
 
-    /// The sessions that were used after a revision of the shard.
+    /// Returns the sessions that were used after a revision of the shard.
     pub(super) fn used_after(&self, revision: Revision) -> impl Iterator<Item = &Session> {
         self.table.iter().filter(move |session| session.used_revision > revision)
     }
 
-    /// From now on, whether those are kept that are forgotten.
+    /// Sets whether forgotten sessions are tracked from now on.
     pub(super) fn track_forgotten(&mut self, track: bool) {
         self.forgotten = track.then(Vec::new);
     }
 
-    /// Those that were forgotten since it is tracked, in their order.
+    /// Returns the sessions that were forgotten while they are tracked, in their order.
     pub(super) fn forgotten(&self) -> &[SessionId] {
         self.forgotten.as_deref().unwrap_or_default()
     }
@@ -180,12 +181,12 @@ impl Sessions {
         self.forgotten.get_or_insert_default().push(id);
     }
 
-    /// Whether a session may have been unused for its whole time to live at `time`.
+    /// Returns true if a session may have been unused for its whole time to live at `time`.
     pub(super) fn may_be_due(&self, time: u64) -> bool {
         self.len() > 0 && time >= self.due_at
     }
 
-    /// Whether the request is to be executed now (`None`), or what is said instead.
+    /// Returns `None` if the request must be executed now, else its recorded answer or the rejection.
     /// Changes nothing, so that a rejected request consumes nothing (invariant 3).
     pub(super) fn admit(
         &self,
@@ -286,7 +287,7 @@ impl Sessions {
         }
     }
 
-    /// Adds a session from a snapshot. Called in any order.
+    /// Adds a session from a snapshot. May be called in any order.
     pub(super) fn restore(&mut self, session: Session, limits: &Limits, hasher: &FixedState) {
         for decided in &session.decided {
             if let Some((revision, bytes)) = decided.decision.old_value() {
@@ -310,7 +311,7 @@ impl Sessions {
         );
     }
 
-    /// The least recently used session, now on top of `by_use`.
+    /// Returns the least recently used session, now on top of `by_use`.
     fn least_recently_used(&mut self, hasher: &FixedState) -> Option<&Session> {
         loop {
             let mut top = self.by_use.peek_mut()?;
@@ -324,7 +325,8 @@ impl Sessions {
         }
     }
 
-    /// Raises the floor before the session is gone (invariant 4).
+    /// Forgets the least recently used session. Raises the floor before the session is gone
+    /// (invariant 4).
     fn forget_least_recently_used(&mut self, hasher: &FixedState) {
         let Some(id) = self.least_recently_used(hasher).map(|s| s.id) else { return };
         self.floor = self.floor.max(id.opened_at);

@@ -1,4 +1,4 @@
-//! One shard: its keys, its sessions, its revision; and what a command does to it.
+//! One shard: its keys, its sessions, its revision; and the effect of a command on it.
 
 use std::hash::BuildHasher as _;
 
@@ -13,13 +13,13 @@ use crate::record::Record;
 use crate::sessions::{RequestId, Sessions};
 use crate::{Answer, KeyValue, Limits, Outcome, Rejection};
 
-/// What commands need besides the shard.
+/// The context that commands need besides the shard.
 pub(super) struct Context<'a> {
     /// The group's time in ms.
     pub(super) time: u64,
     pub(super) limits: &'a Limits,
     pub(super) hasher: &'a FixedState,
-    /// Where a record is put together.
+    /// The buffer in which a record is put together.
     pub(super) scratch: &'a mut Vec<u8>,
 }
 
@@ -35,7 +35,7 @@ pub(super) struct Shard {
 }
 
 impl Shard {
-    /// Without keys and sessions.
+    /// Returns a shard without keys and sessions.
     pub(super) fn new(epoch: Epoch) -> Self {
         Self {
             epoch,
@@ -47,7 +47,7 @@ impl Shard {
         }
     }
 
-    /// The record of a key, whose hash the caller knows.
+    /// Returns the record of a key, whose hash the caller knows.
     pub(super) fn get(&self, hash: u64, key: &[u8]) -> Option<&Record> {
         self.keys.find(hash, |record| record.pair.key() == key)
     }
@@ -80,7 +80,7 @@ impl Shard {
         self.put(hash, record, hasher);
     }
 
-    /// What the shard holds, to be compared with another's.
+    /// Returns a description of the shard's content, to be compared with another's.
     pub(super) fn contents(&self) -> v1::Contents {
         v1::Contents {
             keys: self.keys.len() as u64,
@@ -138,7 +138,7 @@ impl Shard {
         Ok(answer)
     }
 
-    /// Takes a key out; whether there was one.
+    /// Takes a key out; returns true if it existed.
     pub(super) fn remove(&mut self, hash: u64, key: &[u8], hasher: &FixedState) -> bool {
         let eq = |record: &Record| record.pair.key() == key;
         let removed = self.keys.remove(hash, eq, |r| hasher.hash_one(r.pair.key()));

@@ -1,5 +1,5 @@
-//! The place of one shard in a group: the shard itself, or what comes of it, and the fence.
-//! The rules of handoffs are here.
+//! The place of one shard in a group: the shard itself, or the parts that arrive, and the fence. The
+//! rules of handoffs are here.
 
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::Step;
@@ -20,15 +20,15 @@ pub(super) struct Slot {
     pub(super) holding: Holding,
 }
 
-/// What a group has of a shard.
+/// The part of a shard that a group has.
 #[derive(Debug, Default)]
 pub(super) enum Holding {
-    /// Nothing: another group owns it.
+    /// The group has nothing: another group owns the shard.
     #[default]
     Nothing,
-    /// All: it owns the shard.
+    /// The group has all, and owns the shard.
     Owned(Box<Owned>),
-    /// Parts: it receives the shard, which another group owns.
+    /// The group has parts: it receives the shard, which another group owns.
     Staged(Box<Staged>),
 }
 
@@ -46,7 +46,7 @@ pub(super) struct Outgoing {
     pub(super) phase: Phase,
 }
 
-/// How far it is.
+/// The progress of a move out of the group, with what it needs.
 #[derive(Debug)]
 pub(super) enum Phase {
     Queued,
@@ -65,7 +65,7 @@ impl From<&Phase> for Progress {
 }
 
 impl Phase {
-    /// What changed since copying began.
+    /// Returns the changes since copying began.
     pub(super) fn changes(&self) -> Option<&Changes> {
         match self {
             Phase::Queued => None,
@@ -89,7 +89,7 @@ impl Phase {
 }
 
 impl Holding {
-    /// What isn't freed at once.
+    /// Returns the parts that aren't freed at once.
     fn into_deferred(self) -> Vec<Deferred> {
         match self {
             Holding::Nothing => Vec::new(),
@@ -105,7 +105,7 @@ impl Holding {
 }
 
 impl Owned {
-    /// What changed since copying began.
+    /// Returns the changes since copying began.
     pub(super) fn changes(&self) -> Option<&Changes> {
         self.outgoing.as_ref()?.phase.changes()
     }
@@ -114,7 +114,7 @@ impl Owned {
         self.outgoing.as_mut()?.phase.changes_mut()
     }
 
-    /// With its sessions tracked, if it is copied.
+    /// Returns the shard with its sessions tracked, if it is copied.
     pub(super) fn tracking(mut self) -> Self {
         self.shard.sessions.track_forgotten(self.changes().is_some());
         self
@@ -122,12 +122,12 @@ impl Owned {
 }
 
 impl Slot {
-    /// Nothing was ever known of the shard here.
+    /// Returns true if nothing was ever known of the shard here.
     pub(super) fn is_untouched(&self) -> bool {
         self.is_vacant() && self.fence == Fence::default()
     }
 
-    /// How many keys, sessions, tombstones and forgotten sessions there are.
+    /// Returns the numbers of keys, sessions, tombstones and forgotten sessions.
     pub(super) fn counts(&self) -> [u64; 4] {
         let counts = match &self.holding {
             Holding::Nothing => [0; 4],
@@ -147,7 +147,7 @@ impl Slot {
         counts.map(|count| count as u64)
     }
 
-    /// A shard that the group has from its founding.
+    /// Returns a shard that the group has from its founding.
     pub(super) fn founded(epoch: Epoch) -> Self {
         let owned = Owned { shard: Shard::new(epoch), outgoing: None };
         Slot {
@@ -156,7 +156,7 @@ impl Slot {
         }
     }
 
-    /// The shard, if it is the group's and not frozen: to be read.
+    /// Returns the shard to read from, if it is the group's and not frozen.
     pub(super) fn serving(&self) -> Result<&Shard, Rejection> {
         match &self.holding {
             Holding::Nothing => Err(Rejection::WrongGroup { next: self.fence.next }),
@@ -168,7 +168,7 @@ impl Slot {
         }
     }
 
-    /// The shard, if it is the group's and not frozen: to be written, with the place where its
+    /// Returns the shard to write to, if it is the group's and not frozen, with the place where its
     /// changes are noted while it is copied.
     pub(super) fn serving_mut(&mut self) -> Result<(&mut Shard, Option<&mut Changes>), Rejection> {
         self.serving()?;
@@ -181,7 +181,7 @@ impl Slot {
         }
     }
 
-    /// The shard, also if it is frozen.
+    /// Returns the shard, also if it is frozen.
     pub(super) fn owned(&self) -> Option<&Owned> {
         match &self.holding {
             Holding::Owned(owned) => Some(owned),
@@ -189,13 +189,13 @@ impl Slot {
         }
     }
 
-    /// The move out of the group.
+    /// Returns the move out of the group.
     pub(super) fn departure(&self) -> Option<Departure> {
         let outgoing = self.owned()?.outgoing.as_ref()?;
         Some(Departure { to: outgoing.to, progress: Progress::from(&outgoing.phase) })
     }
 
-    /// Whether the shard leaves or comes.
+    /// Returns true if the shard leaves or comes.
     pub(super) fn is_handing_off(&self) -> bool {
         match &self.holding {
             Holding::Nothing => false,
@@ -204,14 +204,14 @@ impl Slot {
         }
     }
 
-    /// What the group receives.
+    /// Returns the shard's arrival, if the group receives it.
     pub(super) fn arrival(&self, shard: skv_sharding::ShardId) -> Option<Arrival> {
         let Holding::Staged(staged) = &self.holding else { return None };
         let bytes = staged.shard.key_value_bytes;
         Some(Arrival { shard, epoch: staged.epoch, source: staged.source, bytes })
     }
 
-    /// What the group has of the shard, in short.
+    /// Returns a short description of the shard in the group.
     pub(super) fn summary(&self, shard: skv_sharding::ShardId) -> Option<Summary> {
         let (epoch, state, other, bytes) = match &self.holding {
             Holding::Nothing => return None,
@@ -230,12 +230,12 @@ impl Slot {
         Some(Summary { shard, epoch, state, other, keys, bytes, sessions })
     }
 
-    /// Whether the slot holds anything that must not be lost with its group.
+    /// Returns true if the slot holds nothing that would be lost with its group.
     pub(super) fn is_vacant(&self) -> bool {
         matches!(self.holding, Holding::Nothing)
     }
 
-    /// Whether [`Slot::assign`] would change anything.
+    /// Returns true if [`Slot::assign`] would change anything.
     pub(super) fn would_assign(&self, listed: Option<Move>) -> bool {
         let Some(owned) = self.owned() else { return false };
         match (&owned.outgoing, listed) {
@@ -245,9 +245,10 @@ impl Slot {
         }
     }
 
-    /// The manager's list says that the shard goes there, or stays. One that is to go to the
-    /// group itself stays, and is owned under the new epoch from now on: that tells the manager
-    /// that an earlier move is over. A frozen shard goes where it was going: that is answered.
+    /// Notes the move on the manager's list, or that the shard stays. A shard whose target is the
+    /// group itself stays, and is owned under the new epoch from now on: by that the manager sees
+    /// that an earlier move is over. A frozen shard goes where it was going: that move is returned if
+    /// the list says otherwise.
     pub(super) fn assign(
         &mut self,
         listed: Option<Move>,
@@ -274,7 +275,7 @@ impl Slot {
         (listed != Some(departure.to)).then_some(departure.to)
     }
 
-    /// Takes one step of the shard's handoff. Done also if it was done before.
+    /// Takes one step of the shard's handoff. It succeeds also if the step was done before.
     pub(super) fn step(
         &mut self,
         epoch: Epoch,
@@ -315,7 +316,7 @@ impl Slot {
         Ok(())
     }
 
-    /// Only of the copy that is meant: it may be over, and another have begun.
+    /// Gives a copy up, but only the one that is meant: it may be over, and another have begun.
     fn abandon_copy(
         &mut self,
         epoch: Epoch,
@@ -332,7 +333,8 @@ impl Slot {
         Ok(())
     }
 
-    /// What was sent so far is of another copy from now on.
+    /// Gives the copy another name: the parts that were sent so far belong to another copy from now
+    /// on.
     pub(super) fn rename_copy(&mut self) {
         if let Holding::Owned(owned) = &mut self.holding
             && let Some(changes) = owned.changes_mut()
@@ -341,7 +343,8 @@ impl Slot {
         }
     }
 
-    /// Whoever asks knows how much the target has of that copy: of another, it may have nothing.
+    /// Freezes the shard for the target of this copy. The caller knows how much the target has of it:
+    /// of another copy, it may have nothing.
     fn freeze(&mut self, epoch: Epoch, copy: CopyId) -> Result<(), StepRefusal> {
         let (_, outgoing) = self.outgoing(epoch)?;
         match std::mem::replace(&mut outgoing.phase, Phase::Queued) {
@@ -376,7 +379,8 @@ impl Slot {
             Holding::Staged(staged) if staged.epoch == epoch && staged.source == source => return Ok(()),
             _ if epoch <= self.fence.seen => return Err(StepRefusal::Passed(self.fence.seen)),
             _ if retired => return Err(StepRefusal::Retired),
-            // It went on from where we gave it to, and we haven't heard yet that it arrived there.
+            // The shard went on from the group that we gave it to, and we haven't heard yet that it
+            // arrived there.
             Holding::Owned(_) => return Err(StepRefusal::Busy),
             Holding::Nothing | Holding::Staged(_) => {}
         }
@@ -407,8 +411,8 @@ impl Slot {
         }
         let chunk = Chunk::try_from(chunk).map_err(|_| StepRefusal::Malformed)?;
         let staged = self.staged(epoch)?;
-        // Between two copies keys were deleted of which the later one says nothing. An old part
-        // that comes late costs no more than time: what is whole is told by the last step.
+        // Between two copies keys were deleted that the later one doesn't mention. An old part that
+        // comes late costs no more than time: the last step shows what is whole.
         if chunk.copy != staged.copy {
             let anew = Staged::new(epoch, staged.source, chunk.copy);
             drops.add(std::mem::replace(staged, anew).into_deferred());
@@ -424,7 +428,7 @@ impl Slot {
         context: &Context<'_>,
         drops: &mut DeferredDrops,
     ) -> Result<(), StepRefusal> {
-        // An installed shard is never replaced: whatever is sent again, it was done.
+        // An installed shard is never replaced: a step that is sent again was done before.
         if epoch <= self.fence.owned {
             return Ok(());
         }

@@ -36,12 +36,13 @@ impl StoreView {
         Self { group: v1::GroupState { time, founded }, shards }
     }
 
-    /// The cluster and group that it belongs to; zeros before the group is founded.
+    /// Returns the cluster and group that it belongs to; zeros before the group is founded.
     pub fn identity(&self) -> (u64, u64) {
         self.group.founded.as_ref().map_or((0, 0), |f| (f.cluster_id, f.group_uid))
     }
 
-    /// All that it holds, for [`Restore`](super::Restore). Buckets are let go of as they are read.
+    /// Returns all of its items, for [`Restore`](super::Restore). Buckets are let go of as they are
+    /// read.
     pub fn into_items(self) -> impl Iterator<Item = v1::SnapshotItem> + Send {
         let shards = self.shards.into_iter().flat_map(|shard| {
             std::iter::once(Item::Shard(shard.state))
@@ -57,7 +58,7 @@ impl StoreView {
 }
 
 impl ShardView {
-    /// `None`: the group has never had anything of the shard.
+    /// Returns the state of a shard; `None` if the group has never had anything of it.
     fn of(id: ShardId, slot: &Slot) -> Option<Self> {
         if slot.is_untouched() {
             return None;

@@ -1,5 +1,5 @@
-//! What keys and sessions cost, measured on this process. One test, so that nothing else
-//! allocates meanwhile.
+//! The cost of keys and sessions, measured on this process. One test, so that nothing else allocates
+//! meanwhile.
 
 #![allow(clippy::unwrap_used, clippy::disallowed_methods, reason = "helpers of tests, which read files")]
 
@@ -11,7 +11,7 @@ use skv_store::{Store, encode_batch, encode_tick};
 
 use support::*;
 
-/// Bytes of this process that are in memory.
+/// Returns the bytes of this process that are in memory.
 fn resident() -> u64 {
     let status = std::fs::read_to_string("/proc/self/status").unwrap();
     let line = status.lines().find(|line| line.starts_with("VmRSS:")).unwrap();

@@ -1,4 +1,4 @@
-//! What fails stays failed, and nobody hears of a later entry before an earlier one is durable.
+//! A failure is final, and no callback for a later entry comes before an earlier one is durable.
 
 use std::io;
 use std::sync::Arc;
@@ -12,7 +12,7 @@ use crate::support::{append, close, dir, entry, formatted, id, open, options, re
 async fn log() -> (MemoryDisk, Log) {
     let disk = formatted(&options(64)).await;
     let (log, _) = open(&disk).await.unwrap();
-    // With the next segment there, no sync is but those that a test asks for.
+    // With the next segment there, the only syncs are those that a test asks for.
     until(|| disk.exists(&dir().join("00000002.seg")).unwrap()).await;
     (disk, log)
 }

@@ -1,5 +1,5 @@
-//! What the write-ahead log promises, seen from outside: durable when it says so, damage
-//! noticed, a full disk waited for.
+//! The promises of the write-ahead log, seen from outside: entries are durable when it says so,
+//! damage is noticed, a full disk is waited for.
 
 #![allow(missing_docs)]
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]

@@ -1,4 +1,4 @@
-//! A full disk is an answer, and passes; so is one that opens no file.
+//! A full disk is a refusal that passes; so is one that opens no file.
 
 use rustix::io::Errno;
 use skv_disk::{Disk as _, MemoryDisk};
@@ -8,7 +8,7 @@ use crate::support::{append, close, dir, entry, formatted, id, open, options, re
 
 const SECTORS: u32 = 32;
 
-/// A disk that has room for the log as it is and not for one more segment.
+/// Returns a disk that has room for the log as it is and not for one more segment.
 async fn full() -> (MemoryDisk, Log) {
     let disk = formatted(&options(SECTORS)).await;
     disk.set_capacity(Some(disk.used()));
@@ -17,7 +17,7 @@ async fn full() -> (MemoryDisk, Log) {
     (disk, log)
 }
 
-/// Appends until there is no room. Returns how many entries there are.
+/// Appends until there is no room. Returns the number of entries.
 async fn fill(log: &Log, from: u64) -> u64 {
     for index in from.. {
         match log.space().reserve(400).await {
@@ -32,7 +32,7 @@ async fn fill(log: &Log, from: u64) -> u64 {
     unreachable!("the disk never filled up")
 }
 
-/// Once the disk is mended, a log of so many entries says so, takes another one, and keeps all.
+/// Mends the disk: a log of `written` entries then says so, takes another one, and keeps all.
 async fn takes_one_more(disk: &MemoryDisk, log: Log, written: u64, mend: impl FnOnce()) {
     let mut changes = log.space().watch_full();
     mend();
@@ -90,7 +90,7 @@ async fn a_segment_that_cannot_be_made_is_told_before_anything_is_written_and_pa
     for error in [Errno::MFILE, Errno::NFILE, Errno::IO] {
         let disk = formatted(&options(SECTORS)).await;
         let (log, _) = open(&disk).await.unwrap();
-        // So much fits only into the next segment: it is there.
+        // This much fits only into the next segment: it is there.
         drop(log.space().reserve(log.space().max_entry_bytes()).await.unwrap());
         disk.set_open_error(Some(error));
         let written = fill(&log, 0).await;

@@ -15,7 +15,7 @@ pub(crate) fn dir() -> &'static Path {
     Path::new("/log")
 }
 
-/// Short segments, so that a test sees many.
+/// Returns options with short segments, so that a test sees many.
 pub(crate) fn options(sectors: u32) -> Options {
     Options { segment_bytes: sectors * 512, cache_bytes: 0 }
 }
@@ -24,7 +24,7 @@ pub(crate) fn shared(disk: &MemoryDisk) -> Arc<dyn Disk> {
     Arc::new(disk.clone())
 }
 
-/// A disk with an empty log.
+/// Returns a disk with an empty log.
 pub(crate) async fn formatted(options: &Options) -> MemoryDisk {
     let disk = MemoryDisk::new();
     Log::format(&shared(&disk), dir(), REPLICA, options).await.unwrap();
@@ -63,7 +63,7 @@ pub(crate) async fn read_all(log: &Log) -> Vec<Entry> {
     log.reader().read(0..u64::MAX, usize::MAX).await.unwrap()
 }
 
-/// Every file of the log, in order.
+/// Returns every file of the log, in order.
 pub(crate) fn files(disk: &MemoryDisk) -> Vec<(PathBuf, Vec<u8>)> {
     let read = |path: PathBuf| {
         let file = disk.open(&path).unwrap();
@@ -74,7 +74,7 @@ pub(crate) fn files(disk: &MemoryDisk) -> Vec<(PathBuf, Vec<u8>)> {
     disk.list(dir()).unwrap().into_iter().map(read).collect()
 }
 
-/// A disk with these files and nothing else.
+/// Returns a disk with these files and nothing else.
 pub(crate) fn disk_with(files: &[(PathBuf, Vec<u8>)]) -> MemoryDisk {
     let disk = MemoryDisk::new();
     disk.create_dir_all(dir()).unwrap();
@@ -84,7 +84,7 @@ pub(crate) fn disk_with(files: &[(PathBuf, Vec<u8>)]) -> MemoryDisk {
     disk
 }
 
-/// Waits until something is so; whatever makes it so runs meanwhile.
+/// Waits until a condition holds, while the tasks that make it hold run.
 pub(crate) async fn until(mut condition: impl FnMut() -> bool) {
     while !condition() {
         tokio::task::yield_now().await;

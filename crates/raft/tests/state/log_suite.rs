@@ -12,8 +12,8 @@ use skv_raft::state_machine::StateMachine;
 use skv_raft::types::TypeConfig;
 use skv_store::Store;
 
-/// Everything on a new disk; short segments and no cache, so that entries are read from
-/// many segments.
+/// A builder that keeps everything on a new disk; short segments and no cache, so that entries are
+/// read from many segments.
 struct Builder;
 
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, ()> for Builder {

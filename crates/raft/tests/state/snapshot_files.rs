@@ -39,7 +39,7 @@ fn read(file: &dyn DiskFile) -> Vec<u8> {
     bytes
 }
 
-/// A disk with this one snapshot file.
+/// Returns a disk with this one snapshot file.
 fn disk_with(name: &str, bytes: &[u8]) -> Arc<dyn Disk> {
     let disk = new_disk();
     disk.create(&Path::new(DIR).join(name)).unwrap().write_all_at(bytes, 0).unwrap();
@@ -60,7 +60,7 @@ fn small_store() -> Store {
     store
 }
 
-/// Larger than several chunks.
+/// Returns a store that is larger than several chunks.
 fn large_store() -> Store {
     let store = founded(1, v1::Limits::default());
     apply_all(&store, 500, (0..20_000).map(|i| put(&format!("key{i}"), &"v".repeat(i % 300))).collect());
@@ -148,7 +148,7 @@ async fn a_missing_chunk_in_a_large_file_is_detected() {
     let without_second = [&bytes[..second], &bytes[second + frame(second)..]].concat();
     let found = restore(&disk_with("3-9.snap", &without_second)).await;
     assert!(matches!(found, Err(OpenError::Damaged { .. })), "{found:?}");
-    // Also by those who don't look at what the chunks hold.
+    // Damage is found also by a reader that doesn't look at the content of the chunks.
     let dir = open_dir(&new_disk());
     let found = spooled(&dir, without_second.len() as u64, &without_second).await;
     assert!(matches!(found, Err(SpoolError::Wrong(OpenError::Damaged { .. }))), "{found:?}");

@@ -42,7 +42,7 @@ async fn new() -> Replica {
     open(Arc::new(MemoryDisk::new())).await
 }
 
-/// One that has a key and a snapshot of it, and one that has neither.
+/// Returns a replica that has a key and a snapshot of it, and one that has neither.
 async fn leader_and_follower() -> (Replica, Replica) {
     let (mut leader, mut follower) = (new().await, new().await);
     leader.found().await;
@@ -154,7 +154,7 @@ async fn a_full_disk_leaves_the_snapshot_before() {
     replica.memory.set_capacity(Some(0));
     assert_eq!(replica.snapshot().await, None);
 
-    // Enough for an empty snapshot.
+    // That is room for an empty snapshot.
     replica.memory.set_capacity(Some(150));
     assert_eq!(replica.snapshot().await, None);
     replica.memory.set_capacity(None);

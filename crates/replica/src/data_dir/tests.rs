@@ -26,7 +26,7 @@ impl Bench {
         Bench { disk, old, reborn }
     }
 
-    /// What a reset gives its successor.
+    /// Returns what a reset leaves to its successor.
     fn legacy(&self) -> (Identity, Succession, StoreView) {
         let last = LogId { leader_id: leader(8, self.old.replica), index: 5 };
         let succession = Succession::after(last, self.reborn.replica, "kv-0".into()).unwrap();
@@ -58,7 +58,7 @@ fn data(disk: &MemoryDisk) -> DataDir {
     DataDir::new(Arc::new(disk.clone()), PathBuf::from(ROOT), options)
 }
 
-/// Who is found in the directory.
+/// Opens the directory, and returns the identity that is found in it.
 async fn open(disk: &MemoryDisk) -> Identity {
     let Opened { identity, log, state } = data(disk).open(GROUP, Arc::new(Store::new(1))).await.unwrap();
     let finished = log.finished();
@@ -67,7 +67,8 @@ async fn open(disk: &MemoryDisk) -> Identity {
     identity
 }
 
-/// A power failure that takes all that isn't durable, nothing of it, or a part.
+/// Returns the disk after power failures: one that takes all that isn't durable, one that takes
+/// nothing of it, and one that takes a part.
 fn power_failures(disk: &MemoryDisk) -> [MemoryDisk; 3] {
     let mut turn = false;
     let every_other = move || {
@@ -93,7 +94,7 @@ async fn a_rebirth_that_fails_never_comes_to_life() {
     let failed = bench.rebirth().await.unwrap_err();
     assert!(matches!(failed, RebirthError::Unchanged(_)), "{failed}");
     bench.unblock_quarantine();
-    // Whether the replica is put aside before it is opened again, or after.
+    // The replica may be opened again before it is put aside, or not.
     let without_opening = bench.disk.kill();
     data(&without_opening).quarantine(GROUP).unwrap();
     for disk in power_failures(&without_opening) {

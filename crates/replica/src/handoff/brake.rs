@@ -1,4 +1,4 @@
-//! Writers of a shard are slowed down if it changes faster than it can be carried.
+//! The brake on the writers of a shard that changes faster than it can be carried.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,13 +8,13 @@ use std::time::Duration;
 use parking_lot::RwLock;
 use skv_sharding::{GroupId, ShardId};
 
-/// Rounds of changes that are sent before it is looked whether the rest shrinks; if it doesn't,
+/// The number of rounds of changes after which it is checked that the rest shrinks; if it doesn't,
 /// writers are slowed down, or slowed down more.
 const PATIENCE: u32 = 16;
 /// The first and the longest delay of a write.
 const DELAYS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
 
-/// The shards whose writers are slowed down, and by how much.
+/// The shards whose writers are slowed down, and the delay of each.
 #[derive(Debug, Default)]
 pub struct Slowed {
     count: AtomicUsize,
@@ -22,9 +22,9 @@ pub struct Slowed {
 }
 
 impl Slowed {
-    /// How long a write of this shard has to wait; `None`: not at all.
+    /// Returns the time that a write of this shard has to wait; `None` if it needn't wait.
     pub fn delay(&self, shard: ShardId) -> Option<Duration> {
-        // Of every write that is ever made, hardly one gets past this.
+        // Hardly any write gets past this line.
         if self.count.load(Ordering::Relaxed) == 0 {
             return None;
         }
@@ -51,16 +51,17 @@ pub(super) struct Brake {
     delay: Option<Duration>,
 }
 
-/// Whether the rest of a shard shrinks by what is sent.
+/// Watches that the rest of a shard shrinks by what is sent.
 #[derive(Debug, Default)]
 struct Patience {
     rounds: u32,
-    /// What the target had reached at the last look, and how far it was behind then.
+    /// The revision that the target had reached when this was last checked, and the number by which
+    /// it was behind then.
     last: Option<(u64, u64)>,
 }
 
 impl Patience {
-    /// After a round: whether it is out.
+    /// Counts a round. Returns true if patience is over.
     fn is_out(&mut self, reached: u64, behind: u64) -> bool {
         self.rounds += 1;
         let (reached_before, behind_before) = *self.last.get_or_insert((reached, behind));
@@ -68,7 +69,7 @@ impl Patience {
             return false;
         }
         self.last = Some((reached, behind));
-        // If seven of eight revisions that were sent are made up for by new ones, no end is in sight.
+        // If new revisions make up for seven of eight that were sent, no end is in sight.
         behind_before.saturating_sub(behind) < (reached - reached_before).div_ceil(8)
     }
 }
@@ -78,8 +79,8 @@ impl Brake {
         Brake { slowed, group, shard, patience: Patience::default(), delay: None }
     }
 
-    /// To be called after each round of changes that wasn't the last, with the revision of the
-    /// shard that the target had reached then, and how many it was behind.
+    /// Counts a round of changes that wasn't the last, with the revision of the shard that the target
+    /// had reached then, and the number of revisions by which it was behind.
     pub(super) fn round(&mut self, reached: u64, behind: u64) {
         if !self.patience.is_out(reached, behind) {
             return;

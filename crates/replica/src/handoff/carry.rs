@@ -23,15 +23,16 @@ use crate::handoff::steps::name;
 use crate::handoff::target::Group;
 use crate::running::Running;
 
-/// Bytes of one chunk. Writes of other shards wait behind it in the target's log.
+/// The bytes of one chunk. Writes of other shards wait behind it in the target's log.
 const CHUNK: usize = 32 << 10;
-/// Chunks that are under way at the same time, if the limit lets them.
+/// The number of chunks that are under way at the same time, if the limit lets them.
 const UNDER_WAY: usize = 8;
-/// What may be missing at the target when the source freezes: it goes along with the last step.
+/// The bytes that may be missing at the target when the source freezes: they go along with the last
+/// step.
 const REST: usize = 256 << 10;
-/// Before the second attempt, and at most between two.
+/// The pause before the second attempt, and the longest one between two.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
-/// Between two questions to a target that can't be reached.
+/// The pause between two questions to a target that can't be reached.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// Carries one shard.
@@ -41,12 +42,12 @@ pub(super) struct Carrier {
     to: Move,
     target: Group,
     stands: Arc<AtomicBool>,
-    /// Held by the step that asks a target again which is away: of all chunks under way one at a time,
+    /// Held by the step that asks an unreachable target again: of all chunks under way one at a time,
     /// or each would dial all of the target's servers again and again.
     asking_again: Mutex<()>,
 }
 
-/// How a carrier ended.
+/// The end of a carrier.
 pub(super) enum Ended {
     /// The shard is there.
     There,
@@ -54,13 +55,13 @@ pub(super) enum Ended {
     Over,
 }
 
-/// Why a carrier stops for now.
+/// The reason why a carrier stops for now.
 enum Stop {
     /// There is nothing to do any more: the move is over, or another one.
     Over,
-    /// It has to go on from where it was.
+    /// The carrier has to go on from where it was.
     Again(String),
-    /// The target doesn't have what it was sent: it gets all of it once more.
+    /// The target lacks data that it was sent: it gets all of it once more.
     Resend(String),
 }
 
@@ -76,7 +77,8 @@ impl Carrier {
         Carrier { own, env: env.clone(), to, target, stands: Arc::default(), asking_again: Mutex::default() }
     }
 
-    /// Whether it waits for a target that can't be reached, or doesn't take the shard.
+    /// Returns a flag that is true while it waits for a target that can't be reached, or doesn't take
+    /// the shard.
     pub(super) fn stands(&self) -> Arc<AtomicBool> {
         self.stands.clone()
     }
@@ -101,7 +103,7 @@ impl Carrier {
             };
             self.stands.store(true, Ordering::Relaxed);
             if let Some(copy) = self.outgrown() {
-                // Refused, it is due again: whatever comes next fails as this did.
+                // If the pause is refused, it is due again: the next step fails as this did.
                 let _ = self.here(Step::Pause(Pause { copy: copy.0 })).await;
             }
             if problem != told {
@@ -124,7 +126,8 @@ impl Carrier {
                 self.freeze(begun).await?;
                 progress = Progress::Frozen;
             }
-            // By a later list than the group has heard of: whom it names may know nothing of it.
+            // The owner got the shard by a later list than the group has heard of: the target may
+            // know nothing of it.
             if owner != self.to.target {
                 return self.drop_unasked().await;
             }
@@ -133,26 +136,27 @@ impl Carrier {
         let receive = Receive { source: own.group.0, source_uid: own.uid.0 };
         self.there(Step::Receive(receive)).await?;
         fail_point!("receive-answered");
-        // Not before there is somebody to send it to: from here on all that changes is kept.
+        // Copying begins only once there is a target to send to: from here on all that changes is
+        // kept.
         if progress == Progress::Queued {
             self.begin().await?;
         }
-        // What nobody serves doesn't wait for its turn, and has no writers.
+        // A frozen shard doesn't wait for its turn, since nobody serves it, and has no writers.
         let mut brake = (progress != Progress::Frozen).then(|| self.brake());
         let position = if progress == Progress::Frozen && !whole {
-            // Whoever froze it knew that the target has everything from before copying began; else
-            // the target says so, and gets it.
+            // The leader that froze it knew that the target has everything from before copying began;
+            // if it hasn't, it refuses a step and gets the whole shard.
             self.own.store.beginning(&self.to).ok_or(Stop::Over)?
         } else {
             self.copy(brake.is_some()).await?
         };
         fail_point!("copied");
         let position = self.catch_up(position, brake.as_mut()).await?;
-        // By whoever froze it before, it has been frozen for a time that we don't know.
+        // If an earlier leader froze it, it has been frozen for an unknown time.
         let froze = (progress != Progress::Frozen).then(Instant::now);
         self.freeze(position).await?;
         drop(brake);
-        // What came until then may be more than goes into one entry.
+        // The changes until then may be more than goes into one entry.
         let position = self.catch_up(position, None).await?;
         let install = self.own.store.installation(&self.to, position).ok_or(Stop::Over)?;
         self.env.handoffs.sent(install.encoded_len() as u64);
@@ -171,8 +175,8 @@ impl Carrier {
             {
                 let mut turn = pin!(self.await_turn(&chunk, paced));
                 loop {
-                    // What is under way gets on only while it is polled: else all of it would be
-                    // sent together.
+                    // The chunks under way make progress only while they are polled: else all of them
+                    // would be sent together.
                     tokio::select! {
                         biased;
                         Some(taken) = under_way.next() => taken?,
@@ -238,12 +242,13 @@ impl Carrier {
         }
     }
 
-    /// Has the target take a step; tries until it can be reached.
+    /// Has the target take a step; tries again until the target can be reached.
     async fn there(&self, step: Step) -> Result<(), Stop> {
         let Move { shard, target, epoch, .. } = self.to;
         let (mut told, mut turn) = (false, None);
         loop {
-            // One that is cut off from its group goes on for a while: it would only disturb the next.
+            // A leader that is cut off from its group goes on for a while: it would only disturb the
+            // next.
             self.own.check_leads()?;
             match self.target.take(shard, epoch, step.clone()).await {
                 Ok(v1::StepRefusal::None) => {
@@ -258,9 +263,10 @@ impl Carrier {
                         _ => Stop::Again(problem),
                     });
                 }
-                // Sent again it would be refused again.
+                // If it were sent again, it would be refused again.
                 Err(error @ Error::InvalidArgument(_)) => return Err(error.into()),
-                // A target that is gone, or was made anew since, can't say any more that it had it.
+                // A target that is gone, or was made again since, can't report any more that it had
+                // the shard.
                 Err(_) if recorded_owner(&self.own, &self.env, &self.to).is_some() => {
                     return self.drop_unasked().await;
                 }
@@ -283,13 +289,13 @@ impl Carrier {
         }
     }
 
-    /// The copy that goes on, if more is kept for it than a new one would cost.
+    /// Returns the copy that goes on, if more is kept for it than a new one would cost.
     fn outgrown(&self) -> Option<CopyId> {
         let backlog = self.own.store.backlog(&self.to)?;
         backlog.is_too_much().then_some(backlog.copy)
     }
 
-    /// The map says who has the shard.
+    /// Drops the shard without asking its target: the map names another owner.
     async fn drop_unasked(&self) -> Result<(), Stop> {
         self.here(Step::Drop(handoff_step::Drop {})).await?;
         let Move { shard, target, epoch, .. } = self.to;
@@ -307,7 +313,7 @@ impl Carrier {
     }
 }
 
-/// The group that has the shard by the map, if it went there by this move or a later one.
+/// Returns the group that has the shard by the map, if it went there by this move or a later one.
 pub(super) fn recorded_owner(own: &Running, env: &Environment, to: &Move) -> Option<GroupId> {
     let owner = env.map.owner(to.shard)?;
     (owner.group != own.place.group && owner.epoch >= to.epoch).then_some(owner.group)

@@ -43,7 +43,8 @@ impl HandoffCounters {
         self.bytes.inc_by(bytes);
     }
 
-    /// Counts a shard that its target has now, and for how long nobody served it, if that is known.
+    /// Counts a shard that its target has now, and the time for which nobody served it, if that is
+    /// known.
     pub(crate) fn done(&self, unserved: Option<Duration>) {
         self.done.inc();
         if let Some(unserved) = unserved {

@@ -1,5 +1,5 @@
-//! What a leader does so that shards change hands: it commits the manager's list, carries
-//! each shard on it to its target, and asks after those that it was promised.
+//! The work of a leader by which shards change hands: it commits the manager's list, carries each
+//! shard on it to its target, and asks after those that it was promised.
 //!
 //! Everything that must outlive the leader is in the group's log; the next one goes on from
 //! there (`store/handoff`).
@@ -32,16 +32,17 @@ use crate::handoff::target::Group;
 use crate::handoff::watched::Watched;
 use crate::running::Running;
 
-/// How often the leader looks what is due.
+/// The interval at which the leader checks what is due.
 const INTERVAL: Duration = Duration::from_millis(50);
-/// Shards that leave a group at the same time. One that waits for its target doesn't count, or a
-/// target that is gone would hold up all others; no more are begun that go to that target.
+/// The number of shards that leave a group at the same time. One that waits for its target doesn't
+/// count, or a target that is gone would hold up all others; no more are begun that go to that
+/// target.
 const DEPARTURES: usize = 2;
 
 /// A shard that is being carried.
 struct Carried {
     to: Move,
-    /// Whether it waits for its target.
+    /// True while it waits for its target.
     stands: Arc<AtomicBool>,
     task: AbortHandle,
 }
@@ -52,13 +53,13 @@ impl Carried {
     }
 }
 
-/// Whether a move has to wait for others. What nobody serves doesn't, nor what is elsewhere by the
-/// map and must not be served any more, nor that for which all changes are kept.
+/// Returns true if a move must wait for others. A shard that nobody serves needn't wait, nor one that
+/// is elsewhere by the map and must not be served any more, nor one for which all changes are kept.
 fn waits(departure: &Departure, is_elsewhere: bool) -> bool {
     departure.progress == Progress::Queued && !is_elsewhere
 }
 
-/// Whether one more shard may be carried.
+/// Returns true if one more shard may be carried.
 fn may_begin(departure: &Departure, waits: bool, carried: &BTreeMap<ShardId, Carried>) -> bool {
     let moving = carried.values().filter(|other| !other.stands()).count();
     let mut standing = carried.values().filter(|other| other.stands());
@@ -76,7 +77,7 @@ impl Running {
             tokio::select! {
                 biased;
                 _ = tick.tick() => {}
-                // Many small shards don't wait for the time of the next look.
+                // Many small shards don't wait for the next interval.
                 Some(Ok(Ended::There)) = carriers.join_next() => {}
             }
             while self.store.free_some() {
@@ -145,7 +146,7 @@ impl Running {
         }
     }
 
-    /// Commits the manager's list, if it says something new.
+    /// Commits the manager's list, if there is anything new in it.
     async fn obey_list(&self) {
         let orders = self.orders.current();
         if orders.revision < self.store.obeyed_revision() {
@@ -173,11 +174,12 @@ impl Running {
         }
     }
 
-    /// Forgets what came of a shard, if its source has given that move up.
+    /// Forgets the parts of a shard that came, if its source has given that move up.
     async fn ask_after(&self, env: &Arc<Environment>, Arrival { shard, epoch, source, .. }: Arrival) {
         let is_over = match Group::new(self, env, source).is_leaving(shard, epoch).await {
             Ok(leaving) => !leaving,
-            // A source that is gone can't say so; that the shard is elsewhere says as much.
+            // A source that is gone can't report it; the map that has the shard elsewhere is proof
+            // enough.
             Err(_) => env.map.owner(shard).is_some_and(|owner| {
                 owner.group != source.group && owner.group != self.place.group && owner.epoch >= epoch
             }),

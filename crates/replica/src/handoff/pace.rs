@@ -5,32 +5,32 @@ use std::time::Duration;
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-/// What may be sent at once after a rest.
+/// The time whose bytes may be sent at once after a rest.
 const BURST: Duration = Duration::from_millis(10);
 
-/// The transfer limit of a server: what all its leaders together may send.
+/// The transfer limit of a server, for all its leaders together.
 #[derive(Debug)]
 pub struct Pace {
-    /// 0: no limit.
+    /// The limit; 0 for none.
     bytes_per_second: u64,
-    /// When all that was sent would have been sent at exactly that rate.
+    /// The time at which all that was sent would have been sent at exactly that rate.
     paid_until: Mutex<Instant>,
 }
 
 impl Pace {
-    /// At most so many bytes per second; 0: no limit.
+    /// Returns a limit in bytes per second; 0 for none.
     pub fn new(bytes_per_second: u64) -> Self {
         Pace { bytes_per_second, paid_until: Mutex::new(Instant::now()) }
     }
 
-    /// Waits until so many bytes may be sent.
+    /// Waits until this many bytes may be sent.
     pub(super) async fn await_turn(&self, bytes: u64) {
         if self.bytes_per_second > 0 {
             tokio::time::sleep_until(self.turn(bytes, Instant::now())).await;
         }
     }
 
-    /// When so many bytes may be sent, which are counted as sent then.
+    /// Returns the time at which this many bytes may be sent, and counts them as sent then.
     fn turn(&self, bytes: u64, now: Instant) -> Instant {
         let mut paid_until = self.paid_until.lock();
         let turn = (*paid_until).max(now.checked_sub(BURST).unwrap_or(now));

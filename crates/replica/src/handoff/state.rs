@@ -12,6 +12,6 @@ use crate::handoff::watched::Watched;
 pub struct Handoffs {
     /// The shards whose writers are slowed down.
     pub slowed: Arc<Slowed>,
-    /// How far the shards were that come, when the leader last looked.
+    /// The progress of the shards that come, when the leader last looked.
     pub(crate) watched: Mutex<Watched>,
 }

@@ -1,4 +1,4 @@
-//! The steps of handoffs that a leader takes in its own group: each by an entry of the group's log.
+//! The steps of handoffs that a leader takes in its own group, each by an entry of the group's log.
 
 use std::time::Duration;
 
@@ -13,11 +13,11 @@ use tokio::time::Instant;
 use crate::propose::not_applied;
 use crate::running::Running;
 
-/// Shards that come to a group at the same time. More than leave one, so that two sources
-/// needn't wait for each other. One that stands still doesn't count, or a source that is gone
-/// would hold up all others.
+/// The number of shards that come to a group at the same time. It is higher than for those that
+/// leave, so that two sources needn't wait for each other. One that stands still doesn't count, or a
+/// source that is gone would hold up all others.
 const ARRIVALS: usize = 4;
-/// An entry that isn't applied in this time has an unknown outcome.
+/// The time after which an entry that isn't applied has an unknown outcome.
 const DEADLINE: Duration = Duration::from_secs(5);
 
 impl Running {
@@ -46,7 +46,7 @@ impl Running {
         }
     }
 
-    /// Takes a step that the group's own leader thought of.
+    /// Takes a step that the group's own leader decided on.
     pub(super) async fn take_own_step(
         &self,
         shard: ShardId,
@@ -60,7 +60,8 @@ impl Running {
         }
     }
 
-    /// Whether the group receives the shard already, or has it: then nobody may serve it elsewhere.
+    /// Returns true if the group receives the shard already, or has it: then nobody may serve it
+    /// elsewhere.
     fn has_promised(&self, shard: ShardId, epoch: Epoch) -> bool {
         let arrivals = self.store.arrivals();
         arrivals.iter().any(|arrival| arrival.shard == shard && arrival.epoch == epoch)

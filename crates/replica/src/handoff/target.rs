@@ -1,4 +1,4 @@
-//! Another group, as a leader reaches it: whichever of its replicas leads.
+//! Another group, as a leader reaches it: through the replica that leads.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -20,7 +20,7 @@ use tonic::{Request, Status};
 use crate::environment::Environment;
 use crate::running::Running;
 
-/// How long one call may take: with an entry's way through the group's log.
+/// The longest time of one call: with an entry's way through the group's log.
 const TIMEOUT: Duration = Duration::from_secs(6);
 
 /// Another group.
@@ -31,16 +31,16 @@ pub(super) struct Group {
     known: Mutex<Known>,
 }
 
-/// What was found out about it.
+/// The facts that were found out about it.
 #[derive(Default)]
 struct Known {
-    /// Where its leader answered last.
+    /// The address at which its leader answered last.
     leader: Option<String>,
     connections: HashMap<String, Channel>,
 }
 
 impl Group {
-    /// A group as one of ours reaches it.
+    /// Makes a group as one of ours reaches it.
     pub(super) fn new(own: &Running, env: &Arc<Environment>, peer: Peer) -> Self {
         Group { env: env.clone(), cluster: own.place.cluster, peer, known: Mutex::default() }
     }
@@ -61,7 +61,7 @@ impl Group {
         Ok(answer.await?.refusal())
     }
 
-    /// Whether the group still means to hand a shard over.
+    /// Asks whether the group still means to hand a shard over.
     pub(super) async fn is_leaving(&self, shard: ShardId, epoch: Epoch) -> Result<bool, Error> {
         let request = v1::IsLeavingRequest { header: Some(self.header()), shard: shard.0, epoch: epoch.0 };
         let answer = self.ask(move |mut client| {
@@ -80,7 +80,7 @@ impl Group {
         }
     }
 
-    /// Asks whoever leads: where it led last, where the map says, and where others say.
+    /// Asks the leader: at its last address, at those of the map, and at those that others name.
     async fn ask<T>(
         &self,
         call: impl Fn(HandoffClient<Channel>) -> BoxFuture<'static, Result<tonic::Response<T>, Status>> + Send,

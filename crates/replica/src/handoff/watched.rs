@@ -1,4 +1,4 @@
-//! Which of the shards that come to a group get on.
+//! The progress of the shards that come to a group.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use skv_sharding::ShardId;
 use skv_store::Arrival;
 use tokio::time::Instant;
 
-/// After so long without a change an arrival stands still, and its source is asked after it.
+/// The time without a change after which an arrival stands still, and its source is asked after it.
 const STILL: Duration = Duration::from_secs(10);
 
-/// How far arrivals were when the leader last looked.
+/// The state of the arrivals when the leader last looked.
 #[derive(Debug, Default)]
 pub(crate) struct Watched(BTreeMap<ShardId, Known>);
 
@@ -22,7 +22,7 @@ struct Known {
 }
 
 impl Watched {
-    /// Those that haven't changed for [`STILL`]. Each is named once in that time.
+    /// Returns the arrivals that haven't changed for [`STILL`]. Each is named once in that time.
     pub(super) fn still(&mut self, arrivals: Vec<Arrival>, now: Instant) -> Vec<Arrival> {
         self.0.retain(|_, known| arrivals.contains(&known.arrival));
         let mut still = Vec::new();
@@ -36,7 +36,7 @@ impl Watched {
         still
     }
 
-    /// How many of these get on, or may do so.
+    /// Returns the number of these arrivals that make progress, or may do so.
     pub(super) fn progressing(&self, arrivals: impl Iterator<Item = Arrival>, now: Instant) -> usize {
         let stands = |arrival: &Arrival| {
             let known = self.0.get(&arrival.shard).filter(|known| known.arrival == *arrival);

@@ -1,4 +1,4 @@
-//! Which of several managers' answers to act on.
+//! The choice between several managers' answers.
 
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
@@ -6,16 +6,16 @@ use tonic::Status;
 
 type Reply = Result<v1::RegisterReplicaResponse, Status>;
 
-/// What an answer is worth: a plan is more than being told to wait, which may only mean
-/// that this manager hasn't heard of everybody yet; and that is more than none. Among equals
-/// the manager that knows the newer record counts.
+/// Returns the worth of an answer: a plan is more than the order to wait, which may only mean that
+/// this manager hasn't heard of everybody yet; and that is more than no answer. Among equals the
+/// manager that knows the newer record wins.
 fn worth(answer: &Reply) -> Option<(bool, u64)> {
     let response = answer.as_ref().ok()?;
     let is_plan = !matches!(response.plan, None | Some(Plan::Wait(_)));
     Some((is_plan, response.manager_version))
 }
 
-/// The answer that is worth more; of two errors the later one.
+/// Returns the answer that is worth more; of two errors the later one.
 pub(super) fn better(one: Reply, other: Reply) -> Reply {
     if worth(&one) > worth(&other) { one } else { other }
 }

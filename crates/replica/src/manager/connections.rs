@@ -19,7 +19,7 @@ pub(super) struct Connections {
     names: Vec<String>,
     resolve: Resolve,
     dial: Dial,
-    /// By name and address: where each name led to when it was last found.
+    /// The connections by name and address: those to which each name led when it was last found.
     kept: Mutex<BTreeMap<String, BTreeMap<String, Channel>>>,
 }
 
@@ -34,8 +34,8 @@ impl Connections {
         Connections { names, resolve, dial, kept: Mutex::default() }
     }
 
-    /// All managers, each once. Names are looked up anew, for at most `patience`; one that
-    /// can't be found stands for what it stood for before.
+    /// Returns all managers, each once. Names are looked up again, for at most `patience`; one that
+    /// can't be found stands for the addresses that it had before.
     pub(super) async fn all(&self, patience: Duration) -> Result<Vec<Client>, Status> {
         let found = join_all(self.names.iter().map(|name| timeout(patience, (self.resolve)(name)))).await;
         let mut kept = self.kept.lock();
@@ -83,7 +83,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Names that are looked up in a table, and how often an address was dialled.
+    /// Names that are looked up in a table, and the number of times that each address was dialled.
     struct Net {
         names: Arc<Mutex<BTreeMap<&'static str, Vec<&'static str>>>>,
         dialled: Arc<AtomicUsize>,

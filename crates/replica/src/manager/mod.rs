@@ -1,8 +1,8 @@
-//! Talking to the shard managers. Nothing that serves data waits for them (invariant 8).
+//! The connection to the shard managers. Nothing that serves data waits for them (invariant 8).
 //!
-//! Any of them serves and all share one record, but what replicas said lately each keeps for
-//! itself. So a replica registers with all of them, and acts on the best answer: a founding
-//! needs one manager that has heard every replica.
+//! Any of them serves and all share one record, but each keeps the replicas' latest reports for
+//! itself. So a replica registers with all of them, and acts on the best answer: a founding needs one
+//! manager that has heard every replica.
 
 mod answer;
 mod connections;
@@ -18,9 +18,9 @@ use tonic::Status;
 use answer::better;
 use connections::Connections;
 
-/// How long one call may take.
+/// The longest time of one call.
 const TIMEOUT: Duration = Duration::from_secs(2);
-/// How long the other managers may take once one has answered.
+/// The time for which the other managers are waited for once one has answered.
 const GRACE: Duration = Duration::from_millis(500);
 
 /// The shard managers, at all their addresses.
@@ -30,12 +30,12 @@ pub struct Manager {
 }
 
 impl Manager {
-    /// The managers of these names, `HOST:PORT`. One name may stand for several managers.
+    /// Returns the managers of these names, `HOST:PORT`. One name may stand for several managers.
     pub fn new(names: Vec<String>, resolve: Resolve, dial: Dial) -> Self {
         Manager { connections: Connections::new(names, resolve, dial) }
     }
 
-    /// Says to all managers who a replica is; answers the best plan for it.
+    /// Registers a replica with all managers; returns the best plan for it.
     pub async fn register(
         &self,
         request: v1::RegisterReplicaRequest,
@@ -50,7 +50,7 @@ impl Manager {
         loop {
             let next = match patience {
                 None => calls.join_next().await,
-                // Whoever is cut off here has been told all the same.
+                // A manager whose call is cut off here has got the request all the same.
                 Some(until) => timeout_at(until, calls.join_next()).await.ok().flatten(),
             };
             let Some(joined) = next else { return best };
@@ -61,11 +61,11 @@ impl Manager {
         }
     }
 
-    /// The map of any manager, now and whenever it changes.
+    /// Returns the map of any manager, now and whenever it changes.
     pub async fn watch(&self) -> Result<tonic::Streaming<v1::ShardMap>, Status> {
         let mut last = unknown();
         for (address, mut client) in self.connections.all(TIMEOUT).await? {
-            // Also one of the revision that is known: a rebuilt record may have reached it again.
+            // A map of the known revision is wanted too: a rebuilt record may have reached it again.
             let request = v1::WatchShardMapRequest::default();
             match within_timeout(&address, client.watch_shard_map(request)).await {
                 Ok(maps) => return Ok(maps),

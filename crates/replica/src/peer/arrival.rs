@@ -1,7 +1,7 @@
-//! A snapshot that arrives from the leader: writing it, installing it, and saying how far that is.
+//! A snapshot that arrives from the leader: writing it, installing it, and reporting the progress.
 //!
-//! The leader waits for as long as it hears of progress. What stands still is silent: only the bytes
-//! tell a slow disk from one that hangs.
+//! The leader waits for as long as it hears of progress. An installation that stands still reports
+//! nothing: only the bytes tell a slow disk from one that hangs.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use skv_raft::wire::Wire as _;
 use skv_snapshot::{Progress, SnapshotFile, Spool, SpoolError};
 use tonic::{Status, Streaming};
 
-/// How often the leader is told how far it is. It gives up after several times that.
+/// The interval at which progress is reported to the leader, which gives up after several times that.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Takes a snapshot and installs it; the last answer says so.
+/// Takes a snapshot and installs it; the last answer reports the end.
 pub(super) fn receive(
     consensus: Consensus,
     leader: Vote,
@@ -55,7 +55,7 @@ async fn spooled(
     spool.finish().await.map_err(failed)
 }
 
-/// The answers of somebody who does some work: how far it is whenever it got on, then its end.
+/// Returns the answers during some work: its progress whenever there was some, then its end.
 fn reported(
     work: BoxFuture<'static, Result<v1::RaftVote, Status>>,
     progress: Progress,
@@ -97,7 +97,7 @@ mod tests {
     use skv_disk::MemoryDisk;
     use skv_snapshot::SnapshotDir;
 
-    /// Made durable in two pieces.
+    /// The length of a snapshot that becomes durable in two pieces.
     const LENGTH: usize = 512 << 10;
 
     #[tokio::test(start_paused = true)]

@@ -1,4 +1,4 @@
-//! The Handoff service: what the leaders of other groups ask of ours.
+//! The Handoff service, by which the leaders of other groups ask ours.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ impl HandoffService {
         HandoffService { replicas }
     }
 
-    /// The replica of the group that the header names, if it is really meant.
+    /// Returns the replica of the group that the header names, if it is really meant.
     fn receiver(&self, header: Option<&v1::GroupHeader>) -> Result<Arc<Running>, Error> {
         let header = required(header)?;
         let running = self.replicas.get(GroupId(header.group))?.running()?;
@@ -42,7 +42,7 @@ impl handoff_server::Handoff for HandoffService {
     ) -> Result<Response<v1::TakeStepResponse>, Status> {
         let v1::TakeStepRequest { header, step } = request.into_inner();
         let running = self.receiver(header.as_ref())?;
-        // A source may be of a newer version, or broken: what would be committed is judged before.
+        // A source may be of a newer version, or broken: its step is judged before it is committed.
         let step = HandoffStep::try_from(step.unwrap_or_default())
             .map_err(|malformed| Error::InvalidArgument(malformed.to_string()))?;
         if !matches!(step.step(), Step::Receive(_) | Step::Chunk(_) | Step::Install(_)) {
@@ -68,7 +68,7 @@ impl handoff_server::Handoff for HandoffService {
     ) -> Result<Response<v1::IsLeavingResponse>, Status> {
         let request = request.into_inner();
         let running = self.receiver(request.header.as_ref())?;
-        // A leader that was deposed mustn't say no for the one that is.
+        // A deposed leader mustn't answer "no" in the name of the current one.
         running.reads.pass().await?;
         let (shard, epoch) = (ShardId(request.shard), Epoch(request.epoch));
         let is_it =

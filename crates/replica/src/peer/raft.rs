@@ -1,4 +1,4 @@
-//! The Raft service: what the other replicas of our groups tell us.
+//! The Raft service, for the messages of the other replicas of our groups.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -38,7 +38,7 @@ impl RaftService {
         RaftService { replicas, closed }
     }
 
-    /// The replica that the header names, if it is really meant; and the version to speak.
+    /// Returns the replica that the header names, if it is really meant; and the version to speak.
     fn receiver(&self, header: Option<&v1::PeerHeader>) -> Result<(Arc<Running>, u32), Error> {
         let header = required(header)?;
         let running = self.replicas.get(GroupId(header.group))?.running()?;
@@ -138,7 +138,7 @@ impl raft_server::Raft for RaftService {
     }
 }
 
-/// Who sent a message whose header was checked.
+/// Returns the sender of a message whose header was checked.
 fn from(header: Option<&v1::PeerHeader>) -> ReplicaId {
     ReplicaId(header.map_or(0, |header| header.from))
 }
@@ -217,11 +217,11 @@ fn append_results(
     results.chain(stream::once(async move { refused.lock().take() }).filter_map(|r| async { r.map(Err) }))
 }
 
-/// What of a request may be appended.
+/// The part of a request that may be appended.
 struct Admitted {
     request: Option<AppendRequest>,
     reservation: Option<Reservation>,
-    /// Ends the stream after the request.
+    /// The status that ends the stream after the request.
     refusal: Option<Status>,
 }
 

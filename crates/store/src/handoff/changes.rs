@@ -1,4 +1,4 @@
-//! What changes in a shard while it is copied.
+//! The changes of a shard while it is copied.
 
 use std::collections::BTreeMap;
 use std::hash::BuildHasher as _;
@@ -9,7 +9,7 @@ use skv_sharding::Revision;
 use super::CopyId;
 use crate::buckets::Buckets;
 
-/// A key that was deleted, so that an older word about it doesn't bring it back.
+/// A key that was deleted, kept so that an older report of it doesn't bring it back.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Tombstone {
     pub(crate) key: Box<[u8]>,
@@ -17,43 +17,43 @@ pub(crate) struct Tombstone {
     pub(crate) revision: Revision,
 }
 
-/// The keys that changed since copying began. Each key is in here once, at its newest change, so
-/// that those that there are never outgrow the shard itself; see [`Backlog`] for the others.
+/// The keys that changed since copying began. Each key is in here once, at its newest change, so that
+/// the keys that exist never outgrow the shard itself; see [`Backlog`] for the others.
 #[derive(Debug)]
 pub(crate) struct Changes {
     copy: CopyId,
     since: Revision,
     by_revision: BTreeMap<Revision, Box<[u8]>>,
     tombstones: Buckets<Tombstone>,
-    /// Of the tombstones' keys.
+    /// The bytes of the tombstones' keys.
     tombstone_bytes: u64,
 }
 
-/// What a source keeps of things that are no more, only for the sake of its target.
+/// The remains that a source keeps of deleted and forgotten things, only for the sake of its target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Backlog {
     /// The copy that it is kept for.
     pub copy: CopyId,
-    /// Bytes that are kept of deleted keys and forgotten sessions, about.
+    /// The approximate bytes that are kept of deleted keys and forgotten sessions.
     pub gone: u64,
-    /// Bytes of all keys and values that there are.
+    /// The bytes of all keys and values that exist.
     pub live: u64,
 }
 
-/// A deletion costs that much beside its key: it is in two places.
+/// The cost of a deletion beside its key, in bytes: it is in two places.
 const PER_GONE: u64 = 64;
-/// So much may always be kept.
+/// The bytes that may always be kept.
 const KEPT: u64 = 4 << 20;
 
 impl Backlog {
-    /// Whether it costs less to copy the shard anew.
+    /// Returns true if it costs less to copy the shard again.
     pub fn is_too_much(&self) -> bool {
         self.gone > self.live.max(KEPT)
     }
 }
 
 impl Changes {
-    /// None yet.
+    /// Returns an empty set of changes.
     pub(crate) fn since(since: Revision, copy: CopyId) -> Self {
         Changes {
             copy,
@@ -64,33 +64,33 @@ impl Changes {
         }
     }
 
-    /// The copy that they are kept for.
+    /// Returns the copy that the changes are kept for.
     pub(crate) fn copy(&self) -> CopyId {
         self.copy
     }
 
-    /// From now on they are kept for another copy.
+    /// Keeps the changes for another copy from now on.
     pub(crate) fn rename(&mut self) {
         self.copy.0 = self.copy.0.wrapping_add(1);
     }
 
-    /// The shard's revision when copying began.
+    /// Returns the shard's revision when copying began.
     pub(crate) fn begun_at(&self) -> Revision {
         self.since
     }
 
-    /// What is kept of a shard that has so many bytes, and has forgotten so many sessions.
+    /// Returns what is kept of a shard that has `live` bytes, and has forgotten this many sessions.
     pub(crate) fn backlog(&self, live: u64, forgotten: usize) -> Backlog {
         let gone = (self.tombstones.len() + forgotten) as u64 * PER_GONE + 2 * self.tombstone_bytes;
         Backlog { copy: self.copy, gone, live }
     }
 
-    /// The deletions, as they are now.
+    /// Returns the deletions, as they are now.
     pub(crate) fn tombstones(&self) -> &Buckets<Tombstone> {
         &self.tombstones
     }
 
-    /// A key was written, which had the revision `before`, if it was there.
+    /// Notes that a key was written, which had the revision `before`, if it existed.
     pub(crate) fn wrote(
         &mut self,
         hash: u64,
@@ -103,7 +103,7 @@ impl Changes {
         self.by_revision.insert(now, key.into());
     }
 
-    /// A key was deleted, which had the revision `before`.
+    /// Notes that a key was deleted, which had the revision `before`.
     pub(crate) fn deleted(
         &mut self,
         hash: u64,
@@ -128,7 +128,7 @@ impl Changes {
         self.bury(hasher.hash_one(&tombstone.key[..]), tombstone, hasher);
     }
 
-    /// The keys whose newest change is later than `after`, in the order of those.
+    /// Returns the keys whose newest change is later than `after`, in the order of these changes.
     pub(crate) fn after(&self, after: Revision) -> impl Iterator<Item = (Revision, &[u8])> {
         use std::ops::Bound::{Excluded, Unbounded};
         self.by_revision.range((Excluded(after), Unbounded)).map(|(revision, key)| (*revision, &key[..]))

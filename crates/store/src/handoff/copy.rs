@@ -1,4 +1,4 @@
-//! What a source's leader reads from its store to send it to the target.
+//! The data that a source's leader reads from its store to send it to the target.
 
 use skv_proto::v1;
 use skv_proto::v1::handoff_step::{Chunk, Install};
@@ -10,7 +10,7 @@ use crate::record::Record;
 use crate::sessions::{Session, SessionId};
 use crate::shard::Shard;
 
-/// Up to where the target has a shard.
+/// The position up to which the target has a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Position {
     copy: CopyId,
@@ -20,20 +20,20 @@ pub struct Position {
 }
 
 impl Position {
-    /// The copy in which that is.
+    /// Returns the copy in which the position is.
     pub fn copy(&self) -> CopyId {
         self.copy
     }
 
-    /// Of a target that has the keys from before copying began, and knows nothing of sessions.
+    /// Returns the position of a target that has the keys from before copying began, and no sessions.
     pub(crate) fn beginning(changes: &Changes) -> Self {
         let (copy, revision) = (changes.copy(), changes.begun_at());
         Position { copy, revision, sessions: Revision(0), forgotten: 0 }
     }
 }
 
-/// The shard as it was at one moment, shared with the store bucket by bucket. Also what was
-/// deleted and forgotten since copying began: the target may have it from an earlier leader.
+/// The shard as it was at one moment, shared with the store bucket by bucket. It also has what was
+/// deleted and forgotten since copying began: the target may have that from an earlier leader.
 #[derive(Debug)]
 pub struct BaseCopy {
     position: Position,
@@ -44,18 +44,18 @@ pub struct BaseCopy {
     forgotten: Vec<SessionId>,
 }
 
-/// What changed after a position.
+/// The changes after a position.
 #[derive(Debug)]
 pub struct Difference {
-    /// To be sent.
+    /// The chunk to be sent.
     pub chunk: Chunk,
-    /// Up to where the target has the shard then.
+    /// The position up to which the target has the shard then.
     pub position: Position,
-    /// Whether there is more.
+    /// True if there is more.
     pub more: bool,
     /// The revision of the shard up to which the target has everything then.
     pub reached: u64,
-    /// How many revisions of the shard it is behind then.
+    /// The number of revisions of the shard by which it is behind then.
     pub behind: u64,
 }
 
@@ -76,17 +76,17 @@ impl BaseCopy {
         }
     }
 
-    /// Up to where the target has the shard when it has this.
+    /// Returns the position up to which the target has the shard when it has this copy.
     pub fn position(&self) -> Position {
         self.position
     }
 
-    /// Bytes of all keys and values.
+    /// Returns the bytes of all keys and values.
     pub fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// All of it in chunks of about so many bytes. Buckets are let go of as they are read.
+    /// Returns all of it in chunks of about `bytes` bytes. Buckets are let go of as they are read.
     pub fn into_chunks(self, bytes: usize) -> impl Iterator<Item = Chunk> + Send {
         let copy = self.position.copy.0;
         let keys = self.keys.into_items().map(|record| Item::Key(record.into()));
@@ -118,7 +118,7 @@ enum Item {
     Forgotten(v1::SessionId),
 }
 
-/// Roughly what an item's frame takes.
+/// The approximate size of an item's frame in bytes.
 const FRAME: usize = 32;
 
 impl Item {
@@ -137,8 +137,8 @@ fn session_size(session: &v1::SessionState) -> usize {
 }
 
 impl Difference {
-    /// What changed after `after`, up to about so many bytes of keys, and as many of sessions;
-    /// `None` if that is a position in another copy.
+    /// Returns what changed after `after`, up to about `bytes` bytes of keys, and as many of
+    /// sessions; `None` if that is a position in another copy.
     pub(crate) fn after(
         shard: &Shard,
         changes: &Changes,
@@ -203,7 +203,7 @@ impl Difference {
         Some(Difference { chunk, position, more, reached, behind: shard.revision.0.saturating_sub(reached) })
     }
 
-    /// The last one, for a shard that changes no more.
+    /// Returns the last difference, for a shard that changes no more.
     pub(crate) fn into_install(self, shard: &Shard) -> Install {
         Install {
             rest: Some(self.chunk),

@@ -1,13 +1,13 @@
-//! The replicated part of a handoff: how a shard leaves one group and comes to another.
+//! The replicated part of a handoff: the way of a shard from one group to another.
 //!
-//! The source's log decides. What is to go is on the group's list (`Assignment`); `Begin`
-//! makes the source keep what changes; `Freeze` ends its service for good; `Drop` forgets the
-//! shard once the target serves it. The target promises (`Receive`), gathers (`Chunk`) and
-//! serves (`Install`). A copy that nobody takes for too long is given up (`Pause`), and another
-//! begins when somebody does. Each step names the shard's next epoch, and a group that has passed
-//! that epoch changes nothing: so every step may be sent again at any time (invariant 5).
+//! The source's log decides. A shard that must leave is on the group's list (`Assignment`); `Begin`
+//! makes the source keep what changes; `Freeze` ends its service for good; `Drop` forgets the shard
+//! once the target serves it. The target promises (`Receive`), gathers (`Chunk`) and serves
+//! (`Install`). A copy that nobody takes for too long is given up (`Pause`), and another begins when
+//! somebody does. Each step names the shard's next epoch, and a group that has passed that epoch
+//! changes nothing: so every step may be sent again at any time (invariant 5).
 //!
-//! Which step is due is the leader's business; no step calls another group.
+//! The leader decides which step is due; no step calls another group.
 
 mod changes;
 mod copy;
@@ -25,15 +25,16 @@ pub(super) use staged::{Chunk, Staged};
 pub use step::{HandoffStep, MalformedStep};
 pub use summary::{ShardState, Summary};
 
-/// Names a copy of a shard on its way. The leader that begins one draws the number, so that what is
-/// on its way of another is told from it, also if that is of a history that a reset has undone.
+/// The name of a copy of a shard on its way. The leader that begins one draws the number, so that the
+/// parts of another copy can be told apart from it, also if that is of a history that a reset has
+/// undone.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct CopyId(pub u64);
 
-/// One shard to another group.
+/// A move of one shard to another group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Move {
-    /// Which shard.
+    /// The shard.
     pub shard: ShardId,
     /// The shard's epoch there.
     pub epoch: Epoch,
@@ -74,10 +75,10 @@ pub struct Peer {
     pub uid: GroupUid,
 }
 
-/// How far a move out of the group is.
+/// The progress of a move out of the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Progress {
-    /// On the list.
+    /// The move is on the list.
     Queued,
     /// The source serves, and keeps what changes.
     Copying,
@@ -88,32 +89,32 @@ pub enum Progress {
 /// A move out of the group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Departure {
-    /// What goes where.
+    /// The move.
     pub to: Move,
-    /// How far it is.
+    /// Its progress.
     pub progress: Progress,
 }
 
 /// A shard that the group receives.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Arrival {
-    /// Which shard.
+    /// The shard.
     pub shard: ShardId,
     /// Its epoch here.
     pub epoch: Epoch,
-    /// From where.
+    /// The group that it comes from.
     pub source: Peer,
-    /// Bytes of keys and values that have come.
+    /// The bytes of keys and values that have come.
     pub bytes: u64,
 }
 
-/// Why a step changed nothing, and isn't done either.
+/// The reason why a step changed nothing, and isn't done either.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum StepRefusal {
     /// The group isn't founded.
     #[error("the group isn't founded")]
     NotFounded,
-    /// There are fewer shards.
+    /// The shard's number is too high.
     #[error("there is no such shard")]
     NoSuchShard,
     /// The step belongs to an epoch that the group has passed.
@@ -128,21 +129,21 @@ pub enum StepRefusal {
     /// The group takes no shard any more.
     #[error("the group is retired")]
     Retired,
-    /// What came isn't what was sent. It was thrown away, and must be sent again.
+    /// The received content isn't what was sent. It was thrown away, and must be sent again.
     #[error("what was received isn't what was sent; it must be sent again")]
     Incomplete,
-    /// The step can't be what it claims. Nothing of it was taken.
+    /// The step is invalid. Nothing of it was taken.
     #[error("the step can't be what it claims")]
     Malformed,
 }
 
-/// What outlives a shard's stay in a group: the fence against old messages.
+/// The part of a slot that outlives a shard's stay in a group: the fence against old messages.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(super) struct Fence {
     /// The highest epoch that any step or assignment named.
     pub(super) seen: Epoch,
     /// The highest epoch under which the group has owned the shard.
     pub(super) owned: Epoch,
-    /// Where the shard went when the group last gave it away.
+    /// The move by which the group last gave the shard away.
     pub(super) next: Option<Move>,
 }

@@ -16,15 +16,15 @@ use crate::restore_error::RestoreError;
 use crate::sessions::{Session, SessionId, Sessions};
 use crate::shard::Shard;
 
-/// What has come of a shard, all of one copy. Of two words about the same thing the one with the
-/// higher revision counts, so that chunks may come in any order, any number of times, and from two
-/// leaders at once.
+/// The parts of a shard that have come, all of one copy. Of two reports of the same thing the one
+/// with the higher revision wins, so that chunks may come in any order, any number of times, and from
+/// two leaders at once.
 #[derive(Debug)]
 pub(crate) struct Staged {
     pub(crate) epoch: Epoch,
     pub(crate) source: Peer,
     pub(crate) copy: CopyId,
-    /// Its keys only.
+    /// The shard, with its keys only.
     pub(crate) shard: Shard,
     pub(crate) tombstones: Buckets<Tombstone>,
     pub(crate) sessions: Buckets<Session>,
@@ -55,7 +55,7 @@ impl TryFrom<v1::handoff_step::Chunk> for Chunk {
 }
 
 impl Staged {
-    /// Nothing has come yet.
+    /// Returns a shard of which nothing has come yet.
     pub(crate) fn new(epoch: Epoch, source: Peer, copy: CopyId) -> Self {
         Staged {
             epoch,
@@ -76,7 +76,7 @@ impl Staged {
         chunk.sessions.into_iter().for_each(|session| self.add_session(session, hasher));
     }
 
-    /// What isn't freed at once.
+    /// Returns the parts that aren't freed at once.
     pub(crate) fn into_deferred(self) -> Vec<Deferred> {
         vec![Deferred::new(self.shard.keys.into_parts()), Deferred::new(self.tombstones.into_parts())]
     }
@@ -114,15 +114,15 @@ impl Staged {
         }
     }
 
-    /// A session that the source forgot may have been used after it was last copied: kept, it
-    /// would take a repeated request for a new one.
+    /// Forgets a session. One that the source forgot may have been used after it was last copied:
+    /// kept, it would take a repeated request for a new one.
     fn forget(&mut self, id: SessionId, hasher: &FixedState) {
         let rehash = |session: &Session| hasher.hash_one(session.id);
         self.sessions.remove(hasher.hash_one(id), |session| session.id == id, rehash);
         self.forgotten.insert(id);
     }
 
-    /// The shard as it is served from now on, if it is what the source had.
+    /// Returns the shard as it is served from now on, if it is what the source had.
     pub(crate) fn into_shard(
         self,
         install: &v1::handoff_step::Install,
@@ -134,7 +134,7 @@ impl Staged {
         shard.revision = Revision(install.revision);
         shard.sessions = Sessions::with_floor(install.floor, self.sessions.len());
         for mut session in self.sessions.into_items() {
-            // Clocks of two groups differ: here its time to live begins anew.
+            // Clocks of two groups differ: here the session's time to live begins again.
             session.used_at = time;
             shard.sessions.restore(session, limits, hasher);
         }

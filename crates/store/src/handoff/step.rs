@@ -1,4 +1,4 @@
-//! What can be a step of a handoff. The leader judges what comes from other groups before it
+//! The rules for a valid step of a handoff. The leader judges what comes from other groups before it
 //! proposes it; what is in a log is judged once more when it is applied, by the same rules, so that
 //! nothing in there ends a replica (invariant 12).
 
@@ -11,31 +11,30 @@ use skv_sharding::{COUNT_LIMIT, Epoch, ShardId};
 /// A step of a handoff that every replica can apply.
 #[derive(Debug, Clone, PartialEq)]
 pub struct HandoffStep {
-    /// Of which shard.
+    /// The shard that it is about.
     pub(crate) shard: ShardId,
-    /// Of the move under which epoch.
+    /// The epoch of its move.
     pub(crate) epoch: Epoch,
     pub(crate) step: Step,
 }
 
-/// A step that can't be what it claims. Its sender is broken, or of a version that this one
-/// doesn't know.
+/// A step that is invalid. Its sender is broken, or of a version that this one doesn't know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the step has {0}")]
 pub struct MalformedStep(&'static str);
 
 impl HandoffStep {
-    /// Of which shard it is.
+    /// Returns the shard that it is about.
     pub fn shard(&self) -> ShardId {
         self.shard
     }
 
-    /// Of the move under which epoch it is.
+    /// Returns the epoch of its move.
     pub fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// What it does.
+    /// Returns its effect.
     pub fn step(&self) -> &Step {
         &self.step
     }
@@ -102,8 +101,8 @@ fn check_id(id: &v1::SessionId) -> Result<(), MalformedStep> {
     ensure(id.opened_at < COUNT_LIMIT, "a session of a time that is never reached")
 }
 
-/// A session as [`Session`](crate::sessions::Session) says that it is: sequence numbers are
-/// a clerk's and may be anything, their order and their window are the store's.
+/// Checks a session by the rules of [`Session`](crate::sessions::Session): sequence numbers are a
+/// clerk's and may be anything, their order and their window are the store's.
 fn check_session(session: &v1::SessionState) -> Result<(), MalformedStep> {
     check_id(session.id.as_ref().ok_or(MalformedStep("a session without an id"))?)?;
     check_revision(session.used_revision)?;

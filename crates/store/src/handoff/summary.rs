@@ -1,4 +1,4 @@
-//! What a group has of a shard, in short: for people, programs and metrics.
+//! A short description of a shard in a group: for people, programs and metrics.
 
 use skv_sharding::{Epoch, GroupId, ShardId};
 
@@ -7,15 +7,15 @@ use super::Progress;
 /// The state of a shard in a group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ShardState {
-    /// All of it; it stays.
+    /// The group has all of it; it stays.
     Served,
-    /// All of it; it is to leave, and waits for its turn.
+    /// The group has all of it; it must leave, and waits for its turn.
     Queued,
-    /// All of it; it is served and copied.
+    /// The group has all of it; it is served and copied.
     Copying,
-    /// All of it; nobody serves it until its target does.
+    /// The group has all of it; nobody serves it until its target does.
     Frozen,
-    /// What has come so far.
+    /// The group has the parts that have come so far.
     Arriving,
 }
 
@@ -29,21 +29,21 @@ impl From<Progress> for ShardState {
     }
 }
 
-/// One shard, as a group has it.
+/// One shard in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
-    /// Which shard.
+    /// The shard.
     pub shard: ShardId,
     /// Its epoch in the group.
     pub epoch: Epoch,
     /// Its state in the group.
     pub state: ShardState,
-    /// Where it goes, or comes from.
+    /// The group that it goes to, or comes from.
     pub other: Option<GroupId>,
-    /// Keys with a value.
+    /// The number of keys with a value.
     pub keys: u64,
-    /// Bytes of all keys and values.
+    /// The bytes of all keys and values.
     pub bytes: u64,
-    /// Sessions of clerks.
+    /// The number of clerks' sessions.
     pub sessions: u64,
 }

@@ -1,4 +1,4 @@
-//! What commands and the other entries do to a store.
+//! The effects of commands and the other entries on a store.
 
 use bytes::Bytes;
 use prost::Message as _;

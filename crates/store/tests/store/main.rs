@@ -1,4 +1,4 @@
-//! The store: what entries do to it.
+//! The store: the effects of entries on it.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -26,7 +26,7 @@ fn limits() -> v1::Limits {
     }
 }
 
-/// What a command came to, in plain types.
+/// The result of a command, in plain types.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Expected {
     Put { success: bool, revision: u64 },
@@ -57,7 +57,8 @@ type SessionId = (u64, u64);
 struct ModelSession {
     acked_below: u64,
     used: (u64, u64),
-    /// By sequence number: the revision, the bytes that the old value keeps, the answer.
+    /// The decided requests by sequence number: the revision, the bytes that the old value keeps, the
+    /// answer.
     decided: BTreeMap<u64, (u64, usize, Expected)>,
 }
 
@@ -152,7 +153,7 @@ impl Model {
         }
     }
 
-    /// The answer, and the bytes that keeping it costs.
+    /// Returns the answer, and the bytes that keeping it costs.
     fn mutate(&mut self, command: &v1::Command) -> Result<(Expected, usize), Rejection> {
         let text = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).unwrap();
         let (key, value) = (text(&command.key), text(&command.value));
@@ -239,7 +240,7 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// The values of the model's shard, as the store has them.
+/// Returns the values of the model's shard, as the store has them.
 fn values(store: &Store) -> BTreeMap<String, (String, u64)> {
     let found = keys_of(0, 3).into_iter().filter_map(|key| {
         let (value, revision) = store.get(key.as_bytes()).unwrap()?;

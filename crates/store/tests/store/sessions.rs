@@ -102,7 +102,7 @@ fn what_was_acknowledged_never_executes_again() {
     assert_eq!(value(&store, &key()).as_deref(), Some("ac"));
 }
 
-/// The sequence numbers of which the only session keeps the answers.
+/// Returns the sequence numbers of which the only session keeps the answers.
 fn answers_kept(store: &Store) -> Vec<u64> {
     let sessions = dump(store).into_iter().filter_map(|item| match item.item {
         Some(Item::Session(session)) => Some(session),

@@ -1,5 +1,5 @@
-//! What the tests of the store share: founding, commands, and the whole state as items
-//! that can be compared.
+//! Helpers of the store's tests: founding, commands, and the whole state as items that can be
+//! compared.
 #![allow(dead_code, reason = "the test of memory uses a part of it")]
 
 use bytes::Bytes;
@@ -12,7 +12,7 @@ use skv_store::{Applied, Outcome, Rejection, Store, encode_batch, encode_found};
 
 pub(crate) const SHARDS: u32 = 4;
 
-/// Said of a shard that the group never had.
+/// The rejection of a shard that the group never had.
 pub(crate) const ELSEWHERE: Rejection = Rejection::WrongGroup { next: None };
 
 /// The shards that the group owns; shard 3 is another's.
@@ -30,7 +30,7 @@ pub(crate) fn record(limits: v1::Limits) -> v1::BootstrapRecord {
     }
 }
 
-/// A founded store.
+/// Returns a founded store.
 pub(crate) fn founded(seed: u64, limits: v1::Limits) -> Store {
     let store = Store::new(seed);
     let entry = encode_found(0, ClusterId(5), record(limits), MapRevision(1)).unwrap();
@@ -42,7 +42,7 @@ pub(crate) fn shard(key: &str) -> ShardId {
     Hash::Fnv1.shard(key.as_bytes(), SHARDS).unwrap()
 }
 
-/// `count` keys of one shard.
+/// Returns `count` keys of one shard.
 pub(crate) fn keys_of(shard_id: u32, count: usize) -> Vec<String> {
     (0..).map(|i| format!("key{i}")).filter(|key| shard(key).0 == shard_id).take(count).collect()
 }
@@ -70,7 +70,7 @@ pub(crate) fn delete(key: &str) -> v1::Command {
     command(Kind::Delete, key, "")
 }
 
-/// The command as the `seq`th of a session.
+/// Returns the command as the `seq`th of a session.
 pub(crate) fn by(session: (u64, u64), seq: u64, acked_below: u64, command: v1::Command) -> v1::Command {
     let (opened_at, random) = session;
     let session = Some(v1::SessionId { opened_at, random });
@@ -99,7 +99,7 @@ pub(crate) fn value(store: &Store, key: &str) -> Option<String> {
     Some(String::from_utf8(value.to_vec()).unwrap())
 }
 
-/// Everything that a store holds, in an order of its own.
+/// Returns everything that a store holds, in an order of its own.
 pub(crate) fn dump(store: &Store) -> Vec<v1::SnapshotItem> {
     let mut shard = 0;
     let mut items: Vec<_> = store
@@ -116,7 +116,7 @@ pub(crate) fn dump(store: &Store) -> Vec<v1::SnapshotItem> {
     items.into_iter().map(|(_, _, item)| item).collect()
 }
 
-/// The state of one shard.
+/// Returns the state of one shard.
 pub(crate) fn shard_state(store: &Store, shard: u32) -> v1::ShardState {
     let states = dump(store).into_iter().filter_map(|item| match item.item {
         Some(Item::Shard(state)) => Some(state),
@@ -125,7 +125,7 @@ pub(crate) fn shard_state(store: &Store, shard: u32) -> v1::ShardState {
     states.into_iter().find(|state| state.shard == shard).unwrap()
 }
 
-/// A store with another hash seed that went through a snapshot's items.
+/// Returns a store with another hash seed that went through a snapshot's items.
 pub(crate) fn restored(store: &Store, seed: u64) -> Store {
     let copy = Store::new(seed);
     let mut restore = copy.begin_restore();

@@ -1,4 +1,4 @@
-//! Steps that can't be: whatever a log holds, every replica refuses it alike, and none ends.
+//! Invalid steps: all replicas refuse them alike, whatever a log holds, and none ends.
 
 use bytes::Bytes;
 use proptest::prelude::*;
@@ -14,7 +14,7 @@ use skv_store::{Applied, ENTRY_VERSION, HandoffStep, StepRefusal, Store};
 use super::world::{SHARD, assign, execute, receive, store, take, to};
 use crate::support::{dump, put, restored};
 
-/// An entry that nobody judged.
+/// Returns an entry that nobody judged.
 fn unjudged(step: v1::HandoffStep) -> Bytes {
     let entry = v1::Entry { version: ENTRY_VERSION, time: 1000, entry: Some(Entry::Handoff(step)) };
     entry.encode_to_vec().into()
@@ -37,7 +37,7 @@ fn decided(seq: u64) -> Decided {
     Decided { seq, revision: 1, kind: Kind::Put as i32, ..Decided::default() }
 }
 
-/// Chunks that no source of this version sends.
+/// Returns chunks that no source of this version sends.
 fn chunks_that_cannot_be() -> Vec<Chunk> {
     let keys = |key| Chunk { keys: vec![key], ..Chunk::default() };
     let sessions = |session| Chunk { sessions: vec![session], ..Chunk::default() };
@@ -66,7 +66,7 @@ fn chunks_that_cannot_be() -> Vec<Chunk> {
     ]
 }
 
-/// Steps that can't be, for a target that has promised to take the shard under epoch 2.
+/// Returns invalid steps, for a target that has promised to take the shard under epoch 2.
 fn steps_that_cannot_be() -> Vec<v1::HandoffStep> {
     let contents = Some(v1::Contents::default());
     let install = Install { contents, revision: 9, ..Install::default() };
@@ -122,7 +122,7 @@ fn what_a_record_cannot_say_founds_nothing_and_ends_nothing() {
     }
 }
 
-/// Numbers at which something begins or ends.
+/// Generates numbers at which something begins or ends.
 fn number() -> impl Strategy<Value = u64> {
     prop_oneof![4 => 0u64..4, 1 => Just(COUNT_LIMIT - 1), 1 => Just(COUNT_LIMIT), 1 => Just(u64::MAX)]
 }
@@ -196,7 +196,7 @@ enum Event {
     /// The manager's list, with any epoch and target.
     List(u64, u64, u32),
     Put,
-    /// The leader reads what a carrier would.
+    /// The leader reads all that a carrier would.
     Carry,
 }
 
@@ -210,7 +210,7 @@ fn event() -> impl Strategy<Value = Event> {
     ]
 }
 
-/// Everything that carriers ask the store for.
+/// Reads everything that carriers ask the store for.
 fn carry(store: &Store) {
     for departure in store.departures() {
         let to = departure.to;

@@ -69,7 +69,7 @@ fn to_command(session: u64, seq: u64, acked: u64, kind: u8, key: u8, condition: 
     by((100 + session, session), seq, seq.saturating_sub(acked), made)
 }
 
-/// Keys with revisions and values, and sessions: all that is served.
+/// Returns all that is served: keys with revisions and values, and sessions.
 fn contents(store: &skv_store::Store) -> Vec<v1::SnapshotItem> {
     let is_content = |item: &v1::SnapshotItem| matches!(item.item, Some(Item::Key(_) | Item::Session(_)));
     let mut items: Vec<_> = store.view().into_items().filter(is_content).collect();
@@ -108,7 +108,7 @@ proptest! {
             }
             world.check();
         }
-        // Whatever was under way comes to its end, and nothing is left behind.
+        // Each move that was under way comes to its end, and nothing is left behind.
         while (0..GROUPS).any(|source| world.drive(source, true)) {}
         (0..GROUPS).for_each(|group| world.collect_garbage(group));
         let owner = world.owner().unwrap();

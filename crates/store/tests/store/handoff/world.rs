@@ -1,5 +1,5 @@
-//! Groups that hand one shard to each other, and one store that never hands it over: whatever
-//! the groups answer, that one would have answered.
+//! Groups that hand one shard to each other, and one store that never hands it over: that one would
+//! have given each answer that the groups give.
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -13,9 +13,9 @@ use skv_store::{
 
 /// The shard that moves.
 pub(crate) const SHARD: ShardId = ShardId(0);
-/// All entries carry this time: what clocks do is another test's.
+/// The time that all entries carry: another test covers clocks.
 const TIME: u64 = 1000;
-/// So small that everything takes several chunks and rounds.
+/// The chunk size in bytes: so small that everything takes several chunks and rounds.
 const CHUNK: usize = 100;
 
 pub(crate) fn limits() -> v1::Limits {
@@ -28,7 +28,7 @@ pub(crate) fn limits() -> v1::Limits {
     }
 }
 
-/// The store of a group that owns the shard, or nothing.
+/// Returns the store of a group that owns the shard, or nothing.
 pub(crate) fn store(group: u32, owns: bool) -> Store {
     limited(group, owns, limits())
 }
@@ -67,7 +67,7 @@ pub(crate) fn receive(epoch: u64, source: u32) -> Bytes {
     step(epoch, Step::Receive(Receive { source, source_uid: uid(source).0 }))
 }
 
-/// Begins the first copy of a move.
+/// Returns the entry that begins the first copy of a move.
 pub(crate) fn begin(epoch: u64) -> Bytes {
     begin_copy(epoch, CopyId(epoch))
 }
@@ -80,7 +80,7 @@ pub(crate) fn pause(epoch: u64, copy: CopyId) -> Bytes {
     step(epoch, Step::Pause(Pause { copy: copy.0 }))
 }
 
-/// Freezes the first copy of a move.
+/// Returns the entry that freezes the first copy of a move.
 pub(crate) fn freeze(epoch: u64) -> Bytes {
     freeze_copy(epoch, CopyId(epoch))
 }
@@ -105,7 +105,7 @@ pub(crate) fn assign(version: u64, moves: &[Move]) -> Bytes {
     encode_assign(TIME, MapRevision(version), moves.iter().copied())
 }
 
-/// Applies a step; what came of it.
+/// Applies a step; returns its result.
 pub(crate) fn take(store: &Store, entry: &Bytes) -> Result<(), StepRefusal> {
     match store.apply(entry) {
         Ok(Applied::Handoff(outcome)) => outcome,
@@ -121,24 +121,24 @@ pub(crate) fn execute(store: &Store, command: v1::Command) -> Outcome {
     }
 }
 
-/// Whether the group doesn't serve the shard.
+/// Returns true if the group doesn't serve the shard.
 pub(crate) fn is_elsewhere(rejection: &Rejection) -> bool {
     matches!(rejection, Rejection::WrongGroup { .. } | Rejection::Moving { .. } | Rejection::Arriving { .. })
 }
 
-/// What a leader of the source remembers of a move, and loses with its office.
+/// The knowledge of a source's leader about a move, which it loses with its leadership.
 #[derive(Debug, Default)]
 struct Driver {
     of: Option<Move>,
     promised: bool,
-    /// What of the base isn't sent yet.
+    /// The chunks of the base that aren't sent yet.
     unsent: Vec<Chunk>,
     position: Option<Position>,
-    /// The target has parts of another copy: it gets the whole shard.
+    /// True if the target has parts of another copy: it gets the whole shard.
     resend: bool,
 }
 
-/// The groups, their leaders' memory, and all entries that there ever were.
+/// The groups, their leaders' memory, and all entries that ever existed.
 pub(crate) struct World {
     pub(crate) groups: Vec<Store>,
     pub(crate) alone: Store,
@@ -150,7 +150,7 @@ pub(crate) struct World {
 }
 
 impl World {
-    /// So many groups, of which the first owns the shard.
+    /// Makes `groups` groups, of which the first owns the shard.
     pub(crate) fn new(groups: u32) -> Self {
         World {
             groups: (0..groups).map(|group| store(group, group == 0)).collect(),
@@ -172,7 +172,7 @@ impl World {
         }
     }
 
-    /// The manager wants the shard in a group, or to stay where it is.
+    /// Has the manager want the shard in a group, or want it to stay where it is.
     pub(crate) fn want(&mut self, target: Option<u32>) {
         let Some(owner) = self.owner() else { return };
         self.version += 1;
@@ -183,8 +183,8 @@ impl World {
         self.sent.push((owner, entry));
     }
 
-    /// The leader of a group does what is due next of a handoff out of it; whether there was
-    /// anything. With `hasty` it freezes as soon as it may.
+    /// Has the leader of a group do what is due next of a handoff out of it; returns true if there
+    /// was anything. With `hasty` it freezes as soon as it may.
     pub(crate) fn drive(&mut self, source: usize, hasty: bool) -> bool {
         let Some(Departure { to, progress }) = self.groups[source].departures().pop() else { return false };
         if self.drivers[source].of != Some(to) {
@@ -203,7 +203,7 @@ impl World {
         }
         let resend = self.drivers[source].resend;
         if self.drivers[source].position.is_none() && progress == Progress::Frozen && !resend {
-            // Whoever froze it knew that the target has everything from before.
+            // The leader that froze it knew that the target has everything from before.
             self.drivers[source].position = self.groups[source].beginning(&to);
         }
         if self.drivers[source].position.is_none() {
@@ -245,8 +245,8 @@ impl World {
         true
     }
 
-    /// The group gives up what it has copied so far. Its leader needn't know: it may have been
-    /// another's doing.
+    /// Has the group give up what it has copied so far. Its leader needn't know: another may have
+    /// done it.
     pub(crate) fn pause(&mut self, source: usize) {
         let Some(Departure { to, .. }) = self.groups[source].departures().pop() else { return };
         if let Some(backlog) = self.groups[source].backlog(&to) {
@@ -254,12 +254,12 @@ impl World {
         }
     }
 
-    /// The group has another leader.
+    /// Gives the group another leader.
     pub(crate) fn forget(&mut self, group: usize) {
         self.drivers[group] = Driver::default();
     }
 
-    /// An entry that was sent once comes once more.
+    /// Applies an entry once more that was sent before.
     pub(crate) fn repeat(&self, which: usize) {
         if !self.sent.is_empty() {
             let (group, entry) = &self.sent[which % self.sent.len()];
@@ -267,7 +267,7 @@ impl World {
         }
     }
 
-    /// A group forgets what it received of moves that its source has given up.
+    /// Has a group forget what it received of moves that its source has given up.
     pub(crate) fn collect_garbage(&mut self, group: usize) {
         for arrival in self.groups[group].arrivals() {
             let source = &self.groups[arrival.source.group.0 as usize];
@@ -278,7 +278,7 @@ impl World {
         }
     }
 
-    /// A replica of the group starts from a snapshot.
+    /// Has a replica of the group start from a snapshot.
     pub(crate) fn restart(&mut self, group: usize) {
         let fresh = Store::new(1000 + group as u64);
         let mut restore = fresh.begin_restore();
@@ -292,12 +292,12 @@ impl World {
         self.groups[group] = fresh;
     }
 
-    /// The group that has the shard, frozen or not.
+    /// Returns the group that has the shard, frozen or not.
     pub(crate) fn owner(&self) -> Option<usize> {
         self.groups.iter().position(|group| group.owns(SHARD).is_some())
     }
 
-    /// At most one group serves the shard, and none that doesn't own it.
+    /// Checks that at most one group serves the shard, and none that doesn't own it.
     pub(crate) fn check(&self) {
         let serves = |group: &&Store| !group.get(b"any").as_ref().is_err_and(is_elsewhere);
         assert!(self.groups.iter().filter(serves).count() <= 1, "two groups serve the shard");
