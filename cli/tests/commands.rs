@@ -257,7 +257,7 @@ fn status_shows_every_replica() {
 fn status_says_what_is_wrong() {
     let mut fake = Fake::groups(&[3], &[0]);
     fake.status(1, |replica| {
-        replica.set_state(ReplicaState::Quarantined);
+        replica.set_state(ReplicaState::Broken);
         replica.ready = false;
         replica.problem = "segment 3 is damaged at 4096".into();
     });

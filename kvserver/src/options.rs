@@ -1,4 +1,4 @@
-//! How a server is configured: flags, or environment variables of the same name.
+//! The options of a server: flags, or the environment variable beside each.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -1,4 +1,5 @@
-//! The options of the process.
+//! The options of a shard manager: flags, or the environment variable beside each. All variables begin with
+//! `SKV_MANAGER_`; `SKV_MANAGER` itself is the address that servers and `skv` are given.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -33,7 +33,7 @@ fn build() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("this program isn't in a target directory"))?;
     let directory = target.join(PROFILE);
     if !directory.join("skv").exists() {
-        eprintln!("compiling for release, once: this takes some minutes");
+        eprintln!("compiling optimised programs, once: this takes some minutes");
     }
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
     build.args(["build", "--profile", PROFILE]).args(PROGRAMS.map(|program| format!("--package={program}")));

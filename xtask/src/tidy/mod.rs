@@ -6,6 +6,7 @@
 //! - `circles`: no files of a crate import each other in a circle
 //! - `pure_files`: files that call themselves pure name no clock, task or IO
 //! - `lengths`: no file and no function is too long
+//! - `unused`: crates name all dependencies of their manifests
 //! - `openings`: doc comments begin with a verb or a noun
 //! - `limits`: the excesses that are allowed for now, and may only become fewer
 
@@ -21,6 +22,7 @@ mod openings;
 mod pure_crates;
 mod pure_files;
 mod sources;
+mod unused;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -57,6 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (mut findings, drawing) = arrows::read(root)?;
     findings.extend(arrows::check(&drawing, &crates));
     findings.extend(pure_crates::check(root, &drawing, &crates)?);
+    findings.extend(unused::check(&sources, &crates));
     let mut loans = BTreeSet::new();
     for target in &targets {
         let circles = circles::check(&sources, target);

@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
+use proc_macro2::TokenStream;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Lit, Meta};
 
@@ -15,6 +16,7 @@ use crate::command;
 pub(super) struct Source {
     pub(super) lines: usize,
     pub(super) syntax: syn::File,
+    pub(super) tokens: TokenStream,
 }
 
 /// All files, by their paths from the root of the repository.
@@ -39,8 +41,10 @@ impl Sources {
     /// Parses these texts.
     pub(super) fn parse<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Sources> {
         let parse = |(path, text): (&str, &str)| {
-            let syntax = syn::parse_file(text).with_context(|| format!("{path} can't be parsed"))?;
-            Ok((path.to_owned(), Source { lines: text.lines().count(), syntax }))
+            let cant = || format!("{path} can't be parsed");
+            let syntax = syn::parse_file(text).with_context(cant)?;
+            let tokens = text.parse().map_err(|error| anyhow::anyhow!("{}: {error}", cant()))?;
+            Ok((path.to_owned(), Source { lines: text.lines().count(), syntax, tokens }))
         };
         Ok(Sources(texts.into_iter().map(parse).collect::<anyhow::Result<_>>()?))
     }
