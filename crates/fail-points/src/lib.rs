@@ -1,10 +1,9 @@
-//! Fail points: named places of the product at which a test can have a process die, or stand
-//! still.
+//! Fail points: named places of the product at which a test can have a process die, or stand still.
 //!
 //! A test arms a point by a file of that name in the directory `$SKV_FAIL_POINTS`. The first
-//! process that passes the point takes the file away, says so, and dies on the spot: nothing
-//! is flushed, closed or answered. So exactly one process dies, whichever it is, and who takes
-//! over from it passes the point unharmed.
+//! process that passes the point removes the file, prints a line, and dies on the spot: nothing is
+//! flushed, closed or answered. So exactly one process dies, whichever it is, and its successor
+//! passes the point unharmed.
 //!
 //! If the file's content is `wait`, the process renames it to `POINT.reached` instead, and the task
 //! that got there stands until that file is gone; all else in the process goes on.
