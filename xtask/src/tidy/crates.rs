@@ -39,9 +39,9 @@ struct Package {
 
 #[derive(Deserialize)]
 struct Dependency {
-    /// None for what isn't only for tests or building.
+    /// None for a dependency that isn't only for tests or building.
     kind: Option<String>,
-    /// None for what comes from a registry.
+    /// None for a package from a registry.
     path: Option<String>,
 }
 
@@ -103,7 +103,7 @@ fn relative(path: &Path, root: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 impl Crates {
-    /// Crates with these dependencies; each is in a folder of its name.
+    /// Makes crates with these dependencies; each is in a folder of its name.
     pub(super) fn of(crates: &[(&str, &[&str])]) -> Crates {
         let one = |(name, dependencies): &(&str, &[&str])| Crate {
             name: (*name).to_owned(),
