@@ -19,7 +19,7 @@ use crate::{Port, address, process};
 
 /// The time after which a request without an answer has failed.
 const DEADLINE: Duration = Duration::from_secs(9);
-/// Whatever happens, the program ends within 10 s.
+/// The time after which the program ends in any case: within 10 s.
 const END: Duration = Duration::from_millis(9500);
 /// The pause between two requests to one server.
 const PAUSE: Duration = Duration::from_millis(50);

@@ -61,7 +61,7 @@ fn who_doesnt_wait_can_watch_later() {
 #[test]
 fn moves_that_are_taken_back_are_done_when_their_groups_say_so() {
     let store = Store::new();
-    // By this policy the same groups always have the same shards.
+    // With this policy the same groups always have the same shards.
     store.up(&store.manifest("groups: 2, replicas: 1, policy: modulo"));
     let paused = Paused::new(&store, "store-g1-0");
     assert_eq!(store.json(&["groups", "remove", "g1", "--no-wait"])["done"], json!(false));

@@ -1,4 +1,4 @@
-//! One call of a client: the request, its time, and its outcome.
+//! A call of a client: the request, its time, and its outcome.
 
 use serde::{Deserialize, Serialize};
 
@@ -28,7 +28,7 @@ pub enum Outcome {
     Unknown,
 }
 
-/// One line of a history.
+/// A line of a history.
 ///
 /// Times are nanoseconds since the history's start, by one clock for all clients. A field that an
 /// answer doesn't contain stays `None` and isn't checked.

@@ -2,8 +2,8 @@
 
 use crate::model::Call;
 
-/// One call and its interval. `returned` is `None` for a write that may take effect at any
-/// later time.
+/// A call and its interval. `returned` is `None` for a write that may take effect at any later
+/// time.
 #[derive(Debug)]
 pub(crate) struct Interval {
     pub(crate) call: Call,

@@ -21,8 +21,8 @@ pub(crate) enum Value {
     Unseen,
 }
 
-/// One call, reduced to the fields that the specification needs. A field that the client never
-/// learnt is `None`, which fits everything.
+/// A call, reduced to the fields that the specification needs. A field that the client never learnt
+/// is `None`, which fits everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     op: Op,

@@ -24,7 +24,7 @@ pub(crate) fn describe(stuck: &Stuck, events: &[&Event]) -> String {
     text
 }
 
-/// One event in one line.
+/// An event as a line of text.
 pub(crate) struct Line<'a>(pub(crate) &'a Event);
 
 impl Display for Line<'_> {

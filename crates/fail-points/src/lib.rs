@@ -41,7 +41,7 @@ pub fn reached(point: impl FnOnce() -> String, block: impl FnOnce(&mut dyn FnMut
     let point = point();
     let armed = std::path::Path::new(&directory).join(&point);
     let Ok(content) = std::fs::read(&armed) else { return };
-    // Of several processes that get here at the same time only one can take the file.
+    // Only one of several processes that get here at the same time can take the file.
     if content == b"wait" {
         let reached = armed.with_file_name(format!("{point}.reached"));
         if std::fs::rename(&armed, &reached).is_ok() {

@@ -52,7 +52,7 @@ async fn run(options: options::Server) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One server.
+/// A server.
 struct Server {
     port: Port,
     master: Master,

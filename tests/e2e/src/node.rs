@@ -12,7 +12,7 @@ use crate::{Namespace, eventually_within};
 /// The time limit for Kubernetes to give a node up, or to take it back: far more than it needs.
 const NOTICED: Duration = Duration::from_mins(4);
 
-/// One node of the cluster.
+/// A node of the cluster.
 pub struct Node {
     namespace: Namespace,
     /// Its name.

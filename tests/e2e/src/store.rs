@@ -1,4 +1,4 @@
-//! One `ShardedKV`, as a person sees it.
+//! A `ShardedKV`, as a person sees it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

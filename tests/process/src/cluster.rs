@@ -109,7 +109,7 @@ impl Settings {
     }
 }
 
-/// One server of a cluster.
+/// A server of a cluster.
 #[derive(Debug)]
 pub struct Server {
     /// Its name, such as g0-2, or s2 in a ring.

@@ -64,7 +64,7 @@ impl Recorder {
     }
 }
 
-/// One client: each of its calls stands in the history, whatever its outcome.
+/// A client: each of its calls stands in the history, whatever its outcome.
 #[derive(Debug)]
 pub struct Client {
     clerk: RecordedClerk<Box<dyn Fn() -> u64 + Send + Sync>>,

@@ -1,4 +1,4 @@
-//! One process, and its faults.
+//! A process, and its faults.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};

@@ -32,7 +32,7 @@ pub fn eventually_within<T, F: Future<Output = Option<T>>>(
     async move {
         let asking = async {
             loop {
-                // One check may hang, on a paused server for instance.
+                // A check may hang, on a paused server for instance.
                 if let Ok(Some(answer)) = timeout(QUESTION, ask()).await {
                     return answer;
                 }

@@ -186,7 +186,7 @@ async fn unreliable_many_calls_in_flight_of_one_clerk_take_effect_once_each() {
     assert!(cluster.net().counts().most_open > 1);
 }
 
-/// One answer of a stream gets lost, the stream and its other answers don't; a repeated call gets
+/// An answer of a stream gets lost, the stream and its other answers don't; a repeated call gets
 /// the answer that was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_lost_answer_of_a_stream_is_given_again_to_the_resent_request() {

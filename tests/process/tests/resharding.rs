@@ -84,7 +84,7 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
     let mut cluster = start(Settings { fail_points: true, ..one_of(2) }).await;
     let load = Load::start(&cluster, 4, 8);
     load.recorder.more_acknowledged(100).await;
-    // Of three members two are needed: without a follower, the leader's death is the quorum's end.
+    // Two of three members are needed: without a follower, the leader's death is the quorum's end.
     let leader = cluster.leader(1).await;
     let follower = (3..6).find(|&index| index != leader).expect("a group has three servers");
     cluster.servers[follower].process.kill();

@@ -106,7 +106,7 @@ async fn run(changes: Changes, amid: Arc<AtomicBool>, unserved: Unserved) -> tur
     };
     let shards: BTreeSet<u32> = moves.iter().map(|pending| pending.shard).collect();
     eprintln!("{:?}: these shards move: {shards:?}", turmoil::elapsed());
-    // By then the first shards are there, or on their way.
+    // The first shards are there by then, or on their way.
     let there = 1 + random_below((shards.len() as u64 / 2).max(1)) as usize;
     while shards_of(&dial, target).await.map_or(0, |shards| shards.len()) < there {
         tokio::time::sleep(LOOK).await;

@@ -143,7 +143,7 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
     let (most, least) = (counts.iter().max().copied(), counts.iter().min().copied());
     ensure!(most.unwrap_or(0) - least.unwrap_or(0) <= 1, "the shards aren't even: {counts:?}");
 
-    // By the groups' own reports each shard is in one place, and no part of it anywhere else.
+    // The groups' own reports must have each shard in one place, and no part of it anywhere else.
     let mut places: BTreeMap<u32, u32> = BTreeMap::new();
     for group in 0..groups {
         for shard in shards_of(dial, group).await? {

@@ -69,7 +69,7 @@ struct Which {
     index: u8,
 }
 
-/// One cluster, up or not.
+/// A cluster, up or not.
 pub(crate) enum Cluster {
     /// Made by kind.
     Kind(Kind),

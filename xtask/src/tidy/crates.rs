@@ -13,7 +13,7 @@ use crate::{build, command};
 pub(super) struct Crate {
     pub(super) name: String,
     pub(super) package: String,
-    /// From the root of the repository.
+    /// The path from the root of the repository.
     pub(super) folder: String,
     /// The crates of ours that its library and programs depend on.
     pub(super) dependencies: BTreeSet<String>,

@@ -60,7 +60,7 @@ struct State {
 #[derive(Debug)]
 pub(super) enum Choice {
     Leader(Arc<Member>),
-    /// Nobody knows the leader: ask this member, and report the result.
+    /// The leader is unknown: ask this member, and report the result.
     Probe(Arc<Member>, Probe),
     /// Another call is asking, or the round is over.
     Wait(Instant),

@@ -30,9 +30,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The division of keys; decides how sequence numbers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// By shards.
+    /// The keys are divided by shards.
     Shards(u32),
-    /// Not known: every call is forwarded.
+    /// The division isn't known: every call is forwarded.
     Blind,
 }
 
@@ -48,7 +48,7 @@ impl Layout {
 /// The place of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// In a shard.
+    /// The key is in a shard.
     Shard {
         /// The cluster of the shard.
         cluster: ClusterId,
@@ -57,7 +57,7 @@ pub(crate) enum Placement {
         /// The number of shards.
         of: u32,
     },
-    /// Only the servers know.
+    /// The place is known only to servers.
     Blind,
 }
 

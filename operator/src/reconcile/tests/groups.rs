@@ -18,7 +18,7 @@ struct World(Mutex<Cluster>);
 struct Cluster {
     founded: BTreeSet<u32>,
     sharing: BTreeSet<u32>,
-    /// By shard.
+    /// The owner of each shard.
     owners: Vec<u32>,
     retired: BTreeSet<u32>,
     leaderless: BTreeSet<u32>,

@@ -1,4 +1,4 @@
-//! One pipeline through a proxy: each operation and each answer in it has a fate of its own.
+//! A pipeline through a proxy: each operation and each answer in it has a fate of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;

@@ -35,7 +35,7 @@ pub(super) fn down(plan: &Plan) -> anyhow::Result<()> {
     for name in control_plane::NAMES {
         plan.control_plane().stop(name);
     }
-    // By itself the link goes some time after the namespace: too late for a new cluster.
+    // The link by itself goes some time after the namespace: too late for a new cluster.
     network::remove_link(plan)?;
     let pods = pods_on_the_machine(plan)?;
     for pod in &pods {

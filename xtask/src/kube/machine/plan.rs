@@ -13,8 +13,8 @@ pub(crate) const CLUSTERS: u8 = 32;
 /// groups and addresses belong to the machine, too.
 const STATE: &str = "/var/lib/shardedkv-kube";
 
-/// One of [`CLUSTERS`] blocks of 4096 addresses in 198.18.0.0/15, which is set aside for
-/// benchmarks and is routed nowhere:
+/// A cluster's block of 4096 addresses, one of [`CLUSTERS`], in 198.18.0.0/15, which is set aside
+/// for benchmarks and is routed nowhere:
 ///
 /// | third byte, from the block's start | what |
 /// |---|---|
