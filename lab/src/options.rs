@@ -87,7 +87,7 @@ pub(crate) struct Request {
 pub(crate) enum Target {
     /// The server that has the key, found by the master at this port.
     Cluster(Port),
-    /// The server at this port, and nobody else.
+    /// The server at this port, and no other.
     Server(Port),
 }
 

@@ -91,7 +91,7 @@ pub enum Error {
         /// The lowest one that is still open.
         acked_below: u64,
     },
-    /// The message was meant for somebody else.
+    /// The message was meant for another recipient.
     #[error("meant for somebody else: {0}")]
     WrongIdentity(String),
     /// There is no version of the format that both sides know.

@@ -1,7 +1,7 @@
 //! `skv bench`: measures the speed of the store.
 //!
 //! - `plan`: the settings of a measurement; `load`: the clients; `meter`: their results; `report`:
-//! the output
+//!   the output
 
 mod load;
 mod meter;

@@ -10,7 +10,7 @@ pub enum Op {
     Get,
     /// Replace the value.
     Put,
-    /// Add to the end of the value; answers the value before.
+    /// Add to the end of the value; returns the value before.
     Append,
     /// Remove the key.
     Delete,

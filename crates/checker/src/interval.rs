@@ -1,4 +1,4 @@
-//! A call, and the time from when it was made until it was answered.
+//! A call, and the time from its start to its answer.
 
 use crate::model::Call;
 

@@ -261,7 +261,7 @@ impl<'a> Call<'a> {
                 }
                 let denies = matches!(*error, E::WrongGroup { .. } | E::ShardMoving { target: Some(_), .. });
                 let next = self.after_error(*error);
-                // This member knows no newer owner: it may lead no more, and not have heard of the shard's arrival.
+                // This member knows no newer owner: it may no longer lead, and not have heard of the shard's arrival.
                 if denies && self.clerk.router.is_owner(group, placement) {
                     group.failed(member);
                 }

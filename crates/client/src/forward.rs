@@ -35,7 +35,7 @@ impl Forwarder {
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }
     }
 
-    /// Asks the server at this client address and nobody else, once.
+    /// Asks the server at this client address and no other, once.
     pub async fn ask(&self, address: &str, operation: &Operation) -> Result<Reply, Error> {
         let patience = Patience { attempt: self.timeout, deadline: Instant::now() + self.timeout };
         self.pool.peer(address).call(operation.clone(), patience).await.map_err(|failure| match failure {

@@ -6,7 +6,7 @@
 //! passes the point unharmed.
 //!
 //! If the file's content is `wait`, the process renames it to `POINT.reached` instead, and the task
-//! that got there stands until that file is gone; all else in the process goes on.
+//! that got there stands until that file is gone; everything else in the process continues.
 //!
 //! In builds without debug assertions, such as releases, a point is nothing. All others have them,
 //! so that tests need no builds of their own.

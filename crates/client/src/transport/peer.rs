@@ -18,8 +18,8 @@ use super::{Dialer, Failure, Reply, Transmission};
 
 /// The number of unary calls in flight that is worth another connection.
 const CALLS_PER_CONNECTION: usize = 256;
-/// After a failure to connect the next attempt waits at least this long, and as long as the
-/// failure took, so that callers don't queue up before an address that nobody answers.
+/// After a failure to connect the next attempt waits at least this long, and as long as the failure
+/// took, so that callers don't queue up before an address that doesn't answer.
 const SHORTEST_REST: Duration = Duration::from_millis(50);
 
 /// All servers that a clerk knows, each once.

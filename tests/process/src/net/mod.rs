@@ -1,8 +1,8 @@
 //! A net that loses, doubles, delays and reorders the messages between clerks and servers.
 //!
-//! A [`Net`] is a proxy in front of each server. It relays decoded messages, not bytes: TCP
-//! would hide a lost packet, and a broken connection is lost as a whole. So one operation of a
-//! stream can get lost, or one answer, while the stream and all others in it go on.
+//! A [`Net`] is a proxy in front of each server. It relays decoded messages, not bytes: TCP would
+//! hide a lost packet, and a broken connection is lost as a whole. So one operation of a stream can
+//! get lost, or one answer, while the stream and all others in it continue.
 //!
 //! - `faults`: the possible faults, and the dice; pure
 //! - `counts`: the faults that happened, so that a test can assert that it tested something

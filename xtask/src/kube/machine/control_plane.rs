@@ -26,7 +26,7 @@ const PROVISIONER: &str = "shardedkv.io/local";
 pub(super) const NAMES: [&str; 7] =
     ["control-plane-proxy", "dns", "provisioner", "scheduler", "controllers", "apiserver", "etcd"];
 
-/// Starts all of it; the API server answers when this returns.
+/// Starts all of them; the API server answers when this returns.
 pub(super) fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
     make_certificates(plan)?;
     let namespace = plan.control_plane();
