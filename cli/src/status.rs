@@ -32,7 +32,7 @@ struct Group {
     id: GroupId,
     shards: u32,
     leader: Option<String>,
-    /// Whether a leader reaches a majority.
+    /// True if a leader reaches a majority.
     quorum: bool,
     replicas: Vec<Replica>,
 }

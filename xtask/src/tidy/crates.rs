@@ -13,7 +13,7 @@ use crate::{build, command};
 pub(super) struct Crate {
     pub(super) name: String,
     pub(super) package: String,
-    /// From the root of the repository.
+    /// The path from the root of the repository.
     pub(super) folder: String,
     /// The crates of ours that its library and programs depend on.
     pub(super) dependencies: BTreeSet<String>,
@@ -43,9 +43,9 @@ struct Package {
 struct Dependency {
     name: String,
     rename: Option<String>,
-    /// None for what isn't only for tests or building.
+    /// None for a dependency that isn't only for tests or building.
     kind: Option<String>,
-    /// None for what comes from a registry.
+    /// None for a package from a registry.
     path: Option<String>,
 }
 
@@ -68,7 +68,8 @@ impl Crates {
         let crates = metadata.packages.into_iter().map(|package| {
             let manifest = Path::new(&package.manifest_path);
             let folder = manifest.parent().context("a manifest without a folder")?;
-            let name = |dependency: &Dependency| dependency.rename.as_ref().unwrap_or(&dependency.name).clone();
+            let name =
+                |dependency: &Dependency| dependency.rename.as_ref().unwrap_or(&dependency.name).clone();
             let ours = package.dependencies.iter().filter(|dependency| dependency.kind.is_none());
             let ours = ours.filter_map(|dependency| dependency.path.as_deref());
             Ok(Crate {
@@ -109,7 +110,7 @@ fn relative(path: &Path, root: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 impl Crates {
-    /// Crates with these dependencies; each is in a folder of its name.
+    /// Makes crates with these dependencies; each is in a folder of its name.
     pub(super) fn of(crates: &[(&str, &[&str])]) -> Crates {
         let one = |(name, dependencies): &(&str, &[&str])| Crate {
             name: (*name).to_owned(),

@@ -1,6 +1,6 @@
 //! `cargo xtask tidy`: rules of the sources that no compiler holds.
 //!
-//! - `sources`, `crates`, `modules`, `imports`: what there is; `finding`: what is wrong with it
+//! - `sources`, `crates`, `modules`, `imports`: the code; `finding`: a fault of it
 //! - `arrows`: the crates depend on each other as ARCHITECTURE.md says
 //! - `pure_crates`: crates that are pure reach no runtime, not even through others
 //! - `circles`: no files of a crate import each other in a circle
@@ -44,8 +44,8 @@ pub(crate) struct Args {
     /// Write the limits down that have been undercut, to xtask/tidy.yaml.
     #[arg(long)]
     lower: bool,
-    /// List what is only counted: doc comments that begin with a clause, and files that use
-    /// something of a module that builds on them.
+    /// List the findings that are only counted: doc comments that begin with a clause, and files
+    /// that use something of a module that builds on them.
     #[arg(long)]
     list: bool,
 }
@@ -87,7 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sorts what was found by rules and places, and lays it out.
+/// Sorts the findings by rules and places, and lays them out.
 fn table(findings: &mut Vec<Finding>) -> String {
     findings.sort();
     findings.dedup();

@@ -23,7 +23,7 @@ pub(super) struct Source {
 pub(super) struct Sources(BTreeMap<String, Source>);
 
 impl Sources {
-    /// Reads what git knows, and what is new and isn't ignored.
+    /// Reads the files that git knows, and new ones that aren't ignored.
     pub(super) fn load(root: &Path) -> anyhow::Result<Sources> {
         let mut list = Command::new("git");
         list.args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"]).current_dir(root);
@@ -71,7 +71,7 @@ pub(super) fn doc_line(attribute: &Attribute) -> Option<(String, usize)> {
     Some((text.value(), attribute.pound_token.spans[0].start().line))
 }
 
-/// Returns true for what is compiled only for tests.
+/// Returns true for code that is compiled only for tests.
 pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",

@@ -16,10 +16,13 @@ const RULE: &str = "unused dependencies";
 pub(super) fn check(sources: &Sources, crates: &Crates) -> Vec<Finding> {
     let mut findings = Vec::new();
     for one in &crates.0 {
-        let within = |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
+        let within =
+            |path: &str, folder: &str| path.strip_prefix(folder).is_some_and(|rest| rest.starts_with('/'));
         // A folder may hold the folder of another crate.
         let is_of = |path: &str, other: &str| other.len() > one.folder.len() && within(path, other);
-        let own = |path: &str| within(path, &one.folder) && !crates.0.iter().any(|other| is_of(path, &other.folder));
+        let own = |path: &str| {
+            within(path, &one.folder) && !crates.0.iter().any(|other| is_of(path, &other.folder))
+        };
         if sources.get(&format!("{}/build.rs", one.folder)).is_some() {
             continue;
         }
@@ -61,7 +64,8 @@ mod tests {
             ("crates/a/b/src/lib.rs", "use {openraft, serde, skv_log, tokio};"),
         ]);
         let findings = check(&sources.unwrap(), &crates);
-        let problems: Vec<_> = findings.iter().map(|found| (found.place.as_str(), found.problem.as_str())).collect();
+        let problems: Vec<_> =
+            findings.iter().map(|found| (found.place.as_str(), found.problem.as_str())).collect();
         let of = "crates/a/Cargo.toml";
         assert_eq!(problems, [(of, "nothing names openraft"), (of, "nothing names tokio")]);
     }
