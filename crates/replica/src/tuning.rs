@@ -3,7 +3,7 @@
 /// Times and sizes that trade one good thing for another.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Tuning {
-    /// How often a leader shows that it is alive, in ms.
+    /// The interval between the heartbeats of a leader, in ms.
     #[arg(long, env = "SKV_HEARTBEAT_MS", default_value_t = Tuning::DEFAULT.heartbeat_ms)]
     pub heartbeat_ms: u64,
     /// After at least this long without its leader a replica stands for election, in ms;
@@ -22,7 +22,7 @@ pub struct Tuning {
     /// for this long, in ms.
     #[arg(long, env = "SKV_REPLACE_AFTER_MS", default_value_t = Tuning::DEFAULT.replace_after_ms)]
     pub replace_after_ms: u64,
-    /// How many bytes per second this server hands over to other groups at most; 0: no limit.
+    /// Bytes per second that this server hands over to other groups at most; 0: no limit.
     #[arg(long, env = "SKV_TRANSFER_BYTES_PER_SECOND", default_value_t = Tuning::DEFAULT.transfer_bytes_per_second)]
     pub transfer_bytes_per_second: u64,
 }
