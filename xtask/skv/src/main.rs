@@ -1,7 +1,8 @@
 //! `cargo skv`: builds skv and the programs that it starts, and runs it.
 //!
 //! It is a crate without any dependency, so that a new user's first command compiles nothing but
-//! the programs.
+//! the programs. They are built without their feature `kubernetes`: nothing on one machine looks up SRV records or
+//! talks to the API server.
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader};
@@ -36,7 +37,9 @@ fn build() -> io::Result<PathBuf> {
         eprintln!("compiling optimised programs, once: this takes some minutes");
     }
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--profile", PROFILE]).args(PROGRAMS.map(|program| format!("--package={program}")));
+    build
+        .args(["build", "--profile", PROFILE, "--no-default-features"])
+        .args(PROGRAMS.map(|program| format!("--package={program}")));
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
     // The cargo that runs this program sets them. Build scripts that look at them, such as ring's,
     // would run again, and everything that depends on them be compiled again.
