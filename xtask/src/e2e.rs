@@ -47,6 +47,13 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     run_on_new(&args.names)
 }
 
+/// Makes what a cluster needs and outlives it, if it isn't there, leaving the processors to others.
+pub(crate) fn prepare() -> anyhow::Result<()> {
+    // Linux has this for each thread, and what a thread starts inherits it.
+    rustix::process::nice(19)?;
+    Cluster::unused()?.prepare()
+}
+
 /// Runs all of them on a cluster that is made for them.
 pub(crate) fn run_all() -> anyhow::Result<()> {
     run_on_new(&[])

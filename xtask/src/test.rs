@@ -1,6 +1,7 @@
 //! `cargo xtask test`: everything that can be tested on this machine.
 
 use std::ffi::OsString;
+use std::thread;
 
 use clap::ValueEnum;
 
@@ -48,17 +49,25 @@ fn run_all(args: &Args) -> anyhow::Result<()> {
     let programs = step("building the programs", build::test_programs)?;
     let tests = ["test", "--workspace"];
     step("building the tests", || build::run(build::cargo().args(tests).arg("--no-run")))?;
+    let default = if args.arguments.is_empty() { None } else { Some(Wanted::Never) };
+    let kubernetes = args.kubernetes.or(default);
     step("the tests in Rust", || {
         let mut run = build::cargo();
         run.args(tests).arg("--no-fail-fast").args(&args.arguments).env("SKV_PROGRAMS", &programs);
-        build::run(&mut run)
+        thread::scope(|scope| {
+            // These tests often wait, and compiling Kubernetes takes minutes. A failure is found again, and
+            // said, when the cluster is made.
+            if kubernetes != Some(Wanted::Never) {
+                scope.spawn(e2e::prepare);
+            }
+            build::run(&mut run)
+        })
     })?;
-    let default = if args.arguments.is_empty() { None } else { Some(Wanted::Never) };
     let missing = [
         part("of the Python clients", args.python.or(default), || {
             step("the tests of the Python clients", || python::run_tests(&programs, &[]))
         })?,
-        part("on Kubernetes", args.kubernetes.or(default), e2e::run_all)?,
+        part("on Kubernetes", kubernetes, e2e::run_all)?,
     ];
     let missing: Vec<String> = missing.into_iter().flatten().collect();
     match missing.as_slice() {

@@ -107,6 +107,15 @@ impl Cluster {
         }
     }
 
+    /// Makes what it needs and outlives it: programs and packages.
+    pub(crate) fn prepare(&self) -> anyhow::Result<()> {
+        match self {
+            // kind downloads what it needs when it makes the cluster.
+            Cluster::Kind(_) => Ok(()),
+            Cluster::Machine(_) => Machine::prepare().map(drop),
+        }
+    }
+
     /// Makes it, and waits until its nodes are ready.
     pub(crate) fn up(&self) -> anyhow::Result<()> {
         ensure!(

@@ -73,10 +73,15 @@ impl Machine {
         Programs::of_cluster(&self.plan())
     }
 
-    pub(super) fn up(&self) -> anyhow::Result<()> {
+    /// Makes what clusters need and outlives them.
+    pub(super) fn prepare() -> anyhow::Result<Programs> {
         packages::need_root("a cluster of network namespaces")?;
         packages::install(&PACKAGES)?;
-        let programs = Programs::build()?;
+        Programs::build()
+    }
+
+    pub(super) fn up(&self) -> anyhow::Result<()> {
+        let programs = Machine::prepare()?;
         let plan = self.plan();
         claim(&plan)?;
         start(&plan, &programs).with_context(|| {
