@@ -12,7 +12,7 @@ use skv_client::Forwarder;
 use skv_disk::Disk;
 use skv_disk::clock::Clock;
 use skv_disk::entropy;
-use skv_listen::{Health, Listener, Services};
+use skv_listen::{Assembly, Health, Listener, Services};
 use skv_net::Addresses;
 use skv_net::Connector;
 use skv_net::MESSAGE_LIMIT;
@@ -30,7 +30,7 @@ use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::Connected;
-use tower::util::MapResponseLayer;
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::metrics::Metrics;
 use crate::services::admin::AdminService;
@@ -222,8 +222,10 @@ where
 {
     let failed = |error: &dyn std::error::Error| ServerError::Listener(name, error.to_string());
     let routes = services.described(skv_proto::FILE_DESCRIPTOR_SET).map_err(|e| failed(&e))?;
+    let assembly = Assembly::default();
     let serving = skv_net::server()
         .max_concurrent_streams(skv_listen::STREAMS)
+        .layer(MapRequestLayer::new(move |request| assembly.bound(request)))
         .layer(MapResponseLayer::new(skv_listen::explain_unknown_method))
         .add_routes(routes)
         .serve_with_incoming_shutdown(incoming, closed.cancelled_owned());

@@ -6,6 +6,7 @@
 //!
 //! What all listeners say in the same way is here too: their [`Services`], [`Health`] and metrics.
 
+mod assembly;
 mod connection;
 mod descriptors;
 mod health;
@@ -14,6 +15,7 @@ mod metrics;
 mod page;
 mod services;
 
+pub use assembly::Assembly;
 pub use connection::{Connection, Silence};
 pub use descriptors::{MOST_CONNECTIONS, Shares, raise_limit};
 pub use health::Health;
