@@ -68,6 +68,11 @@ fn shapes(descriptors: &FileDescriptorSet) -> Result<String, std::fmt::Error> {
     let mut code = String::new();
     for (name, (path, fields)) in &messages {
         let counted = fields.iter().filter(|field| is_repeated(field) || growing.contains(field.type_name()));
+        for element in fields.iter().filter(|field| is_repeated(field)) {
+            if let Some((element, _)) = messages.get(element.type_name()) {
+                writeln!(code, "const _: () = assert!(size_of::<{element}>() <= LARGEST_ELEMENT);")?;
+            }
+        }
         let fields: Vec<String> = counted.map(|field| shape_of(field, &messages)).collect();
         writeln!(code, "static {}: Shape = Shape {{ fields: &[{}] }};", constant(name), fields.join(", "))?;
         writeln!(code, "impl Shaped for {path} {{ const SHAPE: &'static Shape = &{}; }}", constant(name))?;

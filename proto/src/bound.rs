@@ -178,7 +178,7 @@ mod tests {
             check_size::<v1::PipelineRequest>(&empty),
             check_size::<v1::PipelineResponse>(&empty),
             check_size::<v1::StatusResponse>(&[0x1a, 0].repeat(MIB)),
-            check_size::<v1::RegisterReplicaResponse>(&nested(&[5, 2], MIB)),
+            check_size::<v1::RegisterReplicaResponse>(&nested(&[6, 1], MIB)),
             check_size::<v1::TakeStepRequest>(&nested(&[2, 7, 1], MIB)),
             check_size::<v1::AppendEntriesRequest>(&nested(&[2, 3], MIB)),
         ] {

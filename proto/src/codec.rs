@@ -12,7 +12,7 @@ use crate::{Error, Shaped, check_size};
 
 /// Encodes `T`, and decodes those `U` that don't take too much memory.
 #[derive(Debug, Clone)]
-pub struct BoundedCodec<T, U>(PhantomData<fn(T) -> U>);
+pub(crate) struct BoundedCodec<T, U>(PhantomData<fn(T) -> U>);
 
 impl<T, U> Default for BoundedCodec<T, U> {
     fn default() -> Self {
@@ -41,7 +41,7 @@ where
 
 /// Decodes messages that don't take too much memory.
 #[derive(Debug)]
-pub struct BoundedDecoder<U>(ProstDecoder<U>);
+pub(crate) struct BoundedDecoder<U>(ProstDecoder<U>);
 
 impl<U: Message + Default + Shaped> Decoder for BoundedDecoder<U> {
     type Item = U;

@@ -33,7 +33,7 @@ fn wants_open_metrics(request: &HeaderMap) -> bool {
     for range in values.flat_map(|value| value.split(',')) {
         let mut parts = range.split(';').map(str::trim);
         let kind = parts.next().unwrap_or_default().to_ascii_lowercase();
-        let weight = parts.filter_map(|part| part.strip_prefix("q=")?.parse().ok()).next().unwrap_or(1.0);
+        let weight = parts.find_map(|part| part.strip_prefix("q=")?.parse().ok()).unwrap_or(1.0);
         match kind.as_str() {
             "application/openmetrics-text" => open = open.max(weight),
             "text/plain" | "text/*" => text = text.max(weight),
@@ -49,7 +49,7 @@ fn as_text(open_metrics: &str) -> String {
     // The help of a metric comes before its type, which decides about its name.
     let mut help: Option<(&str, &str)> = None;
     for line in open_metrics.lines() {
-        let words = |prefix| line.strip_prefix(prefix).and_then(|rest: &str| rest.split_once(' '));
+        let words = |prefix: &str| line.strip_prefix(prefix).and_then(|rest: &str| rest.split_once(' '));
         if let Some(described) = words("# HELP ") {
             help = Some(described);
         } else if let Some((name, kind)) = words("# TYPE ") {

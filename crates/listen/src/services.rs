@@ -42,7 +42,7 @@ impl Services {
                 .register_encoded_file_descriptor_set(descriptors)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
             let names = names.iter().copied().chain(REFLECTION);
-            names.fold(builder, tonic_reflection::server::Builder::with_service_name)
+            names.fold(builder, |builder, name| builder.with_service_name(name))
         };
         routes = routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
         let served = names.join(", ");

@@ -114,10 +114,12 @@ impl Names {
     fn look_up(&self, name: String) -> Shared<BoxFuture<'static, Found>> {
         let (find, known) = ((self.find)(name.clone()), self.known.clone());
         let lookup = async move {
-            let found = find.await.and_then(|addresses| match addresses.as_slice() {
-                [] => Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address")),
-                _ => Ok(addresses),
-            });
+            let found = match find.await {
+                Ok(none) if none.is_empty() => {
+                    Err(io::Error::new(io::ErrorKind::NotFound, "the name has no address"))
+                }
+                found => found,
+            };
             let found = found.map_err(|e| Failure { kind: e.kind(), text: e.to_string().into() });
             if let Some(known) = known.lock().get_mut(&name) {
                 known.lookup = None;

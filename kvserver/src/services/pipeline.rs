@@ -17,7 +17,7 @@ const UNDER_WAY: usize = 4096;
 /// Frames of answers that may wait for the client.
 const OUTGOING: usize = 8;
 /// Operations in one frame. Clerks send 256.
-pub(crate) const MOST_OPERATIONS: usize = 8192;
+const MOST_OPERATIONS: usize = 8192;
 
 /// Serves one stream until the client closes it or goes away. Once the listener is `closed`,
 /// nothing more is read: what is under way is answered, and the stream ends.

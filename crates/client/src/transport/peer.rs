@@ -115,7 +115,7 @@ impl Peer {
     }
 
     /// Connects, while nobody waits for it.
-    pub(crate) fn connect_in_background(self: &Arc<Self>) {
+    pub(crate) fn connect_in_background(&self) {
         if self.links[0].is_opening() || self.is_resting(Instant::now()) {
             return;
         }
