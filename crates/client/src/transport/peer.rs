@@ -19,6 +19,7 @@ use super::{Dialer, Failure, Reply, Transmission};
 
 /// The number of unary calls in flight that is worth another connection.
 const CALLS_PER_CONNECTION: usize = 256;
+
 /// All servers that a clerk knows, each once.
 #[derive(Debug)]
 pub(crate) struct Pool {
@@ -33,13 +34,13 @@ impl Pool {
         Pool { dialer, streams: streams.max(1), connections: connections.max(1), peers: Mutex::default() }
     }
 
-    /// The server at `HOST:PORT`.
+    /// Returns the server at `HOST:PORT`.
     pub(crate) fn peer(&self, address: &str) -> Arc<Peer> {
         let mut peers = self.peers.lock();
         if let Some(peer) = peers.get(address) {
             return Arc::clone(peer);
         }
-        // Addresses come and go with pods: keep those that somebody still speaks of.
+        // Addresses come and go with pods: only those that are still in use are kept.
         peers.retain(|_, peer| Arc::strong_count(peer) > 1);
         let address: Arc<str> = address.into();
         let peer = Arc::new(Peer {
@@ -56,7 +57,7 @@ impl Pool {
     }
 }
 
-/// The time that a transmission may take, once there is a connection, and when its call ends.
+/// The time limit of a transmission, once there is a connection, and the deadline of its call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) attempt: Duration,
@@ -109,12 +110,12 @@ impl Peer {
             || self.links.iter().any(|slot| slot.get().is_some())
     }
 
-    /// Why the last attempt to connect failed; `None` if it didn't.
+    /// Returns the reason why the last attempt to connect failed; `None` if it didn't.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
         self.attempts.trouble()
     }
 
-    /// Connects, while nobody waits for it.
+    /// Connects in the background, so that no call waits for it.
     pub(crate) fn connect_in_background(&self) {
         if self.links[0].is_opening() || self.is_resting(Instant::now()) {
             return;
@@ -174,7 +175,7 @@ impl Peer {
         self.unary(patience, |mut client| async move { client.get_shard_map(request).await }).await
     }
 
-    /// A connection to use for other services than Kv.
+    /// Returns a connection for other services than Kv.
     pub(crate) async fn connection(&self, patience: Patience) -> Result<Arc<Link>, Failure> {
         self.link(&self.links[0], patience).await
     }
@@ -207,7 +208,7 @@ impl Peer {
             let error = skv_proto::Error::Unimplemented(format!("{}: {}", self.address, status.message()));
             return Failure::Answered(Box::new(error));
         }
-        // Not said by a server of ours, so by the connection.
+        // The error isn't from a server of ours, so it is from the connection.
         let why = format!("{}: {}", self.address, root_cause(status)).into();
         if was_not_sent(status) { Failure::NotSent(why) } else { Failure::Lost(why) }
     }
