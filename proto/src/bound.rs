@@ -29,10 +29,10 @@ struct Field {
     message: Option<&'static Shape>,
 }
 
-/// What a field adds whenever it comes.
+/// The memory that each occurrence of a field adds.
 #[derive(Debug, Clone, Copy)]
 enum Each {
-    /// Nothing: it replaces the one before.
+    /// No memory: the field replaces the one before.
     Once,
     /// An element of this size.
     Item(usize),
@@ -207,10 +207,15 @@ mod tests {
         };
         for (count, bytes) in [(1, 32 * MIB), (17, MIB), (100_000, 100), (8192, 0)] {
             let frame = v1::PipelineRequest { operations: vec![put(bytes); count] };
-            assert_eq!(check_size::<v1::PipelineRequest>(&frame.encode_to_vec()), Ok(()), "{count} of {bytes}");
+            assert_eq!(
+                check_size::<v1::PipelineRequest>(&frame.encode_to_vec()),
+                Ok(()),
+                "{count} of {bytes}"
+            );
         }
         let owned = |shard| v1::ShardEpoch { shard, epoch: 1 };
-        let report = v1::GroupReport { shards_owned: (0..500_000).map(owned).collect(), ..Default::default() };
+        let report =
+            v1::GroupReport { shards_owned: (0..500_000).map(owned).collect(), ..Default::default() };
         let report = v1::RegisterReplicaRequest { report: Some(report), ..Default::default() };
         assert_eq!(check_size::<v1::RegisterReplicaRequest>(&report.encode_to_vec()), Ok(()));
         let range = |first| v1::ShardRange { first, count: 1, group: first % 2, epoch: 1 };
@@ -223,8 +228,7 @@ mod tests {
         let decided = vec![v1::session_state::Decided::default(); 3];
         let session = v1::SessionState { decided, ..Default::default() };
         let chunk = v1::handoff_step::Chunk { sessions: vec![session; 2], ..Default::default() };
-        let expected =
-            2 * size_of::<v1::SessionState>() + 6 * size_of::<v1::session_state::Decided>();
+        let expected = 2 * size_of::<v1::SessionState>() + 6 * size_of::<v1::session_state::Decided>();
         assert_eq!(counted(&chunk), expected);
         let install = v1::handoff_step::Install { rest: Some(chunk), ..Default::default() };
         assert_eq!(counted(&install), expected);

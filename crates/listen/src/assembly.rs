@@ -1,8 +1,8 @@
 //! Large messages on their way in.
 //!
-//! A message is put together before anybody can judge it, and any number of clients may have begun one
-//! of the largest size. So large messages have a room that all connections of a listener share: what has
-//! no place in it is not read, and its client waits. Small messages need no place.
+//! A message is assembled before it can be judged, and any number of clients may have begun one of the
+//! largest size. So large messages share a room, one per listener: a message without a place in it isn't
+//! read, and its client waits. Small messages need no place.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::Request;
 
-/// The bytes of large messages that are put together at a time.
+/// The bytes of large messages that are assembled at a time.
 const ROOM: usize = 256 << 20;
 /// Longer messages need a place.
 const SMALL: usize = 1 << 20;
@@ -56,7 +56,7 @@ impl Assembly {
 struct Messages {
     data: BodyDataStream,
     places: Arc<Semaphore>,
-    /// That of the message which is being put together.
+    /// The place of the message that is being assembled.
     place: Option<OwnedSemaphorePermit>,
     reader: Reader,
 }
@@ -69,7 +69,10 @@ impl Messages {
                 Ok(next) => next,
                 Err(_) => {
                     self.place = None;
-                    return Some((Err(Status::deadline_exceeded("the rest of a large message didn't come")), self));
+                    return Some((
+                        Err(Status::deadline_exceeded("the rest of a large message didn't come")),
+                        self,
+                    ));
                 }
             }
         } else {

@@ -1,6 +1,6 @@
 //! A connection that was taken, and its share of its listener's limit.
 //!
-//! A place belongs to those that use it: a client that connects and says nothing is disconnected.
+//! A client that connects and sends nothing is disconnected, so that its place is free for others.
 
 use std::io::{self, IoSlice};
 use std::pin::Pin;
@@ -15,17 +15,16 @@ use tonic::transport::server::{Connected, TcpConnectInfo};
 
 use crate::metrics::Counted;
 
-/// How long a client may say nothing.
+/// The time for which a client may send nothing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Silence {
-    /// Until its first words are there, those of every HTTP/2 connection. From then on pings tell
-    /// whether it lives.
+    /// A limit until the preface of HTTP/2 is complete. From then on pings show that the client lives.
     BeforeItsPreface(Duration),
-    /// At any time: it connects again when it has something to ask.
+    /// A limit at any time. The client connects again when it has a request.
     AtAnyTime(Duration),
 }
 
-/// The length of the first words of a client in HTTP/2.
+/// The length of the preface of HTTP/2, with which every client begins.
 const PREFACE: usize = 24;
 
 impl Silence {
@@ -61,7 +60,7 @@ impl Connection {
         Connection { stream, counted, silence, heard: 0, speaks_by, _place: place }
     }
 
-    /// Notes what came, or returns the error of a client that has said nothing for too long.
+    /// Notes the bytes that came, or returns the error of a client that has sent nothing for too long.
     fn listen(&mut self, cx: &mut Context<'_>, came: Option<usize>) -> Poll<io::Result<()>> {
         let Some(speaks_by) = &mut self.speaks_by else {
             return if came.is_some() { Poll::Ready(Ok(())) } else { Poll::Pending };
@@ -69,14 +68,14 @@ impl Connection {
         let Some(bytes) = came else {
             ready!(speaks_by.as_mut().poll(cx));
             self.counted.silent.inc();
-            let text = "the client said nothing for too long";
+            let text = "the client sent nothing for too long";
             return Poll::Ready(Err(io::Error::new(io::ErrorKind::TimedOut, text)));
         };
         self.heard = self.heard.saturating_add(bytes);
         match self.silence {
             Silence::AtAnyTime(limit) => speaks_by.as_mut().reset(Instant::now() + limit),
             Silence::BeforeItsPreface(_) if self.heard >= PREFACE => self.speaks_by = None,
-            // All of it must be there in time.
+            // The whole preface must arrive in time, and not each part of it.
             Silence::BeforeItsPreface(_) => {}
         }
         Poll::Ready(Ok(()))

@@ -1,5 +1,5 @@
-//! The standard health service: one word for the service that users want and for the process as a
-//! whole, since load balancers and probes ask for the whole, the service "".
+//! The standard health service. The service that users want and the process as a whole have the same
+//! status, since load balancers and probes ask for the whole, which is the service "".
 
 use std::marker::PhantomData;
 
@@ -11,7 +11,7 @@ use tonic_health::server::{HealthReporter, health_reporter};
 /// The name under which the whole process is asked for.
 const WHOLE: &str = "";
 
-/// Tells whether the service `S` works.
+/// The status of the service `S`.
 #[derive(Debug)]
 pub struct Health<S> {
     reporter: HealthReporter,
@@ -20,7 +20,7 @@ pub struct Health<S> {
 }
 
 impl<S: NamedService> Health<S> {
-    /// Makes the health service of a process whose service doesn't work yet.
+    /// Makes the health service of a process whose service isn't ready yet.
     pub async fn new() -> (Health<S>, HealthServer<impl Served>) {
         let (reporter, server) = health_reporter();
         let mut health = Health { reporter, told: None, service: PhantomData };
@@ -28,7 +28,7 @@ impl<S: NamedService> Health<S> {
         (health, server)
     }
 
-    /// Says whether it works, to those that watch too: they hear of changes only.
+    /// Sets the status. Watchers receive changes only.
     pub async fn tell(&mut self, works: bool) {
         if self.told.replace(works) == Some(works) {
             return;

@@ -4,7 +4,7 @@
 //! connections could open no file any more: so each listener has a limit, and the limits together
 //! leave a reserve ([`Shares`]). A connection beyond a limit is closed at once.
 //!
-//! What all listeners say in the same way is here too: their [`Services`], [`Health`] and metrics.
+//! The descriptions that all listeners share are here too: their [`Services`], [`Health`] and metrics.
 
 mod assembly;
 mod connection;

@@ -29,7 +29,7 @@ pub struct Counted {
     pub refused: Counter,
     /// The number of failed attempts to take a connection, such as for want of a descriptor.
     pub failed: Counter,
-    /// The number of connections that were closed since their clients said nothing for too long.
+    /// The number of connections that were closed since their clients sent nothing for too long.
     pub silent: Counter,
 }
 
@@ -42,7 +42,7 @@ impl Metrics {
         registry.register("connections_refused", help, metrics.refused.clone());
         let help = "Connections that could not be taken, such as for want of a descriptor";
         registry.register("accept_failures", help, metrics.failed.clone());
-        let help = "Connections that were closed, since their clients said nothing for too long";
+        let help = "Connections that were closed, since their clients sent nothing for too long";
         registry.register("connections_silent", help, metrics.silent.clone());
         metrics
     }

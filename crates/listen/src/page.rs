@@ -10,8 +10,8 @@ use axum::http::header::{ACCEPT, CONTENT_TYPE, HeaderName};
 
 use crate::connection::Silence;
 
-/// How long a reader of pages may keep its connection without asking for one. There are few places, and
-/// probes need them.
+/// The time for which a reader of pages may keep its connection without a request. There are few places,
+/// and probes need them.
 pub const PAGES: Silence = Silence::AtAnyTime(Duration::from_secs(60));
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -26,7 +26,7 @@ pub fn metrics_page(request: &HeaderMap, open_metrics: String) -> ([(HeaderName,
     }
 }
 
-/// Returns true if OpenMetrics is named, and nothing else is liked better.
+/// Returns true if OpenMetrics is named, and the older format isn't preferred.
 fn wants_open_metrics(request: &HeaderMap) -> bool {
     let (mut open, mut text) = (0.0_f32, 0.0_f32);
     let values = request.get_all(ACCEPT).iter().filter_map(|value| value.to_str().ok());
@@ -99,7 +99,11 @@ mod tests {
             ("", false),
         ] {
             let ([(_, kind)], text) = metrics_page(&accept(header), "a_total 1\n# EOF\n".to_owned());
-            assert_eq!((kind, text.ends_with("# EOF\n")), (if open { OPEN_METRICS } else { TEXT }, open), "{header}");
+            assert_eq!(
+                (kind, text.ends_with("# EOF\n")),
+                (if open { OPEN_METRICS } else { TEXT }, open),
+                "{header}"
+            );
         }
         assert_eq!(metrics_page(&HeaderMap::new(), String::new()).0[0].1, TEXT);
     }

@@ -1,5 +1,5 @@
-//! The gRPC services of one listener, and what it says of itself: reflection, in both versions that
-//! tools know, and a text for calls of what isn't served here.
+//! The gRPC services of one listener, and their description: reflection, in both versions that tools
+//! know, and a text for calls that aren't served.
 
 use std::convert::Infallible;
 
@@ -58,11 +58,12 @@ impl Services {
 const REFLECTION: [&str; 2] =
     ["grpc.reflection.v1.ServerReflection", "grpc.reflection.v1alpha.ServerReflection"];
 
-/// Says why a call isn't implemented that a service doesn't know, where the service says nothing.
+/// Adds a text to the refusal of a method that a service doesn't know, which has none.
 pub fn explain_unknown_method<B>(mut response: Response<B>) -> Response<B> {
     let headers = response.headers_mut();
-    let is_unimplemented =
-        headers.get(Status::GRPC_STATUS).is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unimplemented);
+    let is_unimplemented = headers
+        .get(Status::GRPC_STATUS)
+        .is_some_and(|code| Code::from_bytes(code.as_bytes()) == Code::Unimplemented);
     if is_unimplemented && !headers.contains_key(Status::GRPC_MESSAGE) {
         // Percent-encoded, as gRPC wants it.
         let text = HeaderValue::from_static("this%20version%20of%20the%20service%20has%20no%20such%20method");

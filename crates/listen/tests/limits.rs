@@ -94,7 +94,8 @@ async fn who_connects_and_says_nothing_is_disconnected() {
 #[tokio::test]
 async fn a_reader_of_pages_keeps_its_place_while_it_asks() {
     let counted = Counted::default();
-    let (heard, end) = hear(Silence::AtAnyTime(LIMIT), &[b"GET ", b"/livez", b"\r\n", b"\r\n"], &counted).await;
+    let (heard, end) =
+        hear(Silence::AtAnyTime(LIMIT), &[b"GET ", b"/livez", b"\r\n", b"\r\n"], &counted).await;
     assert_eq!((heard, end), (14, Some(io::ErrorKind::TimedOut)));
     assert_eq!(counted.silent.get(), 1);
 }

@@ -44,8 +44,8 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
         .initial_connection_window_size(CONNECTION_WINDOW))
 }
 
-/// Returns what requests to `HOST:PORT` call the server. A final dot says that the name is a whole one,
-/// and is for lookups only: neither proxies nor certificates have it.
+/// Returns the authority of requests to `HOST:PORT`. A final dot, which marks a complete name, is for
+/// lookups only: neither proxies nor certificates have it.
 pub fn authority(address: &str) -> Cow<'_, str> {
     match address.rsplit_once(':') {
         Some((host, port)) if host.ends_with('.') => {

@@ -1,8 +1,8 @@
 //! Names, and the order in which their addresses are tried.
 //!
-//! A lookup goes on when its caller gives up: a name server that is lost, and asked before the one that
-//! answers, costs five seconds and more, and who tries again would wait for it from the beginning. So
-//! the next caller joins the lookup under way, or finds its result.
+//! A lookup continues when its caller gives up. A name server that is lost, and asked before the one that
+//! answers, costs five seconds and more; a caller that tries again would wait for it from the
+//! beginning. So the next caller joins the lookup under way, or finds its result.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -137,11 +137,7 @@ impl Names {
 
     /// Connects to one of a name's addresses: to the one that worked last; after a failure the next
     /// attempt begins with another.
-    pub(crate) async fn connect<S, F>(
-        &self,
-        name: &str,
-        connect: impl Fn(SocketAddr) -> F,
-    ) -> io::Result<S>
+    pub(crate) async fn connect<S, F>(&self, name: &str, connect: impl Fn(SocketAddr) -> F) -> io::Result<S>
     where
         F: Future<Output = io::Result<S>>,
     {

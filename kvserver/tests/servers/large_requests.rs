@@ -142,7 +142,10 @@ async fn a_frame_of_more_writes_than_the_log_takes_in_an_entry_is_split() {
         .max_encoding_message_size(64 * MIB);
     let put = |id: u64| {
         let (key, value) = (format!("key{id}").into_bytes().into(), vec![b'v'; MIB - 10].into());
-        v1::Operation { id, operation: Some(Operation::Put(v1::PutRequest { key, value, ..Default::default() })) }
+        v1::Operation {
+            id,
+            operation: Some(Operation::Put(v1::PutRequest { key, value, ..Default::default() })),
+        }
     };
     // The log of these servers takes less than 4 MiB.
     let frame = v1::PipelineRequest { operations: (1..=17).map(put).collect() };

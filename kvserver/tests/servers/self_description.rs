@@ -1,5 +1,5 @@
-//! What a server says of itself to tools that know nothing of it: health, reflection, and why a call isn't
-//! served.
+//! The description that a server gives to tools that know nothing of it: health, reflection, and the
+//! reason why a call isn't served.
 
 use std::collections::BTreeSet;
 

@@ -49,7 +49,7 @@ pub struct Settings {
     pub fail_points: bool,
     /// True if there is a [`Net`] between clerks and servers.
     pub net: bool,
-    /// Whether all addresses are of IPv6.
+    /// True if all addresses are of IPv6.
     pub ipv6: bool,
 }
 

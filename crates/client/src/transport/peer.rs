@@ -232,10 +232,14 @@ impl Peer {
         let opening = slot.open(&self.attempts, &self.address, dial).map_err(Failure::NotSent)?;
         let until = patience.deadline.min(started + self.dialer.timeout);
         let opened = tokio::time::timeout_at(until, opening).await;
-        opened.unwrap_or_else(|_| {
-            let waited = Instant::now() - started;
-            Err(self.attempts.rest(waited, format!("{}: no connection within {waited:.1?}", self.address).into()))
-        }).map_err(Failure::NotSent)
+        opened
+            .unwrap_or_else(|_| {
+                let waited = Instant::now() - started;
+                Err(self
+                    .attempts
+                    .rest(waited, format!("{}: no connection within {waited:.1?}", self.address).into()))
+            })
+            .map_err(Failure::NotSent)
     }
 }
 

@@ -1,7 +1,7 @@
 //! The place of a connection, and the attempts to open it.
 //!
-//! An attempt goes on when its caller gives up: who waits for a slow network must not begin from the
-//! beginning again and again. Callers wait for a short time only, so that they ask another server
+//! An attempt continues when its caller gives up: on a slow network each attempt would otherwise be cut
+//! off before it succeeds. Callers wait only for a short time, so that they can ask another server
 //! meanwhile.
 
 use std::sync::Arc;
@@ -40,7 +40,7 @@ impl<T> Default for Slot<T> {
 }
 
 impl<T: Connection> Slot<T> {
-    /// The connection, if it works.
+    /// Returns the connection, if it works.
     pub(super) fn get(&self) -> Option<Arc<T>> {
         self.ready.read().as_ref().filter(|connection| connection.is_open()).cloned()
     }
@@ -83,7 +83,7 @@ impl<T: Connection> Slot<T> {
     }
 }
 
-/// How the attempts to connect to a server ended.
+/// The attempts to connect to one server: the time for the next one, and the failure of the last one.
 #[derive(Debug)]
 pub(super) struct Attempts {
     shortest: Duration,
@@ -120,12 +120,12 @@ impl Attempts {
         state.rest.as_ref().filter(|rest| now < rest.until).map(|rest| Arc::clone(&rest.why))
     }
 
-    /// Why the last attempt to connect failed; `None` if it didn't.
+    /// Returns the reason why the last attempt to connect failed; `None` if it didn't.
     pub(super) fn trouble(&self) -> Option<Arc<str>> {
         self.state.lock().rest.as_ref().map(|rest| Arc::clone(&rest.why))
     }
 
-    /// Nobody connected for so long: the server is left alone for as long again.
+    /// Notes that no connection opened in this time. The server is left alone for the same time.
     pub(super) fn rest(&self, waited: Duration, why: Arc<str>) -> Arc<str> {
         tracing::debug!(reason = %why, "can't connect");
         let until = Instant::now() + SHORTEST_REST.max(waited);
@@ -133,7 +133,7 @@ impl Attempts {
         why
     }
 
-    /// Makes one attempt, and notes how it ends. If its time isn't enough, the next has twice as much.
+    /// Makes one attempt, and notes its end. If its time isn't enough, the next attempt has twice as much.
     async fn make<T>(
         &self,
         address: &str,

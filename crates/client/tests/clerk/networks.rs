@@ -36,8 +36,11 @@ async fn a_connection_may_take_longer_than_a_call_waits_for_one() {
     for transport in TRANSPORTS {
         for by_manager in [true, false] {
             let fake = Fake::group(1, 4);
-            let target =
-                if by_manager { Options::manager([fake.manager()]) } else { Options::seeds([fake.server(0)]) };
+            let target = if by_manager {
+                Options::manager([fake.manager()])
+            } else {
+                Options::seeds([fake.server(0)])
+            };
             let (options, _) = slow(options(target, transport), 5 * CONNECT);
             let clerk = Clerk::connect(options).unwrap();
             clerk.put("k", "v").await.unwrap();

@@ -1,7 +1,7 @@
 //! Connections to all shard managers, kept from one registration to the next.
 //!
 //! Replicas register every two seconds. Names are looked up far less often, unless a manager can't be
-//! reached: hundreds of idle pods shouldn't be a load for their name servers.
+//! reached, so that hundreds of idle pods are no load for their name servers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -68,7 +68,7 @@ impl Connections {
         Connections { names, resolve, dial, kept: Mutex::default() }
     }
 
-    /// Says that a manager couldn't be reached: names may lead elsewhere by now.
+    /// Notes that a manager couldn't be reached: names may lead elsewhere by now.
     pub(super) fn doubt(&self) {
         self.kept.lock().doubtful = true;
     }

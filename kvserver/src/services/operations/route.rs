@@ -50,9 +50,9 @@ pub(super) fn route(replicas: &Replicas, map: &MapCopy, key: &[u8]) -> Result<Ro
     }
 }
 
-/// What a replica says of a shard that it takes operations of. Replicas of two groups on one server
-/// may both claim a shard, since one that lags doesn't know yet that its group gave the shard away:
-/// the greatest claim counts, which is a leader's, and then the one with the newest ownership.
+/// The claim of a replica to a shard. Replicas of two groups on one server may both claim a shard, since
+/// one that lags doesn't know yet that its group gave the shard away. The greatest claim wins: that of a
+/// leader, and then that of the newest owner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Claim {
     leads: bool,

@@ -223,7 +223,8 @@ fn a_backlog_is_too_much_when_it_costs_more_than_another_copy() {
 #[test]
 fn a_chunk_goes_into_one_entry_whatever_a_session_and_a_key_hold() {
     const MIB: usize = 1 << 20;
-    let limits = v1::Limits { max_value_bytes: 2 * MIB as u64, max_old_value_bytes_per_shard: 4 << 20, ..limits() };
+    let limits =
+        v1::Limits { max_value_bytes: 2 * MIB as u64, max_old_value_bytes_per_shard: 4 << 20, ..limits() };
     let (source, target) = begun(limited(0, true, limits), limited(1, false, limits));
     let position = source.beginning(&to(2, 1)).unwrap();
     for seq in 1..=5 {
