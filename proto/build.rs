@@ -1,8 +1,13 @@
-//! Compiles the .proto files in process, so that no protoc is needed.
+//! Compiles the .proto files in process, so that no protoc is needed, and notes where messages can hold
+//! more than their bytes: `src/bound.rs` tells why.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
 use std::path::PathBuf;
 
 use prost::Message as _;
+use prost_types::field_descriptor_proto::{Label, Type};
+use prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorSet};
 
 const FILES: [&str; 10] = [
     "lab/v1/cluster",
@@ -25,12 +30,103 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let descriptors = protox::compile(&files, [&root])?;
     std::fs::write(out.join("shardedkv.bin"), descriptors.encode_to_vec())?;
+    std::fs::write(out.join("shapes.rs"), shapes(&descriptors)?)?;
     // Services are for programs that send or receive; the others need the messages only.
     let grpc = std::env::var_os("CARGO_FEATURE_GRPC").is_some();
     tonic_prost_build::configure()
         .build_client(grpc)
         .build_server(grpc)
+        .codec_path("crate::codec::BoundedCodec")
         .bytes(".")
         .compile_fds(descriptors)?;
     Ok(())
+}
+
+/// Returns Rust code that gives each message its shape: the fields that are repeated, or have repeated
+/// fields in them.
+fn shapes(descriptors: &FileDescriptorSet) -> Result<String, std::fmt::Error> {
+    let mut messages = BTreeMap::new();
+    for file in descriptors.file.iter().filter(|file| file.package().starts_with("shardedkv.")) {
+        let module = file.package().trim_start_matches("shardedkv.").replace('.', "::");
+        for message in &file.message_type {
+            note(&mut messages, &format!(".{}", file.package()), &format!("crate::{module}"), message);
+        }
+    }
+    // Those that are repeated, and then those that hold one that can grow, until there are no more.
+    let mut growing: BTreeSet<&str> = BTreeSet::new();
+    loop {
+        let before = growing.len();
+        for (name, (_, fields)) in &messages {
+            if fields.iter().any(|field| is_repeated(field) || growing.contains(field.type_name())) {
+                growing.insert(name);
+            }
+        }
+        if growing.len() == before {
+            break;
+        }
+    }
+    let mut code = String::new();
+    for (name, (path, fields)) in &messages {
+        let counted = fields.iter().filter(|field| is_repeated(field) || growing.contains(field.type_name()));
+        for element in fields.iter().filter(|field| is_repeated(field)) {
+            if let Some((element, _)) = messages.get(element.type_name()) {
+                writeln!(code, "const _: () = assert!(size_of::<{element}>() <= LARGEST_ELEMENT);")?;
+            }
+        }
+        let fields: Vec<String> = counted.map(|field| shape_of(field, &messages)).collect();
+        writeln!(code, "static {}: Shape = Shape {{ fields: &[{}] }};", constant(name), fields.join(", "))?;
+        writeln!(code, "impl Shaped for {path} {{ const SHAPE: &'static Shape = &{}; }}", constant(name))?;
+    }
+    Ok(code)
+}
+
+/// A message's path in Rust, and its fields.
+type Noted<'a> = (String, &'a [FieldDescriptorProto]);
+
+fn note<'a>(
+    messages: &mut BTreeMap<String, Noted<'a>>,
+    package: &str,
+    module: &str,
+    message: &'a DescriptorProto,
+) {
+    let name = format!("{package}.{}", message.name());
+    messages.insert(name.clone(), (format!("{module}::{}", message.name()), &message.field));
+    let inner = format!("{module}::{}", snake_case(message.name()));
+    for nested in &message.nested_type {
+        note(messages, &name, &inner, nested);
+    }
+}
+
+fn is_repeated(field: &FieldDescriptorProto) -> bool {
+    field.label() == Label::Repeated
+}
+
+fn shape_of(field: &FieldDescriptorProto, messages: &BTreeMap<String, Noted>) -> String {
+    let number = field.number();
+    let message = messages.get(field.type_name());
+    let inner = message.map_or("None".to_owned(), |_| format!("Some(&{})", constant(field.type_name())));
+    let each = match (is_repeated(field), field.r#type(), message) {
+        (false, ..) => "Each::Once".to_owned(),
+        (true, _, Some((path, _))) => format!("Each::Item(size_of::<{path}>())"),
+        (true, Type::Bytes, _) => "Each::Item(size_of::<bytes::Bytes>())".to_owned(),
+        (true, Type::String, _) => "Each::Item(size_of::<String>())".to_owned(),
+        (true, ..) => "Each::Number".to_owned(),
+    };
+    format!("Field {{ number: {number}, each: {each}, message: {inner} }}")
+}
+
+fn constant(name: &str) -> String {
+    name.trim_start_matches('.').replace('.', "_").to_uppercase()
+}
+
+/// Returns the module of a message's own messages.
+fn snake_case(name: &str) -> String {
+    let mut module = String::new();
+    for letter in name.chars() {
+        if letter.is_uppercase() && !module.is_empty() {
+            module.push('_');
+        }
+        module.extend(letter.to_lowercase());
+    }
+    module
 }

@@ -8,10 +8,9 @@ use std::sync::Arc;
 use anyhow::{Context as _, bail};
 use skv_disk::clock::Clock;
 use skv_disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
-use skv_listen::{Listener, Shares};
+use skv_listen::{Listener, PAGES, Services, Shares};
 use skv_net::Addresses;
 use skv_startup::LogTo;
-use tonic::service::Routes;
 
 use crate::metrics::Metrics;
 use crate::options::Options;
@@ -44,7 +43,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let metrics = Metrics::new();
     let client = listen("client", options.client_listen, shares.users, &metrics).await?;
     let peer = listen("peer", options.peer_listen, shares.servers, &metrics).await?;
-    let http = listen("http", options.http_listen, shares.pages, &metrics).await?;
+    let http = listen("http", options.http_listen, shares.pages, &metrics).await?.with_silence(PAGES);
     let addresses = match &options.peers_srv {
         None => Addresses::fixed(options.peers),
         Some(domain) => srv::addresses(domain.clone())?,
@@ -64,7 +63,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         data_dir,
         clock: Clock::system(),
         connector: skv_net::tcp(),
-        beside: Routes::default(),
+        beside: Services::default(),
         metrics,
     };
     tracing::info!(

@@ -12,7 +12,7 @@ use skv_client::Forwarder;
 use skv_disk::Disk;
 use skv_disk::clock::Clock;
 use skv_disk::entropy;
-use skv_listen::Listener;
+use skv_listen::{Assembly, Health, Listener, Services};
 use skv_net::Addresses;
 use skv_net::Connector;
 use skv_net::MESSAGE_LIMIT;
@@ -29,9 +29,8 @@ use skv_replica::{DataDir, Environment, Pace, Replicas};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tonic::transport::server::Connected;
-use tonic_reflection::server::v1::{ServerReflection, ServerReflectionServer};
+use tower::util::{MapRequestLayer, MapResponseLayer};
 
 use crate::metrics::Metrics;
 use crate::services::admin::AdminService;
@@ -76,7 +75,7 @@ pub struct Config {
     /// The connector to other servers.
     pub connector: Connector,
     /// More services for users.
-    pub beside: Routes,
+    pub beside: Services,
     /// The metrics, which the owner of the listeners also counts in.
     pub metrics: Arc<Metrics>,
 }
@@ -124,16 +123,16 @@ where
     let closed = CancellationToken::new();
     let (map, clock) = (env.map.clone(), config.clock);
     let kv = KvService::new(operations, replicas.clone(), map, forwarder, clock, closed.clone());
-    let (health_reporter, health) = tonic_health::server::health_reporter();
-    let for_users = routes_for_users(config.beside, kv).add_service(health).add_service(reflection()?);
+    let (health, health_service) = Health::new().await;
+    let for_users = for_users(config.beside, kv).add(health_service);
 
     let mut listeners = JoinSet::new();
     let for_users = if let Some(peer_incoming) = peer_incoming {
-        let routes = routes_for_servers(Routes::new(reflection()?), &replicas, &env, &closed);
-        listeners.spawn(serve("peer", routes, peer_incoming, closed.clone()));
+        let services = for_servers(Services::default(), &replicas, &env, &closed);
+        listeners.spawn(serve("peer", services, peer_incoming, closed.clone()));
         for_users
     } else {
-        routes_for_servers(for_users, &replicas, &env, &closed)
+        for_servers(for_users, &replicas, &env, &closed)
     };
     listeners.spawn(serve("client", for_users, client_incoming, closed.clone()));
     if let Some(listener) = http_listener {
@@ -143,7 +142,7 @@ where
     }
     let mut background = JoinSet::new();
     background.spawn(env.map.clone().follow(env.manager.clone()));
-    background.spawn(report_health(replicas.clone(), health_reporter));
+    background.spawn(report_health(replicas.clone(), health));
 
     let mut lives = JoinSet::new();
     for replica in replicas.iter() {
@@ -186,21 +185,21 @@ fn environment(config: &Config) -> Environment {
     }
 }
 
-fn routes_for_users(beside: Routes, kv: KvService) -> Routes {
+fn for_users(beside: Services, kv: KvService) -> Services {
     let lab = LabServer::new(LabService::new(kv.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
     let kv =
         KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
-    beside.add_service(kv).add_service(lab)
+    beside.add(kv).add(lab)
 }
 
-fn routes_for_servers(
-    routes: Routes,
+fn for_servers(
+    services: Services,
     replicas: &Arc<Replicas>,
     env: &Arc<Environment>,
     closed: &CancellationToken,
-) -> Routes {
+) -> Services {
     let raft = RaftServer::new(RaftService::new(replicas.clone(), closed.clone()))
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
@@ -208,31 +207,29 @@ fn routes_for_servers(
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
     let admin = AdminServer::new(AdminService::new(replicas.clone(), env.clone()));
-    routes.add_service(raft).add_service(handoff).add_service(admin)
-}
-
-/// Makes the service that describes all others.
-fn reflection() -> Result<ServerReflectionServer<impl ServerReflection>, ServerError> {
-    tonic_reflection::server::Builder::configure()
-        .register_encoded_file_descriptor_set(skv_proto::FILE_DESCRIPTOR_SET)
-        .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
-        .build_v1()
-        .map_err(|e| ServerError::Listener("client", e.to_string()))
+    services.add(raft).add(handoff).add(admin)
 }
 
 /// Serves a listener's connections until it is closed and they are drained.
 async fn serve<Io>(
     name: &'static str,
-    routes: Routes,
+    services: Services,
     incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
     closed: CancellationToken,
 ) -> Result<(), ServerError>
 where
     Io: AsyncRead + AsyncWrite + Connected + Unpin + Send + 'static,
 {
-    let serving =
-        skv_net::server().add_routes(routes).serve_with_incoming_shutdown(incoming, closed.cancelled_owned());
-    serving.await.map_err(|e| ServerError::Listener(name, e.to_string()))
+    let failed = |error: &dyn std::error::Error| ServerError::Listener(name, error.to_string());
+    let routes = services.described(skv_proto::FILE_DESCRIPTOR_SET).map_err(|e| failed(&e))?;
+    let assembly = Assembly::default();
+    let serving = skv_net::server()
+        .max_concurrent_streams(skv_listen::STREAMS)
+        .layer(MapRequestLayer::new(move |request| assembly.bound(request)))
+        .layer(MapResponseLayer::new(skv_listen::explain_unknown_method))
+        .add_routes(routes)
+        .serve_with_incoming_shutdown(incoming, closed.cancelled_owned());
+    serving.await.map_err(|e| failed(&e))
 }
 
 /// Makes a directory whose name survives a power loss: else everything in it goes with the name.
@@ -268,16 +265,11 @@ where
 }
 
 /// Keeps the standard health service in step with readiness.
-async fn report_health(replicas: Arc<Replicas>, reporter: tonic_health::server::HealthReporter) {
-    type Kv = KvServer<KvService>;
+async fn report_health(replicas: Arc<Replicas>, mut health: Health<KvServer<KvService>>) {
     let mut tick = tokio::time::interval(Duration::from_millis(500));
     loop {
         tick.tick().await;
-        if replicas.iter().all(|replica| replica.ready().is_ok()) {
-            reporter.set_serving::<Kv>().await;
-        } else {
-            reporter.set_not_serving::<Kv>().await;
-        }
+        health.tell(replicas.iter().all(|replica| replica.ready().is_ok())).await;
     }
 }
 

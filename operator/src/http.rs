@@ -4,9 +4,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::header::CONTENT_TYPE;
+use axum::http::HeaderMap;
 use axum::response::IntoResponse;
 use axum::routing::get;
+use skv_listen::metrics_page;
 
 use crate::metrics::Metrics;
 
@@ -19,6 +20,6 @@ pub(crate) fn routes(metrics: Arc<Metrics>) -> Router {
         .with_state(metrics)
 }
 
-async fn page(State(metrics): State<Arc<Metrics>>) -> impl IntoResponse {
-    ([(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")], metrics.encode())
+async fn page(State(metrics): State<Arc<Metrics>>, request: HeaderMap) -> impl IntoResponse {
+    metrics_page(&request, metrics.encode())
 }

@@ -6,7 +6,7 @@ use anyhow::{Context as _, bail};
 use futures::future::join_all;
 use kube::{Api, Client, Config};
 use rand::Rng as _;
-use skv_listen::{Listener, MOST_CONNECTIONS, Shares};
+use skv_listen::{Listener, MOST_CONNECTIONS, PAGES, Shares};
 use skv_startup::{LogTo, start_log, stop_on_signal};
 
 use crate::api_client;
@@ -28,7 +28,8 @@ pub async fn run(options: Options) -> anyhow::Result<()> {
     let pages = Shares::of(descriptors, MOST_CONNECTIONS).pages;
     let listener = Listener::bind("http", options.http_listen, pages, metrics.listeners.of("http"))
         .await
-        .with_context(|| format!("can't listen on {}", options.http_listen))?;
+        .with_context(|| format!("can't listen on {}", options.http_listen))?
+        .with_silence(PAGES);
     let candidate = Candidate {
         leases: Api::namespaced(client.clone(), &options.own_namespace),
         lease: options.lease.clone(),

@@ -4,6 +4,9 @@
 //! With the feature `grpc` there are services, their clients, and the error as a gRPC status;
 //! without it the crate is messages only, for crates that neither send nor receive.
 
+mod bound;
+#[cfg(feature = "grpc")]
+mod codec;
 mod convert;
 mod error;
 #[cfg(feature = "grpc")]
@@ -27,6 +30,7 @@ pub mod lab {
     }
 }
 
+pub use bound::{Excess, Shape, Shaped, check_size};
 pub use convert::{ConvertError, owners};
 pub use error::{Error, ShardOwner};
 #[cfg(feature = "grpc")]

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::Rng as _;
 use skv_assignment::rules::Settings;
-use skv_listen::{Counted, Listener, Shares};
+use skv_listen::{Counted, Listener, PAGES, Shares};
 use skv_resource::NodePorts;
 use skv_startup::{LogTo, start_log, stop_on_signal};
 use tracing::info;
@@ -53,7 +53,7 @@ pub enum Error {
     Signals(std::io::Error),
     /// The gRPC server broke.
     #[error("the gRPC server failed: {0}")]
-    Grpc(#[from] tonic::transport::Error),
+    Grpc(#[from] crate::serve::Error),
     /// The HTTP server broke.
     #[error("the HTTP server failed: {0}")]
     Http(std::io::Error),
@@ -78,7 +78,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let listeners = &manager.metrics().listeners;
     let counted = |name| (name, listeners.of(name));
     let grpc = listen(counted("grpc"), options.listen, shares.users).await?;
-    let http = listen(counted("http"), options.http_listen, shares.pages).await?;
+    let http = listen(counted("http"), options.http_listen, shares.pages).await?.with_silence(PAGES);
     info!(
         listen = %bound(&grpc, options.listen),
         http = %bound(&http, options.http_listen),

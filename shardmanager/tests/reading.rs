@@ -11,6 +11,7 @@ use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
 use skv_proto::lab::v1 as lab;
 use skv_proto::lab::v1::shard_manager_client::ShardManagerClient as LabClient;
+use skv_proto::v1::kv_client::KvClient;
 use skv_proto::{Error, v1};
 use skv_resource::NodePorts;
 use skv_sharding::Hash;
@@ -18,11 +19,8 @@ use support::{Server, found, map, owners, settings};
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tonic::transport::Endpoint;
 use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
 use tonic_health::pb::health_client::HealthClient;
-use tonic_reflection::pb::v1::ServerReflectionRequest;
-use tonic_reflection::pb::v1::server_reflection_client::ServerReflectionClient;
-use tonic_reflection::pb::v1::server_reflection_request::MessageRequest;
-use tonic_reflection::pb::v1::server_reflection_response::MessageResponse;
 
 fn key(key: &str) -> v1::GetShardIndexRequest {
     v1::GetShardIndexRequest { key: key.as_bytes().to_vec().into() }
@@ -193,31 +191,63 @@ async fn a_change_makes_the_next_configuration_and_a_wrong_one_is_refused() {
 }
 
 #[tokio::test]
-async fn health_and_reflection_are_on() {
+async fn the_health_service_tells_whether_the_manager_can_be_used() {
     let server = Server::start(settings(), MemoryStore::default()).await;
     let channel =
         Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
-    let mut health = HealthClient::new(channel.clone());
+    let mut health = HealthClient::new(channel);
+    let mut watches = Vec::new();
     for service in ["", "shardedkv.v1.ShardManager"] {
         let request = HealthCheckRequest { service: service.to_owned() };
-        assert_eq!(health.check(request).await.unwrap().into_inner().status, 1, "{service:?}");
+        watches.push(health.watch(request).await.unwrap().into_inner());
     }
-    let mut reflection = ServerReflectionClient::new(channel);
-    let list = ServerReflectionRequest {
-        message_request: Some(MessageRequest::ListServices(String::new())),
-        ..ServerReflectionRequest::default()
-    };
-    let mut answers =
-        reflection.server_reflection_info(tokio_stream::iter([list])).await.unwrap().into_inner();
-    let Some(MessageResponse::ListServicesResponse(list)) =
-        answers.message().await.unwrap().unwrap().message_response
-    else {
-        panic!("no list of services")
-    };
-    let names: Vec<String> = list.service.into_iter().map(|service| service.name).collect();
-    for service in ["shardedkv.v1.ShardManager", "shardedkv.lab.v1.ShardManager"] {
-        assert!(names.contains(&service.to_owned()), "{names:?}");
+    for watch in &mut watches {
+        let mut told = watch.message().await.unwrap().unwrap().status();
+        if told == ServingStatus::NotServing {
+            told = watch.message().await.unwrap().unwrap().status();
+        }
+        assert_eq!(told, ServingStatus::Serving);
     }
+    server.manager.stop();
+    for watch in &mut watches {
+        assert_eq!(watch.message().await.unwrap().unwrap().status(), ServingStatus::NotServing);
+    }
+}
+
+/// Returns the services that a manager lists, by the version of reflection that a macro's argument names.
+macro_rules! listed {
+    ($version:ident, $channel:expr) => {{
+        use tonic_reflection::pb::$version::ServerReflectionRequest;
+        use tonic_reflection::pb::$version::server_reflection_client::ServerReflectionClient;
+        use tonic_reflection::pb::$version::server_reflection_request::MessageRequest;
+        use tonic_reflection::pb::$version::server_reflection_response::MessageResponse;
+        let message_request = Some(MessageRequest::ListServices(String::new()));
+        let request = ServerReflectionRequest { host: String::new(), message_request };
+        let mut reflection = ServerReflectionClient::new($channel);
+        let answers = reflection.server_reflection_info(tokio_stream::iter([request])).await.unwrap();
+        let answer = answers.into_inner().message().await.unwrap().unwrap().message_response;
+        let Some(MessageResponse::ListServicesResponse(list)) = answer else { panic!("{answer:?}") };
+        list.service.into_iter().map(|service| service.name).collect::<BTreeSet<_>>()
+    }};
+}
+
+#[tokio::test]
+async fn both_versions_of_reflection_list_what_is_served_and_nothing_else() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let channel =
+        Endpoint::from_shared(format!("http://{}", server.address)).unwrap().connect().await.unwrap();
+    let services = [
+        "grpc.health.v1.Health",
+        "grpc.reflection.v1.ServerReflection",
+        "grpc.reflection.v1alpha.ServerReflection",
+        "shardedkv.lab.v1.ShardManager",
+        "shardedkv.v1.ShardManager",
+    ];
+    let services: BTreeSet<String> = services.into_iter().map(str::to_owned).collect();
+    assert_eq!(listed!(v1, channel.clone()), services);
+    assert_eq!(listed!(v1alpha, channel.clone()), services);
+    let refused = KvClient::new(channel).get(v1::GetRequest::default()).await.unwrap_err();
+    assert!(refused.message().contains("this port serves grpc.health.v1.Health, shardedkv.lab"), "{refused}");
 }
 
 async fn http_get(address: std::net::SocketAddr, path: &str) -> String {
@@ -241,6 +271,7 @@ async fn the_http_side_tells_how_it_is() {
     assert!(http_get(address, "/readyz").await.starts_with("HTTP/1.1 200"), "ready for registrations");
     found(&mut server.client().await).await;
     let metrics = http_get(address, "/metrics").await;
+    assert!(metrics.contains("content-type: text/plain; version=0.0.4"), "{metrics}");
     for line in [
         "shardmanager_map_revision 1\n",
         "shardmanager_configuration 1\n",

@@ -27,10 +27,10 @@ class FakeServer(kv_pb2_grpc.KvServicer):
     """A server of group 0, which owns all shards. Each append is answered by the next of `answers`, and
     when they are used up, applied: `applied` has the requests."""
 
-    def __init__(self) -> None:
+    def __init__(self, host: str = "127.0.0.1") -> None:
         self._server = grpc.server(futures.ThreadPoolExecutor(8))
         kv_pb2_grpc.add_KvServicer_to_server(self, self._server)
-        self.address = f"127.0.0.1:{self._server.add_insecure_port('127.0.0.1:0')}"
+        self.address = f"{host}:{self._server.add_insecure_port(f'{host}:0')}"
         self.answers: list[Callable[[kv_pb2.AppendRequest, grpc.ServicerContext], object]] = []
         self.asked: list[kv_pb2.AppendRequest] = []
         self.applied: list[kv_pb2.AppendRequest] = []

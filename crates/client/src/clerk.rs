@@ -109,6 +109,7 @@ impl Clerk {
         let dialer = Dialer {
             connector: options.connector.clone().unwrap_or_else(skv_net::tcp),
             timeout: options.connect_timeout,
+            longest: options.deadline / 2,
         };
         let pool = Pool::new(dialer, options.streams, options.connections);
         let router = Arc::new(Router::new(pool, Jitter::new(options.seed), seeds, seeds_are_servers));

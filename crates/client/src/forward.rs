@@ -31,7 +31,8 @@ impl Forwarder {
 
     /// Makes a forwarder whose requests take no longer than `timeout` altogether.
     pub fn new(connector: Connector, timeout: Duration) -> Forwarder {
-        let dialer = Dialer { connector, timeout: timeout.min(Duration::from_secs(1)) };
+        let first = timeout.min(Duration::from_secs(1));
+        let dialer = Dialer { connector, timeout: first, longest: timeout / 2 };
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }
     }
 

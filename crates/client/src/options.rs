@@ -59,7 +59,9 @@ pub struct Options {
     /// The time that a transmission may stay unanswered before the call is sent again. Doubles
     /// with each transmission of the same call that overran it.
     pub attempt_timeout: Duration,
-    /// The time that opening a connection may take.
+    /// The time for which a call waits for a connection before it tries another server, and the time
+    /// for the first attempt to open one. Each attempt has twice the time of the one before that ran
+    /// out of it, up to half of the deadline.
     pub connect_timeout: Duration,
     /// The number of calls that may be in flight; more wait.
     pub max_in_flight: usize,

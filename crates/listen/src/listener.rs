@@ -11,12 +11,15 @@ use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
-use crate::connection::Connection;
+use crate::connection::{Connection, Silence};
 use crate::metrics::Counted;
 
 /// The pause of a listener that can't take a connection: a resource that is short, such as
 /// descriptors, is short for a while, and a client that waits to connect goes on waiting.
 const PAUSE: Duration = Duration::from_millis(100);
+
+/// The time in which a client begins to speak HTTP/2.
+const BEGINNING: Duration = Duration::from_secs(10);
 
 /// The shortest time between two log lines about the same kind of connections.
 const LOG_EVERY: Duration = Duration::from_secs(10);
@@ -30,6 +33,7 @@ pub struct Listener {
     name: &'static str,
     socket: TcpListener,
     limit: usize,
+    silence: Silence,
     places: Arc<Semaphore>,
     counted: Counted,
     refusals: Repeated,
@@ -47,7 +51,14 @@ impl Listener {
         let socket = TcpListener::bind(address).await?;
         let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let (refusals, failures) = (Repeated::default(), Repeated::default());
-        Ok(Listener { name, socket, limit, places, counted, refusals, failures })
+        let silence = Silence::BeforeItsPreface(BEGINNING);
+        Ok(Listener { name, socket, limit, silence, places, counted, refusals, failures })
+    }
+
+    /// Lets clients say nothing only for so long; before, the limit is for the beginning of HTTP/2.
+    #[must_use]
+    pub fn with_silence(self, silence: Silence) -> Listener {
+        Listener { silence, ..self }
     }
 
     /// Returns the address at which it listens.
@@ -92,7 +103,7 @@ impl Listener {
         };
         // A failure here only makes small answers slower.
         let _ = stream.set_nodelay(true);
-        Some(Connection::new(stream, self.counted.open.clone(), place))
+        Some(Connection::new(stream, self.counted.clone(), self.silence, place))
     }
 
     /// Takes connections for as long as the stream is polled.

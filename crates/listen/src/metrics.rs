@@ -17,6 +17,7 @@ pub struct Metrics {
     open: Family<Label, Gauge>,
     refused: Family<Label, Counter>,
     failed: Family<Label, Counter>,
+    silent: Family<Label, Counter>,
 }
 
 /// The metrics of one listener.
@@ -28,6 +29,8 @@ pub struct Counted {
     pub refused: Counter,
     /// The number of failed attempts to take a connection, such as for want of a descriptor.
     pub failed: Counter,
+    /// The number of connections that were closed since their clients sent nothing for too long.
+    pub silent: Counter,
 }
 
 impl Metrics {
@@ -39,6 +42,8 @@ impl Metrics {
         registry.register("connections_refused", help, metrics.refused.clone());
         let help = "Connections that could not be taken, such as for want of a descriptor";
         registry.register("accept_failures", help, metrics.failed.clone());
+        let help = "Connections that were closed, since their clients sent nothing for too long";
+        registry.register("connections_silent", help, metrics.silent.clone());
         metrics
     }
 
@@ -49,6 +54,7 @@ impl Metrics {
             open: self.open.get_or_create(&label).clone(),
             refused: self.refused.get_or_create(&label).clone(),
             failed: self.failed.get_or_create(&label).clone(),
+            silent: self.silent.get_or_create(&label).clone(),
         }
     }
 }

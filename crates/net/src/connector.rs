@@ -9,6 +9,8 @@ use futures::future::BoxFuture;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::TcpStream;
 
+use crate::names::Names;
+
 /// A stream of bytes in both directions.
 pub trait ByteStream: AsyncRead + AsyncWrite + Send + Unpin {}
 
@@ -28,11 +30,15 @@ where
     })
 }
 
-/// Returns a connector over TCP.
+/// Returns a connector over TCP. The addresses of a name are tried beside each other.
 pub fn tcp() -> Connector {
-    connector(|address| async move {
-        let stream = TcpStream::connect(address).await?;
-        stream.set_nodelay(true)?;
-        Ok(stream)
+    let names = Names::system();
+    connector(move |address| {
+        let names = names.clone();
+        async move {
+            let stream = names.connect(&address, TcpStream::connect).await?;
+            stream.set_nodelay(true)?;
+            Ok(stream)
+        }
     })
 }

@@ -1,5 +1,6 @@
 //! Finding and dialling other servers, injected so that a simulation can do both itself.
 
+use std::borrow::Cow;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint};
 
 use crate::Connector;
+use crate::names::Names;
 
 /// Makes a connection to `HOST:PORT` that is opened at its first use and opened again
 /// after it broke.
@@ -32,7 +34,7 @@ const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Returns the settings of every connection that we make.
 pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
-    Ok(Endpoint::from_shared(format!("http://{address}"))?
+    Ok(Endpoint::from_shared(format!("http://{}", authority(address)))?
         .tcp_nodelay(true)
         .connect_timeout(CONNECT_TIMEOUT)
         .http2_keep_alive_interval(KEEP_ALIVE)
@@ -40,6 +42,17 @@ pub fn endpoint(address: &str) -> Result<Endpoint, tonic::transport::Error> {
         .keep_alive_while_idle(true)
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW))
+}
+
+/// Returns the authority of requests to `HOST:PORT`. A final dot, which marks a complete name, is for
+/// lookups only: neither proxies nor certificates have it.
+pub fn authority(address: &str) -> Cow<'_, str> {
+    match address.rsplit_once(':') {
+        Some((host, port)) if host.ends_with('.') => {
+            Cow::Owned(format!("{}:{port}", host.trim_end_matches('.')))
+        }
+        _ => Cow::Borrowed(address),
+    }
 }
 
 /// Makes a [`Resolve`] from a function.
@@ -52,9 +65,10 @@ where
 
 /// Resolves names by the operating system.
 pub fn dns() -> Resolve {
-    resolver(|name| async move {
-        let addresses = tokio::net::lookup_host(name).await?;
-        Ok(addresses.map(|address| address.to_string()).collect())
+    let names = Names::system();
+    resolver(move |name| {
+        let names = names.clone();
+        async move { Ok(names.addresses(&name).await?.iter().map(ToString::to_string).collect()) }
     })
 }
 
@@ -78,4 +92,22 @@ pub fn server() -> tonic::transport::Server {
         .http2_keepalive_timeout(Some(KEEP_ALIVE))
         .initial_stream_window_size(STREAM_WINDOW)
         .initial_connection_window_size(CONNECTION_WINDOW)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_call_a_server_without_the_final_dot() {
+        for (address, called) in [
+            ("kv-manager.default.svc.cluster.local.:7400", "kv-manager.default.svc.cluster.local:7400"),
+            ("localhost:1", "localhost:1"),
+            ("[::1]:7000", "[::1]:7000"),
+            ("10.0.0.1:7000", "10.0.0.1:7000"),
+        ] {
+            assert_eq!(authority(address), called);
+            assert_eq!(endpoint(address).unwrap().uri().authority().unwrap().as_str(), called);
+        }
+    }
 }

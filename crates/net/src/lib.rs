@@ -6,9 +6,11 @@
 mod addresses;
 mod connector;
 mod dial;
+mod names;
+mod race;
 mod runtime;
 
 pub use addresses::{Addresses, FindRecord, Listener, NamedServer, ParsePeerError, ServerAddresses};
 pub use connector::{ByteStream, Connector, connector, tcp};
-pub use dial::{Dial, MESSAGE_LIMIT, Resolve, dial, dns, endpoint, resolver, server};
+pub use dial::{Dial, MESSAGE_LIMIT, Resolve, authority, dial, dns, endpoint, resolver, server};
 pub use runtime::runtime;

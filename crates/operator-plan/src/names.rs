@@ -133,9 +133,11 @@ impl Names {
         format!("{}-server", self.resource)
     }
 
-    /// Returns the full domain name of one of our Services.
+    /// Returns the full domain name of one of our Services. The final dot says that it is one: without it a
+    /// resolver tries a pod's search domains first, which costs queries, and where one of them answers
+    /// every name, leads to somebody else.
     pub fn domain(&self, service: &str, cluster_domain: &str) -> String {
-        format!("{service}.{}.svc.{cluster_domain}", self.namespace)
+        format!("{service}.{}.svc.{}.", self.namespace, cluster_domain.trim_end_matches('.'))
     }
 
     /// Returns the address of the shard managers.

@@ -70,7 +70,7 @@ impl Decision {
     }
 
     /// Returns the revision of the request and the bytes of its old value, if it holds one.
-    fn old_value(&self) -> Option<(Revision, usize)> {
+    pub(super) fn old_value(&self) -> Option<(Revision, usize)> {
         match self {
             Decision::Answered(Answer::Append { old: Some(old), revision }) => Some((*revision, old.size())),
             _ => None,

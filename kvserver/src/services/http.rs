@@ -5,10 +5,10 @@ use std::sync::Arc;
 
 use axum::Router;
 use axum::extract::State;
-use axum::http::StatusCode;
-use axum::http::header::CONTENT_TYPE;
-use axum::response::IntoResponse;
+use axum::http::{HeaderMap, StatusCode};
+use axum::response::{IntoResponse, Response};
 use axum::routing::get;
+use skv_listen::metrics_page;
 use skv_replica::Replicas;
 use skv_replica::map_copy::MapCopy;
 
@@ -27,7 +27,7 @@ pub(crate) fn router(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Me
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics_page))
+        .route("/metrics", get(metrics))
         .with_state(Shown { replicas, map, metrics })
 }
 
@@ -48,10 +48,9 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     (code, text)
 }
 
-async fn metrics_page(State(shown): State<Shown>) -> impl IntoResponse {
-    let content_type = [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
+async fn metrics(State(shown): State<Shown>, request: HeaderMap) -> Response {
     match shown.metrics.encode(&shown.replicas, &shown.map) {
-        Ok(text) => (StatusCode::OK, content_type, text),
-        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, error.to_string()),
+        Ok(text) => metrics_page(&request, text).into_response(),
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }
 }

@@ -3,7 +3,7 @@
 
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt as _, StreamExt as _};
-use skv_proto::v1;
+use skv_proto::{Error, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
@@ -16,6 +16,8 @@ use super::outbox::{Outbox, Room};
 const UNDER_WAY: usize = 4096;
 /// Frames of answers that may wait for the client.
 const OUTGOING: usize = 8;
+/// Operations in one frame. Clerks send 256.
+const MOST_OPERATIONS: usize = 8192;
 
 /// Serves one stream until the client closes it or goes away. Once the listener is `closed`,
 /// nothing more is read: what is under way is answered, and the stream ends.
@@ -38,22 +40,23 @@ async fn run(
 ) {
     let mut under_way: FuturesUnordered<Pending> = FuturesUnordered::new();
     let (room, mut outbox): (Room, Outbox<Reads>) = (Room::new(), Outbox::default());
-    let mut open = true;
+    let (mut open, mut failure) = (true, None);
     while open || !under_way.is_empty() || !outbox.is_empty() {
         let may_take = open && under_way.len() < UNDER_WAY && outbox.has_room() && room.is_left();
         tokio::select! {
             () = closed.cancelled(), if open => open = false,
             request = requests.message(), if may_take => match request {
+                Ok(Some(request)) if request.operations.len() > MOST_OPERATIONS => {
+                    (open, failure) = (false, Some(too_many(request.operations.len())));
+                }
                 Ok(Some(request)) => {
                     let (answers, pending) = operations.many(request.operations, &room);
                     under_way.extend(pending);
                     outbox.add(answers, None);
                 }
                 Ok(None) => open = false,
-                Err(status) => {
-                    let _ = outgoing.send(Err(status)).await;
-                    return;
-                }
+                // What came before is answered all the same, and gives back the room that it has.
+                Err(status) => (open, failure) = (false, Some(status)),
             },
             Some(part) = under_way.next() => add(&mut outbox, part),
             place = outgoing.reserve(), if !outbox.is_empty() => {
@@ -66,6 +69,14 @@ async fn run(
             }
         }
     }
+    if let Some(status) = failure {
+        // The client may have gone.
+        let _ = outgoing.send(Err(status)).await;
+    }
+}
+
+fn too_many(count: usize) -> Status {
+    Error::InvalidArgument(format!("a frame has {count} operations, the limit is {MOST_OPERATIONS}")).into()
 }
 
 fn add(outbox: &mut Outbox<Reads>, part: Part) {

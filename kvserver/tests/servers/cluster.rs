@@ -14,6 +14,7 @@ use shardmanager::store::MemoryStore;
 use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
+use skv_listen::Services;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
@@ -23,7 +24,6 @@ use skv_sharding::{GroupId, Hash, Policy};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
@@ -242,7 +242,7 @@ impl Server {
             data_dir: PathBuf::from("/data"),
             clock: Clock::system(),
             connector: skv_net::tcp(),
-            beside: Routes::default(),
+            beside: Services::default(),
             metrics: Metrics::new(),
         };
         let stop = CancellationToken::new();

@@ -16,7 +16,6 @@ use shardmanager::store::FileStore;
 use shardmanager::{Environment, Manager};
 use skv_proto::lab::v1::locator_server::LocatorServer;
 use skv_proto::lab::v1::membership_server::MembershipServer;
-use tonic::service::Routes;
 
 use crate::{SHARDING, options, process};
 use home::Home;
@@ -44,15 +43,15 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(&home.path().join("master"))?.on_one_thread();
     let environment = Environment::new(skv_disk::entropy::random_id);
     let manager = Manager::open(settings(), Arc::new(store), environment).await?;
-    let services = Services::new(manager.clone(), home.path());
-    let routes =
-        Routes::new(MembershipServer::new(services.clone())).add_service(LocatorServer::new(services));
+    let places = Services::new(manager.clone(), home.path());
+    let beside = skv_listen::Services::default();
+    let beside = beside.add(MembershipServer::new(places.clone())).add(LocatorServer::new(places));
     tracing::info!(port = options.port, directory = %home.path().display(), "the master serves");
 
     tokio::spawn(joins::run(manager.clone()));
     let incoming = listener.incoming();
     tokio::select! {
-        ended = shardmanager::serve_beside(routes, manager, None, incoming, stop.clone().cancelled_owned()) => ended?,
+        ended = shardmanager::serve_beside(beside, manager, None, incoming, stop.clone().cancelled_owned()) => ended?,
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
     Ok(ExitCode::SUCCESS)

@@ -14,7 +14,7 @@ use kvserver::lock;
 use kvserver::server::{self, Config};
 use skv_disk::RealDisk;
 use skv_disk::clock::Clock;
-use skv_listen::Incoming;
+use skv_listen::{Incoming, Services};
 use skv_net::Addresses;
 use skv_proto::lab::v1::Place;
 use skv_proto::lab::v1::locator_server::LocatorServer;
@@ -22,7 +22,6 @@ use skv_replica::Tuning;
 use skv_sharding::GroupId;
 use skv_startup::stop_on_signal;
 use tokio_util::sync::CancellationToken;
-use tonic::service::Routes;
 
 use crate::{Port, address, options, process, server_name};
 use locator::PassedOn;
@@ -121,7 +120,7 @@ impl Server {
             data_dir: data_dir.to_owned(),
             clock: Clock::system(),
             connector: skv_net::tcp(),
-            beside: Routes::new(LocatorServer::new(PassedOn(self.master.clone()))),
+            beside: Services::default().add(LocatorServer::new(PassedOn(self.master.clone()))),
             metrics: Metrics::new(),
         }
     }

@@ -49,6 +49,8 @@ pub struct Settings {
     pub fail_points: bool,
     /// True if there is a [`Net`] between clerks and servers.
     pub net: bool,
+    /// True if all addresses are of IPv6.
+    pub ipv6: bool,
 }
 
 impl Default for Settings {
@@ -64,6 +66,7 @@ impl Default for Settings {
             memory_only: false,
             fail_points: false,
             net: false,
+            ipv6: false,
         }
     }
 }
@@ -195,8 +198,8 @@ pub struct Cluster {
     directory: Directory,
 }
 
-fn loopback() -> String {
-    format!("127.0.0.1:{}", free_port())
+fn loopback(settings: &Settings) -> String {
+    format!("{}:{}", if settings.ipv6 { "[::1]" } else { "127.0.0.1" }, free_port())
 }
 
 impl Clerks for Cluster {
@@ -222,11 +225,11 @@ impl Cluster {
         let programs = programs();
         let directory = Directory::new().expect("a temporary directory can be made");
         let path = directory.path();
-        let manager_address = loopback();
+        let manager_address = loopback(settings);
         let manager_dir = path.join("manager");
         let mut manager_arguments = vec![
             format!("--listen={manager_address}"),
-            format!("--http-listen={}", loopback()),
+            format!("--http-listen={}", loopback(settings)),
             format!("--data-dir={}", manager_dir.display()),
             format!("--groups={}", settings.first_groups.unwrap_or(settings.groups)),
             format!("--replicas={}", settings.replicas),
@@ -238,14 +241,14 @@ impl Cluster {
             .layout()
             .into_iter()
             .map(|(name, groups)| {
-                let client_address = loopback();
+                let client_address = loopback(settings);
                 let proxy = net.as_mut().map(|net| net.lead_to(&client_address));
                 Server {
                     groups,
                     advertised_address: proxy.unwrap_or_else(|| client_address.clone()),
                     client_address,
-                    peer_address: loopback(),
-                    http_address: loopback(),
+                    peer_address: loopback(settings),
+                    http_address: loopback(settings),
                     data_dir: path.join(&name),
                     process: Process::new(&programs.kvserver, Vec::new(), path.join(format!("{name}.log"))),
                     name,

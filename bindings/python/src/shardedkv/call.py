@@ -73,6 +73,9 @@ class Call:
 
     def _run(self) -> Any:
         while True:
+            if self._router.closed:
+                self._unsent = "the clerk was closed"
+                self._give_up()
             placement = self._router.place(self._request.key)
             if placement is None:
                 self._look_for_a_map()

@@ -6,6 +6,7 @@ For more than a lab use `shardedkv.Clerk`.
 """
 
 import argparse
+import os
 import random
 import sys
 import threading
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 import grpc
 
 from shardedkv.lab.v1 import lab_pb2, lab_pb2_grpc
+from shardedkv.peer import open_channel
 
 CLIENTS = 5
 
@@ -27,11 +29,15 @@ class Store:
     manager_port: int | None
     server_port: int | None
 
+    def address(self, port: int) -> str:
+        """The address of a port."""
+        return f"[{self.host}]:{port}" if ":" in self.host else f"{self.host}:{port}"
+
     def port_of(self, key: str) -> int:
         """The port to send requests for a key to."""
         if self.manager_port is None:
             return self.server_port
-        with grpc.insecure_channel(f"{self.host}:{self.manager_port}") as channel:
+        with open_channel(self.address(self.manager_port)) as channel:
             manager = lab_pb2_grpc.ShardManagerStub(channel)
             return manager.GetShardIndex(lab_pb2.GetShardIndexRequest(key=key)).port
 
@@ -42,7 +48,12 @@ _printing = threading.Lock()
 def say(line: str) -> None:
     """Prints a line whole, whatever other threads print."""
     with _printing:
-        print(line, flush=True)
+        try:
+            print(line, flush=True)
+        except BrokenPipeError:
+            # Nobody reads any more: this thread ends, and the interpreter finds nothing to complain of.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(1)
 
 
 # A request as it is printed, and what sends it and answers what is printed then.
@@ -77,13 +88,29 @@ def run_client(client: int, store: Store, keys: list[str], count: int, dice: ran
         try:
             port = store.port_of(key)
             say(f"client {client}: {shown} to port {port}")
-            with grpc.insecure_channel(f"{store.host}:{port}") as channel:
+            with open_channel(store.address(port)) as channel:
                 answer = send(lab_pb2_grpc.KvServerStub(channel))
         except grpc.RpcError as error:
             say(f"client {client}: {shown} failed: {error.details()}")
             return False
         say(f"client {client}: {shown} -> {answer}")
     return True
+
+
+def _between(low: int, high: int | None = None) -> Callable[[str], int]:
+    """Reads numbers in this range."""
+
+    def read(text: str) -> int:
+        number = int(text)
+        if number < low or (high is not None and number > high):
+            raise argparse.ArgumentTypeError(f"{text} is not {low} to {high}" if high else f"{text} is below {low}")
+        return number
+
+    read.__name__ = "number"
+    return read
+
+
+_PORT = _between(1, 65535)
 
 
 def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
@@ -93,10 +120,10 @@ def parse_arguments(arguments: list[str] | None) -> argparse.Namespace:
         description="Five clients, each of which sends random requests and prints them with their answers.",
     )
     asked = parser.add_mutually_exclusive_group(required=True)
-    asked.add_argument("--manager-port", type=int, metavar="PORT", help="ask the shard manager at this port")
-    asked.add_argument("--server-port", type=int, metavar="PORT", help="ask nobody: one server, and the key K1")
+    asked.add_argument("--manager-port", type=_PORT, metavar="PORT", help="ask the shard manager at this port")
+    asked.add_argument("--server-port", type=_PORT, metavar="PORT", help="ask nobody: one server, and the key K1")
     parser.add_argument("--host", default="127.0.0.1", help="the machine of all ports (default: this one)")
-    parser.add_argument("--requests", type=int, default=1, metavar="N", help="requests of each client (default: 1)")
+    parser.add_argument("--requests", type=_between(1), default=1, metavar="N", help="requests of each client (default: 1)")
     parser.add_argument("--seed", type=int, help="choose the same requests each time")
     return parser.parse_args(arguments)
 

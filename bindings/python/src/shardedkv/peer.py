@@ -38,9 +38,14 @@ def open_channel(address: str) -> grpc.Channel:
     """A connection that is made again soon after it broke, and never sends anything twice."""
     options = [
         ("grpc.enable_retries", 0),
+        # A store is next door; a proxy for the web doesn't know the way. As the other clients have it.
+        ("grpc.enable_http_proxy", 0),
         ("grpc.initial_reconnect_backoff_ms", 50),
-        ("grpc.min_reconnect_backoff_ms", 50),
         ("grpc.max_reconnect_backoff_ms", 500),
+        # In spite of its name this is the time for an attempt: on slow networks one takes seconds.
+        ("grpc.min_reconnect_backoff_ms", 10_000),
+        # A name may lead elsewhere once its server can't be reached.
+        ("grpc.dns_min_time_between_resolutions_ms", 1000),
         ("grpc.max_receive_message_length", MESSAGE_LIMIT),
         ("grpc.max_send_message_length", MESSAGE_LIMIT),
     ]
@@ -65,6 +70,9 @@ class Peer:
             self._connect(timeout)
         try:
             return method(request, timeout=max(expires - time.monotonic(), 0.001))
+        except ValueError:
+            # So says a channel that was closed.
+            raise NotSent("the clerk was closed") from None
         except grpc.RpcError as failure:
             error = typed(failure)
             if error is not None:
@@ -87,6 +95,8 @@ class Peer:
         """A question that changes nothing tells a server that isn't there from one that doesn't answer."""
         try:
             self._ask_health(b"", timeout=timeout)
+        except ValueError:
+            raise NotSent("the clerk was closed") from None
         except grpc.RpcError as failure:
             if failure.code() in _NOBODY:
                 raise NotSent(f"{self.address}: {failure.details()}") from None

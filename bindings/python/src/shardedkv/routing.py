@@ -60,6 +60,7 @@ class Router:
         self._refreshing = threading.Lock()
         self._refreshed = float("-inf")
         self.trouble = "nobody was asked yet"
+        self.closed = False
         self._managers = [self._peer(address) for address in managers]
         self._seeds = [self._peer(address) for address in servers]
 
@@ -190,6 +191,7 @@ class Router:
     def close(self) -> None:
         """Ends all connections."""
         with self._lock:
+            self.closed = True
             for peer in self._peers.values():
                 peer.close()
 

@@ -126,7 +126,7 @@ class Sessions:
         backoff = Backoff()
         error: Refused | Unreachable = Unreachable("no server is known")
         request = kv_pb2.OpenSessionRequest(after=after.floor)
-        while True:
+        while not self._router.closed:
             for peer in self._router.servers(placement):
                 timeout = min(self._attempt_timeout, deadline - time.monotonic())
                 if timeout <= 0:
@@ -145,3 +145,4 @@ class Sessions:
                     return session
                 error = Unreachable(f"{peer.address} opened no new session")
             time.sleep(max(0.0, min(backoff.next(), deadline - time.monotonic())))
+        raise Unreachable("the clerk was closed")

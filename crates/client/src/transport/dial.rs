@@ -29,7 +29,10 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) connector: Connector,
+    /// The time for the first attempt to open a connection to a server.
     pub(crate) timeout: Duration,
+    /// The longest time for an attempt: each has twice the time of the one before that ran out of it.
+    pub(crate) longest: Duration,
 }
 
 impl fmt::Debug for Dialer {
@@ -42,10 +45,9 @@ impl Dialer {
     /// Opens a connection, which is open when this returns: an error means that nothing was sent.
     pub(crate) async fn dial(&self, address: &str) -> Result<Link, Arc<str>> {
         let origin = origin(address).ok_or_else(|| format!("{address} is not HOST:PORT"))?;
-        match tokio::time::timeout(self.timeout, self.open(address.to_owned(), origin)).await {
-            Ok(Ok(link)) => Ok(link),
-            Ok(Err(error)) => Err(format!("{address}: {}", root_cause(&*error)).into()),
-            Err(_) => Err(format!("{address}: no connection within {:?}", self.timeout).into()),
+        match self.open(address.to_owned(), origin).await {
+            Ok(link) => Ok(link),
+            Err(error) => Err(format!("{address}: {}", root_cause(&*error)).into()),
         }
     }
 
@@ -75,8 +77,9 @@ impl Dialer {
 
 /// Returns the beginning of the URI of every request to `HOST:PORT`.
 pub(crate) fn origin(address: &str) -> Option<Uri> {
-    let uri: Uri = format!("http://{address}").parse().ok()?;
-    let is_address = uri.authority().is_some_and(|a| a.port_u16().is_some() && a.as_str() == address);
+    let authority = skv_net::authority(address);
+    let uri: Uri = format!("http://{authority}").parse().ok()?;
+    let is_address = uri.authority().is_some_and(|a| a.port_u16().is_some() && a.as_str() == authority);
     is_address.then_some(uri)
 }
 

@@ -5,6 +5,7 @@
 mod dial;
 mod peer;
 mod pipe;
+mod slot;
 
 use std::sync::Arc;
 

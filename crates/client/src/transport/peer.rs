@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::Mutex;
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::operation::Operation;
@@ -14,13 +14,11 @@ use tonic::{Code, Response, Status};
 
 use super::dial::{Link, root_cause, was_not_sent};
 use super::pipe::Pipe;
+use super::slot::{Attempts, Connection, Slot};
 use super::{Dialer, Failure, Reply, Transmission};
 
 /// The number of unary calls in flight that is worth another connection.
 const CALLS_PER_CONNECTION: usize = 256;
-/// After a failure to connect the next attempt waits at least this long, and as long as the failure
-/// took, so that callers don't queue up before an address that doesn't answer.
-const SHORTEST_REST: Duration = Duration::from_millis(50);
 
 /// All servers that a clerk knows, each once.
 #[derive(Debug)]
@@ -48,11 +46,11 @@ impl Pool {
         let peer = Arc::new(Peer {
             address: Arc::clone(&address),
             dialer: self.dialer.clone(),
-            pipes: (0..self.streams).map(|_| Slot::default()).collect(),
-            links: (0..self.connections).map(|_| Slot::default()).collect(),
+            pipes: (0..self.streams).map(|_| Arc::default()).collect(),
+            links: (0..self.connections).map(|_| Arc::default()).collect(),
             turn: AtomicUsize::new(0),
             unary_calls: AtomicUsize::new(0),
-            rest: Mutex::default(),
+            attempts: Arc::new(Attempts::new(&self.dialer)),
         });
         peers.insert(address, Arc::clone(&peer));
         peer
@@ -77,35 +75,11 @@ impl Patience {
 pub(crate) struct Peer {
     address: Arc<str>,
     dialer: Dialer,
-    pipes: Box<[Slot<Pipe>]>,
-    links: Box<[Slot<Link>]>,
+    pipes: Box<[Arc<Slot<Pipe>>]>,
+    links: Box<[Arc<Slot<Link>>]>,
     turn: AtomicUsize,
     unary_calls: AtomicUsize,
-    rest: Mutex<Option<Rest>>,
-}
-
-/// The place of a connection while it works.
-#[derive(Debug)]
-struct Slot<T> {
-    ready: RwLock<Option<Arc<T>>>,
-    /// A lock, held by the caller that connects.
-    dialing: tokio::sync::Mutex<()>,
-}
-
-impl<T> Default for Slot<T> {
-    fn default() -> Self {
-        Slot { ready: RwLock::new(None), dialing: tokio::sync::Mutex::new(()) }
-    }
-}
-
-#[derive(Debug)]
-struct Rest {
-    until: Instant,
-    why: Arc<str>,
-}
-
-trait Connection {
-    fn is_open(&self) -> bool;
+    attempts: Arc<Attempts>,
 }
 
 impl Connection for Pipe {
@@ -120,12 +94,6 @@ impl Connection for Link {
     }
 }
 
-impl<T: Connection> Slot<T> {
-    fn get(&self) -> Option<Arc<T>> {
-        self.ready.read().as_ref().filter(|connection| connection.is_open()).cloned()
-    }
-}
-
 impl Peer {
     pub(crate) fn address(&self) -> &Arc<str> {
         &self.address
@@ -133,7 +101,7 @@ impl Peer {
 
     /// Returns true if the last attempt to connect failed so recently that none is made now.
     pub(crate) fn is_resting(&self, now: Instant) -> bool {
-        self.rest.lock().as_ref().is_some_and(|rest| now < rest.until)
+        self.attempts.is_resting(now)
     }
 
     /// Returns true if there is a connection.
@@ -144,20 +112,17 @@ impl Peer {
 
     /// Returns the reason why the last attempt to connect failed; `None` if it didn't.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
-        self.rest.lock().as_ref().map(|rest| Arc::clone(&rest.why))
+        self.attempts.trouble()
     }
 
     /// Connects in the background, so that no call waits for it.
-    pub(crate) fn connect_in_background(self: &Arc<Self>) {
-        let is_dialing = self.links[0].dialing.try_lock().is_err();
-        if is_dialing || self.is_resting(Instant::now()) {
+    pub(crate) fn connect_in_background(&self) {
+        if self.links[0].is_opening() || self.is_resting(Instant::now()) {
             return;
         }
-        let peer = Arc::clone(self);
-        let patience =
-            Patience { attempt: peer.dialer.timeout, deadline: Instant::now() + 2 * peer.dialer.timeout };
         // A failure is noted: the peer rests.
-        tokio::spawn(async move { peer.connection(patience).await.is_ok() });
+        let dial = dial(self.dialer.clone(), Arc::clone(&self.address));
+        let _ = self.links[0].open(&self.attempts, &self.address, dial);
     }
 
     /// Sends one operation over a stream.
@@ -165,7 +130,11 @@ impl Peer {
         let slot = &self.pipes[self.turn.fetch_add(1, Ordering::Relaxed) % self.pipes.len()];
         let pipe = match slot.get() {
             Some(pipe) => pipe,
-            None => self.open(slot, patience, Pipe::open(&self.dialer, &self.address)).await?,
+            None => {
+                let (dialer, address) = (self.dialer.clone(), Arc::clone(&self.address));
+                let dial = async move { Pipe::open(&dialer, &address).await };
+                self.open(slot, patience, dial).await?
+            }
         };
         pipe.send(operation, bytes, patience.expires()).await
     }
@@ -244,48 +213,38 @@ impl Peer {
         if was_not_sent(status) { Failure::NotSent(why) } else { Failure::Lost(why) }
     }
 
-    async fn link(&self, slot: &Slot<Link>, patience: Patience) -> Result<Arc<Link>, Failure> {
+    async fn link(&self, slot: &Arc<Slot<Link>>, patience: Patience) -> Result<Arc<Link>, Failure> {
         if let Some(link) = slot.get() {
             return Ok(link);
         }
-        self.open(slot, patience, self.dialer.dial(&self.address)).await
+        self.open(slot, patience, dial(self.dialer.clone(), Arc::clone(&self.address))).await
     }
 
-    /// Connects, unless another caller does or just failed to.
+    /// Connects, unless another caller does or just failed to. The attempt goes on when the caller
+    /// doesn't wait for it any more.
     async fn open<T: Connection>(
         &self,
-        slot: &Slot<T>,
+        slot: &Arc<Slot<T>>,
         patience: Patience,
-        dial: impl Future<Output = Result<T, Arc<str>>>,
+        dial: impl Future<Output = Result<T, Arc<str>>> + Send + 'static,
     ) -> Result<Arc<T>, Failure> {
         let started = Instant::now();
-        let open = async {
-            let _alone = slot.dialing.lock().await;
-            if let Some(connection) = slot.get() {
-                return Ok(connection);
-            }
-            if let Some(rest) = self.rest.lock().as_ref().filter(|rest| Instant::now() < rest.until) {
-                return Err(Failure::NotSent(Arc::clone(&rest.why)));
-            }
-            let started = Instant::now();
-            let connection = Arc::new(dial.await.map_err(|why| self.rest(started, why))?);
-            *slot.ready.write() = Some(Arc::clone(&connection));
-            *self.rest.lock() = None;
-            Ok(connection)
-        };
-        let opened = tokio::time::timeout_at(patience.deadline, open).await;
-        opened.unwrap_or_else(|_| {
-            Err(self.rest(started, format!("{}: no connection in time", self.address).into()))
-        })
+        let opening = slot.open(&self.attempts, &self.address, dial).map_err(Failure::NotSent)?;
+        let until = patience.deadline.min(started + self.dialer.timeout);
+        let opened = tokio::time::timeout_at(until, opening).await;
+        opened
+            .unwrap_or_else(|_| {
+                let waited = Instant::now() - started;
+                Err(self
+                    .attempts
+                    .rest(waited, format!("{}: no connection within {waited:.1?}", self.address).into()))
+            })
+            .map_err(Failure::NotSent)
     }
+}
 
-    fn rest(&self, started: Instant, why: Arc<str>) -> Failure {
-        tracing::debug!(reason = %why, "can't connect");
-        let now = Instant::now();
-        let until = now + SHORTEST_REST.max(now - started);
-        *self.rest.lock() = Some(Rest { until, why: Arc::clone(&why) });
-        Failure::NotSent(why)
-    }
+async fn dial(dialer: Dialer, address: Arc<str>) -> Result<Link, Arc<str>> {
+    dialer.dial(&address).await
 }
 
 /// Counts a call for as long as it lasts.

@@ -67,8 +67,8 @@ impl Pipe {
         let mut client = dialer.dial(address).await?.kv();
         let pipe = Pipe { shared: Arc::default() };
         let outgoing = Outgoing(Arc::clone(&pipe.shared));
-        match tokio::time::timeout(dialer.timeout, client.pipeline(outgoing)).await {
-            Ok(Ok(response)) => {
+        match client.pipeline(outgoing).await {
+            Ok(response) => {
                 tokio::spawn(drive(
                     FailAtEnd(Arc::clone(&pipe.shared)),
                     address.into(),
@@ -76,8 +76,7 @@ impl Pipe {
                 ));
                 Ok(pipe)
             }
-            Ok(Err(status)) => Err(format!("{address}: {}", status.message()).into()),
-            Err(_) => Err(format!("{address}: the stream wasn't opened within {:?}", dialer.timeout).into()),
+            Err(status) => Err(format!("{address}: {}", root_cause(&status)).into()),
         }
     }
 

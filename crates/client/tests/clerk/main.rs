@@ -4,6 +4,7 @@
 
 mod calls;
 mod maps;
+mod networks;
 mod routing;
 mod rules;
 mod sessions;

@@ -1,4 +1,7 @@
 //! Connections to all shard managers, kept from one registration to the next.
+//!
+//! Replicas register every two seconds. Names are looked up far less often, unless a manager can't be
+//! reached, so that hundreds of idle pods are no load for their name servers.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,9 +10,14 @@ use futures::future::join_all;
 use parking_lot::Mutex;
 use skv_net::{Dial, MESSAGE_LIMIT, Resolve};
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 use tonic::Status;
 use tonic::transport::Channel;
+
+/// The time for which names that lead to managers aren't looked up again.
+const FRESH: Duration = Duration::from_secs(10);
+/// The same once one of the managers couldn't be reached.
+const DOUBTFUL: Duration = Duration::from_secs(1);
 
 /// A manager's address, and how to call it.
 type Client = (String, ShardManagerClient<Channel>);
@@ -19,8 +27,34 @@ pub(super) struct Connections {
     names: Vec<String>,
     resolve: Resolve,
     dial: Dial,
+    kept: Mutex<Kept>,
+}
+
+/// The result of the last lookups.
+#[derive(Default)]
+struct Kept {
+    /// When all names were last found.
+    found: Option<Instant>,
+    /// True if a manager couldn't be reached since.
+    doubtful: bool,
     /// The connections by name and address: those to which each name led when it was last found.
-    kept: Mutex<BTreeMap<String, BTreeMap<String, Channel>>>,
+    channels: BTreeMap<String, BTreeMap<String, Channel>>,
+}
+
+impl Kept {
+    fn is_fresh(&self) -> bool {
+        let lasts = if self.doubtful { DOUBTFUL } else { FRESH };
+        self.found.is_some_and(|found| found.elapsed() < lasts)
+    }
+
+    fn clients(&self) -> Vec<Client> {
+        let all: BTreeMap<&String, &Channel> = self.channels.values().flatten().collect();
+        let client = |(address, channel): (&String, &Channel)| {
+            let client = ShardManagerClient::new(channel.clone());
+            (address.clone(), client.max_decoding_message_size(MESSAGE_LIMIT))
+        };
+        all.into_iter().map(client).collect()
+    }
 }
 
 impl std::fmt::Debug for Connections {
@@ -34,16 +68,27 @@ impl Connections {
         Connections { names, resolve, dial, kept: Mutex::default() }
     }
 
-    /// Returns all managers, each once. Names are looked up again, for at most `patience`; one that
-    /// can't be found stands for the addresses that it had before.
+    /// Notes that a manager couldn't be reached: names may lead elsewhere by now.
+    pub(super) fn doubt(&self) {
+        self.kept.lock().doubtful = true;
+    }
+
+    /// Returns all managers, each once. Names are looked up if that was long ago, for at most `patience`;
+    /// one that can't be found stands for the addresses that it had before.
     pub(super) async fn all(&self, patience: Duration) -> Result<Vec<Client>, Status> {
+        {
+            let kept = self.kept.lock();
+            if kept.is_fresh() {
+                return Ok(kept.clients());
+            }
+        }
         let found = join_all(self.names.iter().map(|name| timeout(patience, (self.resolve)(name)))).await;
         let mut kept = self.kept.lock();
         let mut problem = None;
         for (name, found) in self.names.iter().zip(found) {
             match found {
                 Ok(Ok(addresses)) => {
-                    let mut before = kept.remove(name).unwrap_or_default();
+                    let mut before = kept.channels.remove(name).unwrap_or_default();
                     let mut now = BTreeMap::new();
                     for address in addresses {
                         let channel = match before.remove(&address) {
@@ -52,22 +97,21 @@ impl Connections {
                         };
                         now.insert(address, channel);
                     }
-                    kept.insert(name.clone(), now);
+                    kept.channels.insert(name.clone(), now);
                 }
                 Ok(Err(error)) => problem = Some(format!("{name} can't be found: {error}")),
                 Err(_) => problem = Some(format!("{name} wasn't found within {patience:?}")),
             }
         }
-        let all: BTreeMap<&String, &Channel> = kept.values().flatten().collect();
+        kept.doubtful = problem.is_some();
+        kept.found = Some(Instant::now());
+        let clients = kept.clients();
         match problem {
-            Some(problem) if all.is_empty() => Err(Status::unavailable(problem)),
-            _ => Ok(all
-                .into_iter()
-                .map(|(address, channel)| {
-                    let client = ShardManagerClient::new(channel.clone());
-                    (address.clone(), client.max_decoding_message_size(MESSAGE_LIMIT))
-                })
-                .collect()),
+            Some(problem) if clients.is_empty() => {
+                kept.found = None;
+                Err(Status::unavailable(problem))
+            }
+            _ => Ok(clients),
         }
     }
 }
@@ -83,9 +127,11 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(10);
 
-    /// Names that are looked up in a table, and the number of times that each address was dialled.
+    /// Names that are looked up in a table, the number of lookups, and the number of times that each
+    /// address was dialled.
     struct Net {
         names: Arc<Mutex<BTreeMap<&'static str, Vec<&'static str>>>>,
+        asked: Arc<AtomicUsize>,
         dialled: Arc<AtomicUsize>,
         connections: Connections,
     }
@@ -95,7 +141,10 @@ mod tests {
             let table: Arc<Mutex<BTreeMap<&str, Vec<&str>>>> = Arc::default();
             let dialled = Arc::new(AtomicUsize::new(0));
             let (names, seen) = (names.iter().map(ToString::to_string).collect(), table.clone());
+            let asked = Arc::new(AtomicUsize::new(0));
+            let counted = asked.clone();
             let resolve = skv_net::resolver(move |name| {
+                counted.fetch_add(1, Ordering::Relaxed);
                 let found = seen.lock().get(&*name).cloned();
                 let found = found.map(|all| all.into_iter().map(str::to_owned).collect());
                 async move { found.ok_or_else(|| io::Error::other("no such name")) }
@@ -105,7 +154,7 @@ mod tests {
                 count.fetch_add(1, Ordering::Relaxed);
                 tcp(address)
             });
-            Net { names: table, dialled, connections: Connections::new(names, resolve, dial) }
+            Net { names: table, asked, dialled, connections: Connections::new(names, resolve, dial) }
         }
 
         fn set(&self, name: &'static str, addresses: &[&'static str]) {
@@ -129,17 +178,41 @@ mod tests {
         assert_eq!(net.dialled.load(Ordering::Relaxed), 4);
     }
 
-    #[tokio::test]
-    async fn who_moved_is_found_at_the_next_call() {
+    #[tokio::test(start_paused = true)]
+    async fn an_idle_replica_hardly_asks_for_names() {
+        let net = Net::new(&["managers:1"]);
+        net.set("managers:1", &["10.0.0.1:1"]);
+        for _ in 0..300 {
+            net.all().await.unwrap();
+            tokio::time::sleep(Duration::from_secs(2)).await;
+        }
+        let asked = net.asked.load(Ordering::Relaxed);
+        assert!(asked <= 61, "{asked} lookups in ten minutes");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_joins_is_found_in_time() {
+        let net = Net::new(&["managers:1"]);
+        net.set("managers:1", &["10.0.0.1:1"]);
+        net.all().await.unwrap();
+        net.set("managers:1", &["10.0.0.1:1", "10.0.0.4:1"]);
+        tokio::time::sleep(FRESH).await;
+        assert_eq!(net.all().await.unwrap(), ["10.0.0.1:1", "10.0.0.4:1"]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_moved_is_found_once_it_cant_be_reached() {
         let net = Net::new(&["managers:1"]);
         net.set("managers:1", &["10.0.0.1:1", "10.0.0.2:1"]);
         net.all().await.unwrap();
         net.set("managers:1", &["10.0.0.2:1", "10.0.0.4:1"]);
+        net.connections.doubt();
+        tokio::time::sleep(DOUBTFUL).await;
         assert_eq!(net.all().await.unwrap(), ["10.0.0.2:1", "10.0.0.4:1"]);
         assert_eq!(net.dialled.load(Ordering::Relaxed), 3, "who stayed is not dialled again");
     }
 
-    #[tokio::test]
+    #[tokio::test(start_paused = true)]
     async fn a_name_that_is_no_longer_found_stands_for_what_it_did() {
         let net = Net::new(&["managers:1"]);
         let unknown = net.all().await.unwrap_err();
@@ -147,6 +220,7 @@ mod tests {
         net.set("managers:1", &["10.0.0.1:1"]);
         net.all().await.unwrap();
         net.names.lock().clear();
+        tokio::time::sleep(FRESH).await;
         assert_eq!(net.all().await.unwrap(), ["10.0.0.1:1"]);
     }
 }

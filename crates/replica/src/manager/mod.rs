@@ -54,7 +54,11 @@ impl Manager {
                 Some(until) => timeout_at(until, calls.join_next()).await.ok().flatten(),
             };
             let Some(joined) = next else { return best };
-            best = better(best, joined.unwrap_or_else(|panic| Err(Status::internal(panic.to_string()))));
+            let answer = joined.unwrap_or_else(|panic| Err(Status::internal(panic.to_string())));
+            if answer.is_err() {
+                self.connections.doubt();
+            }
+            best = better(best, answer);
             if best.is_ok() {
                 patience.get_or_insert_with(|| Instant::now() + GRACE);
             }
@@ -69,7 +73,10 @@ impl Manager {
             let request = v1::WatchShardMapRequest::default();
             match within_timeout(&address, client.watch_shard_map(request)).await {
                 Ok(maps) => return Ok(maps),
-                Err(status) => last = status,
+                Err(status) => {
+                    self.connections.doubt();
+                    last = status;
+                }
             }
         }
         Err(last)

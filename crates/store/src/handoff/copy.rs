@@ -7,7 +7,7 @@ use skv_sharding::Revision;
 use super::{Changes, CopyId, Tombstone};
 use crate::buckets::Buckets;
 use crate::record::Record;
-use crate::sessions::{Session, SessionId};
+use crate::sessions::{Decision, Session, SessionId};
 use crate::shard::Shard;
 
 /// The position up to which the target has a shard.
@@ -86,18 +86,17 @@ impl BaseCopy {
         self.bytes
     }
 
-    /// Returns all of it in chunks of about `bytes` bytes. Buckets are let go of as they are read.
+    /// Returns all of it in chunks of up to about `bytes` bytes; a larger item goes alone. Buckets are let go of as they are read.
     pub fn into_chunks(self, bytes: usize) -> impl Iterator<Item = Chunk> + Send {
         let copy = self.position.copy.0;
         let keys = self.keys.into_items().map(|record| Item::Key(record.into()));
-        let sessions = self.sessions.into_items().map(|session| Item::Session(session.into()));
+        let sessions = self.sessions.into_items().map(|session| Item::Session(fitting(session).into()));
         let tombstones = self.tombstones.into_items().map(|tombstone| Item::Tombstone(tombstone.into()));
         let forgotten = self.forgotten.into_iter().map(|id| Item::Forgotten(id.into()));
-        let mut items = keys.chain(sessions).chain(tombstones).chain(forgotten);
+        let mut items = keys.chain(sessions).chain(tombstones).chain(forgotten).peekable();
         std::iter::from_fn(move || {
             let (mut chunk, mut size) = (Chunk { copy, ..Chunk::default() }, 0);
-            while size < bytes {
-                let Some(item) = items.next() else { break };
+            while let Some(item) = items.next_if(|item| size == 0 || size + item.size() <= bytes) {
                 size += item.size();
                 match item {
                     Item::Key(key) => chunk.keys.push(key),
@@ -132,6 +131,27 @@ impl Item {
     }
 }
 
+/// The bytes of old values that a session takes along: with the largest value beside it a chunk must go
+/// into an entry of the smallest log.
+const OLD_VALUES: usize = 2 << 20;
+
+/// Returns a session that goes into a chunk. If its old values are too many, its oldest are forgotten as
+/// they are where a shard keeps too many: requests that come again are refused as applied.
+fn fitting(mut session: Session) -> Session {
+    let sizes = session.decided.iter().filter_map(|decided| Some(decided.decision.old_value()?.1));
+    let mut excess = sizes.sum::<usize>().saturating_sub(OLD_VALUES);
+    for decided in &mut session.decided {
+        if excess == 0 {
+            break;
+        }
+        if let Some((revision, bytes)) = decided.decision.old_value() {
+            decided.decision = Decision::Forgotten(revision);
+            excess = excess.saturating_sub(bytes);
+        }
+    }
+    session
+}
+
 fn session_size(session: &v1::SessionState) -> usize {
     session.decided.iter().map(|decided| FRAME + decided.old_record.len()).sum()
 }
@@ -152,16 +172,15 @@ impl Difference {
         let mut chunk = Chunk { copy: after.copy.0, ..Chunk::default() };
         let (mut position, mut size, mut more) = (after, 0, false);
         for (revision, key) in changes.after(after.revision) {
-            if size >= bytes {
+            let record = shard.get(hash(key), key);
+            let item = FRAME + key.len() + record.map_or(0, |record| record.pair.value().len());
+            if size > 0 && size + item > bytes {
                 more = true;
                 break;
             }
-            size += FRAME + key.len();
-            match shard.get(hash(key), key) {
-                Some(record) => {
-                    size += record.pair.value().len();
-                    chunk.keys.push(record.clone().into());
-                }
+            size += item;
+            match record {
+                Some(record) => chunk.keys.push(record.clone().into()),
                 None => chunk.tombstones.push(Tombstone { key: key.into(), revision }.into()),
             }
             position.revision = revision;
@@ -184,14 +203,18 @@ impl Difference {
         let all = used.len();
         used.truncate(most);
         used.sort_unstable_by_key(last_use);
+        // Beside a value that is larger than all of the chunk there is no place for sessions.
+        let is_full = size > bytes;
         let mut size = 0;
-        for session in used {
-            if size >= bytes {
+        for session in used.into_iter().take_while(|_| !is_full) {
+            let last_use = session.used_revision;
+            let session = v1::SessionState::from(fitting(session.clone()));
+            let item = FRAME + session_size(&session);
+            if size > 0 && size + item > bytes {
                 break;
             }
-            position.sessions = session.used_revision;
-            let session = session.clone().into();
-            size += FRAME + session_size(&session);
+            size += item;
+            position.sessions = last_use;
             chunk.sessions.push(session);
         }
         if chunk.sessions.len() < all {

@@ -81,7 +81,7 @@ pub(super) async fn write_in_room(
     room: Room,
     told: Told,
 ) -> Part {
-    let Writes { commands, ids, expected, puts } = writes;
+    let Writes { commands, ids, expected, puts, .. } = writes;
     let place = room.place(expected).await;
     let answers = write(running, map, commands, ids).await;
     drop(puts);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use skv_proto::{Error, ShardOwner};
 use skv_replica::map_copy::MapCopy;
 use skv_replica::{Replicas, Running};
-use skv_sharding::{GroupId, ShardId};
+use skv_sharding::{Epoch, GroupId, ShardId};
 use skv_store::Rejection;
 
 /// The replica that takes an operation.
@@ -22,30 +22,53 @@ pub(super) fn route(replicas: &Replicas, map: &MapCopy, key: &[u8]) -> Result<Ro
     if key.is_empty() {
         return Err(Error::InvalidArgument("the key is empty".into()));
     }
-    let mut reason = None;
+    let several = replicas.iter().nth(1).is_some();
+    let (mut best, mut reason): (Option<(Claim, Route)>, _) = (None, None);
     for replica in replicas.iter() {
         match replica.running() {
-            Ok(running) => {
-                let shard = running.store.shard_of(key);
-                match shard.and_then(|shard| running.store.serves(shard).map(|()| shard)) {
-                    Ok(shard) => return Ok(Route { running, shard, arriving: false }),
-                    // Only the leader knows when it has come; others say who leads.
-                    Err(Rejection::Arriving { .. }) if let Ok(shard) = shard => {
-                        let arriving = running.hints.is_leader();
-                        return Ok(Route { running, shard, arriving });
-                    }
-                    Err(rejection @ Rejection::WrongGroup { .. }) => {
-                        reason = Some(with_owner(rejection, replica.group, map, key));
-                    }
-                    Err(rejection) => {
-                        reason = reason.or(Some(with_owner(rejection, replica.group, map, key)));
+            Ok(running) => match claim(&running, key, several) {
+                Ok((claim, shard)) => {
+                    if best.as_ref().is_none_or(|(other, _)| *other < claim) {
+                        // Only the leader knows when it has come; others say who leads.
+                        let arriving = claim.leads && !claim.serves;
+                        best = Some((claim, Route { running, shard, arriving }));
                     }
                 }
-            }
+                Err(rejection @ Rejection::WrongGroup { .. }) => {
+                    reason = Some(with_owner(rejection, replica.group, map, key));
+                }
+                Err(rejection) => {
+                    reason = reason.or(Some(with_owner(rejection, replica.group, map, key)));
+                }
+            },
             Err(unavailable) => reason = reason.or(Some(unavailable)),
         }
     }
-    Err(reason.unwrap_or_else(|| Error::Unavailable("this server has no replica".into())))
+    match best {
+        Some((_, route)) => Ok(route),
+        None => Err(reason.unwrap_or_else(|| Error::Unavailable("this server has no replica".into()))),
+    }
+}
+
+/// The claim of a replica to a shard. Replicas of two groups on one server may both claim a shard, since
+/// one that lags doesn't know yet that its group gave the shard away. The greatest claim wins: that of a
+/// leader, and then that of the newest owner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Claim {
+    leads: bool,
+    serves: bool,
+    epoch: Epoch,
+}
+
+fn claim(running: &Running, key: &[u8], several: bool) -> Result<(Claim, ShardId), Rejection> {
+    let shard = running.store.shard_of(key)?;
+    let serves = match running.store.serves(shard) {
+        Ok(()) => true,
+        Err(Rejection::Arriving { .. }) => false,
+        Err(rejection) => return Err(rejection),
+    };
+    let epoch = if several { running.store.owns(shard).unwrap_or_default() } else { Epoch(0) };
+    Ok((Claim { leads: running.hints.is_leader(), serves, epoch }, shard))
 }
 
 /// Returns what the sender is told whose operation a replica has rejected.
@@ -66,5 +89,25 @@ fn with_owner(rejection: Rejection, group: GroupId, map: &MapCopy, key: &[u8]) -
         Error::WrongGroup { group, owner } => Error::WrongGroup { group, owner: newest(owner) },
         Error::ShardMoving { group, target } => Error::ShardMoving { group, target: newest(target) },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_two_replicas_that_claim_a_shard_the_leader_counts_and_then_the_newer_owner() {
+        let claim = |leads, serves, epoch| Claim { leads, serves, epoch: Epoch(epoch) };
+        let rising = [
+            claim(false, false, 0),
+            // A follower that lags, and one that has heard that its group has the shard now.
+            claim(false, true, 3),
+            claim(false, true, 4),
+            // The target's leader, which waits for the shard, and then has it.
+            claim(true, false, 0),
+            claim(true, true, 4),
+        ];
+        assert!(rising.is_sorted());
     }
 }

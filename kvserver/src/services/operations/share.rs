@@ -13,6 +13,11 @@ use crate::services::outbox::{FRAME, LongPut, Room};
 
 /// Bytes of an answer beside the value that it holds, about.
 const ANSWER_BYTES: usize = 32;
+/// Bytes of writes that are proposed together, unless one alone has more: a small part of what the smallest
+/// log takes in an entry, so that a frame may have any size.
+const PROPOSED: usize = 1 << 20;
+/// Bytes of a write beside its key and value, about.
+const COMMAND_BYTES: usize = 64;
 
 /// The share of one replica in a batch.
 pub(super) struct Share {
@@ -28,6 +33,8 @@ pub(super) struct Share {
 pub(super) struct Writes {
     pub(super) commands: Vec<v1::Command>,
     pub(super) ids: Vec<u64>,
+    /// Bytes that will be proposed, about.
+    bytes: usize,
     /// Bytes that will be answered, about.
     pub(super) expected: usize,
     pub(super) puts: Vec<LongPut>,
@@ -38,13 +45,15 @@ impl Share {
         Share { running, writes: Vec::new(), reads: Vec::new(), lengths: HashMap::new() }
     }
 
-    /// Adds a write to those that are proposed together, while few bytes will be answered.
+    /// Adds a write to those that are proposed together, while they are small, and their answers too.
     pub(super) fn write(&mut self, command: v1::Command, id: u64, room: &Room) {
         let expected = self.expected(&command, room);
+        let bytes = COMMAND_BYTES + command.key.len() + command.value.len();
         let writes = match self.writes.last_mut() {
-            Some(last) if last.expected + expected <= FRAME => last,
+            Some(last) if last.expected + expected <= FRAME && last.bytes + bytes <= PROPOSED => last,
             _ => self.writes.push_mut(Writes::default()),
         };
+        writes.bytes += bytes;
         writes.expected += expected;
         if command.kind() == Kind::Put {
             writes.puts.extend(room.put(command.value.len()));

@@ -290,7 +290,7 @@ impl Scene {
     }
 }
 
-const MANAGER: &str = "demo-manager.prod.svc.cluster.local:7400";
+const MANAGER: &str = "demo-manager.prod.svc.cluster.local.:7400";
 
 #[tokio::test]
 async fn new_groups_join_and_take_their_share_of_the_shards() {

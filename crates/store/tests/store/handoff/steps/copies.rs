@@ -218,3 +218,44 @@ fn a_backlog_is_too_much_when_it_costs_more_than_another_copy() {
     }
     assert!(!is_too_much(&source), "what is there again isn't gone");
 }
+
+/// An entry of the smallest log takes less than 4 MiB, and a frozen shard has to go through one.
+#[test]
+fn a_chunk_goes_into_one_entry_whatever_a_session_and_a_key_hold() {
+    const MIB: usize = 1 << 20;
+    let limits =
+        v1::Limits { max_value_bytes: 2 * MIB as u64, max_old_value_bytes_per_shard: 4 << 20, ..limits() };
+    let (source, target) = begun(limited(0, true, limits), limited(1, false, limits));
+    let position = source.beginning(&to(2, 1)).unwrap();
+    for seq in 1..=5 {
+        run(&source, put("key", &"v".repeat(MIB - 1))).unwrap();
+        run(&source, by(S1, seq, 0, append("key", "x"))).unwrap();
+    }
+    run(&source, put("other", &"v".repeat(2 * MIB))).unwrap();
+    run(&source, put("third", &"v".repeat(MIB))).unwrap();
+    let fits = |bytes: usize| assert!(bytes < 3 * MIB + MIB / 2, "{bytes} bytes");
+
+    for part in source.base_copy(&to(2, 1)).unwrap().into_chunks(256 << 10) {
+        fits(part.encoded_len());
+    }
+    let (mut position, mut more) = (position, true);
+    while more {
+        let difference = source.difference(&to(2, 1), position, 256 << 10).unwrap();
+        fits(difference.chunk.encoded_len());
+        (position, more) = (difference.position, difference.more);
+        if more {
+            take(&target, &chunk(2, difference.chunk)).unwrap();
+        } else {
+            take(&source, &freeze(2)).unwrap();
+            let install = source.installation(&to(2, 1), position).unwrap();
+            fits(install.encoded_len());
+            take(&target, &chunk(2, difference.chunk)).unwrap();
+            take(&target, &step(2, Step::Install(install))).unwrap();
+        }
+    }
+    // Of those that have no place the target knows that they were applied.
+    let again = run(&target, by(S1, 1, 0, append("key", "x")));
+    assert!(matches!(again, Err(Rejection::AlreadyApplied { .. })), "{again:?}");
+    let kept = run(&target, by(S1, 5, 0, append("key", "x")));
+    assert!(matches!(kept, Ok(Answer::Append { .. })), "{kept:?}");
+}
