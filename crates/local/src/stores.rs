@@ -81,11 +81,23 @@ pub fn running() -> anyhow::Result<Vec<(Entry, Record)>> {
 pub fn start(entry: &Entry) -> anyhow::Result<Option<Entry>> {
     let before = home::current().ok().flatten().filter(|before| before.data_dir != entry.data_dir);
     home::set_current(entry)?;
-    if entry.data_dir.parent() != home::home().as_deref().map(absolute).as_deref() {
-        remember(&entry.data_dir)?;
-    }
+    remember(entry)?;
     let runs = |entry: &Entry| read_record(&entry.data_dir).ok().flatten().is_some_and(|record| record.is_running());
     Ok(before.filter(runs))
+}
+
+/// Adds a store to the list, unless it is found without that.
+pub fn remember(entry: &Entry) -> anyhow::Result<()> {
+    let path = &entry.data_dir;
+    if path.parent() == home::home().as_deref().map(absolute).as_deref() {
+        return Ok(());
+    }
+    let _turn = turn()?;
+    let mut list = elsewhere()?;
+    // Those that are gone were stores once.
+    list.retain(|other| other != path && read_record(other).is_ok_and(|record| record.is_some()));
+    list.push(path.clone());
+    home::write(ELSEWHERE, &list)
 }
 
 /// Returns the directory where a store of this name was started, else the default one.
@@ -141,14 +153,6 @@ fn elsewhere() -> anyhow::Result<Vec<PathBuf>> {
     Ok(home::read(ELSEWHERE)?.unwrap_or_default())
 }
 
-fn remember(path: &Path) -> anyhow::Result<()> {
-    let _turn = turn()?;
-    let mut list = elsewhere()?;
-    // Those that are gone were stores once.
-    list.retain(|other| other != path && read_record(other).is_ok_and(|record| record.is_some()));
-    list.push(path.to_owned());
-    home::write(ELSEWHERE, &list)
-}
 
 /// The right to change the list, until it is dropped.
 fn turn() -> anyhow::Result<File> {
