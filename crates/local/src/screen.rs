@@ -13,9 +13,10 @@ use skv_sharding::{GroupId, Hash};
 use crate::record::{Member, Record, Role};
 
 /// The stream on which lines are shown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
+    #[default]
     Out,
     /// Standard error, where standard output has a document for programs.
     Err,
@@ -55,9 +56,9 @@ impl Screen {
         self.detached
     }
 
-    /// Returns true if lines go to standard error.
-    pub fn is_beside_a_document(&self) -> bool {
-        self.stream == Stream::Err
+    /// Returns the stream on which lines are shown.
+    pub fn stream(&self) -> Stream {
+        self.stream
     }
 
     /// Shows a line. If nobody reads it any more, that is no reason to stop.
