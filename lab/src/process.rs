@@ -15,12 +15,16 @@ pub(crate) fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) ->
     T::try_parse_from(arguments).map_err(|error| refuse::<T>(&error))
 }
 
-/// Says what is wrong with the arguments, and how they should be.
+/// Says what is wrong with the arguments, and how they should be: there is no --help.
 pub(crate) fn refuse<T: CommandFactory>(error: &clap::Error) -> ExitCode {
     // Nobody is there to hear it if it can't be printed.
     let _ = error.print();
     if !error.to_string().contains("Usage: ") {
         eprintln!("{}", T::command().render_usage());
+    }
+    let help = T::command().render_help().to_string();
+    if let Some((_, options)) = help.split_once("Options:") {
+        eprintln!("\nOptions:{}", options.trim_end());
     }
     ExitCode::FAILURE
 }
