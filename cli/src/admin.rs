@@ -17,7 +17,7 @@ const STATUS_WITHIN: Duration = Duration::from_secs(2);
 /// A replica that doesn't return its shards within this time is passed over for the next one.
 const SHARDS_WITHIN: Duration = Duration::from_secs(2);
 
-/// One replica of the shard map, with the status that its server returned.
+/// A replica of the shard map, with the status that its server returned.
 pub(crate) struct Member {
     pub(crate) group: GroupId,
     pub(crate) replica: v1::Replica,

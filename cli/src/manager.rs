@@ -26,7 +26,7 @@ enum Failure {
 }
 
 /// Asks the managers in turn until one answers or the command's time is over. A request may reach
-/// them more than once, so its repetition must change nothing.
+/// them more than once, so it must be idempotent.
 pub(crate) async fn ask<T>(
     target: &Target,
     request: impl AsyncFn(Client) -> Result<Response<T>, Status>,

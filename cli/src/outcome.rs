@@ -5,7 +5,7 @@ use std::process::ExitCode;
 /// The outcome of a command that was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// As asked.
+    /// Everything was done as asked.
     Done,
     /// Part of it failed, and the reason was printed.
     Failed,

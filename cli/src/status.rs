@@ -231,7 +231,7 @@ fn state(state: ReplicaState) -> &'static str {
         ReplicaState::Follower => "follower",
         ReplicaState::Candidate => "candidate",
         ReplicaState::Leader => "leader",
-        ReplicaState::Quarantined => "quarantined",
+        ReplicaState::Broken => "broken",
         ReplicaState::Stopped => "stopped",
     }
 }

@@ -1,4 +1,4 @@
-//! One configuration of the history: the assignment of shards that was wanted. While shards moved,
+//! A configuration of the history: the assignment of shards that was wanted. While shards moved,
 //! the map differed from it.
 
 use serde::Serialize;

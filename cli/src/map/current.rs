@@ -153,7 +153,7 @@ impl Map {
         shards::list(ranges.flat_map(|range| (range.first..).take(range.count as usize)).map(ShardId))
     }
 
-    /// One block for each shard, in the colour of its group.
+    /// Prints a block for each shard, in the colour of its group.
     fn print_picture(&self) -> anyhow::Result<()> {
         let colour_of = |group: GroupId| {
             let index = self.groups.iter().position(|g| g.id == group).unwrap_or_default();

@@ -5,7 +5,7 @@
 //! - `moves`: the shards on their way, and their progress (pure)
 //! - `plan`: the output of `--dry-run`; `estimate`: the expected duration (pure)
 //! - `follow`: watches until every shard is there; `speed`: bytes per second (pure); `screen`: the
-//! display meanwhile
+//!   display meanwhile
 
 mod change;
 mod estimate;

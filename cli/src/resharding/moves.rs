@@ -8,7 +8,7 @@ use skv_proto::v1;
 use skv_proto::v1::shard_status::State as ShardState;
 use skv_sharding::{GroupId, ShardId};
 
-/// One shard on its way.
+/// A shard on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Move {
     pub(super) shard: ShardId,
@@ -47,7 +47,7 @@ pub(super) struct Counts {
     pub(super) arrived: usize,
 }
 
-/// How the watching of moves ended.
+/// The end of watching moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
     /// Every shard arrived.

@@ -92,7 +92,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
     let record = prepare(&dir, &resource, args.first_port, &screen).await?;
     let path = dir.path().to_owned();
     let when_ready = async {
-        // In the background the process that started it does this, and shows it.
+        // The process that started this one does this in the background, and shows it.
         if !args.supervise {
             Box::pin(scale::run(&path, groups, patience, None, format.progress())).await?;
             print(&path, format)?;

@@ -1,4 +1,4 @@
-//! From the steps that are due (`skv-turnover`) to the one that `skv` takes next. Pure.
+//! Chooses the step that `skv` takes next, from those that are due (`skv-turnover`). Pure.
 //!
 //! `skv` takes one step at a time, and shows moving shards until they arrive. The groups that come
 //! and go, and the time for it, follow from the observed state alone, so that a run that is killed

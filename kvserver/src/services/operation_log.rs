@@ -1,5 +1,4 @@
-//! How operations are printed, with their input and their result. Of large keys and values only the
-//! beginning is printed.
+//! Prints operations, with their input and their result: of large keys and values only the beginning.
 
 use std::collections::HashMap;
 use std::fmt;
