@@ -147,9 +147,15 @@ mod tests {
 
     fn grid() -> Grid<4> {
         let column = |name, leaves| Column { name, leaves };
-        let mut grid = Grid::new([column("GROUP", 0), column("SERVER", 0), column("TERM", 1), column("DATA", 2)]);
+        let mut grid =
+            Grid::new([column("GROUP", 0), column("SERVER", 0), column("TERM", 1), column("DATA", 2)]);
         grid.add_row([Cell::new("g0"), Cell::new("store-g0-0"), Cell::new(7), Cell::new("1.5 MiB")]);
-        grid.add_row([Cell::new("g0"), Cell::new("store-g0-1").fg(Color::Red), Cell::known(None::<u64>), Cell::new("")]);
+        grid.add_row([
+            Cell::new("g0"),
+            Cell::new("store-g0-1").fg(Color::Red),
+            Cell::known(None::<u64>),
+            Cell::new(""),
+        ]);
         grid
     }
 
@@ -183,7 +189,13 @@ mod tests {
 
     #[test]
     fn a_line_of_progress_keeps_what_matters_most() {
-        let parts = || vec![(0, "20/120 shards".to_owned()), (2, "27.0 MiB/147.8 MiB".to_owned()), (1, "8.0 MiB/s".to_owned())];
+        let parts = || {
+            vec![
+                (0, "20/120 shards".to_owned()),
+                (2, "27.0 MiB/147.8 MiB".to_owned()),
+                (1, "8.0 MiB/s".to_owned()),
+            ]
+        };
         assert_eq!(squeeze(parts(), 60), "20/120 shards  27.0 MiB/147.8 MiB  8.0 MiB/s");
         assert_eq!(squeeze(parts(), 30), "20/120 shards  8.0 MiB/s");
         assert_eq!(squeeze(parts(), 3), "20/120 shards");

@@ -107,7 +107,11 @@ pub(crate) fn print_value(value: &[u8]) -> anyhow::Result<()> {
         let text = String::from_utf8_lossy(&on_terminal(value)).into_owned();
         writeln!(out, "{text}")?;
         if text.as_bytes() != value {
-            let _ = writeln!(io::stderr(), "({} bytes that aren't all text; `> FILE` gets them as they are)", value.len());
+            let _ = writeln!(
+                io::stderr(),
+                "({} bytes that aren't all text; `> FILE` gets them as they are)",
+                value.len()
+            );
         }
     } else {
         out.write_all(value)?;
@@ -227,7 +231,10 @@ mod tests {
 
     #[test]
     fn one_thing_isnt_several() {
-        assert_eq!([count(0_u32, "group"), count(1_u32, "group"), count(2_u32, "group")], ["0 groups", "1 group", "2 groups"]);
+        assert_eq!(
+            [count(0_u32, "group"), count(1_u32, "group"), count(2_u32, "group")],
+            ["0 groups", "1 group", "2 groups"]
+        );
     }
 
     #[test]

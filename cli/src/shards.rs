@@ -54,7 +54,8 @@ pub(crate) fn list(shards: impl IntoIterator<Item = ShardId>) -> String {
 
 /// Returns a key by which names of servers are sorted as people count: `g0-2` before `g0-10`.
 pub(crate) fn in_order(server: &str) -> Vec<(u64, String)> {
-    let number = |part: &str| part.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or_default();
+    let number =
+        |part: &str| part.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or_default();
     server.split('-').map(|part| (number(part), part.to_owned())).collect()
 }
 

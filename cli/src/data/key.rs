@@ -44,12 +44,16 @@ impl Key {
 fn from_hex(digits: &[u8]) -> anyhow::Result<Bytes> {
     let pairs = digits.chunks(2);
     let byte = |pair: &[u8]| {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        let pair =
+            std::str::from_utf8(pair).ok().filter(|pair| pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
         u8::from_str_radix(pair, 16).ok().filter(|_| pair.len() == 2)
     };
     match pairs.map(byte).collect::<Option<Vec<u8>>>() {
         Some(bytes) => Ok(bytes.into()),
-        None => bail!("{:?} isn't hexadecimal: two digits for each byte, such as ff00", String::from_utf8_lossy(digits)),
+        None => bail!(
+            "{:?} isn't hexadecimal: two digits for each byte, such as ff00",
+            String::from_utf8_lossy(digits)
+        ),
     }
 }
 

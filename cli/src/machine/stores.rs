@@ -9,8 +9,8 @@ use skv_local::data_dir::read_record;
 use skv_local::home::{self, Entry};
 use skv_local::process::ProcessId;
 use skv_local::record::{Member, Record};
-use skv_local::stores::{self, Choice};
 use skv_local::screen;
+use skv_local::stores::{self, Choice};
 
 use crate::fitting::{Cell, Column, Grid};
 use crate::outcome::Outcome;

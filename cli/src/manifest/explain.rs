@@ -101,13 +101,19 @@ mod tests {
         let size = told("spec.storage.size").unwrap();
         assert!(size.contains("default 10Gi") && size.contains("may grow"), "{size}");
         let hash = told("spec.hash").unwrap();
-        assert!(hash.starts_with("spec.hash <fnv1 or fnv1a or integer or integer-or-fnv1>, default fnv1"), "{hash}");
+        assert!(
+            hash.starts_with("spec.hash <fnv1 or fnv1a or integer or integer-or-fnv1>, default fnv1"),
+            "{hash}"
+        );
     }
 
     #[test]
     fn a_field_that_isnt_there_is_answered_with_those_that_are() {
         let message = told("spec.tunings").unwrap_err().to_string();
-        assert!(message.contains("spec has no field tunings; it has ") && message.contains("tuning"), "{message}");
+        assert!(
+            message.contains("spec has no field tunings; it has ") && message.contains("tuning"),
+            "{message}"
+        );
         let message = told("spec.groups.many").unwrap_err().to_string();
         assert_eq!(message, "spec.groups has no fields of ours");
     }

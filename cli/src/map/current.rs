@@ -5,8 +5,8 @@ use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Hash, ReplicaId, ShardId};
 
-use crate::outcome::Outcome;
 use crate::fitting::{Cell, Column, Grid, flow};
+use crate::outcome::Outcome;
 use crate::output::{self, Format, count};
 use crate::shards;
 
@@ -215,10 +215,15 @@ mod tests {
 
     #[test]
     fn the_table_fits_terminals_of_80_and_60_columns() {
-        let replica = |index: u64| v1::Replica { id: index, server: format!("quickstart-g0-{index}"), ..v1::Replica::default() };
+        let replica = |index: u64| v1::Replica {
+            id: index,
+            server: format!("quickstart-g0-{index}"),
+            ..v1::Replica::default()
+        };
         let group = v1::Group { replicas: [2, 1, 0].map(replica).into(), leader: 2, ..v1::Group::default() };
         let ranges = vec![v1::ShardRange { first: 0, count: 240, group: 0, epoch: 1 }];
-        let map = Map::new(&v1::ShardMap { shards: 240, groups: vec![group], ranges, ..v1::ShardMap::default() });
+        let map =
+            Map::new(&v1::ShardMap { shards: 240, groups: vec![group], ranges, ..v1::ShardMap::default() });
         let table = |width| map.grid().lines(Some(width), false).0.join("\n");
         assert_eq!(
             table(120),

@@ -90,16 +90,15 @@ fn problems(status: &Status) -> Vec<String> {
         silent.dedup();
         lines.push(match silent.as_slice() {
             [] => format!("{}: no leader has a majority now", GroupId::list(&groups)),
-            servers => format!(
-                "{}: no majority: {} can't be reached",
-                GroupId::list(&groups),
-                servers.join(", ")
-            ),
+            servers => {
+                format!("{}: no majority: {} can't be reached", GroupId::list(&groups), servers.join(", "))
+            }
         });
     }
     let replicas = status.groups.iter().flat_map(|group| group.replicas.iter().map(move |r| (group.id, r)));
     let has_problem = |(_, replica): &(GroupId, &Replica)| !replica.problem.is_empty();
-    let problem = |(group, replica): (GroupId, &Replica)| format!("{group} {}: {}", replica.server, replica.problem);
+    let problem =
+        |(group, replica): (GroupId, &Replica)| format!("{group} {}: {}", replica.server, replica.problem);
     lines.extend(replicas.filter(has_problem).map(problem));
     lines
 }

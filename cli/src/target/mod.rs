@@ -129,7 +129,11 @@ impl Target {
     /// machine can do. An address must be one of a store that runs here.
     pub(crate) fn local(&self) -> anyhow::Result<Entry> {
         let addresses = [&self.server[..], &self.manager[..]].concat();
-        if addresses.is_empty() { stores::locate(self.choice()) } else { stores::locate(Choice::Addresses(&addresses)) }
+        if addresses.is_empty() {
+            stores::locate(self.choice())
+        } else {
+            stores::locate(Choice::Addresses(&addresses))
+        }
     }
 
     /// Returns the addresses of that store, which must run.
@@ -189,13 +193,15 @@ impl Target {
                 self.must_not_be_servers(&managers).await?;
                 Options::manager(managers)
             }
-            Addresses::Local(local) => match timeout(self.manager_within(), self.map_of_manager(&local.manager)).await {
-                Ok(Ok(_)) => Options::manager([local.manager]),
-                _ => {
-                    say_that_servers_are_asked(&local.manager);
-                    Options::seeds(local.servers)
+            Addresses::Local(local) => {
+                match timeout(self.manager_within(), self.map_of_manager(&local.manager)).await {
+                    Ok(Ok(_)) => Options::manager([local.manager]),
+                    _ => {
+                        say_that_servers_are_asked(&local.manager);
+                        Options::seeds(local.servers)
+                    }
                 }
-            },
+            }
         };
         options.deadline = self.timeout;
         Ok(options)
@@ -227,7 +233,8 @@ impl Target {
                 Err(last.context("no address was given")?)
             }
             Addresses::Local(local) => {
-                if let Ok(Ok(map)) = timeout(self.manager_within(), self.map_of_manager(&local.manager)).await {
+                if let Ok(Ok(map)) = timeout(self.manager_within(), self.map_of_manager(&local.manager)).await
+                {
                     return Ok(map);
                 }
                 say_that_servers_are_asked(&local.manager);
@@ -255,10 +262,8 @@ impl Target {
     /// Refuses addresses of servers: a clerk would ask them for ever. Managers that don't answer at once may
     /// do so later.
     async fn must_not_be_servers(&self, managers: &[String]) -> anyhow::Result<()> {
-        let mut asked: FuturesUnordered<_> = managers
-            .iter()
-            .map(async |manager| (manager, self.map_of_manager(manager).await))
-            .collect();
+        let mut asked: FuturesUnordered<_> =
+            managers.iter().map(async |manager| (manager, self.map_of_manager(manager).await)).collect();
         let verdict = async {
             while let Some((manager, answer)) = asked.next().await {
                 match answer {
@@ -309,7 +314,11 @@ async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
 
 impl NoMap {
     fn of(status: &tonic::Status, address: &str) -> NoMap {
-        if words::is_another_kind(status) { NoMap::OtherKind } else { NoMap::Failed(explain(status, address)) }
+        if words::is_another_kind(status) {
+            NoMap::OtherKind
+        } else {
+            NoMap::Failed(explain(status, address))
+        }
     }
 }
 

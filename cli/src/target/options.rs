@@ -52,7 +52,9 @@ pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> 
     let command = matches.subcommand_name().unwrap_or_default();
     let obeyed = obeyed_by(command);
     let from = |source: ValueSource| move |id: &&str| matches.value_source(id) == Some(source);
-    if let Some(ignored) = ALL.iter().copied().filter(from(ValueSource::CommandLine)).find(|id| !obeyed.contains(id)) {
+    if let Some(ignored) =
+        ALL.iter().copied().filter(from(ValueSource::CommandLine)).find(|id| !obeyed.contains(id))
+    {
         bail!("`skv {command}` doesn't take --{}{}", flag(ignored), instead(obeyed));
     }
     for source in [ValueSource::CommandLine, ValueSource::EnvVariable] {
@@ -60,7 +62,9 @@ pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> 
             STORE.iter().copied().filter(|id| obeyed.contains(id)).filter(from(source)).collect();
         match named.as_slice() {
             [] => {}
-            [first, second, ..] => bail!("--{} and --{} each name a store: give one of them", flag(first), flag(second)),
+            [first, second, ..] => {
+                bail!("--{} and --{} each name a store: give one of them", flag(first), flag(second))
+            }
             [_] => return Ok(named),
         }
     }

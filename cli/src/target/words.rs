@@ -9,7 +9,9 @@ pub(crate) fn explain(status: &Status, address: &str) -> anyhow::Error {
     match skv_proto::Error::from_status(status) {
         Some(error) => anyhow::anyhow!("{address}: {error}"),
         None if is_another_kind(status) => {
-            anyhow::anyhow!("{address} doesn't offer this: is it another process of the store, or an older version?")
+            anyhow::anyhow!(
+                "{address} doesn't offer this: is it another process of the store, or an older version?"
+            )
         }
         None if status.message().is_empty() => anyhow::anyhow!("{address}: {}", status.code().description()),
         None => anyhow::anyhow!("{address}: {}", status.message()),

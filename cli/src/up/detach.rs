@@ -75,9 +75,7 @@ impl Start<'_> {
         command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out);
         let mut child = command.spawn().context("can't start the supervisor")?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin
-                .write_all(self.manifest.as_bytes())
-                .context("can't hand the manifest to the supervisor")?;
+            stdin.write_all(self.manifest.as_bytes()).context("can't hand the manifest to the supervisor")?;
         }
         Ok((child, log_from))
     }

@@ -64,11 +64,10 @@ pub(super) async fn run(
         match &step {
             Step::Done => {
                 if changed {
-                    output::say_on(stream, format_args!(
-                        "{} has {}",
-                        record.shape.name,
-                        GroupId::list(&record.groups())
-                    ))?;
+                    output::say_on(
+                        stream,
+                        format_args!("{} has {}", record.shape.name, GroupId::list(&record.groups())),
+                    )?;
                 }
                 return Ok(changed);
             }
@@ -80,7 +79,9 @@ pub(super) async fn run(
             {
                 Ok(()) => output::say_on(stream, format_args!("{group} is empty, and is retired"))?,
                 // The group may have another leader by now, or the outcome isn't known.
-                Err(error) => wait(stream, &mut waited_for, &format!("{group} isn't retired yet: {error:#}")).await?,
+                Err(error) => {
+                    wait(stream, &mut waited_for, &format!("{group} isn't retired yet: {error:#}")).await?
+                }
             },
             Step::Wait(why) => wait(stream, &mut waited_for, why).await?,
         }

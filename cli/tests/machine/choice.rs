@@ -1,8 +1,8 @@
 //! The store that each command is about.
 
-use skv_process::{eventually, is_alive, signal};
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use skv_process::{eventually, is_alive, signal};
 
 use crate::place::{Place, address, pids};
 
@@ -95,7 +95,10 @@ fn every_command_finds_the_store_that_is_chosen() {
     let complaint = home.must_fail(1, &["get", "whose"]);
     assert!(complaint.contains("first in ") && complaint.contains("isn't running"), "{complaint}");
     let complaint = home.must_fail(1, &["get", "whose", "--store", "third"]);
-    assert!(complaint.contains("there is no store third") && complaint.contains("first, second"), "{complaint}");
+    assert!(
+        complaint.contains("there is no store third") && complaint.contains("first, second"),
+        "{complaint}"
+    );
 }
 
 #[test]
@@ -138,7 +141,10 @@ async fn servers_are_asked_when_the_shard_manager_doesnt_answer() {
     let manager = pids(&place.data("store"))[1];
     // The server has a copy of the map.
     let server = address(&place.data("store"), 1);
-    eventually("a copy", || async { place.home.run(&["map", "--server", &server]).status.success().then_some(()) }).await;
+    eventually("a copy", || async {
+        place.home.run(&["map", "--server", &server]).status.success().then_some(())
+    })
+    .await;
     signal(manager, Signal::STOP);
     let got = place.home.run(&["get", "k"]);
     let status = place.home.run(&["status"]);

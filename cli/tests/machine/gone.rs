@@ -76,7 +76,8 @@ fn a_directory_of_other_files_is_refused() {
     fs::create_dir_all(&directory).unwrap();
     fs::write(directory.join("thesis.tex"), "").unwrap();
     let manifest = place.manifest("store", SMALL);
-    let complaint = place.home.must_fail(1, &["up", "-d", "-f", &manifest, "--data-dir", directory.to_str().unwrap()]);
+    let complaint =
+        place.home.must_fail(1, &["up", "-d", "-f", &manifest, "--data-dir", directory.to_str().unwrap()]);
     assert!(complaint.contains("holds other files (thesis.tex)"), "{complaint}");
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 1, "nothing was put there");
 }

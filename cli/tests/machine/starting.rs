@@ -63,7 +63,11 @@ fn programs_read_one_document() {
     let preview = document(&["apply", "-f", &more, "--dry-run"]);
     assert_eq!((&preview["dry_run"], &preview["add"]), (&true.into(), &serde_json::json!([1])), "{preview}");
     let applied = document(&["apply", "-f", &more]);
-    assert_eq!((&applied["changed"], &applied["groups"]), (&true.into(), &serde_json::json!([0, 1])), "{applied}");
+    assert_eq!(
+        (&applied["changed"], &applied["groups"]),
+        (&true.into(), &serde_json::json!([0, 1])),
+        "{applied}"
+    );
     let again = document(&["apply", "-f", &more]);
     assert_eq!(again["changed"], false, "{again}");
     let fewer = place.manifest("store", SMALL);
@@ -84,7 +88,8 @@ fn servers_that_stop_together_dont_wait_for_a_successor() {
     place.home.must(&["up", "-d", "-f", &manifest, "--data-dir", data_dir]);
     place.home.must(&["put", "k", "v"]);
     place.home.must(&["down"]);
-    let logs = (0..3).map(|index| fs::read_to_string(directory.join(format!("logs/store-g0-{index}.log"))).unwrap());
+    let logs =
+        (0..3).map(|index| fs::read_to_string(directory.join(format!("logs/store-g0-{index}.log"))).unwrap());
     let logs: String = logs.collect();
     assert!(!logs.contains("no other leader was seen"), "{logs}");
 }
@@ -116,7 +121,8 @@ fn logs_are_shown_and_followed() {
 #[test]
 fn what_a_store_in_memory_loses_is_said() {
     let place = Place::new();
-    let manifest = place.manifest("store", "{groups: 1, replicas: 1, storage: {memoryOnly: true, size: 1Gi}}");
+    let manifest =
+        place.manifest("store", "{groups: 1, replicas: 1, storage: {memoryOnly: true, size: 1Gi}}");
     let up = place.home.must(&["up", "-d", "-f", &manifest]);
     assert!(up.contains("data is in memory only") && up.contains("left out here: spec.storage.size"), "{up}");
     assert!(place.home.must(&["down"]).contains("its data was in memory only, and is gone"));

@@ -23,7 +23,10 @@ pub(crate) fn choose(record: &mut Record) -> anyhow::Result<Vec<u16>> {
 pub(crate) fn choose_from(record: &mut Record, first: u16) -> anyhow::Result<()> {
     let places: Vec<&mut u16> = record.members.iter_mut().flat_map(Member::ports_mut).collect();
     let last = usize::from(first) + places.len() - 1;
-    anyhow::ensure!(last <= usize::from(u16::MAX), "the ports {first} to {last} are asked for, and the last is 65535");
+    anyhow::ensure!(
+        last <= usize::from(u16::MAX),
+        "the ports {first} to {last} are asked for, and the last is 65535"
+    );
     for (port, place) in (first..).zip(places) {
         anyhow::ensure!(is_free(port), "port {port} of 127.0.0.1 is taken, of the ports {first} to {last}");
         *place = port;

@@ -6,8 +6,8 @@ use skv_resource::Manifest;
 use skv_sharding::GroupId;
 
 use crate::data_dir::DataDir;
-use crate::record::{Record, Shape};
 use crate::home::Entry;
+use crate::record::{Record, Shape};
 use crate::screen::Screen;
 use crate::{leftovers, ports, settings, stores, wanted};
 
@@ -49,7 +49,8 @@ pub async fn prepare(
         Some(first) => ports::choose_from(&mut record, first)?,
         None => {
             for port in ports::choose(&mut record)? {
-                screen.say(&format!("port {port} is taken by another program: the store has another one now"));
+                screen
+                    .say(&format!("port {port} is taken by another program: the store has another one now"));
             }
         }
     }

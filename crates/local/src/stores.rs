@@ -42,7 +42,8 @@ pub fn locate(choice: Choice) -> anyhow::Result<Entry> {
         Choice::Addresses(addresses) => by_address(addresses),
         Choice::Current => home::current()?.with_context(|| {
             let others = names(&all().unwrap_or_default());
-            let choose = others.map_or(String::new(), |others| format!(", choose one with `skv use` ({others})"));
+            let choose =
+                others.map_or(String::new(), |others| format!(", choose one with `skv use` ({others})"));
             format!(
                 "no store is known: start one with `skv up -f FILE`{choose}, or name its shard manager with \
                  --manager HOST:PORT"
@@ -82,7 +83,8 @@ pub fn start(entry: &Entry) -> anyhow::Result<Option<Entry>> {
     let before = home::current().ok().flatten().filter(|before| before.data_dir != entry.data_dir);
     home::set_current(entry)?;
     remember(entry)?;
-    let runs = |entry: &Entry| read_record(&entry.data_dir).ok().flatten().is_some_and(|record| record.is_running());
+    let runs =
+        |entry: &Entry| read_record(&entry.data_dir).ok().flatten().is_some_and(|record| record.is_running());
     Ok(before.filter(runs))
 }
 
@@ -113,7 +115,8 @@ pub fn started(name: &str) -> anyhow::Result<PathBuf> {
 }
 
 fn named(name: &str) -> anyhow::Result<Entry> {
-    let (mut found, others): (Vec<Entry>, Vec<Entry>) = all()?.into_iter().partition(|entry| entry.name == name);
+    let (mut found, others): (Vec<Entry>, Vec<Entry>) =
+        all()?.into_iter().partition(|entry| entry.name == name);
     match (found.pop(), found.is_empty()) {
         (Some(entry), true) => Ok(entry),
         (Some(last), false) => {
@@ -152,7 +155,6 @@ fn is_address_of(address: &str, member: &Member) -> bool {
 fn elsewhere() -> anyhow::Result<Vec<PathBuf>> {
     Ok(home::read(ELSEWHERE)?.unwrap_or_default())
 }
-
 
 /// The right to change the list, until it is dropped.
 fn turn() -> anyhow::Result<File> {

@@ -48,7 +48,8 @@ fn collect(path: &str, default: &Value, given: &Value, found: &mut Vec<String>) 
 }
 
 fn is_looked_into(path: &str) -> bool {
-    path == MANAGER || USED.iter().any(|used| used.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
+    path == MANAGER
+        || USED.iter().any(|used| used.strip_prefix(path).is_some_and(|rest| rest.starts_with('.')))
 }
 
 /// Returns true for the one shard manager that runs here, whoever asks for more.

@@ -93,7 +93,8 @@ const METADATA: [&str; 15] = [
 /// Reads the one `ShardedKV` of a manifest, which may hold documents of other kinds too,
 /// and validates it.
 pub fn parse(yaml: &str) -> Result<Manifest, ManifestError> {
-    let documents: Vec<Value> = serde_saphyr::from_multiple(yaml).map_err(|error| ManifestError::Yaml(Box::new(error)))?;
+    let documents: Vec<Value> =
+        serde_saphyr::from_multiple(yaml).map_err(|error| ManifestError::Yaml(Box::new(error)))?;
     let kind = |document: &Value| document["kind"].as_str().map(str::to_owned);
     let (mut ours, others): (Vec<Value>, Vec<Value>) =
         documents.into_iter().partition(|document| kind(document).as_deref() == Some(KIND));
@@ -192,14 +193,18 @@ mod tests {
 
     #[test]
     fn null_counts_as_absent() {
-        let yaml = format!("{HEAD}metadata: {{name: demo, labels: null}}\nspec: {{groups: null, server: null}}\n");
+        let yaml =
+            format!("{HEAD}metadata: {{name: demo, labels: null}}\nspec: {{groups: null, server: null}}\n");
         assert_eq!(parse(&yaml).unwrap().spec.groups, ShardedKvSpec::default().groups);
     }
 
     #[test]
     fn wrong_values_are_refused_in_plain_words() {
         let message = refused(&format!("{HEAD}metadata: {{name: demo}}\nspec: {{groups: many}}\n"));
-        assert!(message.starts_with("spec.groups: ") && message.contains("a whole number from 0 to"), "{message}");
+        assert!(
+            message.starts_with("spec.groups: ") && message.contains("a whole number from 0 to"),
+            "{message}"
+        );
         let message = refused(&format!("{HEAD}metadata: {{name: demo}}\nspec:\n  groups: 1\n  groups: 2\n"));
         assert!(message.starts_with("not valid YAML") && !message.contains("Options"), "{message}");
     }

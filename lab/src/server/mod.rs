@@ -9,8 +9,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kvserver::{DataLock, Metrics};
 use kvserver::server::{self, Config};
+use kvserver::{DataLock, Metrics};
 use skv_disk::RealDisk;
 use skv_disk::clock::Clock;
 use skv_listen::Incoming;

@@ -65,11 +65,7 @@ impl FileStore {
         let mut directories = DirBuilder::new();
         directories.recursive(true).mode(0o700).create(path).map_err(io("make directory", path))?;
         let lock_path = path.join(LOCK_FILE);
-        let lock = private()
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(io("open", &lock_path))?;
+        let lock = private().create(true).truncate(false).open(&lock_path).map_err(io("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {
                 let directory = Directory { path: path.to_owned(), lock: Mutex::new(lock) };
@@ -137,11 +133,8 @@ impl Directory {
             move |source| StoreError::Io { action, file, source }
         };
         let bytes = format::encode(record).map_err(io::Error::from).map_err(io("encode", &file))?;
-        let mut new = private()
-            .create(true)
-            .truncate(true)
-            .open(&temporary)
-            .map_err(io("create", &temporary))?;
+        let mut new =
+            private().create(true).truncate(true).open(&temporary).map_err(io("create", &temporary))?;
         new.write_all(&bytes).map_err(io("write", &temporary))?;
         new.sync_all().map_err(io("sync", &temporary))?;
         fs::rename(&temporary, &file).map_err(io("rename into place", &temporary))?;
@@ -210,7 +203,10 @@ mod tests {
         let store = FileStore::open(&dir).unwrap();
         store.compare_and_swap(None, &revision(1)).await.unwrap();
         let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
-        assert_eq!([mode(&dir), mode(&dir.join(RECORD_FILE)), mode(&dir.join(LOCK_FILE))], [0o700, 0o600, 0o600]);
+        assert_eq!(
+            [mode(&dir), mode(&dir.join(RECORD_FILE)), mode(&dir.join(LOCK_FILE))],
+            [0o700, 0o600, 0o600]
+        );
     }
 
     #[tokio::test]
