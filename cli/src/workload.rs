@@ -138,17 +138,19 @@ async fn missing(clerk: &Clerk, args: &Args) -> Vec<String> {
         Some(key) => vec![key.clone()],
         None => (1..=args.keys).map(|index| format!("K{index}")).collect(),
     };
-    let looks = keys.into_iter().map(|key| async {
+    let looks = keys.into_iter().map(|key| async move {
         let found = clerk.get(key.clone()).await;
         found.is_ok_and(|answer| !answer.found).then_some(key)
     });
-    stream::iter(looks).buffer_unordered(AT_ONCE).filter_map(async |key| key).collect().await
+    stream::iter(looks).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
 }
 
 /// Removes keys. Where that fails, people are told.
 async fn remove(clerk: &Clerk, keys: &[String]) {
     let removals = keys.iter().map(|key| clerk.delete(key.clone()));
-    let failures = stream::iter(removals).buffer_unordered(AT_ONCE).filter_map(async |removed| removed.err());
+    let failures = stream::iter(removals)
+        .buffer_unordered(AT_ONCE)
+        .filter_map(|removed| std::future::ready(removed.err()));
     if let Some(error) = std::pin::pin!(failures).next().await {
         let _ = writeln!(io::stderr(), "some keys can't be removed, and stay: {error}");
     }

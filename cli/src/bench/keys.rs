@@ -49,7 +49,7 @@ async fn each(what: &str, args: &Args, work: impl AsyncFn(u32) -> Result<(), Err
         bar.set_style(style);
     }
     let (bar_of_all, work) = (&bar, &work);
-    let all = stream::iter(0..args.keys).map(Ok).try_for_each_concurrent(AT_ONCE, async |index| {
+    let all = stream::iter(0..args.keys).map(Ok).try_for_each_concurrent(AT_ONCE, |index| async move {
         work(index).await?;
         bar_of_all.inc(1);
         Ok(())

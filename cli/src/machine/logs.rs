@@ -63,22 +63,23 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     if !args.follow {
         return Ok(Outcome::Done);
     }
-    let follow = async {
-        loop {
-            for log in &mut logs {
-                let text = log.news()?;
-                if !text.is_empty() {
-                    shown.print(&log.name, &text)?;
-                }
-            }
-            sleep(POLL).await;
-        }
-    };
     tokio::select! {
         stopped = tokio::signal::ctrl_c() => stopped?,
-        failed = follow => return failed,
+        failed = follow(&mut logs, &mut shown) => return failed,
     }
     Ok(Outcome::Done)
+}
+
+async fn follow(logs: &mut [Log], shown: &mut Shown) -> anyhow::Result<Outcome> {
+    loop {
+        for log in &mut *logs {
+            let text = log.news()?;
+            if !text.is_empty() {
+                shown.print(&log.name, &text)?;
+            }
+        }
+        sleep(POLL).await;
+    }
 }
 
 impl Log {

@@ -68,7 +68,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
         Some(name) => vec![stores::locate(Choice::Name(name))?],
         None => stores::all()?,
     };
-    let read = |entry: Entry| {
+    let read = |entry: Entry| -> anyhow::Result<(Entry, Record)> {
         let record = read_record(&entry.data_dir)?.context("its record has gone")?;
         Ok((entry, record))
     };

@@ -3,7 +3,7 @@
 use comfy_table::Color;
 use skv_sharding::GroupId;
 
-use super::{Group, Replica, Status};
+use super::document::{Group, Replica, Status};
 use crate::fitting::{Cell, Column, Grid, flow};
 use crate::output::{self, count};
 

@@ -11,6 +11,7 @@ use anyhow::{Context as _, bail};
 
 use crate::data_dir::{lock_file, read_record};
 use crate::home::{self, Entry};
+use crate::private;
 use crate::record::{Member, Record};
 
 const ELSEWHERE: &str = "stores.json";
@@ -159,6 +160,7 @@ fn elsewhere() -> anyhow::Result<Vec<PathBuf>> {
 /// The right to change the list, until it is dropped.
 fn turn() -> anyhow::Result<File> {
     let home = home::home().context("there is no home directory")?;
+    private::create_dir_all(&home).with_context(|| format!("can't make {}", home.display()))?;
     let lock = lock_file(&home, LOCK)?;
     lock.lock().with_context(|| format!("can't lock {}", home.join(LOCK).display()))?;
     Ok(lock)
