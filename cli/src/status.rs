@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use clap::ValueHint;
 use skv_local::data_dir::read_record;
+use skv_local::process::ProcessId;
 use skv_sharding::ClusterId;
 use tokio::time::sleep;
 
@@ -85,7 +86,7 @@ async fn show(target: &Target, format: Format) -> anyhow::Result<Outcome> {
     let record = local.as_ref().and_then(|local| read_record(&local.data_dir).ok().flatten());
     let processes = record.into_iter().flat_map(|record| record.members);
     let pids: HashMap<String, u32> =
-        processes.filter_map(|member| Some((member.name, member.process?.pid))).collect();
+        processes.filter_map(|member| Some((member.name, member.process.filter(ProcessId::is_alive)?.pid))).collect();
     let mut groups: Vec<Group> =
         map.groups.iter().map(|group| Group::new(&map, group, &members, &pids)).collect();
     groups.sort_by_key(|group| group.id);
