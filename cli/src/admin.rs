@@ -12,6 +12,8 @@ use tonic::transport::Channel;
 
 use crate::target::{Target, explain};
 
+/// A server that takes longer to report its status counts as unreachable at a glance.
+const STATUS_WITHIN: Duration = Duration::from_secs(2);
 /// A replica that doesn't return its shards within this time is passed over for the next one.
 const SHARDS_WITHIN: Duration = Duration::from_secs(2);
 
@@ -33,11 +35,22 @@ pub(crate) fn is_leader(status: &v1::ReplicaStatus) -> bool {
     status.state() == v1::ReplicaState::Leader
 }
 
-/// Asks every server of the map at the same time.
+/// Asks every server of the map at the same time, within the time of the command.
 pub(crate) async fn members(target: &Target, map: &v1::ShardMap) -> Vec<Member> {
+    members_within(target, map, target.timeout()).await
+}
+
+/// The same for a look at the store, in which a server that is slow counts as unreachable.
+pub(crate) async fn members_at_a_glance(target: &Target, map: &v1::ShardMap) -> Vec<Member> {
+    members_within(target, map, target.timeout().min(STATUS_WITHIN)).await
+}
+
+async fn members_within(target: &Target, map: &v1::ShardMap, within: Duration) -> Vec<Member> {
     let all = map.groups.iter().flat_map(|group| {
         group.replicas.iter().map(move |replica| async move {
-            let status = status(target, &replica.peer_address, GroupId(group.id)).await;
+            let address = &replica.peer_address;
+            let asked = timeout(within, status(target, address, GroupId(group.id))).await;
+            let status = asked.unwrap_or_else(|_| Err(anyhow::anyhow!("{address} doesn't answer")));
             Member { group: GroupId(group.id), replica: replica.clone(), status }
         })
     });

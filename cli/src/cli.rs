@@ -1,16 +1,19 @@
-//! The commands, and their execution.
+//! The commands, and how each is run.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
-use clap::{CommandFactory as _, Parser, Subcommand};
+use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use tracing_subscriber::EnvFilter;
 
+use crate::data::{append, delete, get, put, which};
+use crate::machine::{choose, environment, logs, stores};
+use crate::manifest::{explain, validate};
 use crate::outcome::Outcome;
-use crate::target::Target;
+use crate::target::{self, Target};
 use crate::{
-    append, bench, completions, delete, get, group, map, probe, put, rebalance, shard, status, up, workload,
+    bench, complaint, completions, group, map, output, probe, rebalance, shard, status, up, workload,
 };
 
 /// A sharded, replicated, linearizable, exactly-once key/value store.
@@ -20,9 +23,16 @@ use crate::{
     version,
     arg_required_else_help = true,
     after_help = "\
-Without --manager or --server a command uses the store that `skv up` started last.
+Without --store, --data-dir, --manager or --server a command uses the store that `skv up` started last, or that \
+`skv use` chose.
 
 Exit codes: 0 done, 1 failed, 2 no such key, 3 the condition of --if-revision failed.
+
+Environment:
+  SKV_HOME                 where stores and the choice of one are kept [default: ~/.local/share/skv]
+  SKV_STORE, SKV_MANAGER   the options --store and --manager
+  SKV_LOG                  what is logged to standard error [default: warn]
+  NO_COLOR                 no colours
 
 Examples:
   skv up -f deploy/samples/quickstart.yaml --detach
@@ -45,27 +55,46 @@ enum Command {
     Up(up::Args),
     Apply(up::apply::Args),
     Down(up::down::Args),
+    Stores(stores::Args),
+    Use(choose::Args),
+    Env(environment::Args),
+    #[command(alias = "log")]
+    Logs(logs::Args),
+    Validate(validate::Args),
+    Explain(explain::Args),
     Status(status::Args),
     Map(map::Args),
     Get(get::Args),
+    #[command(visible_alias = "set")]
     Put(put::Args),
     Append(append::Args),
+    #[command(visible_aliases = ["del", "rm"])]
     Delete(delete::Args),
+    Which(which::Args),
     Workload(workload::Args),
     Bench(bench::Args),
-    #[command(subcommand, visible_alias = "groups")]
+    #[command(subcommand, alias = "groups")]
     Group(group::Command),
-    #[command(subcommand)]
+    #[command(subcommand, alias = "shards")]
     Shard(shard::Command),
     Rebalance(rebalance::Args),
     Probe(probe::Args),
     Completions(completions::Args),
 }
 
+/// Returns the command line.
+fn command() -> clap::Command {
+    target::tidy(Cli::command())
+}
+
 /// Runs the command that these arguments name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    let cli = match Cli::try_parse_from(arguments) {
-        Ok(cli) => cli,
+    let parsed = command().try_get_matches_from(arguments).and_then(|matches| {
+        let cli = Cli::from_arg_matches(&matches)?;
+        Ok((cli, matches))
+    });
+    let (mut cli, matches) = match parsed {
+        Ok(parsed) => parsed,
         Err(error) => {
             let _ = error.print();
             // clap's own code, 2, means "no such key" here.
@@ -74,20 +103,18 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     };
     let filter = EnvFilter::try_from_env("SKV_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
-    let outcome = skv_net::runtime()
-        .build()
-        .map_err(anyhow::Error::from)
+    let outcome = cli
+        .target
+        .settle(&matches)
+        .and_then(|()| skv_net::runtime().build().map_err(anyhow::Error::from))
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match outcome {
         Ok(outcome) => outcome.into(),
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            let label = if io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none() {
-                "\x1b[1;31merror:\x1b[0m"
-            } else {
-                "error:"
-            };
-            let _ = writeln!(io::stderr(), "{label} {error:#}");
+            let is_coloured = output::wants_colour(io::stderr().is_terminal());
+            let label = if is_coloured { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
+            let _ = writeln!(io::stderr(), "{label} {}", complaint::text(&error));
             ExitCode::FAILURE
         }
     }
@@ -98,24 +125,31 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     match cli.command {
         Command::Up(args) => Box::pin(up::run(target, args)).await.map(|()| Outcome::Done),
         Command::Apply(args) => Box::pin(up::apply::run(target, args)).await.map(|()| Outcome::Done),
-        Command::Down(args) => up::down::run(args).await.map(|()| Outcome::Done),
+        Command::Down(args) => up::down::run(target, &args).await.map(|()| Outcome::Done),
+        Command::Stores(args) => stores::run(&args),
+        Command::Use(args) => choose::run(target, args),
+        Command::Env(args) => environment::run(target, &args),
+        Command::Logs(args) => logs::run(target, &args).await,
+        Command::Validate(args) => validate::run(args),
+        Command::Explain(args) => explain::run(&args),
         Command::Status(args) => status::run(target, &args).await,
         Command::Map(args) => map::run(target, &args).await,
         Command::Get(args) => get::run(target, args).await,
         Command::Put(args) => put::run(target, args).await,
         Command::Append(args) => append::run(target, args).await,
         Command::Delete(args) => delete::run(target, args).await,
+        Command::Which(args) => which::run(target, args).await,
         Command::Workload(args) => workload::run(target, args).await,
         Command::Bench(args) => bench::run(target, &args).await,
         Command::Group(command) => group::run(target, command).await,
         Command::Shard(command) => shard::run(target, command).await,
         Command::Rebalance(args) => rebalance::run(target, &args).await,
         Command::Probe(args) => probe::run(target, &args).await,
-        Command::Completions(args) => completions::run(&args, &mut Cli::command()),
+        Command::Completions(args) => completions::run(&args, &mut command()),
     }
 }
 
-/// Returns true if the reader of our output has closed it, which is no failure.
+/// Returns true if nobody reads the output any more, which is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
@@ -124,8 +158,44 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 mod tests {
     use super::*;
 
+    /// Calls this with each command that does something, and the words that name it.
+    fn each(command: &clap::Command, words: &str, see: &mut impl FnMut(&clap::Command, &str)) {
+        let mut subcommands = command.get_subcommands().filter(|sub| sub.get_name() != "help").peekable();
+        if subcommands.peek().is_none() {
+            see(command, words);
+        }
+        for sub in subcommands {
+            each(sub, &format!("{words} {}", sub.get_name()), see);
+        }
+    }
+
     #[test]
     fn the_arguments_are_consistent() {
-        Cli::command().debug_assert();
+        command().debug_assert();
+    }
+
+    #[test]
+    fn every_help_has_examples_of_its_command() {
+        each(&command(), "skv", &mut |command, words| {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
+            assert!(examples.contains(words), "{words}: {help}");
+        });
+    }
+
+    #[test]
+    fn a_help_shows_no_option_that_its_command_ignores() {
+        let mut command = command();
+        command.build();
+        for (name, shown, hidden) in [
+            ("completions", &[][..], &["--manager", "--timeout", "--store"][..]),
+            ("up", &["--data-dir"], &["--manager", "--server", "--store"]),
+            ("down", &["--manager", "--store"], &["--timeout"]),
+            ("get", &["--manager", "--server", "--store", "--data-dir", "--timeout"], &[]),
+        ] {
+            let help = command.find_subcommand_mut(name).unwrap().render_long_help().to_string();
+            assert!(shown.iter().all(|option| help.contains(option)), "{name}: {help}");
+            assert!(!hidden.iter().any(|option| help.contains(option)), "{name}: {help}");
+        }
     }
 }

@@ -16,6 +16,12 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
 }
 
+/// Reads the same, but for 0.
+pub(crate) fn positive(text: &str) -> Result<Duration, String> {
+    let duration = parse(text)?;
+    if duration.is_zero() { Err("at least 1ms".to_owned()) } else { Ok(duration) }
+}
+
 /// Returns a duration as text for people, rounded.
 pub(crate) fn about(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
@@ -39,6 +45,12 @@ mod tests {
         for text in ["", "10", "s", "1.5s", "-1s", "10 s", "1d", "99999999999999999h"] {
             assert!(parse(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn a_time_limit_of_nothing_is_refused() {
+        assert_eq!(positive("1ms"), Ok(Duration::from_millis(1)));
+        assert_eq!(positive("0s"), Err("at least 1ms".to_owned()));
     }
 
     #[test]

@@ -1,16 +1,18 @@
-//! `skv group`, also called `skv groups`: changes of whole groups.
+//! `skv group`: changes of whole groups.
 
 mod members;
 mod reset;
 
 use anyhow::{Context as _, bail};
+use clap::ValueHint;
+use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{GroupId, ReplicaId};
 
 use self::members::{group_and_members, named};
 use crate::admin::{self, Member};
 use crate::outcome::Outcome;
-use crate::output;
+use crate::output::{self, Format, Output, count};
 use crate::resharding::{self, Change, EXIT_CODES, Flags};
 use crate::target::{Target, explain};
 
@@ -24,12 +26,12 @@ pub(crate) enum Command {
     #[command(after_help = format!("{EXIT_CODES}
 
 Examples:
-  skv groups add g2 --dry-run   what would move, and about how long it takes
-  skv groups add g2 g3
+  skv group add g2 --dry-run   what would move, and about how long it takes
+  skv group add g2 g3
 "))]
     Add {
         /// The groups, such as g2.
-        #[arg(required = true, value_name = "GROUP")]
+        #[arg(required = true, value_name = "GROUP", value_hint = ValueHint::Other)]
         groups: Vec<GroupId>,
         #[command(flatten)]
         flags: Flags,
@@ -40,40 +42,60 @@ Examples:
     #[command(after_help = format!("{EXIT_CODES}
 
 Examples:
-  skv groups remove g2 --dry-run
-  skv groups remove g2
+  skv group remove g2 --dry-run
+  skv group remove g2
 "))]
     Remove {
         /// The groups, such as g2.
-        #[arg(required = true, value_name = "GROUP")]
+        #[arg(required = true, value_name = "GROUP", value_hint = ValueHint::Other)]
         groups: Vec<GroupId>,
         #[command(flatten)]
         flags: Flags,
     },
     /// Hand the leadership of a group to another replica.
+    #[command(after_help = "\
+Examples:
+  skv group transfer-leader g0
+  skv group transfer-leader g0 --to quickstart-g0-2
+")]
     TransferLeader {
         /// The group, such as g0.
+        #[arg(value_hint = ValueHint::Other)]
         group: GroupId,
         /// The server or replica id that should lead [default: the voter that is furthest].
-        #[arg(long, value_name = "REPLICA")]
+        #[arg(long, value_name = "REPLICA", value_hint = ValueHint::Other)]
         to: Option<String>,
+        #[command(flatten)]
+        output: Output,
     },
     /// Take a replica out of its group for good.
     ///
     /// A shard manager that wants more replicas than the group has then admits it again.
+    #[command(after_help = "\
+Example:
+  skv group remove-replica g0 quickstart-g0-2 --yes
+")]
     RemoveReplica {
         /// The group, such as g0.
+        #[arg(value_hint = ValueHint::Other)]
         group: GroupId,
         /// The server or replica id to remove.
         replica: String,
         /// Say that the group may go on with one copy less.
         #[arg(long)]
         yes: bool,
+        #[command(flatten)]
+        output: Output,
     },
     /// Revive a group that has lost its majority for good, from one replica alone.
     ///
     /// Acknowledged writes that this replica hasn't seen are lost. It takes as long as writing the
     /// whole state does, and goes on if this command is stopped; the same command then waits for it.
+    #[command(after_help = "\
+Examples:
+  skv group reset g0                      from which replica it would be revived
+  skv group reset g0 --accept-data-loss
+")]
     Reset {
         /// The group, such as g0.
         group: GroupId,
@@ -86,12 +108,31 @@ Examples:
     },
 }
 
+#[derive(Serialize)]
+struct Transferred {
+    group: GroupId,
+    leader: String,
+    before: String,
+}
+
+#[derive(Serialize)]
+struct Removed {
+    group: GroupId,
+    removed: String,
+}
+
 pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Outcome> {
     match command {
         Command::Add { groups, flags } => resharding::run(target, &Change::Join(groups), &flags).await,
         Command::Remove { groups, flags } => resharding::run(target, &Change::Leave(groups), &flags).await,
-        Command::TransferLeader { group, to } => transfer_leader(target, group, to.as_deref()).await,
-        Command::RemoveReplica { group, replica, yes } => remove_replica(target, group, &replica, yes).await,
+        Command::TransferLeader { group, to, output } => {
+            target.announce();
+            transfer_leader(target, group, to.as_deref(), output.format).await
+        }
+        Command::RemoveReplica { group, replica, yes, output } => {
+            target.announce();
+            remove_replica(target, group, &replica, yes, output.format).await
+        }
         Command::Reset { group, from, accept_data_loss } => {
             reset::run(target, group, from.as_deref(), accept_data_loss).await
         }
@@ -105,7 +146,12 @@ fn leader(members: &[Member], group: GroupId) -> anyhow::Result<&Member> {
     leader.with_context(|| format!("{group} has no leader now: see `skv status`"))
 }
 
-async fn transfer_leader(target: &Target, group: GroupId, to: Option<&str>) -> anyhow::Result<Outcome> {
+async fn transfer_leader(
+    target: &Target,
+    group: GroupId,
+    to: Option<&str>,
+    format: Format,
+) -> anyhow::Result<Outcome> {
     let (_, members) = group_and_members(target, group).await?;
     let to = to.map(|name| named(&members, name)).transpose()?.map_or(0, |member| member.replica.id);
     let leader = leader(&members, group)?;
@@ -117,17 +163,27 @@ async fn transfer_leader(target: &Target, group: GroupId, to: Option<&str>) -> a
         .iter()
         .find(|member| member.replica.id == new)
         .map_or_else(|| ReplicaId(new).to_string(), |member| member.replica.server.clone());
-    output::say(format_args!("{group} is led by {new}; before by {}", leader.replica.server))?;
+    let before = leader.replica.server.clone();
+    match format {
+        Format::Json => output::print_json(&Transferred { group, leader: new, before })?,
+        Format::Text => output::say(format_args!("{group} is led by {new}; before by {before}"))?,
+    }
     Ok(Outcome::Done)
 }
 
-async fn remove_replica(target: &Target, group: GroupId, name: &str, yes: bool) -> anyhow::Result<Outcome> {
+async fn remove_replica(
+    target: &Target,
+    group: GroupId,
+    name: &str,
+    yes: bool,
+    format: Format,
+) -> anyhow::Result<Outcome> {
     let (_, members) = group_and_members(target, group).await?;
     let removed = &named(&members, name)?.replica;
     if !yes {
         bail!(
-            "{group} would go on with {} members, without {}; say --yes",
-            members.len() - 1,
+            "{group} would go on with {}, without {}; say --yes",
+            count(members.len() as u64 - 1, "member"),
             removed.server
         );
     }
@@ -137,6 +193,10 @@ async fn remove_replica(target: &Target, group: GroupId, name: &str, yes: bool) 
     let request = v1::RemoveReplicaRequest { group: group.0, group_uid, replica: removed.id };
     let answer = admin::connect_patiently(target, address).await?.remove_replica(request).await;
     answer.map_err(|status| explain(&status, address))?;
-    output::say(format_args!("{} is no replica of {group} any more", removed.server))?;
+    let server = &removed.server;
+    match format {
+        Format::Json => output::print_json(&Removed { group, removed: server.clone() })?,
+        Format::Text => output::say(format_args!("{server} is no replica of {group} any more"))?,
+    }
     Ok(Outcome::Done)
 }

@@ -1,20 +1,21 @@
 //! `skv`: the command line of ShardedKV. Each command has a file of its own.
 
 mod admin;
-mod append;
 mod bench;
 mod cli;
+mod complaint;
 mod completions;
-mod delete;
+mod data;
 mod duration;
-mod get;
+mod fitting;
 mod group;
+mod machine;
 mod manager;
+mod manifest;
 mod map;
 mod outcome;
 mod output;
 mod probe;
-mod put;
 mod rebalance;
 mod resharding;
 mod shard;
@@ -22,7 +23,6 @@ mod shards;
 mod status;
 mod target;
 mod up;
-mod value;
 mod workload;
 
 /// A busy clerk allocates as much as a server does.

@@ -9,7 +9,7 @@ use tokio::time::{Instant, sleep, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
-use crate::target::{Target, explain};
+use crate::target::{Target, explain, is_another_kind, not_a_manager};
 
 /// The pause between rounds in which every manager was asked.
 const PAUSE: Duration = Duration::from_millis(250);
@@ -61,7 +61,7 @@ async fn attempt<T>(
     let channel = target.dial(manager).await.map_err(Failure::Passing)?;
     let answer = request(ShardManagerClient::new(channel)).await;
     answer.map(Response::into_inner).map_err(|status| {
-        let error = explain(&status, manager);
+        let error = if is_another_kind(&status) { not_a_manager(manager) } else { explain(&status, manager) };
         if is_passing(&status) { Failure::Passing(error) } else { Failure::Refusal(error) }
     })
 }

@@ -5,6 +5,9 @@ use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Table, presets};
 use serde::Serialize;
+use skv_local::screen::Stream;
+
+use crate::fitting::Grid;
 
 /// The form of a command's output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -24,9 +27,49 @@ pub(crate) struct Output {
     pub(crate) format: Format,
 }
 
+impl Format {
+    /// Returns the stream for lines about progress: a document for programs is alone on standard output.
+    pub(crate) fn progress(self) -> Stream {
+        match self {
+            Format::Text => Stream::Out,
+            Format::Json => Stream::Err,
+        }
+    }
+}
+
+/// Prints a line about progress.
+pub(crate) fn say_on(stream: Stream, line: impl std::fmt::Display) -> anyhow::Result<()> {
+    match stream {
+        Stream::Out => say(line),
+        Stream::Err => Ok(writeln!(io::stderr(), "{line}")?),
+    }
+}
+
 /// Returns true if standard output may be coloured.
 pub(crate) fn is_coloured() -> bool {
-    io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+    wants_colour(io::stdout().is_terminal())
+}
+
+/// Returns true if a stream may be coloured. An empty variable counts as unset.
+pub(crate) fn wants_colour(is_terminal: bool) -> bool {
+    is_terminal && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+}
+
+/// Returns the number of columns of the terminal; `None` if standard output isn't one.
+pub(crate) fn width() -> Option<usize> {
+    Table::new().width().map(usize::from)
+}
+
+/// Prints a table of the columns that fit.
+pub(crate) fn print_grid<const N: usize>(grid: &Grid<N>) -> anyhow::Result<()> {
+    let (lines, left_out) = grid.lines(width(), is_coloured());
+    for line in lines {
+        say(line)?;
+    }
+    if !left_out.is_empty() {
+        say(format_args!("(no room for {})", left_out.join(", ")))?;
+    }
+    Ok(())
 }
 
 /// A table without lines, in colour only where that is wanted.
@@ -56,14 +99,41 @@ pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
     Ok(writeln!(io::stdout(), "{line}")?)
 }
 
-/// Prints a value exactly as it is; on a terminal a line end follows.
+/// Prints a value exactly as it is. On a terminal a line end follows, and what isn't text is escaped: it
+/// could be orders to the terminal.
 pub(crate) fn print_value(value: &[u8]) -> anyhow::Result<()> {
     let mut out = io::stdout().lock();
-    out.write_all(value)?;
     if io::stdout().is_terminal() {
-        out.write_all(b"\n")?;
+        let text = String::from_utf8_lossy(&on_terminal(value)).into_owned();
+        writeln!(out, "{text}")?;
+        if text.as_bytes() != value {
+            let _ = writeln!(
+                io::stderr(),
+                "({} bytes that aren't all text; `> FILE` gets them as they are)",
+                value.len()
+            );
+        }
+    } else {
+        out.write_all(value)?;
     }
     Ok(out.flush()?)
+}
+
+/// Returns a value as a terminal shows it.
+fn on_terminal(value: &[u8]) -> Vec<u8> {
+    let is_text = |text: &str| text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\t'));
+    match std::str::from_utf8(value) {
+        Ok(text) if is_text(text) => value.to_vec(),
+        _ => value.escape_ascii().to_string().into_bytes(),
+    }
+}
+
+/// Returns a number of things: `1 group`, `2 groups`.
+pub(crate) fn count(number: impl Into<u64>, thing: &str) -> String {
+    match number.into() {
+        1 => format!("1 {thing}"),
+        number => format!("{number} {thing}s"),
+    }
 }
 
 /// Prints one JSON document.
@@ -95,12 +165,35 @@ impl From<&[u8]> for Text {
     fn from(bytes: &[u8]) -> Self {
         match std::str::from_utf8(bytes) {
             Ok(text) => Text::Value(text.to_owned()),
-            Err(_) => Text::ValueHex(bytes.iter().fold(String::new(), |mut text, byte| {
-                let _ = write!(text, "{byte:02x}");
-                text
-            })),
+            Err(_) => Text::ValueHex(hex(bytes)),
         }
     }
+}
+
+/// A key in JSON, likewise.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Key {
+    /// UTF-8.
+    Key(String),
+    /// Anything else.
+    KeyHex(String),
+}
+
+impl From<&[u8]> for Key {
+    fn from(bytes: &[u8]) -> Self {
+        match std::str::from_utf8(bytes) {
+            Ok(text) => Key::Key(text.to_owned()),
+            Err(_) => Key::KeyHex(hex(bytes)),
+        }
+    }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }
 
 /// Returns a number of bytes as text for people.
@@ -126,6 +219,22 @@ mod tests {
         assert_eq!(bytes(1536), "1.5 KiB");
         assert_eq!(bytes(64 << 20), "64.0 MiB");
         assert_eq!(bytes(u64::MAX), "16777216.0 TiB");
+    }
+
+    #[test]
+    fn a_terminal_is_shown_text_alone() {
+        let shown = |value: &[u8]| String::from_utf8(on_terminal(value)).unwrap();
+        assert_eq!(shown("größer\n\tals 1".as_bytes()), "größer\n\tals 1");
+        assert_eq!(shown(b"\xff\x00"), r"\xff\x00");
+        assert_eq!(shown(b"\x1b[2J"), r"\x1b[2J");
+    }
+
+    #[test]
+    fn one_thing_isnt_several() {
+        assert_eq!(
+            [count(0_u32, "group"), count(1_u32, "group"), count(2_u32, "group")],
+            ["0 groups", "1 group", "2 groups"]
+        );
     }
 
     #[test]

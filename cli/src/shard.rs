@@ -1,5 +1,6 @@
 //! `skv shard`: changes of a single shard.
 
+use clap::ValueHint;
 use skv_sharding::{GroupId, ShardId};
 
 use crate::outcome::Outcome;
@@ -20,8 +21,10 @@ Examples:
 "))]
     Move {
         /// The shard, counted from 0.
+        #[arg(value_hint = ValueHint::Other)]
         shard: u32,
         /// The group, such as g0.
+        #[arg(value_hint = ValueHint::Other)]
         group: GroupId,
         #[command(flatten)]
         flags: Flags,
@@ -34,6 +37,7 @@ Example:
 "))]
     Unpin {
         /// The shard, counted from 0.
+        #[arg(value_hint = ValueHint::Other)]
         shard: u32,
         #[command(flatten)]
         flags: Flags,

@@ -8,10 +8,10 @@ use skv_sharding::{GroupId, ShardId};
 const RUNS: usize = 8;
 
 /// A shard that people want in a certain group.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Pin {
-    shard: u32,
-    group: GroupId,
+    pub(crate) shard: u32,
+    pub(crate) group: GroupId,
 }
 
 impl From<&v1::PinnedShard> for Pin {
@@ -52,6 +52,13 @@ pub(crate) fn list(shards: impl IntoIterator<Item = ShardId>) -> String {
     if more == 0 { named } else { format!("{named} and {more} more") }
 }
 
+/// Returns a key by which names of servers are sorted as people count: `g0-2` before `g0-10`.
+pub(crate) fn in_order(server: &str) -> Vec<(u64, String)> {
+    let number =
+        |part: &str| part.trim_start_matches(|c: char| !c.is_ascii_digit()).parse().unwrap_or_default();
+    server.split('-').map(|part| (number(part), part.to_owned())).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -65,6 +72,13 @@ mod tests {
         assert_eq!(list_of(&[]), "");
         assert_eq!(list_of(&[7]), "7");
         assert_eq!(list_of(&[0, 1, 2, 5, 7, 8]), "0-2 5 7-8");
+    }
+
+    #[test]
+    fn servers_are_sorted_as_people_count() {
+        let mut servers = ["store-g10-0", "store-g2-10", "store-g2-9", "store-g2-0"];
+        servers.sort_by_key(|server| in_order(server));
+        assert_eq!(servers, ["store-g2-0", "store-g2-9", "store-g2-10", "store-g10-0"]);
     }
 
     #[test]

@@ -1,20 +1,24 @@
 //! `skv workload`: clients that each pick a random request on a random key, again and again.
 
 use std::borrow::Cow;
+use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
+use clap::ValueHint;
 use futures::future::join_all;
+use futures::stream::{self, StreamExt as _};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
+use serde::Serialize;
 use skv_checker::{Event, HistoryWriter, Outcome as Ended, RecordedClerk};
 use skv_client::Clerk;
 use tokio::time::Instant;
 
 use crate::outcome::Outcome;
-use crate::output;
+use crate::output::{self, Format, Output};
 use crate::target::Target;
 
 /// Let clients get, put and append their number on random keys, and print what happens.
@@ -25,6 +29,8 @@ Examples:
   skv workload --ops 1000 --history run.jsonl    for `cargo xtask check`; with --earlier-data
                                                  if the keys had values before
   skv workload --key K1 --server 127.0.0.1:4000  one key, one server, no shard manager
+
+Keys that weren't there before are removed at the end. Two workloads at a time on the same keys need --keep.
 ")]
 pub(crate) struct Args {
     /// The number of clients, which are numbered from 1.
@@ -43,12 +49,31 @@ pub(crate) struct Args {
     #[arg(long)]
     seed: Option<u64>,
     /// Write every call to this file, a line of JSON each, for the checker.
-    #[arg(long, value_name = "FILE")]
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
     history: Option<PathBuf>,
-    /// Print only the summary.
+    /// Print only the first failure and the summary.
     #[arg(long, short)]
     quiet: bool,
+    /// Leave the keys there.
+    #[arg(long)]
+    keep: bool,
+    #[command(flatten)]
+    output: Output,
 }
+
+/// The result for programs.
+#[derive(Serialize)]
+struct Summary {
+    answered: u64,
+    refused: u64,
+    unknown: u64,
+    seed: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    first_failure: Option<String>,
+}
+
+/// The number of keys that are looked at, or removed, at the same time.
+const AT_ONCE: usize = 64;
 
 /// The state that all clients share.
 struct Run {
@@ -57,6 +82,7 @@ struct Run {
     stop: AtomicBool,
     history: Option<HistoryWriter>,
     counts: Counts,
+    first_failure: OnceLock<String>,
 }
 
 #[derive(Default)]
@@ -67,14 +93,18 @@ struct Counts {
 }
 
 pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> {
+    target.announce();
     let history = args.history.clone().map(HistoryWriter::create).transpose()?;
     let seed = args.seed.unwrap_or_else(rand::random);
-    let options = target.options()?;
+    let options = target.options().await?;
+    let own = Clerk::connect(options.clone())?;
+    let new_keys = if args.keep { Vec::new() } else { missing(&own, &args).await };
     let run = Arc::new(Run {
         started: Instant::now(),
         stop: AtomicBool::new(false),
         history,
         counts: Counts::default(),
+        first_failure: OnceLock::new(),
         args,
     });
     let stopper = tokio::spawn({
@@ -98,14 +128,51 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
     if let Some(history) = &run.history {
         history.flush()?;
     }
-    let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
-    let (answered, refused, unknown) =
-        (count(&run.counts.answered), count(&run.counts.refused), count(&run.counts.unknown));
-    output::say(format_args!("{answered} answered, {refused} refused, {unknown} unknown (seed {seed})"))?;
-    Ok(if refused + unknown == 0 { Outcome::Done } else { Outcome::Failed })
+    remove(&own, &new_keys).await;
+    run.summarise(seed)
+}
+
+/// Returns the keys that aren't there. One of which nobody knows it counts as somebody's.
+async fn missing(clerk: &Clerk, args: &Args) -> Vec<String> {
+    let keys: Vec<String> = match &args.key {
+        Some(key) => vec![key.clone()],
+        None => (1..=args.keys).map(|index| format!("K{index}")).collect(),
+    };
+    let looks = keys.into_iter().map(|key| async move {
+        let found = clerk.get(key.clone()).await;
+        found.is_ok_and(|answer| !answer.found).then_some(key)
+    });
+    stream::iter(looks).buffer_unordered(AT_ONCE).filter_map(std::future::ready).collect().await
+}
+
+/// Removes keys. Where that fails, people are told.
+async fn remove(clerk: &Clerk, keys: &[String]) {
+    let removals = keys.iter().map(|key| clerk.delete(key.clone()));
+    let failures = stream::iter(removals)
+        .buffer_unordered(AT_ONCE)
+        .filter_map(|removed| std::future::ready(removed.err()));
+    if let Some(error) = std::pin::pin!(failures).next().await {
+        let _ = writeln!(io::stderr(), "some keys can't be removed, and stay: {error}");
+    }
 }
 
 impl Run {
+    fn summarise(&self, seed: u64) -> anyhow::Result<Outcome> {
+        let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let Counts { answered, refused, unknown } = &self.counts;
+        let (answered, refused, unknown) = (count(answered), count(refused), count(unknown));
+        match self.args.output.format {
+            Format::Json => {
+                let first_failure = self.first_failure.get().cloned();
+                output::print_json(&Summary { answered, refused, unknown, seed, first_failure })?;
+            }
+            Format::Text => output::say(format_args!(
+                "{answered} answered, {refused} refused, {unknown} unknown (seed {seed})"
+            ))?,
+        }
+        Ok(if refused + unknown == 0 { Outcome::Done } else { Outcome::Failed })
+    }
+
     async fn client(self: Arc<Self>, client: u64, clerk: Clerk, mut random: SmallRng) -> anyhow::Result<()> {
         let clerk = RecordedClerk::new(client, clerk, || self.now());
         for _ in 0..self.args.ops {
@@ -153,13 +220,27 @@ impl Run {
                 (format!("Append {key} {number:?}"), event, before)
             }
         };
-        let answer = answer.unwrap_or_else(|error| format!("failed: {error}"));
+        let answer = answer.unwrap_or_else(|error| {
+            self.note_failure(&error.to_string());
+            format!("failed: {error}")
+        });
         self.say(clerk.client(), &request, &answer)?;
         Ok(event)
     }
 
+    /// Shows the first failure at once where calls aren't shown: the clients go on, perhaps for long.
+    fn note_failure(&self, error: &str) {
+        if self.first_failure.set(error.to_owned()).is_ok() && !self.is_verbose() {
+            let _ = writeln!(io::stderr(), "the first failure: {error}");
+        }
+    }
+
+    fn is_verbose(&self) -> bool {
+        !self.args.quiet && self.args.output.format == Format::Text
+    }
+
     fn say(&self, client: u64, request: &str, answer: &str) -> anyhow::Result<()> {
-        if self.args.quiet {
+        if !self.is_verbose() {
             return Ok(());
         }
         output::say(format_args!("client {client}: {request} -> {answer}"))

@@ -6,6 +6,7 @@
 //! `services/operations`, then `skv-replica`, `skv-raft` and `skv-store`. The way of a read: the
 //! same door, then `skv-replica` and `skv-store`.
 
+mod data_lock;
 mod metrics;
 mod options;
 mod process;
@@ -13,6 +14,7 @@ pub mod server;
 mod services;
 mod srv;
 
+pub use data_lock::DataLock;
 pub use metrics::Metrics;
 pub use options::{NoPlace, Options};
-pub use process::{lock, run};
+pub use process::run;

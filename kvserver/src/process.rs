@@ -1,17 +1,17 @@
 //! The server as a process: its options, log, runtime, real disk and real sockets.
 
-use std::fs::File;
 use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use skv_disk::clock::Clock;
 use skv_disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
 use skv_listen::{Listener, PAGES, Services, Shares};
 use skv_net::Addresses;
 use skv_startup::LogTo;
 
+use crate::data_lock::DataLock;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::server::{self, Config};
@@ -38,7 +38,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     if let Some(faults) = options.disk_faults {
         disk = Arc::new(FaultyDisk::new(disk, faults));
     }
-    let _lock = options.data_dir.as_deref().map(lock).transpose()?;
+    let lock = options.data_dir.as_deref().map(DataLock::take).transpose()?;
 
     let metrics = Metrics::new();
     let client = listen("client", options.client_listen, shares.users, &metrics).await?;
@@ -76,7 +76,16 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         "the server starts"
     );
     let stop = skv_startup::stop_on_signal().context("waiting for signals")?;
-    server::run(config, client.incoming(), Some(peer.incoming()), Some(http), stop).await?;
+    let gone = async {
+        match &lock {
+            Some(lock) => lock.until_gone().await,
+            None => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        ended = server::run(config, client.incoming(), Some(peer.incoming()), Some(http), stop) => ended?,
+        error = gone => return Err(error),
+    }
     tracing::info!("the server has stopped");
     Ok(())
 }
@@ -89,20 +98,4 @@ async fn listen(
 ) -> anyhow::Result<Listener> {
     let listener = Listener::bind(name, address, limit, metrics.listener(name)).await;
     listener.with_context(|| format!("the {name} listener can't use {address}"))
-}
-
-/// Keeps a directory for this process until the file is dropped: two servers would destroy it.
-pub fn lock(data_dir: &Path) -> anyhow::Result<File> {
-    std::fs::create_dir_all(data_dir).with_context(|| format!("making {}", data_dir.display()))?;
-    let path = data_dir.join("lock");
-    let file = File::create(&path).with_context(|| format!("opening {}", path.display()))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(std::fs::TryLockError::WouldBlock) => {
-            bail!("{} is in use by another server; stop that one first", data_dir.display())
-        }
-        Err(std::fs::TryLockError::Error(error)) => {
-            Err(error).with_context(|| format!("locking {}", path.display()))
-        }
-    }
 }

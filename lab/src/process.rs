@@ -15,12 +15,16 @@ pub(crate) fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) ->
     T::try_parse_from(arguments).map_err(|error| refuse::<T>(&error))
 }
 
-/// Prints the fault of the arguments, and the usage.
+/// Prints the fault of the arguments, the usage, and all options: there is no --help.
 pub(crate) fn refuse<T: CommandFactory>(error: &clap::Error) -> ExitCode {
     // A failure to print can't be reported to anybody.
     let _ = error.print();
     if !error.to_string().contains("Usage: ") {
         eprintln!("{}", T::command().render_usage());
+    }
+    let help = T::command().render_help().to_string();
+    if let Some((_, options)) = help.split_once("Options:") {
+        eprintln!("\nOptions:{}", options.trim_end());
     }
     ExitCode::FAILURE
 }

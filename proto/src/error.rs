@@ -82,7 +82,8 @@ pub enum Error {
     },
     /// The sequence number lies too far ahead.
     #[error(
-        "sequence number {seq} is {} or more above {acked_below}, the lowest unacknowledged one",
+        "more than {} requests of the clerk and the shard are unanswered: fewer at a time, or at a lower rate \
+         (number {seq}, while {acked_below} is open)",
         Error::WINDOW
     )]
     WindowExceeded {

@@ -1,9 +1,17 @@
 //! The `shardmanager` process.
 
+use std::process::ExitCode;
+
 use clap::Parser as _;
 use shardmanager::{Options, run};
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
-    Ok(Box::pin(run(Options::parse())).await?)
+async fn main() -> ExitCode {
+    match Box::pin(run(Options::parse())).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("shardmanager: {error}");
+            ExitCode::FAILURE
+        }
+    }
 }

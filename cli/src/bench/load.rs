@@ -6,7 +6,6 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use bytes::Bytes;
-use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
@@ -14,33 +13,15 @@ use skv_client::{Clerk, Error};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
+use super::keys::key;
 use super::meter::Meter;
-use super::plan::{Args, Mix, key};
+use super::plan::{Args, Mix};
+use super::stop::Stop;
 
-/// The number of keys that are written at once before the measurement.
-const FILL_AT_ONCE: usize = 256;
 /// The number of parts of the meter in an open loop, so that requests don't queue for it.
 const METERS: usize = 16;
 /// The precision with which requests start in an open loop.
 const PACE: Duration = Duration::from_micros(100);
-
-/// Writes every key, so that there is something to read.
-pub(super) async fn fill(clerk: &Clerk, args: &Args) -> anyhow::Result<()> {
-    let value = Bytes::from(vec![b'v'; args.value_size]);
-    let bar = ProgressBar::new(u64::from(args.keys));
-    bar.set_style(ProgressStyle::with_template("writing keys  {wide_bar} {pos}/{len}")?);
-    let puts = stream::iter(0..args.keys).map(Ok).try_for_each_concurrent(FILL_AT_ONCE, |index| {
-        let (clerk, value, bar) = (clerk.clone(), value.clone(), bar.clone());
-        async move {
-            clerk.put(key(index), value).await?;
-            bar.inc(1);
-            Ok::<(), Error>(())
-        }
-    });
-    let outcome = puts.await.context("can't write the keys to read");
-    bar.finish_and_clear();
-    outcome
-}
 
 /// The settings that every client needs.
 #[derive(Clone)]
@@ -50,6 +31,7 @@ struct Work {
     keys: Arc<[Bytes]>,
     value: Bytes,
     window: Window,
+    stop: Stop,
     /// Requests that have ended, for the progress bar.
     ended: Arc<AtomicU64>,
 }
@@ -61,8 +43,8 @@ struct Window {
     to: Instant,
 }
 
-/// Sends requests until the time is over.
-pub(super) async fn run(clerk: &Clerk, args: &Args) -> anyhow::Result<Meter> {
+/// Sends requests until the time is over, or somebody stops it. Returns the seconds that were measured.
+pub(super) async fn run(clerk: &Clerk, args: &Args, stop: &Stop) -> anyhow::Result<(Meter, f64)> {
     let from = Instant::now() + args.warmup;
     let work = Work {
         clerk: clerk.clone(),
@@ -70,6 +52,7 @@ pub(super) async fn run(clerk: &Clerk, args: &Args) -> anyhow::Result<Meter> {
         keys: (0..args.keys).map(|index| Bytes::from(key(index))).collect(),
         value: Bytes::from(vec![b'v'; args.value_size]),
         window: Window { from, to: from + args.duration },
+        stop: stop.clone(),
         ended: Arc::default(),
     };
     let progress = tokio::spawn(show_progress(work.window, args.warmup, Arc::clone(&work.ended)));
@@ -80,7 +63,7 @@ pub(super) async fn run(clerk: &Clerk, args: &Args) -> anyhow::Result<Meter> {
     progress.abort();
     // The bar must be gone before anything else is printed.
     let _ = progress.await;
-    meter
+    Ok((meter?, work.seconds()))
 }
 
 async fn closed_loop(work: &Work, clients: u32) -> anyhow::Result<Meter> {
@@ -92,7 +75,7 @@ async fn closed_loop(work: &Work, clients: u32) -> anyhow::Result<Meter> {
             let mut random = SmallRng::seed_from_u64(rand::random());
             loop {
                 let start = Instant::now();
-                if start >= work.window.to {
+                if start >= work.end() {
                     return Ok(meter);
                 }
                 let outcome = work.request(&mut random).await;
@@ -138,7 +121,7 @@ fn pace(
     let (first, mut random) = (Instant::now(), SmallRng::seed_from_u64(rand::random()));
     for number in 0_u64.. {
         let start = first + Duration::from_secs_f64(number as f64 / f64::from(rate));
-        if start >= work.window.to {
+        if start >= work.end() {
             break;
         }
         while let Some(early) = start.checked_duration_since(Instant::now()).filter(|early| !early.is_zero())
@@ -162,6 +145,15 @@ fn pace(
 }
 
 impl Work {
+    /// Returns the end of the measurement, which may come early.
+    fn end(&self) -> Instant {
+        self.stop.at().map_or(self.window.to, |stopped| stopped.min(self.window.to))
+    }
+
+    fn seconds(&self) -> f64 {
+        self.end().saturating_duration_since(self.window.from).as_secs_f64()
+    }
+
     async fn request(&self, random: &mut SmallRng) -> Result<(), Error> {
         let key = self.keys[random.random_range(0..self.keys.len())].clone();
         let reads = match self.mix {
@@ -181,7 +173,7 @@ impl Work {
     fn record(&self, meter: &mut Meter, outcome: Result<(), Error>, start: Instant) {
         self.ended.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        if start >= self.window.from && (now <= self.window.to || outcome.is_err()) {
+        if start >= self.window.from && (now <= self.end() || outcome.is_err()) {
             meter.record(outcome, now - start);
         }
     }

@@ -11,6 +11,9 @@ use crate::output::Output;
 /// Measure throughput and latency.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+It writes the keys bench-00000000, bench-00000001 and so on, with `get` too, and removes them at the end.
+Use it on a store that nobody else needs at the time. Ctrl-C ends it early and shows what was measured.
+
 Without --rate each client sends its next request when it has the answer to the last
 (closed loop). With --rate requests start at fixed times, however long others take, and
 latency counts from the time at which a request should have started (open loop).
@@ -42,11 +45,14 @@ pub(crate) struct Args {
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub(super) value_size: usize,
     /// The time for which requests are measured.
-    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
+    #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::positive)]
     pub(super) duration: Duration,
     /// The time for which requests are sent before that.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
     pub(super) warmup: Duration,
+    /// Leave the keys there.
+    #[arg(long)]
+    keep: bool,
     #[command(flatten)]
     pub(super) output: Output,
 }
@@ -84,13 +90,13 @@ impl From<Transport> for skv_client::Transport {
 }
 
 impl Args {
+    /// Returns true if the keys stay.
+    pub(super) fn keep(&self) -> bool {
+        self.keep
+    }
+
     /// Returns true if keys are read.
     pub(super) fn reads(&self) -> bool {
         self.mix != Mix::Put
     }
-}
-
-/// Returns the name of one of the keys.
-pub(super) fn key(index: u32) -> String {
-    format!("bench-{index:08}")
 }

@@ -1,8 +1,11 @@
 //! The output of a measurement.
 
+use std::io::{self, Write as _};
+
 use comfy_table::{Cell, CellAlignment};
 use serde::Serialize;
 
+use super::keys::{self, Fate};
 use super::meter::Meter;
 use super::plan::{Args, Mix, Transport};
 use crate::outcome::Outcome;
@@ -35,8 +38,7 @@ struct Latency {
     max: u64,
 }
 
-pub(super) fn show(args: &Args, meter: &Meter) -> anyhow::Result<Outcome> {
-    let seconds = args.duration.as_secs_f64();
+pub(super) fn show(args: &Args, meter: &Meter, seconds: f64, fate: &Fate) -> anyhow::Result<Outcome> {
     let report = Report {
         mix: args.mix,
         transport: args.transport,
@@ -48,7 +50,8 @@ pub(super) fn show(args: &Args, meter: &Meter) -> anyhow::Result<Outcome> {
         answered: meter.answered(),
         failed: meter.failures(),
         first_failure: meter.first_failure().map(str::to_owned),
-        per_second: meter.answered() as f64 / seconds,
+        // Stopped before anything was measured, it isn't a number.
+        per_second: if seconds > 0.0 { meter.answered() as f64 / seconds } else { 0.0 },
         latency_us: Latency {
             mean: meter.mean(),
             p50: meter.quantile(0.5),
@@ -61,6 +64,15 @@ pub(super) fn show(args: &Args, meter: &Meter) -> anyhow::Result<Outcome> {
     match args.output.format {
         Format::Json => output::print_json(&report)?,
         Format::Text => print(&report)?,
+    }
+    let [first, last] = keys::range(args);
+    match fate {
+        Fate::Removed => {}
+        Fate::Kept if args.output.format == Format::Json => {}
+        Fate::Kept => output::say(format_args!("the keys {first} to {last} stay"))?,
+        Fate::Left(error) => {
+            writeln!(io::stderr(), "the keys {first} to {last} can't be removed, and stay: {error}")?;
+        }
     }
     Ok(if report.failed == 0 && report.answered > 0 { Outcome::Done } else { Outcome::Failed })
 }

@@ -6,11 +6,13 @@ use skv_proto::v1;
 use skv_sharding::GroupId;
 
 use crate::outcome::Outcome;
-use crate::output::{self, Format};
+use crate::output::{self, Format, count};
 use crate::shards;
 
 #[derive(Serialize)]
 struct Configuration {
+    configuration: u64,
+    /// The same, under its earlier name.
     number: u64,
     groups: Vec<GroupId>,
     ranges: Vec<Range>,
@@ -26,6 +28,7 @@ struct Range {
 pub(super) fn show(wire: &v1::Configuration, format: Format) -> anyhow::Result<Outcome> {
     match format {
         Format::Json => output::print_json(&Configuration {
+            configuration: wire.number,
             number: wire.number,
             groups: wire.groups.iter().copied().map(GroupId).collect(),
             ranges: wire
@@ -42,10 +45,10 @@ pub(super) fn show(wire: &v1::Configuration, format: Format) -> anyhow::Result<O
 fn print(wire: &v1::Configuration) -> anyhow::Result<()> {
     let owners = skv_proto::owners(&wire.ranges);
     output::say(format_args!(
-        "configuration {}  {} shards in {} groups",
+        "configuration {}  {} in {}",
         wire.number,
-        owners.len(),
-        wire.groups.len()
+        count(owners.len() as u64, "shard"),
+        count(wire.groups.len() as u64, "group")
     ))?;
     if wire.groups.is_empty() {
         return Ok(());

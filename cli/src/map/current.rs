@@ -1,12 +1,13 @@
 //! The map as it is now.
 
-use comfy_table::{Cell, Color};
+use comfy_table::Color;
 use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Hash, ReplicaId, ShardId};
 
+use crate::fitting::{Cell, Column, Grid, flow};
 use crate::outcome::Outcome;
-use crate::output::{self, Format};
+use crate::output::{self, Format, count};
 use crate::shards;
 
 #[derive(Serialize)]
@@ -59,14 +60,15 @@ const COLOURS: [(Color, u8); 6] = [
     (Color::Blue, 94),
     (Color::Red, 91),
 ];
-/// Shards in one line of the picture.
+/// Shards in one line of the picture, at most, and the columns that its numbers take.
 const WIDTH: usize = 60;
+const NUMBERS: usize = 6;
 
-pub(super) fn show(map: &v1::ShardMap, format: Format) -> anyhow::Result<Outcome> {
+pub(super) fn show(map: &v1::ShardMap, store: Option<&str>, format: Format) -> anyhow::Result<Outcome> {
     let map = Map::new(map);
     match format {
         Format::Json => output::print_json(&map)?,
-        Format::Text => map.print()?,
+        Format::Text => map.print(store)?,
     }
     Ok(Outcome::Done)
 }
@@ -74,13 +76,15 @@ pub(super) fn show(map: &v1::ShardMap, format: Format) -> anyhow::Result<Outcome
 impl Map {
     fn new(wire: &v1::ShardMap) -> Map {
         let shards_of = |group: u32| wire.ranges.iter().filter(|r| r.group == group).map(|r| r.count).sum();
+        let mut groups: Vec<&v1::Group> = wire.groups.iter().collect();
+        groups.sort_by_key(|group| group.id);
         Map {
             cluster: ClusterId(wire.cluster_id),
             revision: wire.revision,
             configuration: wire.configuration,
             hash: Hash::try_from(wire.hash()).map_or("unknown".to_owned(), |hash| hash.to_string()),
             shards: wire.shards,
-            groups: wire.groups.iter().map(|group| Group::new(group, shards_of(group.id))).collect(),
+            groups: groups.iter().map(|group| Group::new(group, shards_of(group.id))).collect(),
             ranges: wire
                 .ranges
                 .iter()
@@ -90,15 +94,40 @@ impl Map {
         }
     }
 
-    fn print(&self) -> anyhow::Result<()> {
-        output::say(format_args!(
-            "cluster {}  map revision {}  configuration {}  {} shards by {}",
-            self.cluster, self.revision, self.configuration, self.shards, self.hash
-        ))?;
-        let mut table = output::table(["GROUP", "SHARDS", "EPOCHS", "LEADER", "SERVERS", "OWNS"]);
+    fn print(&self, store: Option<&str>) -> anyhow::Result<()> {
+        let mut parts: Vec<String> = store.map(|store| format!("store {store}")).into_iter().collect();
+        parts.extend([
+            format!("cluster {}", self.cluster),
+            format!("map revision {}", self.revision),
+            format!("configuration {}", self.configuration),
+            format!("{} by {}", count(self.shards, "shard"), self.hash),
+        ]);
+        for line in flow(&parts, output::width()) {
+            output::say(line)?;
+        }
+        output::print_grid(&self.grid())?;
+        if !self.pins.is_empty() {
+            output::say(format_args!("pinned: {}", shards::list_pins(&self.pins)))?;
+        }
+        if output::is_coloured() {
+            self.print_picture()?;
+        }
+        Ok(())
+    }
+
+    fn grid(&self) -> Grid<6> {
+        let column = |name, leaves| Column { name, leaves };
+        let mut grid = Grid::new([
+            column("GROUP", 0),
+            column("SHARDS", 0),
+            column("EPOCHS", 2),
+            column("LEADER", 3),
+            column("SERVERS", 1),
+            column("OWNS", 0),
+        ]);
         for (group, (colour, _)) in self.groups.iter().zip(COLOURS.iter().cycle()) {
             let servers: Vec<&str> = group.replicas.iter().map(|replica| replica.server.as_str()).collect();
-            table.add_row([
+            grid.add_row([
                 Cell::new(group.id).fg(*colour),
                 Cell::new(group.shards_and_why()),
                 Cell::new(self.epochs(group.id)),
@@ -107,14 +136,7 @@ impl Map {
                 Cell::new(self.owned(group.id)).fg(*colour),
             ]);
         }
-        output::print_table(table)?;
-        if !self.pins.is_empty() {
-            output::say(format_args!("pinned: {}", shards::list_pins(&self.pins)))?;
-        }
-        if output::is_coloured() {
-            self.print_picture()?;
-        }
-        Ok(())
+        grid
     }
 
     fn epochs(&self, group: GroupId) -> String {
@@ -142,7 +164,10 @@ impl Map {
             .iter()
             .flat_map(|range| std::iter::repeat_n(colour_of(range.group), range.count as usize));
         let blocks: Vec<u8> = blocks.collect();
-        for (line, first) in blocks.chunks(WIDTH).zip((0..).step_by(WIDTH)) {
+        let room = output::width().map_or(WIDTH, |width| width.saturating_sub(NUMBERS));
+        // Tens are easy to count in.
+        let width = (room.min(WIDTH) / 10 * 10).max(10);
+        for (line, first) in blocks.chunks(width).zip((0..).step_by(width)) {
             let line = line
                 .chunk_by(|a, b| a == b)
                 .map(|same| format!("\x1b[{}m{}", same[0], "■".repeat(same.len())));
@@ -159,6 +184,8 @@ impl Group {
 
     fn new(wire: &v1::Group, shards: u32) -> Group {
         let leader = wire.replicas.iter().find(|replica| wire.leader != 0 && replica.id == wire.leader);
+        let mut replicas: Vec<Replica> = wire.replicas.iter().map(Replica::new).collect();
+        replicas.sort_by_cached_key(|replica| shards::in_order(&replica.server));
         Group {
             id: GroupId(wire.id),
             uid: GroupUid(wire.uid),
@@ -166,16 +193,47 @@ impl Group {
             shards,
             drained: wire.drained,
             leader: leader.map(|replica| replica.server.clone()),
-            replicas: wire
-                .replicas
-                .iter()
-                .map(|replica| Replica {
-                    id: ReplicaId(replica.id),
-                    server: replica.server.clone(),
-                    client_address: replica.client_address.clone(),
-                    peer_address: replica.peer_address.clone(),
-                })
-                .collect(),
+            replicas,
+        }
+    }
+}
+
+impl Replica {
+    fn new(wire: &v1::Replica) -> Replica {
+        Replica {
+            id: ReplicaId(wire.id),
+            server: wire.server.clone(),
+            client_address: wire.client_address.clone(),
+            peer_address: wire.peer_address.clone(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_fits_terminals_of_80_and_60_columns() {
+        let replica = |index: u64| v1::Replica {
+            id: index,
+            server: format!("quickstart-g0-{index}"),
+            ..v1::Replica::default()
+        };
+        let group = v1::Group { replicas: [2, 1, 0].map(replica).into(), leader: 2, ..v1::Group::default() };
+        let ranges = vec![v1::ShardRange { first: 0, count: 240, group: 0, epoch: 1 }];
+        let map =
+            Map::new(&v1::ShardMap { shards: 240, groups: vec![group], ranges, ..v1::ShardMap::default() });
+        let table = |width| map.grid().lines(Some(width), false).0.join("\n");
+        assert_eq!(
+            table(120),
+            "GROUP  SHARDS  EPOCHS  LEADER           SERVERS                                          OWNS\n\
+             g0     240     1       quickstart-g0-2  quickstart-g0-0 quickstart-g0-1 quickstart-g0-2  0-239"
+        );
+        for width in [60, 80] {
+            let expected = "GROUP  SHARDS  EPOCHS  LEADER           OWNS\n\
+                            g0     240     1       quickstart-g0-2  0-239";
+            assert_eq!(table(width), expected);
         }
     }
 }

@@ -8,6 +8,8 @@ mod current;
 mod difference;
 mod watch;
 
+use clap::ValueHint;
+
 use crate::manager;
 use crate::outcome::Outcome;
 use crate::output::Output;
@@ -16,6 +18,12 @@ use crate::target::Target;
 /// Show which group owns which shards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
+  EPOCHS    the numbers of the shards' ownerships: each handoff makes the next one
+  drained   said of a group that was removed: it owns nothing, and can be added again
+
+A configuration says where the shards are wanted; each change makes the next one. The revision of the map rises \
+with everything that the shard manager writes down.
+
 Examples:
   skv map                       which group owns which shards now
   skv map --watch               and then each change of it, until Ctrl-C
@@ -27,7 +35,7 @@ pub(crate) struct Args {
     #[arg(long, short)]
     watch: bool,
     /// Show a configuration of the history; 0 is the empty one.
-    #[arg(long, value_name = "N", conflicts_with = "watch")]
+    #[arg(long, value_name = "N", conflicts_with = "watch", value_hint = ValueHint::Other)]
     config: Option<u64>,
     #[command(flatten)]
     output: Output,
@@ -40,6 +48,9 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     }
     match args.config {
         Some(number) => configuration::show(&manager::configuration(target, Some(number)).await?, format),
-        None => current::show(&target.shard_map().await?, format),
+        None => {
+            let map = target.shard_map().await?;
+            current::show(&map, target.local_store().map(|local| local.name).as_deref(), format)
+        }
     }
 }

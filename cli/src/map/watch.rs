@@ -5,6 +5,7 @@ use std::pin::pin;
 use futures::StreamExt as _;
 use skv_proto::v1;
 
+use super::current;
 use super::difference::Difference;
 use crate::manager;
 use crate::outcome::Outcome;
@@ -26,11 +27,14 @@ async fn changes(target: &Target, format: Format) -> anyhow::Result<()> {
     while let Some(map) = maps.next().await {
         let map = map?;
         let difference = Difference::between(&last, &map);
-        if !difference.is_empty() {
-            match format {
-                Format::Json => output::print_json_line(&difference)?,
-                Format::Text => output::say(&difference)?,
+        match format {
+            // People see the map first.
+            Format::Text if last == v1::ShardMap::default() => {
+                current::show(&map, target.local_store().map(|local| local.name).as_deref(), format)?;
             }
+            _ if difference.is_empty() => {}
+            Format::Json => output::print_json_line(&difference)?,
+            Format::Text => output::say(&difference)?,
         }
         last = map;
     }

@@ -1,9 +1,12 @@
 //! The changes that people request of the shard manager.
 
+use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{GroupId, ShardId};
 
 use crate::manager::{self, Client};
+use crate::output::count;
+use crate::shards::Pin;
 use crate::target::Target;
 
 /// A change of the assignment of shards to groups.
@@ -21,6 +24,18 @@ pub(crate) enum Change {
     Unpin(ShardId),
     /// The shards are spread again.
     Rebalance,
+}
+
+/// What becomes of the pin of a shard.
+#[derive(Debug, Default, Clone, Copy, Serialize)]
+pub(super) struct Pinning {
+    /// The pin that the change makes.
+    pinned: Option<Pin>,
+    /// The pin that it takes back.
+    unpinned: Option<Pin>,
+    /// True if the shard was pinned like this before.
+    #[serde(skip)]
+    was_there: bool,
 }
 
 impl Change {
@@ -52,20 +67,59 @@ impl Change {
         .await
     }
 
-    /// Returns the reason why no shard moves.
-    pub(super) async fn nothing_to_move(&self, target: &Target) -> anyhow::Result<String> {
-        let newest = manager::configuration(target, None).await?;
-        Ok(format!("nothing to move: {}", self.why_nothing(&newest)))
+    /// Returns what becomes of the pin of a shard, given the pins before the change.
+    pub(super) async fn pinning(&self, target: &Target) -> anyhow::Result<Pinning> {
+        let (Change::Move(shard, _) | Change::Unpin(shard)) = self else { return Ok(Pinning::default()) };
+        let map = manager::shard_map(target).await?;
+        let before = map.pins.iter().find(|pin| pin.shard == shard.0).map(Pin::from);
+        Ok(self.pinning_after(before))
     }
 
-    fn why_nothing(&self, newest: &v1::Configuration) -> String {
+    fn pinning_after(&self, before: Option<Pin>) -> Pinning {
+        match self {
+            Change::Move(shard, group) => {
+                let pinned = Some(Pin { shard: shard.0, group: *group });
+                Pinning { pinned, unpinned: None, was_there: before.is_some_and(|pin| pin.group == *group) }
+            }
+            Change::Unpin(_) => Pinning { pinned: None, unpinned: before, was_there: false },
+            _ => Pinning::default(),
+        }
+    }
+
+    /// Returns the reason why no shard moves, or would move.
+    pub(super) async fn nothing_to_move(
+        &self,
+        target: &Target,
+        pinning: &Pinning,
+        dry_run: bool,
+    ) -> anyhow::Result<String> {
+        let newest = manager::configuration(target, None).await?;
+        Ok(format!("nothing to move: {}", self.why_nothing(&newest, pinning, dry_run)))
+    }
+
+    fn why_nothing(&self, newest: &v1::Configuration, pinning: &Pinning, dry_run: bool) -> String {
         match self {
             Change::Leave(groups) | Change::Remove(groups) => {
                 let verb = if groups.len() == 1 { "has" } else { "have" };
                 format!("{} {verb} no shards", GroupId::list(groups))
             }
-            Change::Move(shard, group) => format!("shard {shard} is in {group}"),
-            Change::Unpin(shard) => format!("shard {shard} may stay where it is"),
+            Change::Move(shard, group) => {
+                let pinned = match (pinning.was_there, dry_run) {
+                    (true, _) => "where it is pinned already",
+                    (false, true) => "and would be pinned there",
+                    (false, false) => "and is pinned there from now on",
+                };
+                format!("shard {shard} is in {group}, {pinned}")
+            }
+            Change::Unpin(shard) => match (&pinning.unpinned, dry_run) {
+                (None, _) => format!("shard {shard} isn't pinned"),
+                (Some(Pin { group, .. }), true) => {
+                    format!("shard {shard} would no longer be pinned to {group}, and would stay where it is")
+                }
+                (Some(Pin { group, .. }), false) => {
+                    format!("shard {shard} is no longer pinned to {group}, and stays where it is")
+                }
+            },
             Change::Join(_) | Change::Rebalance => {
                 let shards: u32 = newest.ranges.iter().map(|range| range.count).sum();
                 let mut groups = newest.groups.clone();
@@ -74,7 +128,12 @@ impl Change {
                 }
                 groups.sort_unstable();
                 groups.dedup();
-                format!("{shards} shards are spread as evenly as the pins allow over {} groups", groups.len())
+                let verb = if shards == 1 { "is" } else { "are" };
+                format!(
+                    "{} {verb} spread as evenly as the pins allow over {}",
+                    count(shards, "shard"),
+                    count(groups.len() as u64, "group")
+                )
             }
         }
     }
@@ -88,7 +147,7 @@ mod tests {
     fn each_change_says_why_nothing_moves() {
         let range = v1::ShardRange { first: 0, count: 2, group: 0, epoch: 0 };
         let newest = v1::Configuration { number: 3, groups: vec![0, 1], ranges: vec![range] };
-        let why = |change: Change| change.why_nothing(&newest);
+        let why = |change: Change| change.why_nothing(&newest, &Pinning::default(), false);
         assert_eq!(why(Change::Rebalance), "2 shards are spread as evenly as the pins allow over 2 groups");
         assert_eq!(
             why(Change::Join(vec![GroupId(1), GroupId(2)])),
@@ -97,7 +156,28 @@ mod tests {
         );
         assert_eq!(why(Change::Leave(vec![GroupId(1)])), "g1 has no shards");
         assert_eq!(why(Change::Leave(vec![GroupId(1), GroupId(4)])), "g1, g4 have no shards");
-        assert_eq!(why(Change::Move(ShardId(7), GroupId(1))), "shard 7 is in g1");
-        assert_eq!(why(Change::Unpin(ShardId(7))), "shard 7 may stay where it is");
+        assert_eq!(
+            why(Change::Move(ShardId(7), GroupId(1))),
+            "shard 7 is in g1, and is pinned there from now on"
+        );
+        assert_eq!(why(Change::Unpin(ShardId(7))), "shard 7 isn't pinned");
+    }
+
+    #[test]
+    fn a_pin_is_told_also_if_no_shard_moves() {
+        let newest = v1::Configuration::default();
+        let pin = Some(Pin { shard: 7, group: GroupId(1) });
+        let why = |change: &Change, before, dry_run| {
+            change.why_nothing(&newest, &change.pinning_after(before), dry_run)
+        };
+        let to_g1 = Change::Move(ShardId(7), GroupId(1));
+        assert_eq!(why(&to_g1, None, true), "shard 7 is in g1, and would be pinned there");
+        assert_eq!(why(&to_g1, pin, false), "shard 7 is in g1, where it is pinned already");
+        let unpin = Change::Unpin(ShardId(7));
+        assert_eq!(why(&unpin, pin, false), "shard 7 is no longer pinned to g1, and stays where it is");
+        assert_eq!(
+            why(&unpin, pin, true),
+            "shard 7 would no longer be pinned to g1, and would stay where it is"
+        );
     }
 }

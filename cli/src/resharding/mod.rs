@@ -16,9 +16,11 @@ mod screen;
 mod speed;
 
 use serde::Serialize;
+use skv_local::screen::Stream;
 use tokio::time::Instant;
 
 pub(crate) use self::change::Change;
+use self::change::Pinning;
 use self::moves::{End, Move, Moves};
 use self::screen::{Screen, to_move};
 use crate::manager;
@@ -43,6 +45,21 @@ pub(crate) struct Flags {
     no_wait: bool,
     #[command(flatten)]
     output: Output,
+    /// The stream of what is said to people.
+    #[arg(skip)]
+    stream: Stream,
+}
+
+impl Flags {
+    /// Returns the flags of a change that is made and watched, and told on this stream.
+    pub(crate) fn on(stream: Stream) -> Flags {
+        Flags { stream, ..Flags::default() }
+    }
+
+    /// Returns the flags of one that isn't made.
+    pub(crate) fn dry_run(stream: Stream) -> Flags {
+        Flags { dry_run: true, ..Flags::on(stream) }
+    }
 }
 
 /// The result of a change, for programs.
@@ -58,22 +75,26 @@ struct Report<'a> {
     moves: Vec<&'a Move>,
     /// The pins that ended, since their group no longer shares the shards.
     dropped_pins: Vec<Pin>,
+    #[serde(flatten)]
+    pinning: Pinning,
 }
 
 /// Makes a change, or shows its result in advance.
 pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyhow::Result<Outcome> {
-    let format = flags.output.format;
+    let (format, stream) = (flags.output.format, flags.stream);
+    target.announce();
+    let pinning = change.pinning(target).await?;
     let answer = change.ask(target, flags.dry_run).await?;
     let mut moves = Moves::new(&answer.moves);
     let dropped_pins: Vec<Pin> = answer.dropped_pins.iter().map(Into::into).collect();
     if format == Format::Text && !dropped_pins.is_empty() {
-        output::say(format_args!("pins that end: {}", shards::list_pins(&dropped_pins)))?;
+        output::say_on(stream, format_args!("pins that end: {}", shards::list_pins(&dropped_pins)))?;
     }
     if flags.dry_run {
-        return plan::show(target, change, answer.configuration, moves, format).await;
+        return plan::show(target, change, answer.configuration, moves, pinning, format).await;
     }
     if format == Format::Text && !moves.is_empty() {
-        output::say(format_args!("configuration {}: {}", answer.configuration, to_move(&moves)))?;
+        output::say_on(stream, format_args!("configuration {}: {}", answer.configuration, to_move(&moves)))?;
     }
     let started = Instant::now();
     // A shard that was to leave, and stays after all, may have left.
@@ -81,7 +102,7 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
     let end = if flags.no_wait || is_settled {
         End::NotWatched
     } else {
-        let mut screen = Screen::new(format);
+        let mut screen = Screen::new(format, stream);
         follow::follow(target, answer.configuration, &mut moves, &mut screen).await?
     };
     let elapsed = started.elapsed();
@@ -94,11 +115,12 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
             seconds: elapsed.as_secs_f64(),
             moves: moves.iter().collect(),
             dropped_pins,
+            pinning,
         })?,
         Format::Text if moves.is_empty() && end != End::Stopped => {
-            output::say(change.nothing_to_move(target).await?)?;
+            output::say_on(stream, change.nothing_to_move(target, &pinning, false).await?)?;
         }
-        Format::Text => output::say(screen::last_line(end, &moves, elapsed))?,
+        Format::Text => output::say_on(stream, screen::last_line(end, &moves, elapsed))?,
     }
     Ok(if end == End::Stopped { Outcome::Failed } else { Outcome::Done })
 }

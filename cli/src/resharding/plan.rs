@@ -6,7 +6,7 @@ use comfy_table::CellAlignment;
 use serde::Serialize;
 use skv_sharding::{GroupId, ShardId};
 
-use super::change::Change;
+use super::change::{Change, Pinning};
 use super::estimate::{self, BYTES_PER_SECOND};
 use super::follow;
 use super::moves::{Move, Moves};
@@ -27,6 +27,8 @@ struct Plan<'a> {
     /// An estimate; `null` if a size isn't known.
     expected_seconds: Option<f64>,
     moves: Vec<&'a Move>,
+    #[serde(flatten)]
+    pinning: Pinning,
 }
 
 /// All moves between the same two groups.
@@ -43,6 +45,7 @@ pub(super) async fn show(
     change: &Change,
     configuration: u64,
     mut moves: Moves,
+    pinning: Pinning,
     format: Format,
 ) -> anyhow::Result<Outcome> {
     let (mut silent, mut is_made) = (Vec::new(), false);
@@ -59,8 +62,11 @@ pub(super) async fn show(
             bytes: moves.bytes(),
             expected_seconds: estimate::expected(moves.iter()).map(|time| time.as_secs_f64()),
             moves: moves.iter().collect(),
+            pinning,
         })?,
-        Format::Text if moves.is_empty() => output::say(change.nothing_to_move(target).await?)?,
+        Format::Text if moves.is_empty() => {
+            output::say(change.nothing_to_move(target, &pinning, true).await?)?;
+        }
         Format::Text => {
             let when = if is_made { "which is under way" } else { "if it is made" };
             output::say(format_args!("configuration {configuration}, {when}: {}", to_move(&moves)))?;

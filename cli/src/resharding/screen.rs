@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
+use skv_local::screen::Stream;
 use tokio::time::Instant;
 
 use super::moves::{End, Moves};
 use super::speed::Speed;
 use crate::duration::about;
+use crate::fitting::squeeze;
 use crate::output::{self, Format};
 
 /// The time between two lines if there is no terminal.
@@ -21,25 +23,40 @@ pub(super) struct Screen {
     printed: Option<(String, Instant)>,
     /// True if lines may be printed: programs read one document.
     lines: bool,
+    stream: Stream,
 }
 
+/// The width of the bar, and of a terminal that has room for it.
+const BAR: usize = 20;
+const WIDE: usize = 100;
+/// Columns that the bar, its blanks and the spinner take.
+const TAKEN: usize = 3;
+
 impl Screen {
-    pub(super) fn new(format: Format) -> Screen {
+    pub(super) fn new(format: Format, stream: Stream) -> Screen {
         let bar = ProgressBar::no_length();
-        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {bar:20.cyan} {wide_msg}") {
+        let template = match output::width() {
+            Some(width) if width < WIDE => "{spinner:.cyan} {wide_msg}",
+            _ => "{spinner:.cyan} {bar:20.cyan} {wide_msg}",
+        };
+        if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
         }
         bar.enable_steady_tick(Duration::from_millis(100));
         let lines = bar.is_hidden() && format == Format::Text;
-        Screen { bar, printed: None, lines }
+        Screen { bar, printed: None, lines, stream }
     }
 
     /// Shows the progress of the moves, and the reason why some don't progress, if it is known.
     pub(super) fn show(&mut self, moves: &Moves, speed: &Speed, problem: Option<&str>) {
-        let line = line(moves, speed, problem);
         if self.lines {
-            self.print(line);
+            self.print(line(moves, speed, problem, usize::MAX));
         } else {
+            let width = output::width().map_or(usize::MAX, |width| match width {
+                WIDE.. => width - TAKEN - BAR,
+                _ => width.saturating_sub(TAKEN),
+            });
+            let line = line(moves, speed, problem, width);
             let (came, all) = share(moves);
             self.bar.set_length(all);
             self.bar.set_position(came);
@@ -51,7 +68,7 @@ impl Screen {
     fn print(&mut self, line: String) {
         let due = self.printed.as_ref().is_none_or(|(last, at)| *last != line && at.elapsed() >= LINE_EVERY);
         if due {
-            let _ = output::say(&line);
+            let _ = output::say_on(self.stream, &line);
             self.printed = Some((line, Instant::now()));
         }
     }
@@ -71,26 +88,27 @@ fn share(moves: &Moves) -> (u64, u64) {
     }
 }
 
-fn line(moves: &Moves, speed: &Speed, problem: Option<&str>) -> String {
+/// Returns the progress in a line of this width: where it is narrow, without what matters least.
+fn line(moves: &Moves, speed: &Speed, problem: Option<&str>, width: usize) -> String {
     let counts = moves.counts();
-    let mut parts = vec![format!("{}/{} shards", counts.arrived, moves.len())];
+    let mut parts = vec![(0, format!("{}/{} shards", counts.arrived, moves.len()))];
     if let Some(bytes) = moves.bytes().filter(|bytes| *bytes > 0) {
-        parts.push(format!("{}/{}", output::bytes(moves.came()), output::bytes(bytes)));
+        parts.push((4, format!("{}/{}", output::bytes(moves.came()), output::bytes(bytes))));
         if let Some(per_second) = speed.per_second() {
-            parts.push(format!("{}/s", output::bytes(per_second)));
+            parts.push((3, format!("{}/s", output::bytes(per_second))));
         }
         if let Some(left) = speed.until(bytes.saturating_sub(moves.came())) {
-            parts.push(format!("{} left", about(left)));
+            parts.push((1, format!("{} left", about(left))));
         }
     }
     let stages = [(counts.queued, "queued"), (counts.copying, "copying"), (counts.frozen, "frozen")];
     let stages = stages.iter().filter(|(count, _)| *count > 0);
     let stages: Vec<String> = stages.map(|(count, stage)| format!("{count} {stage}")).collect();
     if !stages.is_empty() {
-        parts.push(stages.join(", "));
+        parts.push((2, stages.join(", ")));
     }
-    parts.extend(problem.map(str::to_owned));
-    parts.join("  ")
+    parts.extend(problem.map(|problem| (5, problem.to_owned())));
+    squeeze(parts, width)
 }
 
 /// Returns the last line.
@@ -131,6 +149,7 @@ mod tests {
     fn the_line_says_how_far_the_moves_are_and_how_long_it_takes() {
         let mut moves = Moves::new(&[planned(0, 0, 1), planned(1, 0, 1), planned(2, 0, 1)]);
         let nothing = Speed::default();
+        let line = |moves: &Moves, speed: &Speed, problem| line(moves, speed, problem, usize::MAX);
         assert_eq!(line(&moves, &nothing, None), "0/3 shards  3 queued");
         let silent = Some("g1 can't be asked: it is away");
         assert_eq!(line(&moves, &nothing, silent), "0/3 shards  3 queued  g1 can't be asked: it is away");
@@ -145,6 +164,13 @@ mod tests {
             "0/3 shards  6.0 MiB/30.0 MiB  2.0 MiB/s  about 12 s left  1 queued, 1 copying, 1 frozen"
         );
         assert_eq!(share(&moves), (6 << 20, 30 << 20));
+        let narrow = |width| super::line(&moves, &speed, None, width);
+        assert_eq!(
+            narrow(77),
+            "0/3 shards  2.0 MiB/s  about 12 s left  1 queued, 1 copying, 1 frozen",
+            "80 columns"
+        );
+        assert_eq!(narrow(57), "0/3 shards  about 12 s left", "60 columns");
     }
 
     #[test]

@@ -1,8 +1,10 @@
 //! `skv up --detach`: the supervisor in the background.
 
+use std::collections::BTreeMap;
 use std::fs::OpenOptions;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::Path;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
@@ -17,50 +19,78 @@ use super::scale;
 use crate::output;
 
 const POLL: Duration = Duration::from_millis(50);
+/// The number of ends after which a process isn't expected to become ready any more.
+const HOPELESS: u32 = 4;
+/// The time without news after which somebody who waits is told how to see more.
+const SLOW: Duration = Duration::from_secs(15);
 
-/// Starts this program once more as the supervisor, and returns when everything is ready and the
-/// wanted number of groups is there.
-pub(super) async fn run(manifest: &str, path: &Path, groups: u32, patience: Duration) -> anyhow::Result<()> {
-    // Opening the directory here reports a bad one at once; the supervisor locks it again.
-    let dir = DataDir::open(path)?.path().to_owned();
-    let log = log_file(&dir, "supervisor");
-    let (mut child, log_from) = start(manifest, &dir, &log)?;
-    let screen = Screen::new(output::this_command(), true);
-    screen.begin(std::iter::empty());
-    let outcome = tokio::select! {
-        record = wait_until_ready(&dir, child.id(), &screen) => record,
-        error = wait_for_end(&mut child, &log, log_from) => Err(error),
-    };
-    screen.end();
-    screen.summary(&outcome?, &dir);
-    scale::run_until_stopped(&dir, groups, patience, &screen).await?;
-    Ok(())
+/// What is to be started.
+pub(super) struct Start<'a> {
+    pub(super) manifest: &'a str,
+    pub(super) path: &'a Path,
+    pub(super) first_port: Option<u16>,
 }
 
-fn start(manifest: &str, dir: &Path, log: &Path) -> anyhow::Result<(Child, u64)> {
-    let this = std::env::current_exe().context("can't find out where this program is")?;
-    let out = OpenOptions::new().create(true).append(true).open(log)?;
-    let log_from = out.metadata()?.len();
-    let mut child = Command::new(this)
-        .args(["up", "--supervise", "--file=-"])
-        .arg("--data-dir")
-        .arg(dir)
-        .stdin(Stdio::piped())
-        .stdout(out.try_clone()?)
-        .stderr(out)
-        .spawn()
-        .context("can't start the supervisor")?;
-    if let Some(mut stdin) = child.stdin.take() {
-        stdin.write_all(manifest.as_bytes()).context("can't hand the manifest to the supervisor")?;
+/// Starts this program once more as the supervisor, and returns when everything is ready and
+/// there are as many groups as are asked for. Returns the directory.
+pub(super) async fn run(
+    start: &Start<'_>,
+    groups: u32,
+    patience: Duration,
+    screen: &Screen,
+) -> anyhow::Result<PathBuf> {
+    // An unusable directory is refused here; the supervisor locks it again.
+    let dir = DataDir::open(start.path)?.path().to_owned();
+    let log = log_file(&dir, "supervisor");
+    let (mut child, log_from) = start.supervisor(&dir, &log)?;
+    let outcome = tokio::select! {
+        record = wait_until_ready(&dir, child.id(), screen) => record,
+        error = show_ends(&dir, child.id(), &log, screen) => Err(error),
+        error = wait_for_end(&mut child, &log, log_from) => Err(error),
+        stopped = tokio::signal::ctrl_c() => {
+            stopped?;
+            Err(goes_on("stopped waiting", &log))
+        }
+    };
+    screen.end();
+    for line in notes(&log, log_from) {
+        screen.say(&line);
     }
-    Ok((child, log_from))
+    let record = outcome?;
+    screen.summary(&record, &dir);
+    scale::run_until_stopped(&dir, groups, patience, screen).await?;
+    Ok(dir)
+}
+
+impl Start<'_> {
+    fn supervisor(&self, dir: &Path, log: &Path) -> anyhow::Result<(Child, u64)> {
+        let this = std::env::current_exe().context("can't find out where this program is")?;
+        let out = OpenOptions::new().create(true).append(true).mode(0o600).open(log)?;
+        let log_from = out.metadata()?.len();
+        let mut command = Command::new(this);
+        command.args(["up", "--supervise", "--file=-"]).arg("--data-dir").arg(dir);
+        if let Some(port) = self.first_port {
+            command.arg(format!("--first-port={port}"));
+        }
+        command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out);
+        let mut child = command.spawn().context("can't start the supervisor")?;
+        if let Some(mut stdin) = child.stdin.take() {
+            stdin.write_all(self.manifest.as_bytes()).context("can't hand the manifest to the supervisor")?;
+        }
+        Ok((child, log_from))
+    }
+}
+
+/// Returns the record once this supervisor has written it.
+fn record_of(supervisor: u32, dir: &Path) -> anyhow::Result<Option<Record>> {
+    let is_ours =
+        |record: &Record| record.supervisor.as_ref().is_some_and(|process| process.pid == supervisor);
+    Ok(read_record(dir)?.filter(is_ours))
 }
 
 async fn wait_until_ready(dir: &Path, supervisor: u32, screen: &Screen) -> anyhow::Result<Record> {
-    let is_ours =
-        |record: &Record| record.supervisor.as_ref().is_some_and(|process| process.pid == supervisor);
     let record = loop {
-        match read_record(dir)?.filter(is_ours) {
+        match record_of(supervisor, dir)? {
             Some(record) => break record,
             None => sleep(POLL).await,
         }
@@ -69,7 +99,56 @@ async fn wait_until_ready(dir: &Path, supervisor: u32, screen: &Screen) -> anyho
     read_record(dir)?.context("the record of the store has gone")
 }
 
-/// The supervisor ended before everything was ready: its last words are the error.
+/// Shows why processes end, and returns an error once one has ended too often to hope for it.
+async fn show_ends(dir: &Path, supervisor: u32, log: &Path, screen: &Screen) -> anyhow::Error {
+    let (mut shown, mut quiet) = (BTreeMap::new(), Duration::ZERO);
+    loop {
+        sleep(POLL).await;
+        quiet += POLL;
+        if quiet == SLOW {
+            screen.say(&format!(
+                "still waiting; Ctrl-C leaves it to go on in the background. More is in {}",
+                log.with_file_name("").display()
+            ));
+        }
+        let record = record_of(supervisor, dir).ok().flatten();
+        let members = record.map(|record| record.members).unwrap_or_default();
+        for member in members {
+            let Some(ended) = member.ended else { continue };
+            if shown.insert(member.name.clone(), ended.times) == Some(ended.times) {
+                continue;
+            }
+            quiet = Duration::ZERO;
+            let own_log = log.with_file_name(format!("{}.log", member.name));
+            screen.say(&format!("{} {}. Its log: {}", member.name, ended.last, own_log.display()));
+            if ended.times >= HOPELESS {
+                let what = format!("{} ended {} times", member.name, ended.times);
+                return goes_on(&what, log);
+            }
+        }
+    }
+}
+
+/// Returns the error of a start that isn't waited for any more.
+fn goes_on(what: &str, log: &Path) -> anyhow::Error {
+    let skv = output::this_command();
+    anyhow::anyhow!(
+        "{what}. The store goes on starting in the background: `{skv} status` shows it, `{skv} down` stops it, \
+         and what happens is in {}",
+        log.display()
+    )
+}
+
+/// Returns what a supervisor logged about ports and about the store that commands use, which is for the
+/// person who started it.
+fn notes(log: &Path, log_from: u64) -> Vec<String> {
+    let text = read_from(log, log_from).unwrap_or_default();
+    let is_note = |line: &&str| line.starts_with("port ") || line.starts_with("commands ");
+    text.lines().filter(is_note).map(str::to_owned).collect()
+}
+
+/// Waits until the supervisor has ended before everything was ready, and returns its last output as the
+/// error.
 async fn wait_for_end(child: &mut Child, log: &Path, log_from: u64) -> anyhow::Error {
     loop {
         match child.try_wait() {
@@ -78,13 +157,16 @@ async fn wait_for_end(child: &mut Child, log: &Path, log_from: u64) -> anyhow::E
             Err(error) => return error.into(),
         }
     }
-    let mut said = String::new();
-    let read = std::fs::File::open(log).and_then(|mut file| {
-        file.seek(SeekFrom::Start(log_from))?;
-        file.read_to_string(&mut said)
-    });
-    match read {
-        Ok(_) => anyhow::anyhow!("{}", said.trim().trim_start_matches("error: ")),
+    match read_from(log, log_from) {
+        Ok(said) => anyhow::anyhow!("{}", said.rsplit("error: ").next().unwrap_or_default().trim()),
         Err(error) => error.into(),
     }
+}
+
+fn read_from(log: &Path, position: u64) -> std::io::Result<String> {
+    let mut text = String::new();
+    let mut file = std::fs::File::open(log)?;
+    file.seek(SeekFrom::Start(position))?;
+    file.read_to_string(&mut text)?;
+    Ok(text)
 }

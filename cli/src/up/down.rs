@@ -1,60 +1,80 @@
-//! `skv down`: stops the processes of a data directory.
-
-use std::path::{Path, PathBuf};
+//! `skv down` stops the store in a data directory.
 
 use anyhow::{Context as _, bail};
 use rustix::process::Signal;
+use serde::Serialize;
 use skv_local::data_dir::{DataDir, is_locked, read_record};
+use skv_local::home::Entry;
 use skv_local::record::Record;
 use skv_local::screen::Screen;
-use skv_local::{STOP_WITHIN, home, leftovers};
+use skv_local::{STOP_WITHIN, leftovers};
 
-use crate::output;
+use crate::output::{self, Format, Output};
+use crate::target::Target;
 
-/// Stop the store that `skv up` runs on this machine. Its data stays.
+/// Stop a store that `skv up` runs on this machine. Its data stays, unless it is in memory only.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Exit codes: 0 it doesn't run any more, or didn't run; 1 failed.
+
+Examples:
+  skv down                       the store that commands use if they name none
+  skv down --store quickstart    another one: `skv stores` lists them
+")]
 pub(crate) struct Args {
-    /// The store's data directory [default: that of the last `skv up`].
-    #[arg(long, value_name = "DIR")]
-    data_dir: Option<PathBuf>,
+    #[command(flatten)]
+    output: Output,
+}
+
+#[derive(Serialize)]
+struct Down {
+    name: String,
+    /// False if nothing ran.
+    stopped: bool,
 }
 
 /// Stops the store, and waits until everything has ended.
-pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
-    let path = match args.data_dir {
-        Some(path) => path,
-        None => {
-            home::current()?
-                .context("no store was started here: name its directory with --data-dir")?
-                .data_dir
-        }
-    };
-    let mut record =
-        read_record(&path)?.with_context(|| format!("there is no store in {}", path.display()))?;
-    let screen = Screen::new(output::this_command(), true);
-    if !record.is_running() {
-        screen.say(&format!("{} isn't running", record.shape.name));
-        return Ok(());
+pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<()> {
+    let format = args.output.format;
+    let screen = Screen::new(output::this_command(), true, format.progress());
+    let entry = target.local()?;
+    let stopped = stop(&entry, &screen).await?;
+    if format == Format::Json {
+        output::print_json(&Down { name: entry.name, stopped })?;
     }
-    if is_locked(&path)? {
-        return stop_supervisor(&record, &path, &screen).await;
-    }
-    // The supervisor was killed; its processes still run.
-    let dir = DataDir::open(&path)?;
-    leftovers::stop(&mut record, &screen).await;
-    dir.save(&record)?;
-    screen.say(&format!("{} is stopped", record.shape.name));
     Ok(())
 }
 
-async fn stop_supervisor(record: &Record, path: &Path, screen: &Screen) -> anyhow::Result<()> {
+/// Returns false if nothing ran.
+async fn stop(Entry { data_dir, .. }: &Entry, screen: &Screen) -> anyhow::Result<bool> {
+    let record = read_record(data_dir)?;
+    let mut record = record.with_context(|| format!("there is no store in {}", data_dir.display()))?;
+    let name = record.shape.name.clone();
+    if !record.is_running() {
+        screen.say(&format!("{name} isn't running"));
+        return Ok(false);
+    }
+    if is_locked(data_dir)? {
+        stop_supervisor(&record, data_dir, screen).await?;
+    } else {
+        // The supervisor was killed; the processes that it started still run.
+        let dir = DataDir::open(data_dir)?;
+        leftovers::stop(&mut record, screen).await;
+        dir.save(&record)?;
+    }
+    let lost = if record.shape.memory_only { "; its data was in memory only, and is gone" } else { "" };
+    screen.say(&format!("{name} is stopped{lost}"));
+    Ok(true)
+}
+
+async fn stop_supervisor(record: &Record, path: &std::path::Path, screen: &Screen) -> anyhow::Result<()> {
     let name = &record.shape.name;
     let Some(supervisor) = record.supervisor.as_ref().filter(|process| process.is_alive()) else {
         bail!("{name} is just starting or stopping: try again");
     };
     screen.say(&format!("stopping {name}"));
     supervisor.signal(Signal::TERM);
-    // The supervisor stops the servers, then the manager, and kills each that doesn't stop in time.
+    // It stops the servers, then the manager, and kills those that don't stop in time.
     if !supervisor.ends_within(3 * STOP_WITHIN).await {
         bail!(
             "process {} doesn't stop {name}: see its log in {}",
@@ -62,6 +82,5 @@ async fn stop_supervisor(record: &Record, path: &Path, screen: &Screen) -> anyho
             path.join("logs").display()
         );
     }
-    screen.say(&format!("{name} is stopped"));
     Ok(())
 }

@@ -14,7 +14,7 @@ use skv_local::data_dir::read_record;
 use skv_local::process::ProcessId;
 use skv_local::ready;
 use skv_local::record::{Member, Record};
-use skv_local::screen::Screen;
+use skv_local::screen::{Screen, Stream};
 use skv_local::wanted::{self, Turn};
 use skv_proto::v1;
 use skv_sharding::{GroupId, GroupUid};
@@ -39,6 +39,7 @@ pub(super) async fn run(
     count: u32,
     patience: Duration,
     screen: Option<&Screen>,
+    stream: Stream,
 ) -> anyhow::Result<bool> {
     if running(path)?.shape.ring().is_some() {
         // Its groups are those of its shape, which the manifest has too.
@@ -52,7 +53,7 @@ pub(super) async fn run(
         if let Some(wanted) = wanted::wanted(path)?.filter(|wanted| *wanted != record.groups()) {
             // The run that wanted them was killed before that was done.
             let why = format!("waiting for the servers of exactly {} to run", GroupId::list(&wanted));
-            wait(&mut waited_for, &why).await?;
+            wait(stream, &mut waited_for, &why).await?;
             continue;
         }
         let manager = record.manager_address().context("the record of the store names no shard manager")?;
@@ -63,25 +64,26 @@ pub(super) async fn run(
         match &step {
             Step::Done => {
                 if changed {
-                    output::say(format_args!(
-                        "{} has {}",
-                        record.shape.name,
-                        GroupId::list(&record.groups())
-                    ))?;
+                    output::say_on(
+                        stream,
+                        format_args!("{} has {}", record.shape.name, GroupId::list(&record.groups())),
+                    )?;
                 }
                 return Ok(changed);
             }
-            Step::Run(wanted) => run_servers(path, &turn, &record, wanted, screen).await?,
-            Step::Join(groups) => change(&target, Change::Join(groups.clone())).await?,
-            Step::Leave(groups) => change(&target, Change::Remove(groups.clone())).await?,
-            Step::Follow => change(&target, Change::Rebalance).await?,
+            Step::Run(wanted) => run_servers(path, &turn, &record, wanted, screen, stream).await?,
+            Step::Join(groups) => change(&target, stream, Change::Join(groups.clone())).await?,
+            Step::Leave(groups) => change(&target, stream, Change::Remove(groups.clone())).await?,
+            Step::Follow => change(&target, stream, Change::Rebalance).await?,
             Step::Retire { group, uid, server } => match retire(&target, &record, *group, *uid, server).await
             {
-                Ok(()) => output::say(format_args!("{group} is empty, and is retired"))?,
+                Ok(()) => output::say_on(stream, format_args!("{group} is empty, and is retired"))?,
                 // The group may have another leader by now, or the outcome isn't known.
-                Err(error) => wait(&mut waited_for, &format!("{group} isn't retired yet: {error:#}")).await?,
+                Err(error) => {
+                    wait(stream, &mut waited_for, &format!("{group} isn't retired yet: {error:#}")).await?
+                }
             },
-            Step::Wait(why) => wait(&mut waited_for, why).await?,
+            Step::Wait(why) => wait(stream, &mut waited_for, why).await?,
         }
         changed = true;
     }
@@ -105,7 +107,7 @@ pub(super) async fn run_until_stopped(
                 output::this_command()
             );
         }
-        outcome = run(path, count, patience, Some(screen)) => outcome,
+        outcome = run(path, count, patience, Some(screen), screen.stream()) => outcome,
     }
 }
 
@@ -128,7 +130,7 @@ pub(super) fn running(path: &Path) -> anyhow::Result<Record> {
 }
 
 /// Asks the servers of each group.
-async fn groups(target: &Target, record: &Record) -> BTreeMap<GroupId, Group> {
+pub(super) async fn groups(target: &Target, record: &Record) -> BTreeMap<GroupId, Group> {
     let asked = record.groups().into_iter().map(async |id| {
         let statuses = join_all(record.servers(id).map(async |member| {
             let status = timeout(STATUS_WITHIN, admin::status(target, &member.peer_address()?, id)).await;
@@ -139,7 +141,7 @@ async fn groups(target: &Target, record: &Record) -> BTreeMap<GroupId, Group> {
     join_all(asked).await.into_iter().collect()
 }
 
-async fn assignment(target: &Target) -> anyhow::Result<Assignment> {
+pub(super) async fn assignment(target: &Target) -> anyhow::Result<Assignment> {
     let map = manager::shard_map(target).await?;
     Ok(Assignment::of(&map, &manager::configuration(target, None).await?))
 }
@@ -152,14 +154,15 @@ async fn run_servers(
     before: &Record,
     wanted: &BTreeSet<GroupId>,
     screen: Option<&Screen>,
+    stream: Stream,
 ) -> anyhow::Result<()> {
     let there = before.groups();
     let (new, gone) = (GroupId::list(wanted.difference(&there)), GroupId::list(there.difference(wanted)));
     if !gone.is_empty() {
-        output::say(format_args!("{gone}: stopping the servers and removing their data"))?;
+        output::say_on(stream, format_args!("{gone}: stopping the servers and removing their data"))?;
     }
     if !new.is_empty() {
-        output::say(format_args!("{new}: starting the servers"))?;
+        output::say_on(stream, format_args!("{new}: starting the servers"))?;
     }
     turn.want(wanted)?;
     let record = loop {
@@ -190,8 +193,8 @@ async fn run_servers(
 }
 
 /// Makes a change of the assignment and watches it to its end.
-async fn change(target: &Target, change: Change) -> anyhow::Result<()> {
-    match resharding::run(target, &change, &Flags::default()).await? {
+async fn change(target: &Target, stream: Stream, change: Change) -> anyhow::Result<()> {
+    match resharding::run(target, &change, &Flags::on(stream)).await? {
         Outcome::Done => Ok(()),
         _ => bail!("stopped before every shard was there"),
     }
@@ -215,9 +218,9 @@ async fn retire(
 }
 
 /// Prints once the reason for waiting.
-async fn wait(waited_for: &mut Option<String>, why: &str) -> anyhow::Result<()> {
+async fn wait(stream: Stream, waited_for: &mut Option<String>, why: &str) -> anyhow::Result<()> {
     if waited_for.as_deref() != Some(why) {
-        output::say(why)?;
+        output::say_on(stream, why)?;
         *waited_for = Some(why.to_owned());
     }
     sleep(POLL).await;

@@ -105,7 +105,7 @@ fn a_shard_is_where_it_is_pinned_until_it_is_unpinned() {
     assert!(moves(&moved).contains(&(number, 0, 1)), "{moved}");
     assert_eq!((store.owners()[shard], store.counts()), (1, [4, 4, 4]));
     let again = store.must(&["shard", "move", &name, "g1"]);
-    assert_eq!(again, format!("nothing to move: shard {shard} is in g1\n"));
+    assert_eq!(again, format!("nothing to move: shard {shard} is in g1, where it is pinned already\n"));
 
     // g1 would hand over other shards, but not this one.
     store.must(&["groups", "remove", "g2"]);
@@ -123,10 +123,10 @@ fn what_cant_be_done_is_refused_with_what_to_do() {
     let store = Store::start();
     let before = store.assignment();
     for (arguments, expected) in [
-        (&["groups", "add", "g7"][..], "its servers must run and register"),
+        (&["groups", "add", "g7"][..], "must run and register"),
         (&["groups", "remove", "g0", "g1", "g2"], "no group is left to take the 12 shards"),
         (&["shard", "move", "99", "g0"], "there are 12 shards"),
-        (&["shard", "move", "1", "g7"], "let it join first"),
+        (&["shard", "move", "1", "g7"], "there is no g7"),
         (&["shard", "unpin", "99"], "there are 12 shards"),
     ] {
         let complaint = store.must_fail(arguments);

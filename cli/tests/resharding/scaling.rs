@@ -211,7 +211,8 @@ fn an_apply_that_is_killed_anywhere_is_finished_by_the_next_one() {
     for phase in GOING {
         apply(&store, 3);
         kill_apply(&store, 2, phase);
-        apply(&store, 2);
+        let said = apply(&store, 2);
+        assert!(!said.contains("is 3"), "the number of before: {said}");
         assert_groups(&store, 2);
     }
 }

@@ -1,8 +1,8 @@
 //! The operating system's files.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io;
-use std::os::unix::fs::FileExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, FileExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -19,6 +19,11 @@ const NICENESS: i32 = 10;
 pub struct RealDisk {
     tasks: Tasks,
 }
+
+/// The right of the owner alone to read and write a file: keys and values stand in it.
+const PRIVATE_FILE: u32 = 0o600;
+/// The same of a directory.
+const PRIVATE_DIRECTORY: u32 = 0o700;
 
 /// The place where tasks run that may block on the disk.
 #[derive(Debug, Clone, Copy, Default)]
@@ -39,7 +44,8 @@ impl RealDisk {
 
 impl Disk for RealDisk {
     fn create(&self, path: &Path) -> io::Result<Arc<dyn DiskFile>> {
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(path)?;
+        let mut options = OpenOptions::new();
+        let file = options.read(true).write(true).create_new(true).mode(PRIVATE_FILE).open(path)?;
         Ok(Arc::new(RealFile(file)))
     }
 
@@ -48,7 +54,7 @@ impl Disk for RealDisk {
     }
 
     fn create_dir_all(&self, path: &Path) -> io::Result<()> {
-        fs::create_dir_all(path)
+        DirBuilder::new().recursive(true).mode(PRIVATE_DIRECTORY).create(path)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<PathBuf>> {
@@ -156,6 +162,18 @@ mod tests {
         for _ in 0..2 {
             disk.remove_dir_all(&root.path().join("a")).unwrap();
         }
+    }
+
+    #[test]
+    fn only_the_owner_reads_what_is_made() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let (disk, dir) = (RealDisk::default(), root.path().join("a/b"));
+        disk.create_dir_all(&dir).unwrap();
+        let file = dir.join("file");
+        disk.create(&file).unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode(&root.path().join("a")), mode(&dir), mode(&file)], [0o700, 0o700, 0o600]);
     }
 
     #[tokio::test]

@@ -2,39 +2,59 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context as _, bail};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
+use crate::private;
 use crate::record::{Member, Record};
 
 const RECORD: &str = "cluster.json";
 const LOCK: &str = "lock";
 const MANAGER: &str = "manager";
+/// A directory that a new file system has, and that is nobody's data.
+const OF_THE_FILE_SYSTEM: &str = "lost+found";
+/// The number of other people's files that are named.
+const NAMED: usize = 3;
 
 /// A data directory that no other process uses.
 #[derive(Debug)]
 pub struct DataDir {
     path: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+/// The state of a data directory whose processes run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is at its path.
+    Here,
+    /// Its files exist, but not at its path.
+    Moved,
+    /// Its files are deleted: what is written into them is lost.
+    Deleted,
 }
 
 impl DataDir {
     /// Makes the directory if need be, and locks it.
     pub fn open(path: &Path) -> anyhow::Result<DataDir> {
-        fs::create_dir_all(path.join("logs"))
+        must_be_a_data_dir(path)?;
+        private::create_dir_all(&path.join("logs"))
             .with_context(|| format!("can't make the data directory {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
         let lock = lock_file(&path, LOCK)?;
+        private::tighten(&path);
         match lock.try_lock() {
-            Ok(()) => Ok(DataDir { path, _lock: lock }),
+            Ok(()) => Ok(DataDir { path, lock }),
             Err(TryLockError::WouldBlock) => {
                 let by = read_record(&path).ok().flatten().and_then(|record| record.supervisor);
                 let by = by.map_or(String::new(), |process| format!(" by process {}", process.pid));
                 bail!(
-                    "{} is in use{by}: stop it with `skv down --data-dir {0}`, or name another directory",
+                    "{} is in use{by}: `skv status --data-dir {0}` shows the store, `skv down --data-dir {0}` \
+                     stops it; or name another directory",
                     path.display()
                 );
             }
@@ -47,6 +67,19 @@ impl DataDir {
     /// Returns the path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Returns where the directory is. Something may be written to its path only while it is there.
+    pub fn presence(&self) -> Presence {
+        let Ok(held) = self.lock.metadata() else { return Presence::Deleted };
+        let found = fs::metadata(self.path.join(LOCK));
+        if found.is_ok_and(|found| (found.dev(), found.ino()) == (held.dev(), held.ino())) {
+            Presence::Here
+        } else if held.nlink() == 0 {
+            Presence::Deleted
+        } else {
+            Presence::Moved
+        }
     }
 
     /// Returns the record of the directory; `None` if it is new.
@@ -69,6 +102,27 @@ impl DataDir {
             _ => Ok(()),
         }
     }
+}
+
+/// Refuses a directory that has files and was never a store's: `skv` would lose its own among them.
+fn must_be_a_data_dir(path: &Path) -> anyhow::Result<()> {
+    let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
+    if path.join(LOCK).exists() || path.join(RECORD).exists() {
+        return Ok(());
+    }
+    let names = entries.filter_map(|entry| Some(entry.ok()?.file_name().to_string_lossy().into_owned()));
+    let mut names: Vec<String> = names.filter(|name| name != OF_THE_FILE_SYSTEM).collect();
+    names.sort();
+    if names.is_empty() {
+        return Ok(());
+    }
+    let more = if names.len() > NAMED { ", ..." } else { "" };
+    names.truncate(NAMED);
+    bail!(
+        "{} holds other files ({}{more}), and no store: name an empty or a new directory",
+        path.display(),
+        names.join(", ")
+    );
 }
 
 /// Returns the record of a directory, without locking it.
@@ -95,7 +149,7 @@ pub fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Res
     let file = path.join(name);
     let write = || -> io::Result<()> {
         let new = file.with_extension("new");
-        let mut out = File::create(&new)?;
+        let mut out = private::options().write(true).create(true).truncate(true).open(&new)?;
         out.write_all(&serde_json::to_vec_pretty(content)?)?;
         out.sync_all()?;
         fs::rename(&new, &file)?;
@@ -107,6 +161,16 @@ pub fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Res
 /// Returns true if a process uses the directory.
 pub fn is_locked(path: &Path) -> anyhow::Result<bool> {
     Ok(matches!(lock_file(path, LOCK)?.try_lock(), Err(TryLockError::WouldBlock)))
+}
+
+/// Returns the files to which the processes of a store write their logs.
+pub fn log_files(path: &Path) -> anyhow::Result<Vec<PathBuf>> {
+    let logs = path.join("logs");
+    let entries = fs::read_dir(&logs).with_context(|| format!("can't read {}", logs.display()))?;
+    let files = entries.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut files: Vec<PathBuf> = files.filter(|file| file.extension().is_some_and(|e| e == "log")).collect();
+    files.sort();
+    Ok(files)
 }
 
 /// Returns the directory where a member keeps its data.
@@ -122,7 +186,7 @@ pub fn log_file(path: &Path, name: &str) -> PathBuf {
 /// Opens a file that is only there to be locked.
 pub fn lock_file(path: &Path, name: &str) -> anyhow::Result<File> {
     let lock = path.join(name);
-    File::options()
+    private::options()
         .create(true)
         .truncate(false)
         .write(true)
@@ -143,6 +207,51 @@ mod tests {
         assert!(is_locked(temporary.path()).unwrap());
         drop(first);
         DataDir::open(temporary.path()).unwrap();
+    }
+
+    #[test]
+    fn a_directory_that_goes_or_is_replaced_is_noticed() {
+        let temporary = tempfile::tempdir().unwrap();
+        let (path, elsewhere) = (temporary.path().join("store"), temporary.path().join("elsewhere"));
+        let dir = DataDir::open(&path).unwrap();
+        assert_eq!(dir.presence(), Presence::Here);
+        fs::rename(&path, &elsewhere).unwrap();
+        assert_eq!(dir.presence(), Presence::Moved);
+        let other = DataDir::open(&path).unwrap();
+        assert_eq!((dir.presence(), other.presence()), (Presence::Moved, Presence::Here));
+        fs::remove_dir_all(&elsewhere).unwrap();
+        assert_eq!((dir.presence(), other.presence()), (Presence::Deleted, Presence::Here));
+    }
+
+    #[test]
+    fn a_directory_of_other_files_is_not_taken() {
+        let temporary = tempfile::tempdir().unwrap();
+        fs::create_dir(temporary.path().join(OF_THE_FILE_SYSTEM)).unwrap();
+        DataDir::open(&temporary.path().join("new")).unwrap();
+        let other = temporary.path().join("other");
+        fs::create_dir(&other).unwrap();
+        DataDir::open(&other).unwrap();
+        fs::remove_file(other.join(LOCK)).unwrap();
+        fs::write(other.join("thesis.tex"), "").unwrap();
+        let message = DataDir::open(&other).unwrap_err().to_string();
+        assert!(message.contains("holds other files (logs, thesis.tex)"), "{message}");
+        // One whose damaged record was removed has its lock.
+        fs::write(other.join(LOCK), "").unwrap();
+        DataDir::open(&other).unwrap();
+    }
+
+    #[test]
+    fn only_the_owner_enters() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join("store");
+        fs::create_dir(&path).unwrap();
+        fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
+        let dir = DataDir::open(&path).unwrap();
+        replace(dir.path(), RECORD, &"a record").unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!([mode(&path), mode(&path.join("logs"))], [0o700; 2]);
+        assert_eq!([mode(&path.join(RECORD)), mode(&path.join(LOCK))], [0o600; 2]);
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::convert::Infallible;
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::io::{self, Read as _, Seek as _, SeekFrom};
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
@@ -16,8 +16,9 @@ use tokio::process::{Child, Command};
 use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Presence};
 use crate::plan::Launch;
+use crate::private;
 use crate::process::ProcessId;
 use crate::ready;
 use crate::record::{Member, Record, Role};
@@ -75,7 +76,8 @@ impl Store {
         let mut next = record.clone();
         change(&mut next)?;
         *record = next;
-        self.dir.save(&record)
+        // Nothing is written where another store may be by now.
+        if self.dir.presence() == Presence::Here { self.dir.save(&record) } else { Ok(()) }
     }
 
     fn lock(&self) -> MutexGuard<'_, Record> {
@@ -101,13 +103,22 @@ impl Keeper {
             let end = match self.start() {
                 Ok(mut child) => {
                     let end = self.watch(&mut child, &mut starting, again).await;
-                    self.remember(None);
+                    self.remember(|member| {
+                        member.process = None;
+                        if let Some(end) = &end {
+                            member.has_ended(end);
+                        }
+                    });
                     match end {
                         Some(end) => end,
                         None => return,
                     }
                 }
-                Err(error) => format!("can't be started: {error:#}"),
+                Err(error) => {
+                    let end = format!("can't be started: {error:#}");
+                    self.remember(|member| member.has_ended(&end));
+                    end
+                }
             };
             pause = if started.elapsed() >= STEADY { FIRST_PAUSE } else { pause };
             let Keeper { member, launch, .. } = &self;
@@ -126,6 +137,8 @@ impl Keeper {
     }
 
     fn start(&self) -> anyhow::Result<Child> {
+        // A server would make the directory again that somebody has removed.
+        anyhow::ensure!(self.store.dir.presence() == Presence::Here, "its data directory is gone");
         let log = open_log(&self.launch.log)?;
         let mut command = Command::new(&self.launch.program);
         // The process has a process group of its own: Ctrl-C on the terminal reaches only the supervisor,
@@ -141,7 +154,8 @@ impl Keeper {
         }
         let child =
             command.spawn().with_context(|| format!("can't start {}", self.launch.program.display()))?;
-        self.remember(child.id().and_then(ProcessId::of));
+        let process = child.id().and_then(ProcessId::of);
+        self.remember(|member| member.process = process);
         Ok(child)
     }
 
@@ -167,6 +181,7 @@ impl Keeper {
             // The line is shown also if the process wasn't seen ready before it ended: others may have
             // seen it.
             if again {
+                self.remember(|member| member.ended = None);
                 self.say(&format!("{name} is ready again"));
             }
             std::future::pending().await
@@ -214,11 +229,11 @@ impl Keeper {
         }
     }
 
-    fn remember(&self, process: Option<ProcessId>) {
+    fn remember(&self, change: impl FnOnce(&mut Member)) {
         let remembered = self.store.change_record(|record| {
             let ours = record.members.iter_mut().find(|member| member.name == self.member.name);
             if let Some(member) = ours {
-                member.process = process;
+                change(member);
             }
             Ok(())
         });
@@ -233,7 +248,7 @@ impl Keeper {
 }
 
 fn open_log(path: &Path) -> anyhow::Result<File> {
-    OpenOptions::new()
+    private::options()
         .create(true)
         .append(true)
         .open(path)
@@ -243,7 +258,7 @@ fn open_log(path: &Path) -> anyhow::Result<File> {
 fn describe_end(status: io::Result<ExitStatus>, log: &Path) -> String {
     match status {
         Ok(status) if status.code().is_some_and(|code| code != 0) => {
-            let said = last_line(log).map_or(String::new(), |line| format!(": {line}"));
+            let said = last_words(log).map_or(String::new(), |line| format!(": {line}"));
             format!("ended with {status}{said}")
         }
         Ok(status) => format!("ended with {status}"),
@@ -251,14 +266,40 @@ fn describe_end(status: io::Result<ExitStatus>, log: &Path) -> String {
     }
 }
 
-/// Returns the last line that a process logged.
-fn last_line(log: &Path) -> Option<String> {
-    const TAIL: u64 = 4096;
+/// Returns the last line that a process logged, but for those of a backtrace.
+fn last_words(log: &Path) -> Option<String> {
+    const TAIL: u64 = 64 << 10;
     let mut file = File::open(log).ok()?;
     let length = file.metadata().ok()?.len();
     file.seek(SeekFrom::Start(length.saturating_sub(TAIL))).ok()?;
     let mut tail = Vec::new();
     file.read_to_end(&mut tail).ok()?;
     let text = String::from_utf8_lossy(&tail);
-    text.lines().rfind(|line| !line.trim().is_empty()).map(|line| line.trim().to_owned())
+    text.lines().map(str::trim).rfind(|line| tells_something(line)).map(str::to_owned)
+}
+
+/// Returns false for an empty line, and for one of a backtrace, such as `29: _start` and `at src/main.rs:7:5`.
+fn tells_something(line: &str) -> bool {
+    let is_frame = line.split_once(": ").is_some_and(|(number, _)| number.parse::<u32>().is_ok());
+    let is_of_backtrace = line.starts_with("at ")
+        || line.starts_with("note: ")
+        || line.eq_ignore_ascii_case("stack backtrace:");
+    !line.is_empty() && !is_frame && !is_of_backtrace
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_last_words_are_not_those_of_a_backtrace() {
+        let log = tempfile::NamedTempFile::new().unwrap();
+        let text = "2026 INFO it starts\nError: the shard map is damaged\n\nStack backtrace:\n   0: \
+                    anyhow::error::new\n             at /src/error.rs:10:5\n  29: _start\nnote: some details are \
+                    left out\n\n";
+        std::fs::write(log.path(), text).unwrap();
+        assert_eq!(last_words(log.path()).as_deref(), Some("Error: the shard map is damaged"));
+        std::fs::write(log.path(), "\n").unwrap();
+        assert_eq!(last_words(log.path()), None);
+    }
 }

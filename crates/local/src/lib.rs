@@ -13,13 +13,16 @@
 //! - `record`: the content of the data directory: groups, ports, and the running processes
 //! - `source`: the manifest that a command names
 //! - `settings`: the settings of a manifest beside the number of groups (pure)
-//! - `data_dir`: the directory and its lock; `home`: its place, and the current store
+//! - `data_dir`: the directory and its lock; `private`: who may read it; `home`: its place
+//! - `stores`: all stores of this machine, and the choice of one
 //! - `prepare`: makes the directory fit for a start; `leftovers`: stops processes of an earlier run
 //! - `supervise`: starts and stops processes; `keeper`: keeps one of them running
 //! - `wanted`: the groups whose servers must run
-//! - `ready`: the readiness of a process; `operations`: the servers' log lines about users' operations
+//! - `ready`: the readiness of a process; `operations`: the servers' log lines about users' operations;
+//!   `rotation`: keeps logs small
+//! - `unused`: the fields of a manifest that have no meaning here
 //! - `screen`: the output about all this
-//! - `endpoint`: finds the store for other commands without flags
+//! - `endpoint`: the addresses of a store that runs
 
 pub mod binaries;
 pub mod data_dir;
@@ -31,13 +34,17 @@ mod operations;
 mod plan;
 mod ports;
 mod prepare;
+mod private;
 pub mod process;
 pub mod ready;
 pub mod record;
+pub mod rotation;
 pub mod screen;
 pub mod settings;
 pub mod source;
+pub mod stores;
 pub mod supervise;
+pub mod unused;
 pub mod wanted;
 
 pub use keeper::STOP_WITHIN;

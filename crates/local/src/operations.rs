@@ -2,7 +2,7 @@
 //! shown as they are written.
 
 use std::io::SeekFrom;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::fs::File;
@@ -29,7 +29,13 @@ pub(crate) async fn follow(name: String, log: PathBuf, screen: Screen) {
     loop {
         match reader.read_line(&mut line).await {
             // The log ends here for now, perhaps in the middle of a line.
-            Ok(_) if !line.ends_with('\n') => sleep(POLL).await,
+            Ok(_) if !line.ends_with('\n') => {
+                sleep(POLL).await;
+                if is_behind_the_end(&mut reader, &log).await {
+                    line.clear();
+                    let _ = reader.seek(SeekFrom::Start(0)).await;
+                }
+            }
             Ok(_) => {
                 if is_operation(&line) {
                     screen.say(&format!("{name} {}", line.trim_end()));
@@ -39,6 +45,14 @@ pub(crate) async fn follow(name: String, log: PathBuf, screen: Screen) {
             // The line isn't UTF-8: not a line of ours.
             Err(_) => line.clear(),
         }
+    }
+}
+
+/// Returns true if the log was emptied, and begins again.
+async fn is_behind_the_end(reader: &mut BufReader<File>, log: &Path) -> bool {
+    match (reader.stream_position().await, tokio::fs::metadata(log).await) {
+        (Ok(position), Ok(metadata)) => position > metadata.len(),
+        _ => false,
     }
 }
 

@@ -13,25 +13,42 @@ use crate::record::{Member, Record};
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 const ATTEMPTS: usize = 1000;
 
-/// Chooses ports that are free now for every member. Those that it had are kept where possible.
-pub(crate) fn choose(record: &mut Record) -> anyhow::Result<()> {
+/// Chooses ports that are free now for every member. Those that it had are kept where possible. Returns the
+/// ports that another program has by now.
+pub(crate) fn choose(record: &mut Record) -> anyhow::Result<Vec<u16>> {
     choose_among(record, is_free, is_free)
+}
+
+/// Gives the members ports one after the other, of which this is the first.
+pub(crate) fn choose_from(record: &mut Record, first: u16) -> anyhow::Result<()> {
+    let places: Vec<&mut u16> = record.members.iter_mut().flat_map(Member::ports_mut).collect();
+    let last = usize::from(first) + places.len() - 1;
+    anyhow::ensure!(
+        last <= usize::from(u16::MAX),
+        "the ports {first} to {last} are asked for, and the last is 65535"
+    );
+    for (port, place) in (first..).zip(places) {
+        anyhow::ensure!(is_free(port), "port {port} of 127.0.0.1 is taken, of the ports {first} to {last}");
+        *place = port;
+    }
+    Ok(())
 }
 
 /// Chooses ports for the members that have none; the others may be using theirs.
 pub(crate) fn choose_missing(record: &mut Record) -> anyhow::Result<()> {
-    choose_among(record, |_| true, is_free)
+    choose_among(record, |_| true, is_free).map(drop)
 }
 
 fn choose_among(
     record: &mut Record,
     is_kept: impl Fn(u16) -> bool,
     is_free: impl Fn(u16) -> bool,
-) -> anyhow::Result<()> {
+) -> anyhow::Result<Vec<u16>> {
     let mut ports: Vec<&mut u16> = record.members.iter_mut().flat_map(Member::ports_mut).collect();
-    let mut taken = HashSet::new();
+    let (mut taken, mut lost) = (HashSet::new(), Vec::new());
     for port in &mut ports {
         if **port != 0 && !(is_kept(**port) && taken.insert(**port)) {
+            lost.push(**port);
             **port = 0;
         }
     }
@@ -43,7 +60,7 @@ fn choose_among(
             .context("there is no free port on 127.0.0.1")?;
         taken.insert(*port);
     }
-    Ok(())
+    Ok(lost)
 }
 
 fn is_free(port: u16) -> bool {
@@ -76,7 +93,7 @@ mod tests {
         assert_eq!(ports(&mut record), first);
 
         let not_the_fourth = |port| port != first[3];
-        choose_among(&mut record, not_the_fourth, not_the_fourth).unwrap();
+        assert_eq!(choose_among(&mut record, not_the_fourth, not_the_fourth).unwrap(), [first[3]]);
         let second = ports(&mut record);
         assert_ne!(second[3], first[3]);
         assert_eq!(second.iter().zip(&first).filter(|(a, b)| a != b).count(), 1);
@@ -98,6 +115,18 @@ mod tests {
         let all = ports(&mut record);
         assert_eq!((&all[..2], &all[11..]), (&running[..2], &running[2..]));
         assert_eq!(all.iter().collect::<HashSet<_>>().len(), 20);
+    }
+
+    #[test]
+    fn ports_that_are_asked_for_are_given_one_after_the_other() {
+        let yaml = "{apiVersion: shardedkv.io/v1alpha1, kind: ShardedKV, metadata: {name: demo}}";
+        let mut record = Record::new(Shape::of(&skv_resource::parse(yaml).unwrap()), &GROUPS.into());
+        let message = choose_from(&mut record, 65_530).unwrap_err().to_string();
+        assert!(message.contains("65530 to 65549"), "{message}");
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let taken = listener.local_addr().unwrap().port();
+        let message = choose_from(&mut record, taken).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("port {taken} of 127.0.0.1 is taken")), "{message}");
     }
 
     #[test]

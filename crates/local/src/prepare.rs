@@ -6,13 +6,19 @@ use skv_resource::Manifest;
 use skv_sharding::GroupId;
 
 use crate::data_dir::DataDir;
+use crate::home::Entry;
 use crate::record::{Record, Shape};
 use crate::screen::Screen;
-use crate::{home, leftovers, ports, settings, wanted};
+use crate::{leftovers, ports, settings, stores, wanted};
 
 /// Makes the directory fit for a start: its record matches the manifest, nothing of an earlier run is
-/// left, and every port is free.
-pub async fn prepare(dir: &DataDir, resource: &Manifest, screen: &Screen) -> anyhow::Result<Record> {
+/// left, and every port is free: those that it had, or those from `first_port` on.
+pub async fn prepare(
+    dir: &DataDir,
+    resource: &Manifest,
+    first_port: Option<u16>,
+    screen: &Screen,
+) -> anyhow::Result<Record> {
     let (shape, asked_for) = (Shape::of(resource), (0..resource.spec.groups).map(GroupId).collect());
     let mut record = match dir.load()? {
         Some(record) => {
@@ -38,8 +44,37 @@ pub async fn prepare(dir: &DataDir, resource: &Manifest, screen: &Screen) -> any
         }
         record.have_groups(&wanted);
     }
-    ports::choose(&mut record)?;
+    record.members.iter_mut().for_each(|member| member.ended = None);
+    match first_port {
+        Some(first) => ports::choose_from(&mut record, first)?,
+        None => {
+            for port in ports::choose(&mut record)? {
+                screen
+                    .say(&format!("port {port} is taken by another program: the store has another one now"));
+            }
+        }
+    }
     dir.save(&record)?;
-    home::set_current(&record.shape.name, dir.path())?;
+    become_current(&record.shape.name, dir, screen);
     Ok(record)
+}
+
+/// Has commands mean this store if they name none. Where there is no home directory to remember that in,
+/// they must name it.
+fn become_current(name: &str, dir: &DataDir, screen: &Screen) {
+    let entry = Entry { name: name.to_owned(), data_dir: dir.path().to_owned() };
+    match stores::start(&entry) {
+        Ok(None) => {}
+        Ok(Some(before)) => screen.say(&format!(
+            "commands that name no store mean {name} from now on, and no longer {}, which runs too: `{} use {}` \
+             changes that",
+            before.name,
+            screen.skv(),
+            before.name
+        )),
+        Err(error) => screen.say(&format!(
+            "commands must name this store with --data-dir {}, since it can't be remembered: {error:#}",
+            dir.path().display()
+        )),
+    }
 }

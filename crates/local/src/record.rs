@@ -65,6 +65,19 @@ pub struct Member {
     pub http_port: u16,
     /// The process, while it runs.
     pub process: Option<ProcessId>,
+    /// Its ends since it was last ready, if it ended by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// The ends of a process that nobody ordered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Ended {
+    /// The number of times.
+    pub times: u32,
+    /// The way in which it ended last, for people.
+    pub last: String,
 }
 
 /// The role of a process in its store.
@@ -157,7 +170,7 @@ impl Record {
 
 impl Member {
     fn new(name: String, role: Role) -> Member {
-        Member { name, role, client_port: 0, http_port: 0, process: None }
+        Member { name, role, client_port: 0, http_port: 0, process: None, ended: None }
     }
 
     /// Returns the address for users.
@@ -168,6 +181,12 @@ impl Member {
     /// Returns the address of /livez, /readyz and /metrics.
     pub fn http_address(&self) -> String {
         loopback(self.http_port)
+    }
+
+    /// Notes that it ended by itself.
+    pub(crate) fn has_ended(&mut self, last: &str) {
+        let times = self.ended.as_ref().map_or(0, |ended| ended.times);
+        self.ended = Some(Ended { times: times.saturating_add(1), last: last.to_owned() });
     }
 
     /// Returns true for the shard manager.
@@ -241,13 +260,21 @@ impl Shape {
             .filter(|(there, wanted)| there != wanted)
             .map(|((path, there), (_, wanted))| format!("{path} is {there} there, {wanted} in the manifest"))
             .collect();
+        if differences.is_empty() {
+            return Ok(());
+        }
         anyhow::ensure!(
-            differences.is_empty(),
+            self.name == manifest.name,
             "{} holds another store: {}. Name another directory with --data-dir",
             dir.display(),
             differences.join("; ")
         );
-        Ok(())
+        anyhow::bail!(
+            "{} can't be changed in this way: {}. On one machine only the number of groups, and settings of \
+             server and tuning, can; for the rest begin another store in another directory (--data-dir)",
+            self.name,
+            differences.join("; ")
+        )
     }
 
     fn fields(&self) -> [(&'static str, String); 11] {
@@ -330,11 +357,14 @@ mod tests {
     fn another_store_in_the_directory_is_refused_with_what_differs() {
         let manifest = Shape { shards: 60, hash: Hash::Integer, ..shape() };
         let message = shape().must_equal(&manifest, Path::new("/data")).unwrap_err().to_string();
-        assert!(message.starts_with("/data holds another store: "), "{message}");
+        assert!(message.starts_with("demo can't be changed in this way: "), "{message}");
         assert!(message.contains("spec.shards is 240 there, 60 in the manifest"), "{message}");
         assert!(message.contains("spec.hash is fnv1 there, integer in the manifest"), "{message}");
         assert!(!message.contains("groups"), "{message}");
         assert!(shape().must_equal(&shape(), Path::new("/data")).is_ok());
+        let other = Shape { name: "other".to_owned(), ..shape() };
+        let message = shape().must_equal(&other, Path::new("/data")).unwrap_err().to_string();
+        assert!(message.starts_with("/data holds another store: metadata.name is demo"), "{message}");
     }
 
     #[test]

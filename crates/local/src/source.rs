@@ -10,7 +10,7 @@ use skv_resource::Manifest;
 #[derive(Debug, clap::Args)]
 pub struct Source {
     /// The manifest; - reads it from standard input.
-    #[arg(short, long, value_name = "FILE")]
+    #[arg(short, long, value_name = "FILE", value_hint = clap::ValueHint::FilePath)]
     file: PathBuf,
 }
 

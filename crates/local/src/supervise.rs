@@ -15,13 +15,13 @@ use tokio::task::JoinSet;
 use tokio::time::sleep;
 
 use crate::binaries::Binaries;
-use crate::data_dir::DataDir;
+use crate::data_dir::{DataDir, Presence};
 use crate::keeper::{Keeper, Orders, Stop, Store};
 use crate::plan::launch;
 use crate::process::ProcessId;
 use crate::record::{Member, Record, Role};
 use crate::screen::Screen;
-use crate::{operations, ports, wanted};
+use crate::{operations, ports, rotation, wanted};
 
 /// The time between two looks at the wanted groups.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
@@ -73,6 +73,7 @@ pub async fn run(
         ring: Servers::default(),
     };
     let mut all_ready = supervisor.start(members);
+    let small_logs = rotation::keep_small(store.dir.path().join("logs"));
     let begin = async {
         // Nothing is sent: the channel ends when all have dropped their ends of it.
         all_ready.recv().await;
@@ -82,20 +83,26 @@ pub async fn run(
         }
         std::future::pending::<()>().await;
     };
+    let mut first_stop = Stop::Nothing;
     tokio::select! {
         biased;
         () = signals.next() => {}
+        stop = until_gone(&store) => first_stop = stop,
         () = supervisor.follow_wanted() => {}
         () = begin => {}
+        () = small_logs => {}
     }
     screen.end();
-    screen.say("stopping; once more stops without waiting");
-    supervisor.stop(&mut signals).await;
+    if first_stop == Stop::Nothing {
+        screen.say("stopping; once more stops without waiting");
+    }
+    supervisor.stop(first_stop, &mut signals).await;
     store.change_record(|record| {
         record.supervisor = None;
         Ok(())
     })?;
     screen.say("stopped");
+    anyhow::ensure!(first_stop == Stop::Nothing, "the data directory is gone");
     Ok(())
 }
 
@@ -119,7 +126,8 @@ impl Supervisor<'_> {
                 Role::Server { group, .. } => self.groups.entry(group).or_default(),
                 Role::RingServer { .. } => &mut self.ring,
             };
-            if resource.spec.server.log_operations {
+            // In the background nobody looks: `skv logs` shows what each server has in its log anyway.
+            if resource.spec.server.log_operations && !store.screen.is_detached() {
                 servers.followers.spawn(operations::follow(name, log, store.screen.clone()));
             }
             servers.keepers.spawn(keeper);
@@ -187,12 +195,12 @@ impl Supervisor<'_> {
         Ok(())
     }
 
-    /// Stops everything, in order; without waiting, once a second signal comes.
-    async fn stop(&mut self, signals: &mut Signals) {
+    /// Stops everything, in order; without waiting if `first` says so, or once a second signal comes.
+    async fn stop(&mut self, first: Stop, signals: &mut Signals) {
         let Supervisor { orders, groups, ring, manager, .. } = self;
-        let stop = |stop| orders.send_modify(|orders| orders.stop = stop);
+        let stop = |stop| orders.send_modify(|orders| orders.stop = orders.stop.max(stop));
         let stop_everything = async {
-            stop(Stop::Servers);
+            stop(first.max(Stop::Servers));
             for servers in groups.values_mut().chain([ring]) {
                 while servers.keepers.join_next().await.is_some() {}
             }
@@ -207,6 +215,31 @@ impl Supervisor<'_> {
         tokio::select! {
             () = stop_everything => {}
             () = stop_now => {}
+        }
+    }
+}
+
+/// Waits until the data directory isn't at its path any more. Returns how its processes must stop then: at
+/// once if they would acknowledge writes into deleted files.
+async fn until_gone(store: &Store) -> Stop {
+    loop {
+        sleep(LOOK_EVERY).await;
+        let path = store.dir.path().display();
+        match store.dir.presence() {
+            Presence::Here => {}
+            Presence::Moved => {
+                store.screen.say(&format!(
+                    "error: {path} was moved while its store ran: stopping everything; start it from its new place"
+                ));
+                return Stop::Servers;
+            }
+            Presence::Deleted => {
+                store.screen.say(&format!(
+                    "error: {path} was deleted while its store ran: stopping everything at once, since what is \
+                     written now is lost"
+                ));
+                return Stop::Now;
+            }
         }
     }
 }

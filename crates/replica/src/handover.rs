@@ -16,6 +16,9 @@ const CATCH_UP: Duration = Duration::from_millis(500);
 /// The longest time until a new leader is seen.
 const ELECTION: Duration = Duration::from_secs(3);
 
+/// The time between two looks whether a majority still answers.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+
 /// The reason why the leadership stayed where it was.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HandoverError {
@@ -34,9 +37,28 @@ pub enum HandoverError {
     /// The target didn't take over.
     #[error("no other leader was seen within {ELECTION:?} after the transfer")]
     NotTaken,
+    /// Nobody can take over.
+    #[error("no majority answers any more: the others are stopping too, or out of reach")]
+    Alone,
 }
 
 impl Running {
+    /// Hands the leadership to some voter before this replica stops. Gives up when no majority has answered
+    /// for this long: when all servers of a group stop together, nobody is left to take over.
+    pub async fn hand_over_to_stop(&self, alone_after: Duration) -> Result<ReplicaId, HandoverError> {
+        tokio::select! {
+            handed = self.hand_over(None) => handed,
+            () = self.until_alone(alone_after) => Err(HandoverError::Alone),
+        }
+    }
+
+    async fn until_alone(&self, after: Duration) {
+        let watch = self.consensus.watch();
+        while watch.view().quorum_silence.is_none_or(|silence| silence < after) {
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
     /// Hands the leadership to a voter: `to`, else the first that has the whole log. Returns once
     /// another leader was seen.
     pub async fn hand_over(&self, to: Option<ReplicaId>) -> Result<ReplicaId, HandoverError> {

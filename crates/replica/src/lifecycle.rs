@@ -168,7 +168,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     let place = if let Some(place) = identity.place() {
         place
     } else {
-        waiting(replica, Some(identity.replica), "for the shard manager's plan");
+        waiting(replica, Some(identity.replica), "waiting for the shard manager's plan");
         let waits = |reason: String| waiting(replica, Some(identity.replica), &reason);
         let belongs = tokio::select! {
             belongs = registration::await_place(env, &identity, waits) => belongs,
@@ -322,7 +322,8 @@ async fn serve(
         () = reviver.asked() => End::Reset(reviver),
         () = stop.cancelled() => {
             if running.hints.is_leader() {
-                match running.hand_over(None).await {
+                let alone_after = env.tuning.election_timeout_ms + env.tuning.heartbeat_ms;
+                match running.hand_over_to_stop(Duration::from_millis(alone_after)).await {
                     Ok(leader) => tracing::info!(group = %running.place.group, %leader, "the leadership was handed over"),
                     Err(error) => tracing::info!(group = %running.place.group, %error, "stopping as the leader"),
                 }

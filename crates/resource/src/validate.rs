@@ -71,9 +71,10 @@ fn check_groups(check: &mut Check, spec: &ShardedKvSpec) {
         }
         return;
     }
-    if spec.groups > spec.shards {
-        let reason =
-            format!("{} groups can't share {} shards: each needs at least one", spec.groups, spec.shards);
+    // Without any shard that is said above.
+    if spec.shards > 0 && spec.groups > spec.shards {
+        let shards = if spec.shards == 1 { "1 shard".to_owned() } else { format!("{} shards", spec.shards) };
+        let reason = format!("{} groups can't share {shards}: each needs at least one", spec.groups);
         check.fails("spec.groups", reason);
     }
     // 0 groups are refused above.

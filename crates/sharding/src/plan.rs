@@ -58,7 +58,7 @@ pub struct Layout<'a> {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PlanError {
     /// The shards have no group to go to.
-    #[error("no group is left to take the {shards} shards: let a group join, or keep one that is to leave")]
+    #[error("no group is left to take the {shards} shards: add a group, or keep one that is to be removed")]
     NoGroups {
         /// The number of shards.
         shards: u32,
@@ -84,7 +84,7 @@ pub enum PlanError {
     /// A pin names a group that isn't among those that share the shards.
     #[error(
         "shard {shard} is pinned to {group}, which isn't among the groups that share the shards: \
-         remove the pin, change its group, or let {group} join (or stay)"
+         remove the pin, change its group, or add {group} (or keep it)"
     )]
     PinToUnknownGroup {
         /// The pinned shard.

@@ -58,9 +58,10 @@ impl admin_server::Admin for AdminService {
         let leader = running.hand_over(to).await.map_err(|error| match error {
             HandoverError::NotLeader => running.hints.not_leader(None),
             HandoverError::NotAVoter(_) => Error::InvalidArgument(error.to_string()),
-            HandoverError::NoTarget | HandoverError::NobodyCaughtUp | HandoverError::NotTaken => {
-                Error::Unavailable(error.to_string())
-            }
+            HandoverError::NoTarget
+            | HandoverError::NobodyCaughtUp
+            | HandoverError::NotTaken
+            | HandoverError::Alone => Error::Unavailable(error.to_string()),
         })?;
         Ok(Response::new(v1::TransferLeaderResponse { leader: leader.0 }))
     }

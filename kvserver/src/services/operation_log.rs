@@ -1,4 +1,4 @@
-//! Prints operations, with their input and their result.
+//! Prints operations, with their input and their result: of large keys and values only the beginning.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -43,14 +43,29 @@ pub(super) struct Input<'a>(pub(super) &'a Operation);
 
 impl fmt::Display for Input<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let key = String::from_utf8_lossy(key_of(self.0));
+        let key = Cut(key_of(self.0));
         match self.0 {
-            Operation::Get(_) => write!(f, "Get({key:?})"),
-            Operation::Put(put) => write!(f, "Put({key:?}, {:?})", String::from_utf8_lossy(&put.value)),
-            Operation::Append(append) => {
-                write!(f, "Append({key:?}, {:?})", String::from_utf8_lossy(&append.args))
+            Operation::Get(_) => write!(f, "Get({key})"),
+            Operation::Put(put) => write!(f, "Put({key}, {})", Cut(&put.value)),
+            Operation::Append(append) => write!(f, "Append({key}, {})", Cut(&append.args)),
+            Operation::Delete(_) => write!(f, "Delete({key})"),
+        }
+    }
+}
+
+/// The number of bytes of a key or value that are printed.
+const PRINTED: usize = 64;
+
+/// Bytes as they are printed: a long text is cut, and its length follows.
+struct Cut<'a>(&'a [u8]);
+
+impl fmt::Display for Cut<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0.get(..PRINTED) {
+            Some(beginning) if self.0.len() > PRINTED => {
+                write!(f, "{:?}... ({} bytes)", String::from_utf8_lossy(beginning), self.0.len())
             }
-            Operation::Delete(_) => write!(f, "Delete({key:?})"),
+            _ => write!(f, "{:?}", String::from_utf8_lossy(self.0)),
         }
     }
 }
@@ -61,22 +76,33 @@ impl fmt::Display for Output<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             Answer::Get(get) if get.found => {
-                write!(f, "{:?}, revision {}", String::from_utf8_lossy(&get.value), get.revision)
+                write!(f, "{}, revision {}", Cut(&get.value), get.revision)
             }
             Answer::Get(_) => write!(f, "no such key"),
             Answer::Put(v1::PutResponse { success, revision }) => {
                 write!(f, "success {success}, revision {revision}")
             }
             Answer::Append(append) => {
-                write!(
-                    f,
-                    "old value {:?}, revision {}",
-                    String::from_utf8_lossy(&append.old_value),
-                    append.revision
-                )
+                write!(f, "old value {}, revision {}", Cut(&append.old_value), append.revision)
             }
             Answer::Delete(delete) => write!(f, "success {}, found {}", delete.success, delete.found),
             Answer::Error(error) => write!(f, "{}: {}", error.reason().as_str_name(), error.message),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn large_values_are_cut() {
+        let put = |value: Vec<u8>| {
+            let put = v1::PutRequest { key: "k".into(), value: value.into(), ..v1::PutRequest::default() };
+            Input(&Operation::Put(put)).to_string()
+        };
+        assert_eq!(put(b"v\n".to_vec()), r#"Put("k", "v\n")"#);
+        assert_eq!(put(vec![b'v'; 64]), format!(r#"Put("k", "{}")"#, "v".repeat(64)));
+        assert_eq!(put(vec![b'v'; 5 << 20]), format!(r#"Put("k", "{}"... (5242880 bytes))"#, "v".repeat(64)));
     }
 }

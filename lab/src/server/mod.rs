@@ -9,9 +9,8 @@ use std::pin::pin;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use kvserver::Metrics;
-use kvserver::lock;
 use kvserver::server::{self, Config};
+use kvserver::{DataLock, Metrics};
 use skv_disk::RealDisk;
 use skv_disk::clock::Clock;
 use skv_listen::{Incoming, Services};
@@ -72,7 +71,7 @@ impl Server {
     async fn serve(&self, place: &Place) -> anyhow::Result<Option<Place>> {
         let data_dir = Path::new(&place.directory).join(server_name(self.port));
         let listener = process::listen(self.port).await?;
-        let _lock = lock(&data_dir)?;
+        let _lock = DataLock::take(&data_dir)?;
         let over = self.stop.child_token();
         let config = self.config(place, &data_dir);
         let mut served = pin!(server::run(config, listener.incoming(), None::<Incoming>, None, over.clone()));

@@ -1,7 +1,8 @@
 //! The record in a file of a directory that one process holds at a time.
 
-use std::fs::{self, File, TryLockError};
+use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::io::{self, Write as _};
+use std::os::unix::fs::{DirBuilderExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -61,14 +62,10 @@ impl FileStore {
             let path = path.to_owned();
             move |source| OpenError::Io { action, path, source }
         };
-        fs::create_dir_all(path).map_err(io("make directory", path))?;
+        let mut directories = DirBuilder::new();
+        directories.recursive(true).mode(0o700).create(path).map_err(io("make directory", path))?;
         let lock_path = path.join(LOCK_FILE);
-        let lock = File::options()
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .open(&lock_path)
-            .map_err(io("open", &lock_path))?;
+        let lock = private().create(true).truncate(false).open(&lock_path).map_err(io("open", &lock_path))?;
         match lock.try_lock() {
             Ok(()) => {
                 let directory = Directory { path: path.to_owned(), lock: Mutex::new(lock) };
@@ -136,13 +133,21 @@ impl Directory {
             move |source| StoreError::Io { action, file, source }
         };
         let bytes = format::encode(record).map_err(io::Error::from).map_err(io("encode", &file))?;
-        let mut new = File::create(&temporary).map_err(io("create", &temporary))?;
+        let mut new =
+            private().create(true).truncate(true).open(&temporary).map_err(io("create", &temporary))?;
         new.write_all(&bytes).map_err(io("write", &temporary))?;
         new.sync_all().map_err(io("sync", &temporary))?;
         fs::rename(&temporary, &file).map_err(io("rename into place", &temporary))?;
         File::open(&self.path).and_then(|dir| dir.sync_all()).map_err(io("sync directory", &self.path))?;
         Ok(version_of(record, &bytes))
     }
+}
+
+/// Returns the options of a file that only its owner reads and writes.
+fn private() -> OpenOptions {
+    let mut options = OpenOptions::new();
+    options.write(true).mode(0o600);
+    options
 }
 
 /// Returns the version of a record's bytes. Equal content is the same state, so the content can name it.
@@ -188,6 +193,20 @@ mod tests {
         assert_eq!(store.load().await.unwrap(), Some((revision(2), second.clone())));
         let third = store.compare_and_swap(Some(&second), &revision(3)).await.unwrap();
         assert_eq!(store.load().await.unwrap(), Some((revision(3), third)));
+    }
+
+    #[tokio::test]
+    async fn only_the_owner_reads_the_record() {
+        use std::os::unix::fs::PermissionsExt as _;
+        let root = tempfile::tempdir().unwrap();
+        let dir = root.path().join("manager");
+        let store = FileStore::open(&dir).unwrap();
+        store.compare_and_swap(None, &revision(1)).await.unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!(
+            [mode(&dir), mode(&dir.join(RECORD_FILE)), mode(&dir.join(LOCK_FILE))],
+            [0o700, 0o600, 0o600]
+        );
     }
 
     #[tokio::test]

@@ -33,10 +33,10 @@ pub enum Change {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ChangeRefusal {
     /// The group doesn't exist.
-    #[error("there is no {0}: its servers must run and register before it can join")]
+    #[error("there is no {0}: the servers of a new group must run and register before it can be added")]
     UnknownGroup(GroupId),
     /// The group has no shards to give, and takes none.
-    #[error("{0} doesn't share the shards: let it join first")]
+    #[error("{0} doesn't share the shards: add it first (`skv group add {0}`)")]
     NotJoined(GroupId),
     /// The shard doesn't exist.
     #[error("there is no shard {0}: there are {1} shards, counted from 0")]
@@ -135,6 +135,9 @@ fn apply(
         }
         Change::Move(shard, group) => {
             check_shard(record, *shard)?;
+            if !record.groups.contains_key(group) {
+                return Err(ChangeRefusal::UnknownGroup(*group));
+            }
             if !groups.contains(group) {
                 return Err(ChangeRefusal::NotJoined(*group));
             }

@@ -246,7 +246,7 @@ fn what_cannot_be_planned_is_refused_with_what_to_do() {
     };
     assert_eq!(
         refused(Case::new(&[], ten())),
-        "no group is left to take the 10 shards: let a group join, or keep one that is to leave"
+        "no group is left to take the 10 shards: add a group, or keep one that is to be removed"
     );
     assert_eq!(
         refused(Case::new(&[1, 2, 1, 3, 4], ten())),
@@ -259,7 +259,7 @@ fn what_cannot_be_planned_is_refused_with_what_to_do() {
     assert_eq!(
         refused(Case::new(&[1, 2], ten()).pin(9, 3)),
         "shard 9 is pinned to g3, which isn't among the groups that share the shards: \
-         remove the pin, change its group, or let g3 join (or stay)"
+         remove the pin, change its group, or add g3 (or keep it)"
     );
 }
 

@@ -179,6 +179,7 @@ fn what_can_not_be_changed_is_refused_and_changes_nothing() {
         (Change::Join(vec![G2, GroupId(9)]), ChangeRefusal::UnknownGroup(GroupId(9))),
         (Change::Leave(vec![GroupId(9)]), ChangeRefusal::UnknownGroup(GroupId(9))),
         (Change::Move(ShardId(0), G2), ChangeRefusal::NotJoined(G2)),
+        (Change::Move(ShardId(0), GroupId(9)), ChangeRefusal::UnknownGroup(GroupId(9))),
         (Change::Move(ShardId(6), G0), ChangeRefusal::NoSuchShard(ShardId(6), 6)),
         (Change::Unpin(ShardId(6)), ChangeRefusal::NoSuchShard(ShardId(6), 6)),
     ] {

@@ -1,7 +1,10 @@
 //! `skv get`.
 
+use std::io::{self, IsTerminal as _, Write as _};
+
 use serde::Serialize;
 
+use super::key;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output, Text};
 use crate::target::Target;
@@ -15,18 +18,19 @@ Examples:
   skv get greeting
   skv get greeting -o json     with its revision
   skv get picture > picture.png
+  skv get --hex ff00           a key that isn't text
 ")]
 pub(crate) struct Args {
-    /// The key.
-    #[arg(allow_negative_numbers = true)]
-    key: String,
+    #[command(flatten)]
+    key: key::Key,
     #[command(flatten)]
     output: Output,
 }
 
 #[derive(Serialize)]
 struct Got {
-    key: String,
+    #[serde(flatten)]
+    key: output::Key,
     found: bool,
     revision: u64,
     #[serde(flatten)]
@@ -34,12 +38,15 @@ struct Got {
 }
 
 pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> {
-    let answer = target.clerk()?.get(args.key.clone()).await?;
+    let key = args.key.read()?;
+    let answer = target.clerk().await?.get(key.clone()).await.map_err(|error| target.failed(error))?;
     if args.output.format == Format::Json {
-        let value = Text::from(&answer.value[..]);
-        output::print_json(&Got { key: args.key, found: answer.found, revision: answer.revision.0, value })?;
+        let (key, value) = (key[..].into(), Text::from(&answer.value[..]));
+        output::print_json(&Got { key, found: answer.found, revision: answer.revision.0, value })?;
     } else if answer.found {
         output::print_value(&answer.value)?;
+    } else if io::stdout().is_terminal() {
+        let _ = writeln!(io::stderr(), "no such key");
     }
     Ok(if answer.found { Outcome::Done } else { Outcome::NoSuchKey })
 }

@@ -1,0 +1,44 @@
+//! `skv use`.
+
+use clap::ValueHint;
+use skv_local::home::{self, Entry};
+use skv_local::stores::{self, Choice};
+
+use crate::outcome::Outcome;
+use crate::output;
+use crate::target::Target;
+
+/// Choose the store that commands use if they name none.
+///
+/// `skv up` chooses the store that it starts.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  skv use quickstart
+  skv use --data-dir /srv/store
+  skv use                         which one it is now
+")]
+pub(crate) struct Args {
+    /// The name of the store: `skv stores` lists them.
+    #[arg(value_hint = ValueHint::Other)]
+    name: Option<String>,
+}
+
+pub(crate) fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> {
+    let chosen = match (args.name, target.data_dir()) {
+        (Some(_), Some(_)) => anyhow::bail!("a name and --data-dir each name a store: give one of them"),
+        (Some(name), None) => Some(stores::locate(Choice::Name(&name))?),
+        (None, Some(path)) => Some(stores::locate(Choice::Directory(&path))?),
+        (None, None) => None,
+    };
+    let Entry { name, data_dir } = match chosen {
+        Some(entry) => {
+            stores::remember(&entry)?;
+            home::set_current(&entry)?;
+            entry
+        }
+        None => stores::locate(Choice::Current)?,
+    };
+    output::say(format_args!("commands that name no store use {name} in {}", data_dir.display()))?;
+    Ok(Outcome::Done)
+}

@@ -1,0 +1,337 @@
+//! The store that a command addresses.
+//!
+//! - `options`: which of these options each command takes
+//! - `words`: errors of servers, shard managers and clerks, for people
+
+mod options;
+mod words;
+
+use std::io::Write as _;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use clap::{ArgMatches, ValueHint};
+use futures::stream::{FuturesUnordered, StreamExt as _};
+use skv_client::{Clerk, Options};
+use skv_local::endpoint::{self, Endpoint as Local};
+use skv_local::home::Entry;
+use skv_local::stores::{self, Choice};
+use skv_proto::v1;
+use skv_proto::v1::kv_client::KvClient;
+use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use tokio::time::timeout;
+use tonic::transport::{Channel, Endpoint};
+
+use crate::duration;
+
+pub(crate) use options::tidy;
+pub(crate) use words::{explain, is_another_kind, not_a_manager};
+
+/// The time that a shard manager has to answer before servers are asked, or before it is believed to be
+/// one.
+const MANAGER_WITHIN: Duration = Duration::from_millis(500);
+
+/// The store of a command.
+#[derive(Debug, clap::Args)]
+#[command(next_help_heading = "Store")]
+pub(crate) struct Target {
+    /// A store of this machine, by its name [default: that of the last `skv up` or `skv use`].
+    #[arg(long, global = true, env = "SKV_STORE", value_name = "NAME", value_hint = ValueHint::Other)]
+    store: Option<String>,
+    /// A store of this machine, by its data directory.
+    #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
+    data_dir: Option<PathBuf>,
+    /// The shard manager; several addresses are tried in turn.
+    #[arg(long, global = true, env = "SKV_MANAGER", value_name = "HOST:PORT,...", value_delimiter = ',')]
+    #[arg(value_parser = address, value_hint = ValueHint::Hostname)]
+    manager: Vec<String>,
+    /// A server to ask instead of a shard manager.
+    #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
+    #[arg(value_parser = address, value_hint = ValueHint::Hostname)]
+    server: Vec<String>,
+    /// The time limit of an operation; for a server that works on a request, the time for which it may
+    /// be out of reach.
+    #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration::positive)]
+    #[arg(value_hint = ValueHint::Other)]
+    timeout: Duration,
+}
+
+/// Returns an item of a list without blanks around it.
+#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that may fail")]
+fn address(text: &str) -> Result<String, String> {
+    Ok(text.trim().to_owned())
+}
+
+/// Addresses to ask, of one kind.
+enum Addresses {
+    Servers(Vec<String>),
+    Managers(Vec<String>),
+    /// Of a store of this machine, whose servers are known too.
+    Local(Local),
+}
+
+/// The reason why a process has no shard map for us.
+enum NoMap {
+    /// It is another kind of process.
+    OtherKind,
+    Failed(anyhow::Error),
+}
+
+impl Target {
+    /// Returns the store of this shard manager, whichever one the flags name.
+    pub(crate) fn of_manager(manager: String, timeout: Duration) -> Target {
+        Target { store: None, data_dir: None, manager: vec![manager], server: Vec::new(), timeout }
+    }
+
+    /// Keeps the options that count: the command line counts before the environment. Refuses those that
+    /// the command would ignore.
+    pub(crate) fn settle(&mut self, matches: &ArgMatches) -> anyhow::Result<()> {
+        let naming = options::naming(matches)?;
+        let is_kept = |id: &str| naming.contains(&id);
+        self.store = self.store.take().filter(|_| is_kept("store"));
+        self.data_dir = self.data_dir.take().filter(|_| is_kept("data_dir"));
+        for (id, list) in [("manager", &mut self.manager), ("server", &mut self.server)] {
+            if is_kept(id) {
+                list.retain(|address| !address.is_empty());
+                anyhow::ensure!(!list.is_empty(), "--{id} names no address: write HOST:PORT");
+            } else {
+                list.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn addresses(&self) -> anyhow::Result<Addresses> {
+        if !self.server.is_empty() {
+            return Ok(Addresses::Servers(self.server.clone()));
+        }
+        if !self.manager.is_empty() {
+            return Ok(Addresses::Managers(self.manager.clone()));
+        }
+        Ok(Addresses::Local(endpoint::find(self.choice())?))
+    }
+
+    fn choice(&self) -> Choice<'_> {
+        match (&self.data_dir, &self.store) {
+            (Some(path), _) => Choice::Directory(path),
+            (None, Some(name)) => Choice::Name(name),
+            (None, None) => Choice::Current,
+        }
+    }
+
+    /// Returns true if an option names a store.
+    pub(crate) fn is_named(&self) -> bool {
+        !self.server.is_empty() || !self.manager.is_empty() || !matches!(self.choice(), Choice::Current)
+    }
+
+    /// Returns the store of this machine that is named, whether it runs or not: for what only its own
+    /// machine can do. An address must be one of a store that runs here.
+    pub(crate) fn local(&self) -> anyhow::Result<Entry> {
+        let addresses = [&self.server[..], &self.manager[..]].concat();
+        if addresses.is_empty() {
+            stores::locate(self.choice())
+        } else {
+            stores::locate(Choice::Addresses(&addresses))
+        }
+    }
+
+    /// Returns the addresses of that store, which must run.
+    pub(crate) fn running(&self) -> anyhow::Result<Local> {
+        endpoint::find(Choice::Directory(&self.local()?.data_dir))
+    }
+
+    /// Returns the store of this machine that the command talks to, if it is one and runs.
+    pub(crate) fn local_store(&self) -> Option<Local> {
+        match self.addresses() {
+            Ok(Addresses::Local(local)) => Some(local),
+            _ => None,
+        }
+    }
+
+    /// Returns the data directory that is named.
+    pub(crate) fn data_dir(&self) -> Option<PathBuf> {
+        self.data_dir.clone()
+    }
+
+    /// Says on standard error which store is changed, if nobody named it and several run.
+    pub(crate) fn announce(&self) {
+        let several = || stores::running().is_ok_and(|running| running.len() > 1);
+        if !self.is_named()
+            && let Some(local) = self.local_store()
+            && several()
+        {
+            let _ = writeln!(
+                std::io::stderr(),
+                "this is about the store {}; others run too, and --store names one",
+                local.name
+            );
+        }
+    }
+
+    /// Returns the shard managers, which a server can't stand in for.
+    pub(crate) fn managers(&self) -> anyhow::Result<Vec<String>> {
+        match self.addresses()? {
+            Addresses::Managers(managers) => Ok(managers),
+            Addresses::Local(local) => Ok(vec![local.manager]),
+            Addresses::Servers(_) => {
+                bail!("only a shard manager can do this: name one with --manager instead of --server")
+            }
+        }
+    }
+
+    /// Returns the time limit of an operation.
+    pub(crate) fn timeout(&self) -> Duration {
+        self.timeout
+    }
+
+    /// Returns the settings of a clerk of this store.
+    pub(crate) async fn options(&self) -> anyhow::Result<Options> {
+        let mut options = match self.addresses()? {
+            Addresses::Servers(servers) => Options::seeds(servers),
+            Addresses::Managers(managers) => {
+                self.must_not_be_servers(&managers).await?;
+                Options::manager(managers)
+            }
+            Addresses::Local(local) => {
+                match timeout(self.manager_within(), self.map_of_manager(&local.manager)).await {
+                    Ok(Ok(_)) => Options::manager([local.manager]),
+                    _ => {
+                        say_that_servers_are_asked(&local.manager);
+                        Options::seeds(local.servers)
+                    }
+                }
+            }
+        };
+        options.deadline = self.timeout;
+        Ok(options)
+    }
+
+    /// Returns a clerk of this store.
+    pub(crate) async fn clerk(&self) -> anyhow::Result<Clerk> {
+        Ok(Clerk::connect(self.options().await?)?)
+    }
+
+    /// Returns the error of a clerk's call, for people.
+    pub(crate) fn failed(&self, error: skv_client::Error) -> anyhow::Error {
+        words::of_call(error, &self.server)
+    }
+
+    /// Returns the shard map, as the manager or a server knows it.
+    pub(crate) async fn shard_map(&self) -> anyhow::Result<v1::ShardMap> {
+        match self.addresses()? {
+            Addresses::Servers(servers) => self.map_of_servers(&servers).await,
+            Addresses::Managers(managers) => {
+                let mut last = None;
+                for manager in managers {
+                    match self.map_of_manager(&manager).await {
+                        Ok(map) => return Ok(map),
+                        Err(NoMap::OtherKind) => last = Some(words::not_a_manager(&manager)),
+                        Err(NoMap::Failed(error)) => last = Some(error),
+                    }
+                }
+                Err(last.context("no address was given")?)
+            }
+            Addresses::Local(local) => {
+                if let Ok(Ok(map)) = timeout(self.manager_within(), self.map_of_manager(&local.manager)).await
+                {
+                    return Ok(map);
+                }
+                say_that_servers_are_asked(&local.manager);
+                self.map_of_servers(&local.servers).await
+            }
+        }
+    }
+
+    async fn map_of_servers(&self, servers: &[String]) -> anyhow::Result<v1::ShardMap> {
+        let mut last = None;
+        for server in servers {
+            match self.map_of_server(server).await {
+                Ok(map) => return Ok(map),
+                Err(NoMap::OtherKind) => last = Some(words::not_a_server(server)),
+                Err(NoMap::Failed(error)) => last = Some(error),
+            }
+        }
+        Err(last.context("no address was given")?)
+    }
+
+    fn manager_within(&self) -> Duration {
+        self.timeout.min(MANAGER_WITHIN)
+    }
+
+    /// Refuses addresses of servers: a clerk would ask them for ever. Managers that don't answer at once may
+    /// do so later.
+    async fn must_not_be_servers(&self, managers: &[String]) -> anyhow::Result<()> {
+        let mut asked: FuturesUnordered<_> =
+            managers.iter().map(async |manager| (manager, self.map_of_manager(manager).await)).collect();
+        let verdict = async {
+            while let Some((manager, answer)) = asked.next().await {
+                match answer {
+                    Ok(_) => return Ok(()),
+                    Err(NoMap::OtherKind) => return Err(words::not_a_manager(manager)),
+                    Err(NoMap::Failed(_)) => {}
+                }
+            }
+            Ok(())
+        };
+        timeout(self.manager_within(), verdict).await.unwrap_or(Ok(()))
+    }
+
+    async fn map_of_server(&self, address: &str) -> Result<v1::ShardMap, NoMap> {
+        let mut client = KvClient::new(self.dial(address).await.map_err(NoMap::Failed)?);
+        let answer = client.get_shard_map(v1::GetShardMapRequest {}).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| NoMap::of(&status, address))
+    }
+
+    async fn map_of_manager(&self, address: &str) -> Result<v1::ShardMap, NoMap> {
+        let mut client = ShardManagerClient::new(self.dial(address).await.map_err(NoMap::Failed)?);
+        let answer = client.get_shard_map(v1::GetShardMapRequest {}).await;
+        answer.map(tonic::Response::into_inner).map_err(|status| NoMap::of(&status, address))
+    }
+
+    /// Opens a connection to one of the store's listeners.
+    pub(crate) async fn dial(&self, address: &str) -> anyhow::Result<Channel> {
+        connect(self.endpoint(address)?.timeout(self.timeout), address).await
+    }
+
+    /// The same for calls without a time limit: they fail when the server can't be reached any more.
+    pub(crate) async fn dial_patiently(&self, address: &str) -> anyhow::Result<Channel> {
+        connect(self.endpoint(address)?, address).await
+    }
+
+    fn endpoint(&self, address: &str) -> anyhow::Result<Endpoint> {
+        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+            .with_context(|| format!("{address:?} is not an address of the form HOST:PORT"))?;
+        let endpoint = endpoint.connect_timeout(self.timeout);
+        // A call that waits for long is given up once the server can't be reached any more.
+        Ok(endpoint.http2_keep_alive_interval(self.timeout).keep_alive_timeout(self.timeout))
+    }
+}
+
+async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
+    endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
+}
+
+impl NoMap {
+    fn of(status: &tonic::Status, address: &str) -> NoMap {
+        if words::is_another_kind(status) {
+            NoMap::OtherKind
+        } else {
+            NoMap::Failed(explain(status, address))
+        }
+    }
+}
+
+fn say_that_servers_are_asked(manager: &str) {
+    let _ = writeln!(std::io::stderr(), "the shard manager at {manager} doesn't answer: asking the servers");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn blanks_around_an_address_dont_count() {
+        assert_eq!(address(" 127.0.0.1:1 ").unwrap(), "127.0.0.1:1");
+    }
+}

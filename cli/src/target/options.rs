@@ -1,0 +1,83 @@
+//! The options that name a store, and the commands that take them. A command that would ignore one of them
+//! hides it from its help, and refuses it: else it would do something else than it was told.
+
+use std::ffi::OsString;
+
+use anyhow::bail;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Command};
+
+/// The options that each name a store.
+const STORE: [&str; 4] = ["store", "data_dir", "manager", "server"];
+const ALL: [&str; 5] = ["store", "data_dir", "manager", "server", "timeout"];
+
+/// Returns the options that a command obeys.
+fn obeyed_by(command: &str) -> &'static [&'static str] {
+    match command {
+        "completions" | "explain" | "validate" | "stores" => &[],
+        "use" => &["data_dir"],
+        "probe" => &["timeout"],
+        "up" => &["data_dir", "timeout"],
+        "down" | "logs" | "env" => &STORE,
+        _ => &ALL,
+    }
+}
+
+/// Returns the command line in which each command shows only the options that it obeys, and in which an
+/// environment variable without a value counts as unset.
+pub(crate) fn tidy(mut command: Command) -> Command {
+    let blank = |name: Option<&std::ffi::OsStr>| {
+        let value = name.and_then(std::env::var_os);
+        value.is_some_and(|value: OsString| value.to_string_lossy().trim().is_empty())
+    };
+    let options: Vec<clap::Arg> = command.get_arguments().cloned().collect();
+    for option in options.iter().filter(|option| blank(option.get_env())) {
+        command = command.mut_arg(option.get_id(), |option| option.env(None::<&str>));
+    }
+    let options: Vec<clap::Arg> = command.get_arguments().cloned().collect();
+    let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
+    for name in names {
+        let ignored = options.iter().filter(|option| {
+            ALL.contains(&option.get_id().as_str()) && !obeyed_by(&name).contains(&option.get_id().as_str())
+        });
+        let ignored = ignored.map(|option| option.clone().global(false).hide(true));
+        command = command.mut_subcommand(&name, |sub| sub.args(ignored));
+    }
+    command
+}
+
+/// Refuses options that the command would ignore, and several that each name a store. Returns those that
+/// name the store: on the command line if there are any, else in the environment.
+pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> {
+    let command = matches.subcommand_name().unwrap_or_default();
+    let obeyed = obeyed_by(command);
+    let from = |source: ValueSource| move |id: &&str| matches.value_source(id) == Some(source);
+    if let Some(ignored) =
+        ALL.iter().copied().filter(from(ValueSource::CommandLine)).find(|id| !obeyed.contains(id))
+    {
+        bail!("`skv {command}` doesn't take --{}{}", flag(ignored), instead(obeyed));
+    }
+    for source in [ValueSource::CommandLine, ValueSource::EnvVariable] {
+        let named: Vec<&str> =
+            STORE.iter().copied().filter(|id| obeyed.contains(id)).filter(from(source)).collect();
+        match named.as_slice() {
+            [] => {}
+            [first, second, ..] => {
+                bail!("--{} and --{} each name a store: give one of them", flag(first), flag(second))
+            }
+            [_] => return Ok(named),
+        }
+    }
+    Ok(Vec::new())
+}
+
+fn flag(id: &str) -> String {
+    id.replace('_', "-")
+}
+
+fn instead(obeyed: &[&str]) -> String {
+    match obeyed.first() {
+        Some(first) if STORE.contains(first) => format!(": --{} names its store", flag(first)),
+        _ => String::new(),
+    }
+}

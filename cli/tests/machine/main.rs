@@ -1,0 +1,8 @@
+//! Stores of one machine, as a person starts, chooses, watches and loses them.
+
+#![allow(clippy::unwrap_used, reason = "helpers of tests")]
+
+mod choice;
+mod gone;
+mod place;
+mod starting;
