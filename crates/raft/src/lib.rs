@@ -14,6 +14,7 @@ mod network;
 mod propose;
 mod read;
 mod receiving;
+mod reversion;
 mod runtime;
 pub mod state_machine;
 mod succession;

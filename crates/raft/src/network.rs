@@ -16,8 +16,8 @@ use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
-    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, StreamAppendResult,
+    TransferLeaderError, TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use parking_lot::Mutex;
 use skv_net::{Addresses, Listener};
@@ -36,6 +36,7 @@ use super::append;
 use super::full_peers::FullPeers;
 use super::header::Place;
 use super::receiving::Receiving;
+use super::reversion::Acknowledged;
 use super::transfer;
 use super::types::{LogId, ServerName, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
@@ -47,6 +48,8 @@ const STALL: Duration = Duration::from_secs(10);
 const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
 /// The longest time of a vote: with a fsync at the other end, and well below an election.
 const VOTE_TIMEOUT: Duration = Duration::from_millis(500);
+/// The pause before a replica that went back in time is told so again, instead of being sent a snapshot.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 /// The number of heartbeats that may wait for a connection.
 const HEARTBEAT_QUEUE: usize = 8;
 
@@ -60,17 +63,24 @@ pub(crate) struct NetworkFactory {
     dial: Dial,
     full_peers: FullPeers,
     receiving: Receiving,
+    acknowledged: Acknowledged,
 }
 
 impl NetworkFactory {
     /// Makes connections from the replica at `place`.
     pub(crate) fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
-        NetworkFactory { place, addresses, dial, full_peers, receiving: Receiving::default() }
+        let (receiving, acknowledged) = Default::default();
+        NetworkFactory { place, addresses, dial, full_peers, receiving, acknowledged }
     }
 
     /// Returns true if this replica runs on this server now, and accepts messages from us.
     pub(crate) async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
         self.peer(target, server).open(stream::empty()).await.is_ok()
+    }
+
+    /// Returns what the followers acknowledged to this replica.
+    pub(crate) fn acknowledged(&self) -> &Acknowledged {
+        &self.acknowledged
     }
 
     /// Returns the followers that receive a snapshot from this replica now.
@@ -151,6 +161,57 @@ impl Peer {
             Err(elapsed) => Err(Unreachable::new(&elapsed).into()),
         }
     }
+
+    /// Returns the last entry that the peer acknowledged before it went back in time, if it did.
+    fn gone_back(&self) -> Option<LogId> {
+        self.factory.acknowledged.gone_back(self.target)
+    }
+
+    /// Notes the result of a request of the leader with this vote.
+    fn note(&self, leader: &Vote, result: &StreamAppendResult<TypeConfig>) {
+        let acknowledged = &self.factory.acknowledged;
+        match result {
+            Ok(Some(upto)) => acknowledged.note(self.target, leader, *upto),
+            Err(StreamAppendError::Conflict(entry)) if acknowledged.lacks(self.target, leader, entry) => {
+                let (group, replica, server) = (self.factory.place.group, self.target, &self.server);
+                tracing::error!(%group, %replica, server, lacks = %entry, "a replica went back in time: it lacks what it acknowledged");
+            }
+            Ok(None) | Err(_) => {}
+        }
+    }
+
+    /// Tells the peer that it went back in time. It gets nothing else, so that this ends in an error.
+    async fn tell_reversion(&mut self, leader: &Vote, acknowledged: LogId) -> Unreachable<TypeConfig> {
+        let request = v1::TellReversionRequest {
+            header: Some(self.header()),
+            vote: Some(leader.to_wire()),
+            acknowledged: Some(acknowledged.to_wire()),
+        };
+        let mut client = match self.client().await {
+            Ok(client) => client,
+            Err(error) => return error,
+        };
+        let told = match tokio::time::timeout(VOTE_TIMEOUT, client.tell_reversion(request)).await {
+            Ok(told) => told,
+            Err(elapsed) => return Unreachable::new(&elapsed),
+        };
+        match told {
+            Ok(answer) if answer.get_ref().begins_again => {
+                Unreachable::from_string("it went back in time, and begins again")
+            }
+            // It has what it lacked; or it is of a version that has to catch up as it is.
+            Ok(_) => {
+                self.factory.acknowledged.forget(self.target);
+                Unreachable::from_string("it has all that it acknowledged")
+            }
+            Err(status) => {
+                if status.code() == tonic::Code::Unimplemented {
+                    self.factory.acknowledged.forget(self.target);
+                }
+                Unreachable::new(&status)
+            }
+        }
+    }
 }
 
 /// The connection to one peer, for one purpose.
@@ -181,6 +242,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         if let Some(heartbeats) = self.heartbeats.clone() {
+            if self.peer.gone_back().is_some() {
+                let error = Unreachable::from_string("it went back in time");
+                return async move { Err(error.into()) }.boxed();
+            }
             let answers = input.then(move |request| {
                 let heartbeats = heartbeats.clone();
                 async move { heartbeats.send(request).await }
@@ -193,6 +258,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            let leader = first.vote;
+            if let Some(acknowledged) = self.peer.gone_back() {
+                return Err(self.peer.tell_reversion(&leader, acknowledged).await.into());
+            }
             let in_flight = InFlight::default();
             let sent = in_flight.clone();
             let requests = stream::iter([first]).chain(input).map(move |request| {
@@ -200,12 +269,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 append::to_wire(&request)
             });
             let responses = self.peer.open(requests).await?;
-            let session = Session {
-                responses,
-                in_flight,
-                peer: self.peer.target,
-                full_peers: self.peer.factory.full_peers.clone(),
-            };
+            let session = Session { responses, in_flight, leader, peer: &self.peer };
             Ok(stream::unfold(Some(session), Session::next).boxed())
         }
         .boxed()
@@ -259,6 +323,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        if let Some(acknowledged) = self.peer.gone_back() {
+            let told = self.peer.tell_reversion(&vote, acknowledged).await;
+            tokio::time::sleep(TELL_AGAIN).await;
+            return Err(told.into());
+        }
         let client = self.peer.client().await?;
         let start = v1::install_snapshot_request::Start {
             header: Some(self.peer.header()),
@@ -307,14 +376,15 @@ fn answered_vote(vote: Option<v1::RaftVote>) -> Result<Vote, WireError> {
 type InFlight = Arc<Mutex<VecDeque<bool>>>;
 
 /// The answering side of an append stream.
-struct Session {
+struct Session<'a> {
     responses: tonic::Streaming<v1::AppendEntriesResponse>,
     in_flight: InFlight,
-    peer: ReplicaId,
-    full_peers: FullPeers,
+    /// The vote of the leader, which is the same in all requests.
+    leader: Vote,
+    peer: &'a Peer,
 }
 
-impl Session {
+impl Session<'_> {
     /// Returns the next answer; the stream ends after an error.
     async fn next(session: Option<Self>) -> Option<(StreamItem, Option<Self>)> {
         let mut session = session?;
@@ -331,8 +401,9 @@ impl Session {
                     Ok(result) => {
                         let carried_entries = session.in_flight.lock().pop_front() == Some(true);
                         if carried_entries && result.is_ok() {
-                            session.full_peers.has_space(session.peer);
+                            session.peer.factory.full_peers.has_space(session.peer.target);
                         }
+                        session.peer.note(&session.leader, &result);
                         Some((Ok(result), Some(session)))
                     }
                     Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
@@ -340,7 +411,7 @@ impl Session {
                 Ok(None) => None,
                 Err(status) => {
                     if let Some(Error::DiskFull(_) | Error::Overloaded(_)) = Error::from_status(&status) {
-                        session.full_peers.is_full(session.peer);
+                        session.peer.factory.full_peers.is_full(session.peer.target);
                     }
                     Some((Err(rpc_error(&status)), None))
                 }
@@ -405,7 +476,7 @@ async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat
         }
         let (requests, outgoing) = mpsc::channel(HEARTBEAT_QUEUE);
         match peer.open(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await {
-            Ok(responses) => serve_heartbeats(first, &mut heartbeats, requests, responses).await,
+            Ok(responses) => serve_heartbeats(&peer, first, &mut heartbeats, requests, responses).await,
             Err(error) => {
                 let _ = first.answer.send(Err(error));
             }
@@ -415,6 +486,7 @@ async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat
 
 /// Passes heartbeats on until the stream breaks; answers come in the order of the requests.
 async fn serve_heartbeats(
+    peer: &Peer,
     first: Heartbeat,
     heartbeats: &mut mpsc::Receiver<Heartbeat>,
     requests: mpsc::Sender<v1::append_entries_request::Append>,
@@ -427,7 +499,7 @@ async fn serve_heartbeats(
             if requests.send(append::to_wire(&request)).await.is_err() {
                 return;
             }
-            waiting.push_back(answer);
+            waiting.push_back((request.vote, answer));
         }
         tokio::select! {
             heartbeat = heartbeats.recv(), if waiting.len() < HEARTBEAT_QUEUE => match heartbeat {
@@ -443,7 +515,10 @@ async fn serve_heartbeats(
                     Ok(None) => return,
                     Err(status) => (Err(rpc_error(&status)), true),
                 };
-                if let Some(answer) = waiting.pop_front() {
+                if let Some((leader, answer)) = waiting.pop_front() {
+                    if let Ok(result) = &item {
+                        peer.note(&leader, result);
+                    }
                     let _ = answer.send(item);
                 }
                 if broken {

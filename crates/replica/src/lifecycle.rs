@@ -36,6 +36,10 @@ use crate::writes::WritePath;
 /// elections begin after one to two timeouts.
 const LEADER_SILENT_FOR: Duration = Duration::from_millis(4);
 
+/// The time, per millisecond of the election timeout, within which a leader reaches a replica that has
+/// started: several heartbeats, and less than until the first election.
+const HEARD_WITHIN: Duration = Duration::from_millis(2);
+
 /// The time for which a stopping replica waits for its Raft to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
@@ -276,9 +280,12 @@ async fn start(
     let timing = Timing { heartbeat_ms, election_timeout_ms };
     let (space, dir, applied) = (log.space(), state.snapshots(), state.applied_bytes());
     let (addresses, dial) = (env.addresses.clone(), env.dial.clone());
+    let readiness = match log.last() {
+        Some(_) => Readiness::of_returned(HEARD_WITHIN * election_timeout_ms as u32),
+        None => Readiness::default(),
+    };
     let consensus = Consensus::start(place, timing, addresses, dial, log, state).await?;
 
-    let readiness = Readiness::default();
     let silence = LEADER_SILENT_FOR * election_timeout_ms as u32;
     let (group, own, watch) = (place.group, place.replica, consensus.watch());
     let hints = LeaderHints::new(group, own, watch, readiness.clone(), silence, env.addresses.clone());
