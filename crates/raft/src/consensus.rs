@@ -26,7 +26,7 @@ use crate::engine::{Raft, Stopped};
 use crate::full_peers::FullPeers;
 use crate::header::Place;
 use crate::log_store::{LogStore, LogStoreReader};
-use crate::network::NetworkFactory;
+use crate::peer::NetworkFactory;
 use crate::propose::{Proposal, ProposeError};
 use crate::read::Reads;
 use crate::state_machine::StateMachine;

@@ -21,14 +21,16 @@ pub struct Readiness {
     started: Instant,
     /// The time after its start within which a leader is heard, if there is one.
     hearing: Duration,
+    /// True once a leader's log and this replica's were found to agree.
+    agreed: Arc<AtomicBool>,
     heard: Arc<Mutex<Option<Instant>>>,
     caught_up: Arc<AtomicBool>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        let (heard, caught_up) = Default::default();
-        Readiness { started: Instant::now(), hearing: Duration::ZERO, heard, caught_up }
+        let (agreed, heard, caught_up) = Default::default();
+        Readiness { started: Instant::now(), hearing: Duration::ZERO, agreed, heard, caught_up }
     }
 }
 
@@ -41,7 +43,12 @@ impl Readiness {
     /// Returns true if this replica may vote. One that returned waits for a moment: if there is a
     /// leader, it finds out meanwhile whether the replica's disk went back in time, and what it voted.
     pub(super) fn may_vote(&self) -> bool {
-        self.started.elapsed() >= self.hearing || self.heard.lock().is_some()
+        self.started.elapsed() >= self.hearing || self.agreed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a leader's log and this replica's agree.
+    pub(super) fn agrees_with_leader(&self) {
+        self.agreed.store(true, Ordering::Relaxed);
     }
 
     /// Notes that a leader has sent us something.
@@ -132,12 +139,14 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_replica_that_returned_votes_when_it_heard_a_leader_or_there_is_none() {
+    async fn a_replica_that_returned_votes_when_it_agrees_with_a_leader_or_there_is_none() {
         assert!(Readiness::default().may_vote(), "a new one acknowledged nothing");
         let hearing = Duration::from_millis(500);
         let readiness = Readiness::of_returned(hearing);
         assert!(!readiness.may_vote());
         readiness.heard_leader();
+        assert!(!readiness.may_vote(), "it may lack what it acknowledged");
+        readiness.agrees_with_leader();
         assert!(readiness.may_vote());
         let alone = Readiness::of_returned(hearing);
         tokio::time::advance(hearing).await;

@@ -231,6 +231,9 @@ fn append_results(
             Ok(appended) => {
                 if appended.from_leader {
                     readiness.heard_leader();
+                    if matches!(appended.result, Outcome::Matched(_)) {
+                        readiness.agrees_with_leader();
+                    }
                 }
                 Ok(appended.result)
             }
