@@ -2,6 +2,7 @@
 
 mod members;
 mod reset;
+mod survivors;
 
 use anyhow::{Context as _, bail};
 use skv_proto::v1;
@@ -74,16 +75,7 @@ Examples:
     ///
     /// Acknowledged writes that this replica hasn't seen are lost. It takes as long as writing the
     /// whole state does, and goes on if this command is stopped; the same command then waits for it.
-    Reset {
-        /// The group, such as g0.
-        group: GroupId,
-        /// The server or replica id to revive it from [default: the one with the newest log].
-        #[arg(long, value_name = "REPLICA")]
-        from: Option<String>,
-        /// Say that writes may be lost.
-        #[arg(long)]
-        accept_data_loss: bool,
-    },
+    Reset(reset::Args),
 }
 
 pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Outcome> {
@@ -92,9 +84,7 @@ pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Out
         Command::Remove { groups, flags } => resharding::run(target, &Change::Leave(groups), &flags).await,
         Command::TransferLeader { group, to } => transfer_leader(target, group, to.as_deref()).await,
         Command::RemoveReplica { group, replica, yes } => remove_replica(target, group, &replica, yes).await,
-        Command::Reset { group, from, accept_data_loss } => {
-            reset::run(target, group, from.as_deref(), accept_data_loss).await
-        }
+        Command::Reset(args) => reset::run(target, &args).await,
     }
 }
 

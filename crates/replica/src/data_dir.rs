@@ -226,7 +226,9 @@ impl DataDir {
         fail_point!("reborn-written");
         let replaced = self.put_aside(group, &self.former_dir()).and_then(|former| {
             fail_point!("former-kept");
-            self.rename_reborn(group).map(|()| former)
+            self.rename_reborn(group)?;
+            fail_point!("reborn-in-place");
+            Ok(former)
         });
         replaced.map_err(|error| match self.disk.exists(&self.replica_dir(group)) {
             Ok(true) => RebirthError::Unchanged(error),
