@@ -20,7 +20,7 @@ use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::{Target, explain};
 
-/// How often the server is asked how far it is.
+/// The interval at which the server is asked for its progress.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 #[derive(Debug, clap::Args)]

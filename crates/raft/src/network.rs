@@ -42,7 +42,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     type Network = Network;
 
     async fn new_client(&mut self, target: ReplicaId, node: &ServerName) -> Network {
-        // What an earlier term of this leader knew of the follower's disk is forgotten.
+        // Forgets the state of the follower's disk that an earlier term of this leader knew.
         self.full_peers.has_space(target);
         Network { peer: self.peer(target, &node.0), heartbeats: None }
     }

@@ -65,12 +65,7 @@ impl NetworkFactory {
     }
 
     /// Notes a peer's answer to the leader with this vote.
-    pub(super) fn note(
-        &self,
-        replica: ReplicaId,
-        leader: &Vote,
-        result: &StreamAppendResult<TypeConfig>,
-    ) {
+    pub(super) fn note(&self, replica: ReplicaId, leader: &Vote, result: &StreamAppendResult<TypeConfig>) {
         match result {
             Ok(Some(upto)) => self.acknowledged.note(replica, leader, *upto),
             Err(StreamAppendError::Conflict(entry)) if self.acknowledged.lacks(replica, leader, entry) => {
@@ -86,7 +81,7 @@ impl NetworkFactory {
     }
 }
 
-/// One peer, and a connection to the address at which it was found last.
+/// A peer, and a connection to the address at which it was found last.
 pub(super) struct Peer {
     pub(super) factory: NetworkFactory,
     pub(super) target: ReplicaId,
@@ -146,7 +141,11 @@ impl Peer {
     }
 
     /// Tells the peer that it went back in time. It gets nothing else, so that this ends in an error.
-    pub(super) async fn tell_reversion(&mut self, leader: &Vote, acknowledged: LogId) -> Unreachable<TypeConfig> {
+    pub(super) async fn tell_reversion(
+        &mut self,
+        leader: &Vote,
+        acknowledged: LogId,
+    ) -> Unreachable<TypeConfig> {
         let request = v1::TellReversionRequest {
             header: Some(self.header()),
             vote: Some(leader.to_wire()),

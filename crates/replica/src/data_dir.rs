@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use skv_disk::Disk;
 use skv_disk::checked_file::{self, ReadError};
 use skv_disk::entropy;
+use skv_fail_points::fail_point;
 use skv_log::Log;
 use skv_proto::v1;
 use skv_raft::Succession;
@@ -31,7 +32,6 @@ use skv_raft::header::Place;
 use skv_raft::state_machine::StateMachine;
 use skv_raft::wire::Wire;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
-use skv_fail_points::fail_point;
 use skv_snapshot::{Progress, SnapshotDir};
 use skv_store::{Store, StoreView};
 
@@ -179,7 +179,7 @@ impl DataDir {
                 return Err(error.into());
             }
         };
-        // What was purged must lie in a snapshot, or it is gone.
+        // Entries that were purged must lie in a snapshot, or they are gone.
         let covered = state.covered();
         if let Some(purged) =
             log.purged().filter(|purged| covered.is_none_or(|covered| covered < purged.index))

@@ -63,7 +63,7 @@ enum End {
     Stopped,
     /// The files are damaged: they are put aside and a new replica begins.
     Damaged(String),
-    /// What the files hold is of no use any more: they are put aside and a new replica begins.
+    /// The files are of no use any more: they are put aside and a new replica begins.
     Superseded(String),
     /// The group was revived without this replica: its files are kept, and a new replica begins.
     Former(String),

@@ -195,7 +195,10 @@ impl Running {
             leader: view.leader.map_or(0, |leader| leader.0),
             highest_epoch: self.store.highest_epoch().0,
             retired,
-            passed: passed.into_iter().map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 }).collect(),
+            passed: passed
+                .into_iter()
+                .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })
+                .collect(),
             committed: view.committed.map_or(0, |id| id.index),
         })
     }

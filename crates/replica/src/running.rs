@@ -3,12 +3,12 @@
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use skv_disk::clock::Clock;
 use skv_proto::Error;
 use skv_raft::Consensus;
 use skv_raft::header::Place;
 use skv_raft::types::LogId;
-use parking_lot::Mutex;
 use skv_sharding::{MapRevision, ReplicaId};
 use skv_store::Store;
 use tokio_util::sync::CancellationToken;
@@ -100,7 +100,8 @@ impl Running {
                 "this replica of {group} holds no state to go on from"
             )));
         }
-        let newer = self.map.incarnation(group, self.place.uid).filter(|known| *known > self.place.incarnation);
+        let newer =
+            self.map.incarnation(group, self.place.uid).filter(|known| *known > self.place.incarnation);
         if let Some(newer) = newer {
             return Err(Error::InvalidArgument(format!(
                 "{group} was revived from another replica, as incarnation {newer}: this one has what was before"

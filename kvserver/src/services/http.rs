@@ -14,7 +14,7 @@ use skv_replica::map_copy::MapCopy;
 
 use crate::metrics::Metrics;
 
-/// What the pages show.
+/// The state that the pages show.
 #[derive(Clone)]
 struct Shown {
     replicas: Arc<Replicas>,

@@ -46,7 +46,8 @@ pub(crate) fn simulate(seed: u64) -> anyhow::Result<()> {
     cluster.run("the values", is_there, Duration::from_mins(3))?;
 
     let survivor = seen.follower(SOURCE).context("nobody leads")?;
-    let others: Vec<String> = servers_of(SOURCE).filter(|index| *index != survivor).map(server_name).collect();
+    let others: Vec<String> =
+        servers_of(SOURCE).filter(|index| *index != survivor).map(server_name).collect();
     let out_of_reach = others.iter().cloned().chain(MANAGERS.map(str::to_owned));
     let out_of_reach: Vec<String> = out_of_reach.collect();
     let survivor_name = server_name(survivor);

@@ -70,7 +70,10 @@ impl fmt::Display for Event {
             Event::Leaves(group) => write!(f, "{group} is retired, and shares the shards no more"),
             Event::Retired(group) => write!(f, "{group} was retired"),
             Event::Renumbered(group, moves) => {
-                write!(f, "{moves} moves out of {group} have new epochs: their targets had passed the old ones")
+                write!(
+                    f,
+                    "{moves} moves out of {group} have new epochs: their targets had passed the old ones"
+                )
             }
             Event::Arrived(group, shards) => write!(f, "{shards} shards have arrived in {group}"),
         }

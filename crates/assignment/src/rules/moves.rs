@@ -77,7 +77,8 @@ pub(super) fn stale(record: &Record, group: GroupId, passed: &[(ShardId, Epoch)]
     let is_stale = |&&(shard, epoch): &&(ShardId, Epoch)| {
         let owner = record.owners.get(shard.0 as usize);
         let planned = record.moves.get(&shard);
-        owner.is_some_and(|owner| owner.group == group) && planned.is_some_and(|planned| planned.epoch == epoch)
+        owner.is_some_and(|owner| owner.group == group)
+            && planned.is_some_and(|planned| planned.epoch == epoch)
     };
     passed.iter().filter(is_stale).map(|(shard, _)| *shard).collect()
 }

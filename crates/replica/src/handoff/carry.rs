@@ -261,7 +261,10 @@ impl Carrier {
                     let problem = format!("{target} refuses {step}: {why}");
                     // It was told that this move is over, by our group before it was revived: only
                     // under a higher epoch, which the manager gives, it takes the shard.
-                    if is_promise && refusal == v1::StepRefusal::Passed && self.own.handoffs.note_passed(shard, epoch) {
+                    if is_promise
+                        && refusal == v1::StepRefusal::Passed
+                        && self.own.handoffs.note_passed(shard, epoch)
+                    {
                         self.own.orders.report_soon();
                     }
                     return Err(match refusal {
