@@ -2,6 +2,7 @@
 
 mod members;
 mod reset;
+mod survivors;
 
 use anyhow::{Context as _, bail};
 use clap::ValueHint;
@@ -91,21 +92,7 @@ Example:
     ///
     /// Acknowledged writes that this replica hasn't seen are lost. It takes as long as writing the
     /// whole state does, and goes on if this command is stopped; the same command then waits for it.
-    #[command(after_help = "\
-Examples:
-  skv group reset g0                      from which replica it would be revived
-  skv group reset g0 --accept-data-loss
-")]
-    Reset {
-        /// The group, such as g0.
-        group: GroupId,
-        /// The server or replica id to revive it from [default: the one with the newest log].
-        #[arg(long, value_name = "REPLICA")]
-        from: Option<String>,
-        /// Say that writes may be lost.
-        #[arg(long)]
-        accept_data_loss: bool,
-    },
+    Reset(reset::Args),
 }
 
 #[derive(Serialize)]
@@ -133,9 +120,7 @@ pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Out
             target.announce();
             remove_replica(target, group, &replica, yes, output.format).await
         }
-        Command::Reset { group, from, accept_data_loss } => {
-            reset::run(target, group, from.as_deref(), accept_data_loss).await
-        }
+        Command::Reset(args) => reset::run(target, &args).await,
     }
 }
 

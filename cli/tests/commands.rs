@@ -327,11 +327,56 @@ fn a_group_is_reset_only_without_a_quorum_and_only_on_purpose() {
     assert_eq!(code(&reset), 0, "{reset:?}");
     assert_eq!(fake.admin_calls(), [AdminCall::Reset { server: 2 }], "the newest log is chosen");
     assert!(out(&reset).contains("with its log up to 110"), "{reset:?}");
+    assert!(out(&reset).contains("/data/former/g0-1"), "{reset:?}");
     let named = skv(&fake, &["group", "reset", "g0", "--from", "kv-1", "--accept-data-loss"]);
     assert_eq!(code(&named), 0, "{named:?}");
     assert_eq!(fake.admin_calls().last(), Some(&AdminCall::Reset { server: 1 }));
     let dead = skv(&fake, &["group", "reset", "g0", "--from", "kv-0", "--accept-data-loss"]);
     assert_eq!(code(&dead), 1, "{dead:?}");
+}
+
+#[test]
+fn a_reset_says_before_what_is_left_and_what_would_be_lost() {
+    let mut fake = Fake::groups(&[3], &[0]);
+    fake.kill_server(0);
+    let id = |term, index| Some(v1::LogId { term, replica: 1, index });
+    fake.status(1, |replica| (replica.last_log, replica.committed) = (id(1, 120), id(1, 115)));
+    fake.status(2, |replica| (replica.last_log, replica.committed) = (id(2, 110), id(2, 108)));
+    let reset = ["group", "reset", "g0"];
+    let asked = skv(&fake, &reset);
+    let lost = "Entries up to 115 are known to be committed: at least 5 of them would be lost with kv-2";
+    assert!(out(&asked).contains(lost) && out(&asked).contains("doesn't answer"), "{asked:?}");
+
+    // A leader that is gone now told the manager of more.
+    let mut map = fake.map();
+    map.groups[0].committed = 117;
+    fake.publish(map);
+    let asked = skv(&fake, &[&reset[..], &["-o", "json"]].concat());
+    assert_eq!(code(&asked), 1);
+    let left = json(&asked);
+    assert_eq!((&left["chosen"], &left["known_lost"]), (&"kv-2".into(), &7.into()), "{left}");
+    assert_eq!((&left["committed_index"], &left["revived"]), (&117.into(), &Value::Null), "{left}");
+    assert_eq!(left["replicas"][1]["last_log_index"], 120, "{left}");
+    assert_eq!(fake.admin_calls(), []);
+
+    let done = json(&skv(&fake, &[&reset[..], &["-o", "json", "--accept-data-loss"]].concat()));
+    assert_eq!(done["revived"]["last_log_index"], 110, "{done}");
+    assert_eq!(done["revived"]["former_dir"], "/data/former/g0-1", "{done}");
+}
+
+#[test]
+fn former_lives_are_removed_on_every_server_that_answers_and_only_on_purpose() {
+    let mut fake = Fake::groups(&[2], &[0]);
+    let remove = ["group", "reset", "g0", "--remove-former"];
+    let removed = skv(&fake, &remove);
+    assert_eq!(code(&removed), 0, "{removed:?}");
+    assert!(out(&removed).contains("kv-1: 1.0 MiB of former lives of g0 are removed"), "{removed:?}");
+    let asked = [AdminCall::RemoveFormer { server: 0 }, AdminCall::RemoveFormer { server: 1 }];
+    assert_eq!(fake.admin_calls(), asked);
+    fake.kill_server(0);
+    let removed = skv(&fake, &remove);
+    assert!(code(&removed) == 1 && err(&removed).contains("kv-0"), "{removed:?}");
+    assert_eq!(code(&skv(&fake, &[&remove[..], &["--accept-data-loss"]].concat())), 1, "not with a reset");
 }
 
 #[test]

@@ -72,7 +72,7 @@ type Described = (&'static str, &'static str, Measure);
 
 impl ReplicaGauges {
     fn register(registry: &mut Registry) -> Self {
-        let gauges: [Described; 18] = [
+        let gauges: [Described; 19] = [
             ("replica_ready", "1: a voter that has caught up and hears a leader", |s| u64::from(s.ready)),
             ("replica_leader", "1: leads its group", |s| u64::from(s.state() == v1::ReplicaState::Leader)),
             ("replica_term", "Raft term", |s| s.term),
@@ -87,6 +87,11 @@ impl ReplicaGauges {
             ("replica_quorum_lost_milliseconds", "For how long no quorum was heard; 0: it is there", |s| {
                 s.quorum_lost_ms
             }),
+            (
+                "replica_former_bytes",
+                "Bytes kept of former lives of the group, from before it was reset",
+                |s| s.former_bytes,
+            ),
             ("shards_owned", "Shards that the group owns", |s| u64::from(s.shards_owned)),
             ("shards_queued", "Owned shards that are to leave, and wait for their turn", |s| {
                 u64::from(s.shards_queued)

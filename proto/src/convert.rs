@@ -138,6 +138,7 @@ impl From<&ShardMap> for v1::ShardMap {
                     leader: 0,
                     leader_term: 0,
                     drained: false,
+                    committed: 0,
                 })
                 .collect(),
             ranges: map.ranges().into_iter().map(Into::into).collect(),

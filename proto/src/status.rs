@@ -8,9 +8,11 @@ impl ReplicaStatus {
         self.state() == ReplicaState::Leader && self.quorum_lost_ms == 0
     }
 
-    /// Returns the incarnation of its group and its term there: of two replicas of a group the one with the
-    /// greater pair knows more. Terms alone don't suffice, since they begin again with an incarnation.
-    pub fn reign(&self) -> (u32, u64) {
-        (self.incarnation, self.term)
+    /// Returns the incarnation of its group, its term there, and the leader that it follows: of two
+    /// replicas of a group the one of which these are greater knows more. Terms alone don't suffice, since
+    /// they begin again with an incarnation, and since within a term a replica of a higher id may depose
+    /// another.
+    pub fn reign(&self) -> (u32, u64, u64) {
+        (self.incarnation, self.term, self.leader)
     }
 }

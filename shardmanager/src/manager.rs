@@ -9,7 +9,7 @@ use skv_assignment::record::Record;
 use skv_assignment::rules::{self, Change, Changed, Decision, Heard, Plan, Refusal, Registration, Settings};
 use skv_fail_points::fail_point;
 use skv_proto::{Error, v1};
-use skv_sharding::GroupId;
+use skv_sharding::{GroupId, Incarnation};
 use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -78,6 +78,8 @@ struct Inner {
     environment: Environment,
     state: Mutex<State>,
     published: watch::Sender<Option<Arc<Published>>>,
+    /// The progress of each group, which nobody watches: it changes all the time.
+    committed: watch::Sender<Committed>,
     stopping: watch::Sender<bool>,
     metrics: Metrics,
 }
@@ -89,6 +91,9 @@ struct State {
     heard: Heard,
     told: Told,
 }
+
+/// The last entry of each group that a leader reported as committed, with the group's incarnation.
+type Committed = BTreeMap<GroupId, (Incarnation, u64)>;
 
 /// The waits and refusals that were logged already: replicas ask several times a second.
 #[derive(Debug, Default)]
@@ -112,6 +117,7 @@ impl Manager {
             environment,
             state: Mutex::new(State { record: None, heard: Heard::default(), told: Told::default() }),
             published: watch::Sender::new(None),
+            committed: watch::Sender::default(),
             stopping: watch::Sender::new(false),
             metrics: Metrics::default(),
         };
@@ -150,6 +156,19 @@ impl Manager {
     /// Returns what is published about the cluster; `None` before the first configuration.
     pub fn published(&self) -> Option<Arc<Published>> {
         self.inner.published.borrow().clone()
+    }
+
+    /// Returns the published map with the progress that the groups' leaders reported last; `None` before
+    /// the first configuration.
+    pub fn wire_map(&self) -> Option<v1::ShardMap> {
+        let mut map = self.published()?.wire_map();
+        let committed = self.inner.committed.borrow();
+        for group in &mut map.groups {
+            let known = committed.get(&GroupId(group.id));
+            let known = known.filter(|(incarnation, _)| incarnation.0 == group.incarnation);
+            group.committed = known.map_or(0, |(_, index)| *index);
+        }
+        Some(map)
     }
 
     /// Follows what is published about the cluster.
@@ -328,6 +347,7 @@ impl Inner {
 
     /// Shows the newest map and leaders, if they differ from what was shown.
     fn publish(&self, state: &State) {
+        self.committed.send_replace(state.heard.committed().clone());
         let leaders = state.heard.leaders();
         let newest = state.record.as_ref().map(|(record, _)| record);
         self.published.send_if_modified(|published| {

@@ -55,10 +55,12 @@ impl Service {
     }
 
     fn published(&self) -> Result<Arc<Published>, Error> {
-        self.manager.published().ok_or_else(|| {
-            Error::Unavailable("there is no shard map yet: not all replicas have registered".to_owned())
-        })
+        self.manager.published().ok_or_else(no_map)
     }
+}
+
+fn no_map() -> Error {
+    Error::Unavailable("there is no shard map yet: not all replicas have registered".to_owned())
 }
 
 #[tonic::async_trait]
@@ -87,7 +89,7 @@ impl ShardManager for Service {
         &self,
         _: Request<v1::GetShardMapRequest>,
     ) -> Result<Response<v1::ShardMap>, Status> {
-        Ok(Response::new(self.published()?.wire_map()))
+        Ok(Response::new(self.manager.wire_map().ok_or_else(no_map)?))
     }
 
     type WatchShardMapStream = Pin<Box<dyn Stream<Item = Result<v1::ShardMap, Status>> + Send>>;

@@ -57,7 +57,7 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
     let hash = wire.hash().try_into().map_err(|e: skv_proto::ConvertError| malformed(&e.to_string()))?;
     let members: Vec<Replica> = wire.members.into_iter().map(Into::into).collect();
     members.iter().try_for_each(check_lengths)?;
-    if wire.shards_owned.len() > wire.shards as usize {
+    if wire.shards_owned.len().max(wire.passed.len()) > wire.shards as usize {
         return Err(malformed("a group owns more shards than there are"));
     }
     let owned = |s: v1::ShardEpoch| Ok((ShardId(s.shard), Epoch(count(s.epoch, "epoch")?)));
@@ -77,6 +77,8 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
         confirmed: wire.confirmed,
         term: count(wire.term, "term")?,
         leader: Some(ReplicaId(wire.leader)).filter(|id| id.0 != 0),
+        passed: wire.passed.into_iter().map(owned).collect::<Result<_, _>>()?,
+        committed: count(wire.committed, "committed index")?,
     })
 }
 

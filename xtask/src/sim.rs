@@ -26,6 +26,12 @@ pub(crate) struct Args {
     /// Instead of all faults: snapshots take long to be written and to be received
     #[arg(long, conflicts_with_all = ["groups", "apart"])]
     slow_snapshots: bool,
+    /// Instead of all faults: disks of followers go back in time
+    #[arg(long, conflicts_with_all = ["groups", "apart", "slow_snapshots"])]
+    rolled_back: bool,
+    /// Instead of all faults: a group is reset amid a move, while the shard managers are away
+    #[arg(long, conflicts_with_all = ["groups", "apart", "slow_snapshots", "rolled_back"])]
+    revived: bool,
     /// With --seed: show the servers' logs, for example `info`
     #[arg(long, requires = "seed")]
     log: Option<String>,
@@ -36,6 +42,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let scenario = match args {
         Args { apart: true, .. } => "--apart".to_owned(),
         Args { slow_snapshots: true, .. } => "--slow-snapshots".to_owned(),
+        Args { rolled_back: true, .. } => "--rolled-back".to_owned(),
+        Args { revived: true, .. } => "--revived".to_owned(),
         Args { groups, .. } => format!("--groups={groups}"),
     };
     if let Some(seed) = args.seed {

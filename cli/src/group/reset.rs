@@ -1,40 +1,134 @@
-//! `skv group reset`: revives a lost group from one replica, and shows the progress.
+//! `skv group reset`: what is left of a lost group, the replica that it is revived from, and what is seen
+//! meanwhile.
 
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
+use serde::Serialize;
 use skv_proto::v1;
 use skv_proto::v1::ReplicaState;
+use skv_proto::v1::reset_progress::Stage;
 use skv_sharding::{GroupId, Incarnation};
 use tokio::time::sleep;
 use tonic::Status;
 
 use super::members::{group_and_members, named};
-use crate::admin::{self, Member, is_leader};
+use super::survivors::{Survivors, progress};
+use crate::admin::{self, Member};
 use crate::outcome::Outcome;
-use crate::output;
+use crate::output::{self, Format, Output};
 use crate::target::{Target, explain};
 
 /// The interval at which the server is asked for its progress.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-pub(super) async fn run(
-    target: &Target,
+#[derive(Debug, clap::Args)]
+pub(crate) struct Args {
+    /// The group, such as g0.
     group: GroupId,
-    from: Option<&str>,
+    /// The server or replica id to revive it from [default: the one with the newest log].
+    #[arg(long, value_name = "REPLICA")]
+    from: Option<String>,
+    /// Say that writes may be lost.
+    #[arg(long)]
     accept_data_loss: bool,
-) -> anyhow::Result<Outcome> {
+    /// Instead: remove what the servers keep of the group's former lives, from before it was reset.
+    ///
+    /// These may be the only copies of writes that were lost; there is no way back.
+    #[arg(long, conflicts_with_all = ["from", "accept_data_loss"])]
+    remove_former: bool,
+    #[command(flatten)]
+    output: Output,
+}
+
+/// What is left of the group, and what was made of it.
+#[derive(Serialize)]
+struct Report {
+    #[serde(flatten)]
+    survivors: Survivors,
+    /// Absent: the loss wasn't accepted, and nothing was done.
+    revived: Option<Revived>,
+}
+
+#[derive(Serialize)]
+struct Revived {
+    incarnation: Incarnation,
+    last_log_index: u64,
+    /// Where the server keeps what the replica had before.
+    former_dir: String,
+}
+
+/// What the servers of a group removed of its former lives.
+#[derive(Serialize)]
+struct Removed {
+    server: String,
+    bytes: u64,
+}
+
+pub(super) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
+    let Args { group, output: Output { format }, .. } = *args;
     let (known, members) = group_and_members(target, group).await?;
+    if args.remove_former {
+        return remove_former(target, group, &members, format).await;
+    }
     let incarnations = members.iter().filter_map(|member| Some(member.status.as_ref().ok()?.incarnation));
     let newest = incarnations.fold(known.incarnation, u32::max);
+    let chosen = chosen(group, &members, newest, args.from.as_deref())?;
+    let (survivors, name) = (Survivors::new(&known, newest, &members, chosen), &chosen.replica.server);
+    if format == Format::Text {
+        survivors.print()?;
+    }
+    let index = chosen.status.as_ref().ok().and_then(|status| status.last_log).map_or(0, |last| last.index);
+    if !args.accept_data_loss {
+        if format == Format::Json {
+            output::print_json(&Report { survivors, revived: None })?;
+        }
+        bail!(
+            "{group} would be revived from {name} alone, whose log ends at {index}; what only other replicas \
+             have is lost. If they are gone for good, say --accept-data-loss"
+        );
+    }
+    let v1::ResetResponse { incarnation, last_log, former_dir } =
+        revive(target, group, &chosen.replica, format).await?;
+    let revived = Revived {
+        incarnation: Incarnation(incarnation),
+        last_log_index: last_log.map_or(0, |log_id| log_id.index),
+        former_dir,
+    };
+    match format {
+        Format::Json => output::print_json(&Report { survivors, revived: Some(revived) })?,
+        Format::Text => {
+            let Revived { incarnation, last_log_index, former_dir } = revived;
+            output::say(format_args!(
+                "{group} was revived from {name} as incarnation {incarnation}, with its log up to {last_log_index}"
+            ))?;
+            if !former_dir.is_empty() {
+                output::say(format_args!(
+                    "{name} keeps what it had before in {former_dir}; if nobody needs it any more: {} group reset \
+                     {group} --remove-former",
+                    output::this_command()
+                ))?;
+            }
+        }
+    }
+    Ok(Outcome::Done)
+}
+
+/// Returns the replica to revive a group from, if there is a reason to.
+fn chosen<'a>(
+    group: GroupId,
+    members: &'a [Member],
+    newest: u32,
+    from: Option<&str>,
+) -> anyhow::Result<&'a Member> {
     let is_of_newest =
         |member: &&Member| member.status.as_ref().is_ok_and(|status| status.incarnation == newest);
     if let Some(leader) = members.iter().filter(is_of_newest).find(|member| member.leads_a_quorum()) {
         bail!("{group} needs no reset: {} leads it and reaches a majority", leader.replica.server);
     }
     let chosen = match from {
-        Some(name) => named(&members, name)?,
+        Some(name) => named(members, name)?,
         None => members.iter().max_by_key(|member| progress(member)).context("the group has no replica")?,
     };
     let name = &chosen.replica.server;
@@ -47,33 +141,16 @@ pub(super) async fn run(
             Incarnation(newest)
         );
     }
-    if !accept_data_loss {
-        bail!(
-            "{group} would be revived from {name} alone, whose log ends at {}; what only other replicas \
-             have is lost. If they are gone for good, say --accept-data-loss",
-            status.last_log.map_or(0, |log_id| log_id.index)
-        );
-    }
-    let v1::ResetResponse { incarnation, last_log } = revive(target, group, &chosen.replica).await?;
-    output::say(format_args!(
-        "{group} was revived from {name} as incarnation {}, with its log up to {}",
-        Incarnation(incarnation),
-        last_log.map_or(0, |log_id| log_id.index)
-    ))?;
-    Ok(Outcome::Done)
+    Ok(chosen)
 }
 
-/// Returns the key by which replicas are ordered by progress; those without an answer come first.
-/// Logs of an older incarnation belong to another history. Within one the term counts before the
-/// length: a leader that was deposed may have much that was never acknowledged.
-fn progress(member: &Member) -> Option<(u32, u64, u64, bool)> {
-    let status = member.status.as_ref().ok()?;
-    let last = status.last_log.unwrap_or_default();
-    Some((status.incarnation, last.term, last.index, is_leader(status)))
-}
-
-/// Has a server revive the group, however long it takes, and shows its progress.
-async fn revive(target: &Target, group: GroupId, replica: &v1::Replica) -> anyhow::Result<v1::ResetResponse> {
+/// Has a server revive the group, however long it takes, and shows how far it is.
+async fn revive(
+    target: &Target,
+    group: GroupId,
+    replica: &v1::Replica,
+    format: Format,
+) -> anyhow::Result<v1::ResetResponse> {
     let address = &replica.peer_address;
     let mut client = admin::connect_patiently(target, address).await?;
     let bar = ProgressBar::new_spinner();
@@ -84,14 +161,14 @@ async fn revive(target: &Target, group: GroupId, replica: &v1::Replica) -> anyho
         loop {
             sleep(LOOK_EVERY).await;
             let Ok(status) = admin::status(target, address, group).await else { continue };
-            if status.state() == ReplicaState::Waiting && status.problem != before {
-                let line = format!("{group} on {}: {}", replica.server, status.problem);
-                bar.set_message(line.clone());
-                if bar.is_hidden() {
-                    let _ = output::say(line);
-                }
-                before = status.problem;
+            if status.state() != ReplicaState::Waiting {
+                continue;
             }
+            bar.set_message(format!("{group} on {}: {}{}", replica.server, status.problem, bytes(&status)));
+            if bar.is_hidden() && format == Format::Text && status.problem != before {
+                let _ = output::say(format_args!("{group} on {}: {}", replica.server, status.problem));
+            }
+            before = status.problem;
         }
     };
     let answer = tokio::select! {
@@ -102,7 +179,52 @@ async fn revive(target: &Target, group: GroupId, replica: &v1::Replica) -> anyho
     Ok(answer.map_err(|status| unanswered(&status, address))?.into_inner())
 }
 
-/// Explains that a server whose connection broke may have revived the group, or may do so later.
+/// How far the stage of a reset is, in bytes.
+fn bytes(status: &v1::ReplicaStatus) -> String {
+    let Some(progress) = status.reset else { return String::new() };
+    match (progress.stage(), progress.of) {
+        (Stage::Unspecified | Stage::Ending, _) => String::new(),
+        (Stage::Reading | Stage::Writing, 0) => format!(": {}", output::bytes(progress.bytes)),
+        (Stage::Reading | Stage::Writing, of) => {
+            format!(": {} of about {}", output::bytes(progress.bytes), output::bytes(of.max(progress.bytes)))
+        }
+    }
+}
+
+/// Has every server of a group that answers remove what it keeps of the group's former lives.
+async fn remove_former(
+    target: &Target,
+    group: GroupId,
+    members: &[Member],
+    format: Format,
+) -> anyhow::Result<Outcome> {
+    let (mut removed, mut problems) = (Vec::new(), Vec::new());
+    for Member { replica, .. } in members {
+        let address = &replica.peer_address;
+        let answer = async {
+            let mut client = admin::connect_patiently(target, address).await?;
+            let answer = client.remove_former(v1::RemoveFormerRequest { group: group.0 }).await;
+            anyhow::Ok(answer.map_err(|status| explain(&status, address))?.into_inner().bytes)
+        };
+        match answer.await {
+            Ok(bytes) => removed.push(Removed { server: replica.server.clone(), bytes }),
+            Err(error) => problems.push(format!("{}: {error:#}", replica.server)),
+        }
+    }
+    match format {
+        Format::Json => output::print_json(&removed)?,
+        Format::Text => removed.iter().try_for_each(|Removed { server, bytes }| {
+            let bytes = output::bytes(*bytes);
+            output::say(format_args!("{server}: {bytes} of former lives of {group} are removed"))
+        })?,
+    }
+    if !problems.is_empty() {
+        bail!("{}", problems.join("; "));
+    }
+    Ok(Outcome::Done)
+}
+
+/// A server that was lost amid it may have done it, or do it yet.
 fn unanswered(status: &Status, address: &str) -> anyhow::Error {
     let error = explain(status, address);
     if skv_proto::Error::from_status(status).is_some() {

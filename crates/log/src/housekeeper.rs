@@ -6,10 +6,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use skv_disk::Disk;
+use skv_disk::Disk as _;
 use tokio::sync::mpsc;
 
 use crate::error::Failure;
+use crate::gate::Gate;
 use crate::segment::Segment;
 use crate::space::Space;
 
@@ -28,7 +29,7 @@ pub(super) enum Chore {
 /// Does chores until the writer ends.
 #[derive(Debug)]
 pub(super) struct Housekeeper {
-    pub(super) disk: Arc<dyn Disk>,
+    pub(super) disk: Arc<Gate>,
     pub(super) dir: PathBuf,
     pub(super) replica: u64,
     /// The length of a segment.
@@ -40,7 +41,9 @@ pub(super) struct Housekeeper {
 
 impl Housekeeper {
     pub(super) async fn run(mut self) {
-        if let Err(error) = self.work().await {
+        if let Err(error) = self.work().await
+            && !self.disk.is_closed()
+        {
             tracing::error!(%error, dir = %self.dir.display(), "the log can't go on");
             self.failure.set(&error);
             self.space.wake();
@@ -50,6 +53,9 @@ impl Housekeeper {
     async fn work(&mut self) -> io::Result<()> {
         let mut todo = Todo::default();
         loop {
+            if self.disk.is_closed() {
+                return Ok(());
+            }
             // Each removed segment makes room.
             let waits = !self.remove(&mut todo)? | !self.prepare(&mut todo).await?;
             let chore = if waits {

@@ -7,6 +7,7 @@
 mod batch;
 mod entry;
 mod error;
+mod gate;
 mod housekeeper;
 mod index;
 mod reader;
@@ -32,6 +33,7 @@ use tokio_util::sync::DropGuard;
 
 use crate::batch::Batch;
 use crate::error::Failure;
+use crate::gate::Gate;
 use crate::index::Index;
 use crate::record::{Position, Record};
 use crate::recovery::recover;
@@ -104,14 +106,24 @@ impl Shared {
     }
 }
 
-/// Resolves when the tasks that write a log's files have ended.
+/// The end of the tasks that write a log's files.
 #[derive(Debug, Clone)]
-pub struct Finished(Arc<watch::Sender<()>>);
+pub struct Finished {
+    tasks: Arc<watch::Sender<()>>,
+    gate: Arc<Gate>,
+}
 
 impl Finished {
     /// Waits until the tasks have ended. Drop the log's handles first.
     pub async fn wait(&self) {
-        self.0.closed().await;
+        self.tasks.closed().await;
+    }
+
+    /// Has the tasks touch nothing by its name any more, also if they don't end: the directory may be
+    /// renamed when this returns, and get a successor.
+    pub async fn close(&self) -> io::Result<()> {
+        let gate = self.gate.clone();
+        skv_disk::run(&**self.gate.disk(), "log-close", async move { gate.close() }).await
     }
 }
 

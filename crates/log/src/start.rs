@@ -10,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::batch::Batch;
 use crate::error::{Failure, OpenError};
+use crate::gate::Gate;
 use crate::housekeeper::{Chore, Housekeeper};
 use crate::reader::{self, LogReader};
 use crate::record::Position;
@@ -41,8 +42,9 @@ pub(super) async fn start(
     let shared = Arc::new(Shared { state, space: space.clone(), failure: failure.clone() });
 
     let (finished, running) = watch::channel(());
+    let gate = Arc::new(Gate::new(disk.clone()));
     let housekeeper = Housekeeper {
-        disk: disk.clone(),
+        disk: gate.clone(),
         dir: dir.to_owned(),
         replica,
         sectors,
@@ -63,7 +65,7 @@ pub(super) async fn start(
     let log = Log {
         ops,
         reader: LogReader { shared: shared.clone(), requests },
-        finished: Finished(Arc::new(finished)),
+        finished: Finished { tasks: Arc::new(finished), gate },
         _close: Arc::new(close.drop_guard()),
     };
     let writer = Writer {

@@ -37,6 +37,9 @@ pub(crate) fn raft_config(timing: Timing) -> Result<Config, ConfigError> {
         max_in_snapshot_log_to_keep: u64::MAX,
         // Only our network would enforce it, and that goes by progress (`transfer.rs`).
         install_snapshot_timeout: u64::MAX,
+        // A follower's log may end before what it acknowledged, if its disk went back in time. Its
+        // leader must go on, and count it for what it has (`reversion.rs`).
+        allow_log_reversion: Some(true),
         backoff: "50ms 100ms 200ms ...500ms".into(),
         ..Config::default()
     }

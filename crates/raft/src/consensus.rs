@@ -26,10 +26,9 @@ use crate::engine::{Raft, Stopped};
 use crate::full_peers::FullPeers;
 use crate::header::Place;
 use crate::log_store::{LogStore, LogStoreReader};
-use crate::network::NetworkFactory;
+use crate::peer::NetworkFactory;
 use crate::propose::{Proposal, ProposeError};
 use crate::read::Reads;
-use crate::receiving::Receiving;
 use crate::state_machine::StateMachine;
 use crate::types::{
     AppendRequest, EncodedEntry, LogEntry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote,
@@ -101,7 +100,7 @@ impl Consensus {
 
     /// Returns a view that follows the changes of what this replica knows.
     pub fn watch(&self) -> Watch {
-        Watch { metrics: self.raft.metrics(), receiving: self.network.receiving().clone() }
+        Watch { metrics: self.raft.metrics(), network: self.network.clone() }
     }
 
     /// Returns what this replica knows now.
@@ -133,7 +132,7 @@ impl Consensus {
         let data = data.borrow_watched();
         let followers = data.replication.iter().flatten().map(|(&id, &matched)| {
             let heard = data.heartbeat.as_ref().and_then(|heard| heard.get(&id).copied().flatten());
-            (id, Follower { matched, silence: heard.map(|at| at.elapsed()), installing: None })
+            (id, Follower { matched, silence: heard.map(|at| at.elapsed()), ..Follower::default() })
         });
         Replication { last_log: data.last_log, followers: followers.collect() }
     }
@@ -231,6 +230,27 @@ impl Consensus {
         append::appended(self.raft.clone(), requests)
     }
 
+    /// Returns true if this replica follows a leader with this vote, and its log lacks an entry that it
+    /// is said to have acknowledged to that leader: then its disk went back in time.
+    pub async fn lacks(&self, leader: &Vote, entry: &LogId) -> bool {
+        let (follows, applied) = {
+            let metrics = self.raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.vote == *leader, metrics.last_applied.max(metrics.snapshot))
+        };
+        if !follows || applied.is_some_and(|applied| applied.index >= entry.index) {
+            return false;
+        }
+        let held = self.log.lock().await.try_get_log_entries(entry.index..=entry.index).await;
+        held.is_ok_and(|held| held.first().is_none_or(|held| held.log_id != *entry))
+    }
+
+    /// Returns a refusal to vote now, with what an answer to a candidate says otherwise.
+    pub fn no_vote(&self) -> VoteAnswer {
+        let vote = self.raft.metrics().borrow_watched().vote;
+        VoteAnswer { vote, granted: false, last_log: self.replication().last_log }
+    }
+
     /// Returns this replica's answer to a candidate; before an election, with `pre`, the request
     /// changes nothing here.
     pub async fn vote(
@@ -275,7 +295,7 @@ impl Consensus {
 #[derive(Clone)]
 pub struct Watch {
     metrics: WatchReceiverOf<TypeConfig, Metrics>,
-    receiving: Receiving,
+    network: NetworkFactory,
 }
 
 impl fmt::Debug for Watch {
@@ -363,8 +383,9 @@ impl Watch {
         let known = known.chain(metrics.heartbeat.iter().flat_map(BTreeMap::keys));
         let known: BTreeSet<ReplicaId> = known.copied().collect();
         let follower = |id: ReplicaId| {
-            let installing = self.receiving.since(id);
-            (id, Follower { matched: matched(&id), silence: silence(&id), installing })
+            let installing = self.network.receiving().since(id);
+            let gone_back = self.network.acknowledged().gone_back(id).is_some();
+            (id, Follower { matched: matched(&id), silence: silence(&id), installing, gone_back })
         };
         known.into_iter().map(follower).collect()
     }

@@ -16,26 +16,18 @@ use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendResult, TransferLeaderError,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use parking_lot::Mutex;
-use skv_net::{Addresses, Listener};
-use skv_net::{Dial, MESSAGE_LIMIT};
-use skv_proto::v1::append_entries_request::Message as Outgoing;
-use skv_proto::v1::append_entries_response::Result as Incoming;
-use skv_proto::v1::raft_client::RaftClient;
 use skv_proto::{Error, v1};
 use skv_sharding::ReplicaId;
 use skv_snapshot::SnapshotFile;
-use tokio::sync::{mpsc, oneshot};
 use tonic::Status;
-use tonic::transport::Channel;
 
 use super::append;
-use super::full_peers::FullPeers;
-use super::header::Place;
-use super::receiving::Receiving;
+use super::heartbeats::HeartbeatStream;
+use super::peer::{NetworkFactory, Peer, StreamItem, VOTE_TIMEOUT, rpc_error};
 use super::transfer;
 use super::types::{LogId, ServerName, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
@@ -43,45 +35,8 @@ use super::wire::{Wire, WireError};
 /// The time after which a stream whose oldest request got no answer is given up and opened again.
 /// Generous: a tight bound would cut off a follower that waits for its disk.
 const STALL: Duration = Duration::from_secs(10);
-/// The longest time in which a stream opens.
-const OPEN_TIMEOUT: Duration = Duration::from_secs(2);
-/// The longest time of a vote: with a fsync at the other end, and well below an election.
-const VOTE_TIMEOUT: Duration = Duration::from_millis(500);
-/// The number of heartbeats that may wait for a connection.
-const HEARTBEAT_QUEUE: usize = 8;
-
-type StreamItem = Result<StreamAppendResult<TypeConfig>, RPCError<TypeConfig>>;
-
-/// Makes the connections of one replica.
-#[derive(Clone)]
-pub(crate) struct NetworkFactory {
-    place: Place,
-    addresses: Arc<Addresses>,
-    dial: Dial,
-    full_peers: FullPeers,
-    receiving: Receiving,
-}
-
-impl NetworkFactory {
-    /// Makes connections from the replica at `place`.
-    pub(crate) fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
-        NetworkFactory { place, addresses, dial, full_peers, receiving: Receiving::default() }
-    }
-
-    /// Returns true if this replica runs on this server now, and accepts messages from us.
-    pub(crate) async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
-        self.peer(target, server).open(stream::empty()).await.is_ok()
-    }
-
-    /// Returns the followers that receive a snapshot from this replica now.
-    pub(crate) fn receiving(&self) -> &Receiving {
-        &self.receiving
-    }
-
-    fn peer(&self, target: ReplicaId, server: &str) -> Peer {
-        Peer { factory: self.clone(), target, server: server.to_owned(), channel: None }
-    }
-}
+/// The pause before a replica that went back in time is told so again, instead of being sent a snapshot.
+const TELL_AGAIN: Duration = Duration::from_millis(500);
 
 impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     type Network = Network;
@@ -95,61 +50,6 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     async fn new_heartbeat_client(&mut self, target: ReplicaId, node: &ServerName) -> Network {
         let heartbeats = HeartbeatStream::spawn(self.peer(target, &node.0));
         Network { peer: self.peer(target, &node.0), heartbeats: Some(heartbeats) }
-    }
-}
-
-/// A peer, and a connection to the address at which it was found last.
-struct Peer {
-    factory: NetworkFactory,
-    target: ReplicaId,
-    server: String,
-    channel: Option<(String, Channel)>,
-}
-
-impl Peer {
-    fn header(&self) -> v1::PeerHeader {
-        self.factory.place.header_to(self.target)
-    }
-
-    /// Resolves the peer's address again, and connects again if it has moved.
-    async fn client(&mut self) -> Result<RaftClient<Channel>, Unreachable<TypeConfig>> {
-        let address = self.factory.addresses.resolve(&self.server, Listener::Peer).await;
-        let address = address
-            .ok_or_else(|| Unreachable::from_string(format!("no address is known of {}", self.server)))?;
-        let channel = match &self.channel {
-            Some((known, channel)) if *known == address => channel.clone(),
-            _ => {
-                let channel = (self.factory.dial)(&address).map_err(|e| Unreachable::new(&e))?;
-                self.channel = Some((address, channel.clone()));
-                channel
-            }
-        };
-        Ok(RaftClient::new(channel)
-            .max_decoding_message_size(MESSAGE_LIMIT)
-            .max_encoding_message_size(MESSAGE_LIMIT))
-    }
-
-    /// Opens an append stream: the hello, then `requests`. Returns once the peer has accepted the
-    /// hello.
-    async fn open(
-        &mut self,
-        requests: impl Stream<Item = v1::append_entries_request::Append> + Send + 'static,
-    ) -> Result<tonic::Streaming<v1::AppendEntriesResponse>, RPCError<TypeConfig>> {
-        let hello = Outgoing::Hello(self.header());
-        let requests = stream::once(async { hello }).chain(requests.map(Outgoing::Append));
-        let requests = requests.map(|message| v1::AppendEntriesRequest { message: Some(message) });
-        let mut client = self.client().await?;
-        let open = async {
-            let mut responses = client.append_entries(requests).await?.into_inner();
-            match responses.message().await?.and_then(|r| r.result) {
-                Some(Incoming::Accepted(_)) => Ok(responses),
-                other => Err(Status::internal(format!("expected Accepted, got {other:?}"))),
-            }
-        };
-        match tokio::time::timeout(OPEN_TIMEOUT, open).await {
-            Ok(result) => result.map_err(|status| rpc_error(&status)),
-            Err(elapsed) => Err(Unreachable::new(&elapsed).into()),
-        }
     }
 }
 
@@ -181,6 +81,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
         S: Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         if let Some(heartbeats) = self.heartbeats.clone() {
+            if self.peer.gone_back().is_some() {
+                let error = Unreachable::from_string("it went back in time");
+                return async move { Err(error.into()) }.boxed();
+            }
             let answers = input.then(move |request| {
                 let heartbeats = heartbeats.clone();
                 async move { heartbeats.send(request).await }
@@ -193,6 +97,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let Some(first) = input.next().await else {
                 return Ok(stream::empty().boxed());
             };
+            let leader = first.vote;
+            if let Some(acknowledged) = self.peer.gone_back() {
+                return Err(self.peer.tell_reversion(&leader, acknowledged).await.into());
+            }
             let in_flight = InFlight::default();
             let sent = in_flight.clone();
             let requests = stream::iter([first]).chain(input).map(move |request| {
@@ -200,12 +108,8 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 append::to_wire(&request)
             });
             let responses = self.peer.open(requests).await?;
-            let session = Session {
-                responses,
-                in_flight,
-                peer: self.peer.target,
-                full_peers: self.peer.factory.full_peers.clone(),
-            };
+            let (factory, peer) = (self.peer.factory.clone(), self.peer.target);
+            let session = Session { responses, in_flight, leader, peer, factory };
             Ok(stream::unfold(Some(session), Session::next).boxed())
         }
         .boxed()
@@ -259,6 +163,11 @@ impl RaftNetworkV2<TypeConfig> for Network {
         cancel: impl Future<Output = ReplicationClosed> + OptionalSend + 'static,
         _option: RPCOption,
     ) -> Result<SnapshotResponse<TypeConfig>, StreamingError<TypeConfig>> {
+        if let Some(acknowledged) = self.peer.gone_back() {
+            let told = self.peer.tell_reversion(&vote, acknowledged).await;
+            tokio::time::sleep(TELL_AGAIN).await;
+            return Err(told.into());
+        }
         let client = self.peer.client().await?;
         let start = v1::install_snapshot_request::Start {
             header: Some(self.peer.header()),
@@ -267,7 +176,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             membership: Some(snapshot.meta.last_membership.to_wire()),
             length: snapshot.snapshot.length(),
         };
-        let under_way = self.peer.factory.receiving.begin(self.peer.target);
+        let under_way = self.peer.factory.receiving().begin(self.peer.target);
         tokio::select! {
             sent = transfer::send(client, start, &snapshot.snapshot, &under_way) => {
                 let vote = sent.map_err(|error| NetworkError::new(&error))?;
@@ -310,8 +219,10 @@ type InFlight = Arc<Mutex<VecDeque<bool>>>;
 struct Session {
     responses: tonic::Streaming<v1::AppendEntriesResponse>,
     in_flight: InFlight,
+    /// The vote of the leader, which is the same in all requests.
+    leader: Vote,
     peer: ReplicaId,
-    full_peers: FullPeers,
+    factory: NetworkFactory,
 }
 
 impl Session {
@@ -331,8 +242,9 @@ impl Session {
                     Ok(result) => {
                         let carried_entries = session.in_flight.lock().pop_front() == Some(true);
                         if carried_entries && result.is_ok() {
-                            session.full_peers.has_space(session.peer);
+                            session.factory.full_peers.has_space(session.peer);
                         }
+                        session.factory.note(session.peer, &session.leader, &result);
                         Some((Ok(result), Some(session)))
                     }
                     Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
@@ -340,21 +252,12 @@ impl Session {
                 Ok(None) => None,
                 Err(status) => {
                     if let Some(Error::DiskFull(_) | Error::Overloaded(_)) = Error::from_status(&status) {
-                        session.full_peers.is_full(session.peer);
+                        session.factory.full_peers.is_full(session.peer);
                     }
                     Some((Err(rpc_error(&status)), None))
                 }
             };
         }
-    }
-}
-
-/// Returns the error that openraft handles as it should: a peer that can't be reached or refuses us
-/// is left alone for a while; anything else may be tried again at once.
-fn rpc_error(status: &Status) -> RPCError<TypeConfig> {
-    match status.code() {
-        tonic::Code::Cancelled | tonic::Code::DeadlineExceeded => NetworkError::new(status).into(),
-        _ => Unreachable::new(status).into(),
     }
 }
 
@@ -366,90 +269,5 @@ async fn deadline<T>(
         Ok(Ok(response)) => Ok(response.into_inner()),
         Ok(Err(status)) => Err(rpc_error(&status)),
         Err(elapsed) => Err(NetworkError::new(&elapsed).into()),
-    }
-}
-
-/// A lasting stream for heartbeats: openraft asks for a new one for each, which would cost
-/// every ReadIndex round the opening of a stream.
-#[derive(Clone)]
-struct HeartbeatStream {
-    queue: mpsc::Sender<Heartbeat>,
-}
-
-struct Heartbeat {
-    request: AppendEntriesRequest<TypeConfig>,
-    answer: oneshot::Sender<StreamItem>,
-}
-
-impl HeartbeatStream {
-    /// Starts the stream's task, which ends when the stream is dropped.
-    fn spawn(peer: Peer) -> Self {
-        let (queue, heartbeats) = mpsc::channel(HEARTBEAT_QUEUE);
-        tokio::spawn(run_heartbeats(peer, heartbeats));
-        HeartbeatStream { queue }
-    }
-
-    async fn send(&self, request: AppendEntriesRequest<TypeConfig>) -> StreamItem {
-        let (answer, answered) = oneshot::channel();
-        let lost = || RPCError::Network(NetworkError::from_string("the heartbeat stream broke"));
-        self.queue.send(Heartbeat { request, answer }).await.map_err(|_| lost())?;
-        answered.await.map_err(|_| lost())?
-    }
-}
-
-async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat>) {
-    while let Some(first) = heartbeats.recv().await {
-        // A heartbeat that waited while there was no connection has no meaning any more.
-        if first.answer.is_closed() {
-            continue;
-        }
-        let (requests, outgoing) = mpsc::channel(HEARTBEAT_QUEUE);
-        match peer.open(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await {
-            Ok(responses) => serve_heartbeats(first, &mut heartbeats, requests, responses).await,
-            Err(error) => {
-                let _ = first.answer.send(Err(error));
-            }
-        }
-    }
-}
-
-/// Passes heartbeats on until the stream breaks; answers come in the order of the requests.
-async fn serve_heartbeats(
-    first: Heartbeat,
-    heartbeats: &mut mpsc::Receiver<Heartbeat>,
-    requests: mpsc::Sender<v1::append_entries_request::Append>,
-    mut responses: tonic::Streaming<v1::AppendEntriesResponse>,
-) {
-    let mut waiting = VecDeque::new();
-    let mut next = Some(first);
-    loop {
-        if let Some(Heartbeat { request, answer }) = next.take() {
-            if requests.send(append::to_wire(&request)).await.is_err() {
-                return;
-            }
-            waiting.push_back(answer);
-        }
-        tokio::select! {
-            heartbeat = heartbeats.recv(), if waiting.len() < HEARTBEAT_QUEUE => match heartbeat {
-                Some(heartbeat) => next = Some(heartbeat),
-                None => return,
-            },
-            message = responses.message() => {
-                let (item, broken) = match message {
-                    Ok(Some(response)) => {
-                        let result = append::result_from_wire(response);
-                        (result.map_err(|e| NetworkError::from_string(e).into()), false)
-                    }
-                    Ok(None) => return,
-                    Err(status) => (Err(rpc_error(&status)), true),
-                };
-                if let Some(answer) = waiting.pop_front() {
-                    let _ = answer.send(item);
-                }
-                if broken {
-                    return;
-                }
-            }
-        }
     }
 }

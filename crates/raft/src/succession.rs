@@ -8,6 +8,7 @@ use openraft::storage::{RaftLogReader as _, RaftLogStorage as _, RaftStateMachin
 use openraft::vote::RaftLeaderId as _;
 use skv_log::Log;
 use skv_sharding::ReplicaId;
+use skv_snapshot::Progress;
 use skv_store::Store;
 
 use crate::log_store::{LogStore, LogStoreReader};
@@ -43,10 +44,16 @@ impl Succession {
 }
 
 /// Applies to a store all that a replica's files hold, also what isn't known to be committed. The
-/// store has what the state machine's newest snapshot covers. Returns the last entry.
-pub async fn read_all(log: Log, mut state: StateMachine, store: &Store) -> io::Result<Option<LogId>> {
+/// store has what the state machine's newest snapshot covers. Returns the last entry; `read` counts the
+/// bytes of entries.
+pub async fn read_all(
+    log: Log,
+    mut state: StateMachine,
+    store: &Store,
+    read: &Progress,
+) -> io::Result<Option<LogId>> {
     let (applied, _) = state.applied_state().await?;
-    apply_after(applied, &mut LogStore::new(log).get_log_reader().await, store).await
+    apply_after(applied, &mut LogStore::new(log).get_log_reader().await, store, read).await
 }
 
 /// Applies what a log holds after an entry, and returns its end.
@@ -54,6 +61,7 @@ async fn apply_after(
     applied: Option<LogId>,
     log: &mut LogStoreReader,
     store: &Store,
+    read: &Progress,
 ) -> io::Result<Option<LogId>> {
     let mut last = applied;
     loop {
@@ -65,6 +73,7 @@ async fn apply_after(
         for entry in entries {
             if let EntryPayload::Normal(data) = &entry.payload {
                 store.apply_silently(&data.0).map_err(io::Error::other)?;
+                read.add(data.0.len() as u64);
             }
             last = Some(entry.log_id);
         }

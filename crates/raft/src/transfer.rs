@@ -110,7 +110,7 @@ mod tests {
     use super::*;
     use crate::full_peers::FullPeers;
     use crate::header::Place;
-    use crate::network::NetworkFactory;
+    use crate::peer::NetworkFactory;
     use crate::types::{LeaderId, ServerName, SnapshotMeta, TypeConfig, Vote};
     use crate::wire::Wire as _;
     use skv_disk::{Disk, MemoryDisk};
@@ -150,6 +150,13 @@ mod tests {
             &self,
             _request: Request<v1::TransferLeadershipRequest>,
         ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+            Err(Status::unimplemented("only snapshots"))
+        }
+
+        async fn tell_reversion(
+            &self,
+            _request: Request<v1::TellReversionRequest>,
+        ) -> Result<Response<v1::TellReversionResponse>, Status> {
             Err(Status::unimplemented("only snapshots"))
         }
 

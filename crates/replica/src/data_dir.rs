@@ -9,8 +9,10 @@
 //! DATA/g0/snapshots/       the newest snapshot
 //! DATA/g0.reborn/          what a reset puts in its place; nothing while that is there
 //! DATA/quarantine/g0-ID/   a damaged directory, kept until a successor is a voter
+//! DATA/former/g0-ID/       the directory of a former life of the group, kept until a person removes it
 //! ```
 
+mod former;
 #[cfg(test)]
 mod tests;
 
@@ -22,6 +24,7 @@ use serde::{Deserialize, Serialize};
 use skv_disk::Disk;
 use skv_disk::checked_file::{self, ReadError};
 use skv_disk::entropy;
+use skv_fail_points::fail_point;
 use skv_log::Log;
 use skv_proto::v1;
 use skv_raft::Succession;
@@ -29,8 +32,10 @@ use skv_raft::header::Place;
 use skv_raft::state_machine::StateMachine;
 use skv_raft::wire::Wire;
 use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
-use skv_snapshot::SnapshotDir;
+use skv_snapshot::{Progress, SnapshotDir};
 use skv_store::{Store, StoreView};
+
+pub use former::Former;
 
 const IDENTITY_FORMAT: &str = "skv-identity/1";
 
@@ -206,17 +211,25 @@ impl DataDir {
         Log::format(&self.disk, &new.join("log"), identity.replica.0, &self.log_options).await
     }
 
-    /// Replaces a group's replica by a new one that begins with a snapshot and a vote. The
-    /// old directory goes to the quarantine.
+    /// Replaces a group's replica by a new one that begins with a snapshot and a vote. Returns the place
+    /// of the old directory, which is kept as a former life. `writing` gets the progress.
     pub async fn rebirth(
         &self,
         identity: Identity,
         succession: Succession,
         view: StoreView,
-    ) -> Result<(), RebirthError> {
+        writing: impl FnOnce(Progress),
+    ) -> Result<PathBuf, RebirthError> {
         let group = identity.group;
-        self.write_reborn(identity, succession, view).await.map_err(RebirthError::Unchanged)?;
-        let replaced = self.put_aside(group).and_then(|_| self.rename_reborn(group));
+        let written = self.write_reborn(identity, succession, view, writing).await;
+        written.map_err(RebirthError::Unchanged)?;
+        fail_point!("reborn-written");
+        let replaced = self.put_aside(group, &self.former_dir()).and_then(|former| {
+            fail_point!("former-kept");
+            self.rename_reborn(group)?;
+            fail_point!("reborn-in-place");
+            Ok(former)
+        });
         replaced.map_err(|error| match self.disk.exists(&self.replica_dir(group)) {
             Ok(true) => RebirthError::Unchanged(error),
             Ok(false) | Err(_) => RebirthError::Unfinished(error),
@@ -230,6 +243,7 @@ impl DataDir {
         identity: Identity,
         succession: Succession,
         view: StoreView,
+        writing: impl FnOnce(Progress),
     ) -> io::Result<()> {
         let reborn = self.reborn_dir(identity.group);
         self.prepare(&reborn, &identity).await?;
@@ -241,6 +255,7 @@ impl DataDir {
         let snapshots =
             SnapshotDir::open(self.disk.clone(), reborn.join("snapshots")).map_err(io::Error::other)?;
         let snapshots = Arc::new(snapshots);
+        writing(snapshots.written());
         let (cluster_id, group_uid) = view.identity();
         let header = v1::SnapshotHeader {
             last_log_id: succession.meta.last_log_id.as_ref().map(Wire::to_wire),
@@ -283,24 +298,25 @@ impl DataDir {
     }
 
     /// Puts a directory aside, so that the next [`open`](Self::open) makes a new, empty replica.
-    /// Returns the place of such directories. The call can be repeated if it fails.
+    /// Returns its new place. The call can be repeated if it fails.
     pub fn quarantine(&self, group: GroupId) -> io::Result<PathBuf> {
         self.forget_reborn(group)?;
-        self.put_aside(group)
+        self.put_aside(group, &self.root.join("quarantine"))
     }
 
-    fn put_aside(&self, group: GroupId) -> io::Result<PathBuf> {
-        let quarantine = self.root.join("quarantine");
-        self.disk.create_dir_all(&quarantine)?;
+    /// Moves a replica's directory to another one; returns that if there is nothing to move any more.
+    fn put_aside(&self, group: GroupId, to: &Path) -> io::Result<PathBuf> {
+        self.disk.create_dir_all(to)?;
         self.disk.sync_dir(&self.root)?;
         let dir = self.replica_dir(group);
+        let mut place = to.to_owned();
         if self.disk.exists(&dir)? {
-            let kept = quarantine.join(format!("{group}-{:016x}", entropy::random_id()));
-            self.disk.rename(&dir, &kept)?;
+            place = to.join(format!("{group}-{:016x}", entropy::random_id()));
+            self.disk.rename(&dir, &place)?;
         }
-        self.disk.sync_dir(&quarantine)?;
+        self.disk.sync_dir(to)?;
         self.disk.sync_dir(&self.root)?;
-        Ok(quarantine)
+        Ok(place)
     }
 
     /// Removes what was put aside for a group, once a successor is a voter.
@@ -309,15 +325,18 @@ impl DataDir {
         if !self.disk.exists(&quarantine)? {
             return Ok(());
         }
-        let prefix = format!("{group}-");
-        for dir in self.disk.list(&quarantine)? {
-            if dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix)) {
-                tracing::info!(%group, dir = %dir.display(), "a successor is a voter: removing the damaged files");
-                self.disk.remove_dir_all(&dir)?;
-            }
+        for dir in self.disk.list(&quarantine)?.into_iter().filter(|dir| is_of(group, dir)) {
+            tracing::info!(%group, dir = %dir.display(), "a successor is a voter: removing the damaged files");
+            self.disk.remove_dir_all(&dir)?;
         }
         Ok(())
     }
+}
+
+/// Returns true if a directory that was put aside is one of this group.
+fn is_of(group: GroupId, dir: &Path) -> bool {
+    let prefix = format!("{group}-");
+    dir.file_name().is_some_and(|name| name.to_string_lossy().starts_with(&prefix))
 }
 
 fn io_error(path: &Path) -> impl Fn(io::Error) -> OpenError + '_ {

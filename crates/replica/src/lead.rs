@@ -94,12 +94,15 @@ impl Running {
         last_tried: Option<ReplicaId>,
     ) -> Option<ReplicaId> {
         let instance = |id| self.map.instance(self.place.group, id);
-        let mut admissions = situation.admissions(&orders.candidates, instance);
+        let known_voters = orders.known_voters.as_ref();
+        let mut admissions = situation.admissions(&orders.candidates, known_voters, instance);
         // A replica that can't be admitted doesn't keep the others waiting.
         admissions.sort_by_key(|admission| last_tried == Some(admission.joins));
         let admission = self.members.first_in_reach(admissions).await?;
         let joins = admission.joins;
         self.members.admit(admission, orders.revision).await;
+        // The managers name others for the members that there are now.
+        self.orders.report_soon();
         Some(joins)
     }
 }

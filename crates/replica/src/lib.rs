@@ -27,7 +27,7 @@ mod status;
 mod tuning;
 mod writes;
 
-pub use data_dir::{Belongs, DataDir, Identity};
+pub use data_dir::{Belongs, DataDir, Former, Identity};
 pub use environment::Environment;
 pub use handoff::brake::Slowed;
 pub use handoff::counters::HandoffCounters;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skv_disk::entropy;
-use skv_log::Log;
+use skv_log::{Finished, Log};
 use skv_raft::header::Place;
 use skv_raft::state_machine::StateMachine;
 use skv_raft::{Consensus, Stopped, Timing};
@@ -24,7 +24,7 @@ use crate::orders::Instructions;
 use crate::propose::ProposerParts;
 use crate::read::ReadBarrier;
 use crate::readiness::Readiness;
-use crate::registration;
+use crate::registration::{self, Superseded};
 use crate::replica::{Replica, State};
 use crate::reset::{Reset, Reviver, reset};
 use crate::running::Running;
@@ -36,8 +36,15 @@ use crate::writes::WritePath;
 /// elections begin after one to two timeouts.
 const LEADER_SILENT_FOR: Duration = Duration::from_millis(4);
 
+/// The time, per millisecond of the election timeout, within which a leader reaches a replica that has
+/// started: several heartbeats, and less than until the first election.
+const HEARD_WITHIN: Duration = Duration::from_millis(2);
+
 /// The time for which a stopping replica waits for its Raft to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
+
+/// The interval at which the size of the group's former lives is looked at.
+const LOOK_AT_FORMER: Duration = Duration::from_secs(30);
 
 /// The pause before a disk is tried again that has no room, or opens no file, now.
 const RETRY: Duration = Duration::from_secs(1);
@@ -58,6 +65,8 @@ enum End {
     Damaged(String),
     /// The files are of no use any more: they are put aside and a new replica begins.
     Superseded(String),
+    /// The group was revived without this replica: its files are kept, and a new replica begins.
+    Former(String),
     /// The files are of another version: only a person can help.
     Unusable(String),
     /// The disk failed, or openraft did.
@@ -91,11 +100,15 @@ pub async fn run(
             }
             End::Damaged(reason) => {
                 tracing::error!(%group, reason, "the replica's files can't be trusted; a new replica takes its place");
-                put_aside(&env, &replica, reason, &stop).await?;
+                put_aside(&env, &replica, reason, Aside::Quarantine, &stop).await?;
             }
             End::Superseded(reason) => {
                 tracing::info!(%group, reason, "the replica is of no use any more; a new one takes its place");
-                put_aside(&env, &replica, reason, &stop).await?;
+                put_aside(&env, &replica, reason, Aside::Quarantine, &stop).await?;
+            }
+            End::Former(reason) => {
+                tracing::warn!(%group, reason, "the replica is of a former life of the group; a new one takes its place");
+                put_aside(&env, &replica, reason, Aside::Former, &stop).await?;
             }
             End::Unusable(reason) => {
                 tracing::error!(%group, reason, "the replica doesn't start");
@@ -112,26 +125,43 @@ pub async fn run(
     Ok(())
 }
 
+/// The directory that a replica's files are put into.
+#[derive(Debug, Clone, Copy)]
+enum Aside {
+    Quarantine,
+    Former,
+}
+
 /// Keeps a replica's files where no replica uses them.
 async fn put_aside(
     env: &Environment,
     replica: &Replica,
     reason: String,
+    aside: Aside,
     stop: &CancellationToken,
 ) -> Result<(), Failed> {
     let group = replica.group;
     waiting(replica, None, &reason);
     let put_aside = patiently(env, "quarantine", || {
         let data = env.data.clone();
-        async move { data.quarantine(group) }
+        async move {
+            match aside {
+                Aside::Quarantine => data.quarantine(group),
+                Aside::Former => data.keep_as_former(group),
+            }
+        }
     });
     let kept = tokio::select! {
         kept = put_aside => kept,
         () = stop.cancelled() => return Ok(()),
     };
     match kept {
-        Ok(kept) => {
-            tracing::warn!(%group, dir = %kept.display(), "kept until a successor is a voter");
+        Ok(dir) => {
+            let until = match aside {
+                Aside::Quarantine => "a successor is a voter",
+                Aside::Former => "a person removes it",
+            };
+            tracing::warn!(%group, dir = %dir.display(), until, "the replica's files are kept");
             Ok(())
         }
         Err(error) => Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
@@ -185,7 +215,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     };
 
     let (reset, reviver) = reset();
-    let log_finished = log.finished();
+    let files = log.finished();
     let running = match start(env, place, store, log, state, reset.clone()).await {
         Ok(running) => Arc::new(running),
         Err(error) => return End::Failed(format!("its Raft can't be started: {error}")),
@@ -198,13 +228,20 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         End::Reset(_) => replica.set(State::Reviving(reset)),
         _ => waiting(replica, None, "its Raft ends"),
     }
+    leave_files(running, files, end, stop).await
+}
+
+/// Waits until the tasks of a replica no longer use its files; returns how it ended.
+async fn leave_files(running: Arc<Running>, files: Finished, end: End, stop: &CancellationToken) -> End {
+    let group = running.place.group;
+    let log = files.clone();
     let ended = async {
         // A task that waits for the disk to take a snapshot waits no longer, and none comes into the
         // directory later.
         running.snapshots.close();
         running.consensus.shutdown().await;
         drop(running);
-        log_finished.wait().await;
+        log.wait().await;
     };
     if matches!(end, End::Reset(_)) {
         // Its files are used again as they are: until the tasks have ended, nobody else may use them,
@@ -217,7 +254,17 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     if tokio::time::timeout(SHUTDOWN, ended).await.is_err() {
         tracing::warn!(%group, "the replica's tasks didn't end within {SHUTDOWN:?}");
     }
-    end
+    if matches!(end, End::Stopped) {
+        return end;
+    }
+    // A task that goes on knows the directory by its name, which a successor's will have.
+    tokio::select! {
+        closed = files.close() => match closed {
+            Ok(()) => end,
+            Err(error) => End::Failed(format!("its log can't be closed: {error}")),
+        },
+        () = stop.cancelled() => End::Stopped,
+    }
 }
 
 /// Starts the Raft of a replica, and all that is above it.
@@ -233,9 +280,12 @@ async fn start(
     let timing = Timing { heartbeat_ms, election_timeout_ms };
     let (space, dir, applied) = (log.space(), state.snapshots(), state.applied_bytes());
     let (addresses, dial) = (env.addresses.clone(), env.dial.clone());
+    let readiness = match log.last() {
+        Some(_) => Readiness::of_returned(HEARD_WITHIN * election_timeout_ms as u32),
+        None => Readiness::default(),
+    };
     let consensus = Consensus::start(place, timing, addresses, dial, log, state).await?;
 
-    let readiness = Readiness::default();
     let silence = LEADER_SILENT_FOR * election_timeout_ms as u32;
     let (group, own, watch) = (place.group, place.replica, consensus.watch());
     let hints = LeaderHints::new(group, own, watch, readiness.clone(), silence, env.addresses.clone());
@@ -266,6 +316,8 @@ async fn start(
         orders: Instructions::none(),
         clock: env.clock.clone(),
         reset,
+        former: parking_lot::Mutex::default(),
+        gone_back: CancellationToken::new(),
     })
 }
 
@@ -316,8 +368,17 @@ async fn serve(
         let running = running.clone();
         tasks.spawn(async move { running.log_leaders().await });
     }
+    {
+        let (running, env) = (running.clone(), env.clone());
+        tasks.spawn(async move { running.look_at_former(&env).await });
+    }
     tokio::select! {
-        superseded = running.register(env) => End::Superseded(superseded.reason),
+        Superseded { reason, revived } = running.register(env) => {
+            if revived { End::Former(reason) } else { End::Superseded(reason) }
+        }
+        () = running.gone_back.cancelled() => End::Damaged(
+            "its disk went back in time: its log lacks entries that it acknowledged".into()
+        ),
         reason = fatal(running) => End::Failed(reason),
         () = reviver.asked() => End::Reset(reviver),
         () = stop.cancelled() => {
@@ -368,6 +429,19 @@ impl Running {
             if watch.changed().await.is_err() {
                 return;
             }
+        }
+    }
+
+    /// Looks again and again at what is kept of the group's former lives: a person may remove it.
+    async fn look_at_former(&self, env: &Environment) {
+        let group = self.place.group;
+        loop {
+            let data = env.data.clone();
+            match skv_disk::run(&*env.disk, "former", async move { data.former(group) }).await.flatten() {
+                Ok(former) => *self.former.lock() = former,
+                Err(error) => tracing::debug!(%group, %error, "former lives can't be looked at"),
+            }
+            tokio::time::sleep(LOOK_AT_FORMER).await;
         }
     }
 

@@ -10,7 +10,9 @@ use skv_disk::Disk;
 use skv_disk::checked_file;
 use skv_net::Addresses;
 use skv_proto::{ShardOwner, v1};
-use skv_sharding::{ClusterId, GroupId, MapRevision, Owner, Replica, ReplicaId, ShardId, ShardMap};
+use skv_sharding::{
+    ClusterId, GroupId, GroupUid, Incarnation, MapRevision, Owner, Replica, ReplicaId, ShardId, ShardMap,
+};
 use tokio::sync::watch;
 
 use crate::manager::Manager;
@@ -134,6 +136,13 @@ impl MapCopy {
 
     fn seen(&self) -> Option<Arc<Seen>> {
         self.current.borrow().clone()
+    }
+
+    /// Returns the incarnation of a group by this copy, if it is the group of this identity.
+    pub(crate) fn incarnation(&self, group: GroupId, uid: GroupUid) -> Option<Incarnation> {
+        let seen = self.seen()?;
+        let known = seen.map.groups.get(&group).filter(|known| known.uid == uid)?;
+        Some(known.incarnation)
     }
 
     /// Returns the owner of a key's shard by this copy, the leader's replica first.

@@ -1,10 +1,11 @@
 //! The orders of the shard managers to a replica, on which its leader acts.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use parking_lot::Mutex;
 use skv_proto::v1;
-use skv_sharding::{MapRevision, Replica};
+use skv_sharding::{MapRevision, Replica, ReplicaId};
 use skv_store::Move;
 use tokio::sync::Notify;
 use tokio::time::Instant;
@@ -63,6 +64,9 @@ pub(super) struct Orders {
     /// All shards that the group must hand to others, and those that stay after all; `None` if
     /// nothing is known of them.
     pub(super) moves: Option<Vec<Move>>,
+    /// The voters that the managers knew when they named the candidates; `None` if this replica hadn't
+    /// reported them as a leader whom they believe.
+    pub(super) known_voters: Option<BTreeSet<ReplicaId>>,
     given_at: Instant,
 }
 
@@ -77,9 +81,15 @@ impl Orders {
         Orders::given_now(revision, Some(record), Vec::new(), None)
     }
 
-    /// Returns the order to admit these replicas, and to hand these shards over.
-    pub(super) fn to_serve(revision: MapRevision, candidates: Vec<Replica>, moves: Vec<Move>) -> Self {
-        Orders::given_now(revision, None, candidates, Some(moves))
+    /// Returns the order to admit these replicas, and to hand these shards over, in answer to a report
+    /// that named these voters.
+    pub(super) fn to_serve(
+        revision: MapRevision,
+        candidates: Vec<Replica>,
+        moves: Vec<Move>,
+        known_voters: Option<BTreeSet<ReplicaId>>,
+    ) -> Self {
+        Orders { known_voters, ..Orders::given_now(revision, None, candidates, Some(moves)) }
     }
 
     fn given_now(
@@ -88,7 +98,7 @@ impl Orders {
         candidates: Vec<Replica>,
         moves: Option<Vec<Move>>,
     ) -> Self {
-        Orders { revision, founding, candidates, moves, given_at: Instant::now() }
+        Orders { revision, founding, candidates, moves, known_voters: None, given_at: Instant::now() }
     }
 
     /// Takes the next orders over. Those of an older revision come from a manager that hasn't
@@ -109,7 +119,7 @@ mod tests {
     /// Returns orders of this revision, `seconds` seconds after `start`.
     fn orders(revision: u64, start: Instant, seconds: u64) -> Orders {
         let given_at = start + Duration::from_secs(seconds);
-        Orders { given_at, ..Orders::to_serve(MapRevision(revision), Vec::new(), Vec::new()) }
+        Orders { given_at, ..Orders::to_serve(MapRevision(revision), Vec::new(), Vec::new(), None) }
     }
 
     #[test]

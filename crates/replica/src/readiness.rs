@@ -19,17 +19,38 @@ const QUORUM_SILENCE: Duration = Duration::from_secs(5);
 #[derive(Debug, Clone)]
 pub struct Readiness {
     started: Instant,
+    /// The time after its start within which a leader is heard, if there is one.
+    hearing: Duration,
+    /// True once a leader's log and this replica's were found to agree.
+    agreed: Arc<AtomicBool>,
     heard: Arc<Mutex<Option<Instant>>>,
     caught_up: Arc<AtomicBool>,
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        Readiness { started: Instant::now(), heard: Arc::default(), caught_up: Arc::default() }
+        let (agreed, heard, caught_up) = Default::default();
+        Readiness { started: Instant::now(), hearing: Duration::ZERO, agreed, heard, caught_up }
     }
 }
 
 impl Readiness {
+    /// Returns the state of a replica whose log has entries, and which a leader reaches within this time.
+    pub(super) fn of_returned(hearing: Duration) -> Self {
+        Readiness { hearing, ..Readiness::default() }
+    }
+
+    /// Returns true if this replica may vote. One that returned waits for a moment: if there is a
+    /// leader, it finds out meanwhile whether the replica's disk went back in time, and what it voted.
+    pub(super) fn may_vote(&self) -> bool {
+        self.started.elapsed() >= self.hearing || self.agreed.load(Ordering::Relaxed)
+    }
+
+    /// Notes that a leader's log and this replica's agree.
+    pub(super) fn agrees_with_leader(&self) {
+        self.agreed.store(true, Ordering::Relaxed);
+    }
+
     /// Notes that a leader has sent us something.
     pub fn heard_leader(&self) {
         *self.heard.lock() = Some(Instant::now());
@@ -115,6 +136,21 @@ mod tests {
         let quorum_silence = Some(2 * LEADER_SILENCE);
         let committed_members = members.clone();
         RaftView { leader: Some(own), members, committed_members, quorum_silence, ..RaftView::new(own) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_replica_that_returned_votes_when_it_agrees_with_a_leader_or_there_is_none() {
+        assert!(Readiness::default().may_vote(), "a new one acknowledged nothing");
+        let hearing = Duration::from_millis(500);
+        let readiness = Readiness::of_returned(hearing);
+        assert!(!readiness.may_vote());
+        readiness.heard_leader();
+        assert!(!readiness.may_vote(), "it may lack what it acknowledged");
+        readiness.agrees_with_leader();
+        assert!(readiness.may_vote());
+        let alone = Readiness::of_returned(hearing);
+        tokio::time::advance(hearing).await;
+        assert!(alone.may_vote());
     }
 
     #[test]

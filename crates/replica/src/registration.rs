@@ -1,5 +1,6 @@
 //! The registration of a replica with the shard managers, and the orders that they return.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use skv_proto::v1;
@@ -61,6 +62,9 @@ pub(super) async fn await_place(env: &Environment, identity: &Identity, waits: i
 pub(super) struct Superseded {
     /// The reason, for people.
     pub(super) reason: String,
+    /// True if the group was revived without this replica, which may have more of the life before than
+    /// the replica that it was revived from.
+    pub(super) revived: bool,
 }
 
 impl Running {
@@ -79,9 +83,10 @@ impl Running {
                 map_revision: env.map.revision_of(self.place.cluster).0,
             };
             let (founded, configuration) = (request.report.is_some(), env.map.configuration());
+            let known_voters = request.report.as_ref().and_then(confirmed_voters);
             match env.manager.register(request).await {
                 Ok(response) => {
-                    if let Some(superseded) = self.take_plan(response).await {
+                    if let Some(superseded) = self.take_plan(response, known_voters).await {
                         return superseded;
                     }
                 }
@@ -109,7 +114,12 @@ impl Running {
         }
     }
 
-    async fn take_plan(&self, response: v1::RegisterReplicaResponse) -> Option<Superseded> {
+    /// Takes the plan for a report that named these voters.
+    async fn take_plan(
+        &self,
+        response: v1::RegisterReplicaResponse,
+        known_voters: Option<BTreeSet<ReplicaId>>,
+    ) -> Option<Superseded> {
         if let Err(number) = check_counts(&response) {
             tracing::warn!(group = %self.place.group, number, "the manager's plan is invalid; not obeyed");
             return None;
@@ -123,16 +133,17 @@ impl Running {
                         "{} was revived without this replica, as incarnation {}",
                         self.place.group, join.incarnation
                     );
-                    return Some(Superseded { reason });
+                    return Some(Superseded { reason, revived: true });
                 }
             }
             Plan::Serve(serve) => {
                 let candidates = serve.candidates.into_iter().map(Replica::from).collect();
                 let moves = serve.moves.into_iter().map(Into::into).collect();
-                self.orders.replace(Orders::to_serve(revision, candidates, moves));
+                self.orders.replace(Orders::to_serve(revision, candidates, moves, known_voters));
             }
             Plan::Retired(_) if self.store.is_retired() => {
-                return Some(Superseded { reason: format!("{} was retired", self.place.group) });
+                let reason = format!("{} was retired", self.place.group);
+                return Some(Superseded { reason, revived: false });
             }
             Plan::Wait(_) | Plan::Retired(_) => {}
         }
@@ -165,6 +176,7 @@ impl Running {
         let members = members.map(|(id, server)| env.member(*id, server.clone()).into()).collect();
         let shards_owned = self.store.owned_shards();
         let (obeyed, retired) = (self.store.obeyed_revision(), self.store.is_retired());
+        let passed = self.handoffs.passed(&self.store.departures());
         // Only values that were read before count as confirmed.
         let confirmed = self.hints.is_leader() && self.reads.pass().await.is_ok();
         Some(v1::GroupReport {
@@ -183,8 +195,18 @@ impl Running {
             leader: view.leader.map_or(0, |leader| leader.0),
             highest_epoch: self.store.highest_epoch().0,
             retired,
+            passed: passed
+                .into_iter()
+                .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })
+                .collect(),
+            committed: view.committed.map_or(0, |id| id.index),
         })
     }
+}
+
+/// Returns the voters that a leader reports who has confirmed that it leads.
+fn confirmed_voters(report: &v1::GroupReport) -> Option<BTreeSet<ReplicaId>> {
+    report.confirmed.then(|| report.members.iter().map(|member| ReplicaId(member.id)).collect())
 }
 
 /// Checks the numbers that the group's log would count on from; the error is the one that is too

@@ -7,6 +7,7 @@ use parking_lot::RwLock;
 use skv_proto::Error;
 use skv_sharding::{GroupId, ReplicaId};
 
+use crate::environment::Environment;
 use crate::reset::{Reset, Revived};
 use crate::running::Running;
 
@@ -80,7 +81,7 @@ impl Replica {
                 Err(Error::Unavailable(format!("the replica of {} waits: {reason}", self.group)))
             }
             State::Reviving(reset) => {
-                Err(Error::Unavailable(format!("the replica of {}: {}", self.group, reset.progress())))
+                Err(Error::Unavailable(format!("the replica of {}: {}", self.group, reset.description())))
             }
             State::Broken(problem) => Err(Error::Unavailable(problem.clone())),
             State::Stopped => Err(Error::Unavailable("the server is stopping".into())),
@@ -102,5 +103,16 @@ impl Replica {
             _ => self.running()?.may_be_reset()?,
         };
         reset.outcome().await
+    }
+
+    /// Removes what is kept here of the group's former lives. Returns the bytes of that.
+    pub async fn remove_former(&self, env: &Environment) -> Result<u64, Error> {
+        let (data, group) = (env.data.clone(), self.group);
+        let removed = skv_disk::run(&*env.disk, "former", async move { data.remove_former(group) }).await;
+        let removed = removed.flatten().map_err(|error| Error::Internal(error.to_string()))?;
+        if let State::Running(running) = self.state() {
+            *running.former.lock() = None;
+        }
+        Ok(removed)
     }
 }

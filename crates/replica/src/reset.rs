@@ -6,13 +6,17 @@
 //! So it is done once at a time, needs no caller that waits for it, applies nothing twice, and leaves
 //! the replica as it was if it fails.
 
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use skv_disk::entropy;
-use skv_proto::Error;
+use skv_fail_points::fail_point;
+use skv_proto::v1::reset_progress::Stage as WireStage;
+use skv_proto::{Error, v1};
 use skv_raft::types::LogId;
 use skv_raft::{Succession, read_all};
 use skv_sharding::{GroupId, Incarnation, ReplicaId};
+use skv_snapshot::Progress;
 use skv_store::{Store, encode_reset};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -21,12 +25,14 @@ use crate::data_dir::{Belongs, Identity, Opened, RebirthError};
 use crate::environment::Environment;
 
 /// The result of a reset.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Revived {
     /// The group's new incarnation.
     pub incarnation: Incarnation,
     /// The end of the log that it goes on from.
     pub last: LogId,
+    /// The directory of what the replica had before, which is kept until a person removes it.
+    pub former: PathBuf,
 }
 
 /// The progress of a reset.
@@ -34,8 +40,14 @@ pub struct Revived {
 enum Stage {
     /// Nobody has asked for it, or the life before hasn't ended.
     Due,
-    Reading,
-    Writing,
+    Reading {
+        read: Progress,
+    },
+    Writing {
+        written: Progress,
+        /// About the number of bytes to write.
+        of: u64,
+    },
     Over(Result<Revived, Error>),
 }
 
@@ -72,14 +84,25 @@ impl Reset {
         }
     }
 
-    /// Returns the progress, for people.
-    pub(super) fn progress(&self) -> &'static str {
+    /// Returns a description of the progress.
+    pub(super) fn description(&self) -> &'static str {
         match &*self.stage.borrow() {
             Stage::Due => "it is to be the whole group, and ends its life before",
-            Stage::Reading => "it is to be the whole group, and reads its log",
-            Stage::Writing => "it is to be the whole group, and writes its state",
+            Stage::Reading { .. } => "it is to be the whole group, and reads its log",
+            Stage::Writing { .. } => "it is to be the whole group, and writes its state",
             Stage::Over(_) => "starting again",
         }
+    }
+
+    /// Returns the progress; `None` once it is over.
+    pub(super) fn progress(&self) -> Option<v1::ResetProgress> {
+        let (stage, bytes, of) = match &*self.stage.borrow() {
+            Stage::Due => (WireStage::Ending, 0, 0),
+            Stage::Reading { read } => (WireStage::Reading, read.bytes(), 0),
+            Stage::Writing { written, of } => (WireStage::Writing, written.bytes(), *of),
+            Stage::Over(_) => return None,
+        };
+        Some(v1::ResetProgress { stage: stage as i32, bytes, of })
     }
 }
 
@@ -93,8 +116,9 @@ impl Reviver {
     pub(super) async fn revive(self, env: &Environment, group: GroupId) {
         let result = self.succeed_alone(env, group).await;
         match &result {
-            Ok(Revived { incarnation, last }) => {
-                tracing::warn!(%group, %incarnation, %last, "the group was revived from this replica alone");
+            Ok(Revived { incarnation, last, former }) => {
+                let former = former.display();
+                tracing::warn!(%group, %incarnation, %last, %former, "the group was revived from this replica alone");
             }
             Err(error) => tracing::error!(%group, %error, "the group wasn't revived"),
         }
@@ -102,26 +126,29 @@ impl Reviver {
     }
 
     async fn succeed_alone(&self, env: &Environment, group: GroupId) -> Result<Revived, Error> {
-        self.stage.send_replace(Stage::Reading);
         let failed = |reason: String| {
             Error::Internal(format!("the reset failed, and the replica goes on as it was: {reason}"))
         };
+        fail_point!("reset-begun");
         let store = Arc::new(Store::new(entropy::random_id()));
-        let (before, last) = read_files(env, group, &store).await.map_err(failed)?;
-        let incarnation = Incarnation(before.incarnation.0 + 1);
+        let read = Progress::default();
+        self.stage.send_replace(Stage::Reading { read: read.clone() });
+        let (before, last) = read_files(env, group, &store, &read).await.map_err(failed)?;
+        fail_point!("reset-read");
+        let incarnation = before.incarnation.next(entropy::random_id());
         store
             .apply(&encode_reset(env.clock.now_ms(), incarnation))
             .map_err(|error| failed(error.to_string()))?;
 
-        self.stage.send_replace(Stage::Writing);
         let replica = ReplicaId(entropy::random_id());
         let identity = Identity { replica, group, belongs: Some(Belongs { incarnation, ..before }) };
         let succession = Succession::after(last, replica, env.server.clone()).map_err(failed)?;
-
-        let (data, view) = (env.data.clone(), store.view());
-        let rebirth = async move { data.rebirth(identity, succession, view).await };
+        let (data, view, of) = (env.data.clone(), store.view(), store.stats().bytes);
+        let stage = self.stage.clone();
+        let writing = move |written| drop(stage.send_replace(Stage::Writing { written, of }));
+        let rebirth = async move { data.rebirth(identity, succession, view, writing).await };
         match skv_disk::run(&*env.disk, "reset", rebirth).await {
-            Ok(Ok(())) => Ok(Revived { incarnation, last }),
+            Ok(Ok(former)) => Ok(Revived { incarnation, last, former }),
             Ok(Err(RebirthError::Unchanged(error))) => Err(failed(error.to_string())),
             Ok(Err(RebirthError::Unfinished(error))) | Err(error) => Err(Error::OutcomeUnknown(format!(
                 "the reset failed when all was written: {error}; this replica may be incarnation {incarnation} of \
@@ -138,10 +165,11 @@ async fn read_files(
     env: &Environment,
     group: GroupId,
     store: &Arc<Store>,
+    read: &Progress,
 ) -> Result<(Belongs, LogId), String> {
     let Opened { identity, log, state } = env.open(group, store.clone()).await.map_err(|e| e.to_string())?;
     let finished = log.finished();
-    let last = read_all(log, state, store).await;
+    let last = read_all(log, state, store, read).await;
     finished.wait().await;
     let belongs = identity.belongs.ok_or("it belongs to no group")?;
     let last = last.map_err(|error| error.to_string())?.ok_or("there is nothing in its log")?;

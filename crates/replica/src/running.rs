@@ -3,6 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use parking_lot::Mutex;
 use skv_disk::clock::Clock;
 use skv_proto::Error;
 use skv_raft::Consensus;
@@ -10,7 +11,9 @@ use skv_raft::header::Place;
 use skv_raft::types::LogId;
 use skv_sharding::{MapRevision, ReplicaId};
 use skv_store::Store;
+use tokio_util::sync::CancellationToken;
 
+use crate::data_dir::Former;
 use crate::handoff::state::Handoffs;
 use crate::leader::LeaderHints;
 use crate::map_copy::MapCopy;
@@ -53,6 +56,10 @@ pub struct Running {
     pub(crate) clock: Clock,
     /// The way to make it the whole group.
     pub(crate) reset: Reset,
+    /// What is kept of the group's former lives, as it was when that was last looked at.
+    pub(crate) former: Mutex<Option<Former>>,
+    /// Cancelled when the leader has proved that this replica's disk went back in time.
+    pub(crate) gone_back: CancellationToken,
 }
 
 impl fmt::Debug for Running {
@@ -91,6 +98,13 @@ impl Running {
         if self.store.facts().is_none() {
             return Err(Error::InvalidArgument(format!(
                 "this replica of {group} holds no state to go on from"
+            )));
+        }
+        let newer =
+            self.map.incarnation(group, self.place.uid).filter(|known| *known > self.place.incarnation);
+        if let Some(newer) = newer {
+            return Err(Error::InvalidArgument(format!(
+                "{group} was revived from another replica, as incarnation {newer}: this one has what was before"
             )));
         }
         Ok(self.reset.clone())

@@ -88,14 +88,25 @@ impl Situation<'_> {
 
     /// Returns true if a replica can acknowledge entries.
     fn alive(&self, id: ReplicaId) -> bool {
-        id == self.view.own || self.unanswered(id) < ALIVE
+        id == self.view.own || self.unanswered(id) < ALIVE && !self.has_gone_back(id)
+    }
+
+    /// Returns true if a replica lost what it had acknowledged: it doesn't count any more, whatever its
+    /// log holds later, and another one takes its place.
+    fn has_gone_back(&self, id: ReplicaId) -> bool {
+        self.view.followers.get(&id).is_some_and(|follower| follower.gone_back)
     }
 
     /// Returns the admissions that are safe now: the replica that leaves has been silent for long
     /// enough, and those that stay are a quorum.
+    ///
+    /// Only the managers know the number of replicas that are wanted. So a replica in whose place nobody
+    /// leaves is admitted only if they named it knowing the voters that there are now: a list from before
+    /// the last change of members may name a replica that isn't wanted any more.
     pub(super) fn admissions(
         &self,
         candidates: &[Replica],
+        known_voters: Option<&BTreeSet<ReplicaId>>,
         instance: impl Fn(ReplicaId) -> Option<String>,
     ) -> Vec<Admission> {
         if !self.view.is_settled() {
@@ -103,7 +114,8 @@ impl Situation<'_> {
         }
         let voters = &self.view.members.voters;
         let newcomers = candidates.iter().filter(|candidate| !voters.contains(&candidate.id));
-        newcomers.filter_map(|candidate| self.admission(voters, candidate, &instance)).collect()
+        let admissions = newcomers.filter_map(|candidate| self.admission(voters, candidate, &instance));
+        admissions.filter(|admission| admission.leaves.is_some() || known_voters == Some(voters)).collect()
     }
 
     fn admission(
@@ -117,7 +129,8 @@ impl Situation<'_> {
         let leaves = leaves.map(|(id, _)| *id);
         if let Some(old) = leaves {
             let restarted = instance(old).is_some_and(|instance| instance != candidate.instance);
-            let needed = if restarted { ALIVE } else { self.replace_after };
+            let gone = restarted || self.has_gone_back(old);
+            let needed = if gone { ALIVE } else { self.replace_after };
             if old == self.view.own || self.silence(old) < needed {
                 return None;
             }
@@ -172,7 +185,7 @@ impl Situation<'_> {
     }
 
     fn has(&self, id: ReplicaId, whole_log: Option<u64>) -> bool {
-        id == self.view.own || self.view.matched(id) >= whole_log
+        id == self.view.own || self.view.matched(id) >= whole_log && !self.has_gone_back(id)
     }
 }
 
@@ -213,11 +226,15 @@ mod tests {
         /// leader's.
         fn set(&mut self, id: u64, silence: Option<Duration>, matched: u64) {
             let matched = Some(LogId::new(skv_raft::types::leader(1, LEADER), matched));
-            self.0.followers.insert(ReplicaId(id), Follower { matched, silence, installing: None });
+            self.0.followers.insert(ReplicaId(id), Follower { matched, silence, ..Follower::default() });
         }
 
         fn silent(&mut self, id: u64, silence: Duration) {
             self.set(id, Some(silence), LAST);
+        }
+
+        fn go_back(&mut self, id: u64) {
+            self.0.followers.get_mut(&ReplicaId(id)).unwrap().gone_back = true;
         }
 
         fn install(&mut self, id: u64, got_on: Option<Duration>) {
@@ -234,8 +251,17 @@ mod tests {
 
         /// Returns the replicas that may join, each with the one that leaves then.
         fn admit(&self, candidates: &[Replica]) -> Vec<(u64, Option<u64>)> {
+            self.admit_knowing(Some(&self.0.members.voters), candidates)
+        }
+
+        /// The same for managers that named the candidates when they knew these voters.
+        fn admit_knowing(
+            &self,
+            known_voters: Option<&BTreeSet<ReplicaId>>,
+            candidates: &[Replica],
+        ) -> Vec<(u64, Option<u64>)> {
             let instance = |_| Some("first".to_owned());
-            let admissions = self.situation().admissions(candidates, instance);
+            let admissions = self.situation().admissions(candidates, known_voters, instance);
             admissions.into_iter().map(|a| (a.joins.0, a.leaves.map(|id| id.0))).collect()
         }
     }
@@ -353,6 +379,36 @@ mod tests {
         assert_eq!(group.admit(&[new_start]), [(9, Some(3))], "its server says that it is another one now");
         group.silent(3, REPLACE_AFTER);
         assert_eq!(group.admit(&[same_start]), [(9, Some(3))]);
+    }
+
+    /// The managers named 7, which was long in coming, and then 8, which came first.
+    #[test]
+    fn one_that_was_named_before_another_was_admitted_is_not_one_too_many() {
+        let mut group = Group::of(2);
+        let named = group.0.members.voters.clone();
+        let admit = |group: &Group, id| group.admit_knowing(Some(&named), &[candidate(id, id, "x")]);
+        assert_eq!(admit(&group, 7), [(7, None)]);
+        group.set_members(1..=3, 1..=3);
+        group.set(3, Some(Duration::ZERO), LAST);
+        assert_eq!(admit(&group, 8), [], "the managers don't know of 3 yet");
+        assert_eq!(group.admit_knowing(None, &[candidate(8, 8, "x")]), [], "nor what a new leader has");
+        assert_eq!(group.admit(&[candidate(8, 8, "x")]), [(8, None)], "they want four");
+        group.silent(3, REPLACE_AFTER);
+        assert_eq!(admit(&group, 8), [], "in nobody's place");
+        assert_eq!(group.admit_knowing(None, &[candidate(8, 3, "x")]), [(8, Some(3))], "no more than before");
+    }
+
+    #[test]
+    fn one_that_went_back_in_time_counts_for_nothing_and_is_replaced_soon() {
+        let mut group = Group::of(3);
+        group.go_back(2);
+        assert_eq!(group.remove(3), Err(RemovalError::NoQuorum { able: 1, needed: 2, staying: 2 }));
+        let in_its_place = candidate(9, 2, "first");
+        assert_eq!(group.admit(std::slice::from_ref(&in_its_place)), [], "it may still answer");
+        group.silent(2, ALIVE);
+        assert_eq!(group.admit(std::slice::from_ref(&in_its_place)), [], "silence alone isn't enough");
+        group.go_back(2);
+        assert_eq!(group.admit(&[in_its_place]), [(9, Some(2))]);
     }
 
     #[test]

@@ -25,7 +25,10 @@ impl Replica {
         match self.state() {
             State::Waiting { replica, reason } => base(v1::ReplicaState::Waiting, replica, reason),
             State::Broken(problem) => base(v1::ReplicaState::Broken, None, problem),
-            State::Reviving(reset) => base(v1::ReplicaState::Waiting, None, reset.progress().to_owned()),
+            State::Reviving(reset) => v1::ReplicaStatus {
+                reset: reset.progress(),
+                ..base(v1::ReplicaState::Waiting, None, reset.description().to_owned())
+            },
             State::Stopped => base(v1::ReplicaState::Stopped, None, "the server is stopping".into()),
             State::Running(running) => running.status(),
         }
@@ -35,7 +38,7 @@ impl Replica {
     pub fn ready(&self) -> Result<(), String> {
         match self.state() {
             State::Waiting { reason: problem, .. } | State::Broken(problem) => Err(problem),
-            State::Reviving(reset) => Err(reset.progress().to_owned()),
+            State::Reviving(reset) => Err(reset.description().to_owned()),
             State::Stopped => Err("the server is stopping".into()),
             State::Running(running) => running.ready(),
         }
@@ -66,6 +69,7 @@ impl Running {
             Role::Stopped => v1::ReplicaState::Stopped,
         };
         let millis = |silence: Duration| silence.as_millis() as u64;
+        let former = self.former.lock().clone();
         let others = replication.followers.iter().filter(|(id, _)| **id != view.own);
         let peers = others.map(|(id, follower)| v1::PeerProgress {
             replica: id.0,
@@ -104,6 +108,10 @@ impl Running {
             peers: peers.collect(),
             obeyed_version: self.store.obeyed_revision().0,
             log_bytes: self.snapshots.log_bytes(),
+            former_bytes: former.as_ref().map_or(0, |former| former.bytes),
+            former_dir: former.map_or_else(String::new, |former| former.dir.display().to_string()),
+            time_ms: self.store.time(),
+            reset: None,
         }
     }
 }

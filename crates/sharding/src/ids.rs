@@ -108,6 +108,20 @@ number! {
     Incarnation(u32)
 }
 
+/// The largest step from one incarnation to the next.
+const WIDEST_STEP: u64 = 1 << 20;
+
+impl Incarnation {
+    /// Returns the next incarnation. The step is drawn by chance, so that two replicas which are made
+    /// the whole group from the same incarnation, each unknown to the other, begin different ones: of
+    /// these the higher is the group, and the other one ends.
+    #[must_use]
+    pub fn next(self, random: u64) -> Incarnation {
+        let step = 1 + random % WIDEST_STEP;
+        Incarnation(self.0.saturating_add(step as u32))
+    }
+}
+
 random_id! {
     /// The identity of a whole `ShardedKV`: everything under one shard manager.
     ClusterId
@@ -165,6 +179,14 @@ mod tests {
         assert_eq!(serde_json::from_str::<ReplicaId>(&serde_json::to_string(&id).unwrap()).unwrap(), id);
         assert_eq!("g12".parse(), Ok(GroupId(12)));
         assert_eq!("12".parse(), Ok(GroupId(12)));
+    }
+
+    #[test]
+    fn an_incarnation_has_many_next_ones_and_all_are_higher() {
+        let before = Incarnation(7);
+        assert_eq!(before.next(0), Incarnation(8));
+        assert_ne!(before.next(1), before.next(2));
+        assert!([0, 1, WIDEST_STEP, u64::MAX].iter().all(|&random| before.next(random) > before));
     }
 
     #[test]

@@ -120,8 +120,22 @@ impl admin_server::Admin for AdminService {
             );
             return Err(error.into());
         }
-        let Revived { incarnation, last } = self.replicas.get(GroupId(request.group))?.reset().await?;
-        Ok(Response::new(v1::ResetResponse { incarnation: incarnation.0, last_log: Some(last.to_wire()) }))
+        let Revived { incarnation, last, former } =
+            self.replicas.get(GroupId(request.group))?.reset().await?;
+        Ok(Response::new(v1::ResetResponse {
+            incarnation: incarnation.0,
+            last_log: Some(last.to_wire()),
+            former_dir: former.display().to_string(),
+        }))
+    }
+
+    async fn remove_former(
+        &self,
+        request: Request<v1::RemoveFormerRequest>,
+    ) -> Result<Response<v1::RemoveFormerResponse>, Status> {
+        let replica = self.replicas.get(GroupId(request.into_inner().group))?;
+        let bytes = replica.remove_former(&self.env).await?;
+        Ok(Response::new(v1::RemoveFormerResponse { bytes }))
     }
 }
 

@@ -62,6 +62,8 @@ pub(crate) struct Cluster {
     pub(crate) servers: Vec<Server>,
     managers: Vec<String>,
     manager_tasks: Vec<JoinHandle<()>>,
+    /// The managers' record.
+    record: MemoryStore,
 }
 
 impl Drop for Cluster {
@@ -98,12 +100,28 @@ impl Cluster {
             managers.push(address);
             manager_tasks.push(tokio::spawn(run_manager(listener, store.clone())));
         }
-        let mut cluster = Cluster { servers: Vec::new(), managers, manager_tasks };
+        let mut cluster = Cluster { servers: Vec::new(), managers, manager_tasks, record: store };
         cluster.start_group().await;
         for index in 0..3 {
             cluster.await_status(index, "is ready", |status| status.ready).await;
         }
         cluster
+    }
+
+    /// Ends all shard managers.
+    pub(crate) async fn stop_managers(&mut self) {
+        for task in self.manager_tasks.drain(..) {
+            task.abort();
+            let _ = task.await;
+        }
+    }
+
+    /// Starts the shard managers again, where they were.
+    pub(crate) async fn start_managers(&mut self) {
+        for address in &self.managers {
+            let listener = TcpListener::bind(address).await.unwrap();
+            self.manager_tasks.push(tokio::spawn(run_manager(listener, self.record.clone())));
+        }
     }
 
     /// Starts the three servers of one more group.
@@ -266,6 +284,11 @@ impl Server {
     /// Stops it, if it runs, and starts it again with what it had.
     pub(crate) async fn restart(&mut self) {
         self.start_again(self.disk.clone()).await;
+    }
+
+    /// Stops it, if it runs, and starts it again with this disk.
+    pub(crate) async fn restart_with(&mut self, disk: MemoryDisk) {
+        self.start_again(disk).await;
     }
 
     async fn start_again(&mut self, disk: MemoryDisk) {

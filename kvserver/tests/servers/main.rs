@@ -4,6 +4,7 @@
 
 mod cluster;
 mod full_disk;
+mod gone_back;
 mod hostile;
 mod large_answers;
 mod large_requests;

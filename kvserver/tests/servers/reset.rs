@@ -61,16 +61,18 @@ async fn a_reset_needs_nobody_who_waits_for_it_and_is_the_same_for_all_who_ask()
     let survivor = lose_the_majority(&mut cluster).await;
     cluster.servers[survivor].disk.hold_syncs();
     assert!(timeout(SOON, reset(&cluster, survivor)).await.is_err(), "its writing is held up");
+    let revived;
     {
         let again = async { tokio::join!(reset(&cluster, survivor), reset(&cluster, survivor)) };
         tokio::pin!(again);
         assert!(timeout(SOON, &mut again).await.is_err(), "they wait for the one that goes on");
         cluster.servers[survivor].disk.let_sync(ALL);
         let (one, other) = again.await;
-        assert_eq!(one.as_ref().unwrap().incarnation, 1);
-        assert_eq!(one.unwrap(), other.unwrap());
+        assert_eq!(one.as_ref().unwrap(), other.as_ref().unwrap());
+        revived = one.unwrap().incarnation;
     }
-    cluster.await_status(survivor, "serves alone", |status| status.ready && status.incarnation == 1).await;
+    let serves_alone = |status: &v1::ReplicaStatus| status.ready && status.incarnation == revived;
+    cluster.await_status(survivor, "serves alone", serves_alone).await;
 
     let clerk = cluster.clerk(LONG);
     clerk.put("after", "y").await.unwrap();
@@ -81,7 +83,8 @@ async fn a_reset_needs_nobody_who_waits_for_it_and_is_the_same_for_all_who_ask()
     for count in 0..3 {
         assert_eq!(clerk.get(format!("large-{count}")).await.unwrap().value.len(), 1 << 20);
     }
-    assert_eq!(cluster.status(survivor).await.unwrap().incarnation, 1);
+    assert_eq!(cluster.status(survivor).await.unwrap().incarnation, revived);
+    assert!(revived > 0);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -90,7 +93,7 @@ async fn a_reset_that_fails_leaves_the_replica_as_it_was() {
     let survivor = lose_the_majority(&mut cluster).await;
     let before = cluster.status(survivor).await.unwrap();
     // The old directory can't be put aside.
-    let (disk, in_the_way) = (cluster.servers[survivor].disk.clone(), Path::new("/data/quarantine"));
+    let (disk, in_the_way) = (cluster.servers[survivor].disk.clone(), Path::new("/data/former"));
     disk.create(in_the_way).unwrap();
     let failed = reset(&cluster, survivor).await.unwrap_err();
     assert!(failed.message().contains("the reset failed"), "{failed}");
@@ -101,7 +104,7 @@ async fn a_reset_that_fails_leaves_the_replica_as_it_was() {
     assert!(!disk.exists(Path::new("/data/g0.reborn")).unwrap(), "nothing of it comes to life later");
 
     disk.remove(in_the_way).unwrap();
-    assert_eq!(reset(&cluster, survivor).await.unwrap().incarnation, 1);
+    assert!(reset(&cluster, survivor).await.unwrap().incarnation > 0);
     cluster.await_status(survivor, "serves alone", |status| status.ready).await;
     let value = cluster.clerk(LONG).get("tail").await.unwrap().value;
     assert_eq!(value, "x", "what the log holds is applied once, however often that was tried");
@@ -147,9 +150,75 @@ async fn a_revived_group_counts_though_its_terms_are_lower() {
     cluster.servers[other].restart().await;
     for index in 0..3 {
         let is_new = |status: &v1::ReplicaStatus| {
-            status.ready && status.incarnation == 1 && !ids.contains(&status.replica)
+            status.ready && status.incarnation > 0 && !ids.contains(&status.replica)
         };
         cluster.await_status(index, "is of the revived group", is_new).await;
+    }
+    assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
+}
+
+/// What the others had may be lost, and what the survivor had before is the only copy.
+#[tokio::test(flavor = "multi_thread")]
+async fn former_lives_are_kept_until_a_person_removes_them() {
+    let mut cluster = Cluster::start().await;
+    cluster.clerk(LONG).put("key", "value").await.unwrap();
+    let survivor = lose_the_majority(&mut cluster).await;
+    assert_eq!(cluster.status(survivor).await.unwrap().former_bytes, 0);
+    let v1::ResetResponse { former_dir, .. } = reset(&cluster, survivor).await.unwrap();
+    let disk = cluster.servers[survivor].disk.clone();
+    assert!(disk.exists(&Path::new(&former_dir).join("identity")).unwrap(), "{former_dir}");
+    let others = [(survivor + 1) % 3, (survivor + 2) % 3];
+    for other in others {
+        cluster.servers[other].restart().await;
+    }
+    for index in 0..3 {
+        let keeps = |status: &v1::ReplicaStatus| {
+            status.ready && status.former_bytes > 0 && former_dir.starts_with(&status.former_dir)
+        };
+        cluster.await_status(index, "keeps what it had", keeps).await;
+        let mut admin = cluster.admin(index).await.unwrap();
+        let remove = v1::RemoveFormerRequest { group: 0 };
+        assert!(admin.remove_former(remove).await.unwrap().into_inner().bytes > 0);
+        assert_eq!(admin.remove_former(remove).await.unwrap().into_inner().bytes, 0);
+        assert_eq!(cluster.status(index).await.unwrap().former_bytes, 0);
+    }
+    assert!(!disk.exists(Path::new(&former_dir)).unwrap());
+    assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
+}
+
+/// Neither survivor knew of the other one, and the managers were away.
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_survivors_that_are_both_revived_one_is_the_group() {
+    let mut cluster = Cluster::start().await;
+    cluster.clerk(LONG).put("key", "value").await.unwrap();
+    for index in 0..3 {
+        let has_all = |status: &v1::ReplicaStatus| {
+            status.keys == 1 && self::index(status.last_log) == self::index(status.applied)
+        };
+        cluster.await_status(index, "has the key", has_all).await;
+    }
+    cluster.stop_managers().await;
+    for index in 0..3 {
+        cluster.stop_and_wait(index).await;
+    }
+    let mut incarnations = Vec::new();
+    for survivor in [0, 1] {
+        cluster.servers[survivor].restart().await;
+        await_lost_quorum(&cluster, survivor).await;
+        incarnations.push(reset(&cluster, survivor).await.unwrap().incarnation);
+        cluster.await_status(survivor, "serves alone", |status| status.ready).await;
+        cluster.stop_and_wait(survivor).await;
+    }
+    let newest = *incarnations.iter().max().unwrap();
+    assert_ne!(incarnations[0], incarnations[1]);
+
+    for index in 0..3 {
+        cluster.servers[index].restart().await;
+    }
+    cluster.start_managers().await;
+    for index in 0..3 {
+        let is_of_it = |status: &v1::ReplicaStatus| status.ready && status.incarnation == newest;
+        cluster.await_status(index, "is of the group that remains", is_of_it).await;
     }
     assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
 }

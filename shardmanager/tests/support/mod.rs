@@ -176,6 +176,7 @@ impl Replica {
                 leader: 0,
                 highest_epoch: 0,
                 retired: false,
+                ..v1::GroupReport::default()
             };
             self.data = Some(Data { cluster: response.cluster_id, report });
         }

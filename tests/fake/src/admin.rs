@@ -71,6 +71,15 @@ impl Admin for FakeServer {
         let duration = *self.shared.resets_take.lock();
         tokio::time::sleep(duration).await;
         let last_log = self.shared.statuses.lock()[self.index].last_log;
-        Ok(Response::new(v1::ResetResponse { incarnation: 1, last_log }))
+        let former_dir = "/data/former/g0-1".to_owned();
+        Ok(Response::new(v1::ResetResponse { incarnation: 1, last_log, former_dir }))
+    }
+
+    async fn remove_former(
+        &self,
+        _: Request<v1::RemoveFormerRequest>,
+    ) -> Result<Response<v1::RemoveFormerResponse>, Status> {
+        self.shared.admin.lock().push(AdminCall::RemoveFormer { server: self.index });
+        Ok(Response::new(v1::RemoveFormerResponse { bytes: 1 << 20 }))
     }
 }

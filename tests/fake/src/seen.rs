@@ -103,4 +103,9 @@ pub enum AdminCall {
         /// The server that was asked.
         server: usize,
     },
+    /// To remove what is kept of a group's former lives.
+    RemoveFormer {
+        /// The server that was asked.
+        server: usize,
+    },
 }

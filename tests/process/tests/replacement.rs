@@ -185,3 +185,50 @@ async fn a_memory_only_server_is_a_new_replica_after_every_restart() {
     }
     assert_linearizable(&load.finish(&cluster).await);
 }
+
+/// Copies a directory with all that is in it.
+fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
+    for file in files_under(from) {
+        let copy = to.join(file.strip_prefix(from).expect("it lies there"));
+        fs::create_dir_all(copy.parent().expect("it lies in a directory")).expect("it can be made");
+        fs::copy(&file, &copy).expect("a file can be copied");
+    }
+}
+
+/// As when a volume is restored from a snapshot, or a machine is rolled back.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_is_put_back_from_an_older_copy_is_replaced() {
+    let mut cluster = Cluster::start(Settings::default()).await;
+    let load = Load::start(&cluster, 4, 4);
+    load.recorder.more_acknowledged(100).await;
+    let leader = cluster.leader(0).await;
+    let follower = (leader + 1) % 3;
+    let old = cluster.servers[follower].ready().await.replica;
+    let copy = cluster.directory().join("copy");
+    cluster.servers[follower].process.kill();
+    copy_directory(&cluster.servers[follower].data_dir, &copy);
+    cluster.servers[follower].process.start();
+    cluster.servers[follower].ready().await;
+    load.recorder.more_acknowledged(200).await;
+    eventually("it has acknowledged more", || async {
+        let leads = cluster.servers[leader].replica().await?;
+        let peer = leads.peers.iter().find(|peer| peer.replica == old)?;
+        (peer.matched?.index + 50 > leads.last_log?.index).then_some(())
+    })
+    .await;
+    let term = cluster.servers[leader].replica().await.map(|replica| replica.term);
+
+    cluster.servers[follower].process.kill();
+    cluster.servers[follower].wipe();
+    copy_directory(&copy, &cluster.servers[follower].data_dir);
+    cluster.servers[follower].process.start();
+    eventually("a new replica takes its place, unless the leader that remembers has gone", || async {
+        let replica = cluster.servers[follower].replica().await.filter(|replica| replica.ready)?;
+        let same_leader = cluster.servers[leader].replica().await.map(|replica| replica.term) == term;
+        (replica.replica != old || !same_leader).then_some(())
+    })
+    .await;
+    assert!(cluster.servers[leader].process.is_running());
+    load.recorder.more_acknowledged(50).await;
+    assert_linearizable(&load.finish(&cluster).await);
+}

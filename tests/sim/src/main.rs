@@ -12,8 +12,11 @@ mod layout;
 mod net;
 mod operator;
 mod resharding;
+mod revived;
+mod rolled_back;
 mod slow_snapshots;
 mod values;
+mod watcher;
 mod workload;
 
 use std::process::ExitCode;
@@ -53,6 +56,12 @@ struct Options {
     /// server that has lost its disk.
     #[arg(long, conflicts_with_all = ["clients", "ops", "groups", "apart"])]
     slow_snapshots: bool,
+    /// Instead of all faults: disks of followers go back in time.
+    #[arg(long, conflicts_with_all = ["clients", "ops", "groups", "apart", "slow_snapshots"])]
+    rolled_back: bool,
+    /// Instead of all faults: a group is reset amid a move, while the shard managers are away.
+    #[arg(long, conflicts_with_all = ["clients", "ops", "groups", "apart", "slow_snapshots", "rolled_back"])]
+    revived: bool,
     /// Show the servers' logs on standard error; for example `info`.
     #[arg(long)]
     log: Option<String>,
@@ -69,8 +78,15 @@ fn main() -> anyhow::Result<ExitCode> {
         slow_snapshots::simulate(options.seed)?;
         return Ok(ExitCode::SUCCESS);
     }
-    let rng = SmallRng::seed_from_u64(options.seed);
-    let events = if options.apart { apart::simulate(options.seed)? } else { simulate(&options, rng)? };
+    if options.revived {
+        revived::simulate(options.seed)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let events = match options {
+        Options { apart: true, seed, .. } => apart::simulate(seed)?,
+        Options { rolled_back: true, seed, .. } => rolled_back::simulate(seed)?,
+        ref options => simulate(options, SmallRng::seed_from_u64(options.seed))?,
+    };
     for event in &events {
         println!("{}", serde_json::to_string(event)?);
     }

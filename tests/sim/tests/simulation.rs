@@ -82,6 +82,18 @@ fn snapshots_may_take_long() {
     succeed(1, "--slow-snapshots");
 }
 
+/// Each is found out by its leader, and a new replica takes its place.
+#[test]
+fn disks_of_followers_may_go_back_in_time() {
+    let trace = succeed(1, "--rolled-back");
+    assert_eq!(trace.matches("a new replica is a voter").count(), 4, "{trace}");
+}
+
+#[test]
+fn a_reset_amid_a_move_settles_when_the_managers_are_back() {
+    succeed(1, "--revived");
+}
+
 #[test]
 fn two_runs_of_one_seed_are_the_same() {
     let (first, second) = (simulate(7, MOVING), simulate(7, MOVING));

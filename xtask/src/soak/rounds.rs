@@ -21,7 +21,8 @@ use super::time::Time;
 use crate::sim;
 
 /// The scenarios that seeds take turns with.
-const SCENARIOS: [&str; 2] = ["--groups=3", "--groups=1"];
+const SCENARIOS: [&str; 6] =
+    ["--groups=3", "--groups=1", "--rolled-back", "--groups=3", "--groups=1", "--revived"];
 /// The time in which faults strike in a round, if that much is left.
 const ROUND: Duration = Duration::from_mins(1);
 /// The shortest useful round.

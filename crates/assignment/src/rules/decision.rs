@@ -40,6 +40,8 @@ pub enum Event {
     NewGroup(GroupId),
     /// This number of shards has arrived in a group.
     Arrived(GroupId, usize),
+    /// This number of moves out of a group have other epochs, since their targets had passed theirs.
+    Renumbered(GroupId, usize),
     /// A group that reports itself retired no longer shares the shards.
     Leaves(GroupId),
     /// A group was removed from the record.
@@ -67,6 +69,12 @@ impl fmt::Display for Event {
             Event::NewGroup(group) => write!(f, "{group} was founded"),
             Event::Leaves(group) => write!(f, "{group} is retired, and shares the shards no more"),
             Event::Retired(group) => write!(f, "{group} was retired"),
+            Event::Renumbered(group, moves) => {
+                write!(
+                    f,
+                    "{moves} moves out of {group} have new epochs: their targets had passed the old ones"
+                )
+            }
             Event::Arrived(group, shards) => write!(f, "{shards} shards have arrived in {group}"),
         }
     }

@@ -109,6 +109,7 @@ impl<'a> Draft<'a> {
         if report.confirmed && heard.is_newest(*id, report) {
             self.confirm(*id, report, heard);
             self.count_arrivals(*id, report);
+            self.renumber(*id, report);
             self.withdraw_unneeded(settings, *id);
         }
         let Some(group) = self.record.groups.get(id) else {
@@ -161,6 +162,14 @@ impl<'a> Draft<'a> {
         if moves::is_news(&self.record, &report.owned) {
             let arrived = moves::arrived(self.record.to_mut(), id, &report.owned);
             self.events.push(Event::Arrived(id, arrived));
+        }
+    }
+
+    /// Takes a leader's report on moves that their targets refuse for good.
+    fn renumber(&mut self, id: GroupId, report: &Report) {
+        if !moves::stale(&self.record, id, &report.passed).is_empty() {
+            let renumbered = moves::renumber(self.record.to_mut(), id, &report.passed);
+            self.events.push(Event::Renumbered(id, renumbered));
         }
     }
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use skv_sharding::{GroupId, Incarnation, ReplicaId};
 
-use super::registration::{Held, Registration, Report};
+use super::registration::{Held, Registration, Reign, Report};
 use super::settings::ALIVE;
 use crate::record::{GroupRecord, Record};
 
@@ -21,6 +21,8 @@ pub struct Heard {
     /// The groups that any replica claimed to belong to.
     claimed: BTreeSet<GroupId>,
     leaders: BTreeMap<GroupId, Leader>,
+    /// The highest committed entry that a leader of each group reported, with the group's incarnation.
+    committed: BTreeMap<GroupId, (Incarnation, u64)>,
     /// The times of the first and the last registration that were taken.
     listened: Option<(Duration, Duration)>,
 }
@@ -44,9 +46,10 @@ pub struct Leader {
 
 impl Leader {
     /// Orders reports: the greater is newer. A replica that revives a group may have missed elections, so
-    /// that a new incarnation's terms begin below those of the one before.
-    fn reign(&self) -> (Incarnation, u64) {
-        (self.incarnation, self.term)
+    /// that a new incarnation's terms begin below those of the one before. Within a term a replica of a
+    /// higher id may depose another one.
+    fn reign(&self) -> Reign {
+        (self.incarnation, self.term, Some(self.id))
     }
 }
 
@@ -59,6 +62,7 @@ impl Heard {
         let is_gone = |group: &GroupId| !record.groups.contains_key(group) && record.retired.had(*group);
         self.claimed.retain(|group| !is_gone(group));
         self.leaders.retain(|group, _| !is_gone(group));
+        self.committed.retain(|group, _| !is_gone(group));
         for servers in self.alive.values_mut() {
             servers.retain(|_, Heartbeat { registration, .. }| {
                 registration.held.report().is_none_or(|report| record.retired.get(report.uid).is_none())
@@ -91,6 +95,10 @@ impl Heard {
             if self.leaders.get(&registration.group).is_none_or(|known| known.reign() < new.reign()) {
                 self.leaders.insert(registration.group, new);
             }
+        }
+        if let Some(&Report { incarnation, confirmed: true, committed, .. }) = registration.held.report() {
+            let known = self.committed.entry(registration.group).or_default();
+            *known = (*known).max((incarnation, committed));
         }
         let heartbeat = Heartbeat { registration: registration.clone(), at: now };
         self.alive
@@ -144,6 +152,12 @@ impl Heard {
     /// Returns true if no later leader of the group is known than the one that sends this report.
     pub(super) fn is_newest(&self, group: GroupId, report: &Report) -> bool {
         self.leaders.get(&group).is_none_or(|leader| leader.reign() <= report.reign())
+    }
+
+    /// Returns the index of the last entry of each group that a leader reported as committed, with the
+    /// group's incarnation. Before a reset it shows what may be lost.
+    pub fn committed(&self) -> &BTreeMap<GroupId, (Incarnation, u64)> {
+        &self.committed
     }
 
     /// Returns the last reported leader of each group.

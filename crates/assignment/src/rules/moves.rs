@@ -58,6 +58,31 @@ pub(super) fn is_news(record: &Record, owned: &[(ShardId, Epoch)]) -> bool {
         .any(|(shard, epoch)| record.owners.get(shard.0 as usize).is_some_and(|owner| owner.epoch < *epoch))
 }
 
+/// Gives higher epochs to moves out of a group whose targets have passed the present ones: a target that
+/// was told that a move is over takes nothing under its epoch any more, though the group may have been
+/// revived since and mean to go on with it. Returns the number of moves that were changed.
+pub(super) fn renumber(record: &mut Record, group: GroupId, passed: &[(ShardId, Epoch)]) -> usize {
+    let stale = stale(record, group, passed);
+    for shard in &stale {
+        record.epoch.0 += 1;
+        if let Some(planned) = record.moves.get_mut(shard) {
+            planned.epoch = record.epoch;
+        }
+    }
+    stale.len()
+}
+
+/// Returns the shards that [`renumber`] would change the moves of.
+pub(super) fn stale(record: &Record, group: GroupId, passed: &[(ShardId, Epoch)]) -> Vec<ShardId> {
+    let is_stale = |&&(shard, epoch): &&(ShardId, Epoch)| {
+        let owner = record.owners.get(shard.0 as usize);
+        let planned = record.moves.get(&shard);
+        owner.is_some_and(|owner| owner.group == group)
+            && planned.is_some_and(|planned| planned.epoch == epoch)
+    };
+    passed.iter().filter(is_stale).map(|(shard, _)| *shard).collect()
+}
+
 /// Returns the shards that aren't where the newest configuration has them. Those that are there, and may
 /// still go, aren't among them.
 pub(super) fn pending(record: &Record) -> Vec<Pending> {

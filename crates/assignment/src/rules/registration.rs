@@ -84,7 +84,14 @@ pub struct Report {
     pub term: u64,
     /// The leader that it follows, or itself.
     pub leader: Option<ReplicaId>,
+    /// Moves out of the group whose targets have passed their epochs.
+    pub passed: Vec<(ShardId, Epoch)>,
+    /// The index of the last entry that the replica knows to be committed.
+    pub committed: u64,
 }
+
+/// The order of reports: the incarnation of a group, a term of it, and a leader of that term.
+pub(super) type Reign = (Incarnation, u64, Option<ReplicaId>);
 
 impl Registration {
     /// Returns the highest map revision that the replica knows of.
@@ -94,10 +101,11 @@ impl Registration {
 }
 
 impl Report {
-    /// Returns the incarnation of the group that the replica knows, and its term there: of two reports the
-    /// greater is newer, since terms begin again with an incarnation.
-    pub(super) fn reign(&self) -> (Incarnation, u64) {
-        (self.incarnation, self.term)
+    /// Returns the incarnation of the group that the replica knows, its term there, and the leader: of two
+    /// reports the greater is newer, since terms begin again with an incarnation, and since within a term
+    /// only a replica of a higher id deposes another.
+    pub(super) fn reign(&self) -> Reign {
+        (self.incarnation, self.term, self.leader)
     }
 
     /// Returns the highest epoch that the group knows of.

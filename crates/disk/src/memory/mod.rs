@@ -81,6 +81,21 @@ impl MemoryDisk {
         }
     }
 
+    /// Has every sync report that it has made something durable though it hasn't, or be honest again.
+    /// A crash then takes the disk back to the last honest sync.
+    pub fn set_lies(&self, lies: bool) {
+        self.state.faults.lock().lies = lies;
+    }
+
+    /// Returns a copy of the disk as it is now, without its faults, as somebody makes one to put it back
+    /// later.
+    #[must_use]
+    pub fn copy(&self) -> MemoryDisk {
+        let state = Arc::new(State::default());
+        let tree = self.tree.lock().after_kill(&state);
+        MemoryDisk { tree: Arc::new(Mutex::new(tree)), state }
+    }
+
     /// Ends the process that uses the disk: every later operation on this one fails. Returns the
     /// disk as the next process finds it: with everything that was written, synced or not, and
     /// unsynced still.
@@ -210,6 +225,9 @@ impl Disk for MemoryDisk {
         self.state.check_sync()?;
         let mut tree = self.tree.lock();
         let at = tree.directory(dir)?;
+        if self.state.faults.lock().lies {
+            return Ok(());
+        }
         let directory = &mut tree.directories[at];
         directory.synced.clone_from(&directory.names);
         tree.forget_unreachable();

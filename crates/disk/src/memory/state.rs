@@ -26,6 +26,8 @@ pub(super) struct Faults {
     /// The same for the files of directories of this name.
     pub(super) sync_delay_in: Option<(&'static str, Duration)>,
     pub(super) sync_gate: Option<Arc<Semaphore>>,
+    /// Syncs report that they have made something durable, and haven't.
+    pub(super) lies: bool,
 }
 
 impl State {

@@ -131,3 +131,30 @@ async fn a_failing_sync_makes_nothing_durable() {
     assert!(disk.sync_dir(Path::new("/")).is_err());
     assert_eq!(contents(&disk.crash(|| false), "/a"), Some(vec![]));
 }
+
+#[tokio::test]
+async fn a_lying_disk_goes_back_to_its_last_honest_sync() {
+    let disk = MemoryDisk::new();
+    let file = write(&disk, "/a", b"old");
+    file.sync().await.unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    disk.set_lies(true);
+    file.write_all_at(b"new and longer", 0).unwrap();
+    file.sync().await.unwrap();
+    write(&disk, "/b", b"b").sync().await.unwrap();
+    disk.remove(Path::new("/a")).unwrap();
+    disk.sync_dir(Path::new("/")).unwrap();
+    assert_eq!(contents(&disk, "/b"), Some(b"b".to_vec()));
+    let after = disk.crash(|| false);
+    assert_eq!((contents(&after, "/a"), contents(&after, "/b")), (Some(b"old".to_vec()), None));
+}
+
+#[tokio::test]
+async fn a_copy_of_a_disk_is_a_disk_of_its_own() {
+    let disk = MemoryDisk::new();
+    let file = write(&disk, "/a", b"1");
+    let copy = disk.copy();
+    file.write_all_at(b"2", 0).unwrap();
+    assert_eq!((contents(&disk, "/a"), contents(&copy, "/a")), (Some(b"2".to_vec()), Some(b"1".to_vec())));
+    assert_eq!(copy.used(), 1);
+}

@@ -9,4 +9,5 @@ mod failure;
 mod model;
 mod real;
 mod space;
+mod successor;
 mod support;

@@ -35,21 +35,21 @@ impl Bench {
 
     async fn write_reborn(&self) {
         let (identity, succession, view) = self.legacy();
-        data(&self.disk).write_reborn(identity, succession, view).await.unwrap();
+        data(&self.disk).write_reborn(identity, succession, view, drop).await.unwrap();
     }
 
-    async fn rebirth(&self) -> Result<(), RebirthError> {
+    async fn rebirth(&self) -> Result<PathBuf, RebirthError> {
         let (identity, succession, view) = self.legacy();
-        data(&self.disk).rebirth(identity, succession, view).await
+        data(&self.disk).rebirth(identity, succession, view, drop).await
     }
 
     /// Makes it impossible to put a directory aside.
-    fn block_quarantine(&self) {
-        self.disk.create(&Path::new(ROOT).join("quarantine")).unwrap();
+    fn block(&self) {
+        self.disk.create(&Path::new(ROOT).join("former")).unwrap();
     }
 
-    fn unblock_quarantine(&self) {
-        self.disk.remove(&Path::new(ROOT).join("quarantine")).unwrap();
+    fn unblock(&self) {
+        self.disk.remove(&Path::new(ROOT).join("former")).unwrap();
     }
 }
 
@@ -87,13 +87,38 @@ async fn a_rebirth_puts_the_new_replica_in_the_place_of_the_old_one() {
     }
 }
 
+/// It may be the only copy of what was acknowledged before.
+#[tokio::test]
+async fn a_former_life_is_kept_until_a_person_removes_it() {
+    let bench = Bench::new().await;
+    assert_eq!(data(&bench.disk).former(GROUP).unwrap(), None);
+    let place = bench.rebirth().await.unwrap();
+    for disk in power_failures(&bench.disk) {
+        let data = data(&disk);
+        // A replica that is a voter removes what it no longer needs.
+        open(&disk).await;
+        data.clear_quarantine(GROUP).unwrap();
+        let former = data.former(GROUP).unwrap().unwrap();
+        assert!(disk.exists(&place.join("identity")).unwrap());
+        assert_eq!(former.dir, Path::new(ROOT).join("former"));
+        // Another life of the same group, and one of another group.
+        data.keep_as_former(GROUP).unwrap();
+        disk.create_dir_all(&former.dir.join("g1-1")).unwrap();
+        let both = data.former(GROUP).unwrap().unwrap().bytes;
+        assert!(both > former.bytes && former.bytes > 1 << 19, "{both} and {}", former.bytes);
+        assert_eq!(data.remove_former(GROUP).unwrap(), both);
+        assert_eq!((data.former(GROUP).unwrap(), data.remove_former(GROUP).unwrap()), (None, 0));
+        assert!(disk.exists(&former.dir.join("g1-1")).unwrap());
+    }
+}
+
 #[tokio::test]
 async fn a_rebirth_that_fails_never_comes_to_life() {
     let bench = Bench::new().await;
-    bench.block_quarantine();
+    bench.block();
     let failed = bench.rebirth().await.unwrap_err();
     assert!(matches!(failed, RebirthError::Unchanged(_)), "{failed}");
-    bench.unblock_quarantine();
+    bench.unblock();
     // The replica may be opened again before it is put aside, or not.
     let without_opening = bench.disk.kill();
     data(&without_opening).quarantine(GROUP).unwrap();
@@ -118,7 +143,7 @@ async fn a_rebirth_that_was_interrupted_before_the_old_replica_was_put_aside_nev
 async fn a_rebirth_that_was_interrupted_after_the_old_replica_was_put_aside_is_finished() {
     let bench = Bench::new().await;
     bench.write_reborn().await;
-    data(&bench.disk).put_aside(GROUP).unwrap();
+    data(&bench.disk).put_aside(GROUP, &data(&bench.disk).former_dir()).unwrap();
     for disk in power_failures(&bench.disk) {
         assert_eq!(open(&disk).await, bench.reborn);
         for disk in power_failures(&disk) {

@@ -246,6 +246,7 @@ impl Carrier {
     async fn there(&self, step: Step) -> Result<(), Stop> {
         let Move { shard, target, epoch, .. } = self.to;
         let (mut told, mut turn) = (false, None);
+        let is_promise = matches!(step, Step::Receive(_));
         loop {
             // A leader that is cut off from its group goes on for a while: it would only disturb the
             // next.
@@ -258,6 +259,14 @@ impl Carrier {
                 Ok(refusal) => {
                     let (step, why) = (name(&step), refusal.as_str_name());
                     let problem = format!("{target} refuses {step}: {why}");
+                    // It was told that this move is over, by our group before it was revived: only
+                    // under a higher epoch, which the manager gives, it takes the shard.
+                    if is_promise
+                        && refusal == v1::StepRefusal::Passed
+                        && self.own.handoffs.note_passed(shard, epoch)
+                    {
+                        self.own.orders.report_soon();
+                    }
                     return Err(match refusal {
                         v1::StepRefusal::Incomplete | v1::StepRefusal::NotDue => Stop::Resend(problem),
                         _ => Stop::Again(problem),

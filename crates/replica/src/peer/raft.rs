@@ -80,8 +80,13 @@ impl raft_server::Raft for RaftService {
         judge::candidate(&vote, from(request.header.as_ref()), running.place.replica)?;
         let last_log = request.last_log_id.map(LogId::from_wire).transpose().map_err(invalid)?;
         let (transfer, pre) = (request.leadership_transfer, request.pre_vote);
-        let answer = running.consensus.vote(vote, last_log, transfer, pre).await;
-        let answer = answer.map_err(|e| Error::Unavailable(e.to_string()))?;
+        // A leader hands over to a replica that has its whole log, whoever votes.
+        let answer = if transfer || running.readiness.may_vote() {
+            let answer = running.consensus.vote(vote, last_log, transfer, pre).await;
+            answer.map_err(|e| Error::Unavailable(e.to_string()))?
+        } else {
+            running.consensus.no_vote()
+        };
         Ok(Response::new(v1::VoteResponse {
             vote: Some(answer.vote.to_wire()),
             granted: answer.granted,
@@ -104,6 +109,24 @@ impl raft_server::Raft for RaftService {
             accepted: answer.is_ok(),
             reason: answer.err().unwrap_or_default(),
         }))
+    }
+
+    async fn tell_reversion(
+        &self,
+        request: Request<v1::TellReversionRequest>,
+    ) -> Result<Response<v1::TellReversionResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.receiver(request.header.as_ref())?;
+        let leader = vote(request.vote)?;
+        judge::leader(&leader, from(request.header.as_ref()), running.place.replica)?;
+        let acknowledged = request.acknowledged.ok_or_else(|| missing("acknowledged")).map_err(invalid)?;
+        let acknowledged = LogId::from_wire(acknowledged).map_err(invalid)?;
+        let begins_again = running.consensus.lacks(&leader, &acknowledged).await;
+        if begins_again {
+            tracing::error!(group = %running.place.group, %acknowledged, "this replica lacks what it acknowledged: its disk went back in time");
+            running.gone_back.cancel();
+        }
+        Ok(Response::new(v1::TellReversionResponse { begins_again }))
     }
 
     async fn install_snapshot(
@@ -208,6 +231,9 @@ fn append_results(
             Ok(appended) => {
                 if appended.from_leader {
                     readiness.heard_leader();
+                    if matches!(appended.result, Outcome::Matched(_)) {
+                        readiness.agrees_with_leader();
+                    }
                 }
                 Ok(appended.result)
             }

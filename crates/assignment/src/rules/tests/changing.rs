@@ -77,6 +77,30 @@ fn a_later_group_begins_without_shards_and_joins_when_it_is_asked_to() {
     assert_eq!(change(&mut bench, &Change::Join(vec![G2])), 2, "it has joined already");
 }
 
+/// The target was told that the move is over, by a source that was revived without it.
+#[test]
+fn a_move_whose_target_has_passed_its_epoch_gets_a_higher_one() {
+    let mut bench = three_groups();
+    change(&mut bench, &Change::Join(vec![G2]));
+    assert_eq!(list(&mut bench, 0), [(4, 2, G2)]);
+    let refused = |bench: &Bench, passed: &[(u32, u64)]| {
+        with(bench.leader(0, 0), |report| {
+            report.passed = passed.iter().map(|&(shard, epoch)| (ShardId(shard), Epoch(epoch))).collect();
+        })
+    };
+    bench.say(&with(refused(&bench, &[(4, 2)]), |report| report.confirmed = false));
+    assert_eq!(list(&mut bench, 0), [(4, 2, G2)], "only a leader says so");
+    bench.say(&refused(&bench, &[(4, 2)]));
+    assert_eq!((list(&mut bench, 0), list(&mut bench, 1)), (vec![(4, 4, G2)], vec![(5, 3, G2)]));
+    let record = bench.record().clone();
+    // What it said before, what other groups do, and what doesn't move.
+    bench.say(&refused(&bench, &[(4, 2), (5, 3), (0, 1)]));
+    assert_eq!(bench.record(), &record);
+    arrive(&mut bench, 2, &[(4, 4)]);
+    bench.say(&refused(&bench, &[(4, 4)]));
+    assert_eq!(list(&mut bench, 0), [], "it has arrived");
+}
+
 #[test]
 fn an_old_word_about_a_shard_changes_nothing() {
     let mut bench = three_groups();

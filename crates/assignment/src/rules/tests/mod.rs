@@ -131,6 +131,8 @@ impl Bench {
             confirmed: false,
             term: 1,
             leader: None,
+            passed: Vec::new(),
+            committed: 0,
             epoch: Epoch(0),
             retired: false,
         };

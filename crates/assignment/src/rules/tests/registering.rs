@@ -265,6 +265,49 @@ fn a_deposed_leader_is_not_believed() {
 }
 
 #[test]
+fn of_two_leaders_of_a_term_the_one_with_the_higher_id_counts() {
+    let mut bench = Bench::new();
+    bench.found();
+    let of_term = |bench: &Bench, n| with(bench.leader(0, n), |report| report.term = 5);
+    let known = |bench: &Bench| bench.heard.leaders()[&GroupId(0)].id;
+    bench.say(&of_term(&bench, 0));
+    assert_eq!(known(&bench), ReplicaId(1));
+    // Its vote was greater: it has deposed the other one.
+    bench.say(&of_term(&bench, 1));
+    assert_eq!(known(&bench), ReplicaId(2));
+    let before = bench.record.clone();
+    bench.say(&with(of_term(&bench, 0), |report| report.members.truncate(1)));
+    assert_eq!((bench.record.clone(), known(&bench)), (before, ReplicaId(2)), "it leads no more");
+}
+
+/// Two people have revived the group, each from another replica, and neither knew of the other.
+#[test]
+fn of_two_revivals_one_remains() {
+    let (one, other) = (Incarnation(0).next(7), Incarnation(0).next(99));
+    for order in [[one, other], [other, one]] {
+        let mut bench = Bench::new();
+        bench.found();
+        bench.silence();
+        let revived = |bench: &Bench, incarnation: Incarnation| {
+            let n = u64::from(incarnation == other);
+            let new = replica(70 + n, &member(0, n).server);
+            let report = Registration { replica: new.clone(), ..bench.data(0, n) };
+            with(confirmed(report), |report| {
+                (report.incarnation, report.members) = (incarnation, vec![new]);
+            })
+        };
+        for incarnation in order {
+            bench.say(&revived(&bench, incarnation));
+        }
+        let joins = Plan::Join { uid: bench.group(0).uid, incarnation: other };
+        assert_eq!(bench.say(&revived(&bench, one)), joins, "the lower one begins again");
+        assert!(serves(&bench.say(&revived(&bench, other))));
+        assert_eq!(bench.group(0).incarnation, other);
+        assert_eq!(bench.group(0).members[0].id, ReplicaId(71));
+    }
+}
+
+#[test]
 fn an_incarnation_only_rises() {
     let mut bench = Bench::new();
     bench.found();

@@ -122,6 +122,8 @@ impl World {
                     confirmed: leads,
                     term: truth.term,
                     leader: self.leader(group).map(|s| ReplicaId(self.disks[s].id)),
+                    passed: Vec::new(),
+                    committed: 0,
                 },
             },
             (Some((cluster, _)), _) => Held::Place { cluster },

@@ -133,6 +133,25 @@ fn a_move_is_redirected_or_cancelled_until_it_is_frozen() {
     assert_eq!(take(&target, &receive(2, 0)), Err(StepRefusal::Passed(Epoch(2))));
 }
 
+/// The source lost the move in a reset, and said so; then the manager's list has it once more. What was
+/// sent under the old epoch may still be on its way, so that nothing under it is taken any more.
+#[test]
+fn a_move_that_its_target_gave_up_arrives_under_a_higher_epoch_only() {
+    let (source, target) = copying();
+    run(&source, put("key", "value")).unwrap();
+    take(&target, &abort(2)).unwrap();
+    let (base, install) = frozen(&source, to(2, 1));
+    assert_eq!(take(&target, &receive(2, 0)), Err(StepRefusal::Passed(Epoch(2))));
+    assert_eq!(take(&target, &chunk(2, base)), Err(StepRefusal::Passed(Epoch(2))));
+    assert_eq!(take(&target, &step(2, Step::Install(install))), Err(StepRefusal::Passed(Epoch(2))));
+
+    let revived = store(0, true);
+    run(&revived, put("key", "value")).unwrap();
+    revived.apply(&encode_reset(1000, Incarnation(1))).unwrap();
+    hand_over(&revived, &target, 3, to(3, 1));
+    assert_eq!(value(&target, "key"), Ok(Some("value".to_owned())));
+}
+
 #[test]
 fn a_retry_gets_its_first_answer_however_often_the_shard_moved() {
     let (a, b) = (store(0, true), store(1, false));

@@ -1,0 +1,145 @@
+//! What is left of a group that lost its majority: what each replica has, and what would be lost if the
+//! group were revived from one of them.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use serde::Serialize;
+use skv_proto::v1;
+use skv_sharding::{GroupId, Incarnation, ReplicaId};
+
+use crate::admin::{Member, is_leader};
+use crate::duration::about;
+use crate::output;
+
+/// What is left of a group.
+#[derive(Debug, Serialize)]
+pub(super) struct Survivors {
+    group: GroupId,
+    /// The newest incarnation that anybody knows of.
+    incarnation: Incarnation,
+    /// The index of the last entry that anybody knows to be committed; 0: unknown.
+    committed_index: u64,
+    /// The server of the replica to revive the group from.
+    chosen: String,
+    /// The entries that are known to be committed and that the chosen replica lacks: at least these are
+    /// lost.
+    known_lost: u64,
+    replicas: Vec<Survivor>,
+}
+
+/// What one replica has.
+#[derive(Debug, Serialize)]
+struct Survivor {
+    id: ReplicaId,
+    server: String,
+    /// Why it doesn't say what it has.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    problem: String,
+    incarnation: Incarnation,
+    last_log_term: u64,
+    last_log_index: u64,
+    committed_index: u64,
+    keys: u64,
+    bytes: u64,
+    /// The time that its last applied entry carries, in ms since 1970; 0: unknown.
+    time_ms: u64,
+    former_bytes: u64,
+}
+
+impl Survivors {
+    /// Looks at the members of a group of which `chosen` is to be the whole.
+    pub(super) fn new(known: &v1::Group, newest: u32, members: &[Member], chosen: &Member) -> Self {
+        let of_newest = members.iter().filter_map(|member| member.status.as_ref().ok());
+        let of_newest = of_newest.filter(|status| status.incarnation == newest);
+        let by_manager = if known.incarnation == newest { known.committed } else { 0 };
+        let committed = of_newest.map(|status| index(status.committed.as_ref())).fold(by_manager, u64::max);
+        let has = chosen.status.as_ref().map_or(0, |status| index(status.last_log.as_ref()));
+        Survivors {
+            group: GroupId(known.id),
+            incarnation: Incarnation(newest),
+            committed_index: committed,
+            chosen: chosen.replica.server.clone(),
+            known_lost: committed.saturating_sub(has),
+            replicas: members.iter().map(Survivor::new).collect(),
+        }
+    }
+
+    /// Says what is left, and what would be lost.
+    pub(super) fn print(&self) -> anyhow::Result<()> {
+        let header = ["", "SERVER", "INCARNATION", "TERM", "INDEX", "COMMITTED", "LAST ENTRY", "DATA"];
+        let mut table = output::table(header);
+        for replica in &self.replicas {
+            let mark = if replica.server == self.chosen { "*" } else { "" };
+            table.add_row(replica.row(mark));
+        }
+        output::print_table(table)?;
+        output::say(match (self.committed_index, self.known_lost) {
+            (0, _) => "It isn't known how much had been committed".to_owned(),
+            (index, 0) => format!(
+                "{} has all that is known to be committed, up to entry {index}; nobody knows what else the others had",
+                self.chosen
+            ),
+            (index, lost) => format!(
+                "Entries up to {index} are known to be committed: at least {lost} of them would be lost with {}",
+                self.chosen
+            ),
+        })
+    }
+}
+
+impl Survivor {
+    fn new(member: &Member) -> Survivor {
+        let status = member.status.as_ref().cloned().unwrap_or_default();
+        let last = status.last_log.unwrap_or_default();
+        Survivor {
+            id: ReplicaId(member.replica.id),
+            server: member.replica.server.clone(),
+            problem: member.status.as_ref().err().map(|error| format!("{error:#}")).unwrap_or_default(),
+            incarnation: Incarnation(status.incarnation),
+            last_log_term: last.term,
+            last_log_index: last.index,
+            committed_index: index(status.committed.as_ref()),
+            keys: status.keys,
+            bytes: status.bytes,
+            time_ms: status.time_ms,
+            former_bytes: status.former_bytes,
+        }
+    }
+
+    fn row(&self, mark: &str) -> [String; 8] {
+        let server = self.server.clone();
+        if !self.problem.is_empty() {
+            let [a, b, c, d, e] = Default::default();
+            return [mark.to_owned(), server, "doesn't answer".to_owned(), a, b, c, d, e];
+        }
+        [
+            mark.to_owned(),
+            server,
+            self.incarnation.to_string(),
+            self.last_log_term.to_string(),
+            self.last_log_index.to_string(),
+            self.committed_index.to_string(),
+            age(self.time_ms).map_or_else(String::new, |age| format!("{} ago", about(age))),
+            format!("{} keys, {}", self.keys, output::bytes(self.bytes)),
+        ]
+    }
+}
+
+/// Returns how long ago a time was; `None` if it isn't known, or lies ahead.
+fn age(ms: u64) -> Option<Duration> {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+    now.checked_sub(Duration::from_millis(ms)).filter(|_| ms > 0)
+}
+
+fn index(log_id: Option<&v1::LogId>) -> u64 {
+    log_id.map_or(0, |log_id| log_id.index)
+}
+
+/// How far a replica is; those that don't answer come first. Logs of an older incarnation are of
+/// another history. Within one the term counts before the length: a leader that was deposed may have
+/// much that was never acknowledged.
+pub(super) fn progress(member: &Member) -> Option<(u32, u64, u64, bool)> {
+    let status = member.status.as_ref().ok()?;
+    let last = status.last_log.unwrap_or_default();
+    Some((status.incarnation, last.term, last.index, is_leader(status)))
+}
