@@ -6,6 +6,7 @@
 //! `services/operations`, then `skv-replica`, `skv-raft` and `skv-store`. The way of a read: the
 //! same door, then `skv-replica` and `skv-store`.
 
+mod memory;
 mod metrics;
 mod options;
 mod process;

@@ -266,6 +266,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             last_log_id: snapshot.meta.last_log_id.as_ref().map(Wire::to_wire),
             membership: Some(snapshot.meta.last_membership.to_wire()),
             length: snapshot.snapshot.length(),
+            memory_bytes: snapshot.snapshot.header().memory_bytes,
         };
         let under_way = self.peer.factory.receiving.begin(self.peer.target);
         tokio::select! {
@@ -327,24 +328,35 @@ impl Session {
                 return Some((Err(stalled.into()), None));
             };
             return match message {
-                Ok(Some(response)) => match append::result_from_wire(response) {
-                    Ok(result) => {
-                        let carried_entries = session.in_flight.lock().pop_front() == Some(true);
-                        if carried_entries && result.is_ok() {
-                            session.full_peers.has_space(session.peer);
-                        }
-                        Some((Ok(result), Some(session)))
-                    }
-                    Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
-                },
+                Ok(Some(response)) => {
+                    session.full_peers.set_memory(session.peer, response.memory_full);
+                    session.answered(response)
+                }
                 Ok(None) => None,
                 Err(status) => {
-                    if let Some(Error::DiskFull(_) | Error::Overloaded(_)) = Error::from_status(&status) {
-                        session.full_peers.is_full(session.peer);
+                    match Error::from_status(&status) {
+                        Some(Error::DiskFull(_) | Error::Overloaded(_)) => {
+                            session.full_peers.is_full(session.peer);
+                        }
+                        Some(Error::MemoryFull(_)) => session.full_peers.set_memory(session.peer, true),
+                        _ => {}
                     }
                     Some((Err(rpc_error(&status)), None))
                 }
             };
+        }
+    }
+
+    fn answered(self, response: v1::AppendEntriesResponse) -> Option<(StreamItem, Option<Self>)> {
+        match append::result_from_wire(response) {
+            Ok(result) => {
+                let carried_entries = self.in_flight.lock().pop_front() == Some(true);
+                if carried_entries && result.is_ok() {
+                    self.full_peers.has_space(self.peer);
+                }
+                Some((Ok(result), Some(self)))
+            }
+            Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
         }
     }
 }
@@ -398,6 +410,7 @@ impl HeartbeatStream {
 }
 
 async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat>) {
+    let (target, full_peers) = (peer.target, peer.factory.full_peers.clone());
     while let Some(first) = heartbeats.recv().await {
         // A heartbeat that waited while there was no connection has no meaning any more.
         if first.answer.is_closed() {
@@ -405,7 +418,10 @@ async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat
         }
         let (requests, outgoing) = mpsc::channel(HEARTBEAT_QUEUE);
         match peer.open(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await {
-            Ok(responses) => serve_heartbeats(first, &mut heartbeats, requests, responses).await,
+            Ok(responses) => {
+                let memory = |is_full| full_peers.set_memory(target, is_full);
+                serve_heartbeats(first, &mut heartbeats, requests, responses, memory).await;
+            }
             Err(error) => {
                 let _ = first.answer.send(Err(error));
             }
@@ -419,6 +435,7 @@ async fn serve_heartbeats(
     heartbeats: &mut mpsc::Receiver<Heartbeat>,
     requests: mpsc::Sender<v1::append_entries_request::Append>,
     mut responses: tonic::Streaming<v1::AppendEntriesResponse>,
+    memory: impl Fn(bool),
 ) {
     let mut waiting = VecDeque::new();
     let mut next = Some(first);
@@ -437,6 +454,7 @@ async fn serve_heartbeats(
             message = responses.message() => {
                 let (item, broken) = match message {
                     Ok(Some(response)) => {
+                        memory(response.memory_full);
                         let result = append::result_from_wire(response);
                         (result.map_err(|e| NetworkError::from_string(e).into()), false)
                     }

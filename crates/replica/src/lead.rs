@@ -8,14 +8,15 @@ use skv_sharding::{MapRevision, ReplicaId};
 use skv_store::{encode_found, encode_tick};
 use tokio::time::Instant;
 
+use crate::handover::HandoverError;
 use crate::orders::Orders;
 use crate::running::Running;
 use crate::situation::Situation;
 
 /// The interval at which the leader looks around.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The shortest time between two attempts of a leader without disk space to let others lead: they may
-/// have none either.
+/// The shortest time between two attempts of a leader without room to let others lead: they may have
+/// none either.
 const MAKE_WAY: Duration = Duration::from_secs(10);
 
 impl Running {
@@ -35,7 +36,15 @@ impl Running {
             let leads_for = leads_since.get_or_insert_with(Instant::now).elapsed();
             if self.writes.is_full() && made_way.is_none_or(|at| at.elapsed() > MAKE_WAY) {
                 made_way = Some(Instant::now());
-                self.make_way().await;
+                let to_anyone = self.hand_over(None).await;
+                self.made_way("the log", to_anyone);
+                continue;
+            }
+            let better = self.writes.memory().better_leaders();
+            if !better.is_empty() && made_way.is_none_or(|at| at.elapsed() > MAKE_WAY) {
+                made_way = Some(Instant::now());
+                let to_one_with_room = self.hand_over_to(better).await;
+                self.made_way("more data in memory", to_one_with_room);
                 continue;
             }
             let orders = self.orders.current();
@@ -66,14 +75,14 @@ impl Running {
         }
     }
 
-    /// Hands the leadership over for want of room in the log.
-    async fn make_way(&self) {
+    /// Logs that the leadership was to be handed over for want of room.
+    fn made_way(&self, for_what: &str, outcome: Result<ReplicaId, HandoverError>) {
         let group = self.place.group;
-        match self.hand_over(None).await {
+        match outcome {
             Ok(leader) => {
-                tracing::warn!(%group, %leader, "there is no room for the log: another replica leads");
+                tracing::warn!(%group, %leader, "there is no room for {for_what}: another replica leads");
             }
-            Err(error) => tracing::warn!(%group, %error, "there is no room for the log"),
+            Err(error) => tracing::warn!(%group, %error, "there is no room for {for_what}"),
         }
     }
 

@@ -106,7 +106,7 @@ impl Reviver {
         let failed = |reason: String| {
             Error::Internal(format!("the reset failed, and the replica goes on as it was: {reason}"))
         };
-        let store = Arc::new(Store::new(entropy::random_id()));
+        let store = Arc::new(Store::within(env.memory.clone(), entropy::random_id()));
         let (before, last) = read_files(env, group, &store).await.map_err(failed)?;
         let incarnation = Incarnation(before.incarnation.0 + 1);
         store

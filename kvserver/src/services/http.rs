@@ -9,8 +9,7 @@ use axum::http::StatusCode;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::IntoResponse;
 use axum::routing::get;
-use skv_replica::Replicas;
-use skv_replica::map_copy::MapCopy;
+use skv_replica::{Environment, Replicas};
 
 use crate::metrics::Metrics;
 
@@ -18,17 +17,17 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 struct Shown {
     replicas: Arc<Replicas>,
-    map: Arc<MapCopy>,
+    env: Arc<Environment>,
     metrics: Arc<Metrics>,
 }
 
 /// The pages.
-pub(crate) fn router(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(replicas: Arc<Replicas>, env: Arc<Environment>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics_page))
-        .with_state(Shown { replicas, map, metrics })
+        .with_state(Shown { replicas, env, metrics })
 }
 
 /// Ready when every replica of the server is.
@@ -50,7 +49,7 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
 
 async fn metrics_page(State(shown): State<Shown>) -> impl IntoResponse {
     let content_type = [(CONTENT_TYPE, "application/openmetrics-text; version=1.0.0; charset=utf-8")];
-    match shown.metrics.encode(&shown.replicas, &shown.map) {
+    match shown.metrics.encode(&shown.replicas, &shown.env) {
         Ok(text) => (StatusCode::OK, content_type, text),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, content_type, error.to_string()),
     }

@@ -15,6 +15,7 @@ use kvserver::server::{self, Config};
 use skv_disk::RealDisk;
 use skv_disk::clock::Clock;
 use skv_listen::Incoming;
+use skv_memory::Budget;
 use skv_net::Addresses;
 use skv_proto::lab::v1::Place;
 use skv_proto::lab::v1::locator_server::LocatorServer;
@@ -123,6 +124,7 @@ impl Server {
             connector: skv_net::tcp(),
             beside: Routes::new(LocatorServer::new(PassedOn(self.master.clone()))),
             metrics: Metrics::new(),
+            memory: Budget::new(None),
         }
     }
 }

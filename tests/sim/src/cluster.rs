@@ -13,6 +13,7 @@ use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
 use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
+use skv_memory::Budget;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_replica::Tuning;
 use skv_sharding::{GroupId, Policy};
@@ -175,6 +176,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
             transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND,
             ..Tuning::default()
         },
+        memory: Budget::new(None),
         log_operations: false,
         disk: Arc::new(disk),
         data_dir: PathBuf::from("/data"),

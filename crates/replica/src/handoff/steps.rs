@@ -21,6 +21,18 @@ const ARRIVALS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 impl Running {
+    /// Refuses a step of another group's handoff for which the group has no room in memory. What was
+    /// promised stays promised, and a step for which nobody serves the shard never waits.
+    pub fn admit_step(&self, step: &HandoffStep, memory_bytes: u64) -> Result<(), Error> {
+        self.check_leads()?;
+        let needs_room = match step.step() {
+            Step::Receive(_) => !self.has_promised(step.shard(), step.epoch()),
+            Step::Chunk(_) => memory_bytes > 0,
+            _ => false,
+        };
+        if needs_room { self.writes.memory().admit_bytes(memory_bytes) } else { Ok(()) }
+    }
+
     /// Takes a step of a handoff by the group's log.
     pub async fn take_step(&self, step: HandoffStep) -> Result<Result<(), StepRefusal>, Error> {
         self.check_leads()?;
