@@ -220,7 +220,7 @@ impl Consensus {
     pub async fn entries_without_need(
         &self,
         entries: &[LogEntry],
-        needs: impl Fn(&LogEntry) -> bool,
+        mut needs: impl FnMut(&LogEntry) -> bool,
     ) -> usize {
         let Some((first, last)) = entries.first().zip(entries.last()) else { return 0 };
         let range = first.log_id.index..=last.log_id.index;

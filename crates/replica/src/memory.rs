@@ -51,9 +51,10 @@ impl MemoryGate {
         !self.budget.has_room()
     }
 
-    /// Returns true if this replica must take no entry that makes the data grow, whoever leads.
-    pub(crate) fn is_spent(&self) -> bool {
-        self.budget.is_spent()
+    /// Returns true if this replica can take entries of this many bytes that make the data grow, whoever
+    /// leads.
+    pub(crate) fn can_take(&self, bytes: u64) -> bool {
+        self.budget.can_hold(bytes, 0)
     }
 
     /// Returns true if an entry makes the data grow.

@@ -14,6 +14,7 @@ use shardmanager::store::MemoryStore;
 use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
+use skv_memory::Budget;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
@@ -55,6 +56,8 @@ struct Identity {
     peers: Vec<NamedServer>,
     /// Where [`MANAGERS`] leads.
     managers: Vec<String>,
+    /// The bytes of memory that it may use.
+    memory: Option<u64>,
 }
 
 /// The cluster. Everything ends when it is dropped.
@@ -131,6 +134,7 @@ impl Cluster {
                 peer_address: peer.1,
                 peers: peers.clone(),
                 managers: found,
+                memory: None,
             };
             self.servers.push(Server::start(identity, MemoryDisk::new(), client.0, peer.0));
         }
@@ -155,6 +159,12 @@ impl Cluster {
     pub(crate) async fn status(&self, index: usize) -> Option<v1::ReplicaStatus> {
         let status = self.admin(index).await?.status(v1::StatusRequest {}).await.ok()?;
         status.into_inner().replicas.pop()
+    }
+
+    /// The bytes of memory that a server counts.
+    pub(crate) async fn memory_used(&self, index: usize) -> u64 {
+        let status = self.admin(index).await.unwrap().status(v1::StatusRequest {}).await.unwrap();
+        status.into_inner().memory_used_bytes
     }
 
     /// Lets a server hand the leadership to a replica.
@@ -222,7 +232,8 @@ impl Cluster {
 
 impl Server {
     fn start(identity: Identity, disk: MemoryDisk, client: TcpListener, peer: TcpListener) -> Self {
-        let Identity { name, group, client_address, peer_address, peers, managers } = identity.clone();
+        let Identity { name, group, client_address, peer_address, peers, managers, memory } =
+            identity.clone();
         let config = Config {
             server: name,
             instance: server::random_instance(),
@@ -236,6 +247,7 @@ impl Server {
                 async move { Ok(found) }
             }),
             addresses: Arc::new(Addresses::fixed(peers)),
+            memory: Budget::new(memory),
             tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
             log_operations: false,
             disk: Arc::new(disk.clone()),
@@ -266,6 +278,12 @@ impl Server {
     /// Stops it, if it runs, and starts it again with what it had.
     pub(crate) async fn restart(&mut self) {
         self.start_again(self.disk.clone()).await;
+    }
+
+    /// Starts it again with a limit of its memory, or without one.
+    pub(crate) async fn limit_memory(&mut self, bytes: Option<u64>) {
+        self.identity.memory = bytes;
+        self.restart().await;
     }
 
     async fn start_again(&mut self, disk: MemoryDisk) {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
@@ -270,10 +271,16 @@ async fn admit_in_memory(
     running: &Running,
 ) -> (Option<AppendRequest>, Option<Status>) {
     let memory = running.writes.memory();
-    if request.entries.is_empty() || !memory.is_spent() {
+    let mut bytes = append::log_bytes(&request.entries);
+    if bytes == 0 || memory.can_take(bytes as u64) {
         return (Some(request), None);
     }
-    let needs = |entry: &LogEntry| append::payload(entry).is_some_and(|payload| memory.is_growth(payload));
+    bytes = 0;
+    let needs = |entry: &LogEntry| {
+        let growth = append::payload(entry).filter(|payload| memory.is_growth(payload));
+        bytes += growth.map_or(0, Bytes::len);
+        growth.is_some() && !memory.can_take(bytes as u64)
+    };
     let fitting = running.consensus.entries_without_need(&request.entries, needs).await;
     if fitting == request.entries.len() {
         return (Some(request), None);
