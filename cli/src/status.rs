@@ -55,6 +55,7 @@ struct Replica {
     sessions: u64,
     log_bytes: u64,
     disk_full: bool,
+    memory_full: bool,
 }
 
 pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
@@ -101,6 +102,9 @@ impl Replica {
             Ok(status) if status.disk_full => {
                 "no room for its log: the disk is full, or takes no new file".to_owned()
             }
+            Ok(status) if status.memory_full => {
+                "no room in memory: what makes the data grow is refused".to_owned()
+            }
             Ok(status) => status.problem.clone(),
         };
         Replica {
@@ -119,6 +123,7 @@ impl Replica {
             sessions: status.sessions,
             log_bytes: status.log_bytes,
             disk_full: status.disk_full,
+            memory_full: status.memory_full,
         }
     }
 }
