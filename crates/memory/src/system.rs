@@ -153,7 +153,8 @@ mod tests {
     fn sizes_are_found_by_their_names() {
         let meminfo = "MemTotal:       24564096 kB\nMemFree:         1 kB\n";
         assert_eq!(physical(meminfo), Some(24_564_096 * 1024));
-        let status = "Name:\tRssAnon: 7 kB\nVmRSS:\t   76400 kB\nRssAnon:\t   63156 kB\nRssFile:\t 13244 kB\n";
+        let status =
+            "Name:\tRssAnon: 7 kB\nVmRSS:\t   76400 kB\nRssAnon:\t   63156 kB\nRssFile:\t 13244 kB\n";
         assert_eq!(resident(status), Some(63_156 * 1024));
         for broken in ["", "RssAnon:\n", "RssAnon:\t kB", "RssAnon:\t5 pages"] {
             assert_eq!(resident(broken), None, "{broken:?}");

@@ -36,15 +36,15 @@ impl Running {
             let leads_for = leads_since.get_or_insert_with(Instant::now).elapsed();
             if self.writes.is_full() && made_way.is_none_or(|at| at.elapsed() > MAKE_WAY) {
                 made_way = Some(Instant::now());
-                let to_anyone = self.hand_over(None).await;
-                self.made_way("the log", to_anyone);
+                let outcome = self.hand_over(None).await;
+                self.log_handover("the log", outcome);
                 continue;
             }
             let better = self.writes.memory().better_leaders();
             if !better.is_empty() && made_way.is_none_or(|at| at.elapsed() > MAKE_WAY) {
                 made_way = Some(Instant::now());
-                let to_one_with_room = self.hand_over_to(better).await;
-                self.made_way("more data in memory", to_one_with_room);
+                let outcome = self.hand_over_to(better).await;
+                self.log_handover("more data in memory", outcome);
                 continue;
             }
             let orders = self.orders.current();
@@ -75,8 +75,8 @@ impl Running {
         }
     }
 
-    /// Logs that the leadership was to be handed over for want of room.
-    fn made_way(&self, for_what: &str, outcome: Result<ReplicaId, HandoverError>) {
+    /// Logs the outcome of a handover of the leadership for want of room.
+    fn log_handover(&self, for_what: &str, outcome: Result<ReplicaId, HandoverError>) {
         let group = self.place.group;
         match outcome {
             Ok(leader) => {

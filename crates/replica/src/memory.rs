@@ -86,7 +86,9 @@ impl MemoryGate {
                  the server's memory"
             ));
         }
-        Error::MemoryFull("a majority of the group has no room; delete something, or raise their memory".into())
+        Error::MemoryFull(
+            "a majority of the group has no room; delete something, or raise their memory".into(),
+        )
     }
 }
 

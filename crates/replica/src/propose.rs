@@ -157,7 +157,7 @@ async fn propose_one(
         refuse(batch, &error);
         return None;
     }
-    let Some((batch, bytes)) = in_memory(&parts.memory, batch, bytes) else { return None };
+    let (batch, bytes) = in_memory(&parts.memory, batch, bytes)?;
     let reservation = match parts.space.reserve(bytes).await {
         Ok(reservation) => reservation,
         Err(error) => {
@@ -187,11 +187,7 @@ async fn propose_one(
 
 /// Refuses the submissions for which there is no room in memory, and returns the others with their
 /// bytes. Most were judged before they came here, one command at a time; others have come meanwhile.
-fn in_memory(
-    memory: &MemoryGate,
-    batch: Vec<Submission>,
-    bytes: usize,
-) -> Option<(Vec<Submission>, usize)> {
+fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, bytes: usize) -> Option<(Vec<Submission>, usize)> {
     if memory.is_open() {
         return Some((batch, bytes));
     }

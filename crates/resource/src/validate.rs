@@ -121,7 +121,9 @@ fn check_server(check: &mut Check, server: &Server) {
     // A quantity with a fraction isn't a size; the server takes the lower of the two in any case.
     let of_container = limits.and_then(|limits| limits.get("memory")?.0.parse::<Size>().ok());
     if let Some(of_container) = of_container.filter(|limit| limit.bytes() < memory.bytes()) {
-        let reason = format!("{memory} is more than the container may have: resources.limits.memory is {of_container}");
+        let reason = format!(
+            "{memory} is more than the container may have: resources.limits.memory is {of_container}"
+        );
         check.fails("spec.server.memory", reason);
     }
 }

@@ -5,6 +5,7 @@
 //! allocations that are rounded up. `tests/memory.rs` compares them with a real process.
 
 use crate::handoff::{Changes, Staged};
+use crate::retained::Account;
 use crate::sessions::Sessions;
 use crate::shard::Shard;
 use crate::slot::{Holding, Slot};
@@ -25,24 +26,6 @@ const PER_CHANGE: u64 = 64;
 const PER_TOMBSTONE: u64 = 112;
 /// The cost of a forgotten session that is remembered for a target.
 const PER_FORGOTTEN: u64 = 28;
-
-/// The memory of a slot.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Account {
-    /// The bytes that it takes.
-    pub(super) held: u64,
-    /// The bytes of all records that were replaced, and of all buckets that were copied, so far.
-    pub(super) left: u64,
-}
-
-/// Returns the bytes that a change of a slot has left to those who view it as it was before.
-pub(super) fn left(before: Account, after: Account) -> u64 {
-    // The slot holds another shard, or none: those who view the old one have all of it.
-    if after.left < before.left || (after.left, after.held) == (0, 0) {
-        return before.held;
-    }
-    after.left - before.left
-}
 
 /// Returns the bytes of records.
 fn records(count: u64, bytes: u64) -> u64 {
@@ -83,7 +66,8 @@ impl Shard {
 
 impl Sessions {
     fn held(&self) -> u64 {
-        sessions(self.len(), self.decided(), self.old_values()) + self.forgotten().len() as u64 * PER_FORGOTTEN
+        sessions(self.len(), self.decided(), self.old_values())
+            + self.forgotten().len() as u64 * PER_FORGOTTEN
     }
 }
 

@@ -6,7 +6,14 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use skv_memory::{Charge, Tally};
 
-use crate::account::{self, Account};
+/// The memory of a slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Account {
+    /// The bytes that it takes.
+    pub(super) held: u64,
+    /// The bytes of all records that were replaced, and of all buckets that were copied, so far.
+    pub(super) left: u64,
+}
 
 /// The bytes that views of earlier states keep. The sum errs upwards: it is taken back when the last
 /// view ends, although each lets go of its buckets as they are read.
@@ -36,7 +43,7 @@ impl Retained {
         if self.views.load(Ordering::Acquire) == 0 {
             return;
         }
-        self.charge.change(0, account::left(before, after));
+        self.charge.change(0, left(before, after));
         // The last view may have ended meanwhile.
         if self.views.load(Ordering::Acquire) == 0 {
             self.charge.clear();
@@ -50,4 +57,13 @@ impl Drop for Hold {
             self.0.charge.clear();
         }
     }
+}
+
+/// Returns the bytes that a change of a slot has left to those who view it as it was before.
+fn left(before: Account, after: Account) -> u64 {
+    // The slot holds another shard, or none: those who view the old one have all of it.
+    if after.left < before.left || (after.left, after.held) == (0, 0) {
+        return before.held;
+    }
+    after.left - before.left
 }

@@ -42,7 +42,8 @@ fn each_field_out_of_range_is_named() {
     one("spec.server.workerThreads", |spec| spec.server.worker_threads = Some(0));
     one("spec.server.memory", |spec| {
         spec.server.memory = Some("2Gi".parse().unwrap());
-        spec.server.resources = serde_json::from_value(serde_json::json!({ "limits": { "memory": "1Gi" } })).unwrap();
+        spec.server.resources =
+            serde_json::from_value(serde_json::json!({ "limits": { "memory": "1Gi" } })).unwrap();
     });
     one("spec.shardManager.replicas", |spec| spec.shard_manager.replicas = 0);
     one("spec.image.name", |spec| spec.image.name.clear());
