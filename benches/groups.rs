@@ -1,4 +1,4 @@
-//! What an operation costs the servers, over 1 to 8 groups that each have the same load. Where it
+//! The cost of an operation for the servers, over 1 to 8 groups that each have the same load. If it
 //! stays the same, throughput grows with the machines that groups are spread over; one machine
 //! can't show that growth itself. One JSON object per measurement on standard output.
 //!
@@ -17,26 +17,26 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
 
 const GROUPS: [u32; 4] = [1, 2, 4, 8];
-/// Sizes take turns, so that a bad minute of the machine isn't that of one size.
+/// The number of rounds. Sizes take turns, so that a bad minute of the machine doesn't affect one size alone.
 const ROUNDS: usize = 5;
-/// Each group has so many writers, each of which calls at a steady pace.
+/// The number of writers in each group, each of which calls at a steady pace.
 const WRITERS: u32 = 16;
 const WARM: Duration = Duration::from_secs(2);
 const MEASURED: Duration = Duration::from_secs(10);
-/// Keys of each group.
+/// The number of keys in each group.
 const KEYS: u32 = 1000;
 const VALUE_BYTES: usize = 64;
 
 #[tokio::main]
 async fn main() {
-    // So slow that two processors have time left with eight groups: waiting for a processor, a
-    // server would find more to do at once, and each operation would cost less.
+    // The pace leaves two processors time with eight groups: a server that waited for a processor
+    // would find more to do at once, and each operation would cost less.
     over_groups(1, Duration::from_millis(40)).await;
     over_groups(3, Duration::from_millis(160)).await;
 }
 
-/// The cost over all numbers of groups, with so many replicas each, a server for each replica,
-/// and writers of this pace.
+/// Measures the cost over all numbers of groups, with this number of replicas each, a server for
+/// each replica, and writers of this pace.
 async fn over_groups(replicas: u32, pace: Duration) {
     let mut cost = vec![Vec::new(); GROUPS.len()];
     let mut rates = cost.clone();
@@ -64,9 +64,9 @@ async fn over_groups(replicas: u32, pace: Duration) {
     }
 }
 
-/// Microseconds of processor time per operation, and operations per second, of a new store.
+/// Returns microseconds of processor time per operation, and operations per second, of a new store.
 async fn measure(groups: u32, replicas: u32, pace: Duration) -> (f64, f64) {
-    // Integer keys: that of number n is in group n mod groups.
+    // Integer keys: key n is in group n mod groups.
     let manager_flags = vec!["--hash=integer".to_owned(), "--policy=modulo".to_owned()];
     let settings = Settings {
         groups,
@@ -80,7 +80,7 @@ async fn measure(groups: u32, replicas: u32, pace: Duration) -> (f64, f64) {
     let answered = Arc::new(AtomicU64::new(0));
     let mut writers = JoinSet::new();
     for group in 0..groups {
-        // A clerk for each, so that no two groups share messages.
+        // Each group has its own clerk, so that no two groups share messages.
         let clerk = cluster.clerk();
         for writer in 0..WRITERS {
             let keys = (writer * KEYS / WRITERS..).map(move |index| index % KEYS * groups + group);
@@ -102,7 +102,7 @@ fn cpu_time(cluster: &Cluster) -> Duration {
     cluster.servers.iter().map(|server| server.process.cpu_time()).sum()
 }
 
-/// Puts and gets in turn.
+/// Sends puts and gets in turn.
 async fn call_forever(
     clerk: Clerk,
     keys: impl Iterator<Item = u32>,

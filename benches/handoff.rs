@@ -1,5 +1,5 @@
-//! What it costs those who use a store that a shard moves: for how long nobody serves it, what
-//! that does to another shard of the same group, and how fast the bytes go. One JSON object per
+//! The cost of a move for users of a store: the time for which no group serves the shard, the
+//! effect on another shard of the same group, and the speed of the bytes. One JSON object per
 //! measurement on standard output.
 //!
 //! `cargo bench -p skv-benches --bench handoff`
@@ -19,25 +19,25 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 const MIB: usize = 1 << 20;
 const SHARDS: u32 = 4;
-/// The one that moves, between g0 and g1, and one that stays in g0.
+/// The shard that moves, between g0 and g1, and one that stays in g0.
 const MOVING: u32 = 0;
 const STAYING: u32 = 2;
 const IN_FLIGHT: usize = 16;
-/// Bytes of each value of the shard that moves. Its writer replaces them at such a rate that in the
-/// time of 64 MiB more changes than may go along with the last step, many times over.
+/// The bytes of each value of the shard that moves. Its writer replaces them so fast that, while 64
+/// MiB are copied, many times more changes come than may go along with the last step.
 const VALUE: usize = 16 << 10;
-/// Bytes of each value of the shard that stays.
+/// The bytes of each value of the shard that stays.
 const SMALL: usize = 1 << 10;
-/// Between two writes of one writer: the processors have time left when nothing moves.
+/// The pause between two writes of one writer: the processors have time left when nothing moves.
 const PAUSE: Duration = Duration::from_millis(5);
-/// What a move leaves behind is cleared away meanwhile.
+/// The pause in which the remains of a move are cleared away.
 const REST: Duration = Duration::from_secs(1);
-/// How long the quiet store is measured before each move: machines are slower at one time than at another.
+/// The time for which the quiet store is measured before each move: a machine's speed varies over time.
 const QUIET: Duration = Duration::from_secs(2);
 
 #[tokio::main]
 async fn main() {
-    // So many moves that there are a thousand calls beside them, of which ten are beyond p99.
+    // The numbers of moves are chosen for a thousand calls beside them, of which ten are beyond p99.
     for (mib, replicas, moves) in [(1, 3, 60), (8, 3, 24), (64, 3, 12), (64, 1, 4), (256, 1, 4), (1024, 1, 4)]
     {
         unserved(mib, replicas, moves).await;
@@ -57,7 +57,7 @@ async fn two_groups(replicas: u32, transfer: Option<u64>) -> Cluster {
     Cluster::start(settings).await
 }
 
-/// A shard of this size moves to and fro while it is written; another one isn't disturbed.
+/// Moves a shard of this size to and fro while it and another one are written, and measures both.
 async fn unserved(mib: usize, replicas: u32, moves: usize) {
     let cluster = two_groups(replicas, None).await;
     fill(&cluster.clerk(), mib, VALUE).await;
@@ -111,7 +111,7 @@ fn add(all: &mut [Vec<f64>; 2], more: [Vec<f64>; 2]) {
     all.iter_mut().zip(more).for_each(|(all, more)| all.extend(more));
 }
 
-/// The time in which nobody served a shard, of all moves so far, by what the servers say.
+/// Returns the time in which no group served a shard, of all moves so far, as the servers report it.
 async fn unserved_ms(cluster: &Cluster) -> f64 {
     let mut sum = 0.0;
     for server in &cluster.servers {
@@ -120,7 +120,7 @@ async fn unserved_ms(cluster: &Cluster) -> f64 {
     sum * 1e3
 }
 
-/// Large values between groups of one, without a limit.
+/// Moves large values between groups of one, without a limit.
 async fn throughput() {
     let mib = 512;
     let cluster = two_groups(1, Some(0)).await;
@@ -145,7 +145,7 @@ async fn fill(clerk: &Clerk, mib: usize, value_bytes: usize) {
     }
 }
 
-/// Writes keys in turn, one call after the other, and notes how long each took.
+/// Writes keys in turn, one call after the other, and notes the duration of each.
 struct Writer {
     stop: Arc<AtomicBool>,
     latencies: Arc<Mutex<Vec<f64>>>,
@@ -173,7 +173,7 @@ impl Writer {
         Writer { stop, latencies, task }
     }
 
-    /// The latencies since the last call, in ms.
+    /// Returns the latencies since the last call, in ms.
     fn take(&self) -> Vec<f64> {
         std::mem::take(&mut *self.latencies.lock().expect("nobody panicked"))
     }

@@ -1,5 +1,5 @@
-//! How long writes are away when a leader is killed, what a key costs in memory, and how
-//! long a full server takes to start. One JSON object per measurement on standard output.
+//! The time without writes after the kill of a leader, the memory per key, and the start time of a
+//! full server. One JSON object per measurement on standard output.
 //!
 //! `cargo bench -p skv-benches`
 
@@ -29,7 +29,7 @@ fn like_a_user() -> Settings {
     Settings { server_flags: Vec::new(), ..Settings::default() }
 }
 
-/// From the kill of the leader to the answer of a write that began after it.
+/// Measures the time from the kill of the leader to the answer of a write that began after it.
 async fn leader_killed() {
     let mut cluster = Cluster::start(like_a_user()).await;
     let clerk = cluster.clerk();
@@ -55,7 +55,7 @@ async fn leader_killed() {
     );
 }
 
-/// Memory beyond keys and values, and the start of servers that were killed with all of it.
+/// Measures the memory beyond keys and values, and the start of servers that were killed with all of it.
 async fn a_million_keys() {
     let mut cluster = Cluster::start(like_a_user()).await;
     let empty = resident(&cluster);
@@ -104,7 +104,7 @@ fn key(number: usize) -> String {
     format!("key-{number}")
 }
 
-/// Bytes of memory that each server has.
+/// Returns the bytes of memory that each server has.
 fn resident(cluster: &Cluster) -> Vec<u64> {
     let of = |server: &Server| {
         let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).expect("it runs");

@@ -1,6 +1,5 @@
-//! What happens when the number of server threads grows: one group of three servers, started with
-//! 1, 2, 4 and 8 threads each, under few clients and under many. A table on standard output, and a
-//! plot as SVG.
+//! The effect of more server threads: one group of three servers, started with 1, 2, 4 and 8
+//! threads each, under few clients and under many. A table on standard output, and a plot as SVG.
 //!
 //! `cargo bench -p skv-benches --bench threads -- docs/labs/threads.svg`
 
@@ -14,13 +13,13 @@ use serde_json::Value;
 use skv_process::{Cluster, Settings};
 
 const THREADS: [u32; 4] = [1, 2, 4, 8];
-/// The exercise has five; many show what the servers can do.
+/// The numbers of clients. The exercise has five; many show the limit of the servers.
 const CLIENTS: [u32; 2] = [5, 256];
 const MIXES: [&str; 2] = ["put", "get"];
-/// Those of one round lie close together, so that what else the machine does is the same to all.
+/// The number of rounds. Runs of a round lie close together, so that other work of the machine affects all alike.
 const ROUNDS: usize = 5;
 
-/// What is varied: what the clients do, how many there are, and the threads of each server.
+/// The varied settings: the requests of the clients, their number, and the threads of each server.
 type Case = (&'static str, u32, u32);
 
 #[tokio::main]
@@ -49,7 +48,7 @@ async fn main() {
     }
 }
 
-/// What one run of `skv bench` measured.
+/// The results of one run of `skv bench`.
 #[derive(Debug, Clone, Copy)]
 struct Run {
     per_second: f64,
@@ -86,7 +85,7 @@ impl Run {
         }
     }
 
-    /// Each figure's own median.
+    /// Returns each figure's own median.
     fn median(runs: &[Run]) -> Run {
         let of = |figure: fn(&Run) -> f64| {
             let mut figures: Vec<f64> = runs.iter().map(figure).collect();
@@ -113,7 +112,7 @@ fn print_table(medians: &BTreeMap<Case, Run>) {
     }
 }
 
-/// Operations a second over threads, beside one thread: a line for each mix and number of clients.
+/// Draws operations per second over threads, relative to one thread: a line for each mix and number of clients.
 fn draw(medians: &BTreeMap<Case, Run>, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
     let lines = MIXES.into_iter().flat_map(|mix| CLIENTS.map(|clients| (mix, clients)));
     let lines: Vec<(String, Vec<(f64, f64)>)> = lines

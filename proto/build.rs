@@ -25,7 +25,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
 
     let descriptors = protox::compile(&files, [&root])?;
     std::fs::write(out.join("shardedkv.bin"), descriptors.encode_to_vec())?;
-    // Services are for those that talk; the rest has messages only.
+    // Services are for programs that send or receive; the others need the messages only.
     let grpc = std::env::var_os("CARGO_FEATURE_GRPC").is_some();
     tonic_prost_build::configure()
         .build_client(grpc)

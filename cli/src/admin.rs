@@ -1,4 +1,4 @@
-//! What servers say of themselves on their peer listeners.
+//! The state of servers, from their peer listeners.
 
 use std::time::Duration;
 
@@ -12,10 +12,10 @@ use tonic::transport::Channel;
 
 use crate::target::{Target, explain};
 
-/// A replica that takes longer to say what it has is passed over for the next one.
+/// A replica that doesn't return its shards within this time is passed over for the next one.
 const SHARDS_WITHIN: Duration = Duration::from_secs(2);
 
-/// One replica of the shard map, and what its server says of it.
+/// A replica of the shard map, with the status that its server returned.
 pub(crate) struct Member {
     pub(crate) group: GroupId,
     pub(crate) replica: v1::Replica,
@@ -23,7 +23,7 @@ pub(crate) struct Member {
 }
 
 impl Member {
-    /// Whether it says that it leads, and a majority answers it.
+    /// Returns true if it says that it leads, and a majority answers it.
     pub(crate) fn leads_a_quorum(&self) -> bool {
         self.status.as_ref().is_ok_and(v1::ReplicaStatus::leads_a_quorum)
     }
@@ -33,7 +33,7 @@ pub(crate) fn is_leader(status: &v1::ReplicaStatus) -> bool {
     status.state() == v1::ReplicaState::Leader
 }
 
-/// Asks every server of the map at once.
+/// Asks every server of the map at the same time.
 pub(crate) async fn members(target: &Target, map: &v1::ShardMap) -> Vec<Member> {
     let all = map.groups.iter().flat_map(|group| {
         group.replicas.iter().map(move |replica| async move {
@@ -44,7 +44,7 @@ pub(crate) async fn members(target: &Target, map: &v1::ShardMap) -> Vec<Member> 
     join_all(all).await
 }
 
-/// What the server at this peer address says of its replica of a group.
+/// Returns the status of a group's replica from the server at this peer address.
 pub(crate) async fn status(
     target: &Target,
     address: &str,
@@ -56,8 +56,8 @@ pub(crate) async fn status(
     of_group.with_context(|| format!("{address} holds no replica of {group}"))
 }
 
-/// What a group has of each shard: by its leader where that answers, else by another replica,
-/// which knows as much as it has applied.
+/// Returns the state of each shard in a group: from the leader if it answers, else from another
+/// replica, which knows as much as it has applied.
 pub(crate) async fn shards(target: &Target, group: &v1::Group) -> anyhow::Result<Vec<v1::ShardStatus>> {
     let (leader, others): (Vec<_>, Vec<_>) =
         group.replicas.iter().partition(|replica| group.leader != 0 && replica.id == group.leader);
@@ -86,7 +86,7 @@ pub(crate) async fn connect(target: &Target, address: &str) -> anyhow::Result<Ad
     Ok(AdminClient::new(target.dial(address).await?))
 }
 
-/// A connection for what takes a server several steps: it knows itself how long they may take.
+/// A connection for requests that take a server several steps: the server itself limits their time.
 pub(crate) async fn connect_patiently(
     target: &Target,
     address: &str,

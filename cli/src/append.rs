@@ -20,7 +20,7 @@ pub(crate) struct Args {
     /// The key.
     #[arg(allow_negative_numbers = true)]
     key: String,
-    /// What to append; @FILE reads it from a file, - from standard input.
+    /// The text to append; @FILE reads it from a file, - from standard input.
     #[arg(allow_negative_numbers = true)]
     value: String,
     #[command(flatten)]

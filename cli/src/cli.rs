@@ -1,4 +1,4 @@
-//! The commands, and how each is run.
+//! The commands, and their execution.
 
 use std::ffi::OsString;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -115,7 +115,7 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
     }
 }
 
-/// Whoever read our output has seen enough.
+/// Returns true if the reader of our output has closed it, which is no failure.
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
     error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }

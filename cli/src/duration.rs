@@ -16,7 +16,7 @@ pub(crate) fn parse(text: &str) -> Result<Duration, String> {
     number.checked_mul(millis).map(Duration::from_millis).ok_or_else(|| "too long".to_owned())
 }
 
-/// A duration that is only roughly known.
+/// Returns a duration as text for people, rounded.
 pub(crate) fn about(duration: Duration) -> String {
     let seconds = duration.as_secs_f64();
     match seconds {

@@ -1,4 +1,4 @@
-//! `skv group`, also called `skv groups`: what people do to whole groups.
+//! `skv group`, also called `skv groups`: changes of whole groups.
 
 mod members;
 mod reset;
@@ -98,7 +98,7 @@ pub(crate) async fn run(target: &Target, command: Command) -> anyhow::Result<Out
     }
 }
 
-/// A group as the map knows it, and what its servers say of themselves.
+/// Returns the member that leads a group and reaches a majority.
 fn leader(members: &[Member], group: GroupId) -> anyhow::Result<&Member> {
     let leading = members.iter().filter(|member| member.leads_a_quorum());
     let leader = leading.max_by_key(|member| member.status.as_ref().ok().map(v1::ReplicaStatus::reign));

@@ -1,4 +1,4 @@
-//! What is asked of the shard managers.
+//! The requests to the shard managers.
 
 use std::time::Duration;
 
@@ -11,22 +11,22 @@ use tonic::{Code, Response, Status, Streaming};
 
 use crate::target::{Target, explain};
 
-/// Between rounds in which every manager was asked.
+/// The pause between rounds in which every manager was asked.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A client of one manager.
 pub(crate) type Client = ShardManagerClient<Channel>;
 
-/// Why one attempt failed.
+/// The reason why one attempt failed.
 enum Failure {
     /// Another attempt may succeed.
     Passing(anyhow::Error),
-    /// The answer is no.
+    /// The manager refused.
     Refusal(anyhow::Error),
 }
 
-/// Asks the managers in turn until one answers or the command's time is over. A request may
-/// reach them more than once: it must be one that is the same when it is repeated.
+/// Asks the managers in turn until one answers or the command's time is over. A request may reach
+/// them more than once, so it must be idempotent.
 pub(crate) async fn ask<T>(
     target: &Target,
     request: impl AsyncFn(Client) -> Result<Response<T>, Status>,
@@ -66,23 +66,23 @@ async fn attempt<T>(
     })
 }
 
-/// A manager that starts, stops, or can't write now; or a connection that broke.
+/// Returns true for a manager that starts, stops, or can't write now; or a connection that broke.
 fn is_passing(status: &Status) -> bool {
     matches!(status.code(), Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::Unknown)
 }
 
-/// One configuration of the history; `None`: the newest.
+/// Returns one configuration of the history; `None`: the newest.
 pub(crate) async fn configuration(target: &Target, number: Option<u64>) -> anyhow::Result<v1::Configuration> {
     ask(target, async |mut manager: Client| manager.query(v1::QueryRequest { number }).await).await
 }
 
-/// The shard map now.
+/// Returns the current shard map.
 pub(crate) async fn shard_map(target: &Target) -> anyhow::Result<v1::ShardMap> {
     ask(target, async |mut manager: Client| manager.get_shard_map(v1::GetShardMapRequest {}).await).await
 }
 
-/// The shard map now and after every change. Goes on with another manager when one ends, and
-/// fails when none answers within the command's time.
+/// Returns the shard map now and after every change. Goes on with another manager when one ends,
+/// and fails when none answers within the command's time.
 pub(crate) fn maps(target: &Target) -> impl Stream<Item = anyhow::Result<v1::ShardMap>> {
     stream::try_unfold(Watch { target, open: None, after_revision: 0 }, Watch::next)
 }
@@ -102,7 +102,7 @@ impl Watch<'_> {
                     self.after_revision = map.revision;
                     return Ok(Some((map, self)));
                 }
-                // It stops, or is gone.
+                // This manager stops, or is gone.
                 sleep(PAUSE).await;
             }
             let request = v1::WatchShardMapRequest { after_revision: self.after_revision };

@@ -1,13 +1,13 @@
-//! How commands end, and the exit codes of that.
+//! The outcomes of commands, and their exit codes.
 
 use std::process::ExitCode;
 
-/// How a command ended that did its work.
+/// The outcome of a command that was executed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Outcome {
-    /// As asked.
+    /// Everything was done as asked.
     Done,
-    /// Part of it failed; what, has been said.
+    /// Part of it failed, and the reason was printed.
     Failed,
     /// There is no such key.
     NoSuchKey,

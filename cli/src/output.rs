@@ -1,4 +1,4 @@
-//! What commands print: tables for people, JSON for programs; colour only on a terminal.
+//! The output of commands: tables for people, JSON for programs; colour only on a terminal.
 
 use std::fmt::Write as _;
 use std::io::{self, IsTerminal as _, Write as _};
@@ -24,7 +24,7 @@ pub(crate) struct Output {
     pub(crate) format: Format,
 }
 
-/// Whether standard output may be coloured.
+/// Returns true if standard output may be coloured.
 pub(crate) fn is_coloured() -> bool {
     io::stdout().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
 }
@@ -71,12 +71,12 @@ pub(crate) fn print_json(document: &impl Serialize) -> anyhow::Result<()> {
     say(serde_json::to_string_pretty(document)?)
 }
 
-/// Prints one JSON document as one line, for those who read one after the other.
+/// Prints one JSON document as one line, for readers of a stream of documents.
 pub(crate) fn print_json_line(document: &impl Serialize) -> anyhow::Result<()> {
     say(serde_json::to_string(document)?)
 }
 
-/// How this program is called: a wrapper that runs it says so.
+/// Returns the name under which this program was called: a wrapper that runs it sets a variable.
 pub(crate) fn this_command() -> String {
     std::env::var("SKV_COMMAND").unwrap_or_else(|_| "skv".to_owned())
 }
@@ -103,7 +103,7 @@ impl From<&[u8]> for Text {
     }
 }
 
-/// A number of bytes, for people.
+/// Returns a number of bytes as text for people.
 pub(crate) fn bytes(count: u64) -> String {
     let units = ["B", "KiB", "MiB", "GiB", "TiB"];
     let mut amount = count as f64;

@@ -51,7 +51,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
     Ok(if answer.success { Outcome::Done } else { Outcome::ConditionFailed })
 }
 
-/// What a failed condition tells of the key.
+/// Explains a failed condition.
 pub(crate) fn not_changed(revision: Revision) -> String {
     match revision {
         Revision(0) => "not changed: there is no such key".to_owned(),

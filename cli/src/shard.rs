@@ -1,4 +1,4 @@
-//! `skv shard`: what people do to one shard.
+//! `skv shard`: changes of a single shard.
 
 use skv_sharding::{GroupId, ShardId};
 

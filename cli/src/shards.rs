@@ -1,4 +1,4 @@
-//! Shards and their groups as people read them.
+//! Shards and their groups as text for people.
 
 use serde::Serialize;
 use skv_proto::v1;
@@ -26,7 +26,7 @@ pub(crate) fn list_pins(pins: &[Pin]) -> String {
     pins.collect::<Vec<_>>().join(", ")
 }
 
-/// What is waited for where so many shards are where they are wanted, and may leave there again.
+/// Returns the reason for waiting while `count` shards are in place, but may still leave it.
 pub(crate) fn unsettled(count: u32) -> String {
     match count {
         1 => "waiting for the word of its group that a shard stays after all".to_owned(),
@@ -34,7 +34,7 @@ pub(crate) fn unsettled(count: u32) -> String {
     }
 }
 
-/// Shards in ascending order as people write them: `0-39 77`; a long list is cut.
+/// Returns shards in ascending order as people write them: `0-39 77`; a long list is cut.
 pub(crate) fn list(shards: impl IntoIterator<Item = ShardId>) -> String {
     let mut runs: Vec<(u32, u32)> = Vec::new();
     for ShardId(shard) in shards {

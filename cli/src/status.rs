@@ -32,7 +32,7 @@ struct Group {
     id: GroupId,
     shards: u32,
     leader: Option<String>,
-    /// Whether a leader reaches a majority.
+    /// True if a leader reaches a majority.
     quorum: bool,
     replicas: Vec<Replica>,
 }
@@ -136,7 +136,7 @@ fn state(state: ReplicaState) -> &'static str {
         ReplicaState::Follower => "follower",
         ReplicaState::Candidate => "candidate",
         ReplicaState::Leader => "leader",
-        ReplicaState::Quarantined => "quarantined",
+        ReplicaState::Broken => "broken",
         ReplicaState::Stopped => "stopped",
     }
 }

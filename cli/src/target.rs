@@ -1,4 +1,4 @@
-//! Which store a command talks to.
+//! The store that a command addresses.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use crate::duration;
 
-/// Where the store is.
+/// The addresses of the store.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Store")]
 pub(crate) struct Target {
@@ -23,8 +23,8 @@ pub(crate) struct Target {
     /// A server to ask instead of a shard manager.
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
     server: Vec<String>,
-    /// How long an operation may take; for a server that works on what it was told, how long it may be
-    /// out of reach.
+    /// The time limit of an operation; for a server that works on a request, the time for which it may
+    /// be out of reach.
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     timeout: Duration,
 }
@@ -36,7 +36,7 @@ enum Addresses {
 }
 
 impl Target {
-    /// The store of this shard manager, whichever one the flags name.
+    /// Returns the store of this shard manager, whichever one the flags name.
     pub(crate) fn of_manager(manager: String, timeout: Duration) -> Target {
         Target { manager: vec![manager], server: Vec::new(), timeout }
     }
@@ -61,12 +61,12 @@ impl Target {
         }
     }
 
-    /// How long an operation may take.
+    /// Returns the time limit of an operation.
     pub(crate) fn timeout(&self) -> Duration {
         self.timeout
     }
 
-    /// Settings for a clerk of this store.
+    /// Returns the settings of a clerk for this store.
     pub(crate) fn options(&self) -> anyhow::Result<Options> {
         let mut options = match self.addresses()? {
             Addresses::Servers(servers) => Options::seeds(servers),
@@ -76,12 +76,12 @@ impl Target {
         Ok(options)
     }
 
-    /// A clerk of this store.
+    /// Makes a clerk of this store.
     pub(crate) fn clerk(&self) -> anyhow::Result<Clerk> {
         Ok(Clerk::connect(self.options()?)?)
     }
 
-    /// The shard map, as the manager or a server knows it.
+    /// Returns the shard map, as the manager or a server knows it.
     pub(crate) async fn shard_map(&self) -> anyhow::Result<v1::ShardMap> {
         let mut last = None;
         match self.addresses()? {
@@ -120,12 +120,12 @@ impl Target {
         Ok(answer.map_err(|status| explain(&status, address))?.into_inner())
     }
 
-    /// A connection to one of the store's listeners.
+    /// Opens a connection to one of the store's listeners.
     pub(crate) async fn dial(&self, address: &str) -> anyhow::Result<Channel> {
         connect(self.endpoint(address)?.timeout(self.timeout), address).await
     }
 
-    /// The same for calls that take as long as they take: they fail when nobody is there any more.
+    /// The same for calls without a time limit: they fail when the server can't be reached any more.
     pub(crate) async fn dial_patiently(&self, address: &str) -> anyhow::Result<Channel> {
         connect(self.endpoint(address)?, address).await
     }
@@ -134,7 +134,7 @@ impl Target {
         let endpoint = Endpoint::from_shared(format!("http://{address}"))
             .with_context(|| format!("{address:?} is not an address of the form HOST:PORT"))?;
         let endpoint = endpoint.connect_timeout(self.timeout);
-        // What is waited for long is given up when nobody is there any more.
+        // A call that waits for long is given up once the server can't be reached any more.
         Ok(endpoint.http2_keep_alive_interval(self.timeout).keep_alive_timeout(self.timeout))
     }
 }
@@ -143,7 +143,7 @@ async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
     endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
 }
 
-/// What a server's status says, for people.
+/// Explains a server's status, for people.
 pub(crate) fn explain(status: &Status, address: &str) -> anyhow::Error {
     match skv_proto::Error::from_status(status) {
         Some(error) => anyhow::anyhow!("{address}: {error}"),

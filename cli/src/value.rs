@@ -5,7 +5,7 @@ use std::io::Read as _;
 use anyhow::Context as _;
 use bytes::Bytes;
 
-/// Reads what the argument stands for.
+/// Reads the value that the argument stands for.
 pub(crate) fn read(argument: String) -> anyhow::Result<Bytes> {
     if argument == "-" {
         let mut value = Vec::new();

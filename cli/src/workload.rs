@@ -27,13 +27,13 @@ Examples:
   skv workload --key K1 --server 127.0.0.1:4000  one key, one server, no shard manager
 ")]
 pub(crate) struct Args {
-    /// How many clients, numbered from 1.
+    /// The number of clients, which are numbered from 1.
     #[arg(long, value_name = "N", default_value_t = 5)]
     clients: u64,
-    /// How many requests each client sends.
+    /// The number of requests that each client sends.
     #[arg(long, value_name = "N", default_value_t = 20)]
     ops: u64,
-    /// How many keys there are: K1, K2, ...
+    /// The number of keys: K1, K2, ...
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..))]
     keys: u64,
     /// Use this one key.
@@ -50,7 +50,7 @@ pub(crate) struct Args {
     quiet: bool,
 }
 
-/// What all clients share.
+/// The state that all clients share.
 struct Run {
     args: Args,
     started: Instant,
@@ -130,7 +130,7 @@ impl Run {
         Ok(())
     }
 
-    /// A request in words, what came of it in words, and as an event.
+    /// Returns a request in words, its result in words, and the event.
     async fn call<Now: Fn() -> u64>(
         &self,
         clerk: &RecordedClerk<Now>,
@@ -165,7 +165,7 @@ impl Run {
         output::say(format_args!("client {client}: {request} -> {answer}"))
     }
 
-    /// Nanoseconds since the run began.
+    /// Returns the nanoseconds since the run began.
     fn now(&self) -> u64 {
         self.started.elapsed().as_nanos() as u64
     }

@@ -1,4 +1,4 @@
-//! The command line as a user meets it: what it prints, and its exit codes.
+//! The command line as a user meets it: its output, and its exit codes.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
@@ -31,7 +31,7 @@ fn bare_skv(arguments: &[&str], input: &[u8]) -> Output {
         .stderr(Stdio::piped())
         .spawn()
         .unwrap();
-    // It may have ended without reading.
+    // The program may have ended without reading.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()
 }
@@ -257,7 +257,7 @@ fn status_shows_every_replica() {
 fn status_says_what_is_wrong() {
     let mut fake = Fake::groups(&[3], &[0]);
     fake.status(1, |replica| {
-        replica.set_state(ReplicaState::Quarantined);
+        replica.set_state(ReplicaState::Broken);
         replica.ready = false;
         replica.problem = "segment 3 is damaged at 4096".into();
     });
@@ -315,7 +315,7 @@ fn a_group_is_reset_only_without_a_quorum_and_only_on_purpose() {
     let healthy = skv(&fake, &["group", "reset", "g0", "--accept-data-loss"]);
     assert!(code(&healthy) == 1 && err(&healthy).contains("needs no reset"), "{healthy:?}");
     fake.kill_server(0);
-    // The one that led before has much that nobody acknowledged.
+    // The former leader has much that was never acknowledged.
     fake.status(1, |replica| replica.last_log.as_mut().unwrap().index = 120);
     fake.status(2, |replica| {
         *replica.last_log.as_mut().unwrap() = v1::LogId { term: 2, replica: 3, index: 110 }
@@ -347,7 +347,7 @@ fn a_group_that_was_revived_once_is_not_revived_from_what_it_was_before() {
     assert_eq!(code(&newest), 0, "{newest:?}");
     assert_eq!(fake.admin_calls(), [AdminCall::Reset { server: 2 }]);
 
-    // Those that were there when it was revived are all gone: the map knows of them.
+    // The replicas that were there when it was revived are all gone: the map knows of them.
     fake.kill_server(2);
     let mut map = fake.map();
     map.groups[0].incarnation = 1;
@@ -364,7 +364,7 @@ fn a_reset_may_take_longer_than_the_timeout() {
     let reset = ["group", "reset", "g0", "--accept-data-loss", "--timeout", "400ms"];
     let patient = skv(&fake, &reset);
     assert_eq!(code(&patient), 0, "{patient:?}");
-    // But not for a server that is gone.
+    // This doesn't hold for a server that is gone.
     fake.kill_server(0);
     assert_eq!(code(&skv(&fake, &reset)), 1);
 }

@@ -1,4 +1,4 @@
-//! What Prometheus may know.
+//! The server's metrics, for Prometheus.
 
 use std::fmt;
 use std::sync::Arc;
@@ -61,12 +61,12 @@ impl fmt::Debug for Metrics {
     }
 }
 
-/// One value per replica, set when somebody asks.
+/// Gauges with a value per replica, set when the metrics are read.
 #[derive(Default)]
 struct ReplicaGauges(Vec<(PerGroup, Measure)>);
 
 type PerGroup = Family<GroupLabels, Gauge<u64, AtomicU64>>;
-/// What a gauge shows of a replica.
+/// Reads the value of a gauge from a replica's status.
 type Measure = fn(&v1::ReplicaStatus) -> u64;
 /// A gauge's name, help and value.
 type Described = (&'static str, &'static str, Measure);
@@ -203,7 +203,7 @@ impl Metrics {
         self.handoffs.clone()
     }
 
-    /// What is counted of a listener.
+    /// Returns the counters of a listener.
     pub fn listener(&self, name: &'static str) -> skv_listen::Counted {
         self.listeners.of(name)
     }
@@ -282,7 +282,7 @@ impl Timer {
 mod tests {
     use super::*;
 
-    /// What the page of metrics is made from.
+    /// The file from which the page of metrics is made.
     const DESCRIBED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/reference/metrics/kvserver.txt");
 
     #[test]

@@ -1,4 +1,4 @@
-//! How a server is configured: flags, or environment variables of the same name.
+//! The options of a server: flags, or the environment variable beside each.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -23,7 +23,7 @@ pub struct Options {
     /// servers, with so many replicas of each group. Its place is the number at the end of its name.
     #[arg(long, env = "SKV_RING", value_name = "SERVERS,REPLICAS", conflicts_with = "groups")]
     pub ring: Option<Ring>,
-    /// Where the replicas keep their logs and snapshots.
+    /// The directory of the replicas' logs and snapshots.
     #[arg(long, env = "SKV_DATA_DIR", required_unless_present = "memory_only")]
     pub data_dir: Option<PathBuf>,
     /// Keep everything in memory only: the replicas are new ones after every restart, and
@@ -63,7 +63,7 @@ pub struct Options {
     /// Find the other servers by the SRV records `_client._tcp` and `_peer._tcp` of this domain.
     #[arg(long, env = "SKV_PEERS_SRV")]
     pub peers_srv: Option<String>,
-    /// What tells this run of the server from others under the same name, such as the
+    /// Identifies this run of the server among others under the same name, such as the
     /// pod's uid [default: random].
     #[arg(long, env = "SKV_INSTANCE")]
     pub instance: Option<String>,

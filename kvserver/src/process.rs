@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use anyhow::{Context as _, bail};
-use hickory_resolver::TokioResolver;
 use skv_disk::clock::Clock;
 use skv_disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
 use skv_listen::{Listener, Shares};
@@ -54,11 +53,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let http = listen("http", options.http_listen, shares.pages, &metrics).await?;
     let addresses = match &options.peers_srv {
         None => Addresses::fixed(options.peers),
-        Some(domain) => {
-            let resolver = TokioResolver::builder_tokio().context("reading /etc/resolv.conf")?;
-            let resolver = resolver.build().context("making the DNS resolver")?;
-            Addresses::srv(srv::find(resolver), domain.clone())
-        }
+        Some(domain) => srv::addresses(domain.clone())?,
     };
     let config = Config {
         server: options.server,

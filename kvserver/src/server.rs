@@ -41,53 +41,53 @@ use crate::services::kv::KvService;
 use crate::services::lab::LabService;
 use crate::services::operations::Operations;
 
-/// How long a forwarded request may take.
+/// The time limit of a forwarded request.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
-/// How long open connections may drain when the server stops.
+/// The time that open connections have to drain when the server stops.
 const DRAIN: Duration = Duration::from_secs(5);
 
-/// What makes this server different from others.
+/// The settings that distinguish this server from others.
 pub struct Config {
     /// Its name.
     pub server: String,
-    /// What tells this run of it from others.
+    /// The identity of this run of the server.
     pub instance: String,
     /// The groups that it hosts replicas of.
     pub groups: Vec<skv_sharding::GroupId>,
-    /// Where users reach it.
+    /// The address for users.
     pub client_address: String,
-    /// Where servers reach it.
+    /// The address for other servers.
     pub peer_address: String,
     /// The shard managers' names, `HOST:PORT`.
     pub managers: Vec<String>,
-    /// How the managers' names are resolved.
+    /// The way in which the managers' names are resolved.
     pub resolve: skv_net::Resolve,
-    /// Where other servers are.
+    /// The addresses of other servers.
     pub addresses: Arc<Addresses>,
     /// Times and sizes.
     pub tuning: Tuning,
     /// The memory that its data may take.
     pub memory: Budget,
-    /// Whether to print operations.
+    /// True if operations are printed.
     pub log_operations: bool,
     /// The disk.
     pub disk: Arc<dyn Disk>,
-    /// Where on the disk.
+    /// The directory on the disk.
     pub data_dir: PathBuf,
     /// The wall clock.
     pub clock: Clock,
-    /// How others are reached.
+    /// The connector to other servers.
     pub connector: Connector,
     /// More services for users.
     pub beside: Routes,
-    /// What is counted, also by whoever made the listeners.
+    /// The metrics, which the owner of the listeners also counts in.
     pub metrics: Arc<Metrics>,
 }
 
-/// Why a server ended.
+/// The reason why a server ended.
 #[derive(Debug, thiserror::Error)]
 pub enum ServerError {
-    /// A replica can't go on.
+    /// A replica failed for good.
     #[error(transparent)]
     Replica(#[from] skv_replica::Failed),
     /// A listener failed.
@@ -98,7 +98,7 @@ pub enum ServerError {
     DataDir {
         /// The directory.
         path: PathBuf,
-        /// What the disk said.
+        /// The error of the disk.
         source: io::Error,
     },
 }
@@ -163,7 +163,7 @@ where
     result
 }
 
-/// Makes what all replicas share.
+/// Makes the environment that all replicas share.
 fn environment(config: &Config) -> Environment {
     let addresses = config.addresses.clone();
     let (disk, dial) = (config.disk.clone(), skv_net::dial(config.connector.clone()));
@@ -288,12 +288,12 @@ async fn report_health(replicas: Arc<Replicas>, reporter: tonic_health::server::
     }
 }
 
-/// An instance name, when none is given.
+/// Returns an instance name, if none is given.
 pub fn random_instance() -> String {
     format!("{:016x}", entropy::random_id())
 }
 
-/// The address to tell others for a listener that may be bound to all interfaces.
+/// Returns the address to tell others for a listener that may be bound to all interfaces.
 pub fn advertised(given: Option<String>, bound: SocketAddr) -> String {
     given.unwrap_or_else(|| bound.to_string())
 }

@@ -17,20 +17,20 @@ use tokio::time::{Instant, sleep, timeout};
 use crate::options::{Operation, Request, Target};
 use crate::{Port, address, process};
 
-/// After so long without an answer the request has failed.
+/// The time after which a request without an answer has failed.
 const DEADLINE: Duration = Duration::from_secs(9);
-/// Whatever happens, the program ends within 10 s.
+/// The time after which the program ends in any case: within 10 s.
 const END: Duration = Duration::from_millis(9500);
-/// Between two questions to one server.
+/// The pause between two requests to one server.
 const PAUSE: Duration = Duration::from_millis(50);
-/// How long a server may take to say where a key belongs.
+/// The time limit of a server for locating a key.
 const LOCATING: Duration = Duration::from_secs(2);
 
-/// How a request ended that had an answer.
+/// The answer to a request.
 enum Answer {
     /// The value of the key.
     Value(Bytes),
-    /// There is no such key, or not there.
+    /// There is no such key, or this server doesn't have it.
     NoSuchKey,
     /// The key has its new value.
     Written,
@@ -61,7 +61,7 @@ async fn run(request: Request) -> anyhow::Result<ExitCode> {
     })
 }
 
-/// By the master's map, as any client of the store: exactly once, also while keys move.
+/// Asks by the master's map, as any client of the store: exactly once, also while keys move.
 async fn ask_cluster(master: Port, key: Bytes, operation: Operation) -> anyhow::Result<Answer> {
     let mut options = Options::manager([address(master)]);
     options.deadline = DEADLINE;
@@ -78,7 +78,7 @@ async fn ask_cluster(master: Port, key: Bytes, operation: Operation) -> anyhow::
     })
 }
 
-/// By the server at this port and nobody else. What was refused for now is asked again: the
+/// Asks the server at this port and no other. A request that was refused for now is repeated: the
 /// server may be starting, or the key be on its way.
 async fn ask_server(port: Port, key: Bytes, operation: Operation) -> anyhow::Result<Answer> {
     let (address, deadline) = (address(port), Instant::now() + DEADLINE);
@@ -123,8 +123,8 @@ fn direct(key: Bytes, operation: &Operation) -> Sent {
     }
 }
 
-/// Whether a key that a server doesn't have is at another one, and not on its way. Without the
-/// master, whom the server asks, its word counts.
+/// Returns true if a key that a server doesn't have is at another one, and not on its way. Without
+/// the master, whom the server asks, the server's word counts.
 async fn is_elsewhere(address: &str, key: &Bytes) -> bool {
     let locate = async {
         let channel = skv_net::dial(skv_net::tcp())(address).ok()?;

@@ -21,26 +21,26 @@ pub use client::clt;
 pub use master::master_svr;
 pub use server::svr;
 
-/// Where a program listens, on loopback.
+/// The port of loopback at which a program listens.
 type Port = NonZeroU16;
 
-/// Every number of servers up to [`MOST_SERVERS`] divides it.
+/// The number of shards. Every number of servers up to [`MOST_SERVERS`] divides it.
 const SHARDS: u32 = 2520;
-/// The first number that doesn't divide [`SHARDS`] is one more.
+/// The limit of servers. The first number that doesn't divide [`SHARDS`] is one more.
 const MOST_SERVERS: u32 = 10;
-/// How the store is sharded: so that `shard = key % servers + 1`.
+/// The sharding of the store, chosen so that `shard = key % servers + 1`.
 const SHARDING: (u32, Hash, Policy) = (SHARDS, Hash::IntegerOrFnv1, Policy::Modulo);
 
 fn address(port: Port) -> String {
     format!("127.0.0.1:{port}")
 }
 
-/// The name of the server at a port. One that starts again there is the same server.
+/// Returns the name of the server at a port. One that starts again there is the same server.
 fn server_name(port: Port) -> String {
     format!("svr-{port}")
 }
 
-/// The port of a server of this name.
+/// Returns the port of a server of this name.
 fn port_of(server: &str) -> Option<Port> {
     server.strip_prefix("svr-")?.parse().ok()
 }

@@ -14,7 +14,7 @@ use crate::{Port, process};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "master-svr", disable_help_flag = true)]
 pub(crate) struct Master {
-    /// Where to listen for servers and clients
+    /// The port for servers and clients
     #[arg(short, value_name = "MASTER_PORT")]
     pub(crate) port: Port,
 }
@@ -23,10 +23,10 @@ pub(crate) struct Master {
 #[derive(Debug, Clone, Parser)]
 #[command(name = "svr", disable_help_flag = true)]
 pub(crate) struct Server {
-    /// Where to listen for clients and other servers
+    /// The port for clients and other servers
     #[arg(short, value_name = "PORT")]
     pub(crate) port: Port,
-    /// Where the master listens
+    /// The port of the master
     #[arg(short, value_name = "MASTER_PORT")]
     pub(crate) master: Port,
 }
@@ -38,7 +38,7 @@ struct Client {
     /// The server to talk to; only for -d 1
     #[arg(short, value_name = "PORT", allow_hyphen_values = true)]
     port: Option<OsString>,
-    /// What to do
+    /// The operation
     #[arg(short, value_name = "OPERATION")]
     operation: Verb,
     /// The key
@@ -47,7 +47,7 @@ struct Client {
     /// The value; only for PUT
     #[arg(short, value_name = "VALUE", allow_hyphen_values = true)]
     value: Option<OsString>,
-    /// Where the master listens; only for -d 0
+    /// The port of the master; only for -d 0
     #[arg(short, value_name = "MASTER_PORT", allow_hyphen_values = true)]
     master: Option<OsString>,
     /// 1: talk to the server at PORT and to nobody else; 0: to whichever the master names
@@ -71,27 +71,27 @@ enum Direct {
     Yes,
 }
 
-/// What a client asks of whom.
+/// A client's request, and its recipient.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Request {
-    /// Whom.
+    /// The recipient.
     pub(crate) target: Target,
     /// The key.
     pub(crate) key: Bytes,
-    /// What.
+    /// The operation.
     pub(crate) operation: Operation,
 }
 
-/// Whom a client asks.
+/// The recipient of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Target {
     /// The server that has the key, found by the master at this port.
     Cluster(Port),
-    /// The server at this port, and nobody else.
+    /// The server at this port, and no other.
     Server(Port),
 }
 
-/// What a client asks.
+/// The operation that a client requests.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Operation {
     /// The value of the key.
@@ -101,7 +101,7 @@ pub(crate) enum Operation {
 }
 
 impl Request {
-    /// Reads a client's arguments. What the mode doesn't need may be left out, or be anything.
+    /// Reads a client's arguments. Arguments that the mode doesn't need may be left out, or be anything.
     pub(crate) fn parse(
         arguments: impl IntoIterator<Item = OsString>,
     ) -> Result<Request, std::process::ExitCode> {

@@ -1,4 +1,4 @@
-//! What the three programs have in common: how they take arguments, run and end.
+//! The common parts of the three programs: arguments, execution and exit.
 
 use std::ffi::OsString;
 use std::process::ExitCode;
@@ -10,14 +10,14 @@ use skv_startup::{LogFormat, LogTo, start_log};
 
 use crate::{Port, address};
 
-/// Reads the arguments; whatever is wrong with them is said with the usage, and is exit code 1.
+/// Reads the arguments; a fault in them is printed with the usage, and is exit code 1.
 pub(crate) fn parse<T: Parser>(arguments: impl IntoIterator<Item = OsString>) -> Result<T, ExitCode> {
     T::try_parse_from(arguments).map_err(|error| refuse::<T>(&error))
 }
 
-/// Says what is wrong with the arguments, and how they should be.
+/// Prints the fault of the arguments, and the usage.
 pub(crate) fn refuse<T: CommandFactory>(error: &clap::Error) -> ExitCode {
-    // Nobody is there to hear it if it can't be printed.
+    // A failure to print can't be reported to anybody.
     let _ = error.print();
     if !error.to_string().contains("Usage: ") {
         eprintln!("{}", T::command().render_usage());
@@ -25,8 +25,8 @@ pub(crate) fn refuse<T: CommandFactory>(error: &clap::Error) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Runs a program on this thread alone. `log`: what is logged on standard error, unless RUST_LOG
-/// says so.
+/// Runs a program on this thread alone. `log` is the filter of the log on standard error, unless
+/// RUST_LOG is set.
 pub(crate) fn run(
     program: &str,
     log: &str,

@@ -1,4 +1,4 @@
-//! Between the wire types and those of the sharding rules.
+//! Conversions between the wire types and those of the sharding rules.
 
 use std::collections::BTreeMap;
 
@@ -9,7 +9,7 @@ use skv_sharding::{
 
 use crate::{ShardOwner, v1};
 
-/// A message that can't be what it claims.
+/// A message that is invalid.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ConvertError {
     /// An enum value of a newer version, or none.
@@ -110,7 +110,7 @@ impl From<&v1::ShardRange> for OwnerRange {
     }
 }
 
-/// The group of each shard.
+/// Returns the group of each shard.
 pub fn owners(ranges: &[v1::ShardRange]) -> BTreeMap<ShardId, GroupId> {
     let of_range = |range: &v1::ShardRange| {
         let group = GroupId(range.group);

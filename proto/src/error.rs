@@ -4,7 +4,7 @@ use skv_sharding::{Epoch, GroupId, GroupUid, Replica, Revision, ShardId};
 
 use crate::v1;
 
-/// Who has a shard now, or will have it.
+/// The owner of a shard, now or after a handoff.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ShardOwner {
     /// The shard.
@@ -13,13 +13,13 @@ pub struct ShardOwner {
     pub group: GroupId,
     /// The owning group.
     pub uid: GroupUid,
-    /// Since which handoff; a clerk replaces a cached owner only by a higher epoch.
+    /// The epoch of its ownership; a clerk replaces a cached owner only by a higher epoch.
     pub epoch: Epoch,
     /// The owner's members, where the answering server knows them.
     pub replicas: Vec<Replica>,
 }
 
-/// Why a request was not answered.
+/// The reason why a request was not answered.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// The request itself is wrong.
@@ -94,7 +94,7 @@ pub enum Error {
         /// The lowest one that is still open.
         acked_below: u64,
     },
-    /// The message was meant for somebody else.
+    /// The message was meant for another recipient.
     #[error("meant for somebody else: {0}")]
     WrongIdentity(String),
     /// There is no version of the format that both sides know.
@@ -109,7 +109,7 @@ pub enum Error {
     /// The request was applied earlier and its answer is no longer kept.
     #[error("applied earlier as revision {revision}; the answer is no longer kept")]
     AlreadyApplied {
-        /// The revision that it made.
+        /// The revision that the request made.
         revision: Revision,
     },
     /// A defect, or a broken disk.
@@ -128,15 +128,15 @@ fn display_owner(owner: Option<&ShardOwner>) -> String {
 }
 
 impl Error {
-    /// How many sequence numbers of one session and shard may be open at once.
+    /// The number of sequence numbers of one session and shard that may be open at the same time.
     pub const WINDOW: u64 = 1024;
 
-    /// Whether this transmission was never applied and never will be.
+    /// Returns true if this transmission was never applied and never will be.
     pub fn is_refusal(&self) -> bool {
         (self.reason() as i32) < 100
     }
 
-    /// The reason, as it is sent.
+    /// Returns the reason, as it is sent.
     pub fn reason(&self) -> v1::Reason {
         match self {
             Error::InvalidArgument(_) => v1::Reason::InvalidArgument,
@@ -223,7 +223,7 @@ impl From<v1::Error> for Error {
             v1::Reason::Unimplemented => Error::Unimplemented(wire.message),
             v1::Reason::AlreadyApplied => Error::AlreadyApplied { revision: Revision(wire.revision) },
             v1::Reason::Internal => Error::Internal(wire.message),
-            // A reason that we don't know promises nothing.
+            // An unknown reason promises nothing.
             v1::Reason::Unspecified | v1::Reason::OutcomeUnknown => Error::OutcomeUnknown(wire.message),
         }
     }

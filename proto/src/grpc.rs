@@ -16,8 +16,8 @@ pub const DOMAIN: &str = "shardedkv.io";
 const TYPE_URL: &str = "type.googleapis.com/shardedkv.v1.Error";
 
 impl Error {
-    /// The gRPC status code under which it is sent. None of them is one that gRPC
-    /// libraries retry by themselves after the request may have been executed.
+    /// Returns the gRPC status code under which it is sent. None of them is one that gRPC libraries
+    /// retry by themselves after the request may have been executed.
     pub fn code(&self) -> Code {
         match self {
             Error::InvalidArgument(_) => Code::InvalidArgument,

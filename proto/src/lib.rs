@@ -2,7 +2,7 @@
 //! error that all services share, and conversions to the types of [`skv_sharding`].
 //!
 //! With the feature `grpc` there are services, their clients, and the error as a gRPC status;
-//! without it the crate is messages only, for those that neither send nor receive.
+//! without it the crate is messages only, for crates that neither send nor receive.
 
 mod convert;
 mod error;
@@ -17,7 +17,7 @@ pub mod v1 {
     include!(concat!(env!("OUT_DIR"), "/shardedkv.v1.rs"));
 }
 
-/// What the front doors of the exercises speak, over the same store.
+/// The services of the exercises, in front of the same store.
 pub mod lab {
     /// The generated types of package `shardedkv.lab.v1`. Their documentation stands in the
     /// .proto files.

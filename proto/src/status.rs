@@ -1,15 +1,15 @@
-//! What follows from what a server says of itself.
+//! Conclusions from a server's status.
 
 use crate::v1::{ReplicaState, ReplicaStatus};
 
 impl ReplicaStatus {
-    /// Whether the replica leads, and a majority answers it.
+    /// Returns true if the replica leads, and a majority answers it.
     pub fn leads_a_quorum(&self) -> bool {
         self.state() == ReplicaState::Leader && self.quorum_lost_ms == 0
     }
 
-    /// The incarnation of its group and its term there: of two replicas of a group the one of which this
-    /// is greater knows more. Terms alone don't say so, since they begin anew with an incarnation.
+    /// Returns the incarnation of its group and its term there: of two replicas of a group the one with the
+    /// greater pair knows more. Terms alone don't suffice, since they begin again with an incarnation.
     pub fn reign(&self) -> (u32, u64) {
         (self.incarnation, self.term)
     }

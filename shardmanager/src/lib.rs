@@ -23,5 +23,5 @@ pub use options::Options;
 pub use process::{Error, run};
 pub use published::Published;
 pub use serve::{http_routes, serve, serve_beside};
-// What a manager is opened with, and what it publishes, is named in the words of the rules.
+// A manager is opened with types of the rules, and publishes such types.
 pub use skv_assignment::{record, rules};

@@ -1,4 +1,5 @@
-//! The options of the process.
+//! The options of a shard manager: flags, or the environment variable beside each. All variables begin with
+//! `SKV_MANAGER_`; `SKV_MANAGER` itself is the address that servers and `skv` are given.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -19,11 +20,11 @@ use crate::store::ObjectName;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "shardmanager", version)]
 pub struct Options {
-    /// Where to serve gRPC.
+    /// The address to serve gRPC on.
     #[arg(long, env = "SKV_MANAGER_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7400")]
     pub listen: SocketAddr,
 
-    /// Where to serve /metrics, /livez and /readyz over HTTP.
+    /// The address to serve /metrics, /livez and /readyz on, over HTTP.
     #[arg(long, env = "SKV_MANAGER_HTTP_LISTEN", value_name = "ADDR", default_value = "127.0.0.1:7401")]
     pub http_listen: SocketAddr,
 
@@ -57,12 +58,12 @@ pub struct Options {
           value_parser = clap::value_parser!(u32).range(1..=i64::from(MAX_SHARDS)))]
     pub shards: u32,
 
-    /// How keys are mapped to shards: fnv1, fnv1a, integer (decimal keys, key mod shards) or
+    /// The function that maps keys to shards: fnv1, fnv1a, integer (decimal keys, key mod shards) or
     /// integer-or-fnv1 (whichever fits the key). Fixed for the life of the cluster.
     #[arg(long, env = "SKV_MANAGER_HASH", value_name = "HASH", default_value_t = Hash::Fnv1)]
     pub hash: Hash,
 
-    /// How shards are spread over groups: minimal (as even as can be, by the fewest moves) or
+    /// The policy that spreads shards over groups: minimal (as even as can be, by the fewest moves) or
     /// modulo (shard i in the (i mod groups)th group). Fixed for the life of the cluster.
     #[arg(long, env = "SKV_MANAGER_POLICY", value_name = "POLICY", default_value_t = Policy::Minimal)]
     pub policy: Policy,

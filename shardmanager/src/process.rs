@@ -1,21 +1,20 @@
 //! The shard manager as a process: options, files, sockets, signals, log.
 
 use std::net::SocketAddr;
-use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _};
 use rand::Rng as _;
+use skv_assignment::rules::Settings;
 use skv_listen::{Counted, Listener, Shares};
 use skv_resource::NodePorts;
 use skv_startup::{LogTo, start_log, stop_on_signal};
-use tracing::{info, warn};
+use tracing::info;
 
 use crate::manager::{self, Environment, Manager};
 use crate::options::Options;
 use crate::serve::{http_routes, serve};
-use crate::store::{self, FileStore, KubernetesStore};
+use crate::store::{self, FileStore, ObjectName};
 
 /// The time that open calls have to finish once the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(5);
@@ -28,7 +27,13 @@ pub enum Error {
     NoStore,
     /// The Kubernetes API can't be found.
     #[error("can't find the Kubernetes API: {0}")]
-    Kubernetes(Box<kube::Error>),
+    Kubernetes(Box<dyn std::error::Error + Send + Sync>),
+    /// This program can't talk to Kubernetes.
+    #[error(
+        "--kubernetes {}/{}: this shardmanager was built without Kubernetes; build it with its feature `kubernetes`",
+        .0.namespace, .0.name
+    )]
+    NotBuiltIn(ObjectName),
     /// The data directory can't be used.
     #[error(transparent)]
     Directory(#[from] store::OpenError),
@@ -54,14 +59,6 @@ pub enum Error {
     Http(std::io::Error),
 }
 
-/// Returns a client that reports when the API server doesn't answer, instead of trying for minutes while
-/// registrations wait: replicas register again anyway.
-async fn kubernetes_client() -> Result<kube::Client, kube::Error> {
-    let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
-    config.default_retry = false;
-    kube::Client::try_from(config)
-}
-
 /// Runs a shard manager until it is asked to stop by SIGTERM or SIGINT.
 pub async fn run(options: Options) -> Result<(), Error> {
     start_log(options.log_format, LogTo::Stderr, "info");
@@ -71,16 +68,7 @@ pub async fn run(options: Options) -> Result<(), Error> {
     let environment = Environment::new(random_id);
     let node_ports = options.first_node_port.map(|first| NodePorts { first });
     let manager = match (&options.kubernetes, &options.data_dir) {
-        (Some(object), _) => {
-            // One provider for all of TLS; fails only if one was installed before, which then stays.
-            let _ = rustls::crypto::ring::default_provider().install_default();
-            let client = kubernetes_client().await.map_err(Box::new).map_err(Error::Kubernetes)?;
-            let store = KubernetesStore::new(client, object.clone());
-            let changes = store.changes();
-            let manager = Manager::open(options.settings(), Arc::new(store), environment).await?;
-            tokio::spawn(follow(manager.clone(), changes));
-            manager
-        }
+        (Some(object), _) => open_in_kubernetes(object.clone(), options.settings(), environment).await?,
         (None, Some(data_dir)) => {
             let store = FileStore::open(data_dir)?;
             Manager::open(options.settings(), Arc::new(store), environment).await?
@@ -115,12 +103,36 @@ pub async fn run(options: Options) -> Result<(), Error> {
     Ok(())
 }
 
+/// Opens a manager on a `ShardMap`.
+#[cfg(feature = "kubernetes")]
+async fn open_in_kubernetes(
+    object: ObjectName,
+    settings: Settings,
+    environment: Environment,
+) -> Result<Manager, Error> {
+    let connected = store::KubernetesStore::connect(object).await;
+    let store = connected.map_err(|error| Error::Kubernetes(error.into()))?;
+    let changes = store.changes();
+    let manager = Manager::open(settings, Arc::new(store), environment).await?;
+    tokio::spawn(follow(manager.clone(), changes));
+    Ok(manager)
+}
+
+/// Refuses: there is no client for Kubernetes in this build.
+#[cfg(not(feature = "kubernetes"))]
+async fn open_in_kubernetes(object: ObjectName, _: Settings, _: Environment) -> Result<Manager, Error> {
+    Err(Error::NotBuiltIn(object))
+}
+
 /// Shows what other shard managers wrote: any of them serves reads and watches.
-async fn follow(manager: Manager, changes: impl Stream<Item = ()>) {
-    let mut changes = pin!(changes);
+#[cfg(feature = "kubernetes")]
+async fn follow(manager: Manager, changes: impl futures::Stream<Item = ()>) {
+    use futures::StreamExt as _;
+
+    let mut changes = std::pin::pin!(changes);
     while changes.next().await.is_some() {
         if let Err(error) = manager.refresh().await {
-            warn!(%error, "the record can't be read");
+            tracing::warn!(%error, "the record can't be read");
         }
     }
 }

@@ -10,11 +10,11 @@ use anyhow::{Context as _, ensure};
 /// The programs in the image; the container file reads the same list.
 const PROGRAMS: &str = include_str!("../../deploy/image/programs");
 
-/// cargo, as if called by hand.
+/// Returns a command of cargo, as if called by hand.
 pub(crate) fn cargo() -> Command {
     let mut cargo = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    // Set by the cargo that runs this program. Build scripts that look at them, such as
-    // ring's, would run again, and all that depends on them be compiled again.
+    // The cargo that runs this program sets them. Build scripts that look at them, such as ring's,
+    // would run again, and everything that depends on them be compiled again.
     let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(of_this_package) {
@@ -24,7 +24,7 @@ pub(crate) fn cargo() -> Command {
     cargo
 }
 
-/// How programs are compiled.
+/// The profile of a build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Profile {
     /// Slowly, for use.
@@ -34,7 +34,7 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    /// As cargo calls the profile, and the directory that it fills.
+    /// Returns cargo's name of the profile, and the directory that it fills.
     fn names(self) -> (&'static str, &'static str) {
         match self {
             Profile::Release => ("release", "release"),
@@ -43,8 +43,7 @@ impl Profile {
     }
 }
 
-/// Builds programs, and says nothing if there was nothing to do. Answers the directory that
-/// they are in.
+/// Builds programs, silently if they are up to date. Returns their directory.
 pub(crate) fn programs(profile: Profile, programs: &[&str]) -> anyhow::Result<PathBuf> {
     let (name, directory) = profile.names();
     let mut build = cargo();
@@ -53,8 +52,8 @@ pub(crate) fn programs(profile: Profile, programs: &[&str]) -> anyhow::Result<Pa
         Profile::Release => {
             build.args(programs.iter().map(|program| format!("--package={program}")));
         }
-        // Together with all that the tests need: of fewer packages, and without a test, dependencies
-        // would have fewer features, and most of them be compiled once more.
+        // They are built together with everything that the tests need: with fewer packages, and without a
+        // test, dependencies would have fewer features, and most of them be compiled once more.
         Profile::Dev => {
             build.args(["--workspace", "--test=profiles"]);
             build.args(programs.iter().map(|program| format!("--bin={program}")));
@@ -71,7 +70,7 @@ pub(crate) fn programs(profile: Profile, programs: &[&str]) -> anyhow::Result<Pa
     Ok(target()?.join(directory))
 }
 
-/// The target directory.
+/// Returns the target directory.
 pub(crate) fn target() -> anyhow::Result<PathBuf> {
     let this = env::current_exe()?;
     Ok(this.ancestors().nth(2).context("this program isn't in a target directory")?.to_owned())
@@ -82,14 +81,14 @@ pub(crate) fn test_programs() -> anyhow::Result<PathBuf> {
     programs(Profile::Dev, &all_programs())
 }
 
-/// Builds the simulation; answers the program.
+/// Builds the simulation; returns the program.
 pub(crate) fn simulation() -> anyhow::Result<PathBuf> {
     run(cargo().args(["build", "--package=skv-sim"]))?;
     let this = env::current_exe()?;
     Ok(this.parent().context("this program is in no directory")?.join("skv-sim"))
 }
 
-/// Those that are in the image.
+/// Returns the programs that are in the image.
 pub(crate) fn all_programs() -> Vec<&'static str> {
     PROGRAMS.lines().collect()
 }

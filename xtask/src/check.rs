@@ -15,7 +15,7 @@ pub(crate) struct Args {
     /// The keys may have had values when the histories began.
     #[arg(long)]
     earlier_data: bool,
-    /// How long the search for an order may take per file.
+    /// The time limit of the search for an order per file, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
 }

@@ -1,5 +1,5 @@
-//! Running other programs: quietly, with an error that says what they said; or for long,
-//! with their progress shown.
+//! Running other programs: quietly, with an error that contains their output; or for long, with
+//! their progress shown.
 
 use std::ffi::OsStr;
 use std::io::{BufRead as _, BufReader, IsTerminal as _};
@@ -12,12 +12,12 @@ use indicatif::{ProgressBar, ProgressStyle};
 /// Lines of a failed program's output that are shown.
 const SHOWN_LINES: usize = 30;
 
-/// Runs a program that has nothing to say unless it fails.
+/// Runs a program whose output matters only if it fails.
 pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     output(command).map(drop)
 }
 
-/// Runs a program; answers what it printed.
+/// Runs a program; returns its output.
 pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     let Output { status, stdout, stderr } =
         command.stdin(Stdio::null()).output().with_context(|| format!("can't run {}", line(command)))?;
@@ -27,7 +27,7 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
     String::from_utf8(stdout).with_context(|| format!("{} printed something that isn't text", line(command)))
 }
 
-/// Whether a program can be run and succeeds.
+/// Returns true if a program can be run and succeeds.
 pub(crate) fn succeeds(command: &mut Command) -> bool {
     command.stdin(Stdio::null()).output().is_ok_and(|output| output.status.success())
 }
@@ -69,7 +69,7 @@ pub(crate) fn run_slowly(what: &str, command: &mut Command) -> anyhow::Result<()
     Ok(())
 }
 
-/// A command as a person would type it.
+/// Returns a command as a person would type it.
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")

@@ -10,7 +10,7 @@ use k8s_openapi::apiextensions_apiserver::pkg::apis::apiextensions::v1::CustomRe
 /// Write the definitions of our Kubernetes resources to deploy/crds and charts/shardedkv-crds.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write nothing; fail if what is there isn't what would be written.
+    /// Write nothing; fail if a file differs from what would be written.
     #[arg(long)]
     check: bool,
 }
@@ -43,11 +43,11 @@ fn manifests() -> anyhow::Result<Vec<(PathBuf, String)>> {
     Ok(manifests)
 }
 
-/// The definition as a template: the chart adds labels, and whether it survives the chart.
+/// Returns the definition as a template: the chart adds labels, and a switch for keeping it.
 fn template(definition: &CustomResourceDefinition, yaml: &str) -> anyhow::Result<String> {
     let metadata =
         format!("metadata:\n  name: {}\n", definition.metadata.name.as_deref().unwrap_or_default());
-    // A description may hold what a template would take for its own.
+    // A description may hold braces that a template would take for its own.
     let yaml = yaml.replace("{{", "{{ `{{` }}");
     let Some((before, after)) = yaml.split_once(&metadata) else {
         bail!("a definition doesn't begin as expected: {}", yaml.lines().take(5).collect::<String>());

@@ -31,7 +31,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     if !args.names.is_empty() {
-        // Cargo would run no test, and be content. Built first, where the progress is seen.
+        // Cargo would run no test, and succeed. The build comes first, where its progress is seen.
         build::run(build::cargo().args(TESTS).arg("--no-run"))?;
         must_exist(&args.names, &command::output(tests().arg("--list"))?)?;
     }
@@ -60,7 +60,7 @@ fn run_on_new(names: &[String]) -> anyhow::Result<()> {
     );
     step("the cluster", || cluster.up())?;
     let outcome = run_on(&cluster, names);
-    // A cluster that can't be taken down doesn't hide why the tests failed.
+    // A failure to take the cluster down doesn't hide the failure of the tests.
     let down = cluster.down().context("the tests' cluster is still there");
     outcome.and(down)
 }
@@ -82,12 +82,12 @@ fn run_on(cluster: &Cluster, names: &[String]) -> anyhow::Result<()> {
     run_tests(names, on_cluster, images)
 }
 
-/// The module of the tests that nothing may run beside.
+/// The module of the tests beside which nothing may run.
 const ALONE: &str = "alone::";
-/// How many of the others run at once. Mostly they wait for pods.
+/// The number of other tests that run at the same time. Mostly they wait for pods.
 const BESIDE_EACH_OTHER: &str = "--test-threads=3";
 
-/// Runs those that may run beside each other; then the others, one at a time.
+/// Runs the tests that may run beside each other; then the others, one at a time.
 fn run_tests(
     names: &[String],
     on_cluster: impl Fn(&mut Command),
@@ -106,7 +106,7 @@ fn run_tests(
         build::run(&mut tests)
     };
     step("end-to-end tests beside each other", || run(&[BESIDE_EACH_OTHER, "--skip", ALONE], names))?;
-    // A name that is given chooses among all: the test harness knows no "and".
+    // A given name chooses among all tests: the test harness knows no "and".
     let (alone, one_at_a_time) = (names_of(ALONE)?, ["--test-threads=1", "--exact"]);
     let chosen = |test: &String| names.is_empty() || names.iter().any(|name| test.contains(name.as_str()));
     let alone: Vec<String> = alone.into_iter().filter(chosen).collect();
@@ -116,29 +116,29 @@ fn run_tests(
     step("end-to-end tests alone", || run(&one_at_a_time, &alone))
 }
 
-/// The full names of the tests in a module.
+/// Returns the full names of the tests in a module.
 fn names_of(module: &str) -> anyhow::Result<Vec<String>> {
     let listing = command::output(tests().arg("--list"))?;
     Ok(listed(&listing).filter(|test| test.starts_with(module)).map(str::to_owned).collect())
 }
 
-/// The tests in `listing`, as tests list themselves.
+/// Returns the tests in `listing`, in the format in which tests list themselves.
 fn listed(listing: &str) -> impl Iterator<Item = &str> {
     listing.lines().filter_map(|line| line.strip_suffix(": test"))
 }
 
-/// What cargo is told. Of the one package alone, dependencies would have fewer features, and be
+/// The arguments of cargo. With one package alone, dependencies would have fewer features, and be
 /// compiled once more.
 const TESTS: [&str; 3] = ["test", "--workspace", "--test=e2e"];
 
-/// Cargo's call of the tests; what follows are arguments of the tests.
+/// Returns cargo's call of the tests; arguments that are appended go to the tests.
 fn tests() -> Command {
     let mut tests = build::cargo();
     tests.args(TESTS).args(["--", "--ignored"]);
     tests
 }
 
-/// Each name must be a part of the name of some test in `listing`.
+/// Checks that each name is a part of the name of some test in `listing`.
 fn must_exist(names: &[String], listing: &str) -> anyhow::Result<()> {
     let tests: Vec<_> = listed(listing).collect();
     match names.iter().find(|name| !tests.iter().any(|test| test.contains(name.as_str()))) {

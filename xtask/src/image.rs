@@ -12,22 +12,21 @@ use crate::packages::{self, Package};
 
 const FILES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/image");
 
-/// What builds images where no Docker engine runs.
+/// The program that builds images where no Docker engine runs.
 pub(crate) const BUILDAH: Package = Package::with_program("buildah", "buildah");
 
 /// Build the container image of all programs, as an archive that clusters can load.
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// What to call the image.
+    /// The name of the image.
     #[arg(long, default_value = DEFAULT_NAME)]
     name: String,
-    /// How its programs are compiled.
+    /// The profile in which its programs are compiled.
     #[arg(long, value_enum, default_value_t = Profile::Release)]
     profile: Profile,
 }
 
-/// What the image is called if nothing else is said: the full form of the name that
-/// resources have by default.
+/// The default name of the image: the full form of the name that resources have by default.
 pub(crate) const DEFAULT_NAME: &str = concat!("docker.io/library/shardedkv:", env!("CARGO_PKG_VERSION"));
 /// Another name for it, as if it were the next version.
 pub(crate) const NEXT_NAME: &str = "docker.io/library/shardedkv:next";
@@ -38,12 +37,12 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Builds the programs and puts them into an image; answers its archive.
+/// Builds the programs and puts them into an image; returns its archive.
 pub(crate) fn make(name: &str, profile: Profile) -> anyhow::Result<PathBuf> {
     let programs = build::programs(profile, &build::all_programs())?;
     let folder = programs.with_file_name("image");
     let root = folder.join("root");
-    // A program that the last image had and this one hasn't must not stay.
+    // A program of the last image that this one hasn't must not stay.
     if folder.exists() {
         fs::remove_dir_all(&folder).with_context(|| format!("can't remove {}", folder.display()))?;
     }
@@ -64,7 +63,7 @@ pub(crate) fn make(name: &str, profile: Profile) -> anyhow::Result<PathBuf> {
     Ok(tar)
 }
 
-/// Builds an image by Docker, and saves it in an archive.
+/// Builds an image with Docker, and saves it in an archive.
 fn docker(containerfile: &Path, root: &Path, name: &str, tar: &Path) -> anyhow::Result<()> {
     let mut build = Command::new("docker");
     build.args(["build", "--tag", name, "--build-context"]).arg(format!("root={}", root.display()));
@@ -72,8 +71,8 @@ fn docker(containerfile: &Path, root: &Path, name: &str, tar: &Path) -> anyhow::
     run_command(Command::new("docker").args(["save", name, "--output"]).arg(tar))
 }
 
-/// Builds an image by buildah, and saves it in an archive. Leaves nothing in the machine's
-/// store of images.
+/// Builds an image with buildah, and saves it in an archive. Leaves nothing in the machine's store
+/// of images.
 pub(crate) fn buildah(
     containerfile: &Path,
     context: &Path,

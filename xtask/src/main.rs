@@ -45,7 +45,7 @@ enum Chore {
 }
 
 impl Chore {
-    /// Returns true for what runs tests, which may be killed at any time.
+    /// Returns true for a chore that runs tests, which may be killed at any time.
     fn makes_files(&self) -> bool {
         matches!(self, Chore::Test(_) | Chore::Soak(_) | Chore::Mutants(_) | Chore::Python(_) | Chore::E2e(_))
     }

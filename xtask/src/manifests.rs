@@ -1,8 +1,8 @@
 //! `cargo xtask manifests`: writes the operator's plain manifest from its chart, so that
 //! there is one source of both.
 //!
-//! Only writing needs helm. What was written carries a fingerprint of the chart and of
-//! itself, by which every machine can tell whether it is stale.
+//! Only writing needs helm. The written files carry a fingerprint of the chart and of themselves,
+//! by which every machine can see if they are stale.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,10 +27,10 @@ const CHART: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../charts/shardedkv");
 const MANIFEST: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/operator/operator.yaml");
 /// The release, its namespace, and so the name of all objects.
 const NAME: &str = "skv-operator";
-/// Where the fingerprint stands.
+/// The line of the fingerprint.
 const FINGERPRINT: &str = "# Fingerprint of chart and manifest: ";
 
-/// What a chart leaves to whoever installs it.
+/// The part that a chart leaves to its installer.
 const HEAD: &str = "\
 # The operator for a whole cluster, without helm. Written by `cargo xtask manifests` from
 # charts/shardedkv.
@@ -72,7 +72,7 @@ fn render() -> anyhow::Result<String> {
     Ok(plain(&output(&mut helm)?))
 }
 
-/// The version that comes with our clusters, or else the user's.
+/// Returns the version that comes with our clusters, or else the user's.
 fn helm() -> anyhow::Result<PathBuf> {
     if let Some(programs) = machine::cached_programs()? {
         return Ok(programs.join("helm"));
@@ -84,7 +84,7 @@ fn helm() -> anyhow::Result<PathBuf> {
     Ok("helm".into())
 }
 
-/// What helm rendered, without what only helm has a use for.
+/// Returns helm's output, without the parts that only helm uses.
 fn plain(rendered: &str) -> String {
     let of_helm = |line: &&str| {
         let line = line.trim_start();
@@ -96,7 +96,7 @@ fn plain(rendered: &str) -> String {
     lines.fold(NAMESPACE.to_owned(), |text, line| text + line + "\n")
 }
 
-/// Changes with every file of the chart, and with what was rendered from them.
+/// Returns the fingerprint, which changes with every file of the chart, and with the manifest rendered from them.
 fn fingerprint(body: &str) -> anyhow::Result<String> {
     let mut bytes = body.as_bytes().to_vec();
     for file in files(Path::new(CHART))? {
@@ -106,7 +106,7 @@ fn fingerprint(body: &str) -> anyhow::Result<String> {
     Ok(format!("{:016x}", fnv1a(&bytes)))
 }
 
-/// All files under a folder, sorted.
+/// Returns all files under a folder, sorted.
 fn files(folder: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     for entry in fs::read_dir(folder).with_context(|| format!("reading {}", folder.display()))? {

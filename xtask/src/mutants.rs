@@ -1,5 +1,5 @@
-//! `cargo xtask mutants`: are the tests any good? Each defect of `tests/mutants.yaml` is made in
-//! a copy of the sources, and the tests that it names must fail.
+//! `cargo xtask mutants`: proves that the tests are good. Each defect of `tests/mutants.yaml` is
+//! made in a copy of the sources, and the tests that it names must fail.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -28,9 +28,9 @@ pub(crate) struct Mutant {
     /// The rule that it breaks.
     pub(crate) rule: String,
     file: PathBuf,
-    /// A text that is in the file once,
+    /// A text that occurs in the file once,
     find: String,
-    /// and what stands in its place.
+    /// and its replacement.
     replace: String,
     /// The arguments of `cargo test` that run the tests which must fail.
     tests: Vec<String>,
@@ -42,7 +42,7 @@ pub(crate) enum Outcome {
     Passed,
     /// The names of those that failed.
     Failed(Vec<String>),
-    /// Nothing was tested, and why.
+    /// Nothing was tested, for this reason.
     NotRun(String),
 }
 
@@ -86,7 +86,7 @@ impl Workshop {
         Ok(Workshop { sources, target: place.join("build"), right: BTreeSet::new() })
     }
 
-    /// Makes a defect, runs the tests that must notice it, and takes it back.
+    /// Makes a defect, runs the tests that must notice it, and undoes it.
     pub(crate) fn try_out(&mut self, mutant: &Mutant) -> anyhow::Result<Outcome> {
         self.must_pass(&mutant.tests)?;
         let file = self.sources.join(&mutant.file);
@@ -126,8 +126,8 @@ pub(crate) fn load() -> anyhow::Result<Vec<Mutant>> {
     serde_saphyr::from_str(&text).with_context(|| format!("{}", file.display()))
 }
 
-/// Brings the copy to what the working tree has. What is the same isn't touched, so that it isn't
-/// compiled again.
+/// Brings the copy to the state of the working tree. An unchanged file isn't touched, so that it
+/// isn't compiled again.
 fn copy_sources(to: &Path) -> anyhow::Result<()> {
     let mut list = Command::new("git");
     list.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(ROOT);
@@ -147,7 +147,7 @@ fn copy_sources(to: &Path) -> anyhow::Result<()> {
     remove_others(to, &copied)
 }
 
-/// Cargo finds tests by their files.
+/// Removes other files, since cargo finds tests by their files.
 fn remove_others(directory: &Path, kept: &BTreeSet<PathBuf>) -> anyhow::Result<()> {
     for entry in fs::read_dir(directory)? {
         let (path, kind) = entry.and_then(|entry| Ok((entry.path(), entry.file_type()?)))?;
@@ -162,12 +162,12 @@ fn remove_others(directory: &Path, kept: &BTreeSet<PathBuf>) -> anyhow::Result<(
 
 fn cargo_test(sources: &Path, target: &Path, tests: &[String]) -> anyhow::Result<Output> {
     let mut test = build::cargo();
-    // Each defect costs a build, which is most of its time.
+    // Each defect costs a build, which takes most of the time.
     test.args(["--config", "profile.dev.opt-level=0"]);
     test.args(["test", "--locked", "--quiet"]).args(tests);
-    // What a defect leaves unused is nobody's business.
+    // A defect may leave code unused, which doesn't matter here.
     test.current_dir(sources).env("CARGO_TARGET_DIR", target).env("RUSTFLAGS", "--cap-lints=allow");
-    // That a test fails is enough.
+    // It is enough that a test fails.
     test.env("PROPTEST_MAX_SHRINK_ITERS", "0");
     test.output().context("can't run cargo")
 }

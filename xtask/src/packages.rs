@@ -8,13 +8,13 @@ use anyhow::Context as _;
 
 use crate::command::{run_slowly, succeeds};
 
-/// Something that this machine can't do until a person changes it. Callers may go on
-/// without, and must say so.
+/// An ability that this machine lacks until a person changes it. Callers may continue without it,
+/// and must say so.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct Unavailable(pub(crate) String);
 
-/// A Debian package, and how to see that what it brings is there.
+/// A Debian package, and the check that its content is there.
 pub(crate) struct Package {
     name: &'static str,
     brings: Brings,
@@ -50,20 +50,20 @@ impl Package {
     }
 }
 
-/// Whether there is a program of this name.
+/// Returns true if there is a program of this name.
 pub(crate) fn has_program(name: &str) -> bool {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let folders = std::env::split_paths(&path).chain(["/usr/sbin".into(), "/sbin".into()]);
     folders.map(|folder| folder.join(name)).any(|file| file.is_file())
 }
 
-/// Whether a Docker engine answers.
+/// Returns true if a Docker engine answers.
 pub(crate) fn docker_runs() -> bool {
     static RUNS: OnceLock<bool> = OnceLock::new();
     *RUNS.get_or_init(|| succeeds(Command::new("docker").args(["info", "--format={{.ServerVersion}}"])))
 }
 
-/// Refuses to go on without root.
+/// Refuses to continue without root.
 pub(crate) fn need_root(what: &str) -> anyhow::Result<()> {
     if !rustix::process::geteuid().is_root() {
         return Err(Unavailable(format!("{what} needs root")).into());
@@ -71,7 +71,7 @@ pub(crate) fn need_root(what: &str) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Installs those that are missing: only as root on Debian. Elsewhere says what to do.
+/// Installs those that are missing: only as root on Debian. Elsewhere prints advice.
 pub(crate) fn install(packages: &[Package]) -> anyhow::Result<()> {
     let missing: Vec<_> =
         packages.iter().filter(|package| !package.is_there()).map(|package| package.name).collect();

@@ -11,9 +11,9 @@ use skv_sharding::fnv1a;
 use crate::packages::{self, Package, Unavailable};
 use crate::{build, cache, command};
 
-/// Where the package is.
+/// The folder of the package.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../bindings/python");
-/// What Debian has it from; elsewhere Python itself brings it.
+/// The packages that Debian needs for it; elsewhere Python itself has it.
 const PACKAGES: [Package; 2] =
     [Package::with_program("python3", "python3"), Package::with_python_module("python3-venv", "ensurepip")];
 
@@ -29,7 +29,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     run_tests(&build::test_programs()?, &args.arguments)
 }
 
-/// Runs them on stores of these programs.
+/// Runs the tests on stores of these programs.
 pub(crate) fn run_tests(programs: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
     let python = environment()?.join("bin/python");
     let package = build_package(&python)?;
@@ -42,8 +42,8 @@ pub(crate) fn run_tests(programs: &Path, arguments: &[OsString]) -> anyhow::Resu
     Ok(())
 }
 
-/// An environment with all that building and testing needs, but without the package itself. It is
-/// never changed, so that any number of runs may share it.
+/// Returns an environment with everything that building and testing needs, but without the package
+/// itself. It is never changed, so that any number of runs may share it.
 fn environment() -> anyhow::Result<PathBuf> {
     packages::install(&PACKAGES)?;
     let version = command::output(
@@ -77,12 +77,12 @@ fn make_environment(directory: &Path) -> anyhow::Result<()> {
     eprintln!("installing what pyproject.toml of the Python clients names");
     command::run(Command::new("python3").args(["-m", "venv"]).arg(directory))?;
     let pip = |arguments: &[&str]| command::run(pip(&directory.join("bin/python")).args(arguments));
-    // Which packages those are, only the package itself can say. They may be out of reach.
+    // Only the package itself knows its packages. They may be out of reach.
     pip(&["install", &format!("{SOURCE}[test]")]).map_err(|error| Unavailable(format!("{error:#}")))?;
     pip(&["uninstall", "--yes", "shardedkv"])
 }
 
-/// Builds the package and installs it into a folder of its own; answers that.
+/// Builds the package and installs it into a folder of its own, which it returns.
 fn build_package(python: &Path) -> anyhow::Result<PathBuf> {
     let folder = build::target()?.join("python");
     if folder.exists() {

@@ -1,15 +1,15 @@
-//! `cargo xtask test --quick`: the tests that one runs first. They need neither root, nor a network,
-//! nor Go, and take no more than five minutes once they are built.
+//! `cargo xtask test --quick`: the tests to run first. They need neither root, nor a network, nor
+//! Go, and take no more than five minutes once they are built.
 
 use crate::step::step;
 use crate::{build, sim};
 
-/// Tests of rules and formats, and what of the rest is quick.
+/// Tests of rules and formats, and the quick ones of the rest.
 const RULES: [&str; 10] = [
     "--lib",
     "--bin=skv",
     "--bin=xtask",
-    // The data plane: what entries do, and the log on a disk with faults.
+    // The data plane: the effect of entries, and the log on a disk with faults.
     "--test=store",
     "--test=log_storage",
     // The shard manager.
@@ -20,9 +20,9 @@ const RULES: [&str; 10] = [
     "--test=right_histories",
     "--test=wrong_histories",
 ];
-/// Tests of real processes: servers die and pause, their disks get full, shards are in two groups.
+/// Tests of real processes: servers die and pause, their disks fill up, shards are in two groups.
 const PROCESSES: [&str; 3] = ["--test=crashes", "--test=disk", "--test=sharded"];
-/// Clusters that are simulated: how many seeds of each kind.
+/// Clusters that are simulated: the number of seeds of each kind.
 const SIMULATIONS: [(&str, u64); 2] = [("--groups=1", 3), ("--groups=3", 3)];
 
 pub(crate) fn run() -> anyhow::Result<()> {

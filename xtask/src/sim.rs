@@ -11,13 +11,13 @@ use crate::build;
 /// Simulates a cluster under faults for many seeds, or replays one seed
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// How many seeds, from 1
+    /// The number of seeds, from 1
     #[arg(long, default_value_t = 200, conflicts_with = "seed")]
     seeds: u64,
     /// Replay this seed and show what happens
     #[arg(long)]
     seed: Option<u64>,
-    /// How many groups; with more than one, shards move all the time
+    /// The number of groups; with more than one, shards move all the time
     #[arg(long, default_value_t = 1)]
     groups: usize,
     /// Instead of all faults: the source and the target of a move are apart for five minutes
@@ -71,7 +71,7 @@ pub(crate) fn command(program: &Path, seed: u64, scenario: &str) -> Command {
     command
 }
 
-/// Returns what a person types to see a seed again.
+/// Returns the command that a person types to see a seed again.
 pub(crate) fn replay(seed: u64, scenario: &str) -> String {
     format!("cargo xtask sim --seed {seed} {scenario}")
 }

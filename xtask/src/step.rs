@@ -9,7 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 /// The steps that have ended, with their seconds.
 static ENDED: Mutex<Vec<(String, u64)>> = Mutex::new(Vec::new());
 
-/// Runs a step, and prints how long it took, also when it fails.
+/// Runs a step, and prints its duration, also when it fails.
 #[expect(clippy::disallowed_methods, reason = "nothing here is simulated")]
 pub(crate) fn step<T>(name: impl Display, run: impl FnOnce() -> anyhow::Result<T>) -> anyhow::Result<T> {
     let began = Instant::now();

@@ -16,12 +16,12 @@ pub(crate) struct Args {
     /// clusters, and processes of one cluster.
     #[arg(long, conflicts_with_all = ["kubernetes", "python", "arguments"])]
     quick: bool,
-    /// Whether the tests on Kubernetes are run [default: where a cluster can be made, unless
-    /// arguments choose among the tests].
+    /// Run the tests on Kubernetes or not [default: if a cluster can be made, unless arguments
+    /// choose among the tests].
     #[arg(long, value_enum)]
     kubernetes: Option<Wanted>,
-    /// Whether the tests of the Python clients are run [default: where there is Python, unless
-    /// arguments choose among the tests].
+    /// Run the tests of the Python clients or not [default: if there is Python, unless arguments
+    /// choose among the tests].
     #[arg(long, value_enum)]
     python: Option<Wanted>,
     /// Passed on to `cargo test`, such as a part of a test's name.
@@ -68,8 +68,8 @@ fn run_all(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs a part of the tests; says so if it wasn't run. A machine that can't run it fails no test,
-/// but must not look as if it had passed them.
+/// Runs a part of the tests; reports it if it wasn't run. A machine that can't run it fails no
+/// test, but must not look as if it had passed them.
 fn part(
     which: &str,
     wanted: Option<Wanted>,

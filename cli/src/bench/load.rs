@@ -17,11 +17,11 @@ use tokio::time::Instant;
 use super::meter::Meter;
 use super::plan::{Args, Mix, key};
 
-/// How many keys are written at once before the measurement.
+/// The number of keys that are written at once before the measurement.
 const FILL_AT_ONCE: usize = 256;
-/// In an open loop the meter is divided, so that requests don't queue for it.
+/// The number of parts of the meter in an open loop, so that requests don't queue for it.
 const METERS: usize = 16;
-/// How exactly requests start in an open loop.
+/// The precision with which requests start in an open loop.
 const PACE: Duration = Duration::from_micros(100);
 
 /// Writes every key, so that there is something to read.
@@ -42,7 +42,7 @@ pub(super) async fn fill(clerk: &Clerk, args: &Args) -> anyhow::Result<()> {
     outcome
 }
 
-/// What every client needs.
+/// The settings that every client needs.
 #[derive(Clone)]
 struct Work {
     clerk: Clerk,
@@ -54,7 +54,7 @@ struct Work {
     ended: Arc<AtomicU64>,
 }
 
-/// When is measured.
+/// The time that is measured.
 #[derive(Debug, Clone, Copy)]
 struct Window {
     from: Instant,
@@ -78,7 +78,7 @@ pub(super) async fn run(clerk: &Clerk, args: &Args) -> anyhow::Result<Meter> {
         None => closed_loop(&work, args.clients).await,
     };
     progress.abort();
-    // Its bar is gone before anything else is printed.
+    // The bar must be gone before anything else is printed.
     let _ = progress.await;
     meter
 }
@@ -176,8 +176,8 @@ impl Work {
         }
     }
 
-    /// Counts a request that should have started at `start` and ends now. An answer after
-    /// the end is not part of what was done until then; but a failure is told.
+    /// Counts a request that should have started at `start` and ends now. An answer after the end
+    /// of the window isn't part of the throughput, but a failure is counted.
     fn record(&self, meter: &mut Meter, outcome: Result<(), Error>, start: Instant) {
         self.ended.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
@@ -208,7 +208,7 @@ async fn show_progress(window: Window, warmup: Duration, ended: Arc<AtomicU64>) 
     }
 }
 
-/// A bar that leaves nothing behind.
+/// A bar that is erased when it is dropped.
 struct Cleared(ProgressBar);
 
 impl Drop for Cleared {

@@ -1,4 +1,4 @@
-//! What clients measured.
+//! The results of the clients.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ pub(super) struct Meter {
 }
 
 impl Meter {
-    /// Distinguishes latencies that differ by 0.1%, from 1 microsecond to a minute.
+    /// Makes a meter that distinguishes latencies that differ by 0.1%, from 1 microsecond to a minute.
     pub(super) fn new() -> anyhow::Result<Meter> {
         Ok(Meter {
             latencies: Histogram::new_with_bounds(1, 60_000_000, 3)?,
@@ -41,7 +41,7 @@ impl Meter {
         Ok(())
     }
 
-    /// How many requests were answered.
+    /// Returns the number of answered requests.
     pub(super) fn answered(&self) -> u64 {
         self.latencies.len()
     }
@@ -54,7 +54,7 @@ impl Meter {
         self.first_failure.as_deref()
     }
 
-    /// The latency in microseconds that this share of the requests didn't exceed.
+    /// Returns the latency in microseconds that this share of the requests didn't exceed.
     pub(super) fn quantile(&self, share: f64) -> u64 {
         self.latencies.value_at_quantile(share)
     }

@@ -1,7 +1,7 @@
-//! `skv bench`: how fast the store is.
+//! `skv bench`: measures the speed of the store.
 //!
-//! - `plan`: what is measured; `load`: the clients; `meter`: what they measured; `report`:
-//!   how it is shown
+//! - `plan`: the settings of a measurement; `load`: the clients; `meter`: their results; `report`:
+//!   the output
 
 mod load;
 mod meter;

@@ -1,4 +1,4 @@
-//! What is measured.
+//! The settings of a measurement.
 
 use std::time::Duration;
 
@@ -21,37 +21,37 @@ Examples:
   skv bench mixed --rate 5000 -o json
 ")]
 pub(crate) struct Args {
-    /// What the clients do.
+    /// The requests that clients send.
     pub(super) mix: Mix,
-    /// How many requests are outstanding at most; with --rate there is no limit.
+    /// The maximum number of outstanding requests; with --rate there is no limit.
     #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) clients: u32,
     /// Start this many requests per second.
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) rate: Option<u32>,
-    /// How requests travel.
+    /// The way in which requests travel.
     #[arg(long, value_enum, default_value_t)]
     pub(super) transport: Transport,
     /// Connections to each server [default: 1 with streams, up to 4 with unary calls].
     #[arg(long, value_name = "N")]
     pub(super) connections: Option<usize>,
-    /// How many keys there are.
+    /// The number of keys.
     #[arg(long, value_name = "N", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(1..))]
     pub(super) keys: u32,
     /// The size of each value in bytes.
     #[arg(long, value_name = "BYTES", default_value_t = 64)]
     pub(super) value_size: usize,
-    /// How long is measured.
+    /// The time for which requests are measured.
     #[arg(long, value_name = "TIME", default_value = "10s", value_parser = duration::parse)]
     pub(super) duration: Duration,
-    /// How long requests are sent before that.
+    /// The time for which requests are sent before that.
     #[arg(long, value_name = "TIME", default_value = "2s", value_parser = duration::parse)]
     pub(super) warmup: Duration,
     #[command(flatten)]
     pub(super) output: Output,
 }
 
-/// What the clients do.
+/// The requests that clients send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Mix {
@@ -63,7 +63,7 @@ pub(super) enum Mix {
     Mixed,
 }
 
-/// How requests travel.
+/// The way in which requests travel.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub(super) enum Transport {
@@ -84,13 +84,13 @@ impl From<Transport> for skv_client::Transport {
 }
 
 impl Args {
-    /// Whether keys are read.
+    /// Returns true if keys are read.
     pub(super) fn reads(&self) -> bool {
         self.mix != Mix::Put
     }
 }
 
-/// The name of one of the keys.
+/// Returns the name of one of the keys.
 pub(super) fn key(index: u32) -> String {
     format!("bench-{index:08}")
 }

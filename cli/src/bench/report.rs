@@ -1,4 +1,4 @@
-//! How a measurement is shown.
+//! The output of a measurement.
 
 use comfy_table::{Cell, CellAlignment};
 use serde::Serialize;

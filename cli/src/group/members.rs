@@ -7,7 +7,7 @@ use skv_sharding::{GroupId, ReplicaId};
 use crate::admin::{self, Member};
 use crate::target::Target;
 
-/// Returns what the shard map says of a group, and what each of its members says of itself.
+/// Returns a group of the shard map, and the state of each of its members.
 pub(super) async fn group_and_members(
     target: &Target,
     group: GroupId,

@@ -1,4 +1,4 @@
-//! `skv group reset`: the replica that a lost group is revived from, and what is seen meanwhile.
+//! `skv group reset`: revives a lost group from one replica, and shows the progress.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::outcome::Outcome;
 use crate::output;
 use crate::target::{Target, explain};
 
-/// How often the server is asked how far it is.
+/// The interval at which the server is asked for its progress.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 pub(super) async fn run(
@@ -63,16 +63,16 @@ pub(super) async fn run(
     Ok(Outcome::Done)
 }
 
-/// How far a replica is; those that don't answer come first. Logs of an older incarnation are of
-/// another history. Within one the term counts before the length: a leader that was deposed may have
-/// much that was never acknowledged.
+/// Returns the key by which replicas are ordered by progress; those without an answer come first.
+/// Logs of an older incarnation belong to another history. Within one the term counts before the
+/// length: a leader that was deposed may have much that was never acknowledged.
 fn progress(member: &Member) -> Option<(u32, u64, u64, bool)> {
     let status = member.status.as_ref().ok()?;
     let last = status.last_log.unwrap_or_default();
     Some((status.incarnation, last.term, last.index, is_leader(status)))
 }
 
-/// Has a server revive the group, however long it takes, and shows how far it is.
+/// Has a server revive the group, however long it takes, and shows its progress.
 async fn revive(target: &Target, group: GroupId, replica: &v1::Replica) -> anyhow::Result<v1::ResetResponse> {
     let address = &replica.peer_address;
     let mut client = admin::connect_patiently(target, address).await?;
@@ -102,7 +102,7 @@ async fn revive(target: &Target, group: GroupId, replica: &v1::Replica) -> anyho
     Ok(answer.map_err(|status| unanswered(&status, address))?.into_inner())
 }
 
-/// A server that was lost amid it may have done it, or do it yet.
+/// Explains that a server whose connection broke may have revived the group, or may do so later.
 fn unanswered(status: &Status, address: &str) -> anyhow::Error {
     let error = explain(status, address);
     if skv_proto::Error::from_status(status).is_some() {

@@ -1,5 +1,5 @@
-//! One configuration of the history: where the shards were to be. Where they were may differ, as
-//! long as they moved.
+//! A configuration of the history: the assignment of shards that was wanted. While shards moved,
+//! the map differed from it.
 
 use serde::Serialize;
 use skv_proto::v1;

@@ -27,9 +27,9 @@ struct Group {
     uid: GroupUid,
     incarnation: u32,
     shards: u32,
-    /// Whether people had it leave: it gets no shards until it joins again.
+    /// True if people drained it: it gets no shards until it joins again.
     drained: bool,
-    /// The name of the server that led when last heard of.
+    /// The name of the last known leader's server.
     leader: Option<String>,
     replicas: Vec<Replica>,
 }
@@ -50,7 +50,7 @@ struct Range {
     epoch: u64,
 }
 
-/// One colour for each group, over and over.
+/// The colours of groups, repeated for more groups than colours.
 const COLOURS: [(Color, u8); 6] = [
     (Color::Cyan, 96),
     (Color::Yellow, 93),
@@ -131,7 +131,7 @@ impl Map {
         shards::list(ranges.flat_map(|range| (range.first..).take(range.count as usize)).map(ShardId))
     }
 
-    /// One block for each shard, in the colour of its group.
+    /// Prints a block for each shard, in the colour of its group.
     fn print_picture(&self) -> anyhow::Result<()> {
         let colour_of = |group: GroupId| {
             let index = self.groups.iter().position(|g| g.id == group).unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What is different in one shard map from an earlier one. Pure.
+//! The difference between one shard map and an earlier one. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,14 +14,14 @@ use crate::shards;
 pub(super) struct Difference {
     pub(super) revision: u64,
     pub(super) configuration: u64,
-    /// Whether there is a new configuration.
+    /// True if there is a new configuration.
     #[serde(skip)]
     reconfigured: bool,
     /// Shards that another group owns now.
     moves: Vec<Moved>,
     founded: Vec<GroupId>,
     gone: Vec<GroupId>,
-    /// Groups that have other servers, or under other addresses.
+    /// Groups with other servers, or with other addresses.
     regrouped: Vec<Servers>,
     /// Groups that another server leads, where it is known.
     led: Vec<Led>,
@@ -30,7 +30,7 @@ pub(super) struct Difference {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 struct Moved {
     shard: ShardId,
-    /// `None`: nobody had it.
+    /// `None`: no group had it.
     source: Option<GroupId>,
     target: GroupId,
 }
@@ -48,7 +48,7 @@ struct Led {
 }
 
 impl Difference {
-    /// What is different in `new`; to no map at all, everything.
+    /// Returns the changes in `new`; compared with an empty map, everything.
     pub(super) fn between(old: &v1::ShardMap, new: &v1::ShardMap) -> Difference {
         let (before, now) = (by_number(old), by_number(new));
         let both = || now.iter().filter_map(|(id, group)| Some((*id, *before.get(id)?, *group)));
@@ -82,7 +82,7 @@ impl Difference {
         }
     }
 
-    /// Whether there is anything to tell.
+    /// Returns true if there is nothing to show.
     pub(super) fn is_empty(&self) -> bool {
         let Difference { reconfigured, moves, founded, gone, regrouped, led, .. } = self;
         !reconfigured
@@ -105,7 +105,7 @@ fn moved(old: &v1::ShardMap, new: &v1::ShardMap) -> Vec<Moved> {
     moved.filter(|moved| moved.source != Some(moved.target)).collect()
 }
 
-/// Who is in a group, and where. Who leads it is another matter.
+/// Returns the members of a group with their addresses, without its leader.
 fn members(group: &v1::Group) -> Vec<(u64, &str, &str)> {
     let replicas = group.replicas.iter();
     replicas.map(|replica| (replica.id, &*replica.client_address, &*replica.peer_address)).collect()
@@ -205,7 +205,7 @@ mod tests {
     #[test]
     fn a_revision_that_changes_nothing_to_tell_is_empty() {
         let old = map(5, 1, &[0, 0], vec![group(0, 1, &[1], 1)]);
-        // Higher epochs under the same owner, and a leader that isn't known for a while.
+        // Neither higher epochs under the same owner nor a leader that isn't known for a while are differences.
         let new = map(6, 1, &[0, 0], vec![group(0, 1, &[1], 0)]);
         assert!(Difference::between(&old, &new).is_empty());
         assert!(!Difference::between(&old, &map(6, 2, &[0, 0], vec![group(0, 1, &[1], 1)])).is_empty());

@@ -1,7 +1,7 @@
 //! `skv map`.
 //!
 //! - `current`: the map as it is now; `configuration`: one of the history
-//! - `watch`: each change of the map; `difference`: what a change is (pure)
+//! - `watch`: each change of the map; `difference`: the content of a change (pure)
 
 mod configuration;
 mod current;

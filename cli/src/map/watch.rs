@@ -21,7 +21,7 @@ pub(super) async fn run(target: &Target, format: Format) -> anyhow::Result<Outco
 
 async fn changes(target: &Target, format: Format) -> anyhow::Result<()> {
     let mut maps = pin!(manager::maps(target));
-    // The first difference is to nothing: so whoever adds all of them up has the map.
+    // The first difference is from the empty map: a reader that adds up all of them has the map.
     let mut last = v1::ShardMap::default();
     while let Some(map) = maps.next().await {
         let map = map?;

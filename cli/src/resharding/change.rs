@@ -1,4 +1,4 @@
-//! What people ask the shard manager for.
+//! The changes that people request of the shard manager.
 
 use skv_proto::v1;
 use skv_sharding::{GroupId, ShardId};
@@ -19,12 +19,12 @@ pub(crate) enum Change {
     Move(ShardId, GroupId),
     /// A shard may be wherever it is best.
     Unpin(ShardId),
-    /// The shards are spread anew.
+    /// The shards are spread again.
     Rebalance,
 }
 
 impl Change {
-    /// Makes the change once, however often it has to be asked for; with `dry_run` never.
+    /// Makes the change once, however often the request is repeated; with `dry_run` never.
     pub(super) async fn ask(&self, target: &Target, dry_run: bool) -> anyhow::Result<v1::ChangeResponse> {
         let request_id = format!("{:032x}", rand::random::<u128>());
         manager::ask(target, async |mut manager: Client| {
@@ -52,7 +52,7 @@ impl Change {
         .await
     }
 
-    /// Why no shard moves.
+    /// Returns the reason why no shard moves.
     pub(super) async fn nothing_to_move(&self, target: &Target) -> anyhow::Result<String> {
         let newest = manager::configuration(target, None).await?;
         Ok(format!("nothing to move: {}", self.why_nothing(&newest)))

@@ -1,5 +1,5 @@
-//! About how long moves take. A guess: it depends on disks, networks and what else the servers
-//! have to do, none of which is known here. Pure.
+//! An estimate of the duration of moves. It is rough: it depends on disks, networks and the other
+//! work of the servers, none of which is known here. Pure.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -8,16 +8,15 @@ use skv_sharding::GroupId;
 
 use super::moves::Move;
 
-/// Bytes that a group hands over, or takes in, in a second: what servers send at most, unless they
-/// were given another limit.
+/// Bytes that a group hands over, or takes in, per second: the default limit of servers.
 pub(super) const BYTES_PER_SECOND: u64 = skv_resource::TRANSFER_BYTES_PER_SECOND;
-/// What a shard takes however small it is: a handful of commits in two groups.
+/// The time for a shard of any size: a handful of commits in two groups.
 const PER_SHARD: Duration = Duration::from_millis(3);
-/// Until the sources have heard of their moves and the targets expect them.
+/// The time until the sources have heard of their moves and the targets expect them.
 const START: Duration = Duration::from_millis(100);
 
-/// The time of the group that has most to do, since all groups work at the same time; `None` if
-/// the size of a shard isn't known.
+/// Returns the time of the group that has most to do, since all groups work at the same time;
+/// `None` if the size of a shard isn't known.
 pub(super) fn expected<'a>(moves: impl IntoIterator<Item = &'a Move>) -> Option<Duration> {
     let mut work: BTreeMap<GroupId, Duration> = BTreeMap::new();
     for Move { source, target, bytes, .. } in moves {

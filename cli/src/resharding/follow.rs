@@ -1,7 +1,7 @@
 //! Watches moves until every shard is there.
 //!
-//! Where the shards are is told by the shard map, where they are to be by the configuration
-//! that the map names; how much of each has come, by the groups.
+//! The shard map has the current place of each shard, the configuration that the map names has its
+//! wanted place, and the groups know how much of each has been copied.
 
 use std::collections::BTreeMap;
 use std::pin::pin;
@@ -19,12 +19,12 @@ use super::speed::Speed;
 use crate::target::Target;
 use crate::{admin, manager, shards};
 
-/// How often the groups are asked what they have.
+/// The interval at which the groups are asked for their shards.
 const ASK_EVERY: Duration = Duration::from_millis(500);
 
 /// Watches until every shard is where the newest configuration has it, for good. Maps that don't know
-/// this configuration yet say nothing about it. A shard manager that lost its record begins to
-/// count configurations again: then what it wants now is watched.
+/// this configuration yet are ignored. A shard manager that lost its record begins to count
+/// configurations again: then the configuration that it has now is watched.
 pub(super) async fn follow(
     target: &Target,
     configuration: u64,
@@ -32,7 +32,7 @@ pub(super) async fn follow(
     screen: &mut Screen,
 ) -> anyhow::Result<End> {
     tokio::select! {
-        // First, so that whoever sees the first line can already stop it.
+        // Ctrl-C comes first, so that a user who sees the first line can already stop it.
         biased;
         stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| End::Stopped)?),
         done = until_done(target, configuration, moves, screen) => done.map(|()| End::Done),
@@ -72,7 +72,7 @@ async fn until_done(
         }
         let there = newest.as_ref().filter(|_| moves.is_done());
         if let Some(map) = there.filter(|map| map.moving == 0) {
-            // The sizes of those that were too quick are known by their targets.
+            // The targets know the sizes of shards that moved before they were asked for.
             if moves.bytes().is_none() {
                 hear(target, map, moves).await;
             }
@@ -83,8 +83,8 @@ async fn until_done(
     }
 }
 
-/// Asks the groups between which shards move what they have. Answers why some didn't say it:
-/// moves are known without that, only not how far each is.
+/// Asks the groups between which shards move for their shards. Returns the reasons why some didn't
+/// answer: without them the moves are known, but not the progress of each.
 pub(super) async fn hear(target: &Target, map: &v1::ShardMap, moves: &mut Moves) -> Vec<anyhow::Error> {
     let concerned = moves.groups();
     let groups = map.groups.iter().filter(|group| concerned.contains(&GroupId(group.id)));
@@ -99,17 +99,17 @@ pub(super) async fn hear(target: &Target, map: &v1::ShardMap, moves: &mut Moves)
     problems
 }
 
-/// Which maps know the configuration that is waited for.
+/// The numbers of the maps that know the awaited configuration.
 struct Numbers {
-    /// The lowest that does.
+    /// The lowest number of them.
     first: u64,
-    /// The last that was seen.
+    /// The last number that was seen.
     seen: u64,
 }
 
 impl Numbers {
-    /// Whether a map of this configuration says where the shards are to be. Each is newer than
-    /// the one before, so that a lower number is one of a new count.
+    /// Returns true if a map of this configuration has the wanted place of shards. Each is newer
+    /// than the one before, so that a lower number belongs to a new count.
     fn count(&mut self, configuration: u64) -> bool {
         if configuration < self.seen {
             self.first = configuration;
@@ -119,7 +119,7 @@ impl Numbers {
     }
 }
 
-/// Where a configuration has the shards; asked for once.
+/// The places of the shards in a configuration, which is requested once.
 #[derive(Default)]
 struct Goal {
     number: u64,

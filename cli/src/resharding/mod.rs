@@ -1,11 +1,11 @@
-//! Commands by which shards change their groups: the change is made by the shard manager, and
-//! the groups carry it out on their own. So a command only asks, and watches.
+//! Commands by which shards change their groups: the shard manager makes the change, and the groups
+//! carry it out on their own. So a command only sends the request, and watches.
 //!
-//! - `change`: what is asked for, and the words for it
-//! - `moves`: the shards on their way, and how far they are (pure)
-//! - `plan`: what `--dry-run` shows; `estimate`: how long it may take (pure)
-//! - `follow`: watches until every shard is there; `speed`: how fast they come (pure);
-//!   `screen`: what is shown meanwhile
+//! - `change`: the request, and the words for it
+//! - `moves`: the shards on their way, and their progress (pure)
+//! - `plan`: the output of `--dry-run`; `estimate`: the expected duration (pure)
+//! - `follow`: watches until every shard is there; `speed`: bytes per second (pure); `screen`: the
+//!   display meanwhile
 
 mod change;
 mod estimate;
@@ -27,12 +27,12 @@ use crate::output::{self, Format, Output};
 use crate::shards::{self, Pin};
 use crate::target::Target;
 
-/// What all of these commands end their help with.
+/// The end of the help of all these commands.
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 as asked, 1 failed, or stopped by Ctrl-C before every shard was there. Shards \
 move without this command: Ctrl-C only stops the watching.";
 
-/// What all of these commands have in common. Without any of them a change is made and watched.
+/// The flags of all these commands. Without any of them a change is made and watched.
 #[derive(Debug, Default, clap::Args)]
 pub(crate) struct Flags {
     /// Change nothing: show what would move, how much that is, and about how long it takes.
@@ -45,22 +45,22 @@ pub(crate) struct Flags {
     output: Output,
 }
 
-/// What a change came to, for programs.
+/// The result of a change, for programs.
 #[derive(Serialize)]
 struct Report<'a> {
     configuration: u64,
-    /// Whether every shard is where this configuration has it.
+    /// True if every shard is where this configuration has it.
     done: bool,
     moved: usize,
-    /// Of all moves; `null` where a group didn't say.
+    /// The bytes of all moves; `null` if a group didn't report them.
     bytes: Option<u64>,
     seconds: f64,
     moves: Vec<&'a Move>,
-    /// The pins that ended, since their group shares the shards no more.
+    /// The pins that ended, since their group no longer shares the shards.
     dropped_pins: Vec<Pin>,
 }
 
-/// Makes a change, or shows what it would come to.
+/// Makes a change, or shows its result in advance.
 pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyhow::Result<Outcome> {
     let format = flags.output.format;
     let answer = change.ask(target, flags.dry_run).await?;
@@ -76,7 +76,7 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
         output::say(format_args!("configuration {}: {}", answer.configuration, to_move(&moves)))?;
     }
     let started = Instant::now();
-    // A shard that was to go, and stays after all, may have gone.
+    // A shard that was to leave, and stays after all, may have left.
     let is_settled = moves.is_empty() && is_settled(target, answer.configuration).await?;
     let end = if flags.no_wait || is_settled {
         End::NotWatched
@@ -103,7 +103,7 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
     Ok(if end == End::Stopped { Outcome::Failed } else { Outcome::Done })
 }
 
-/// Whether every shard is where this configuration has it, for good.
+/// Returns true if every shard is where this configuration has it, for good.
 async fn is_settled(target: &Target, configuration: u64) -> anyhow::Result<bool> {
     let map = manager::shard_map(target).await?;
     Ok(map.configuration >= configuration && map.moving == 0)

@@ -1,5 +1,5 @@
-//! The shards on their way, and how far they are. Pure: from the plan, the shard map, and what
-//! the groups say that they have.
+//! The shards on their way, and their progress. Pure: computed from the plan, the shard map, and
+//! the shards that the groups report.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -8,15 +8,15 @@ use skv_proto::v1;
 use skv_proto::v1::shard_status::State as ShardState;
 use skv_sharding::{GroupId, ShardId};
 
-/// One shard on its way.
+/// A shard on its way.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Move {
     pub(super) shard: ShardId,
     pub(super) source: GroupId,
     pub(super) target: GroupId,
-    /// `None` until a group has said it.
+    /// `None` until a group has reported it.
     pub(super) keys: Option<u64>,
-    /// Of all keys and values.
+    /// The size of all keys and values.
     pub(super) bytes: Option<u64>,
     /// Bytes that the target has.
     #[serde(skip)]
@@ -25,16 +25,16 @@ pub(super) struct Move {
     phase: Phase,
 }
 
-/// The phase of a move: one of the three that its source has it in, or over.
+/// The phase of a move: one of its three phases at the source, or over.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It waits for its turn.
+    /// The move waits for its turn.
     Queued,
-    /// It is served by its source, and copied.
+    /// The source serves the shard, which is being copied.
     Copying,
-    /// Nobody serves it, for a moment.
+    /// No group serves the shard, for a moment.
     Frozen,
-    /// Its target serves it, and the map says so.
+    /// The target serves the shard, and the map says so.
     Arrived,
 }
 
@@ -47,18 +47,18 @@ pub(super) struct Counts {
     pub(super) arrived: usize,
 }
 
-/// How the watching of moves ended.
+/// The end of watching moves.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum End {
-    /// Every shard is there.
+    /// Every shard arrived.
     Done,
-    /// Somebody stopped it.
+    /// The user stopped it.
     Stopped,
-    /// Nobody wanted it.
+    /// The user didn't ask for it.
     NotWatched,
 }
 
-/// All moves that were seen, also those that are over.
+/// All moves that were seen, including those that are over.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Moves(BTreeMap<ShardId, Move>);
 
@@ -83,7 +83,7 @@ impl Moves {
         self.0.is_empty()
     }
 
-    /// Takes in where the shards are, and where the newest configuration has them.
+    /// Takes in the current places of shards, and their places in the newest configuration.
     pub(super) fn follow(&mut self, owners: &BTreeMap<ShardId, GroupId>, goal: &BTreeMap<ShardId, GroupId>) {
         for (&shard, &owner) in owners {
             let target = goal.get(&shard).copied().unwrap_or(owner);
@@ -104,7 +104,7 @@ impl Moves {
         }
     }
 
-    /// Takes in what a group has of each shard.
+    /// Takes in a group's report of its shards.
     pub(super) fn hear(&mut self, group: GroupId, shards: &[v1::ShardStatus]) {
         for status in shards {
             let Some(known) = self.0.get_mut(&ShardId(status.shard)) else { continue };
@@ -130,7 +130,7 @@ impl Moves {
         }
     }
 
-    /// The groups that have something of these shards.
+    /// Returns the groups that hold any of these shards.
     pub(super) fn groups(&self) -> BTreeSet<GroupId> {
         self.0.values().flat_map(|known| [known.source, known.target]).collect()
     }
@@ -149,13 +149,13 @@ impl Moves {
         self.counts().arrived == self.len()
     }
 
-    /// Bytes of all of these shards; `None` as long as some aren't known.
+    /// Returns the bytes of all of these shards; `None` as long as some aren't known.
     pub(super) fn bytes(&self) -> Option<u64> {
         self.0.values().map(|known| known.bytes).sum()
     }
 
-    /// Bytes that their targets have. Never more than there are, although a target may have
-    /// what has been deleted since.
+    /// Returns the bytes that their targets have. They are never more than the total, although a
+    /// target may have data that has been deleted since.
     pub(super) fn came(&self) -> u64 {
         let came = |known: &Move| match (known.phase, known.bytes) {
             (Phase::Arrived, Some(bytes)) => bytes,
@@ -184,7 +184,7 @@ pub(super) mod tests {
     const G1: GroupId = GroupId(1);
     const G2: GroupId = GroupId(2);
 
-    /// What a group says of a shard.
+    /// Applies a group's report of one shard.
     pub(in crate::resharding) fn says(
         shard: u32,
         state: ShardState,

@@ -1,5 +1,4 @@
-//! What `--dry-run` shows: what would move from where to where, how much that is, and about how
-//! long it takes.
+//! The output of `--dry-run`: the moves from group to group, their size, and the expected duration.
 
 use std::collections::BTreeMap;
 
@@ -25,7 +24,7 @@ struct Plan<'a> {
     configuration: u64,
     keys: Option<u64>,
     bytes: Option<u64>,
-    /// A guess; `null` where a size isn't known.
+    /// An estimate; `null` if a size isn't known.
     expected_seconds: Option<f64>,
     moves: Vec<&'a Move>,
 }
@@ -74,7 +73,7 @@ pub(super) async fn show(
     Ok(Outcome::Done)
 }
 
-/// The moves from each group to each other.
+/// Returns the moves from each group to each other.
 fn rows(moves: &Moves) -> BTreeMap<(GroupId, GroupId), Row> {
     let mut rows: BTreeMap<(GroupId, GroupId), Row> = BTreeMap::new();
     for Move { shard, source, target, keys, bytes, .. } in moves.iter() {

@@ -1,4 +1,4 @@
-//! What is shown while shards move: a live line on a terminal, a line from time to time elsewhere.
+//! The display while shards move: a live line on a terminal, elsewhere a line from time to time.
 
 use std::time::Duration;
 
@@ -10,16 +10,16 @@ use super::speed::Speed;
 use crate::duration::about;
 use crate::output::{self, Format};
 
-/// Between two lines where there is no terminal.
+/// The time between two lines if there is no terminal.
 const LINE_EVERY: Duration = Duration::from_secs(2);
 
-/// Where progress is shown.
+/// The display of progress.
 pub(super) struct Screen {
-    /// On standard error; hidden where that is no terminal.
+    /// A bar on standard error; hidden if that is no terminal.
     bar: ProgressBar,
-    /// The last line that was printed instead, and when.
+    /// The last line that was printed instead, with its time.
     printed: Option<(String, Instant)>,
-    /// Whether lines may be printed: programs read one document.
+    /// True if lines may be printed: programs read one document.
     lines: bool,
 }
 
@@ -34,7 +34,7 @@ impl Screen {
         Screen { bar, printed: None, lines }
     }
 
-    /// Shows how far the moves are, and why some don't go on, if that is known.
+    /// Shows the progress of the moves, and the reason why some don't progress, if it is known.
     pub(super) fn show(&mut self, moves: &Moves, speed: &Speed, problem: Option<&str>) {
         let line = line(moves, speed, problem);
         if self.lines {
@@ -47,8 +47,7 @@ impl Screen {
         }
     }
 
-    /// Prints what is new, not too often. Nobody may be reading any more: that is no reason to
-    /// stop.
+    /// Prints a new line, not too often. The reader may be gone: that is no reason to stop.
     fn print(&mut self, line: String) {
         let due = self.printed.as_ref().is_none_or(|(last, at)| *last != line && at.elapsed() >= LINE_EVERY);
         if due {
@@ -64,7 +63,7 @@ impl Drop for Screen {
     }
 }
 
-/// What has come, and of how much: in bytes where there are any, else in shards.
+/// Returns the share that has arrived, and the total: in bytes if there are any, else in shards.
 fn share(moves: &Moves) -> (u64, u64) {
     match moves.bytes() {
         Some(bytes) if bytes > 0 => (moves.came(), bytes),
@@ -94,7 +93,7 @@ fn line(moves: &Moves, speed: &Speed, problem: Option<&str>) -> String {
     parts.join("  ")
 }
 
-/// What is said in the end.
+/// Returns the last line.
 pub(super) fn last_line(end: End, moves: &Moves, elapsed: Duration) -> String {
     let (skv, arrived, all) = (output::this_command(), moves.counts().arrived, moves.len());
     let bytes = moves.bytes().filter(|bytes| *bytes > 0);

@@ -1,4 +1,4 @@
-//! How fast bytes come, and when the last one will be there. Pure.
+//! The speed at which bytes arrive, and the expected time of the last one. Pure.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -6,21 +6,21 @@ use std::time::Duration;
 /// The time over which the speed is measured: long enough to span a few shards.
 const WINDOW: Duration = Duration::from_secs(10);
 
-/// What had come by when.
+/// Samples of the bytes that had arrived, with their times.
 #[derive(Debug, Default)]
 pub(super) struct Speed(VecDeque<(Duration, u64)>);
 
 impl Speed {
-    /// Takes in how many bytes had come in all at a time since the start.
+    /// Takes in the total of bytes that had arrived at a time since the start.
     pub(super) fn sample(&mut self, at: Duration, came: u64) {
         self.0.push_back((at, came));
-        // The last one before the window begins is its beginning.
+        // The last sample before the window is its beginning.
         while self.0.get(1).is_some_and(|(second, _)| *second + WINDOW <= at) {
             self.0.pop_front();
         }
     }
 
-    /// Bytes in a second; `None` as long as nothing came.
+    /// Returns the bytes per second; `None` as long as nothing arrived.
     pub(super) fn per_second(&self) -> Option<u64> {
         let ((from, before), (to, after)) = (self.0.front()?, self.0.back()?);
         let (bytes, time) = (after.checked_sub(*before)?, to.checked_sub(*from)?);
@@ -28,7 +28,7 @@ impl Speed {
         u64::try_from(per_second).ok().filter(|per_second| *per_second > 0 && !time.is_zero())
     }
 
-    /// The time until as many bytes have come.
+    /// Returns the time until this number of bytes has arrived.
     pub(super) fn until(&self, bytes: u64) -> Option<Duration> {
         Some(Duration::from_secs(bytes / self.per_second()?))
     }

@@ -18,10 +18,10 @@ use crate::output;
 
 const POLL: Duration = Duration::from_millis(50);
 
-/// Starts this program once more as the supervisor, and returns when everything is ready and
-/// there are as many groups as are asked for.
+/// Starts this program once more as the supervisor, and returns when everything is ready and the
+/// wanted number of groups is there.
 pub(super) async fn run(manifest: &str, path: &Path, groups: u32, patience: Duration) -> anyhow::Result<()> {
-    // Complains here about a directory that can't be used; the supervisor locks it again.
+    // Opening the directory here reports a bad one at once; the supervisor locks it again.
     let dir = DataDir::open(path)?.path().to_owned();
     let log = log_file(&dir, "supervisor");
     let (mut child, log_from) = start(manifest, &dir, &log)?;
@@ -69,7 +69,7 @@ async fn wait_until_ready(dir: &Path, supervisor: u32, screen: &Screen) -> anyho
     read_record(dir)?.context("the record of the store has gone")
 }
 
-/// The supervisor ended before everything was ready: what it said is the error.
+/// The supervisor ended before everything was ready: its last words are the error.
 async fn wait_for_end(child: &mut Child, log: &Path, log_from: u64) -> anyhow::Error {
     loop {
         match child.try_wait() {

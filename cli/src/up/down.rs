@@ -1,4 +1,4 @@
-//! `skv down`: stops what runs in a data directory.
+//! `skv down`: stops the processes of a data directory.
 
 use std::path::{Path, PathBuf};
 
@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Args) -> anyhow::Result<()> {
     if is_locked(&path)? {
         return stop_supervisor(&record, &path, &screen).await;
     }
-    // The supervisor was killed; what it started still runs.
+    // The supervisor was killed; its processes still run.
     let dir = DataDir::open(&path)?;
     leftovers::stop(&mut record, &screen).await;
     dir.save(&record)?;
@@ -54,7 +54,7 @@ async fn stop_supervisor(record: &Record, path: &Path, screen: &Screen) -> anyho
     };
     screen.say(&format!("stopping {name}"));
     supervisor.signal(Signal::TERM);
-    // It stops the servers, then the manager, and kills what doesn't stop in time.
+    // The supervisor stops the servers, then the manager, and kills each that doesn't stop in time.
     if !supervisor.ends_within(3 * STOP_WITHIN).await {
         bail!(
             "process {} doesn't stop {name}: see its log in {}",

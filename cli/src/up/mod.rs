@@ -1,13 +1,13 @@
 //! `skv up`, `skv apply` and `skv down`: a `ShardedKV` manifest as processes on this machine.
 //!
-//! `skv_local` starts and stops the processes, and remembers them in a data directory. It has those
-//! groups run that `wanted.json` names, which `skv apply` writes; `skv apply` alone decides, and
-//! asks the shard manager and the servers for all else. A start has the groups that exist run, and
+//! `skv_local` starts and stops the processes, and remembers them in a data directory. It runs the
+//! groups that `wanted.json` names, which `skv apply` writes; `skv apply` alone decides, and asks
+//! the shard manager and the servers for everything else. A start runs the groups that exist, and
 //! then gives the store the manifest's number of groups in the same way.
 //!
 //! - `detach`: the supervisor in the background
-//! - `apply`: the command; `turnover`: which step to other groups is due (pure); `scale`: takes it
-//! - `down`: stops what runs in a data directory
+//! - `apply`: the command; `turnover`: the next step to other groups (pure); `scale`: takes it
+//! - `down`: stops the processes of a data directory
 
 pub(crate) mod apply;
 mod detach;
@@ -40,7 +40,7 @@ Examples:
 pub(crate) struct Args {
     #[command(flatten)]
     source: Source,
-    /// Where data, logs and ports are kept [default: ~/.local/share/skv/NAME].
+    /// The directory for data, logs and ports [default: ~/.local/share/skv/NAME].
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
     /// Go on in the background once everything is ready.
@@ -54,7 +54,7 @@ pub(crate) struct Args {
 /// Runs until it is told to stop; with `--detach` until everything is ready.
 pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
     if args.supervise {
-        // A session of its own: signals of the terminal no longer reach it.
+        // The process gets a session of its own: signals of the terminal no longer reach it.
         rustix::process::setsid().context("can't leave the terminal's session")?;
     }
     let Described { manifest, resource } = args.source.read()?;
@@ -71,7 +71,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
     let record = prepare(&dir, &resource, &screen).await?;
     let path = dir.path().to_owned();
     let when_ready = async {
-        // In the background whoever started it does this, and shows it.
+        // The process that started this one does this in the background, and shows it.
         if !args.supervise {
             Box::pin(scale::run(&path, groups, patience, None)).await?;
         }

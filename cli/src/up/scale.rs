@@ -1,8 +1,8 @@
-//! Brings a running store to another number of groups, step by step (`turnover`), by what its
-//! shard manager and its servers are asked for, and by `wanted.json`.
+//! Brings a running store to another number of groups, step by step (`turnover`), through its shard
+//! manager, its servers, and `wanted.json`.
 //!
-//! Nothing is remembered here between two steps: it can be killed at any time, and whoever runs
-//! it again goes on.
+//! Nothing is remembered here between two steps: it can be killed at any time, and the next run
+//! continues.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -27,13 +27,13 @@ use crate::resharding::{self, Change, Flags};
 use crate::target::{Target, explain};
 use crate::{admin, manager, output};
 
-/// Between two looks while something is waited for.
+/// The pause between two looks while it waits.
 const POLL: Duration = Duration::from_millis(200);
-/// A server that takes longer to say what it is doesn't count.
+/// A server that doesn't return its status within this time doesn't count.
 const STATUS_WITHIN: Duration = Duration::from_secs(2);
 
-/// Gives the store in this directory so many groups; answers whether anything had to be done. How
-/// servers start is shown on this screen, unless somebody else shows it.
+/// Gives the store in this directory `count` groups; returns true if anything had to be done. The
+/// start of servers is shown on this screen, if there is one.
 pub(super) async fn run(
     path: &Path,
     count: u32,
@@ -50,14 +50,14 @@ pub(super) async fn run(
     loop {
         let record = running(path)?;
         if let Some(wanted) = wanted::wanted(path)?.filter(|wanted| *wanted != record.groups()) {
-            // Whoever wanted them was killed before that was done.
+            // The run that wanted them was killed before that was done.
             let why = format!("waiting for the servers of exactly {} to run", GroupId::list(&wanted));
             wait(&mut waited_for, &why).await?;
             continue;
         }
         let manager = record.manager_address().context("the record of the store names no shard manager")?;
         let target = Target::of_manager(manager, patience);
-        // The servers first: what they say of a group that the manager forgets meanwhile is final.
+        // The servers come first: their word on a group that the manager forgets meanwhile is final.
         let groups = groups(&target, &record).await;
         let step = next(count, &groups, &assignment(&target).await?);
         match &step {
@@ -78,7 +78,7 @@ pub(super) async fn run(
             Step::Retire { group, uid, server } => match retire(&target, &record, *group, *uid, server).await
             {
                 Ok(()) => output::say(format_args!("{group} is empty, and is retired"))?,
-                // It may have another leader by now, or the outcome isn't known.
+                // The group may have another leader by now, or the outcome isn't known.
                 Err(error) => wait(&mut waited_for, &format!("{group} isn't retired yet: {error:#}")).await?,
             },
             Step::Wait(why) => wait(&mut waited_for, why).await?,
@@ -87,7 +87,7 @@ pub(super) async fn run(
     }
 }
 
-/// The same, until somebody presses Ctrl-C.
+/// The same, until the user presses Ctrl-C.
 pub(super) async fn run_until_stopped(
     path: &Path,
     count: u32,
@@ -109,7 +109,7 @@ pub(super) async fn run_until_stopped(
     }
 }
 
-/// What a directory remembers of a store that runs there.
+/// Returns the record of the store that runs in a directory.
 pub(super) fn running(path: &Path) -> anyhow::Result<Record> {
     let record = read_record(path)?.with_context(|| {
         format!(
@@ -144,8 +144,8 @@ async fn assignment(target: &Target) -> anyhow::Result<Assignment> {
     Ok(Assignment::of(&map, &manager::configuration(target, None).await?))
 }
 
-/// Has the supervisor start and stop servers, and waits until those that are new are ready and
-/// those that are too many are gone.
+/// Has the supervisor start and stop servers, and waits until new ones are ready and surplus ones
+/// are gone.
 async fn run_servers(
     path: &Path,
     turn: &Turn<'_>,
@@ -197,7 +197,7 @@ async fn change(target: &Target, change: Change) -> anyhow::Result<()> {
     }
 }
 
-/// Has the leader of a group, which is on this server, end it.
+/// Has the leader of a group, which is on this server, retire it.
 async fn retire(
     target: &Target,
     record: &Record,
@@ -214,7 +214,7 @@ async fn retire(
     Ok(())
 }
 
-/// Says once what is waited for.
+/// Prints once the reason for waiting.
 async fn wait(waited_for: &mut Option<String>, why: &str) -> anyhow::Result<()> {
     if waited_for.as_deref() != Some(why) {
         output::say(why)?;

@@ -1,8 +1,8 @@
-//! From the steps that are due (`skv-turnover`) to the one that `skv` takes next. Pure.
+//! Chooses the step that `skv` takes next, from those that are due (`skv-turnover`). Pure.
 //!
-//! `skv` takes one step at a time, and shows shards that move until they are there. Which groups come
-//! and go, and when, follows from what is seen alone, so that whoever is killed between two steps is
-//! replaced by anybody who looks again.
+//! `skv` takes one step at a time, and shows moving shards until they arrive. The groups that come
+//! and go, and the time for it, follow from the observed state alone, so that a run that is killed
+//! between two steps is continued by the next one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,30 +15,30 @@ use crate::shards;
 /// The next step.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Have the servers of exactly these groups run.
+    /// Run the servers of exactly these groups.
     Run(BTreeSet<GroupId>),
-    /// Have groups share the shards.
+    /// Let groups share the shards.
     Join(Vec<GroupId>),
-    /// Have groups give their shards to the others.
+    /// Let groups give their shards to the others.
     Leave(Vec<GroupId>),
     /// Watch moves that are under way.
     Follow,
-    /// Have a group that has nothing take nothing any more, by the server that leads it.
+    /// Have the server that leads an empty group retire it, so that it accepts no shards any more.
     Retire { group: GroupId, uid: GroupUid, server: String },
     /// Nothing now, for this reason.
     Wait(String),
-    /// All is as it is asked for.
+    /// The store has the wanted groups.
     Done,
 }
 
-/// Returns a group that has servers, from what each of them says.
+/// Returns a group that has servers, from the status of each of them.
 pub(super) fn group(statuses: &BTreeMap<String, v1::ReplicaStatus>) -> Group {
-    // The supervisor may stop servers late, when a group that waits now was founded.
+    // The supervisor may stop servers late, when a group that waits now has been founded.
     let unproven = Some("waiting for the shard manager and its servers to agree".to_owned());
     Group { report: Report::of(statuses), unproven, ..Group::default() }
 }
 
-/// Returns what comes next on the way to so many groups, of those whose servers are to run by now.
+/// Returns the next step on the way to `count` groups, of those whose servers are to run by now.
 pub(super) fn next(count: u32, groups: &BTreeMap<GroupId, Group>, assignment: &Assignment) -> Step {
     let turnover = decide(count, groups, Some(assignment));
     if !turnover.running.iter().eq(groups.keys()) {
@@ -96,13 +96,13 @@ mod tests {
         Step::Retire { group: GroupId(number), uid: UID, server: "server".to_owned() }
     }
 
-    /// Groups that run and lead, with as many shards each.
+    /// Returns groups that run and lead, with this number of shards each.
     fn running(numbers: &[u32], owned: u32) -> BTreeMap<GroupId, Group> {
         let group = led_by(Some(leader(owned)), true, false);
         ids(numbers).into_iter().map(|id| (id, group.clone())).collect()
     }
 
-    /// Groups that share the shards, 4 each, of those that are founded.
+    /// Returns an assignment to these groups, 4 shards each, among the founded ones.
     fn sharing(sharing: &[u32], founded: &[u32]) -> Assignment {
         Assignment {
             sharing: set(sharing),

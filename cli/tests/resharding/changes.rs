@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use crate::store::{SHARDS, Store};
 
-/// The moves of an answer: shard, source and target.
+/// Returns the moves of an answer: shard, source and target.
 fn moves(answer: &Value) -> Vec<(u64, u64, u64)> {
     let number = |value: &Value| value.as_u64().unwrap();
     let moves = answer["moves"].as_array().unwrap().iter();
@@ -31,7 +31,7 @@ fn a_dry_run_tells_what_would_move_and_changes_nothing() {
         })
         .collect();
     assert!(moved.iter().copied().eq(of_g2()), "{plan}");
-    // Two keys in each shard, of one or two digits, with 8 bytes each.
+    // There are two keys in each shard, of one or two digits, with 8 bytes each.
     let digits: u64 = of_g2().map(|shard| if shard < 10 { 3 } else { 4 }).sum();
     let (keys, bytes) = (2 * moved.len() as u64, 16 * moved.len() as u64 + digits);
     assert_eq!((&plan["keys"], &plan["bytes"]), (&json!(keys), &json!(bytes)), "{plan}");
@@ -68,7 +68,7 @@ fn groups_leave_and_join_and_their_shards_are_handed_over() {
     let left = store.json(&["groups", "remove", "g2"]);
     assert_eq!((&left["configuration"], &left["done"]), (&json!(2), &json!(true)), "{left}");
     assert_eq!((moves(&left).len(), &left["moved"]), (4, &json!(4)), "{left}");
-    // A key of one or two digits and 7 or 8 bytes more for each shard.
+    // Each shard has a key of one or two digits and 7 or 8 bytes more.
     assert!(left["bytes"].as_u64() >= Some(4 * 8), "{left}");
     assert_eq!(store.counts(), [6, 6, 0]);
     let drained = || -> Vec<bool> {
@@ -78,7 +78,7 @@ fn groups_leave_and_join_and_their_shards_are_handed_over() {
     assert_eq!(drained(), [false, false, true]);
     assert!(store.must(&["map"]).contains("0, drained"));
 
-    // The same command under the name that goes with its siblings.
+    // This is the same command under the name that goes with its siblings.
     let joined = store.must(&["group", "add", "g2"]);
     assert!(joined.starts_with("configuration 3: 4 shards move\n"), "{joined}");
     assert!(joined.contains("all 4 shards are there, "), "{joined}");

@@ -47,7 +47,7 @@ impl Watch {
         self.lines.next().expect("it watches on").unwrap()
     }
 
-    /// Ends it as Ctrl-C does; answers its exit code.
+    /// Ends it as Ctrl-C does; returns its exit code.
     fn stop(mut self) -> Option<i32> {
         let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap()).unwrap();
         kill_process(pid, Signal::INT).unwrap();

@@ -1,5 +1,5 @@
-//! `skv apply`, and `skv up` of a store that exists: the number of groups changes, and whatever
-//! is killed meanwhile, the same command again goes on.
+//! `skv apply`, and `skv up` of a store that exists: the number of groups changes, and after any
+//! kill the same command continues.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader};
@@ -14,7 +14,7 @@ use skv_client::{Clerk, Options};
 
 use crate::store::{SHARDS, Store};
 
-/// What `apply` says of a third group that comes, and of one that goes.
+/// The beginnings of the lines of `apply` for a third group that comes, and for one that goes.
 const COMING: [&str; 3] = ["g2: starting", "store-g2-0: ready", "configuration "];
 const GOING: [&str; 3] = ["configuration ", "g2 is empty, and is retired", "g2: stopping"];
 
@@ -22,7 +22,7 @@ fn spec(groups: u32) -> String {
     format!("groups: {groups}, replicas: 1")
 }
 
-/// A store of two groups of one server each, with a value in each shard.
+/// Starts a store of two groups of one server each, with a value in each shard.
 fn two_groups() -> Store {
     let store = Store::new();
     store.up(&store.manifest(&spec(2)));
@@ -38,8 +38,8 @@ fn apply(store: &Store, groups: u32) -> String {
     store.must(&["apply", "--file", &manifest])
 }
 
-/// So many groups run, share the shards evenly, and have all that was written; of others nothing
-/// is left.
+/// Asserts that this number of groups run, share the shards evenly, and have all writes; nothing is
+/// left of others.
 #[track_caller]
 fn assert_groups(store: &Store, groups: usize) {
     let expected: Vec<usize> = (0..3).map(|group| if group < groups { 12 / groups } else { 0 }).collect();
@@ -62,8 +62,8 @@ fn is_alive(pid: i32) -> bool {
     Path::new(&format!("/proc/{pid}")).exists()
 }
 
-/// Starts an `apply` of so many groups, and kills it when it has printed a line that begins like
-/// this.
+/// Starts an `apply` of this number of groups, and kills it when it has printed a line with this
+/// beginning.
 #[track_caller]
 fn kill_apply(store: &Store, groups: u32, phase: &str) {
     let manifest = store.manifest(&spec(groups));
@@ -76,7 +76,7 @@ fn kill_apply(store: &Store, groups: u32, phase: &str) {
     assert!(said.last().is_some_and(|line| line.starts_with(phase)), "{phase}: {said:?}");
 }
 
-/// The lines up to one that begins like this.
+/// Returns the lines up to one with this beginning.
 fn read_until(out: &mut impl BufRead, beginning: &str) -> Vec<String> {
     let mut said = Vec::new();
     for line in out.lines() {
@@ -108,7 +108,7 @@ impl Writers {
                     let mut count = 0;
                     while !stop.load(Ordering::Relaxed) {
                         let key = Writers::key(clerk, count);
-                        // Twice would be seen.
+                        // A second application would be seen.
                         let answer = clerk_of_store.append(key.clone(), key).await.unwrap();
                         assert!(!answer.found, "clerk {clerk}, write {count}");
                         count += 1;
@@ -122,12 +122,12 @@ impl Writers {
         Writers { stop, written, threads }
     }
 
-    /// A number that no other write has, and that isn't a shard's.
+    /// Returns a number that no other write has, and that isn't a shard's.
     fn key(clerk: u64, count: u64) -> String {
         (SHARDS + Writers::CLERKS * count + clerk).to_string()
     }
 
-    /// Waits until all have gone on writing.
+    /// Waits until all have made progress.
     fn go_on(&self) {
         let enough = self.written.load(Ordering::Relaxed) + 100;
         while self.written.load(Ordering::Relaxed) < enough {
@@ -136,7 +136,7 @@ impl Writers {
         }
     }
 
-    /// Stops them; answers the keys that were written.
+    /// Stops them; returns the keys that were written.
     fn stop(self) -> Vec<String> {
         self.stop.store(true, Ordering::Relaxed);
         let counts = self.threads.into_iter().map(|thread| thread.join().unwrap());
@@ -146,7 +146,7 @@ impl Writers {
     }
 }
 
-/// Fails where a key hasn't exactly what was written.
+/// Fails if the value of a key isn't exactly the written one.
 fn assert_written(manager: &str, keys: &[String]) {
     skv_net::runtime().build().unwrap().block_on(async {
         let clerk = Clerk::connect(Options::manager([manager])).unwrap();
@@ -276,7 +276,7 @@ fn what_a_killed_supervisor_and_a_killed_apply_left_is_finished_by_the_next_star
         kill_apply(&store, 2, phase);
         let supervisor = store.supervisor();
         kill_process(Pid::from_raw(supervisor).unwrap(), Signal::KILL).unwrap();
-        // Until it is gone it has the lock of the directory.
+        // Until it is gone the supervisor has the lock of the directory.
         while is_alive(supervisor) {
             std::thread::sleep(Duration::from_millis(10));
         }

@@ -7,10 +7,10 @@ use serde_json::{Value, json};
 use skv_process::programs;
 use tempfile::TempDir;
 
-/// As many as three groups share evenly.
+/// The number of shards, which three groups share evenly.
 pub(crate) const SHARDS: u64 = 12;
 
-/// Keys are decimal numbers, so that key n is in shard n mod 12.
+/// A store. Keys are decimal numbers, so that key n is in shard n mod 12.
 pub(crate) struct Store {
     /// The command line, with the servers beside it, where `skv up` finds them.
     skv: &'static Path,
@@ -18,19 +18,19 @@ pub(crate) struct Store {
 }
 
 impl Store {
-    /// Three groups of one server each, in memory.
+    /// Starts three groups of one server each, in memory.
     pub(crate) fn start() -> Store {
         let store = Store::new();
         store.up(&store.manifest("groups: 3, replicas: 1, storage: {memoryOnly: true}"));
         store
     }
 
-    /// A place for a store that isn't started yet.
+    /// Makes a place for a store that isn't started yet.
     pub(crate) fn new() -> Store {
         Store { skv: &programs().skv, home: tempfile::tempdir().unwrap() }
     }
 
-    /// Writes the store's manifest; answers where it is.
+    /// Writes the store's manifest; returns its path.
     pub(crate) fn manifest(&self, spec: &str) -> String {
         let manifest = self.home.path().join("store.yaml");
         let text = format!(
@@ -41,13 +41,13 @@ impl Store {
         manifest.to_str().unwrap().to_owned()
     }
 
-    /// Starts the store in the background; answers what that printed.
+    /// Starts the store in the background; returns the output.
     #[track_caller]
     pub(crate) fn up(&self, manifest: &str) -> String {
         self.must(&["up", "--detach", "--file", manifest])
     }
 
-    /// A command of a person who started this store.
+    /// Returns a command of a person who started this store.
     pub(crate) fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(self.skv);
         command.args(arguments).env("SKV_HOME", self.home.path()).stdin(Stdio::null());
@@ -59,7 +59,7 @@ impl Store {
         self.command(arguments).output().unwrap()
     }
 
-    /// Runs a command that must succeed; answers what it printed.
+    /// Runs a command that must succeed; returns its output.
     #[track_caller]
     pub(crate) fn must(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -67,7 +67,7 @@ impl Store {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// Runs a command that must fail; answers its complaint.
+    /// Runs a command that must fail; returns its complaint.
     #[track_caller]
     pub(crate) fn must_fail(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -75,34 +75,34 @@ impl Store {
         String::from_utf8(output.stderr).unwrap()
     }
 
-    /// The JSON that a command prints.
+    /// Returns the JSON that a command prints.
     #[track_caller]
     pub(crate) fn json(&self, arguments: &[&str]) -> Value {
         let text = self.must(&[arguments, &["-o", "json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// The group of each shard, as the map has it.
+    /// Returns the group of each shard, as the map has it.
     #[track_caller]
     pub(crate) fn owners(&self) -> Vec<u64> {
         owners(&self.json(&["map"]))
     }
 
-    /// What a change would change; not who leads, which is heard of anew all the time.
+    /// Returns the state that a change would change; without the leaders, which are reported again all the time.
     #[track_caller]
     pub(crate) fn assignment(&self) -> Value {
         let map = self.json(&["map"]);
         json!([map["revision"], map["configuration"], map["ranges"]])
     }
 
-    /// How many shards each of the three groups owns.
+    /// Returns the number of shards that each of the three groups owns.
     #[track_caller]
     pub(crate) fn counts(&self) -> [usize; 3] {
         let owners = self.owners();
         [0, 1, 2].map(|group| owners.iter().filter(|owner| **owner == group).count())
     }
 
-    /// The number of a member's process.
+    /// Returns the number of a member's process.
     #[track_caller]
     pub(crate) fn pid(&self, name: &str) -> i32 {
         let members = self.members();
@@ -110,13 +110,13 @@ impl Store {
         number_of(&member.unwrap()["process"])
     }
 
-    /// The number of the process that keeps the others running.
+    /// Returns the number of the process that keeps the others running.
     #[track_caller]
     pub(crate) fn supervisor(&self) -> i32 {
         number_of(&self.record()["supervisor"])
     }
 
-    /// The processes that there are, as the data directory has it.
+    /// Returns the processes of the store, as the data directory has it.
     #[track_caller]
     pub(crate) fn members(&self) -> Vec<Value> {
         self.record()["members"].as_array().unwrap().clone()
@@ -143,7 +143,7 @@ impl Drop for Store {
     }
 }
 
-/// The group of each shard in what `skv map` prints for programs.
+/// Returns the group of each shard in the JSON output of `skv map`.
 pub(crate) fn owners(map: &Value) -> Vec<u64> {
     let ranges = map["ranges"].as_array().unwrap().iter();
     let of_range = |range: &Value| {

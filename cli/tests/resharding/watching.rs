@@ -35,7 +35,7 @@ fn who_doesnt_wait_can_watch_later() {
     // The number of a shard is a key in it.
     let shard = shard_of(&store, 0);
     store.must(&["put", &shard, "12345678"]);
-    // Nothing can come to g1 and g0 has all; so there is something left to watch.
+    // Nothing can come to g1 and g0 has everything; so there is something left to watch.
     let paused = Paused::new(&store, "store-g1-0");
     let asked = store.json(&["shard", "move", &shard, "g1", "--no-wait"]);
     assert_eq!((&asked["done"], &asked["moved"]), (&json!(false), &json!(0)), "{asked}");
@@ -46,7 +46,7 @@ fn who_doesnt_wait_can_watch_later() {
     let of_shard = |planned: &&Value| planned["shard"] == number;
     let known = plan["moves"].as_array().unwrap().iter().find(of_shard).unwrap();
     assert_eq!((&known["keys"], &known["bytes"]), (&json!(1), &json!(shard.len() + 8)), "{plan}");
-    // What g1 gives away in exchange, it can't tell the size of.
+    // The size of shards that g1 gives away in exchange is unknown, since it can't report it.
     for sum in ["keys", "bytes", "expected_seconds"] {
         assert_eq!(plan.get(sum), Some(&Value::Null), "{plan}");
     }
@@ -61,7 +61,7 @@ fn who_doesnt_wait_can_watch_later() {
 #[test]
 fn moves_that_are_taken_back_are_done_when_their_groups_say_so() {
     let store = Store::new();
-    // By this policy the same groups always have the same shards.
+    // With this policy the same groups always have the same shards.
     store.up(&store.manifest("groups: 2, replicas: 1, policy: modulo"));
     let paused = Paused::new(&store, "store-g1-0");
     assert_eq!(store.json(&["groups", "remove", "g1", "--no-wait"])["done"], json!(false));
@@ -84,7 +84,7 @@ fn ctrl_c_stops_the_watching_and_not_the_moves() {
     let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();
-    // The change, and then how far it is.
+    // The lines are the change, and then its progress.
     out.read_line(&mut line).unwrap();
     assert!(line.starts_with("configuration 2: "), "{line}");
     line.clear();
@@ -101,7 +101,7 @@ fn ctrl_c_stops_the_watching_and_not_the_moves() {
     assert_eq!(store.owners()[shard.parse::<usize>().unwrap()], 1);
 }
 
-/// The first shard of a group.
+/// Returns the first shard of a group.
 fn shard_of(store: &Store, group: u64) -> String {
     store.owners().iter().position(|owner| *owner == group).unwrap().to_string()
 }

@@ -1,4 +1,4 @@
-//! A clerk whose calls become events, however they end.
+//! A clerk whose calls become events, whatever their outcome.
 
 use std::fmt;
 
@@ -21,13 +21,13 @@ impl<Now> fmt::Debug for RecordedClerk<Now> {
 }
 
 impl<Now: Fn() -> u64> RecordedClerk<Now> {
-    /// The clerk of this client, whose number must be its own; `now` gives nanoseconds
+    /// Makes the clerk of this client, whose number must be its own; `now` returns nanoseconds
     /// since the history's start.
     pub fn new(client: u64, clerk: Clerk, now: Now) -> Self {
         RecordedClerk { client, clerk, now }
     }
 
-    /// Its number.
+    /// Returns the client's number.
     pub fn client(&self) -> u64 {
         self.client
     }

@@ -1,8 +1,8 @@
-//! One call of a client: what was asked, when, and what came of it.
+//! A call of a client: the request, its time, and its outcome.
 
 use serde::{Deserialize, Serialize};
 
-/// What was asked for.
+/// The requested operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Op {
@@ -10,13 +10,13 @@ pub enum Op {
     Get,
     /// Replace the value.
     Put,
-    /// Add to the end of the value; answers the value before.
+    /// Add to the end of the value; returns the value before.
     Append,
     /// Remove the key.
     Delete,
 }
 
-/// How a call ended.
+/// The outcome of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Outcome {
@@ -28,16 +28,16 @@ pub enum Outcome {
     Unknown,
 }
 
-/// One line of a history.
+/// A line of a history.
 ///
-/// Times are nanoseconds since the history's start, by one clock for all clients. What an
-/// answer doesn't tell stays `None` and isn't checked.
+/// Times are nanoseconds since the history's start, by one clock for all clients. A field that an
+/// answer doesn't contain stays `None` and isn't checked.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Event {
-    /// Who called.
+    /// The client that called.
     pub client: u64,
-    /// What was asked for.
+    /// The requested operation.
     pub op: Op,
     /// The key.
     pub key: String,
@@ -47,23 +47,23 @@ pub struct Event {
     /// Get: the value. Append: the value before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output: Option<String>,
-    /// Whether there was such a key before.
+    /// True if there was such a key before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub found: Option<bool>,
     /// The condition: the revision that the key must have; 0 = it must not exist.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_revision: Option<u64>,
-    /// Whether the condition held.
+    /// True if the condition held.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub success: Option<bool>,
     /// The key's revision afterwards; 0 = no such key.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub revision: Option<u64>,
-    /// When the call began.
+    /// The time at which the call began.
     pub call_ns: u64,
-    /// When it ended; `None` = it was never answered.
+    /// The time at which it ended; `None` = it was never answered.
     pub return_ns: Option<u64>,
-    /// How it ended.
+    /// The outcome of the call.
     pub outcome: Outcome,
 }
 

@@ -15,7 +15,7 @@ pub enum HistoryError {
     Io {
         /// The file.
         path: PathBuf,
-        /// Why.
+        /// The reason.
         source: io::Error,
     },
     /// A line isn't an event.
@@ -25,7 +25,7 @@ pub enum HistoryError {
         path: PathBuf,
         /// The line's number, from 1.
         line: usize,
-        /// Why.
+        /// The reason.
         source: serde_json::Error,
     },
 }

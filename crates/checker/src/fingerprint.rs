@@ -25,7 +25,7 @@ impl Fingerprint {
         })
     }
 
-    /// The fingerprint of this text followed by `end`.
+    /// Returns the fingerprint of this text followed by `end`.
     pub(crate) fn then(self, end: Fingerprint) -> Fingerprint {
         Fingerprint {
             length: self.length + end.length,

@@ -1,9 +1,9 @@
-//! A call, and the time from when it was made until it was answered.
+//! A call, and the time from its start to its answer.
 
 use crate::model::Call;
 
-/// One call and its interval. `returned` is `None` for a write that may take effect at any
-/// later time.
+/// A call and its interval. `returned` is `None` for a write that may take effect at any later
+/// time.
 #[derive(Debug)]
 pub(crate) struct Interval {
     pub(crate) call: Call,

@@ -11,14 +11,14 @@ use crate::search::{Deadline, Found, search};
 use crate::tokens::{self, TokenFault};
 use crate::{Event, Op, Outcome};
 
-/// How to judge.
+/// The settings of a judgement.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// How long the search for an order may take, over all keys. What isn't decided by then
+    /// The time limit of the search for an order, over all keys. A key that isn't decided by then
     /// counts as undecided, which is a failure.
     pub deadline: Duration,
-    /// Whether no key existed when the history began. Otherwise the first value seen of a
-    /// key is taken for granted.
+    /// True if no key existed when the history began. Otherwise the first value seen of a key is
+    /// taken for granted.
     pub starts_empty: bool,
 }
 
@@ -28,41 +28,41 @@ impl Default for Options {
     }
 }
 
-/// What was found about a history.
+/// The findings about a history.
 #[derive(Debug)]
 pub struct Verdict {
-    /// How many events there are.
+    /// The number of events.
     pub events: usize,
-    /// How many different keys they name.
+    /// The number of different keys in them.
     pub keys: usize,
     /// The keys whose history isn't proven right.
     pub faulty: Vec<KeyReport>,
 }
 
-/// What is wrong with one key's history.
+/// The fault of one key's history.
 #[derive(Debug)]
 pub struct KeyReport {
     /// The key.
     pub key: String,
-    /// What is wrong.
+    /// The fault.
     pub finding: Finding,
 }
 
-/// What is wrong.
+/// A fault of one key's history.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Finding {
-    /// An event that says less, or more, than an event of its kind can.
+    /// An event with fewer or more fields than an event of its kind can have.
     Malformed(String),
     /// A token is lost, doubled, invented or out of order.
     Tokens(Vec<TokenFault>),
-    /// No order of the calls explains all answers; the text tells where every order ends.
+    /// No order of the calls explains all answers; the text shows the end of the longest order.
     NotLinearizable(String),
-    /// The deadline passed before the search ended; the text tells how far it came.
+    /// The deadline passed before the search ended; the text shows its progress.
     Undecided(String),
 }
 
 impl Verdict {
-    /// Whether every key's history is proven right.
+    /// Returns true if every key's history is proven right.
     pub fn is_linearizable(&self) -> bool {
         self.faulty.is_empty()
     }
@@ -119,7 +119,7 @@ fn judge_key(events: &[&Event], starts_empty: bool, deadline: Deadline) -> Optio
     if let Some(text) = events.iter().find_map(|event| malformed(event)) {
         return Some(Finding::Malformed(text));
     }
-    // First the count: it is quick, and it names the token.
+    // The count comes first: it is quick, and it names the token.
     if starts_empty
         && let Some(faults) = tokens::count(events)
         && !faults.is_empty()
@@ -143,7 +143,7 @@ fn judge_key(events: &[&Event], starts_empty: bool, deadline: Deadline) -> Optio
     }
 }
 
-/// A refused call had no effect, and a read without an answer none that anybody saw.
+/// Returns true if an event can matter: a refused call had no effect, and an unanswered read was seen by no client.
 fn matters(event: &Event) -> bool {
     match event.outcome {
         Outcome::Ok => true,

@@ -1,10 +1,9 @@
-//! Histories of operations, and what may be true of them.
+//! Histories of operations, and the checks that they must pass.
 //!
-//! A history is a list of [`Event`]s, one for each call of a client. [`judge`] says whether
-//! they are linearizable per key, by a search for an order that explains all answers, and
-//! whether every append's token is there as often as it may be, by counting. Both are
-//! needed: the search understands every operation, and the count names the lost or doubled
-//! token.
+//! A history is a list of [`Event`]s, one for each call of a client. [`judge`] decides if they are
+//! linearizable per key, by a search for an order that explains all answers, and if every append's
+//! token is there as often as it may be, by counting. Both are needed: the search understands every
+//! operation, and the count names the lost or doubled token.
 
 mod clerk;
 mod event;

@@ -1,9 +1,9 @@
-//! What one key may do: the sequential specification against which histories are judged.
+//! The sequential specification of one key, against which histories are judged.
 
 use crate::fingerprint::Fingerprint;
 use crate::{Event, Op};
 
-/// What is known of a key at one point of an order.
+/// The knowledge of a key at one point of an order.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) struct State {
     pub(crate) value: Value,
@@ -21,8 +21,8 @@ pub(crate) enum Value {
     Unseen,
 }
 
-/// One call, reduced to what the specification needs. What the client never learnt is
-/// `None`, which fits everything.
+/// A call, reduced to the fields that the specification needs. A field that the client never learnt
+/// is `None`, which fits everything.
 #[derive(Debug, Clone)]
 pub(crate) struct Call {
     op: Op,
@@ -47,12 +47,12 @@ impl Call {
         }
     }
 
-    /// The key's revision during or after the call, if the call tells it and there is a key.
+    /// Returns the key's revision during or after the call, if the call contains it and there is a key.
     pub(crate) fn seen_revision(&self) -> Option<u64> {
         self.revision.filter(|&revision| revision != 0)
     }
 
-    /// Whether the call replaces the value and tells nothing of what was there.
+    /// Returns true if the call replaces the value and reveals nothing about the previous one.
     pub(crate) fn is_blind(&self) -> bool {
         matches!(self.op, Op::Put | Op::Delete) && self.condition.is_none() && self.found.is_none()
     }
@@ -63,30 +63,30 @@ impl State {
         State { value: if empty { Value::Absent } else { Value::Unseen }, revision: 0, exact: false }
     }
 
-    /// What tells this state from others, apart from how low a bound on the revision is: of
-    /// two states that are equal here, the one with the lower [`bound`](Self::bound) allows
-    /// all that the other one does.
+    /// Returns the part that distinguishes this state from others, apart from the lower bound on
+    /// the revision: of two states that are equal here, the one with the lower
+    /// [`bound`](Self::bound) allows all that the other one does.
     pub(crate) fn kind(self) -> (Value, Option<u64>) {
         (self.value, self.is_exact().then_some(self.revision))
     }
 
-    /// The revision below which the key's can't lie; 0 if that is known exactly.
+    /// Returns the bound below which the key's revision can't lie; 0 if it is known exactly.
     pub(crate) fn bound(self) -> u64 {
         if self.is_exact() { 0 } else { self.revision }
     }
 
-    /// No later call can see a lower revision than this.
+    /// Returns the lowest revision that a later call can see.
     pub(crate) fn least_revision(self) -> u64 {
         self.revision
     }
 
-    /// Whether `revision` is the key's own; without a key it only bounds the next one's.
+    /// Returns true if `revision` is the key's own; without a key it only bounds the next one's.
     fn is_exact(self) -> bool {
         self.exact && self.value != Value::Absent
     }
 
-    /// The states that the key may be in after the call; none if the call's answer is
-    /// impossible here. Two, if nobody knows whether its condition held.
+    /// Returns the states that the key may be in after the call; none if the call's answer is
+    /// impossible here, and two if it isn't known whether its condition held.
     pub(crate) fn step(self, call: &Call) -> [Option<State>; 2] {
         match call.condition {
             None if call.success == Some(false) => [None, None],
@@ -124,7 +124,7 @@ impl State {
         }
     }
 
-    /// This state, if the key has the value that a call saw.
+    /// Returns this state if the key has the value that a call saw.
     fn with_value(self, found: Option<bool>, seen: Option<Fingerprint>) -> Option<State> {
         let not_empty = seen.is_some_and(|seen| seen.length > 0);
         match self.value {
@@ -142,7 +142,7 @@ impl State {
         }
     }
 
-    /// This state, if the key can have this revision; 0 = there is no such key.
+    /// Returns this state if the key can have this revision; 0 = there is no such key.
     fn with_revision(self, revision: u64) -> Option<State> {
         let exact = State { revision, exact: true, ..self };
         match self.value {
@@ -154,7 +154,7 @@ impl State {
         }
     }
 
-    /// This state, if the key can have another revision than this one; `actual` is the one
+    /// Returns this state if the key can have another revision than this one; `actual` is the one
     /// that it has, where known.
     fn without_revision(self, revision: u64, actual: Option<u64>) -> Option<State> {
         match actual {

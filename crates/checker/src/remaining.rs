@@ -27,7 +27,7 @@ impl ByTime {
         let mut moments = Vec::with_capacity(2 * intervals.len());
         for (index, interval) in intervals.iter().enumerate() {
             if let Some(returned) = interval.returned {
-                // At the same moment calls come before returns: what touches, overlaps.
+                // At the same moment calls come before returns: intervals that touch overlap.
                 moments.push((interval.called, false, index));
                 moments.push((returned, true, index));
             }
@@ -61,7 +61,7 @@ impl ByTime {
         self.nodes[node].after
     }
 
-    /// The call that stands here; `None` at a return and at the end.
+    /// Returns the call at this node; `None` at a return and at the end.
     pub(crate) fn call_at(&self, node: usize) -> Option<usize> {
         self.nodes[node].is_call.then_some(self.nodes[node].interval)
     }
@@ -71,7 +71,7 @@ impl ByTime {
             .map_while(|node| self.call_at(node))
     }
 
-    /// The call that ends first; `None` if the list is empty.
+    /// Returns the call that ends first; `None` if the list is empty.
     pub(crate) fn first_return(&self) -> Option<usize> {
         let mut node = self.first();
         while self.nodes[node].is_call {
@@ -101,7 +101,7 @@ impl ByTime {
 
 /// The answered calls that saw a revision, the lowest first.
 pub(crate) struct ByRevision {
-    /// Before and after each interval; the last one is the sentinel at both ends.
+    /// The neighbours before and after each interval; the last one is the sentinel at both ends.
     links: Vec<(usize, usize)>,
     /// `None` for calls that aren't in the list.
     revisions: Vec<Option<u64>>,
@@ -125,7 +125,7 @@ impl ByRevision {
         ByRevision { links, revisions }
     }
 
-    /// The remaining call that saw the lowest revision, if that is lower than this one.
+    /// Returns the remaining call that saw the lowest revision, if that is lower than this one.
     pub(crate) fn first_below(&self, revision: u64) -> Option<usize> {
         let (_, first) = self.links[self.revisions.len()];
         self.revisions.get(first).copied().flatten().filter(|&least| least < revision).map(|_| first)

@@ -1,11 +1,11 @@
-//! What was found, in words: the calls as a person reads them.
+//! The findings in words: the calls as a person reads them.
 
 use std::fmt::{self, Display, Write as _};
 
 use crate::search::Stuck;
 use crate::{Event, Op, Outcome};
 
-/// The end of the longest order, and the calls that don't fit behind it.
+/// Returns the end of the longest order, and the calls that don't fit behind it.
 pub(crate) fn describe(stuck: &Stuck, events: &[&Event]) -> String {
     let mut text = format!("  after {} operations", stuck.depth);
     let mut section = |title: &str, indexes: &[usize]| {
@@ -24,7 +24,7 @@ pub(crate) fn describe(stuck: &Stuck, events: &[&Event]) -> String {
     text
 }
 
-/// One event in one line.
+/// An event as a line of text.
 pub(crate) struct Line<'a>(pub(crate) &'a Event);
 
 impl Display for Line<'_> {
@@ -68,7 +68,7 @@ fn milliseconds(ns: u64) -> String {
     format!("{}.{:06}", ns / 1_000_000, ns % 1_000_000)
 }
 
-/// A long value by its end, which is where values differ.
+/// Returns the end of a long value, since values differ there.
 fn shortened(value: &str) -> String {
     let length = value.chars().count();
     if length <= 40 {

@@ -1,14 +1,13 @@
 //! The search for an order of one key's calls that explains all their answers.
 //!
-//! After Wing and Gong (1993), with Lowe's memo (2017): depth first, always taking a call
-//! that began before the first call still open had ended. Three things keep it fast here.
-//! A set of finished calls is one number (a Zobrist hash, kept up to date by xor), so the
-//! memo costs the same for a history of any length. Of two equal states that differ only in
-//! which unanswered writes were used, the one that used fewer can do all that the other can,
-//! so the other is cut off. A call that saw a revision lower than the key's can't follow any
-//! more: what leaves one behind is cut off at once. And an unanswered write is tried only when no answered call
-//! fits, and only in front of a call that can tell: overwritten at once it may as well never
-//! have happened.
+//! After Wing and Gong (1993), with Lowe's memo (2017): depth first, always taking a call that began before the
+//! first call still open had ended. Four things keep it fast here. A set of finished calls is one number (a
+//! Zobrist hash, kept up to date by xor), so the memo costs the same for a history of any length. Of two equal
+//! states that differ only in the unanswered writes that were used, the one that used fewer can do all that the
+//! other can, so the other is cut off. A call that saw a revision lower than the key's can't follow any more: a
+//! choice that leaves one behind is cut off at once. And an unanswered write is tried only when no answered
+//! call fits, and only in front of a call that can notice it: overwritten at once it may as well never have
+//! happened.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -17,7 +16,7 @@ use crate::interval::Interval;
 use crate::model::{State, Value};
 use crate::remaining::{ByRevision, ByTime};
 
-/// What the search found.
+/// The result of the search.
 #[derive(Debug)]
 pub(crate) enum Found {
     Order,
@@ -25,7 +24,7 @@ pub(crate) enum Found {
     OutOfTime(Stuck),
 }
 
-/// How far the search came.
+/// The progress of the search.
 #[derive(Debug, Default)]
 pub(crate) struct Stuck {
     /// The last calls of the longest order, as indexes into the intervals.
@@ -36,12 +35,12 @@ pub(crate) struct Stuck {
     pub(crate) misfits: Vec<usize>,
     /// A call that saw a lower revision than those would make, and could never follow.
     pub(crate) left_behind: Option<usize>,
-    /// How many calls the longest order has.
+    /// The number of calls in the longest order.
     pub(crate) depth: usize,
 }
 
-/// When the search gives up. It bounds the judge's own work, which no simulation steers, so
-/// it goes by the real clock.
+/// The time at which the search gives up. It bounds the judge's own work, which no simulation
+/// steers, so it is a time of the real clock.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Deadline(Instant);
 
@@ -56,24 +55,24 @@ impl Deadline {
     }
 }
 
-/// How many calls of the longest order are reported.
+/// The number of calls of the longest order that are reported.
 const TAIL: usize = 6;
-/// How many steps are made between two looks at the clock.
+/// The number of steps between two looks at the clock.
 const STEPS_PER_LOOK: u32 = 4096;
 
-/// Where the next candidate is looked for.
+/// The place of the next candidate.
 #[derive(Debug, Clone, Copy)]
 enum Cursor {
-    /// The node of the list of calls and returns, and which outcome of it.
+    /// The node of the list of calls and returns, and the number of its outcome.
     Answered(usize, usize),
-    /// The unanswered write, and which outcome of it.
+    /// The unanswered write, and the number of its outcome.
     Unanswered(usize, usize),
 }
 
 struct Frame {
     state: State,
     interval: usize,
-    /// Where to go on if this choice turns out wrong.
+    /// The place to continue if this choice turns out wrong.
     next: Cursor,
 }
 
@@ -85,15 +84,15 @@ struct Search<'a> {
     by_time: ByTime,
     by_revision: ByRevision,
     unanswered: Vec<usize>,
-    /// Which unanswered writes stand in the order; indexed as `unanswered`.
+    /// The unanswered writes that stand in the order; indexed as `unanswered`.
     used: Bits,
     /// The answered calls that stand in the order, as a Zobrist hash.
     finished: u128,
     frames: Vec<Frame>,
-    /// For each set of finished calls and kind of state: the lowest bounds and smallest sets
-    /// of unanswered writes that it was reached with.
+    /// The lowest bounds and smallest sets of unanswered writes with which each set of finished
+    /// calls and kind of state was reached.
     seen: HashMap<Reached, Vec<(u64, Bits)>>,
-    /// The call for whose sake the last candidate was cut off.
+    /// The call because of which the last candidate was cut off.
     left_behind: Option<usize>,
     stuck: Stuck,
 }
@@ -223,7 +222,7 @@ impl Search<'_> {
         self.frames.last().is_some_and(|frame| self.intervals[frame.interval].returned.is_none())
     }
 
-    /// Whether the search hasn't been here before, and can go on from here.
+    /// Returns true if the search hasn't been here before, and can continue from here.
     fn is_worthwhile(&mut self, state: State) -> bool {
         if let Some(left_behind) = self.by_revision.first_below(state.least_revision()) {
             self.left_behind = Some(left_behind);
@@ -255,7 +254,7 @@ impl Search<'_> {
     }
 }
 
-/// A random number for each call, by the splitmix64 generator.
+/// Returns a random number for each call, by the splitmix64 generator.
 fn zobrist(interval: usize) -> u128 {
     let mix = |seed: u64| {
         let mut z = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15);

@@ -1,9 +1,9 @@
 //! The token oracle: counts what the search only infers.
 //!
-//! Where all clients append tokens that nobody else appends, the longest value that anybody
-//! saw tells the whole story of the key: each acknowledged token must stand in it once, each
-//! other one at most once, and everything seen earlier must be a beginning of it. This takes
-//! one pass, whatever the number of clients and unanswered calls.
+//! If all clients append tokens that no other client appends, the longest value that any client saw
+//! contains the whole history of the key: each acknowledged token must stand in it once, each other
+//! one at most once, and everything seen earlier must be a beginning of it. This takes one pass,
+//! for any number of clients and unanswered calls.
 
 use std::collections::HashMap;
 use std::fmt;
@@ -14,9 +14,9 @@ use crate::{Event, Op, Outcome};
 /// A text that one client appends once: `CLIENT.NUMBER;`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Token {
-    /// Who appends it.
+    /// The client that appends it.
     pub client: u64,
-    /// Which of the client's tokens it is.
+    /// The number of this token among the client's tokens.
     pub number: u64,
 }
 
@@ -45,15 +45,15 @@ impl FromStr for Token {
     }
 }
 
-/// What is wrong with a key that only tokens are appended to.
+/// A fault of a key to which only tokens are appended.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TokenFault {
-    /// A value that nobody can have made.
+    /// A value that no client can have made.
     #[error("the value {value:?} contains {text:?}, which nobody appended")]
     Phantom {
         /// The end of the value, from the phantom on.
         value: String,
-        /// What is no token of this history.
+        /// The text that is no token of this history.
         text: String,
     },
     /// A token stands in the value more than once.
@@ -61,9 +61,9 @@ pub enum TokenFault {
     Doubled {
         /// The token.
         token: Token,
-        /// Where it stands first.
+        /// The place where it stands first.
         first: usize,
-        /// Where it stands again.
+        /// The place where it stands again.
         second: usize,
     },
     /// A token was refused and applied all the same.
@@ -76,11 +76,11 @@ pub enum TokenFault {
     Lost {
         /// The token.
         token: Token,
-        /// Who appended it.
+        /// The client that appended it.
         client: u64,
-        /// Who missed it.
+        /// The client that missed it.
         reader: u64,
-        /// How long the value was that it missed it in.
+        /// The length of the value in which it was missing.
         length: usize,
     },
     /// A call that began later took effect earlier.
@@ -88,29 +88,29 @@ pub enum TokenFault {
         "client {reader} saw {length} bytes, although {seen} bytes had been seen before it asked: an old value"
     )]
     Stale {
-        /// Who saw the old value.
+        /// The client that saw the old value.
         reader: u64,
-        /// How long it was.
+        /// The length of the old value.
         length: usize,
-        /// How long the value was known to be before.
+        /// The length that the value was known to have before.
         seen: usize,
     },
     /// Two values of which neither continues the other.
     #[error("client {reader} saw a value that isn't a beginning of the longest one: they part at byte {at}")]
     Parted {
-        /// Who saw it.
+        /// The client that saw it.
         reader: u64,
         /// The first byte that differs.
         at: usize,
     },
 }
 
-/// A value that a call saw or made, and when.
+/// A value that a call saw or made, and its time.
 struct Sight<'a> {
     reader: u64,
     called: u64,
     text: &'a str,
-    /// For an append: the token that follows the text.
+    /// The token that follows the text, if the call is an append.
     token: Option<Token>,
 }
 
@@ -119,7 +119,7 @@ impl Sight<'_> {
         self.token.map(|token| token.to_string()).unwrap_or_default()
     }
 
-    /// The length of the value right after the call.
+    /// Returns the length of the value right after the call.
     fn length(&self) -> usize {
         self.text.len() + self.token_text().len()
     }
@@ -139,7 +139,7 @@ pub(crate) fn count(events: &[&Event]) -> Option<Vec<TokenFault>> {
     Some(faults)
 }
 
-/// The tokens that clients tried to append, and how that ended.
+/// Returns the tokens that clients tried to append, and the outcomes.
 fn appended_tokens(events: &[&Event]) -> Option<HashMap<Token, Outcome>> {
     let mut appended = HashMap::new();
     for event in events {
@@ -168,7 +168,7 @@ fn sight(event: &Event) -> Option<Sight<'_>> {
     Some(Sight { reader: event.client, called: event.call_ns, text: event.output.as_deref()?, token })
 }
 
-/// Where each token of the value ends.
+/// Returns the end of each token in the value.
 fn token_ends(
     value: &str,
     appended: &HashMap<Token, Outcome>,
@@ -208,11 +208,11 @@ fn find_parted(sights: &[Sight<'_>], longest: &str, faults: &mut Vec<TokenFault>
     }
 }
 
-/// Something that everybody who asks later must see.
+/// A fact that all later calls must see.
 struct Fact {
     since: u64,
     client: u64,
-    /// How long the value is at least; `usize::MAX` if it never got there.
+    /// The least length of the value; `usize::MAX` if it never got there.
     length: usize,
     /// The acknowledged token that ends there; `None` if the value was only read.
     token: Option<Token>,
@@ -230,7 +230,7 @@ fn fact(event: &Event, ends: &HashMap<Token, usize>) -> Option<Fact> {
     Some(Fact { since: event.return_ns?, client: event.client, length, token })
 }
 
-/// What was known before a call began must be in what the call saw.
+/// Finds calls that didn't see what was known before they began.
 fn find_old_values(
     events: &[&Event],
     sights: &mut [Sight<'_>],

@@ -114,8 +114,8 @@ fn a_history_that_goes_on_from_earlier_data() {
     assert!(verdict.is_linearizable(), "{verdict}");
 }
 
-/// What a run against a right store looks like: each operation takes effect at one moment
-/// of its interval, and some answers get lost.
+/// Returns the history of a run against a right store: each operation takes effect at one moment of
+/// its interval, and some answers get lost.
 fn honest_history(clients: u64, operations: u64, keys: u64, lost: impl Fn(u64) -> bool) -> Vec<Event> {
     let mut values = vec![String::new(); keys as usize];
     let mut revisions = vec![0u64; keys as usize];
@@ -160,8 +160,8 @@ fn one_busy_key_without_help_from_tokens() {
     assert_right(&events);
 }
 
-/// Puts, deletes and conditional puts on one key, of which many get no answer, and of those
-/// one third is applied late and one third never. With or without revisions in the answers.
+/// Returns puts, deletes and conditional puts on one key. Many get no answer; of those one third is
+/// applied late and one third never. Answers have revisions or not.
 fn history_of_lost_answers(operations: u64, with_revisions: bool) -> Vec<Event> {
     const SPAN: u64 = 20;
     let moment = |n: u64| 1000 * (n + SPAN);
@@ -217,7 +217,7 @@ fn hundreds_of_unanswered_puts_of_one_key() {
     assert_right(&history_of_lost_answers(3000, true));
     let mut unconditional = history_of_lost_answers(3000, false);
     unconditional.retain(|event| event.if_revision.is_none());
-    // Those who saw the value of a conditional put have gone with it.
+    // Calls that saw the value of a conditional put are removed with it.
     let written: Vec<String> = unconditional.iter().filter_map(|event| event.value.clone()).collect();
     unconditional
         .retain(|event| event.output.as_ref().is_none_or(|seen| seen.is_empty() || written.contains(seen)));

@@ -1,4 +1,4 @@
-//! A lock: whoever makes the key holds it, and only the holder removes it.
+//! A lock: the client that makes the key holds it, and only the holder removes it.
 //!
 //! ```console
 //! $ cargo run --package skv-client --example lock -- 127.0.0.1:11178
@@ -7,8 +7,8 @@
 //! The argument is the address of the shard manager, the first line of what `cargo skv up` prints.
 //!
 //! The revision under which the key was made is a fencing token: it rises with each holder, so that
-//! whatever the lock protects can refuse one who was slow. A key doesn't expire: a holder that dies
-//! keeps the lock until somebody removes it.
+//! the protected resource can refuse a slow holder. A key doesn't expire: a holder that dies keeps
+//! the lock until somebody removes it.
 
 use std::error::Error;
 use std::time::Duration;
@@ -39,7 +39,7 @@ async fn work(clerk: &Clerk, name: String) -> Result<u64, Box<dyn Error>> {
     Ok(token.0)
 }
 
-/// Waits until the lock is free, and returns the fencing token. The name must be nobody else's.
+/// Waits until the lock is free, and returns the fencing token. The name must be unique.
 async fn acquire(clerk: &Clerk, name: &str) -> Result<Revision, ClerkError> {
     loop {
         match clerk.put_if(LOCK, name.to_owned(), Revision(0)).await {

@@ -81,11 +81,11 @@ pub(crate) struct Call<'a> {
     backoff: Backoff,
     /// The last transmission that was refused.
     refused: Option<skv_proto::Error>,
-    /// The first transmission of which nobody knows whether it arrived.
+    /// The first transmission that was lost: it may or may not have arrived.
     lost: Option<Arc<str>>,
-    /// Why nothing could be sent.
+    /// The reason why nothing could be sent.
     unsent: Option<Arc<str>>,
-    /// The group that was last asked, or whose leader was waited for.
+    /// The group that was last asked, or whose leader the call awaited.
     group: Option<Arc<GroupRoute>>,
 }
 
@@ -261,7 +261,7 @@ impl<'a> Call<'a> {
                 }
                 let denies = matches!(*error, E::WrongGroup { .. } | E::ShardMoving { target: Some(_), .. });
                 let next = self.after_error(*error);
-                // It knows nobody newer: it may lead no more, and not have heard of the shard's arrival.
+                // This member knows no newer owner: it may no longer lead, and not have heard of the shard's arrival.
                 if denies && self.clerk.router.is_owner(group, placement) {
                     group.failed(member);
                 }
@@ -319,9 +319,9 @@ impl<'a> Call<'a> {
         next
     }
 
-    /// The session isn't accepted. Under a new one the request is another one: only right if
-    /// none of its transmissions can have been applied (invariant 4). A read has none that could
-    /// be replaced.
+    /// The session isn't accepted. Under a new one the request is another one: that is only right
+    /// if none of its transmissions can have been applied (invariant 4). A read has no transmission
+    /// that could have changed anything.
     fn session_refused(&mut self, floor: u64, error: skv_proto::Error) -> Next {
         self.refused = Some(error);
         if self.lost.is_some() || self.ticket.is_none() {
@@ -333,7 +333,7 @@ impl<'a> Call<'a> {
         if is_first { Next::Again } else { Next::Pause }
     }
 
-    /// Makes the error that says what is known when there is no answer.
+    /// Makes the error with the reason for the missing answer.
     fn give_up(&mut self) -> Error {
         use skv_proto::Error as E;
         let tried = self.group.take().map(|group| group.tried()).filter(|tried| !tried.is_empty());

@@ -222,7 +222,7 @@ fn detached(value: Bytes) -> Bytes {
     if value.len() <= SMALL { Bytes::copy_from_slice(&value) } else { value }
 }
 
-/// A defect of the server; what it did is not known.
+/// Reports a reply of the wrong kind: a defect of the server, and its effect is unknown.
 fn mismatch(reply: &Reply) -> Error {
     Error::OutcomeUnknown(format!("the server answered another question: {reply:?}"))
 }

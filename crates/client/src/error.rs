@@ -6,14 +6,14 @@ use skv_sharding::Revision;
 /// whether a mutation was applied.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// The options or the call can't be right; nothing was sent.
+    /// The options or the call are invalid; nothing was sent.
     #[error("{0}")]
     Invalid(String),
     /// Every transmission was refused: the call was never applied and never will be.
     #[error("refused: {0}")]
     Refused(skv_proto::Error),
-    /// No replica of the key's group serves, as those say that could be asked. The call was never
-    /// applied and never will be.
+    /// No replica of the key's group serves, according to those that could be asked. The call was
+    /// never applied and never will be.
     #[error("{0}")]
     NoLeader(String),
     /// No server could be reached before the deadline; nothing was sent.
@@ -25,7 +25,7 @@ pub enum Error {
     /// The mutation was applied, once, and its answer is no longer kept.
     #[error("applied as revision {revision}; the answer is no longer kept")]
     AlreadyApplied {
-        /// The revision that it made.
+        /// The revision that the mutation made.
         revision: Revision,
     },
     /// A read found no answer before its deadline.

@@ -1,5 +1,5 @@
-//! Passing one request on to another server: one hop, no session, and never again what may
-//! have been executed.
+//! Passing one request on to another server: one hop, no session, and no second transmission of a
+//! request that may have been executed.
 
 use std::fmt;
 use std::time::Duration;
@@ -29,13 +29,13 @@ impl Forwarder {
     /// The number of connections to one server that are used under load.
     const CONNECTIONS: usize = 4;
 
-    /// Makes one whose requests take no longer than `timeout` altogether.
+    /// Makes a forwarder whose requests take no longer than `timeout` altogether.
     pub fn new(connector: Connector, timeout: Duration) -> Forwarder {
         let dialer = Dialer { connector, timeout: timeout.min(Duration::from_secs(1)) };
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }
     }
 
-    /// Asks the server at this client address and nobody else, once.
+    /// Asks the server at this client address and no other, once.
     pub async fn ask(&self, address: &str, operation: &Operation) -> Result<Reply, Error> {
         let patience = Patience { attempt: self.timeout, deadline: Instant::now() + self.timeout };
         self.pool.peer(address).call(operation.clone(), patience).await.map_err(|failure| match failure {
@@ -80,7 +80,7 @@ impl Forwarder {
             }
         }
         match named {
-            // Whoever asked may know the way to a leader that we don't.
+            // The server that passed the request on may know the way to a leader that we don't.
             Some(Error::NotLeader { leader: Some(leader), group, term })
                 if !asked.contains(&&*leader.client_address) =>
             {

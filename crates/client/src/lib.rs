@@ -8,8 +8,8 @@
 //! - `clerk`: the calls; `call`: how one call is sent until it has an answer
 //! - `routing`: the shard map, and the leader of each group
 //! - `session`: sessions, sequence numbers and what is acknowledged
-//! - `transport`: connections, streams, and what a transmission's end says
-//! - `tried`: what the replicas said that didn't serve a call
+//! - `transport`: connections, streams, and the result of a transmission
+//! - `tried`: the words of replicas that didn't serve a call
 
 mod call;
 mod clerk;

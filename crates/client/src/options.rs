@@ -8,7 +8,7 @@ use skv_net::Connector;
 /// The servers that a clerk asks first. Addresses are `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
-    /// Shard managers: they tell the shard map and every change of it.
+    /// Shard managers: their shard map and every change of it are used.
     Manager(Vec<String>),
     /// Client addresses of some servers: their copies of the shard map are used. Servers
     /// without one forward every call.

@@ -11,7 +11,7 @@ use rand::{RngExt as _, SeedableRng as _};
 pub(crate) struct Jitter(Mutex<SmallRng>);
 
 impl Jitter {
-    /// Makes one; the same seed gives the same jitter, `None` is random.
+    /// Makes a source; the same seed gives the same jitter, `None` is random.
     pub(crate) fn new(seed: Option<u64>) -> Jitter {
         Jitter(Mutex::new(
             seed.map_or_else(|| SmallRng::seed_from_u64(rand::random()), SmallRng::seed_from_u64),
@@ -24,7 +24,7 @@ impl Jitter {
     }
 }
 
-/// Pauses that grow while nothing helps.
+/// Pauses that grow with each failure.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     attempts: u32,

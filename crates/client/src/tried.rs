@@ -25,7 +25,7 @@ struct Replica {
 }
 
 impl Tried {
-    /// Makes one in which nobody has said anything yet.
+    /// Makes an empty one.
     pub(crate) fn new(group: GroupId) -> Tried {
         Tried { group, replicas: Vec::new() }
     }
@@ -57,18 +57,18 @@ impl Tried {
         self.replicas.iter().any(|replica| replica.was_reached)
     }
 
-    /// Returns true if several replicas are spoken of, and none leads as far as they know.
+    /// Returns true if several replicas were heard of, and none leads as far as they know.
     pub(crate) fn hear_no_leader(&self) -> bool {
         self.replicas.len() > 1 && !self.name_another()
     }
 
-    /// Returns true if somebody names a leader that isn't among those who don't serve.
+    /// Returns true if a replica names a leader that isn't among those that don't serve.
     fn name_another(&self) -> bool {
         let mut named = self.replicas.iter().filter_map(|replica| replica.leader.as_ref());
         named.any(|leader| !self.replicas.iter().any(|replica| replica.address == *leader))
     }
 
-    /// Returns what each of them said.
+    /// Returns the last word of each.
     pub(crate) fn words(&self) -> String {
         let words = self.replicas.iter().map(|Replica { name, said, .. }| format!("{name} {said}"));
         words.collect::<Vec<_>>().join("; ")
@@ -86,7 +86,7 @@ impl fmt::Display for Tried {
 }
 
 fn describe(failure: &Failure, address: &str) -> String {
-    // Whoever failed is named already.
+    // The replica that failed is named already.
     let reason = |why: &str| {
         let reason = why.strip_prefix(address).unwrap_or(why);
         reason.trim_start_matches([':', ' ']).to_owned()

@@ -1,8 +1,8 @@
-//! Passes a fail point called `here`, and says so.
+//! Passes a fail point called `here`, and prints that it did.
 
 use skv_fail_points::fail_point;
 
-/// What the macro needs of tokio, so that this example needs no more than the crate itself.
+/// The parts of tokio that the macro needs, so that this example needs only the crate itself.
 mod tokio {
     pub(crate) mod task {
         #[cfg_attr(not(debug_assertions), expect(dead_code, reason = "a point is nothing"))]

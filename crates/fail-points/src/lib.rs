@@ -1,13 +1,12 @@
-//! Fail points: named places of the product at which a test can have a process die, or stand
-//! still.
+//! Fail points: named places of the product at which a test can have a process die, or stand still.
 //!
 //! A test arms a point by a file of that name in the directory `$SKV_FAIL_POINTS`. The first
-//! process that passes the point takes the file away, says so, and dies on the spot: nothing
-//! is flushed, closed or answered. So exactly one process dies, whichever it is, and who takes
-//! over from it passes the point unharmed.
+//! process that passes the point removes the file, prints a line, and dies on the spot: nothing is
+//! flushed, closed or answered. So exactly one process dies, whichever it is, and its successor
+//! passes the point unharmed.
 //!
 //! If the file's content is `wait`, the process renames it to `POINT.reached` instead, and the task
-//! that got there stands until that file is gone; all else in the process goes on.
+//! that got there stands until that file is gone; everything else in the process continues.
 //!
 //! In builds without debug assertions, such as releases, a point is nothing. All others have them,
 //! so that tests need no builds of their own.
@@ -42,7 +41,7 @@ pub fn reached(point: impl FnOnce() -> String, block: impl FnOnce(&mut dyn FnMut
     let point = point();
     let armed = std::path::Path::new(&directory).join(&point);
     let Ok(content) = std::fs::read(&armed) else { return };
-    // Of several processes that get here at the same time only one can take the file.
+    // Only one of several processes that get here at the same time can take the file.
     if content == b"wait" {
         let reached = armed.with_file_name(format!("{point}.reached"));
         if std::fs::rename(&armed, &reached).is_ok() {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
 
-/// The example, built here in a profile, with a directory in which its point is armed.
+/// Builds the example in a profile, with a directory in which its point is armed.
 fn passes_an_armed_point(profile: &str) -> (PathBuf, Output) {
     let place = Path::new(env!("CARGO_TARGET_TMPDIR")).join(profile);
     let points = place.join("points");

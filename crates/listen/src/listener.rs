@@ -90,7 +90,7 @@ impl Listener {
             }
             return None;
         };
-        // If it fails, small answers are slower, and nothing else.
+        // A failure here only makes small answers slower.
         let _ = stream.set_nodelay(true);
         Some(Connection::new(stream, self.counted.open.clone(), place))
     }

@@ -1,4 +1,4 @@
-//! Opening a log: all of it is read and checked before anything of it is believed.
+//! Opening a log: all of it is read and checked before any of it is believed.
 
 use std::collections::VecDeque;
 use std::io;
@@ -34,13 +34,13 @@ pub(super) struct Recovery {
 /// A batch that was being written when the power went: nothing in it was acknowledged.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TornBatch {
-    /// The segment.
+    /// The file of the segment.
     pub file: PathBuf,
-    /// Where it began.
+    /// The offset at which it began.
     pub offset: u64,
 }
 
-/// Reads the log in a directory, and erases what a torn batch left.
+/// Reads the log in a directory, and erases the remains of a torn batch.
 pub(super) async fn recover(disk: &dyn Disk, dir: &Path, cache_limit: usize) -> Result<Recovery, OpenError> {
     let numbers = list(disk, dir)?;
     let vote_file = VoteFile::open(disk, dir)?;
@@ -127,10 +127,10 @@ fn check_ends(
     Ok(())
 }
 
-/// Makes durable what was read, and erases what a torn batch left.
+/// Makes durable what was read, and erases the remains of a torn batch.
 ///
-/// The process that wrote the log may have ended, or its sync may have failed, with the
-/// last batch, vote or name in the system's memory only. All before that was synced.
+/// The process that wrote the log may have ended, or its sync may have failed, with the last batch,
+/// vote or name only in the system's memory. Everything before that was synced.
 async fn settle(
     disk: &dyn Disk,
     dir: &Path,
@@ -149,12 +149,12 @@ async fn settle(
         segment.file.sync().await?;
     }
     let Some(sectors) = torn else { return Ok(None) };
-    // Left alone, they would pass for damage behind the next batch.
+    // The remains would pass for damage behind the next batch.
     write_zeros(&*active.segment.file, sectors, |_| true).await?;
     Ok(Some(TornBatch { file: active.segment.path.clone(), offset: byte(active.next_sector) }))
 }
 
-/// The numbers of the segments, from the first to the last. Removes what preparing one left.
+/// Returns the numbers of the segments, from the first to the last. Removes the remains of a preparation.
 fn list(disk: &dyn Disk, dir: &Path) -> Result<Range<u32>, OpenError> {
     let mut numbers: Option<(u32, u32)> = None;
     for path in disk.list(dir).map_err(OpenError::io(dir))? {
@@ -208,7 +208,7 @@ impl Replay {
             Record::Position(position) => {
                 let here =
                     Position { purged: self.purged, last: self.index.last(), committed: self.committed };
-                // Of an entry from before the first segment only the index is known.
+                // The index alone is known of an entry from before the first segment.
                 let last = match position.last {
                     None => self.index.range().is_empty(),
                     Some(last) => here.last.is_some_and(|here| here.index == last.index),

@@ -35,7 +35,7 @@ pub(crate) fn raft_config(timing: Timing) -> Result<Config, ConfigError> {
         // We ask for snapshots by bytes of log, and purge what they cover ourselves.
         snapshot_policy: SnapshotPolicy::Never,
         max_in_snapshot_log_to_keep: u64::MAX,
-        // Only our network would enforce it, and that goes by progress (`raft/transfer.rs`).
+        // Only our network would enforce it, and that goes by progress (`transfer.rs`).
         install_snapshot_timeout: u64::MAX,
         backoff: "50ms 100ms 200ms ...500ms".into(),
         ..Config::default()

@@ -87,7 +87,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     type Network = Network;
 
     async fn new_client(&mut self, target: ReplicaId, node: &ServerName) -> Network {
-        // What an earlier term of this leader knew of the follower's disk is forgotten.
+        // Forgets the state of the follower's disk that an earlier term of this leader knew.
         self.full_peers.has_space(target);
         Network { peer: self.peer(target, &node.0), heartbeats: None }
     }
@@ -98,7 +98,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     }
 }
 
-/// One peer, and a connection to the address at which it was found last.
+/// A peer, and a connection to the address at which it was found last.
 struct Peer {
     factory: NetworkFactory,
     target: ReplicaId,

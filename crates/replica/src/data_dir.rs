@@ -174,7 +174,7 @@ impl DataDir {
                 return Err(error.into());
             }
         };
-        // What was purged must lie in a snapshot, or it is gone.
+        // Entries that were purged must lie in a snapshot, or they are gone.
         let covered = state.covered();
         if let Some(purged) =
             log.purged().filter(|purged| covered.is_none_or(|covered| covered < purged.index))

@@ -57,7 +57,7 @@ enum End {
     Stopped,
     /// The files are damaged: they are put aside and a new replica begins.
     Damaged(String),
-    /// What the files hold is of no use any more: they are put aside and a new replica begins.
+    /// The files are of no use any more: they are put aside and a new replica begins.
     Superseded(String),
     /// The files are of another version: only a person can help.
     Unusable(String),

@@ -24,7 +24,7 @@ impl Replica {
         };
         match self.state() {
             State::Waiting { replica, reason } => base(v1::ReplicaState::Waiting, replica, reason),
-            State::Broken(problem) => base(v1::ReplicaState::Quarantined, None, problem),
+            State::Broken(problem) => base(v1::ReplicaState::Broken, None, problem),
             State::Reviving(reset) => base(v1::ReplicaState::Waiting, None, reset.progress().to_owned()),
             State::Stopped => base(v1::ReplicaState::Stopped, None, "the server is stopping".into()),
             State::Running(running) => running.status(),

@@ -19,17 +19,17 @@ pub struct ShardedKvStatus {
     /// Valid, Available, Progressing and Degraded.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
-    /// What a person should know first.
+    /// A line for people about the resource's problems and the work under way.
     pub summary: String,
-    /// How many groups there are.
+    /// The number of groups.
     pub group_count: u32,
     /// The labels of all servers.
     pub selector: String,
-    /// How many of all servers are ready, such as 6/6.
+    /// The number of servers that are ready, and of all, such as 6/6.
     pub ready: String,
-    /// How many of all shards a group owns, such as 240/240.
+    /// The number of shards that a group owns, and of all, such as 240/240.
     pub shards: String,
-    /// How many shards aren't yet where the newest configuration wants them.
+    /// The number of shards that aren't yet where the newest configuration wants them.
     pub moving: u32,
     /// The versions of the image that the servers run.
     pub version: String,
@@ -44,7 +44,7 @@ pub struct ShardedKvStatus {
     /// The pod that the operator is replacing. Until its successor has caught up, no other is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replacing: Option<Replacing>,
-    /// What the resource was created with and can't change.
+    /// The fields that are fixed for the life of the resource, as it was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub founded: Option<Founded>,
 }
@@ -55,22 +55,22 @@ pub struct ShardedKvStatus {
 pub struct Founded {
     /// The number of shards.
     pub shards: u32,
-    /// How keys are mapped to shards.
+    /// The function that maps keys to shards.
     #[schemars(with = "String")]
     pub hash: Hash,
-    /// How shards are spread over groups. Resources that were created before there was a choice
-    /// have none, which is the default.
+    /// The policy that spreads shards over groups. Resources that were created before there
+    /// was a choice have none, which is the default.
     #[serde(default)]
     #[schemars(with = "String")]
     pub policy: Policy,
-    /// Which servers hold the replicas of a group.
+    /// The placement of a group's replicas on servers.
     pub placement: Placement,
-    /// How many replicas each group has, in a ring; elsewhere that can change.
+    /// The number of replicas of each group, in a ring; elsewhere that can change.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ring_replicas: Option<u32>,
-    /// What a client may ask for.
+    /// The limits of clients' requests.
     pub limits: Limits,
-    /// Whether everything is kept in memory only.
+    /// True if everything is kept in memory only.
     pub memory_only: bool,
     /// The storage class, if one was chosen.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -92,13 +92,13 @@ pub struct Replacing {
 pub struct GroupStatus {
     /// Its name, such as g0.
     pub name: String,
-    /// How many servers it has.
+    /// The number of servers in the group.
     pub replicas: u32,
-    /// How many of them are ready.
+    /// The number of servers in the group that are ready.
     pub ready_replicas: u32,
     /// The server that leads it, as far as is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
-    /// How many shards it owns.
+    /// The number of shards that the group owns.
     pub shards: u32,
 }

@@ -13,7 +13,7 @@ use skv_replica::{Environment, Replicas};
 
 use crate::metrics::Metrics;
 
-/// What the pages show.
+/// The state that the pages show.
 #[derive(Clone)]
 struct Shown {
     replicas: Arc<Replicas>,

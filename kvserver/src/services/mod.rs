@@ -1,4 +1,4 @@
-//! What a server offers: to users, to other servers, and to who watches it.
+//! The services of a server, for users, other servers and monitoring.
 
 pub(crate) mod admin;
 pub(crate) mod http;

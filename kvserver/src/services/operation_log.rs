@@ -1,4 +1,4 @@
-//! How operations are printed, with their input and their result.
+//! Prints operations, with their input and their result.
 
 use std::collections::HashMap;
 use std::fmt;

@@ -1,4 +1,4 @@
-//! What a stream owes its client, given out in frames of bounded size.
+//! The answers that a stream still has to send, in frames of bounded size.
 //!
 //! A client says with a few bytes what is to be answered with megabytes. So a stream holds answers
 //! of bounded size only: reads are carried out as the client takes their answers, and writes whose

@@ -29,7 +29,7 @@ use tonic::transport::Channel;
 use tonic::transport::server::TcpIncoming;
 use tracing_subscriber::EnvFilter;
 
-/// How long a condition may take to come true on a busy machine.
+/// The time that a condition may take to come true on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 /// As small as the server allows, so that a disk is soon full.
 const SEGMENT_BYTES: u32 = 4 << 20;
@@ -37,7 +37,7 @@ const SEGMENT_BYTES: u32 = 4 << 20;
 /// The one name of all shard managers.
 const MANAGERS: &str = "managers:7400";
 
-/// One server.
+/// A server.
 pub(crate) struct Server {
     pub(crate) disk: MemoryDisk,
     identity: Identity,
@@ -46,7 +46,7 @@ pub(crate) struct Server {
     task: Option<JoinHandle<Result<(), ServerError>>>,
 }
 
-/// What stays the same when a server is started again.
+/// The part of a server that stays the same when it is started again.
 #[derive(Debug, Clone)]
 struct Identity {
     name: String,
@@ -54,7 +54,7 @@ struct Identity {
     client_address: String,
     peer_address: String,
     peers: Vec<NamedServer>,
-    /// Where [`MANAGERS`] leads.
+    /// The addresses to which [`MANAGERS`] resolves.
     managers: Vec<String>,
     /// The bytes of memory that it may use.
     memory: Option<u64>,
@@ -173,12 +173,12 @@ impl Cluster {
         self.admin(from).await.unwrap().transfer_leader(request).await.unwrap();
     }
 
-    /// Where clerks reach a server.
+    /// Returns the URL at which clerks reach a server.
     pub(crate) fn client_url(&self, index: usize) -> String {
         format!("http://{}", self.servers[index].identity.client_address)
     }
 
-    /// Where servers reach a server.
+    /// Returns the URL at which servers reach a server.
     pub(crate) fn peer_url(&self, index: usize) -> String {
         format!("http://{}", self.servers[index].identity.peer_address)
     }
@@ -224,7 +224,7 @@ impl Cluster {
         unreachable!()
     }
 
-    /// Whether a server has ended by itself.
+    /// Returns true if a server has ended by itself.
     pub(crate) fn has_ended(&self, index: usize) -> bool {
         self.servers[index].task.as_ref().is_none_or(JoinHandle::is_finished)
     }

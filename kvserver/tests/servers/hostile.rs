@@ -1,4 +1,4 @@
-//! What nobody of ours would send: it is refused, and every server goes on.
+//! Messages that no correct peer sends: they are refused, and every server keeps running.
 
 use std::time::Duration;
 

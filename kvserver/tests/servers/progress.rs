@@ -1,4 +1,4 @@
-//! How far a leader says that the others are.
+//! The progress of the other replicas, as their leader reports it.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -9,7 +9,7 @@ use crate::cluster::{Cluster, until};
 
 const LONG: Duration = Duration::from_mins(1);
 
-/// Whether the status is a leader's, whose peers are exactly these.
+/// Returns true if the status is a leader's, whose peers are exactly these.
 fn leads_with(status: &v1::ReplicaStatus, others: &BTreeSet<u64>) -> bool {
     let peers: BTreeSet<u64> = status.peers.iter().map(|peer| peer.replica).collect();
     status.state() == v1::ReplicaState::Leader && peers == *others
@@ -19,7 +19,7 @@ fn index(log_id: Option<v1::LogId>) -> Option<u64> {
     log_id.map(|log_id| log_id.index)
 }
 
-/// Whether all peers answer and have the leader's whole log.
+/// Returns true if all peers answer and have the leader's whole log.
 fn all_caught_up(status: &v1::ReplicaStatus) -> bool {
     status.peers.iter().all(|peer| {
         peer.silent_ms < 1000 && peer.matched.is_some() && index(peer.matched) == index(status.last_log)
@@ -61,7 +61,7 @@ async fn a_leader_names_all_others_and_how_far_they_are() {
     let retired = cluster.status(old).await.unwrap();
     assert!(retired.peers.is_empty(), "only a leader knows: {retired:?}");
 
-    // Who is gone falls silent and behind.
+    // A server that is gone falls silent and behind.
     let gone = (new + 1) % 3;
     cluster.stop(gone);
     clerk.put("key", "later").await.unwrap();

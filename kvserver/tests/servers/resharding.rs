@@ -169,7 +169,7 @@ async fn a_group_that_is_empty_retires_and_is_made_again_on_the_same_disks() {
     assert_eq!(clerk.get("key").await.unwrap().value, "value");
 }
 
-/// What stands in every message for group 1.
+/// The header of every message for group 1.
 fn to_group_1(cluster_id: u64, group_uid: u64) -> v1::GroupHeader {
     v1::GroupHeader { cluster_id, group: 1, group_uid, versions: Some(VERSIONS) }
 }
@@ -220,8 +220,8 @@ async fn requests_that_wait_for_a_shard_are_bounded_in_bytes() {
     assert!(overloaded > 0 && waited > 0, "{overloaded} of 100 had no place");
 }
 
-/// What is meant for group 1 as it was is refused by what is there now, and so is what only a
-/// source does to itself.
+/// Checks that messages for the former group 1 are refused by the present one, and so are steps that
+/// only a source does to itself.
 async fn old_messages_are_refused(cluster: &Cluster, old: u64, new: u64) {
     use v1::handoff_step::{Begin, Chunk, Drop, Freeze, Install, Receive, Step};
 

@@ -67,6 +67,6 @@ async fn a_snapshot_covers_what_was_applied_while_another_was_written() {
     let (first, (applied, second)) = tokio::join!(snapshot(), while_it_is_written);
     assert!(first.index < applied.index, "{first:?} wasn't being written when {applied:?} was applied");
     assert!(second.index >= applied.index, "{second:?} doesn't cover {applied:?}");
-    // Who asks once more gets an answer too, although there is nothing new to write.
+    // A caller that asks once more gets an answer too, although there is nothing new to write.
     assert!(snapshot().await.index >= second.index);
 }

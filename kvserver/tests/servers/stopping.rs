@@ -1,4 +1,4 @@
-//! What a server that stops does with the streams that others hold open to it.
+//! A server that stops ends the streams that others hold open to it.
 
 use std::future::Future;
 

@@ -1,4 +1,4 @@
-//! Where the data of a cluster is: the master's record and what its servers hold.
+//! The place of a cluster's data: the master's record, and the data of its servers.
 
 use std::env;
 use std::fs;
@@ -9,7 +9,7 @@ use tempfile::TempDir;
 
 use crate::Port;
 
-/// Names the directory in which clusters are kept over restarts of their masters.
+/// The variable that names the directory in which clusters are kept over restarts of their masters.
 const VARIABLE: &str = "SKV_LAB_DIR";
 
 /// The directory of one cluster.
@@ -22,8 +22,8 @@ pub(super) enum Home {
 }
 
 impl Home {
-    /// The directory that the environment names; else a new one, in place of what masters of
-    /// this port left that were killed. Only for who listens on the port.
+    /// Opens the directory that the environment names; else a new one, in place of those that
+    /// killed masters of this port left. Only the process that listens on the port may call it.
     pub(super) fn open(port: Port) -> anyhow::Result<Home> {
         if let Some(directory) = env::var_os(VARIABLE).filter(|directory| !directory.is_empty()) {
             let directory = std::path::absolute(&directory)
@@ -37,7 +37,7 @@ impl Home {
         Ok(Home::Temporary(made.with_context(|| format!("making a directory in {}", parent.display()))?))
     }
 
-    /// The directory.
+    /// Returns the directory.
     pub(super) fn path(&self) -> &Path {
         match self {
             Home::Kept(path) => path,
@@ -46,7 +46,7 @@ impl Home {
     }
 }
 
-/// Removes all directories whose names begin so. One that is somebody else's stays.
+/// Removes all directories whose names have this prefix. One that belongs to somebody else stays.
 fn remove_all(parent: &Path, prefix: &str) -> std::io::Result<()> {
     for entry in fs::read_dir(parent)? {
         let entry = entry?;

@@ -6,7 +6,7 @@ use shardmanager::rules::Change;
 use shardmanager::{Manager, Published};
 use skv_sharding::GroupId;
 
-/// Before a join that failed is tried again.
+/// The pause before a failed join is tried again.
 const PAUSE: Duration = Duration::from_secs(1);
 
 /// Runs for as long as the manager does.
@@ -30,7 +30,7 @@ pub(super) async fn run(manager: Manager) {
     }
 }
 
-/// The groups that work and don't share the shards yet.
+/// Returns the groups that work and don't share the shards yet.
 fn due(published: &Published) -> Vec<GroupId> {
     let joined = published.record.history.newest().groups;
     let groups = published.record.groups.keys().copied();

@@ -22,10 +22,10 @@ use crate::{SHARDING, options, process};
 use home::Home;
 use services::Services;
 
-/// How long open calls may take to finish once the process is asked to stop.
+/// The time that open calls have to finish once the process is asked to stop.
 const GRACE: Duration = Duration::from_secs(2);
 
-/// Of thousands of moves each would be a line.
+/// The filter of the log: each of thousands of moves would be a line.
 const LOG: &str = "info,shardmanager=warn";
 
 /// Runs `master-svr` until it is asked to stop.
@@ -38,7 +38,7 @@ pub fn master_svr(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 
 async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
     let stop = skv_startup::stop_on_signal()?;
-    // First of all: who listens there is the one master of that port.
+    // The port comes first of all: the process that listens there is the one master of that port.
     let listener = process::listen(options.port).await?;
     let home = Home::open(options.port)?;
     let store = FileStore::open(&home.path().join("master"))?.on_one_thread();

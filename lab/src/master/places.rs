@@ -1,7 +1,7 @@
-//! Which server has which place. Pure.
+//! The places of servers. Pure.
 //!
-//! A place is the number of a group. Servers whose groups are founded stand in the master's
-//! record; here is who was promised a number and isn't there yet.
+//! A place is the number of a group. Servers whose groups are founded stand in the master's record;
+//! this module has those that were promised a number and aren't there yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::{MOST_SERVERS, Port};
 
-/// A server that wasn't heard for so long, and has nothing yet, has given its place up.
+/// The silence after which a server that has nothing yet has given its place up.
 const GIVEN_UP: Duration = Duration::from_secs(5);
 
 /// The servers whose groups are founded.
@@ -39,7 +39,7 @@ struct Promise {
 }
 
 impl Places {
-    /// The place of the server at a port, that it has or gets now.
+    /// Returns the place of the server at a port, which gets one now if it has none.
     pub(super) fn place(&mut self, founded: &Founded, port: Port, now: Instant) -> Result<GroupId, Full> {
         self.forget(founded, now);
         if let Some(group) = founded.get(&port) {
@@ -52,7 +52,7 @@ impl Places {
         };
         let first = GroupId(0);
         let group = match own {
-            // There is no cluster before there is the first group: somebody must found it.
+            // There is no cluster before there is the first group: one server must found it.
             Some(own) if !is_free(&first) || own == first => own,
             _ => (0..MOST_SERVERS).map(GroupId).find(is_free).ok_or(Full)?,
         };
@@ -60,7 +60,7 @@ impl Places {
         Ok(group)
     }
 
-    /// Whether a server has a place and isn't there yet.
+    /// Returns true if a server has a place and isn't there yet.
     pub(super) fn is_waiting(&mut self, founded: &Founded, now: Instant) -> bool {
         self.forget(founded, now);
         !self.promised.is_empty()

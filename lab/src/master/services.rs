@@ -1,4 +1,4 @@
-//! What the master offers beside the shard manager's service.
+//! The master's services beside the shard manager's.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -21,7 +21,7 @@ use crate::{Port, port_of};
 pub(super) struct Services {
     manager: Manager,
     places: Arc<Mutex<Places>>,
-    /// Where the servers keep their data.
+    /// The directory in which the servers keep their data.
     directory: String,
 }
 
@@ -31,7 +31,7 @@ impl Services {
     }
 }
 
-/// The servers whose groups are founded.
+/// Returns the servers whose groups are founded.
 fn founded(published: &Published) -> Founded {
     let groups = published.record.groups.iter();
     groups

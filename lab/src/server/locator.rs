@@ -1,4 +1,4 @@
-//! Passes the question where a key belongs on to the master: whoever asks a server directly
+//! Passes the question for a key's place on to the master: a client that asks a server directly
 //! needn't know the master.
 
 use skv_proto::Error;

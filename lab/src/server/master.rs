@@ -13,9 +13,9 @@ use tonic::{Response, Status};
 
 use crate::{Port, address};
 
-/// Between two calls of a server that says that it is there.
+/// The pause between two calls by which a server reports itself.
 const PAUSE: Duration = Duration::from_millis(250);
-/// How long the master may take to answer.
+/// The time limit of the master's answers.
 const TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The connection to the master, made when it is needed.
@@ -26,7 +26,7 @@ pub(super) struct Master {
 }
 
 impl Master {
-    /// The master at this port.
+    /// Makes a connection to the master at this port.
     pub(super) fn new(port: Port) -> anyhow::Result<Self> {
         let address = address(port);
         let dialled = skv_net::dial(skv_net::tcp())(&address);
@@ -34,13 +34,13 @@ impl Master {
         Ok(Master { address, channel })
     }
 
-    /// Where it listens.
+    /// Returns the master's address.
     pub(super) fn address(&self) -> &str {
         &self.address
     }
 
-    /// Tells the master that there is a server at `port`, again and again, until it has a place
-    /// for it other than this one. An error if there is none.
+    /// Reports a server at `port` to the master, again and again, until it has a place for it other
+    /// than this one. Returns an error if there is none.
     pub(super) async fn await_place(&self, port: Port, other_than: Option<&Place>) -> anyhow::Result<Place> {
         let (mut client, mut told) = (MembershipClient::new(self.channel.clone()), String::new());
         loop {
@@ -66,7 +66,7 @@ impl Master {
         }
     }
 
-    /// Asks the master where a key belongs.
+    /// Asks the master for the place of a key.
     pub(super) async fn locate(&self, request: LocateRequest) -> Result<LocateResponse, Status> {
         in_time(LocatorClient::new(self.channel.clone()).locate(request)).await
     }

@@ -32,7 +32,7 @@ use master::Master;
 /// A server of a cluster this small has little to log.
 const SEGMENT_BYTES: u32 = 4 << 20;
 
-/// Of thousands of moves each would be a line.
+/// The filter of the log: each of thousands of moves would be a line.
 const LOG: &str = "info,openraft=off,skv_replica::handoff=warn";
 
 /// Runs `svr` until it is asked to stop.
@@ -53,7 +53,7 @@ async fn run(options: options::Server) -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// One server.
+/// A server.
 struct Server {
     port: Port,
     master: Master,
@@ -61,7 +61,7 @@ struct Server {
 }
 
 impl Server {
-    /// The first place, or one other than this; `None` when the server is to stop.
+    /// Waits for the first place, or one other than this; `None` when the server is to stop.
     async fn await_place(&self, other_than: Option<&Place>) -> anyhow::Result<Option<Place>> {
         tokio::select! {
             place = self.master.await_place(self.port, other_than) => place.map(Some),
@@ -70,7 +70,7 @@ impl Server {
     }
 
     /// Serves in a place until there is another, or `None`. Another cluster is another directory:
-    /// what belongs to this one is left behind.
+    /// the data of this one is left behind.
     async fn serve(&self, place: &Place) -> anyhow::Result<Option<Place>> {
         let data_dir = Path::new(&place.directory).join(server_name(self.port));
         let listener = process::listen(self.port).await?;
@@ -99,7 +99,7 @@ impl Server {
         Ok(next)
     }
 
-    /// The files of a cluster go with its master: who fails then may have another place.
+    /// Handles an error. The files of a cluster go with its master: a server that fails then may have another place.
     async fn after(&self, error: server::ServerError, place: &Place) -> anyhow::Result<Option<Place>> {
         tracing::error!(%error, "the server failed");
         let next = self.await_place(None).await?;

@@ -7,7 +7,7 @@ use skv_process::{forget_this_package, target};
 
 use crate::lab::{Lab, Programs};
 
-/// Runs build.sh from elsewhere, as a person would who has the target directory of these tests.
+/// Runs build.sh from elsewhere, as a person would with the target directory of these tests.
 fn build(root: &Path) {
     let elsewhere = tempfile::tempdir().unwrap();
     let mut build = Command::new(root.join("build.sh"));

@@ -38,7 +38,7 @@ async fn two_servers_that_join_at_once_each_get_their_share() {
     lab.start_server();
     lab.start_server();
     lab.settled(3).await;
-    // Whichever of the two came first is the second server.
+    // The server that came first of the two is the second server.
     if lab.locate("1").await.port != u32::from(lab.servers[1].port) {
         lab.servers.swap(1, 2);
     }

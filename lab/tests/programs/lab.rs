@@ -1,4 +1,4 @@
-//! A cluster of the three programs, and what clients get from it.
+//! A cluster of the three programs, and the answers that clients get from it.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,10 +11,10 @@ use skv_proto::v1::{GetShardMapRequest, QueryRequest, ShardRange};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// How long most keys may be on their way when other programs use the machine too.
+/// The time for which most keys may be on their way while other programs use the machine too.
 const NEVER: std::time::Duration = std::time::Duration::from_mins(5);
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Debug, Clone)]
 pub(crate) struct Programs {
     pub(crate) master: PathBuf,
@@ -23,7 +23,7 @@ pub(crate) struct Programs {
 }
 
 impl Programs {
-    /// Those that belong to the tests.
+    /// Returns the programs that belong to the tests.
     pub(crate) fn of_the_tests() -> Programs {
         Programs {
             master: env!("CARGO_BIN_EXE_master-svr").into(),
@@ -32,7 +32,7 @@ impl Programs {
         }
     }
 
-    /// Those in a directory.
+    /// Returns the programs in a directory.
     pub(crate) fn within(directory: &Path) -> Programs {
         Programs {
             master: directory.join("master-svr"),
@@ -42,7 +42,7 @@ impl Programs {
     }
 }
 
-/// How a client ended.
+/// The end of a client.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Ended {
     pub(crate) code: i32,
@@ -51,13 +51,13 @@ pub(crate) struct Ended {
 }
 
 impl Ended {
-    /// A GET that found this value.
+    /// Asserts a GET that found this value.
     #[track_caller]
     pub(crate) fn assert_found(&self, value: &str) {
         assert_eq!((self.code, &*self.output), (0, &*format!("{value}\n")), "{self:?}");
     }
 
-    /// A request that ended with this exit code, and printed no value.
+    /// Asserts a request that ended with this exit code, and printed no value.
     #[track_caller]
     pub(crate) fn assert_code(&self, code: i32) {
         assert_eq!((self.code, &*self.output), (code, ""), "{self:?}");
@@ -78,17 +78,17 @@ pub(crate) struct Lab {
     pub(crate) master: Process,
     pub(crate) servers: Vec<Server>,
     kept: bool,
-    /// Removed last.
+    /// The directory is removed last.
     directory: TempDir,
 }
 
 impl Lab {
-    /// A master whose clusters end with it.
+    /// Starts a master whose clusters end with it.
     pub(crate) fn start() -> Lab {
         Lab::start_with(Programs::of_the_tests(), false)
     }
 
-    /// A master that keeps its cluster in a directory.
+    /// Starts a master that keeps its cluster in a directory.
     pub(crate) fn start_kept() -> Lab {
         Lab::start_with(Programs::of_the_tests(), true)
     }
@@ -105,12 +105,12 @@ impl Lab {
         lab
     }
 
-    /// Where the system's temporary directory is, for these processes.
+    /// Returns the system's temporary directory for these processes.
     pub(crate) fn temporary(&self) -> PathBuf {
         self.directory.path().join("tmp")
     }
 
-    /// Starts one more server; answers its index.
+    /// Starts one more server; returns its index.
     pub(crate) fn start_server(&mut self) -> usize {
         let (port, index) = (free_port(), self.servers.len());
         let arguments = ["-p", &port.to_string(), "-m", &self.master_port.to_string()].map(str::to_owned);
@@ -130,7 +130,7 @@ impl Lab {
         }
     }
 
-    /// Waits until so many servers share the keys, and each key is where it belongs.
+    /// Waits until this number of servers share the keys, and each key is where it belongs.
     pub(crate) async fn settled(&self, servers: usize) {
         let what = format!("{servers} servers have their shares");
         eventually_within(NEVER, &what, || async {
@@ -144,7 +144,7 @@ impl Lab {
         self.answer_at(server, "0").await;
     }
 
-    /// The first answer that a client gets from a server of which it asks a key directly.
+    /// Returns the first answer that a client gets from a server which it asks directly for a key.
     pub(crate) async fn answer_at(&self, server: usize, key: &str) -> Ended {
         eventually_within(NEVER, &format!("server {server} answers"), || async {
             Some(self.get_at(server, key).await).filter(|ended| ended.code != 1)
@@ -162,7 +162,7 @@ impl Lab {
         Some(newest.groups.len() == servers && owners(&newest.ranges) == owners(&map.ranges))
     }
 
-    /// Waits until so many servers are to share the keys.
+    /// Waits until this number of servers are to share the keys.
     pub(crate) async fn joined(&self, servers: usize) {
         eventually(&format!("{servers} servers have joined"), || async {
             let mut manager = ShardManagerClient::connect(self.master_url()).await.ok()?;
@@ -172,7 +172,7 @@ impl Lab {
         .await;
     }
 
-    /// Where the master says that a key belongs.
+    /// Returns the master's place of a key.
     pub(crate) async fn locate(&self, key: &str) -> LocateResponse {
         let mut master = LocatorClient::connect(self.master_url()).await.unwrap();
         master.locate(LocateRequest { key: key.to_owned().into() }).await.unwrap().into_inner()
@@ -191,33 +191,33 @@ impl Lab {
         Ended { code, output: text(&ended.stdout), errors: text(&ended.stderr) }
     }
 
-    /// GET by the master.
+    /// Sends a GET by the master.
     pub(crate) async fn get(&self, key: &str) -> Ended {
         let master = self.master_port.to_string();
         self.client(&["-p", "0", "-o", "GET", "-k", key, "-v", "", "-m", &master, "-d", "0"]).await
     }
 
-    /// PUT by the master.
+    /// Sends a PUT by the master.
     pub(crate) async fn put(&self, key: &str, value: &str) -> Ended {
         let master = self.master_port.to_string();
         self.client(&["-p", "0", "-o", "PUT", "-k", key, "-v", value, "-m", &master, "-d", "0"]).await
     }
 
-    /// GET from a server, directly.
+    /// Sends a GET to a server, directly.
     pub(crate) async fn get_at(&self, server: usize, key: &str) -> Ended {
         let port = self.servers[server].port.to_string();
         self.client(&["-p", &port, "-o", "GET", "-k", key, "-d", "1"]).await
     }
 
-    /// PUT at a server, directly.
+    /// Sends a PUT to a server, directly.
     pub(crate) async fn put_at(&self, server: usize, key: &str, value: &str) -> Ended {
         let port = self.servers[server].port.to_string();
         self.client(&["-p", &port, "-o", "PUT", "-k", key, "-v", value, "-d", "1"]).await
     }
 }
 
-/// Nothing of a test stays behind, not even of a process that was killed; and whoever runs the
-/// tests may have a cluster of their own.
+/// Sets the variables by which nothing of a test stays behind, not even of a process that was
+/// killed; a person that runs the tests may have a cluster of their own.
 fn set_variables(process: &mut Process, directory: &Path, kept: bool) {
     process.set_variable("TMPDIR", &directory.join("tmp"));
     let kept_in = if kept { directory.join("kept") } else { PathBuf::new() };

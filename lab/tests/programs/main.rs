@@ -1,4 +1,4 @@
-//! The programs master-svr, svr and clt, run as processes.
+//! Tests of the programs master-svr, svr and clt, run as processes.
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 

@@ -77,7 +77,7 @@ async fn a_client_that_gets_no_answer_ends_and_has_failed() {
     let unheard = async |option: &str, port: &str, direct: &str| {
         lab.client(&["-o", "GET", "-k", "1", option, port, "-d", direct]).await.assert_code(1);
     };
-    // Nobody listens; master and server are stopped and don't answer; only the server is.
+    // No process listens; master and server are stopped and don't answer; only the server is stopped.
     tokio::join!(unheard("-m", &nobody, "0"), unheard("-p", &nobody, "1"));
     lab.master.pause();
     lab.servers[0].process.pause();

@@ -9,12 +9,12 @@ use tokio::process::Command;
 
 use crate::lab::Lab;
 
-/// The number of its threads.
+/// Returns the number of its threads.
 fn threads(process: u32) -> usize {
     fs::read_dir(format!("/proc/{process}/task")).unwrap().count()
 }
 
-/// The processes that it has started.
+/// Returns the processes that it has started.
 fn children(process: u32) -> Vec<u32> {
     let all =
         fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
@@ -27,7 +27,7 @@ fn children(process: u32) -> Vec<u32> {
     .collect()
 }
 
-/// The addresses on which it listens, as the kernel writes them.
+/// Returns the addresses on which it listens, as the kernel writes them.
 fn listening(process: u32) -> BTreeSet<String> {
     let files = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
     let links: Vec<String> =
@@ -54,7 +54,7 @@ fn loopback(port: u16) -> BTreeSet<String> {
 async fn master_and_servers_have_one_thread_and_one_port_each() {
     let mut lab = Lab::start();
     lab.grow_to(2).await;
-    // Also with all that joins, moves and requests make them do.
+    // This holds also with everything that joins, moves and requests make them do.
     lab.start_server();
     for key in 0..20 {
         lab.put(&key.to_string(), "value").await.assert_code(0);
@@ -80,7 +80,7 @@ async fn a_client_has_one_thread_and_listens_nowhere() {
         client.args(["-o", "GET", "-k", "1"]).args(target).stdin(Stdio::null()).kill_on_drop(true);
         let mut client = client.stderr(Stdio::null()).spawn().unwrap();
         let process = client.id().unwrap();
-        // It has begun to look for somebody who answers.
+        // The client has begun to look for a server that answers.
         eventually("the client runs its program", || async move {
             let links = fs::read_dir(format!("/proc/{process}/fd")).unwrap();
             let mut links = links.filter_map(|file| fs::read_link(file.ok()?.path()).ok());

@@ -51,7 +51,7 @@ async fn a_new_master_is_a_new_and_empty_cluster_which_servers_join_by_themselve
     lab.get("1").await.assert_code(2);
     lab.put("1", "new").await.assert_code(0);
     lab.get("1").await.assert_found("new");
-    // What the old cluster had is gone.
+    // The data of the old cluster is gone.
     let directories = || std::fs::read_dir(lab.temporary()).unwrap().count();
     assert_eq!(directories(), 1);
 }
@@ -74,7 +74,7 @@ async fn with_a_directory_everything_is_there_again() {
     for key in ["0", "1"] {
         lab.put(key, &format!("value of {key}")).await.assert_code(0);
     }
-    // Without the master the servers serve; and those who ask them directly need none.
+    // Without the master the servers serve, and clients that ask them directly need none.
     lab.master.kill();
     lab.get_at(1, "1").await.assert_found("value of 1");
     lab.get_at(0, "1").await.assert_code(2);

@@ -1,4 +1,4 @@
-//! What the programs were made for: one server, two, the law, and one that joins.
+//! The scenarios for which the programs were made: one server, two, the law, and one that joins.
 
 use crate::lab::Lab;
 
@@ -66,7 +66,7 @@ async fn a_server_that_joins_gets_its_share() {
         lab.put(key, &format!("value of {key}")).await.assert_code(0);
     }
     let new = lab.start_server();
-    // Nobody waits for it to be over: whoever asks for a key on its way has to wait.
+    // The test doesn't wait for the end: a client that asks for a key on its way has to wait.
     lab.answer_at(new, "1").await.assert_found("value of 1");
     for key in &keys {
         lab.get(key).await.assert_found(&format!("value of {key}"));

@@ -10,36 +10,10 @@ use skv_assignment::record::Record;
 use skv_resource::ShardMap;
 
 use super::map_store::{MapStore, StoreError, Version};
+use super::object_name::ObjectName;
 
 /// The format version that is written and read.
 const VERSION: i32 = 1;
-
-/// The name of a `ShardMap`, written `NAMESPACE/NAME`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct ObjectName {
-    /// The namespace.
-    pub namespace: String,
-    /// The name.
-    pub name: String,
-}
-
-/// A text that isn't `NAMESPACE/NAME`.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is not NAMESPACE/NAME")]
-pub struct ParseObjectNameError(String);
-
-impl std::str::FromStr for ObjectName {
-    type Err = ParseObjectNameError;
-
-    fn from_str(text: &str) -> Result<Self, ParseObjectNameError> {
-        match text.split_once('/') {
-            Some((namespace, name)) if !namespace.is_empty() && !name.is_empty() && !name.contains('/') => {
-                Ok(ObjectName { namespace: namespace.to_owned(), name: name.to_owned() })
-            }
-            _ => Err(ParseObjectNameError(text.to_owned())),
-        }
-    }
-}
 
 /// A store in one `ShardMap`.
 #[derive(Clone)]
@@ -58,6 +32,17 @@ impl KubernetesStore {
     /// Creates a store in this object.
     pub fn new(client: Client, object: ObjectName) -> KubernetesStore {
         KubernetesStore { maps: Api::namespaced(client, &object.namespace), object }
+    }
+
+    /// Creates a store in this object, with a client that finds the API server as kubectl or a pod does. The
+    /// client reports when the API server doesn't answer, instead of trying for minutes while
+    /// registrations wait: replicas register again anyway.
+    pub async fn connect(object: ObjectName) -> Result<KubernetesStore, kube::Error> {
+        // One provider for all of TLS; fails only if one was installed before, which then stays.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = kube::Config::infer().await.map_err(kube::Error::InferConfig)?;
+        config.default_retry = false;
+        Ok(KubernetesStore::new(Client::try_from(config)?, object))
     }
 
     /// Returns an item for every change of the object, no matter which process made it.
@@ -115,7 +100,7 @@ impl KubernetesStore {
     }
 
     fn failed(&self, action: &'static str, source: kube::Error) -> StoreError {
-        StoreError::Kubernetes { action, object: self.title(), source: Box::new(source) }
+        StoreError::Kubernetes { action, object: self.title(), source: source.into() }
     }
 
     fn title(&self) -> String {

@@ -70,7 +70,7 @@ pub enum StoreError {
         /// The object that it concerned.
         object: String,
         /// The error of the API server or of the connection.
-        source: Box<kube::Error>,
+        source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 

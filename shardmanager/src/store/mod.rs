@@ -3,11 +3,15 @@
 
 mod file;
 mod format;
+#[cfg(feature = "kubernetes")]
 mod kubernetes;
 mod map_store;
 mod memory;
+mod object_name;
 
 pub use file::{FileStore, OpenError};
-pub use kubernetes::{KubernetesStore, ObjectName, ParseObjectNameError};
+#[cfg(feature = "kubernetes")]
+pub use kubernetes::KubernetesStore;
 pub use map_store::{MapStore, StoreError, Version};
 pub use memory::MemoryStore;
+pub use object_name::{ObjectName, ParseObjectNameError};

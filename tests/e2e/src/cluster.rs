@@ -1,5 +1,5 @@
-//! The cluster that the tests may use. They drain nodes and delete claims, so none is taken
-//! that happens to be configured: `cargo xtask e2e` says which, by its own variables.
+//! The cluster that the tests may use. They drain nodes and delete claims, so the configured
+//! cluster is never used: `cargo xtask e2e` names one, by its own variables.
 
 use std::env;
 
@@ -15,15 +15,15 @@ pub(crate) const CONTEXT: &str = "SKV_E2E_CONTEXT";
 const IMAGE: &str = "SKV_E2E_IMAGE";
 /// Another image, to roll out.
 const NEXT_IMAGE: &str = "SKV_E2E_NEXT_IMAGE";
-/// Who made a cluster for other purposes lets tests into it by this, in namespace `default`.
+/// The ConfigMap in namespace `default` by which the owner of another cluster lets tests into it.
 const ALLOWED: &str = "skv-e2e-allowed";
 
 /// A cluster that tests may use.
 #[derive(Clone)]
 pub struct Cluster {
-    /// With all rights.
+    /// A client with all rights.
     pub client: Client,
-    /// The same, but it doesn't try again by itself: for requests that are to be refused.
+    /// The same without retries: for requests that are to be refused.
     pub impatient: Client,
     /// The image under test.
     pub image: String,
@@ -32,7 +32,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    /// The cluster that `cargo xtask e2e` names. Panics without one.
+    /// Connects to the cluster that `cargo xtask e2e` names. Panics without one.
     pub async fn connect() -> Cluster {
         let image = variable(IMAGE).expect("run these tests with `cargo xtask e2e`");
         let next_image = variable(NEXT_IMAGE).expect("run these tests with `cargo xtask e2e`");

@@ -1,13 +1,13 @@
-//! What a person wants to see when a test has failed: pods, events and the ends of logs.
+//! The output that a person wants when a test has failed: pods, events and the ends of logs.
 
 use k8s_openapi::api::core::v1::{Event, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 
-/// Lines of each log.
+/// The number of lines of each log.
 const LINES: i64 = 30;
 
-/// Prints it for a namespace. The test has failed already: what can't be had is left out.
+/// Prints it for a namespace. The test has failed already, so errors are ignored.
 pub(crate) async fn print(client: &Client, namespace: &str) {
     let all = ListParams::default();
     eprintln!("\n== namespace {namespace} when the test failed");

@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use crate::{Cluster, Namespace};
 
-/// Who owns the fields that tests set.
+/// The owner of the fields that tests set.
 const FIELD_MANAGER: &str = "skv-e2e";
 
 impl Namespace {
@@ -19,8 +19,8 @@ impl Namespace {
 }
 
 impl Cluster {
-    /// Applies all objects of a manifest. Those that belong into a namespace and name none go
-    /// into this one.
+    /// Applies all objects of a manifest. Those that belong into a namespace and name none go into
+    /// this one.
     pub async fn apply(&self, manifest: &str, namespace: &str) {
         let objects: Vec<Value> = serde_saphyr::from_multiple(manifest).expect("the manifest is YAML");
         for object in objects {
@@ -31,7 +31,7 @@ impl Cluster {
         }
     }
 
-    /// Applies one object; answers what the API server says to it.
+    /// Applies one object; returns the API server's answer.
     pub async fn apply_object(
         &self,
         object: &DynamicObject,

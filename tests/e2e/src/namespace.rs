@@ -16,19 +16,19 @@ use crate::{Cluster, diagnosis, eventually};
 /// A namespace whose pods must keep to the restricted Pod Security level.
 #[derive(Clone)]
 pub struct Namespace {
-    /// Where it is.
+    /// The cluster that has it.
     pub cluster: Cluster,
     /// Its name.
     pub name: String,
 }
 
-/// Runs a test in a new namespace, and prints how long it took. If it fails, what its pods say is
+/// Runs a test in a new namespace, and prints its duration. If it fails, the logs of its pods are
 /// printed; then the namespace is deleted, and nothing in it may hold that up.
 pub async fn in_namespace<F: Future<Output = ()>>(test: &str, run: impl FnOnce(Namespace) -> F) {
     let namespace = Namespace::create(test).await;
     let began = Instant::now();
     let outcome = AssertUnwindSafe(run(namespace.clone())).catch_unwind().await;
-    // Not by `eprintln!`, which the test harness keeps to itself.
+    // `eprintln!` doesn't work here: the test harness captures it.
     let printed = writeln!(std::io::stderr(), "\n{test}: {} s", began.elapsed().as_secs());
     if outcome.is_err() {
         diagnosis::print(&namespace.cluster.client, &namespace.name).await;
@@ -60,7 +60,7 @@ impl Namespace {
         Namespace { cluster, name }
     }
 
-    /// The objects of one kind in it.
+    /// Returns the API of its objects of one kind.
     pub fn api<K>(&self) -> Api<K>
     where
         K: Resource<Scope = NamespaceResourceScope>,

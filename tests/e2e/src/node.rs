@@ -9,10 +9,10 @@ use tokio::process::Command;
 
 use crate::{Namespace, eventually_within};
 
-/// Far more than Kubernetes takes to give a node up, or to take it back.
+/// The time limit for Kubernetes to give a node up, or to take it back: far more than it needs.
 const NOTICED: Duration = Duration::from_mins(4);
 
-/// One node of the cluster.
+/// A node of the cluster.
 pub struct Node {
     namespace: Namespace,
     /// Its name.
@@ -20,25 +20,25 @@ pub struct Node {
 }
 
 impl Node {
-    /// A node of the cluster that a test's namespace is in.
+    /// Returns a node of the cluster that has a test's namespace.
     pub fn new(namespace: &Namespace, name: &str) -> Node {
         Node { namespace: namespace.clone(), name: name.to_owned() }
     }
 
-    /// Evicts all its pods, and lets none come.
+    /// Evicts all its pods, and admits no new ones.
     pub async fn drain(&self) {
         let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"];
         let drained = self.namespace.kubectl(&[&["drain", &self.name], &flags[..]].concat()).await;
         assert!(drained.succeeded, "{drained:?}");
     }
 
-    /// Lets pods come again.
+    /// Admits pods again.
     pub async fn uncordon(&self) {
         let uncordoned = self.namespace.kubectl(&["uncordon", &self.name]).await;
         assert!(uncordoned.succeeded, "{uncordoned:?}");
     }
 
-    /// Whether nodes can be cut off here: in clusters that this machine consists of.
+    /// Returns true if nodes can be cut off here: in clusters that consist of this machine.
     pub fn can_be_cut() -> bool {
         env::var_os("SKV_E2E_XTASK").is_some()
     }

@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::{Cluster, eventually};
 
-/// Where the operator is.
+/// The namespace of the operator.
 pub const OPERATOR_NAMESPACE: &str = "skv-operator";
 
 const DEFINITIONS: [&str; 2] = [
@@ -17,7 +17,7 @@ const DEFINITIONS: [&str; 2] = [
     include_str!("../../../deploy/crds/shardmaps.yaml"),
 ];
 const OPERATOR: &str = include_str!("../../../deploy/operator/operator.yaml");
-/// The image in it.
+/// The image in its manifest.
 const DEFAULT_IMAGE: &str = concat!("shardedkv:", env!("CARGO_PKG_VERSION"));
 
 /// Installs the operator unless it is there, and waits until it is ready. It serves all tests.
@@ -42,7 +42,7 @@ pub async fn install_operator(cluster: &Cluster) {
     .await;
 }
 
-/// Takes it away if it is there, but for its definitions. [`install_operator`] brings it back.
+/// Removes it if it is there, but not its definitions. [`install_operator`] brings it back.
 pub async fn remove_operator(cluster: &Cluster) {
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
     let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));

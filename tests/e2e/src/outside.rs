@@ -12,8 +12,8 @@ use crate::cluster::variable;
 /// input ends.
 const CARRY: &str = r#"exec 3<>"/dev/tcp/$0/$1" && { cat <&3 & cat >&3; kill $! 2>/dev/null; }"#;
 
-/// An address on this machine that leads to a port of a node. Where the cluster is a network of its
-/// own on this machine, connections are made from beside the nodes.
+/// Returns an address on this machine that leads to a port of a node. If the cluster is a network
+/// of its own on this machine, connections are made from beside the nodes.
 pub async fn reach_node(node: &str, port: u32) -> String {
     let (Some(xtask), Some(index)) = (variable("SKV_E2E_XTASK"), variable("SKV_E2E_INDEX")) else {
         return format!("{node}:{port}");
@@ -32,7 +32,7 @@ pub async fn reach_node(node: &str, port: u32) -> String {
     address
 }
 
-/// Ends when either side ends.
+/// Relays until either side ends.
 async fn relay(mut near: TcpStream, mut carry: Command) {
     let carry = carry.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut carry = carry.expect("the cluster's network can be entered");

@@ -7,19 +7,19 @@ use tokio::io::{AsyncRead, AsyncReadExt as _};
 
 use crate::{Namespace, eventually};
 
-/// What a command in a pod came to.
+/// The result of a command in a pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Output {
-    /// Whether it ended with status 0.
+    /// True if it ended with status 0.
     pub succeeded: bool,
-    /// What it printed, without the last line end.
+    /// Its standard output, without the last line end.
     pub stdout: String,
-    /// What it complained about.
+    /// Its standard error.
     pub stderr: String,
 }
 
 impl Namespace {
-    /// Waits until this many pods with a label are ready; answers them.
+    /// Waits until this many pods with a label are ready, and returns them.
     pub async fn ready_pods(&self, label: &str, count: usize) -> Vec<Pod> {
         let list = ListParams::default().labels(label);
         eventually(&format!("{count} pods with {label} are ready in {}", self.name), || async {
@@ -29,7 +29,7 @@ impl Namespace {
         .await
     }
 
-    /// The pods with a label that are ready at this moment.
+    /// Returns the pods with a label that are ready at this moment.
     pub async fn ready_pods_now(&self, label: &str) -> Vec<Pod> {
         let list = self.api::<Pod>().list(&ListParams::default().labels(label)).await;
         list.map_or_else(|_| Vec::new(), |list| list.items.into_iter().filter(is_ready).collect())
@@ -79,7 +79,7 @@ impl Namespace {
             }
         })
         .await;
-        // Kubernetes doesn't keep the two streams apart.
+        // Kubernetes doesn't separate the two streams.
         let log = pods.logs(name, &LogParams::default()).await.expect("an ended pod has a log");
         pods.delete(name, &DeleteParams::default()).await.expect("a pod can be deleted");
         Output { succeeded, stdout: log.trim_end_matches('\n').to_owned(), stderr: String::new() }
@@ -104,7 +104,7 @@ impl Namespace {
     }
 }
 
-/// Whether a pod is ready, and isn't on its way out.
+/// Returns true if a pod is ready, and isn't on its way out.
 pub fn is_ready(pod: &Pod) -> bool {
     let conditions = pod.status.iter().flat_map(|status| status.conditions.iter().flatten());
     let ready = |condition: &k8s_openapi::api::core::v1::PodCondition| {

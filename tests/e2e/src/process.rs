@@ -1,4 +1,4 @@
-//! Processes of pods, seen from outside of them. Works where the nodes run on this machine.
+//! Processes of pods, seen from outside of them. Works if the nodes run on this machine.
 
 use std::fs;
 
@@ -9,12 +9,11 @@ pub fn kill_processes_of(pod_uid: &str) {
     signal(&servers(pod_uid), Signal::KILL);
 }
 
-/// Servers that stand still. They go on when this is dropped.
+/// Servers that stand still. They continue when this is dropped.
 pub struct Still(Vec<Pid>);
 
 impl Still {
-    /// Has every server in a pod stand still, as on a machine that is starved. Panics if it has
-    /// none here.
+    /// Stops every server in a pod, as on a machine that is starved. Panics if it has none here.
     pub fn stop(pod_uid: &str) -> Still {
         let servers = servers(pod_uid);
         signal(&servers, Signal::STOP);
@@ -34,14 +33,14 @@ fn servers(pod_uid: &str) -> Vec<Pid> {
     servers
 }
 
-/// One that has ended meanwhile needs none.
+/// Sends a signal; a server that has ended meanwhile needs none.
 fn signal(servers: &[Pid], signal: Signal) {
     for pid in servers {
         let _ = kill_process(*pid, signal);
     }
 }
 
-/// How many bytes of memory a program of a pod has; `None` if it isn't on this machine.
+/// Returns the bytes of memory that a program of a pod has; `None` if it isn't on this machine.
 pub fn memory_of(pod_uid: &str, program: &str) -> Option<u64> {
     let pid = processes(pod_uid, program).into_iter().next()?;
     let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;

@@ -7,7 +7,7 @@ use std::process::Command;
 use crate::cluster::{CONTEXT, KUBECONFIG, variable};
 use crate::{Namespace, Output};
 
-/// A file or folder of the project, such as `deploy/samples`.
+/// Returns the path of a file or folder of the project, such as `deploy/samples`.
 pub fn in_project(path: &str) -> String {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../..").join(path).display().to_string()
 }
@@ -23,14 +23,14 @@ impl Namespace {
         run(self.command("helm", "--kube-context"), arguments).await
     }
 
-    /// A call of kubectl in the namespace, without its arguments.
+    /// Returns a call of kubectl in the namespace, without its arguments.
     pub fn kubectl_command(&self) -> Command {
         self.command("kubectl", "--context")
     }
 
     fn command(&self, program: &str, context_flag: &str) -> Command {
         let mut command = Command::new(program);
-        // What a person has set for other clusters.
+        // A person may have set variables for other clusters.
         for (name, _) in env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("HELM_")) {
             command.env_remove(name);
         }

@@ -1,4 +1,4 @@
-//! One `ShardedKV`, as a person sees it.
+//! A `ShardedKV`, as a person sees it.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -13,21 +13,20 @@ use skv_process::Clerks;
 
 use crate::{Namespace, Output, eventually, eventually_within, is_ready, tunnel};
 
-/// Far more than it takes to replace every pod of a test's store.
+/// The time limit for replacing every pod of a test's store: far more than it needs.
 const ROLLOUT: Duration = Duration::from_mins(5);
 
 /// A `ShardedKV` in a test's namespace.
 #[derive(Clone)]
 pub struct Store {
-    /// Where it is.
+    /// The namespace that has it.
     pub namespace: Namespace,
     /// Its name.
     pub name: String,
 }
 
 impl Store {
-    /// Makes one that runs the image under test on small volumes, and waits until it is as it
-    /// should be.
+    /// Makes one that runs the image under test on small volumes, and waits until it is complete.
     pub async fn create(namespace: &Namespace, mut spec: Value) -> Store {
         let store = Store::existing(namespace, "kv");
         let defaults = json!({
@@ -43,12 +42,12 @@ impl Store {
         store
     }
 
-    /// One that is there.
+    /// Returns one that is there.
     pub fn existing(namespace: &Namespace, name: &str) -> Store {
         Store { namespace: namespace.clone(), name: name.to_owned() }
     }
 
-    /// Applies a specification; answers what the API server says to it.
+    /// Applies a specification; returns the API server's answer.
     pub async fn apply(&self, spec: Value) -> Result<DynamicObject, kube::Error> {
         let object = json!({
             "apiVersion": "shardedkv.io/v1alpha1", "kind": "ShardedKV",
@@ -65,19 +64,19 @@ impl Store {
         patched.unwrap_or_else(|error| panic!("the change is refused: {error}"));
     }
 
-    /// All resources of this kind in its namespace.
+    /// Returns the API of all resources of this kind in its namespace.
     pub fn api(&self) -> Api<DynamicObject> {
         let kind = ApiResource::from_gvk(&GroupVersionKind::gvk("shardedkv.io", "v1alpha1", "ShardedKV"));
         Api::namespaced_with(self.namespace.cluster.client.clone(), &self.namespace.name, &kind)
     }
 
-    /// The resource as it is; null while it isn't there.
+    /// Returns the resource as it is; null while it isn't there.
     pub async fn get(&self) -> Value {
         let found = self.api().get_opt(&self.name).await.ok().flatten();
         found.map_or(Value::Null, |object| serde_json::to_value(object).expect("an object is JSON"))
     }
 
-    /// Waits until its status says that everything is as the specification says.
+    /// Waits until its status says that everything is as specified.
     pub async fn complete(&self) -> Value {
         eventually_within(ROLLOUT, &format!("{} is as its specification says", self.name), || async {
             let resource = self.get().await;
@@ -98,7 +97,7 @@ impl Store {
         .await
     }
 
-    /// The pods of a group by their names.
+    /// Returns the pods of a group by their names.
     pub async fn pods(&self, group: u32) -> BTreeMap<String, Pod> {
         let label = format!("app.kubernetes.io/instance={},shardedkv.io/group=g{group}", self.name);
         let list = self.namespace.api::<Pod>().list(&ListParams::default().labels(&label)).await;
@@ -106,7 +105,7 @@ impl Store {
         pods.filter_map(|pod| Some((pod.metadata.name.clone()?, pod))).collect()
     }
 
-    /// The server that leads a group.
+    /// Returns the server that leads a group.
     pub async fn leader(&self, group: usize) -> String {
         eventually(&format!("a leader of g{group} is known"), || async {
             Some(self.group_status(group).await?["leader"].as_str()?.to_owned())
@@ -114,14 +113,14 @@ impl Store {
         .await
     }
 
-    /// What `skv status` says of a group.
+    /// Returns a group from the output of `skv status`.
     pub async fn group_status(&self, group: usize) -> Option<Value> {
         let status = self.skv(&["status", "-o", "json"]).await;
         let mut status: Value = serde_json::from_str(&status.stdout).ok()?;
         status["groups"].get_mut(group).map(Value::take)
     }
 
-    /// The name of a server.
+    /// Returns the name of a server.
     pub fn server(&self, group: u32, ordinal: u32) -> String {
         format!("{}-g{group}-{ordinal}", self.name)
     }
@@ -135,29 +134,29 @@ impl Store {
         self.namespace.exec(&pod, &command).await
     }
 
-    /// Where the shard manager is, for pods of the namespace.
+    /// Returns the address of the shard manager for pods of the namespace.
     pub fn manager_address(&self) -> String {
         format!("{}-manager:7400", self.name)
     }
 
-    /// The label of all its servers.
+    /// Returns the label of all its servers.
     pub fn servers_label(&self) -> String {
         format!("app.kubernetes.io/instance={},app.kubernetes.io/component=server", self.name)
     }
 
-    /// The label of its shard managers.
+    /// Returns the label of its shard managers.
     pub fn managers_label(&self) -> String {
         format!("app.kubernetes.io/instance={},app.kubernetes.io/component=shard-manager", self.name)
     }
 
-    /// How many pods of a group aren't ready now.
+    /// Returns the number of pods of a group that aren't ready now.
     pub async fn not_ready(&self, group: u32) -> usize {
         self.pods(group).await.values().filter(|pod| !is_ready(pod)).count()
     }
 }
 
 impl Clerks for Store {
-    /// A clerk outside of the cluster.
+    /// Makes a clerk outside of the cluster.
     fn clerk(&self) -> Clerk {
         let mut options = Options::manager([self.manager_address()]);
         options.connector = Some(tunnel::into(&self.namespace));
@@ -165,7 +164,7 @@ impl Clerks for Store {
     }
 }
 
-/// Status and reason of a condition.
+/// Returns status and reason of a condition.
 pub fn condition<'a>(resource: &'a Value, type_: &str) -> Option<(&'a str, &'a str)> {
     let conditions = resource["status"]["conditions"].as_array()?;
     let found = conditions.iter().find(|condition| condition["type"] == type_)?;

@@ -12,8 +12,8 @@ use skv_net::{Connector, connector};
 use crate::Namespace;
 use crate::pod::is_ready;
 
-/// Connects to pods, and to Services that stand for pods, by the names that they have within
-/// the cluster.
+/// Makes a connector to pods, and to Services that stand for pods, by the names that they have
+/// within the cluster.
 pub(crate) fn into(namespace: &Namespace) -> Connector {
     let namespace = namespace.clone();
     connector(move |address| {
@@ -34,7 +34,7 @@ pub(crate) fn into(namespace: &Namespace) -> Connector {
     })
 }
 
-/// A ready pod behind a Service.
+/// Returns a ready pod behind a Service.
 async fn behind(pods: &Api<Pod>, service: &str) -> Option<String> {
     let (instance, _) = service.rsplit_once("-manager")?;
     let label = format!("app.kubernetes.io/instance={instance},app.kubernetes.io/component=shard-manager");

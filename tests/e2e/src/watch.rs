@@ -1,4 +1,4 @@
-//! Looking all the time how many servers are away.
+//! A constant watch on the number of servers that are away.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -19,7 +19,7 @@ pub struct Watch {
 }
 
 impl Watch {
-    /// Begins to look at a store that has so many servers.
+    /// Begins to watch a store that has this number of servers.
     pub fn start(store: &Store, servers: usize) -> Watch {
         let (store, most) = (store.clone(), Arc::new(AtomicUsize::new(0)));
         let seen = Arc::clone(&most);
@@ -33,7 +33,7 @@ impl Watch {
         Watch { most, task }
     }
 
-    /// How many were away at the same time, at most.
+    /// Returns the largest number that were away at the same time.
     pub fn most_away(self) -> usize {
         self.task.abort();
         self.most.load(Ordering::Relaxed)

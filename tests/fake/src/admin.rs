@@ -8,7 +8,7 @@ use crate::kv::FakeServer;
 use crate::seen::AdminCall;
 use crate::uid;
 
-/// The replica of server `index`, of a group that the server `leader` leads.
+/// Returns the status of the replica of server `index`, in a group that the server `leader` leads.
 pub(crate) fn healthy(group: u32, index: usize, leader: usize) -> v1::ReplicaStatus {
     let state = if index == leader { v1::ReplicaState::Leader } else { v1::ReplicaState::Follower };
     let log_id = Some(v1::LogId { term: 1, replica: leader as u64 + 1, index: 10 });

@@ -1,7 +1,7 @@
-//! Servers and a shard manager in this process that do what a test tells them: they serve a
-//! model of the store, and a rule decides the fate of every transmission.
+//! Servers and a shard manager in this process that obey a test: they serve a model of the store,
+//! and a rule decides the fate of every transmission.
 //!
-//! For tests of what talks to servers: the clerk and the command line.
+//! They test programs that talk to servers: the clerk and the command line.
 
 #![allow(clippy::unwrap_used, reason = "only tests use it")]
 
@@ -101,14 +101,14 @@ impl Fake {
         self.shared.map.borrow().clone().unwrap()
     }
 
-    /// Lets servers say that they have no copy of the map.
+    /// Has servers report that they have no copy of the map.
     #[must_use]
     pub fn without_copies(self) -> Fake {
         *self.shared.copies.lock() = false;
         self
     }
 
-    /// Lets this decide about transmissions from now on.
+    /// Has a rule decide about transmissions from now on.
     pub fn rule(&self, rule: impl FnMut(&Seen) -> Fate + Send + 'static) {
         *self.shared.rule.lock() = Box::new(rule);
     }
@@ -143,7 +143,7 @@ impl Fake {
         self.shared.store.lock().applied
     }
 
-    /// Changes what a server says of its replica from now on.
+    /// Changes a server's report of its replica from now on.
     pub fn status(&self, index: usize, change: impl FnOnce(&mut v1::ReplicaStatus)) {
         change(&mut self.shared.statuses.lock()[index]);
     }
@@ -153,7 +153,7 @@ impl Fake {
         *self.shared.resets_take.lock() = duration;
     }
 
-    /// Returns what was asked of the servers' Admin services, status apart.
+    /// Returns the requests to the servers' Admin services, except status.
     pub fn admin_calls(&self) -> Vec<AdminCall> {
         self.shared.admin.lock().clone()
     }
@@ -189,13 +189,13 @@ impl Fake {
         self.servers[index].kill();
     }
 
-    /// Refuses since another server leads, or nobody.
+    /// Returns the refusal that another server leads, or none.
     pub fn not_leader(&self, leader: Option<usize>, term: u64) -> Fate {
         let leader = leader.map(|index| self.replica(index));
         Fate::Refuse(Error::NotLeader { group: GroupId(0), leader, term })
     }
 
-    /// Says that `shard` belongs to `group`, whose servers these are.
+    /// Returns the owner of `shard`: `group`, which has these servers.
     pub fn owner(&self, shard: u32, group: u32, epoch: u64, servers: &[usize]) -> ShardOwner {
         ShardOwner {
             shard: ShardId(shard),

@@ -29,7 +29,7 @@ impl Listening {
         Listening { address, runtime: Some(runtime) }
     }
 
-    /// Returns when nobody can connect any more.
+    /// Ends the listener; returns when no client can connect any more.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();

@@ -15,7 +15,7 @@ pub enum Fate {
     Lose,
     /// It is applied and not answered.
     Mute,
-    /// It is applied, and then the stream breaks, or the call ends with a status of nobody's.
+    /// It is applied, and then the stream breaks, or the call ends with a status that no server of ours made.
     Break,
     /// It is served when this becomes true.
     Hold(watch::Receiver<bool>),
@@ -84,21 +84,21 @@ impl Seen {
 /// A call of a server's operator service.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdminCall {
-    /// To hand the leadership to this replica; 0 = to any.
+    /// A transfer of the leadership to this replica; 0 = to any.
     TransferLeader {
         /// The server that was asked.
         server: usize,
         /// The replica to hand it to.
         to: u64,
     },
-    /// To take this replica out of its group.
+    /// A removal of this replica from its group.
     RemoveReplica {
         /// The server that was asked.
         server: usize,
         /// The replica to remove.
         replica: u64,
     },
-    /// To revive a group from this server alone.
+    /// A revival of a group from this server alone.
     Reset {
         /// The server that was asked.
         server: usize,

@@ -1,4 +1,4 @@
-//! What a server says of itself.
+//! The status of a server.
 
 use std::time::Duration;
 
@@ -8,19 +8,19 @@ use tonic::transport::{Channel, Endpoint};
 
 const ANSWER_WITHIN: Duration = Duration::from_secs(5);
 
-/// A connection to the admin service at this address; `None` if nobody answers.
+/// Connects to the admin service at this address; `None` if nothing answers.
 pub async fn call_admin(peer_address: &str) -> Option<AdminClient<Channel>> {
     call_admin_for(peer_address, ANSWER_WITHIN).await
 }
 
-/// The same for calls that may take as long as this.
+/// The same for calls that may take this long.
 pub async fn call_admin_for(peer_address: &str, answer_within: Duration) -> Option<AdminClient<Channel>> {
     let endpoint = Endpoint::from_shared(format!("http://{peer_address}")).ok()?;
     let channel = endpoint.connect_timeout(ANSWER_WITHIN).timeout(answer_within).connect().await.ok()?;
     Some(AdminClient::new(channel))
 }
 
-/// The status of the server whose peer listener has this address; `None` if it doesn't answer.
+/// Returns the status of the server whose peer listener has this address; `None` if it doesn't answer.
 pub async fn status(peer_address: &str) -> Option<StatusResponse> {
     let answer = call_admin(peer_address).await?.status(StatusRequest {}).await;
     Some(answer.ok()?.into_inner())

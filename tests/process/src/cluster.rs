@@ -12,42 +12,42 @@ use tokio::process::Command;
 
 use crate::{Clerks, Net, Process, call_admin_for, eventually, free_port, http_get, programs, status};
 
-/// As long as a server itself waits for a snapshot: on a busy machine writing one comes last.
+/// The time limit of a snapshot, the same as the server's own: on a busy machine writing one comes last.
 const SNAPSHOT_WITHIN: Duration = Duration::from_mins(1);
 
-/// Which servers have the replicas of a group.
+/// The servers of a group's replicas.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Placement {
     /// Each group has servers of its own.
     Groups,
-    /// There are as many servers as groups; group i is on the servers from the ith on, around
-    /// the ring.
+    /// There are as many servers as groups; group i is on the servers from the ith on, around the
+    /// ring.
     Ring,
 }
 
 /// The shape of a cluster. Small files and quick decisions, so that tests see many of them.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// How many groups there are servers for.
+    /// The number of groups that have servers.
     pub groups: u32,
-    /// Which servers have the replicas of a group.
+    /// The servers of a group's replicas.
     pub placement: Placement,
-    /// How many groups share the shards from the beginning, if not all that have servers: with
-    /// more, servers host several; with fewer, the others have to join.
+    /// The number of groups that share the shards from the beginning, if not all that have servers:
+    /// with more, servers host several; with fewer, the others have to join.
     pub first_groups: Option<u32>,
-    /// How many replicas each.
+    /// The number of replicas of each group.
     pub replicas: u32,
-    /// How many shards.
+    /// The number of shards.
     pub shards: u32,
     /// More flags for the shard manager.
     pub manager_flags: Vec<String>,
-    /// More flags for every server; the last of equal ones counts.
+    /// More flags for every server; the last of equal ones wins.
     pub server_flags: Vec<String>,
-    /// Whether servers keep everything in memory only.
+    /// True if servers keep everything in memory only.
     pub memory_only: bool,
-    /// Whether processes can be made to die at fail points.
+    /// True if processes can be made to die at fail points.
     pub fail_points: bool,
-    /// Whether there is a [`Net`] between clerks and servers.
+    /// True if there is a [`Net`] between clerks and servers.
     pub net: bool,
 }
 
@@ -69,7 +69,7 @@ impl Default for Settings {
 }
 
 impl Settings {
-    /// The static ring: as many servers as shards; shard i, that of the integer keys with this
+    /// Returns the static ring: as many servers as shards; shard i, with the integer keys of this
     /// remainder, is alone in group i, on `replicas` servers from the ith on.
     pub fn ring(servers: u32, replicas: u32) -> Settings {
         Settings {
@@ -82,7 +82,7 @@ impl Settings {
         }
     }
 
-    /// The name of each server, and the groups that it has replicas of.
+    /// Returns the name of each server, and the groups of its replicas.
     fn layout(&self) -> Vec<(String, Vec<u32>)> {
         let groups = 0..self.groups;
         match self.placement {
@@ -100,7 +100,7 @@ impl Settings {
         }
     }
 
-    /// The same with one more flag for every server.
+    /// Returns the same with one more flag for every server.
     #[must_use]
     pub fn server_flag(mut self, name: &str, value: impl std::fmt::Display) -> Settings {
         self.server_flags.retain(|flag| !flag.starts_with(&format!("{name}=")));
@@ -109,44 +109,44 @@ impl Settings {
     }
 }
 
-/// One server of a cluster.
+/// A server of a cluster.
 #[derive(Debug)]
 pub struct Server {
     /// Its name, such as g0-2, or s2 in a ring.
     pub name: String,
-    /// The groups that it has replicas of.
+    /// The groups of its replicas.
     pub groups: Vec<u32>,
-    /// Where it serves users.
+    /// The address for users.
     pub client_address: String,
-    /// Where users are told to find it: with a [`Net`], there is a proxy.
+    /// The address that users are told: with a [`Net`], there is a proxy.
     pub advertised_address: String,
-    /// Where it serves servers.
+    /// The address for other servers.
     pub peer_address: String,
-    /// Where its pages are.
+    /// The address of its pages.
     pub http_address: String,
-    /// Where its data is.
+    /// The directory of its data.
     pub data_dir: PathBuf,
     /// The process.
     pub process: Process,
 }
 
 impl Server {
-    /// Whether it has a replica of this group.
+    /// Returns true if it has a replica of this group.
     pub fn hosts(&self, group: u32) -> bool {
         self.groups.contains(&group)
     }
 
-    /// What the server says of its first replica; `None` if it doesn't answer.
+    /// Returns the status of its first replica; `None` if it doesn't answer.
     pub async fn replica(&self) -> Option<ReplicaStatus> {
         status(&self.peer_address).await?.replicas.into_iter().next()
     }
 
-    /// What the server says of its replica of a group; `None` if it doesn't answer.
+    /// Returns the status of its replica of a group; `None` if it doesn't answer.
     pub async fn replica_of(&self, group: u32) -> Option<ReplicaStatus> {
         status(&self.peer_address).await?.replicas.into_iter().find(|replica| replica.group == group)
     }
 
-    /// Waits until its replicas are ready to serve; answers the first.
+    /// Waits until its replicas are ready to serve; returns the first.
     pub async fn ready(&self) -> ReplicaStatus {
         let what = format!("{} is ready", self.name);
         eventually(&what, || async {
@@ -157,8 +157,8 @@ impl Server {
         .await
     }
 
-    /// What its page of metrics has under this name, with the labels if there are any; `None` if
-    /// it has no such line, or the server doesn't answer.
+    /// Returns the metric of this name on its page, with the labels if there are any; `None` if it
+    /// has no such line, or the server doesn't answer.
     pub async fn metric(&self, name: &str) -> Option<f64> {
         let (_, page) = http_get(&self.http_address, "/metrics").await?;
         page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok())
@@ -185,7 +185,7 @@ impl Server {
 pub struct Cluster {
     /// The shard manager's process.
     pub manager: Process,
-    /// Where the shard manager serves.
+    /// The address of the shard manager.
     pub manager_address: String,
     /// The shard manager's data.
     pub manager_dir: PathBuf,
@@ -261,7 +261,7 @@ impl Cluster {
         }
         let manager = Process::new(&programs.shardmanager, manager_arguments, path.join("manager.log"));
         let mut cluster = Cluster { manager, manager_address, manager_dir, servers, net, directory };
-        // By this they are found, should the test be killed.
+        // Programs are found by this, should the test be killed.
         let parent = cluster.directory.parent();
         let servers = cluster.servers.iter_mut().map(|server| &mut server.process);
         servers.chain([&mut cluster.manager]).for_each(|process| process.set_variable("TMPDIR", parent));
@@ -271,12 +271,12 @@ impl Cluster {
         cluster
     }
 
-    /// The net between clerks and servers, which the settings must have asked for.
+    /// Returns the net between clerks and servers, which the settings must have asked for.
     pub fn net(&self) -> &Net {
         self.net.as_ref().expect("the settings ask for a net")
     }
 
-    /// A directory of the test's own, removed with the cluster.
+    /// Returns a directory of the test's own, removed with the cluster.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
@@ -298,19 +298,19 @@ impl Cluster {
         }
     }
 
-    /// kill -9 of the servers of a group, but for the first one.
+    /// Kills the servers of a group by kill -9, except the first one.
     pub fn take_quorum(&mut self, group: u32) {
         let servers = self.servers.iter_mut().filter(|server| server.hosts(group));
         servers.skip(1).for_each(|server| server.process.kill());
     }
 
-    /// kill -9 of all servers, and of the manager.
+    /// Kills all servers, and the manager, by kill -9.
     pub fn kill_all(&mut self) {
         self.servers.iter_mut().for_each(|server| server.process.kill());
         self.manager.kill();
     }
 
-    /// The index of the server that leads a group, as the group's majority sees it.
+    /// Returns the index of the server that leads a group, as the group's majority sees it.
     pub async fn leader(&self, group: u32) -> usize {
         let what = format!("group g{group} has a leader");
         eventually(&what, || async {
@@ -326,7 +326,7 @@ impl Cluster {
         .await
     }
 
-    /// The voters of a group, as its leader's committed membership has them.
+    /// Returns the voters of a group, as its leader's committed membership has them.
     pub async fn voters(&self, group: u32) -> Vec<u64> {
         let leader = self.leader(group).await;
         let membership = self.servers[leader].replica_of(group).await.and_then(|replica| replica.membership);
@@ -334,12 +334,12 @@ impl Cluster {
         configs.into_iter().flat_map(|config| config.replicas).collect()
     }
 
-    /// A clerk that finds the servers by the shard manager.
+    /// Makes a clerk that finds the servers by the shard manager.
     pub fn clerk(&self) -> Clerk {
         Clerk::connect(self.clerk_options()).expect("the options are right")
     }
 
-    /// The options of such a clerk.
+    /// Returns the options of such a clerk.
     pub fn clerk_options(&self) -> Options {
         Options::manager([self.manager_address.clone()])
     }
@@ -351,7 +351,7 @@ impl Cluster {
         skv.output().await.expect("skv can be run")
     }
 
-    /// The shard map as the manager has it; `None` while there is none.
+    /// Returns the shard map as the manager has it; `None` while there is none.
     pub async fn shard_map(&self) -> Option<ShardMap> {
         let mut manager =
             ShardManagerClient::connect(format!("http://{}", self.manager_address)).await.ok()?;

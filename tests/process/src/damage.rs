@@ -1,10 +1,10 @@
-//! What may happen to files.
+//! Damage to files.
 
 use std::fs;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 
-/// All files under a directory.
+/// Returns all files under a directory.
 pub fn files_under(directory: &Path) -> Vec<PathBuf> {
     let mut files = Vec::new();
     for entry in fs::read_dir(directory).into_iter().flatten() {
@@ -19,7 +19,7 @@ pub fn files_under(directory: &Path) -> Vec<PathBuf> {
     files
 }
 
-/// The biggest file under a directory whose name ends so.
+/// Returns the biggest file under a directory whose name has this ending.
 pub fn biggest_file(directory: &Path, ending: &str) -> PathBuf {
     files_under(directory)
         .into_iter()

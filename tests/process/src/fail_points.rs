@@ -25,7 +25,7 @@ impl Cluster {
 
     /// Has the next process that passes this point stand there until it is released.
     pub fn arm_to_stand(&self, point: &str) {
-        // It mustn't be seen before it is whole: an empty file is death.
+        // The file mustn't be seen before it is whole: an empty file is death.
         let whole = self.directory().join("armed");
         fs::write(&whole, "wait").expect("a file can be written");
         fs::rename(&whole, self.fail_points().join(point)).expect("a file can be renamed");
@@ -37,12 +37,12 @@ impl Cluster {
         eventually(&format!("somebody stands at {point}"), || async { reached.exists().then_some(()) }).await;
     }
 
-    /// Has the process that stands at a point go on.
+    /// Releases the process that stands at a point.
     pub fn release(&self, point: &str) {
         fs::remove_file(self.reached(point)).expect("a file can be removed");
     }
 
-    /// Waits until a server has died at an armed point; answers its index.
+    /// Waits until a server has died at an armed point; returns its index.
     pub async fn server_dies_at(&mut self, point: &str) -> usize {
         self.passed(point).await;
         let index = eventually("one of the servers is dead", || {

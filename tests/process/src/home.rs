@@ -11,16 +11,16 @@ use skv_scratch::Directory;
 
 use crate::programs;
 
-/// A place where a store lives, apart from those of the person who runs the tests.
+/// A directory of a store, apart from those of the person who runs the tests.
 #[derive(Debug)]
 pub struct Home {
-    /// Where the manifest of the store is.
+    /// The manifest of the store.
     pub manifest: PathBuf,
     directory: Directory,
 }
 
 impl Home {
-    /// A place for a store of this specification, which isn't started yet.
+    /// Makes a home for a store of this specification, which isn't started yet.
     pub fn new(spec: &str) -> Home {
         let directory = Directory::new().expect("a temporary directory");
         let home = Home { manifest: directory.path().join("store.yaml"), directory };
@@ -36,17 +36,17 @@ impl Home {
         fs::write(&self.manifest, text).expect("a file can be written");
     }
 
-    /// A file of the test's own.
+    /// Returns the path of a file of the test's own.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.path().join(name)
     }
 
-    /// A file of the store's data directory.
+    /// Returns the path of a file in the store's data directory.
     pub fn data(&self, name: &str) -> PathBuf {
         self.path("home/store").join(name)
     }
 
-    /// A command of the person who lives here.
+    /// Returns a command of the person who lives here.
     pub fn command<A: AsRef<OsStr>>(&self, arguments: impl IntoIterator<Item = A>) -> Command {
         let mut command = Command::new(&programs().skv);
         command
@@ -64,7 +64,7 @@ impl Home {
         self.command(arguments).output().expect("skv can be run")
     }
 
-    /// Runs a command that must succeed; answers what it printed.
+    /// Runs a command that must succeed; returns its output.
     #[track_caller]
     pub fn must(&self, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -72,14 +72,14 @@ impl Home {
         String::from_utf8(output.stdout).expect("text")
     }
 
-    /// The JSON that a command prints.
+    /// Returns the JSON that a command prints.
     #[track_caller]
     pub fn json(&self, arguments: &[&str]) -> Value {
         let text = self.must(&[arguments, &["-o", "json"]].concat());
         serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"))
     }
 
-    /// Runs a command that must fail with this code; answers its complaint.
+    /// Runs a command that must fail with this code; returns its complaint.
     #[track_caller]
     pub fn must_fail(&self, code: i32, arguments: &[&str]) -> String {
         let output = self.run(arguments);
@@ -87,24 +87,24 @@ impl Home {
         String::from_utf8(output.stderr).expect("text")
     }
 
-    /// Starts the store in the background; answers what that printed.
+    /// Starts the store in the background; returns the output.
     #[track_caller]
     pub fn up(&self) -> String {
         self.must(&["up", "--detach", "--file", &self.manifest.to_string_lossy()])
     }
 
-    /// Where the shard manager serves.
+    /// Returns the address of the shard manager.
     pub fn manager_address(&self) -> String {
         let port = self.record().map(|record| record["members"][0]["clientPort"].clone());
         format!("127.0.0.1:{}", port.expect("the store was started"))
     }
 
-    /// The process number of a member, or of the supervisor.
+    /// Returns the process number of a member, or of the supervisor.
     pub fn pid(&self, name: &str) -> Option<u64> {
         self.processes().into_iter().find(|(member, _)| member == name).map(|(_, pid)| pid)
     }
 
-    /// The process numbers of the supervisor, and of all members in their order.
+    /// Returns the process numbers of the supervisor, and of all members in their order.
     pub fn pids(&self) -> Vec<u64> {
         self.processes().into_iter().map(|(_, pid)| pid).collect()
     }
@@ -120,7 +120,7 @@ impl Home {
             .collect()
     }
 
-    /// What the data directory remembers; `None` before the first start.
+    /// Returns the record in the data directory; `None` before the first start.
     fn record(&self) -> Option<Value> {
         serde_json::from_slice(&fs::read(self.data("cluster.json")).ok()?).ok()
     }
@@ -128,7 +128,7 @@ impl Home {
 
 impl Drop for Home {
     fn drop(&mut self) {
-        // Also when the test failed: nothing may be left running.
+        // This happens also when the test failed: nothing may be left running.
         for pid in self.pids() {
             signal(pid, Signal::KILL);
         }
@@ -140,7 +140,7 @@ pub fn signal(pid: u64, signal: Signal) {
     let _ = kill_process(number(pid), signal);
 }
 
-/// Whether a process runs; one that has ended and whom nobody waited for doesn't.
+/// Returns true if a process runs; a zombie doesn't.
 pub fn is_alive(pid: u64) -> bool {
     let ended = |stat: String| stat.rsplit_once(") ").is_none_or(|(_, rest)| rest.starts_with('Z'));
     test_kill_process(number(pid)).is_ok()

@@ -1,8 +1,8 @@
 //! Process tests: a real shard manager, real servers, real files and real signals.
 //!
-//! A test starts a [`Cluster`], lets clients work on it with a [`Load`], breaks something,
-//! waits for conditions, and has the history judged. Nothing here waits for a time to pass;
-//! the limits in [`eventually`] are there to end a test that would otherwise never end.
+//! A test starts a [`Cluster`], lets clients work on it with a [`Load`], breaks something, waits
+//! for conditions, and has the history judged. Nothing here waits for a time to pass; the limits in
+//! [`eventually`] are there to end a test that would otherwise never end.
 
 mod admin;
 mod cgroup;

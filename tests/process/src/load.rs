@@ -1,4 +1,4 @@
-//! Clients that work on a cluster and write down what they see.
+//! Clients that work on a cluster and record their calls.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,7 +26,7 @@ pub struct Recorder {
 }
 
 impl Recorder {
-    /// An empty history that begins now.
+    /// Makes an empty history that begins now.
     pub fn new() -> Arc<Recorder> {
         Arc::new(Recorder {
             start: Instant::now(),
@@ -46,12 +46,12 @@ impl Recorder {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
 
-    /// What has been recorded so far.
+    /// Returns the events that have been recorded so far.
     pub fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// How many mutations have been acknowledged.
+    /// Returns the number of mutations that have been acknowledged.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Relaxed)
     }
@@ -64,7 +64,7 @@ impl Recorder {
     }
 }
 
-/// One client: each of its calls stands in the history, however it ends.
+/// A client: each of its calls stands in the history, whatever its outcome.
 #[derive(Debug)]
 pub struct Client {
     clerk: RecordedClerk<Box<dyn Fn() -> u64 + Send + Sync>>,
@@ -73,7 +73,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// A client of this number, which must be its own.
+    /// Makes a client of this number, which must be its own.
     pub fn new(id: u64, clerk: Clerk, recorder: &Arc<Recorder>) -> Client {
         let clock = Arc::clone(recorder);
         let clerk = RecordedClerk::new(id, clerk, Box::new(move || clock.now()) as _);
@@ -108,7 +108,7 @@ impl Client {
         self.record(self.clerk.delete(key).await)
     }
 
-    /// One call of a random kind: tokens are appended to some keys; others are put,
+    /// Makes one call of a random kind: tokens are appended to some keys; others are put,
     /// conditionally put and deleted.
     async fn random_call(&mut self, rng: &mut StdRng, keys: u32) {
         let index = rng.random_range(0..keys);
@@ -131,7 +131,7 @@ impl Client {
     }
 }
 
-/// Keys are decimal numbers, so that every hash takes them.
+/// Returns a key for tokens. Keys are decimal numbers, so that every hash takes them.
 fn key_of_tokens(index: u32) -> String {
     (2 * index).to_string()
 }
@@ -142,7 +142,7 @@ fn key_of_values(index: u32) -> String {
 
 /// A store that clients can work on.
 pub trait Clerks {
-    /// A new clerk of it.
+    /// Makes a new clerk of it.
     fn clerk(&self) -> Clerk;
 }
 
@@ -157,7 +157,7 @@ pub struct Load {
 }
 
 impl Load {
-    /// Lets this many clients, each with a clerk of its own, work on twice this many keys.
+    /// Has this many clients, each with a clerk of its own, work on twice this many keys.
     pub fn start(store: &impl Clerks, clients: u64, keys: u32) -> Load {
         let recorder = Recorder::new();
         let (stop, stopped) = watch::channel(false);
@@ -176,8 +176,7 @@ impl Load {
         Load { recorder, keys, stop, clients: tasks }
     }
 
-    /// Lets the clients finish their calls, reads every key once more, and answers the
-    /// history.
+    /// Has the clients finish their calls, reads every key once more, and returns the history.
     pub async fn finish(self, store: &impl Clerks) -> Vec<Event> {
         self.stop.send_replace(true);
         let mut clients = self.clients;
@@ -193,7 +192,7 @@ impl Load {
         self.recorder.events()
     }
 
-    /// The same, where no call may have failed and the history must be proven right.
+    /// The same for a test in which no call may fail and the history must be proven right.
     pub async fn finish_right(self, store: &impl Clerks) -> Vec<Event> {
         let events = self.finish(store).await;
         assert_none_failed(&events);

@@ -6,10 +6,10 @@ use std::sync::{Mutex, PoisonError};
 
 use rand::RngExt as _;
 
-/// Below the range from which the system takes ports for outgoing connections.
+/// The range of ports, below that from which the system takes ports for outgoing connections.
 const RANGE: std::ops::Range<u16> = 10_000..32_000;
 
-/// A port that nobody listens on, and that no other test of this process gets.
+/// Returns a port that is free, and that no other test of this process gets.
 pub fn free_port() -> u16 {
     static GIVEN: Mutex<Option<HashSet<u16>>> = Mutex::new(None);
     let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);

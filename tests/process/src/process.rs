@@ -1,4 +1,4 @@
-//! One process, and what may befall it.
+//! A process, and its faults.
 
 use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::{Cgroup, eventually};
 
-/// In what Linux tells about processes, on all that Rust runs on (`USER_HZ`).
+/// The unit of times that Linux reports about processes, on all that Rust runs on (`USER_HZ`).
 const TICKS_PER_SECOND: u64 = 100;
 
 /// A process that can be started again under the same arguments. Killed when dropped.
@@ -19,7 +19,7 @@ pub struct Process {
     arguments: Vec<String>,
     variables: Vec<(&'static str, PathBuf)>,
     log: PathBuf,
-    /// How many files it may have open, if that is limited.
+    /// The limit of open files, if there is one.
     files: Option<u32>,
     /// The file to which it writes its id before it does anything else, if there is one.
     processes: Option<PathBuf>,
@@ -27,7 +27,7 @@ pub struct Process {
 }
 
 impl Process {
-    /// A process that isn't started yet; its output is added to `log`.
+    /// Makes a process that isn't started yet; its output is added to `log`.
     pub fn new(program: &Path, arguments: Vec<String>, log: PathBuf) -> Process {
         Process {
             program: program.to_owned(),
@@ -65,7 +65,7 @@ impl Process {
         self.child = Some(child);
     }
 
-    /// Changes how it is called from its next start on.
+    /// Changes its arguments from its next start on.
     pub fn set_arguments(&mut self, change: impl FnOnce(&mut Vec<String>)) {
         change(&mut self.arguments);
     }
@@ -75,7 +75,7 @@ impl Process {
         self.variables.push((name, value.to_owned()));
     }
 
-    /// Lets it have no more than so many files open, from its next start on.
+    /// Limits its open files, from its next start on.
     pub fn limit_files(&mut self, files: u32) {
         self.files = Some(files);
     }
@@ -85,7 +85,7 @@ impl Process {
         self.processes = Some(cgroup.processes());
     }
 
-    /// kill -9, and waits until it is gone.
+    /// Kills it by kill -9, and waits until it is gone.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().expect("a child can be killed");
@@ -110,22 +110,22 @@ impl Process {
         status.await
     }
 
-    /// Stops the clock for it: it keeps its connections, but does nothing.
+    /// Pauses it: it keeps its connections, but does nothing.
     pub fn pause(&self) {
         self.signal(Signal::STOP);
     }
 
-    /// Lets it go on after a pause.
+    /// Continues it after a pause.
     pub fn resume(&self) {
         self.signal(Signal::CONT);
     }
 
-    /// Its process id.
+    /// Returns its process id.
     pub fn id(&self) -> u32 {
         self.child.as_ref().expect("the process runs").id()
     }
 
-    /// The processor time that it has used, in user and kernel mode, since its start.
+    /// Returns the processor time that it has used, in user and kernel mode, since its start.
     pub fn cpu_time(&self) -> Duration {
         let stat = std::fs::read_to_string(format!("/proc/{}/stat", self.id())).expect("the process runs");
         // The second field, the program's name in parentheses, may contain anything.
@@ -140,18 +140,18 @@ impl Process {
         kill_process(pid, signal).expect("a child can be signalled");
     }
 
-    /// Whether it has been started and hasn't ended.
+    /// Returns true if it has been started and hasn't ended.
     pub fn is_running(&mut self) -> bool {
         let child = self.child.as_mut();
         child.is_some_and(|child| child.try_wait().expect("a child can be waited for").is_none())
     }
 
-    /// Whether it has ended by itself, and nobody has taken note of it yet.
+    /// Returns true if it has ended by itself, and that hasn't been noted yet.
     pub fn has_ended(&mut self) -> bool {
         self.child.is_some() && !self.is_running()
     }
 
-    /// All that it has said since its first start.
+    /// Returns its output since its first start.
     pub fn log(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
     }

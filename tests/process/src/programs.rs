@@ -9,7 +9,7 @@ const ALL: &str = include_str!("../../../deploy/image/programs");
 /// The client's examples.
 const EXAMPLES: [&str; 3] = ["counter", "lock", "pipeline"];
 
-/// Where the programs are.
+/// The paths of the programs.
 #[derive(Debug, Clone)]
 pub struct Programs {
     /// The data plane's server.
@@ -20,11 +20,11 @@ pub struct Programs {
     pub skv: PathBuf,
 }
 
-/// The programs: those in `$SKV_PROGRAMS`, else freshly built, in the profile of the tests.
+/// Returns the programs: those in `$SKV_PROGRAMS`, else freshly built, in the profile of the tests.
 ///
-/// Built here, once per test process, so that plain `cargo test` works: cargo itself only
-/// builds the programs of the package under test. Cargo's own lock keeps test processes
-/// apart, and what is up to date costs a moment.
+/// They are built here, once per test process, so that plain `cargo test` works: cargo itself only
+/// builds the programs of the package under test. Cargo's own lock separates test processes, and an
+/// up-to-date build costs a moment.
 pub fn programs() -> &'static Programs {
     static PROGRAMS: OnceLock<Programs> = OnceLock::new();
     PROGRAMS
@@ -41,8 +41,8 @@ impl Programs {
     }
 }
 
-/// One of the client's examples. `cargo test` builds them, but not if it is told which tests to
-/// run: so they are built once per test process, as the programs are.
+/// Returns one of the client's examples. `cargo test` builds them, but not if it is told which
+/// tests to run: so they are built once per test process, as the programs are.
 pub fn example(name: &str) -> PathBuf {
     static BUILT: OnceLock<PathBuf> = OnceLock::new();
     BUILT
@@ -77,7 +77,7 @@ fn cargo_build() -> Command {
     let mut build = Command::new(env!("CARGO"));
     build.args(["build", "--quiet"]).current_dir(env!("CARGO_MANIFEST_DIR"));
     if cfg!(debug_assertions) {
-        // As `cargo xtask` does, which says why: else dependencies would be compiled once more.
+        // `cargo xtask` does the same, and says why: else dependencies would be compiled once more.
         build.args(["--workspace", "--test=profiles"]);
     } else {
         build.arg("--release");
@@ -86,9 +86,9 @@ fn cargo_build() -> Command {
     build
 }
 
-/// Lets a command that builds know nothing of the cargo that runs this test, which has set variables
-/// for its package. Build scripts that look at them, such as ring's, would run again, and all that
-/// depends on them be compiled again.
+/// Hides from a build the cargo that runs this test, which has set variables for its package. Build
+/// scripts that look at them, such as ring's, would run again, and everything that depends on them
+/// be compiled again.
 pub fn forget_this_package(build: &mut Command) {
     let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in std::env::vars_os() {
@@ -98,7 +98,7 @@ pub fn forget_this_package(build: &mut Command) {
     }
 }
 
-/// The target directory.
+/// Returns the target directory.
 pub fn target() -> PathBuf {
     let test = std::env::current_exe().expect("a test knows where it is");
     // TARGET/PROFILE/deps/TEST

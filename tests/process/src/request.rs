@@ -5,18 +5,18 @@ use skv_proto::v1::{AppendRequest, AppendResponse, OpenSessionRequest, RequestId
 use tonic::Status;
 use tonic::transport::Channel;
 
-/// A new session.
+/// Opens a new session.
 pub async fn open_session(kv: &mut KvClient<Channel>) -> SessionId {
     let opened = kv.open_session(OpenSessionRequest { after: 0 }).await.expect("a session");
     opened.into_inner().session.expect("it has an id")
 }
 
-/// The id of a session's first request.
+/// Returns the id of a session's first request.
 pub fn first_request_of(session: SessionId) -> RequestId {
     RequestId { session: Some(session), seq: 1, acked_below: 1 }
 }
 
-/// Makes an append the first request of a session, as often as it is called.
+/// Makes an append the first request of a session, no matter how often it is called.
 pub async fn first_append(
     kv: &mut KvClient<Channel>,
     session: SessionId,

@@ -1,4 +1,4 @@
-//! Shards that move between groups: asking for it, and seeing who has what.
+//! Shards that move between groups: the requests for it, and the state of each group.
 
 use std::fmt::Debug;
 use std::ops::RangeBounds;
@@ -82,8 +82,8 @@ fn request_id() -> String {
     format!("{:016x}", rand::random::<u64>())
 }
 
-/// Writes and deletes so many keys that what four shards keep of them for targets that are away costs
-/// more than to copy them anew, if nothing else is in them.
+/// Writes and deletes enough keys that keeping the changes of four shards, for targets that are away,
+/// costs more than copying them again, if nothing else is in them.
 pub async fn outgrow_copies(clerk: &Clerk) {
     const DELETED: usize = 3200;
     const KEY_BYTES: usize = 4000;
@@ -95,18 +95,18 @@ pub async fn outgrow_copies(clerk: &Clerk) {
     gone.buffer_unordered(32).try_collect::<Vec<_>>().await.expect("the sources serve");
 }
 
-/// What a group itself has of the shards, as its leader says.
+/// The state of the shards in one group, as its leader reports it.
 #[derive(Debug)]
 pub struct Holdings(Vec<ShardStatus>);
 
 impl Holdings {
-    /// Of how many shards the group has something that is in this state.
+    /// Returns the number of shards that the group has in this state.
     pub fn count(&self, state: State) -> usize {
         self.0.iter().filter(|shard| shard.state() == state).count()
     }
 
-    /// How many shards each group owns, if each shard is owned and served by exactly one, and
-    /// no other has anything of it.
+    /// Returns the number of shards of each group, if each shard is owned and served by exactly
+    /// one, and no other has any part of it.
     fn settled(groups: &[Holdings], shards: u32) -> Option<Vec<u32>> {
         let all = || groups.iter().flat_map(|Holdings(shards)| shards);
         let mut numbers: Vec<u32> = all().map(|shard| shard.shard).collect();
@@ -118,18 +118,18 @@ impl Holdings {
 }
 
 impl Cluster {
-    /// To ask for changes.
+    /// Returns a handle for changes.
     pub fn changes(&self) -> Changes {
         Changes { manager_address: self.manager_address.clone() }
     }
 
-    /// Waits until so many groups exist.
+    /// Waits until this number of groups exist.
     pub async fn founded(&self, groups: usize) {
         let what = format!("{groups} groups are founded");
         eventually(&what, || async { (self.shard_map().await?.groups.len() == groups).then_some(()) }).await;
     }
 
-    /// What a group has of the shards; `None` if it has no leader.
+    /// Returns the state of the shards in a group; `None` if it has no leader.
     pub async fn group_holdings(&self, group: u32) -> Option<Holdings> {
         for server in self.servers.iter().filter(|server| server.hosts(group)) {
             let Some(replica) = server.replica_of(group).await else { continue };
@@ -147,7 +147,7 @@ impl Cluster {
         self.shards_are(group, state, 1..).await;
     }
 
-    /// Waits until a group has so many shards in this state.
+    /// Waits until a group has this number of shards in this state.
     pub async fn shards_are(&self, group: u32, state: State, count: impl RangeBounds<usize> + Debug) {
         eventually(&format!("{count:?} shards of g{group} are {state:?}"), || async {
             count.contains(&self.group_holdings(group).await?.count(state)).then_some(())
@@ -164,7 +164,7 @@ impl Cluster {
         Some(groups)
     }
 
-    /// Has a shard move to a group, and waits until it is there by the map.
+    /// Has a shard move to a group, and waits until the map has it there.
     pub async fn move_shard(&self, shard: u32, group: u32) {
         self.changes().move_shard(shard, group).await;
         eventually(&format!("shard {shard} is in g{group}"), || async {
@@ -175,8 +175,8 @@ impl Cluster {
         .await;
     }
 
-    /// Waits until the groups own so many shards each, sorted by size: by what they say
-    /// themselves, and by the map. Answers how many each owns.
+    /// Waits until the groups own these numbers of shards, sorted by size: by their own reports,
+    /// and by the map. Returns the number of each group.
     pub async fn settled(&self, expected: &[u32]) -> Vec<u32> {
         eventually(&format!("the groups own {expected:?} shards, and nothing moves"), || async {
             let map = self.shard_map().await?;

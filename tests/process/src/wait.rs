@@ -5,13 +5,13 @@ use std::time::Duration;
 use tokio::time::{sleep, timeout};
 
 const POLL: Duration = Duration::from_millis(50);
-/// Far more than anything takes: only a test that has failed gets here.
+/// The time limit of a condition, far more than any needs: only a test that has failed gets here.
 const NEVER: Duration = Duration::from_secs(90);
-/// One question that takes so long isn't answered.
+/// The time limit of one check.
 const QUESTION: Duration = Duration::from_secs(9);
 
-/// Asks again and again until there is an answer. Panics, naming what was waited for, when
-/// there is none for far longer than it can take.
+/// Repeats a check until it returns something. Panics with the name of the condition if that takes
+/// far longer than it can.
 #[track_caller]
 pub fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
@@ -20,7 +20,7 @@ pub fn eventually<T, F: Future<Output = Option<T>>>(
     eventually_within(NEVER, what, ask)
 }
 
-/// The same for what consists of many steps.
+/// The same for a condition that takes many steps.
 #[track_caller]
 pub fn eventually_within<T, F: Future<Output = Option<T>>>(
     never: Duration,
@@ -32,7 +32,7 @@ pub fn eventually_within<T, F: Future<Output = Option<T>>>(
     async move {
         let asking = async {
             loop {
-                // One question may hang, on a paused server for instance.
+                // A check may hang, on a paused server for instance.
                 if let Ok(Some(answer)) = timeout(QUESTION, ask()).await {
                     return answer;
                 }

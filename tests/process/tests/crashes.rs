@@ -1,5 +1,5 @@
-//! Servers die, pause and come back under load: no call of a clerk fails, no answer is
-//! wrong, nothing acknowledged is lost.
+//! Servers die, pause and come back under load: no call of a clerk fails, no answer is wrong, no
+//! acknowledged write is lost.
 
 use skv_process::{Cluster, Load, Settings, assert_linearizable};
 

@@ -1,5 +1,5 @@
-//! Servers on disks that are full, slow or failing: nothing acknowledged is lost, and what
-//! can be served is.
+//! Servers on disks that are full, slow or failing: no acknowledged write is lost, and requests
+//! that can be served are.
 
 use std::fs;
 use std::path::PathBuf;
@@ -16,13 +16,13 @@ fn faults_of(cluster: &Cluster, index: usize) -> PathBuf {
 
 /// Gives a server's disk these faults from now on.
 fn set_faults(cluster: &Cluster, index: usize, faults: &str) {
-    // In one step: the server reads the file at any time.
+    // This is a single step: the server reads the file at any time.
     let (path, new) = (faults_of(cluster, index), cluster.directory().join("new-faults"));
     fs::write(&new, faults).expect("a file can be written");
     fs::rename(&new, &path).expect("a file can be renamed");
 }
 
-/// A cluster whose disks can be given faults.
+/// Starts a cluster whose disks can be given faults.
 async fn start() -> Cluster {
     let mut cluster = Cluster::new(&Settings::default());
     for index in 0..cluster.servers.len() {
@@ -41,8 +41,8 @@ fn hasty_clerk(cluster: &Cluster) -> Clerk {
     Clerk::connect(options).expect("the options are right")
 }
 
-/// Puts keys from this one on until one is refused for want of space. Answers the
-/// acknowledged ones.
+/// Puts keys from this one on until one is refused for want of space. Returns the acknowledged
+/// ones.
 async fn put_until_full(cluster: &Cluster, first: u32) -> Vec<u32> {
     let clerk = hasty_clerk(cluster);
     let mut acknowledged = Vec::new();
@@ -50,7 +50,7 @@ async fn put_until_full(cluster: &Cluster, first: u32) -> Vec<u32> {
         match clerk.put(format!("k{key}"), vec![b'v'; VALUE]).await {
             Ok(_) => acknowledged.push(key),
             Err(Error::Refused(skv_proto::Error::DiskFull(_))) => return acknowledged,
-            // While the servers find out one after the other.
+            // The servers find out one after the other.
             Err(_) => {}
         }
     }

@@ -1,4 +1,4 @@
-//! A store that an earlier release has written opens with all its data, serves, and goes on.
+//! A store that an earlier release has written opens with all its data, serves, and continues.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -17,13 +17,13 @@ fn archives() -> Vec<PathBuf> {
     archives
 }
 
-/// The home of a store that an earlier release has left.
+/// Returns the home of a store that an earlier release has left.
 fn left_by(archive: &Path) -> Home {
     let home = Home::new("{groups: 2, replicas: 1, shards: 8, tuning: {snapshotLogBytes: 1024}}");
     fs::create_dir_all(home.path("home")).expect("a directory");
     let unpacked = Command::new("tar").arg("-xzf").arg(archive).arg("-C").arg(home.path("home")).status();
     assert!(unpacked.expect("tar can be run").success(), "{}", archive.display());
-    // Somebody else may have its ports by now.
+    // Another process may have its ports by now.
     let file = home.data("cluster.json");
     let mut record: Value = serde_json::from_slice(&fs::read(&file).expect("the record")).expect("JSON");
     for member in record["members"].as_array_mut().expect("members") {

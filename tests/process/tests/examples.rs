@@ -1,4 +1,4 @@
-//! The client's examples do on a cluster of real processes what they say.
+//! The client's examples do what they say, on a cluster of real processes.
 
 use std::collections::BTreeSet;
 use std::process::Stdio;

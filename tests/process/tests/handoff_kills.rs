@@ -7,13 +7,13 @@ use skv_process::{Cluster, Load, Settings, keys_of, outgrow_copies};
 use skv_proto::v1::shard_status::State;
 
 const SHARDS: u32 = 4;
-/// Values in each shard: so many that it takes several chunks.
+/// The number of values in each shard: enough that it takes several chunks.
 const BALLAST: usize = 4;
 const BALLAST_BYTES: usize = 300 << 10;
-/// So slow that a move can be taken back while it is under way.
+/// The speed of moves: slow enough that one can be taken back while it is under way.
 const SLOW: u32 = 256 << 10;
 
-/// Two groups that share the shards, or the first one has them all.
+/// Two groups that share the shards, unless the first one has them all.
 struct Store {
     cluster: Cluster,
     load: Load,
@@ -27,7 +27,7 @@ enum Side {
     Target,
 }
 
-/// Keys with values that differ, so many in each shard.
+/// Returns keys with values that differ, the same number in each shard.
 fn ballast() -> impl Iterator<Item = (String, String)> {
     let keys = (0..SHARDS).flat_map(|shard| keys_of(shard, SHARDS).take(BALLAST));
     keys.zip('a'..).map(|(key, letter)| (key, letter.to_string().repeat(BALLAST_BYTES)))
@@ -56,7 +56,7 @@ impl Store {
         Store { cluster, load, shared: false }
     }
 
-    /// Asks for half of the shards to go to the second group, or for all to come back.
+    /// Moves half of the shards to the second group, or all of them back.
     fn resize(&mut self) -> impl Future<Output = ()> + use<> {
         self.shared = !self.shared;
         let (changes, join) = (self.cluster.changes(), self.shared);
@@ -74,7 +74,7 @@ impl Store {
         self.cluster.settled(&expected).await;
     }
 
-    /// Has a server die at this point of a move; the others go on, then it comes back.
+    /// Has a server die at this point of a move; the others continue, then it comes back.
     async fn kill_server_at(&mut self, point: &str, victim: Side) {
         eprintln!("a server dies at {point}");
         self.cluster.arm(point);
@@ -83,14 +83,14 @@ impl Store {
         self.revive(index, self.group(victim), point).await;
     }
 
-    /// Which group that is in the moves that were asked for last.
+    /// Returns the group on this side of the moves that were requested last.
     fn group(&self, side: Side) -> u32 {
         let target = u32::from(self.shared);
         if side == Side::Target { target } else { 1 - target }
     }
 
     /// Has the leader of one group stand at this point of a move, while the other group's leader
-    /// and the shard manager die; the groups go on, then those come back.
+    /// and the shard manager die; the groups continue, then those come back.
     async fn kill_others_at(&mut self, point: &str, victim: Side) {
         eprintln!("{victim:?} and the shard manager die while a server stands at {point}");
         self.cluster.arm_to_stand(point);
@@ -107,7 +107,7 @@ impl Store {
         self.cluster.servers[index].ready().await;
     }
 
-    /// The others go on without a server of this group that died; then it comes back.
+    /// Waits until the others continue without a server of this group that died; then brings it back.
     async fn revive(&mut self, index: usize, group: u32, point: &str) {
         assert!(self.cluster.servers[index].hosts(group), "{point}");
         self.load.recorder.more_acknowledged(20).await;
@@ -116,8 +116,8 @@ impl Store {
         self.cluster.servers[index].ready().await;
     }
 
-    /// Has a server die at this point of the rounds of what changed while a shard was copied. In
-    /// each shard that is more than may go along with the last step.
+    /// Has a server die at this point of the rounds of changes while a shard is copied. Each shard
+    /// has more changes than may go along with the last step.
     async fn kill_amid_rounds_at(&mut self, point: &str, victim: Side) {
         eprintln!("a server dies at {point}, amid the rounds");
         self.cluster.arm_to_stand("copied");
@@ -130,7 +130,7 @@ impl Store {
         self.revive(index, self.group(victim), point).await;
     }
 
-    /// Has the source's leader die at this point of giving up a copy that nobody takes; then the
+    /// Has the source's leader die at this point of giving up a copy without a receiver; then the
     /// target comes back.
     async fn kill_giving_up_at(&mut self, point: &str) {
         eprintln!("a server dies at {point}");
@@ -141,7 +141,7 @@ impl Store {
         self.cluster.take_quorum(target);
         let clerk = self.cluster.clerk();
         outgrow_copies(&clerk).await;
-        // The target may have them.
+        // The target may have some of them.
         for (key, _) in ballast() {
             clerk.delete(key).await.expect("the source serves");
         }
@@ -161,7 +161,7 @@ impl Store {
         put_ballast(&self.cluster).await;
     }
 
-    /// Has the shard manager die at this point of a change; the groups go on, then it comes back.
+    /// Has the shard manager die at this point of a change; the groups continue, then it comes back.
     async fn kill_manager_at(&mut self, point: &str) {
         eprintln!("the shard manager dies at {point}");
         self.cluster.arm(point);
@@ -243,7 +243,7 @@ async fn whoever_dies_while_another_is_at_a_step() {
     {
         store.kill_others_at(point, Side::Target).await;
     }
-    // At the last one the shard is served already, and the source dies before it hears of it.
+    // At the last point the shard is served already, and the source dies before it hears of it.
     for point in
         ["receive-due", "receive-applied", "chunk-due", "chunk-applied", "install-due", "install-applied"]
     {
@@ -271,7 +271,7 @@ async fn the_targets_leader_dies_while_it_forgets_a_move_that_was_taken_back() {
 #[tokio::test(flavor = "multi_thread")]
 async fn the_shard_manager_dies_before_and_after_each_write() {
     let mut store = Store::start().await;
-    // What leaders register changes the record only when shards have arrived.
+    // Registrations of leaders change the record only when shards have arrived.
     for point in ["change-due", "change-written", "registration-due", "registration-written"] {
         for _ in 0..2 {
             store.kill_manager_at(point).await;

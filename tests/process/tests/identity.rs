@@ -1,5 +1,5 @@
-//! Addresses and ports that now belong to somebody else: whoever listens there is refused
-//! before it can count.
+//! Addresses and ports that now belong to another process: whatever listens there is refused before
+//! it can count.
 
 use skv_checker::Outcome;
 use skv_process::{Client, Cluster, Load, Recorder, Settings, assert_linearizable, eventually};
@@ -44,7 +44,7 @@ async fn a_clerk_takes_no_server_of_another_cluster_for_one_of_its_own() {
     let recorder = Recorder::new();
     let client = Client::new(1, ours.clerk(), &recorder);
     assert_eq!(client.put("k", "v", None).await, Outcome::Ok);
-    // Nobody of ours is left, and whoever answers leads a group of the same number.
+    // No server of ours is left, and the one that answers leads a group of the same number.
     for server in &mut ours.servers[1..] {
         server.process.kill();
     }
@@ -77,7 +77,7 @@ async fn a_replica_of_another_cluster_is_refused_by_the_manager() {
     assert!(!after.groups[0].replicas.iter().any(|replica| replica.id == stranger));
 }
 
-/// Starts two members on each other's addresses. Everybody's list of peers is wrong then.
+/// Starts two members on each other's addresses. Every list of peers is wrong then.
 fn swap_addresses(cluster: &mut Cluster) {
     let of = |cluster: &Cluster, index: usize| {
         let server = &cluster.servers[index];

@@ -1,4 +1,4 @@
-//! Whatever comes in: a clear, typed answer, and the server lives on.
+//! Any input gets a clear, typed answer, and the server lives on.
 
 use skv_process::{Cluster, Process, Settings, eventually, http_get, programs};
 use skv_proto::v1::kv_client::KvClient;
@@ -27,7 +27,7 @@ fn get(key: &[u8]) -> GetRequest {
     GetRequest { key: key.to_vec().into(), ..GetRequest::default() }
 }
 
-/// The typed error of a status, which must be one of ours.
+/// Returns the typed error of a status, which must be one of ours.
 #[track_caller]
 fn typed(status: &Status) -> Error {
     Error::from_status(status).unwrap_or_else(|| panic!("not a typed error: {status:?}"))

@@ -1,4 +1,4 @@
-//! The labs' front doors: where a key is follows from its hash alone, and any server answers
+//! The services of the labs: the place of a key follows from its hash alone, and any server answers
 //! clients that know text and ports only.
 
 use std::collections::BTreeMap;
@@ -14,14 +14,14 @@ use skv_sharding::fnv1;
 use tonic::transport::Channel;
 
 const KEYS: usize = 10_000;
-/// How many calls are under way at a time.
+/// The number of calls that are under way at a time.
 const AT_ONCE: usize = 64;
 
 fn keys() -> impl Iterator<Item = String> {
     (0..KEYS).map(|number| format!("K{number}"))
 }
 
-/// As deploy/samples/lab-static.yaml has it.
+/// Returns the settings of deploy/samples/lab-static.yaml.
 fn lab_static(groups: u32) -> Settings {
     let settings = Settings { groups, first_groups: Some(2), shards: 60, ..Settings::default() };
     Settings { manager_flags: vec!["--policy=modulo".to_owned(), "--hash=fnv1".to_owned()], ..settings }
@@ -46,7 +46,7 @@ async fn append(server: &mut KvServerClient<Channel>, key: &str, args: &str) -> 
     answer.expect("the old value").into_inner().old_value
 }
 
-/// The group that each key's port belongs to.
+/// Returns the group that each key's port belongs to.
 async fn groups_by_port(cluster: &Cluster) -> BTreeMap<String, u32> {
     let ports: BTreeMap<u32, u32> = cluster
         .servers
@@ -69,7 +69,7 @@ async fn groups_by_port(cluster: &Cluster) -> BTreeMap<String, u32> {
     answers.into_iter().map(|(key, port)| (key, ports[&port])).collect()
 }
 
-/// Each key is where its hash says, and no group has another's.
+/// Asserts that each key is where its hash says, and that no group has another's.
 async fn is_divided_by_hash(cluster: &Cluster, groups: u32) {
     let of = |key: &str| (fnv1(key.as_bytes()) % u64::from(groups)) as u32;
     for (key, group) in groups_by_port(cluster).await {
@@ -78,7 +78,7 @@ async fn is_divided_by_hash(cluster: &Cluster, groups: u32) {
     for group in 0..groups {
         let expected = keys().filter(|key| of(key) == group).count() as u64;
         for server in cluster.servers.iter().filter(|server| server.hosts(group)) {
-            // Followers apply a little later, and what a group gave away is freed little by little.
+            // Followers apply a little later, and the data of a shard that was given away is freed little by little.
             eventually(&format!("{} has its {expected} keys and no others", server.name), || async {
                 (server.replica().await?.keys == expected).then_some(())
             })

@@ -1,5 +1,5 @@
 //! The key/value course's seven tests, by behaviour: one server, then a net that loses, doubles,
-//! delays and reorders messages, then a static ring in which a server refuses what it hasn't.
+//! delays and reorders messages, then a static ring in which a server refuses keys that it hasn't.
 //!
 //! `docs/labs/exactly-once.md` goes through them.
 
@@ -20,8 +20,8 @@ use tokio::task::JoinSet;
 
 const TRANSPORTS: [Transport; 2] = [Transport::Stream, Transport::Unary];
 
-/// Options of a clerk that soon sends again what isn't answered, and gives up only when a test
-/// has failed.
+/// Returns the options of a clerk that soon repeats an unanswered call, and gives up only when a
+/// test has failed.
 fn quick_to_retry(options: Options) -> Options {
     let mut options = options;
     options.attempt_timeout = Duration::from_millis(100);
@@ -33,7 +33,7 @@ fn retrying(cluster: &Cluster) -> Clerk {
     Clerk::connect(quick_to_retry(cluster.clerk_options())).expect("the options are right")
 }
 
-/// One server, and a net before it.
+/// Starts one server, and a net in front of it.
 async fn one_server() -> Cluster {
     Cluster::start(Settings { net: true, ..Settings::ring(1, 1) }).await
 }
@@ -43,7 +43,7 @@ async fn text(clerk: &Clerk, key: &str) -> String {
     String::from_utf8(got.value.to_vec()).expect("the tests write text")
 }
 
-/// Appends, and answers the value before.
+/// Appends, and returns the value before.
 async fn append(clerk: &Clerk, key: &str, args: &str) -> String {
     let answer = clerk.append(key.to_owned(), args.to_owned()).await.expect("an append");
     String::from_utf8(answer.old_value.to_vec()).expect("the tests write text")
@@ -59,7 +59,7 @@ async fn clients_append(cluster: &Cluster, clients: u64, rounds: usize, keys: &[
         let mut client = Client::new(id, retrying(cluster), &recorder);
         let keys = keys.to_owned();
         tasks.spawn(async move {
-            // Each begins with another key.
+            // Each client begins with another key.
             for key in keys.iter().cycle().skip(id as usize).take(rounds) {
                 client.append_token(key).await;
                 client.get(key).await;
@@ -83,7 +83,7 @@ async fn clients_append(cluster: &Cluster, clients: u64, rounds: usize, keys: &[
     assert_eq!(tokens as u64, clients * rounds as u64);
 }
 
-/// Panics unless the net did all that it can do to messages, and clerks made up for it.
+/// Panics unless the net had every fault that it can have, and clerks made up for it.
 #[track_caller]
 fn assert_unreliable(cluster: &Cluster) {
     let counts = cluster.net().counts();
@@ -92,7 +92,7 @@ fn assert_unreliable(cluster: &Cluster) {
         assert!(passed.lost > 0 && passed.doubled > 0 && passed.late > 0, "{counts:?}");
     }
     assert!(counts.sent_again > 0, "{counts:?}");
-    // Only in streams there is an order.
+    // Only streams have an order.
     assert!(counts.streams == 0 || counts.requests.overtaken + counts.replies.overtaken > 0, "{counts:?}");
 }
 
@@ -159,7 +159,7 @@ async fn unreliable_one_key_many_clients_append_each_token_once_and_in_order() {
     assert_unreliable(&cluster);
 }
 
-/// What one clerk has in flight at once may take effect in any order, but once each.
+/// Calls of one clerk in flight at the same time may take effect in any order, but once each.
 #[tokio::test(flavor = "multi_thread")]
 async fn unreliable_many_calls_in_flight_of_one_clerk_take_effect_once_each() {
     let cluster = one_server().await;
@@ -186,8 +186,8 @@ async fn unreliable_many_calls_in_flight_of_one_clerk_take_effect_once_each() {
     assert!(cluster.net().counts().most_open > 1);
 }
 
-/// One answer of a stream gets lost, the stream and its other answers don't; what is sent again
-/// gets the answer that was lost.
+/// An answer of a stream gets lost, the stream and its other answers don't; a repeated call gets
+/// the answer that was lost.
 #[tokio::test(flavor = "multi_thread")]
 async fn one_lost_answer_of_a_stream_is_given_again_to_the_resent_request() {
     let cluster = one_server().await;
@@ -213,12 +213,12 @@ async fn one_lost_answer_of_a_stream_is_given_again_to_the_resent_request() {
 
 // Static shards: a ring.
 
-/// The servers of a ring that have a shard.
+/// Returns the servers of a ring that have a shard.
 fn holders(shard: u32, servers: u32, replicas: u32) -> BTreeSet<u32> {
     (0..replicas).map(|step| (shard + step) % servers).collect()
 }
 
-/// How many keys the tests write to each shard: more to those of higher number.
+/// Returns the number of keys that the tests write to each shard: more to those of higher number.
 fn keys_of(shard: u32, shards: u32) -> Vec<u32> {
     (0..10 + shard).map(|index| index * shards + shard).collect()
 }
@@ -229,7 +229,7 @@ async fn put_all(clerk: &Clerk, shards: u32) {
     }
 }
 
-/// How many keys each server has of each shard, as the servers say.
+/// Returns the number of keys that each server has of each shard, as the servers report it.
 async fn held(cluster: &Cluster) -> Vec<BTreeMap<u32, u64>> {
     let mut held = Vec::new();
     for server in &cluster.servers {
@@ -243,7 +243,7 @@ async fn held(cluster: &Cluster) -> Vec<BTreeMap<u32, u64>> {
     held
 }
 
-/// The keys that answer, as many as are asked at once.
+/// Returns the keys that answer, of any number that are asked together.
 async fn answering(clerk: &Clerk, keys: impl Iterator<Item = u32>) -> BTreeSet<u32> {
     let gets = keys.map(|key| async move {
         let got = clerk.get(key.to_string()).await.ok()?;
@@ -253,8 +253,8 @@ async fn answering(clerk: &Clerk, keys: impl Iterator<Item = u32>) -> BTreeSet<u
     join_all(gets).await.into_iter().flatten().collect()
 }
 
-/// In a ring each server has exactly the keys of its shards; when some servers are stopped,
-/// exactly the shards answer of whose servers a majority is left.
+/// Asserts that in a ring each server has exactly the keys of its shards; and when some servers are
+/// stopped, exactly those shards answer of which a majority of servers is left.
 async fn static_shards(servers: u32, replicas: u32, stopped: &[u32]) {
     let mut cluster = Cluster::start(Settings::ring(servers, replicas)).await;
     put_all(&cluster.clerk(), servers).await;
@@ -283,7 +283,7 @@ async fn static_shards(servers: u32, replicas: u32, stopped: &[u32]) {
         (0..servers).filter(alive).flat_map(|shard| keys_of(shard, servers)).collect();
     let all: Vec<u32> = (0..servers).flat_map(|shard| keys_of(shard, servers)).collect();
     assert!(!expected.is_empty() && expected.len() < all.len());
-    // All that can answer do, also to a clerk that doesn't know who is gone.
+    // Keys that can answer do, also to a clerk that doesn't know which servers are gone.
     let patient = retrying(&cluster);
     assert_eq!(answering(&patient, expected.iter().copied()).await, expected);
     let mut options = cluster.clerk_options();
@@ -320,7 +320,7 @@ async fn static_shards_around_a_ring_of_five_with_three_copies() {
 const SERVERS: u32 = 4;
 const REPLICAS: u32 = 2;
 
-/// How often servers refused keys as another group's.
+/// Returns the number of refusals of keys as another group's.
 async fn refused(cluster: &Cluster) -> u64 {
     let mut refusals = 0;
     for server in &cluster.servers {
@@ -332,8 +332,8 @@ async fn refused(cluster: &Cluster) -> u64 {
     refusals
 }
 
-/// The map with every shard in the group at the other side of the ring, none of whose servers
-/// has it.
+/// Returns the map with every shard in the group at the other side of the ring, none of whose
+/// servers has it.
 fn forged(map: &ShardMap, epoch: impl Fn(u64) -> u64) -> ShardMap {
     let mut map = map.clone();
     for range in &mut map.ranges {
@@ -344,14 +344,14 @@ fn forged(map: &ShardMap, epoch: impl Fn(u64) -> u64) -> ShardMap {
     map
 }
 
-/// A clerk that is told this map by its shard manager.
+/// Makes a clerk that gets this map from its shard manager.
 fn misled(map: ShardMap) -> (Clerk, Fake) {
     let mut fake = Fake::group(1, SERVERS);
     fake.publish(map);
     let mut options = Options::manager([fake.manager()]);
     options.deadline = Duration::from_secs(5);
     // On a busy machine an answer takes its time. Without one in time the outcome were unknown;
-    // without a connection, a server that knows better would be asked to pass the call on.
+    // without a connection, a server with better knowledge would be asked to pass the call on.
     (options.attempt_timeout, options.connect_timeout) = (options.deadline, options.deadline);
     (Clerk::connect(options).expect("the options are right"), fake)
 }
@@ -370,7 +370,7 @@ async fn rejection_a_server_refuses_keys_that_it_does_not_hold() {
             let put =
                 PutRequest { key: key.into(), value: "forged".into(), direct: true, ..PutRequest::default() };
             if holders(shard, SERVERS, REPLICAS).contains(&index) {
-                // Those that don't lead, or miss their quorum just now, say so.
+                // Servers that don't lead, or miss their quorum just now, say so.
                 let refused = matches!(get, Err(Some(skv_proto::Error::WrongGroup { .. })));
                 assert!(!refused, "server {index} holds shard {shard}: {get:?}");
                 continue;
@@ -395,8 +395,8 @@ async fn rejection_a_clerk_with_an_old_map_is_refused_and_finds_the_right_server
     let before = held(&cluster).await;
     let old = forged(&cluster.shard_map().await.expect("a map"), |_| 0);
     let mut marks = String::new();
-    // A clerk that had to wait for its map may have asked servers for theirs too, and so be put
-    // right before it calls: then the next one is misled.
+    // A clerk that had to wait for its map may have asked servers for theirs too, and so be
+    // corrected before it calls: then the next one is misled.
     while refused(&cluster).await == 0 {
         assert!(marks.len() < 30, "no clerk asked a wrong server");
         let (clerk, _fake) = misled(old.clone());
@@ -413,7 +413,7 @@ async fn rejection_a_clerk_with_a_forged_map_is_refused_and_nothing_changes() {
     let cluster = Cluster::start(Settings::ring(SERVERS, REPLICAS)).await;
     put_all(&cluster.clerk(), SERVERS).await;
     let before = held(&cluster).await;
-    // Believed rather than what servers say: its epochs are higher.
+    // The clerk believes this map rather than the servers: its epochs are higher.
     let (clerk, _fake) = misled(forged(&cluster.shard_map().await.expect("a map"), |epoch| epoch + 1000));
     let puts = (0..SERVERS).map(|shard| clerk.put(shard.to_string(), "forged"));
     for (shard, put) in join_all(puts).await.into_iter().enumerate() {

@@ -1,5 +1,5 @@
 //! The system of the shardctl and ShardKV exercise: ten shards, three groups of three, which join
-//! and leave by `skv` while clerks go on. Its other behaviours have tests of their own:
+//! and leave by `skv` while clerks work. Its other behaviours have tests of their own:
 //! docs/labs/shardkv.md names them.
 
 use std::collections::BTreeSet;
@@ -9,31 +9,31 @@ use skv_process::{Cluster, Load, Settings, eventually};
 
 const SHARDS: u32 = 10;
 
-/// What a command of `skv` that must succeed prints for programs.
+/// Returns the JSON output of a command of `skv` that must succeed.
 async fn skv(cluster: &Cluster, arguments: &[&str]) -> Value {
     let output = cluster.skv(&[arguments, &["-o", "json"]].concat()).await;
     assert!(output.status.success(), "skv {arguments:?}: {output:?}");
     serde_json::from_slice(&output.stdout).expect("it prints JSON")
 }
 
-/// One configuration of the history.
+/// Returns one configuration of the history.
 async fn configuration(cluster: &Cluster, number: usize) -> Value {
     skv(cluster, &["map", "--config", &number.to_string()]).await
 }
 
-/// The group of each shard.
+/// Returns the group of each shard.
 fn owners(configuration: &Value) -> Vec<u64> {
     let number = |value: &Value| value.as_u64().expect("a number");
     let ranges = configuration["ranges"].as_array().expect("ranges").iter();
     ranges.flat_map(|range| vec![number(&range["group"]); number(&range["count"]) as usize]).collect()
 }
 
-/// How many groups have shards.
+/// Returns the number of groups that have shards.
 fn groups(owners: &[u64]) -> usize {
     owners.iter().collect::<BTreeSet<_>>().len()
 }
 
-/// How many shards each of the three groups has, sorted.
+/// Returns the number of shards of each of the three groups, sorted.
 fn sizes(owners: &[u64]) -> Vec<usize> {
     let mut sizes: Vec<usize> =
         (0..3).map(|group| owners.iter().filter(|owner| **owner == group).count()).collect();
@@ -69,8 +69,8 @@ async fn ten_shards_follow_three_groups_that_join_and_leave_while_clerks_go_on()
         let after = owners(&made);
         assert_eq!(sizes(&after), expected, "{change:?}: {made}");
         let moved = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-        // No shard moves from one group that stays to another, and who joins gets no more than a
-        // smallest share.
+        // No shard moves from one group that stays to another, and a group that joins gets no more
+        // than a smallest share.
         let of_changed = |owners: &[u64]| {
             owners.iter().filter(|owner| change[1..].contains(&format!("g{owner}").as_str())).count()
         };

@@ -20,7 +20,7 @@ use tonic::transport::Channel;
 
 const MIB: usize = 1 << 20;
 
-/// A value of 1 MiB that differs from key to key.
+/// Returns a value of 1 MiB that differs from key to key.
 fn big_value(key: usize) -> Vec<u8> {
     (0..MIB).map(|byte| (byte * 31 + key * 7919) as u8).collect()
 }
@@ -63,7 +63,7 @@ async fn sixty_four_values_of_a_mebibyte_in_one_shard() {
     cluster.servers[1].process.kill();
     all_big_values_are_there(&clerk, KEYS).await;
 
-    // So does one that starts from its own files.
+    // A server that starts from its own files has all of it, too.
     cluster.kill_all();
     cluster.manager.start();
     cluster.start_servers();
@@ -71,7 +71,7 @@ async fn sixty_four_values_of_a_mebibyte_in_one_shard() {
     all_big_values_are_there(&clerk, KEYS).await;
 }
 
-/// How many of these connections the other side has closed.
+/// Returns the number of these connections that the other side has closed.
 fn closed(connections: &[TcpStream]) -> usize {
     let is_closed = |connection: &&TcpStream| match connection.try_read(&mut [0]) {
         Ok(read) => read == 0,
@@ -105,7 +105,7 @@ async fn idle_connections_take_no_file_from_the_log_and_no_answer_from_probes() 
         (closed(&idle) >= IDLE - most).then_some(())
     })
     .await;
-    // Several segments of the log, and a snapshot.
+    // These fill several segments of the log, and a snapshot.
     for key in 0..24 {
         clerk.put(format!("big-{key}"), big_value(key)).await.expect("a put");
     }
@@ -127,7 +127,7 @@ async fn idle_connections_take_no_file_from_the_log_and_no_answer_from_probes() 
     assert!(cluster.servers.iter_mut().all(|server| server.process.is_running()));
 }
 
-/// Milliseconds since 1970, as sessions are dated.
+/// Returns milliseconds since 1970, as sessions are dated.
 #[expect(clippy::disallowed_methods, reason = "session ids are dated by the real clock of real servers")]
 fn now_ms() -> u64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
@@ -138,8 +138,8 @@ async fn append(kv: &mut KvClient<Channel>, session: SessionId) -> Result<Append
     first_append(kv, session, "once", "x").await
 }
 
-/// Lets each of these sessions make one put; answers how many had expired, and the others that were
-/// refused, since there was too much to do.
+/// Makes one put for each of these sessions; returns the number that had expired, and the others
+/// that were refused because of overload.
 async fn puts_of_sessions(kv: &mut KvClient<Channel>, sessions: Vec<u64>) -> (u64, Vec<u64>) {
     const PER_MESSAGE: usize = 64;
     let count = sessions.len();

@@ -1,5 +1,5 @@
-//! The shard manager's record is lost, old or damaged while groups hold data: no group is
-//! founded twice, and the map is what the groups say.
+//! The shard manager's record is lost, old or damaged while groups hold data: no group is founded
+//! twice, and the map follows from the groups' reports.
 
 use std::fs;
 use std::path::Path;
@@ -13,7 +13,7 @@ fn two_groups() -> Settings {
     Settings { groups: 2, ..Settings::default() }
 }
 
-/// What must never change: the cluster, the groups, and who owns what.
+/// Returns the parts of a map that must never change: the cluster, the groups, and the owners.
 fn essence(map: &ShardMap) -> impl PartialEq + std::fmt::Debug + use<> {
     let groups: Vec<(u32, u64, u32)> =
         map.groups.iter().map(|group| (group.id, group.uid, group.incarnation)).collect();

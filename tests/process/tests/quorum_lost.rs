@@ -1,4 +1,4 @@
-//! A group that lost its majority for good says so, and a person can revive it.
+//! A group that lost its majority for good reports it, and a person can revive it.
 
 use skv_checker::Outcome;
 use skv_process::{Client, Cluster, Recorder, Settings, call_admin, eventually};
@@ -6,7 +6,7 @@ use skv_proto::v1::shard_status::State;
 use skv_proto::v1::{ReplicaStatus, ResetRequest};
 use skv_sharding::{GroupId, Hash};
 
-/// Kills all servers of the first group but one, and waits until that says that it has no quorum.
+/// Kills all servers of the first group except one, and waits until that reports a lost quorum.
 async fn lose_the_majority(cluster: &mut Cluster) -> ReplicaStatus {
     cluster.take_quorum(0);
     eventually("the last replica says that its quorum is lost", || async {
@@ -54,8 +54,8 @@ async fn a_revived_group_serves_again_and_its_old_members_never_count() {
     assert_eq!((revived.incarnation, revived.group_uid), (incarnation, lost.group_uid));
     assert_eq!(client.append_token("k").await, Outcome::Ok);
 
-    // One old member comes back with its data, the other one empty. Neither may be what
-    // it was: both join the new incarnation as new replicas.
+    // One old member comes back with its data, the other one empty. Neither may be what it was:
+    // both join the new incarnation as new replicas.
     cluster.servers[2].wipe();
     cluster.servers[1].process.start();
     cluster.servers[2].process.start();
@@ -67,7 +67,7 @@ async fn a_revived_group_serves_again_and_its_old_members_never_count() {
     skv_process::assert_linearizable(&recorder.events());
 }
 
-/// Its survivor never heard that shards have gone. Their owner is out of reach, and can't say so.
+/// The survivor never heard that shards have left. Their owner is out of reach, and can't say so.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_group_that_is_revived_from_before_shards_went_has_them_no_more() {
     const KEYS: u32 = 16;

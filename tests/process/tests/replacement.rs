@@ -1,5 +1,5 @@
-//! Lost and damaged files: the replica that comes back is a new one, the old identity never
-//! counts again, and nothing acknowledged is lost.
+//! Lost and damaged files: the replica that comes back is a new one, the old identity never counts
+//! again, and no acknowledged write is lost.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -9,7 +9,7 @@ use skv_process::{
 };
 use skv_proto::v1::ReplicaState;
 
-/// Snapshots after this little log, so that the log alone can't bring a new replica up.
+/// Returns settings with so little log between snapshots that the log alone can't bring a new replica up.
 fn small_log() -> Settings {
     Settings::default().server_flag("--snapshot-log-bytes", 16_384)
 }
@@ -82,7 +82,7 @@ async fn emptied_directories_of_a_majority_found_no_second_group() {
     assert_eq!(cluster.servers[2].replica().await.map(|replica| replica.group_uid), Some(uid));
 }
 
-/// What is done to one file of a stopped server.
+/// The damage to one file of a stopped server.
 type Damage = fn(&std::path::Path);
 
 async fn damaged_and_replaced(what: &str, damage: Damage) {

@@ -1,5 +1,5 @@
-//! Shards move while groups have no quorum, while the shard manager is away or has lost its
-//! record, and while the number of groups goes up and down; and what that may cost others.
+//! Shards move while groups have no quorum, while the shard manager is away or has lost its record,
+//! and while the number of groups goes up and down; and the cost of that for others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -22,16 +22,16 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tonic::{Request, Status};
 
-/// Slow enough that a move is still under way when the test acts on it.
+/// The speed of moves: slow enough that one is still under way when the test acts on it.
 const SLOW: u32 = 256 << 10;
 const BALLAST: u32 = 16;
 const BALLAST_BYTES: usize = 200 << 10;
-/// A value of which 64 are changed in less time than they are carried in.
+/// The size of values of which 64 are changed in less time than they are carried in.
 const LARGE: usize = 64 << 10;
-/// Of the log, by default.
+/// The default size of the log's segments.
 const SEGMENT_BYTES: u64 = 4 << 20;
 
-/// Groups of which the first has all four shards.
+/// Returns settings of groups of which the first has all four shards.
 fn one_of(groups: u32) -> Settings {
     Settings { groups, first_groups: Some(1), shards: 4, ..Settings::default() }
 }
@@ -43,7 +43,7 @@ async fn start(settings: Settings) -> Cluster {
     cluster
 }
 
-/// Keys with so much in them that moves take their time.
+/// Writes enough to each key that moves take their time.
 async fn put_ballast(cluster: &Cluster) {
     let clerk = cluster.clerk();
     for index in 0..BALLAST {
@@ -69,7 +69,7 @@ async fn a_move_to_a_group_without_quorum_harms_nobody_and_can_be_taken_back_or_
     cluster.changes().join(&[1]).await;
     cluster.shards_are(0, State::Queued, 2..=2).await;
     cluster.changes().join(&[2]).await;
-    // Those of g2 don't wait for those of g1.
+    // The moves of g2 don't wait for those of g1.
     cluster.shards_are(2, State::Served, 1..=1).await;
     cluster.changes().leave(&[1]).await;
     cluster.shards_are(2, State::Served, 2..=2).await;
@@ -84,7 +84,7 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
     let mut cluster = start(Settings { fail_points: true, ..one_of(2) }).await;
     let load = Load::start(&cluster, 4, 8);
     load.recorder.more_acknowledged(100).await;
-    // Of three members two are needed: without a follower, the leader's death is the quorum's end.
+    // Two of three members are needed: without a follower, the leader's death is the quorum's end.
     let leader = cluster.leader(1).await;
     let follower = (3..6).find(|&index| index != leader).expect("a group has three servers");
     cluster.servers[follower].process.kill();
@@ -100,7 +100,7 @@ async fn a_shard_whose_target_loses_its_quorum_after_the_freeze_waits_for_it() {
     load.finish_right(&cluster).await;
 }
 
-/// Else the source would keep every deletion until its target comes back.
+/// The source drops the copy, else it would keep every deletion until its target comes back.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_target_that_is_away_for_too_many_deletions_gets_a_new_copy() {
     let settings = Settings { replicas: 1, ..one_of(2) };
@@ -124,7 +124,7 @@ async fn a_target_that_is_away_for_too_many_deletions_gets_a_new_copy() {
     assert_eq!(held.iter().map(|replica| replica.keys).sum::<u64>(), u64::from(BALLAST) - 1);
 }
 
-/// It goes where it was going, and on from there.
+/// A shard that is redirected too late goes where it was going, and on from there.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_redirect_that_comes_too_late_for_a_frozen_shard_ends_in_one_owner() {
     let mut cluster = start(Settings { replicas: 1, fail_points: true, ..one_of(3) }).await;
@@ -150,7 +150,7 @@ async fn a_request_whose_answer_was_lost_gets_it_after_its_shard_went_to_and_fro
     let address = format!("http://{}", cluster.servers[0].client_address);
     let mut kv = KvClient::connect(address).await.expect("the server listens");
     let session = open_session(&mut kv).await;
-    // What a clerk never heard.
+    // The clerk never heard this answer.
     let answer = first_append(&mut kv, session, key, "a").await.expect("it is appended");
     let clerk = cluster.clerk();
     for (target, token) in [(1, "b"), (0, "c"), (1, "d")] {
@@ -245,8 +245,8 @@ async fn one_group_becomes_four_then_two_then_three_while_ten_clerks_append() {
     assert_only_live_data(&cluster, &events).await;
 }
 
-/// The last reads of a history found each key that there is; no group has any other, and on disk
-/// there is little more.
+/// Asserts that the last reads of a history found each key that there is; no group has any other,
+/// and on disk there is little more.
 async fn assert_only_live_data(cluster: &Cluster, events: &[Event]) {
     let found = |event: &&Event| {
         event.client == u64::MAX && event.outcome == Outcome::Ok && event.found == Some(true)
@@ -264,13 +264,13 @@ async fn assert_only_live_data(cluster: &Cluster, events: &[Event]) {
         on_disk += sizes.map(|file| file.len()).sum::<u64>();
     }
     assert_eq!((keys, bytes), (live_keys, live_bytes));
-    // Of the log a server keeps the segment that is written, the next one, and at most one more.
+    // A server keeps three segments of the log: the one that is written, the next one, and at most one more.
     let logs = cluster.servers.len() as u64 * 3 * SEGMENT_BYTES;
     assert!(on_disk <= 2 * live_bytes + logs, "{on_disk} bytes on disk for {live_bytes}");
 }
 
-/// A clerk that replaces the values of these keys, one after the other, until it is told to stop.
-/// Answers what they are then: values consist of one byte.
+/// Runs a clerk that replaces the values of these keys, one after the other, until it is told to
+/// stop. Returns the final values, which consist of one byte.
 async fn overwrite(clerk: Clerk, keys: Vec<String>, stop: watch::Receiver<bool>) -> BTreeMap<String, u8> {
     let mut written = BTreeMap::new();
     for (key, byte) in keys.into_iter().cycle().zip((0..=u8::MAX).cycle()) {
@@ -369,7 +369,7 @@ async fn write_directly(
     Ok(())
 }
 
-/// Without a clerk there is nobody who tries again.
+/// Nothing is sent again, since there is no clerk.
 #[tokio::test(flavor = "multi_thread")]
 async fn exactly_the_shards_that_move_stop_at_their_groups() {
     const SHARDS: u32 = 12;
@@ -398,7 +398,7 @@ async fn exactly_the_shards_that_move_stop_at_their_groups() {
         }
     };
     more(&(0..SHARDS).collect()).await;
-    // Both groups are sources of what comes to the third, and then targets of the same.
+    // Both groups are sources of the third's shards, and then targets of the same.
     let moves = cluster.changes().join(&[2]).await.moves;
     let moved: BTreeSet<u32> = moves.iter().map(|planned| planned.shard).collect();
     let staying: BTreeSet<u32> = (0..SHARDS).filter(|shard| !moved.contains(shard)).collect();
@@ -418,7 +418,7 @@ async fn exactly_the_shards_that_move_stop_at_their_groups() {
     }
 }
 
-/// How many shards a group has in any of these states.
+/// Returns the number of shards that a group has in any of these states.
 async fn count(cluster: &Cluster, group: u32, states: &[State]) -> Option<usize> {
     let held = cluster.group_holdings(group).await?;
     Some(states.iter().map(|state| held.count(*state)).sum())
@@ -429,7 +429,7 @@ async fn a_group_takes_some_shards_at_a_time_and_a_source_sends_two() {
     const SOURCES: [u32; 4] = [1, 2, 3, 4];
     const LEAVING: [State; 2] = [State::Copying, State::Frozen];
     let settings = Settings { groups: 5, replicas: 1, shards: 20, ..Settings::default() };
-    // Each source takes some ten seconds: all of them are at it when the last one begins.
+    // Each source takes some ten seconds: all of them are busy when the last one begins.
     let cluster = start(settings.server_flag("--transfer-bytes-per-second", SLOW / 4)).await;
     let clerk = cluster.clerk();
     for shard in 0..20 {
@@ -445,11 +445,11 @@ async fn a_group_takes_some_shards_at_a_time_and_a_source_sends_two() {
             }
         }
     };
-    // So that none moves in exchange.
+    // The pins prevent moves in exchange.
     for group in 0..5 {
         pin(group, group).await;
     }
-    // One source after the other: of those that ask at the same moment, the target takes all.
+    // The sources start one after the other: of those that ask at the same moment, the target takes all.
     for (source, arriving) in SOURCES.into_iter().zip([2, 4, 4, 4]) {
         pin(source, 0).await;
         eventually("the source has begun", || async {
@@ -462,7 +462,7 @@ async fn a_group_takes_some_shards_at_a_time_and_a_source_sends_two() {
         .await;
     }
     eventually("all shards are in g0", || async {
-        // Two that ask at the same moment may both get the last place.
+        // Two sources that ask at the same moment may both get the last place.
         let arriving = count(&cluster, 0, &[State::Arriving]).await?;
         assert!(arriving <= 6, "{arriving} arrive at once");
         for source in SOURCES {

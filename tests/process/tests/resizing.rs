@@ -26,7 +26,7 @@ async fn ask(cluster: &Cluster, server: usize, replica: &ReplicaStatus) -> Resul
     answer.map(drop).map_err(|status| Error::from_status(&status).expect("a typed error"))
 }
 
-/// Removes the replica of a server as an operator does: by its leader, until that is done.
+/// Removes the replica of a server as an operator does: by its leader, repeated until it is done.
 async fn remove(cluster: &Cluster, index: usize, replica: &ReplicaStatus) {
     eventually("the replica is removed", || async {
         let leader = cluster.leader(0).await;
@@ -74,7 +74,7 @@ async fn a_group_goes_from_five_replicas_to_three_and_back_under_load() {
     }
     assert_eq!(cluster.voters(0).await.len(), 3);
 
-    // They run on, even after a restart, and disturb nobody.
+    // They run on, even after a restart, and disturb no other server.
     let before = term(&cluster).await;
     cluster.servers[4].process.kill();
     cluster.servers[4].process.start();
@@ -86,7 +86,7 @@ async fn a_group_goes_from_five_replicas_to_three_and_back_under_load() {
     is_out(&cluster, 4).await;
     assert_eq!(term(&cluster).await, before, "nobody stood for election");
     assert_eq!(cluster.voters(0).await.len(), 3);
-    // Who asks one of them is sent on.
+    // A clerk that asks one of them is redirected.
     let recorder = Recorder::new();
     let clerk =
         Clerk::connect(Options::seeds([cluster.servers[3].client_address.clone()])).expect("it can be");
@@ -100,7 +100,7 @@ async fn a_group_goes_from_five_replicas_to_three_and_back_under_load() {
     eventually("there are five voters", || async { (cluster.voters(0).await.len() == 5).then_some(()) })
         .await;
     load.recorder.more_acknowledged(100).await;
-    // Those that were never removed are no majority of five: what was written is on the others too.
+    // Servers that were never removed are no majority of five: the writes are on the others too.
     for index in [0, 1] {
         cluster.servers[index].process.kill();
     }
@@ -170,7 +170,7 @@ async fn a_candidate_that_went_away_keeps_nobody_waiting() {
     cluster.servers[3].process.kill();
     cluster.servers[4].process.start();
     cluster.servers[4].ready().await;
-    // And the first one comes in when it is back.
+    // And the first one is admitted when it is back.
     cluster.servers[3].process.start();
     cluster.servers[3].ready().await;
 }

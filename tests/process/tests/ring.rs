@@ -1,4 +1,4 @@
-//! `placement: ring` as `skv up` runs it. Which keys answer after servers stop follows from the
+//! `placement: ring` as `skv up` runs it. The keys that answer after servers stop follow from the
 //! majorities of each shard's replicas, and from nothing else.
 
 use std::collections::BTreeSet;
@@ -10,14 +10,14 @@ use skv_client::{Clerk, Error, Options};
 use skv_process::{Home, eventually, is_alive, signal};
 use skv_sharding::{GroupId, Ring};
 
-/// So many keys does each shard have.
+/// The number of keys of each shard.
 const KEYS: u32 = 2;
 
-/// A ring of processes, with all that was acknowledged.
+/// A ring of processes, with all acknowledged writes.
 struct RingStore {
     home: Home,
     ring: Ring,
-    /// What every key has.
+    /// The value of every key.
     value: String,
 }
 
@@ -38,7 +38,7 @@ impl RingStore {
         store
     }
 
-    /// Key k is in shard k mod N.
+    /// Returns all keys; key k is in shard k mod N.
     fn keys(&self) -> impl Iterator<Item = u32> {
         0..self.ring.servers() * KEYS
     }
@@ -49,7 +49,7 @@ impl RingStore {
         Clerk::connect(options).expect("the options are right")
     }
 
-    /// kill -9 of these servers for good: also of the supervisor, which would start them again.
+    /// Kills these servers for good by kill -9: also the supervisor, which would start them again.
     async fn stop(&self, places: &[u32]) {
         let supervisor = self.home.pid("supervisor");
         let servers = places.iter().map(|place| self.home.pid(&format!("store-{place}")));
@@ -59,8 +59,8 @@ impl RingStore {
         }
     }
 
-    /// The keys of the shards of which more than half of the replicas run, by the rule as it is
-    /// stated: shard i on servers i to i + R - 1.
+    /// Returns the keys of the shards of which more than half of the replicas run, by the rule as
+    /// it is stated: shard i on servers i to i + R - 1.
     fn expected(&self, stopped: &[u32]) -> BTreeSet<u32> {
         let (servers, replicas) = (self.ring.servers(), self.ring.replicas());
         let answers = |key: &u32| {
@@ -70,8 +70,8 @@ impl RingStore {
         self.keys().filter(answers).collect()
     }
 
-    /// Exactly these keys answer, to reads and to writes; what is left is refused within the
-    /// clerk's deadline.
+    /// Asserts that exactly these keys answer, to reads and to writes; others are refused within
+    /// the clerk's deadline.
     async fn assert_exactly(&self, answering: &BTreeSet<u32>, stopped: &[u32]) {
         let patient = self.clerk(Duration::from_mins(1));
         for key in answering {
@@ -83,7 +83,7 @@ impl RingStore {
             let hasty = hasty.clone();
             async move {
                 let got = hasty.get(key.to_string()).await;
-                // The write may yet come to pass, so that it is one of the value that is there.
+                // The write may still happen later, so it writes the value that is there.
                 let put = hasty.put(key.to_string(), self.value.clone()).await;
                 let (Err(got), Err(put)) = (&got, &put) else {
                     panic!("key {key} answers without a majority: {got:?}, {put:?}");
@@ -94,7 +94,7 @@ impl RingStore {
             }
         });
         join_all(asked).await;
-        // In whatever way the others are refused, these still answer.
+        // However the others are refused, these still answer.
         for key in answering {
             patient.put(key.to_string(), self.value.clone()).await.expect("a put");
         }
@@ -106,7 +106,7 @@ impl RingStore {
         assert_eq!(got.value, self.value.as_bytes(), "key {key}");
     }
 
-    /// Brings all servers back, and has all keys written anew.
+    /// Brings all servers back, and has all keys written again.
     async fn restart(&mut self) {
         self.home.up();
         let clerk = self.clerk(Duration::from_secs(30));
@@ -119,7 +119,7 @@ impl RingStore {
         }
     }
 
-    /// Stops servers one after the other, each time with a look at which keys answer.
+    /// Stops servers one after the other, each time with a look at the keys that answer.
     async fn stop_in_turn(&mut self, places: &[u32]) {
         for stopped in (1..=places.len()).map(|count| &places[..count]) {
             self.stop(&stopped[stopped.len() - 1..]).await;
@@ -129,7 +129,7 @@ impl RingStore {
         self.restart().await;
     }
 
-    /// The servers that hold the replicas of each group, and the group of each shard.
+    /// Asserts the servers of each group's replicas, and the group of each shard.
     fn assert_layout(&self) {
         let status = self.home.json(&["status"]);
         let groups = status["groups"].as_array().expect("groups");
@@ -155,7 +155,7 @@ impl RingStore {
     }
 }
 
-/// No server that was stopped is said to lead, and unless a request was lost it is said what is missing.
+/// Asserts that no stopped server is said to lead, and that the missing majority is named unless a request was lost.
 fn assert_says_what_is_missing(error: &Error, stopped: &[u32]) {
     let text = error.to_string();
     for place in stopped {
@@ -217,7 +217,7 @@ async fn a_server_whose_disk_was_emptied_is_a_member_of_all_its_groups_again() {
     std::fs::remove_dir_all(store.home.data("store-1")).expect("a directory can be removed");
     store.restart().await;
     store.assert_layout();
-    // Another one of each of its groups goes: without what it has got there is no majority.
+    // One more server of each of its groups goes: without the new replica's log there is no majority.
     store.stop_in_turn(&[3]).await;
 }
 

@@ -1,5 +1,5 @@
-//! What a store of several groups promises about the shards of each: a group that is gone takes
-//! its own keys with it and no others, and whoever missed changes of the map catches up.
+//! The promises of a store of several groups about the shards of each: a group that is gone takes
+//! its own keys with it and no others, and clerks that missed changes of the map catch up.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_proto::v1::shard_status::State;
 
 const KEYS: u32 = 30;
-/// Slow enough that one shard is there well before the next.
+/// The speed of moves: slow enough that one shard is there well before the next.
 const SLOW: u32 = 512 << 10;
 
 fn key(index: u32) -> String {
@@ -30,7 +30,7 @@ async fn assert_all(clerk: &Clerk, value: &str) {
     }
 }
 
-/// A clerk that soon gives up.
+/// Makes a clerk that soon gives up.
 fn hasty(cluster: &Cluster) -> Clerk {
     let mut options = cluster.clerk_options();
     options.deadline = Duration::from_secs(2);
@@ -42,7 +42,7 @@ fn kill(cluster: &mut Cluster, group: u32) {
     servers.for_each(|server| server.process.kill());
 }
 
-/// The keys whose shard a group has, by the shard manager.
+/// Returns the keys whose shard a group has, according to the shard manager.
 async fn keys_of(cluster: &Cluster, group: u32) -> BTreeSet<u32> {
     let address = format!("http://{}", cluster.manager_address);
     let mut manager = ShardManagerClient::connect(address).await.expect("the manager answers");
@@ -93,7 +93,7 @@ async fn a_group_that_left_can_be_shut_down_at_once() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn replicas_that_missed_changes_catch_up_and_are_as_good_as_the_others() {
-    // So small that what they missed is long gone from the logs.
+    // The log is so small that the missed changes are long gone from it.
     let settings = Settings { groups: 2, ..Settings::default() }.server_flag("--snapshot-log-bytes", 1024);
     let mut cluster = Cluster::start(settings).await;
     put_all(&cluster.clerk(), "before").await;
@@ -109,7 +109,7 @@ async fn replicas_that_missed_changes_catch_up_and_are_as_good_as_the_others() {
     put_all(&cluster.clerk(), "after").await;
     cluster.start_servers();
     cluster.ready().await;
-    // Without another one, those that were away are needed for everything.
+    // Without another server, those that were away are needed for everything.
     for index in [1, 4] {
         cluster.servers[index].process.kill();
     }
@@ -127,7 +127,7 @@ async fn groups_come_and_go_and_start_again_with_many_small_snapshots() {
     for round in 0..3 {
         cluster.changes().join(&[1, 2]).await;
         load.recorder.more_acknowledged(50).await;
-        // One of each group, another each time, while shards move.
+        // One server of each group dies, another each time, while shards move.
         for group in 0..3 {
             let server = &mut cluster.servers[group * 3 + round].process;
             server.kill();
@@ -143,7 +143,7 @@ async fn groups_come_and_go_and_start_again_with_many_small_snapshots() {
     load.finish_right(&cluster).await;
 }
 
-/// Clerks that ask again soon, and don't give up.
+/// Clerks that soon repeat a call, and don't give up.
 struct Retrying<'a>(&'a Cluster);
 
 impl Clerks for Retrying<'_> {

@@ -1,4 +1,4 @@
-//! A server may host replicas of several groups: nothing of one is in the other's way.
+//! A server may host replicas of several groups, which don't disturb each other.
 
 use skv_process::{Cluster, Load, Server, Settings, eventually, status};
 

@@ -1,4 +1,4 @@
-//! Programs that go on after the run that started them was killed.
+//! Programs that continue after the run that started them was killed.
 
 use std::fs;
 use std::path::Path;
@@ -7,7 +7,7 @@ use rustix::process::{Pid, Signal, kill_process};
 
 /// All programs of the product.
 const PROGRAMS: &str = include_str!("../../../deploy/image/programs");
-/// Those of the labs, and of the tests.
+/// The programs of the labs, and of the tests.
 const OTHERS: [&str; 5] = ["master-svr", "svr", "clt", "skv-sim", "skv-soak"];
 
 /// Ends the programs of ours whose temporary directory is this one, or lies in it.
@@ -28,7 +28,7 @@ pub(crate) fn end_processes(directory: &Path) {
 fn is_ours(process: &Path) -> bool {
     let Ok(program) = fs::read_link(process.join("exe")) else { return false };
     let name = program.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    // So Linux names a program whose file was replaced.
+    // Linux names a program whose file was replaced like this.
     let name = name.trim_end_matches(" (deleted)");
     PROGRAMS.lines().chain(OTHERS).any(|program| program == name)
 }

@@ -1,5 +1,5 @@
-//! Temporary directories of tests. All that one run makes lies in one directory, which it locks as
-//! long as it lives: the next run removes those that nobody locks, and ends the programs of ours
+//! Temporary directories of tests. All files of one run lie in one directory, which it locks as
+//! long as it lives: the next run removes directories without a lock, and ends the programs of ours
 //! that still work in them.
 //!
 //! `cargo xtask test` is one run for all tests. A test that is started by hand is a run of its own.
@@ -19,9 +19,9 @@ pub use run::Run;
 #[derive(Debug)]
 pub struct Directory {
     own: TempDir,
-    /// The directory in which other programs are to make theirs.
+    /// The directory for the temporary directories of other programs.
     parent: PathBuf,
-    /// Dropped last.
+    /// The run, which must be dropped last.
     _run: Option<Arc<Run>>,
 }
 
@@ -34,18 +34,18 @@ impl Directory {
         Ok(Directory { own: tempfile::tempdir_in(&parent)?, parent, _run: run })
     }
 
-    /// Returns where it is.
+    /// Returns its path.
     pub fn path(&self) -> &Path {
         self.own.path()
     }
 
-    /// Returns what `TMPDIR` must be for programs that are started by this test.
+    /// Returns the `TMPDIR` for programs that are started by this test.
     pub fn parent(&self) -> &Path {
         &self.parent
     }
 }
 
-/// Returns the run that this process is, which ends with its last directory.
+/// Returns the run of this process, which ends with its last directory.
 fn own_run() -> io::Result<Arc<Run>> {
     static RUN: Mutex<Weak<Run>> = Mutex::new(Weak::new());
     let mut known = RUN.lock().unwrap_or_else(PoisonError::into_inner);

@@ -19,10 +19,10 @@ pub struct Run {
 }
 
 impl Run {
-    /// Makes the directory of a run, after those of earlier runs that were killed are removed.
+    /// Makes the directory of a run, after removing those of earlier runs that were killed.
     pub fn begin(parent: &Path) -> io::Result<Run> {
         remove_leftovers(parent)?;
-        // Locked before it has the name by which others know it: they would take it for a leftover.
+        // The lock comes before the name by which other runs find it: they would take it for a leftover.
         let new = tempfile::Builder::new().prefix("shardedkv-new-").tempdir_in(parent)?;
         let lock = File::create(new.path().join(LOCK))?;
         lock.lock()?;
@@ -48,14 +48,14 @@ impl Run {
 
 impl Drop for Run {
     fn drop(&mut self) {
-        // Tests end what they start, unless they are killed.
+        // Tests end the processes that they start, unless they are killed.
         leftovers::end_processes(&self.directory);
-        // What can't be removed now is left for the next run.
+        // Files that can't be removed now are left for the next run.
         let _ = fs::remove_dir_all(&self.directory);
     }
 }
 
-/// Returns true for a run's directory, and for what is in one.
+/// Returns true for a run's directory, and for paths in one.
 pub(crate) fn is_of_a_run(path: &Path) -> bool {
     let names = path.iter().map(|name| name.to_string_lossy());
     names.into_iter().any(|name| name.starts_with(PREFIX))
@@ -66,14 +66,14 @@ fn remove_leftovers(parent: &Path) -> io::Result<()> {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(PREFIX) && is_left(&entry.path()) {
             leftovers::end_processes(&entry.path());
-            // Somebody else's stays.
+            // A directory of another user stays.
             let _ = fs::remove_dir_all(entry.path());
         }
     }
     Ok(())
 }
 
-/// Returns true if nobody has locked it.
+/// Returns true if no process has locked it.
 fn is_left(directory: &Path) -> bool {
     File::open(directory.join(LOCK)).is_ok_and(|lock| lock.try_lock().is_ok())
 }
@@ -121,7 +121,7 @@ mod tests {
         let killed = parent.path().join(format!("{PREFIX}1"));
         fs::create_dir(&killed).unwrap();
         fs::write(killed.join(LOCK), "").unwrap();
-        // A program of ours, by its name.
+        // It is a program of ours, by its name.
         let server = parent.path().join("kvserver");
         fs::copy("/bin/sleep", &server).unwrap();
         let start = |program: &Path, directory: &Path| {

@@ -1,5 +1,5 @@
-//! A move whose source and target can't reach each other for five minutes, while clerks call on
-//! all shards: nobody else may notice, and then it ends.
+//! A move whose source and target can't reach each other for five minutes, while clerks call on all
+//! shards: no other shard may be affected, and then it ends.
 
 use std::collections::BTreeSet;
 use std::ops::Range;
@@ -22,10 +22,10 @@ use crate::{ballast, net};
 /// The source has all shards at first; the target gets half of them.
 const GROUPS: [usize; 2] = [0, 1];
 const APART: Duration = Duration::from_mins(5);
-/// Moves begin that long after the clients.
+/// The time between the start of the clients and the moves.
 const QUIET: Duration = Duration::from_secs(5);
-/// Calls on enough keys to reach nearly every shard, all the time. No change of a leader takes as
-/// long as they wait.
+/// The load calls on enough keys to reach nearly every shard, all the time. No change of a leader
+/// takes as long as the calls wait.
 const LOAD: Load = Load {
     clients: 5,
     ops: u32::MAX,
@@ -33,12 +33,12 @@ const LOAD: Load = Load {
     pause: Duration::from_millis(1200),
     deadline: Duration::from_secs(10),
 };
-/// Between two looks at what has arrived.
+/// The time between two looks at the shards that have arrived.
 const LOOK: Duration = Duration::from_millis(5);
-/// As many shards leave a group at a time.
+/// The number of shards that leave a group at a time.
 const MOST_FROZEN: usize = 2;
 
-/// The shards that nobody can serve while the groups are apart, once that was looked for.
+/// The shards that no group can serve while the groups are apart, once that was determined.
 #[derive(Debug, Clone, Default)]
 struct Unserved(Arc<Mutex<Option<BTreeSet<u32>>>>);
 
@@ -52,7 +52,7 @@ impl Unserved {
     }
 }
 
-/// Answers what was seen once all has come to rest.
+/// Returns the recorded events once the cluster is at rest.
 pub(crate) fn simulate(seed: u64) -> anyhow::Result<Vec<Event>> {
     let mut cluster = Cluster::start(seed, GROUPS.len());
     let (changes, amid, unserved) =
@@ -90,8 +90,8 @@ fn between_groups(cluster: &Cluster, act: impl Fn(&turmoil::Sim<'static>, String
     }
 }
 
-/// Has the target join, says when moves are under way, and looks which shards nobody can serve
-/// while it is apart.
+/// Has the target join, reports when moves are under way, and determines the shards that no group
+/// can serve while it is apart.
 async fn run(changes: Changes, amid: Arc<AtomicBool>, unserved: Unserved) -> turmoil::Result {
     let dial = skv_net::dial(net::connector());
     let [source, target] = GROUPS;
@@ -106,14 +106,14 @@ async fn run(changes: Changes, amid: Arc<AtomicBool>, unserved: Unserved) -> tur
     };
     let shards: BTreeSet<u32> = moves.iter().map(|pending| pending.shard).collect();
     eprintln!("{:?}: these shards move: {shards:?}", turmoil::elapsed());
-    // By then the first ones are there, or on their way.
+    // The first shards are there by then, or on their way.
     let there = 1 + random_below((shards.len() as u64 / 2).max(1)) as usize;
     while shards_of(&dial, target).await.map_or(0, |shards| shards.len()) < there {
         tokio::time::sleep(LOOK).await;
     }
     amid.store(true, Ordering::Relaxed);
 
-    // What the source has frozen by now stays so until it reaches the target.
+    // A shard that the source has frozen by now stays so until it reaches the target.
     tokio::time::sleep(APART / 2).await;
     let of_state = |shards: Vec<v1::ShardStatus>, state| -> BTreeSet<u32> {
         shards.into_iter().filter(|shard| shard.state() == state).map(|shard| shard.shard).collect()
@@ -136,7 +136,7 @@ async fn run(changes: Changes, amid: Arc<AtomicBool>, unserved: Unserved) -> tur
     Ok(())
 }
 
-/// No call fails but on a shard that the source froze; all others are served all the time.
+/// Checks that no call fails except on a shard that the source froze; all others are served all the time.
 fn judge(events: &[Event], unserved: &BTreeSet<u32>, apart: Range<Duration>) -> anyhow::Result<()> {
     ensure!(unserved.len() <= MOST_FROZEN, "{} shards are frozen: {unserved:?}", unserved.len());
     let apart = apart.start.as_nanos() as u64..apart.end.as_nanos() as u64;

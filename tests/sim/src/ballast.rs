@@ -1,5 +1,5 @@
-//! Somebody who keeps some shards heavy and rewrites them all the time, so that a move of one
-//! takes several chunks and has to catch up with changes. What is read back is judged with all else.
+//! A client that keeps some shards heavy and rewrites them all the time, so that a move of one takes
+//! several chunks and has to catch up with changes. Its reads are judged with all others.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use crate::resharding::Changes;
 use crate::values::{repeated, shortened};
 use crate::workload::{self, History};
 
-/// Keys whose shards get ballast: those that all clients call on.
+/// The keys whose shards get ballast: those that all clients call on.
 const HEAVY: [&str; 3] = ["k0", "k1", "k2"];
-/// Ballast keys in each of these shards.
+/// The number of ballast keys in each of these shards.
 const KEYS: usize = 12;
-/// Calls on one shard before another one's turn.
+/// The number of calls on one shard before another one's turn.
 const ROUND: u64 = 30;
 
-/// Adds it to the simulation, until that is enough, as this client of the history.
+/// Adds it to the simulation as this client of the history; it runs until `changes` are to stop.
 pub(crate) fn start(cluster: &mut Cluster, client: u64, changes: &Changes) -> History {
     let history = History::of(1);
     cluster.add_clerk("ballast".to_owned(), run(client, history.clone(), changes.clone()));
@@ -52,7 +52,7 @@ async fn run(client: u64, history: History, changes: Changes) -> turmoil::Result
     Ok(())
 }
 
-/// Keys of the same shard.
+/// Returns keys of the same shard.
 fn keys_beside(heavy: &str) -> anyhow::Result<Vec<String>> {
     let shard = shard_of(heavy)?;
     let mut keys = Vec::new();

@@ -1,5 +1,5 @@
 //! Two shard managers and groups of three servers on a simulated network, on disks that outlive
-//! them. What befalls them is in `faults.rs`.
+//! them. Their faults are in `faults.rs`.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,12 +24,12 @@ use crate::layout::{
 };
 use crate::{net, operator};
 
-/// The simulated time begins here, in ms since 1970.
+/// The beginning of the simulated time, in ms since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
-/// Small, so that segments and snapshots come and go while the simulation runs.
+/// The size of segments: small, so that segments and snapshots come and go while the simulation runs.
 const SEGMENT_BYTES: u32 = 4 << 20;
 const SNAPSHOT_BYTES: u64 = 16 << 10;
-/// So slow that a heavy shard (`ballast.rs`) changes while it is copied.
+/// The speed of moves: so slow that a heavy shard (`ballast.rs`) changes while it is copied.
 const TRANSFER_BYTES_PER_SECOND: u64 = 2 << 20;
 /// More than all data takes: memory is full when a fault takes it.
 pub(crate) const MEMORY: u64 = 1 << 30;
@@ -46,17 +46,17 @@ const LIMITS: Limits = Limits {
 pub(crate) struct DiskSlot(Arc<Mutex<MemoryDisk>>);
 
 impl DiskSlot {
-    /// The disk as it is now.
+    /// Returns the disk as it is now.
     pub(crate) fn get(&self) -> MemoryDisk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Another disk is in its place from now on.
+    /// Puts another disk in its place.
     pub(crate) fn replace(&self, other: MemoryDisk) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = other;
     }
 
-    /// What wasn't synced is gone, or half of it.
+    /// Loses the unsynced writes, or half of them.
     pub(crate) fn lose_power(&self, survives: impl FnMut() -> bool) {
         let mut disk = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let after = disk.crash(survives);
@@ -68,7 +68,7 @@ impl DiskSlot {
 pub(crate) struct Cluster {
     /// The simulation, for clients to be added.
     pub(crate) sim: turmoil::Sim<'static>,
-    /// One for each server of each group.
+    /// The disks, one for each server of each group.
     pub(crate) disks: Vec<DiskSlot>,
     /// The memory of each server.
     pub(crate) memory: Vec<Budget>,
@@ -79,7 +79,7 @@ pub(crate) struct Cluster {
 }
 
 impl Cluster {
-    /// All hosts, ready to run.
+    /// Makes all hosts, ready to run.
     pub(crate) fn start(seed: u64, groups: usize) -> Self {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
@@ -126,7 +126,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Steps for so long.
+    /// Steps for this time.
     pub(crate) fn run_for(&mut self, time: Duration) -> anyhow::Result<()> {
         let end = self.sim.elapsed() + time;
         while self.sim.elapsed() < end {
@@ -135,7 +135,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// One step of the simulated time.
+    /// Makes one step of the simulated time.
     pub(crate) fn step(&mut self) -> anyhow::Result<()> {
         self.sim.step().map_err(|e| anyhow!("the simulation failed: {e}"))?;
         Ok(())

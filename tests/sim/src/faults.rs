@@ -1,5 +1,5 @@
-//! What may befall a cluster, and a storm of it: one to three faults at once, each with its own
-//! time to strike and to pass.
+//! The faults of a cluster, and a storm of them: one to three faults at the same time, each with
+//! its own time to strike and to pass.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -13,19 +13,19 @@ use shardmanager::record::Record;
 use crate::cluster::{Cluster, MEMORY};
 use crate::layout::{MANAGERS, SERVERS, server_name, servers_of};
 
-/// Faults that are there at the same time.
+/// The largest number of faults that are there at the same time.
 const MOST: usize = 3;
-/// Of the messages on a link that loses some. Nothing sends them again here, as TCP would, so each
-/// leaves all connections that had something on the way there stalled until somebody gives them up.
+/// The share of messages that a lossy link loses. Nothing sends them again here, as TCP would, so each leaves
+/// all connections that had something on the way there stalled until their users give them up.
 const LOSS: f64 = 0.01;
 const SLOW_SYNC: Duration = Duration::from_millis(30);
-/// How often the record is copied, so that an old copy can be put back.
+/// The interval at which the record is copied, so that an old copy can be restored.
 const COPY_EVERY: Duration = Duration::from_secs(1);
 
-/// What may befall a cluster. Servers are numbered through all groups.
+/// A fault of a cluster. Servers are numbered through all groups.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Fault {
-    /// These servers stop at once; what wasn't synced is lost in part.
+    /// These servers stop at once; a part of the unsynced writes is lost.
     PowerLoss(Vec<usize>),
     /// Every sync of this server takes long.
     SlowDisk(usize),
@@ -35,17 +35,17 @@ pub(crate) enum Fault {
     Isolated(usize),
     /// This group's servers can't reach the other groups, nor they them; clients reach all.
     Apart(usize),
-    /// Between this server and all others messages pass in one direction only.
+    /// Messages between this server and all others pass in one direction only.
     OneWay { server: usize, hears: bool },
     /// The other servers of this one's group can't reach each other; all reach this one.
     Bridge(usize),
-    /// Between this server and everybody else messages are lost.
+    /// Messages between this server and all other hosts are lost.
     Lossy(usize),
     /// These hosts can't reach the shard managers.
     CutFromManagers(Vec<String>),
     /// No clerk can reach these servers.
     CutFromClerks(Vec<usize>),
-    /// So many shard managers are gone.
+    /// This number of shard managers are gone.
     ManagersDown(usize),
     /// The shard managers' record is lost.
     RecordLost,
@@ -53,23 +53,23 @@ pub(crate) enum Fault {
     RecordPutBack,
 }
 
-/// What is wrong with the link between two hosts.
+/// The fault of the link between two hosts.
 #[derive(Debug, Clone, Copy, Default, PartialEq)]
 struct Trouble {
-    /// From the first to the second nothing arrives.
+    /// True if nothing arrives from the first at the second.
     there: bool,
-    /// From the second to the first nothing arrives.
+    /// True if nothing arrives from the second at the first.
     back: bool,
-    /// Messages are lost.
+    /// True if messages are lost.
     lossy: bool,
 }
 
 /// Faults that come and go.
 pub(crate) struct Storm {
     rng: SmallRng,
-    /// The faults that are there now, and until when.
+    /// The faults that are there now, with the times of their ends.
     live: Vec<(Fault, Duration)>,
-    /// Links that aren't as they should be; the first host's name is the lower one.
+    /// Links with faults; the first host's name is the lower one.
     troubled: BTreeMap<(String, String), Trouble>,
     copies: Copies,
 }
@@ -83,7 +83,7 @@ struct Copies {
 }
 
 impl Storm {
-    /// A calm one; all that it does follows from `rng`.
+    /// Makes a calm one; all that it does follows from `rng`.
     pub(crate) fn new(rng: SmallRng) -> Storm {
         Storm { rng, live: Vec::new(), troubled: BTreeMap::new(), copies: Copies::default() }
     }
@@ -111,7 +111,7 @@ impl Storm {
                 if self.live.len() < most {
                     self.draw_and_strike(cluster);
                 }
-                // Calm follows when all have passed.
+                // Calm follows when all faults have passed.
                 strike_at = now + self.soon(if self.live.len() < most { 0..800 } else { 1000..4000 });
             }
             cluster.step()?;
@@ -134,7 +134,7 @@ impl Storm {
         self.mend_links(cluster);
     }
 
-    /// Ends those whose time is such.
+    /// Ends the faults whose time is over according to `over`.
     fn pass(&mut self, cluster: &mut Cluster, over: impl Fn(Duration) -> bool) {
         let (passing, live): (Vec<_>, _) = self.live.drain(..).partition(|(_, until)| over(*until));
         self.live = live;
@@ -211,7 +211,7 @@ impl Storm {
         }
     }
 
-    /// Makes all links be as the faults that are there now want them.
+    /// Brings all links to the state that the current faults require.
     fn mend_links(&mut self, cluster: &mut Cluster) {
         let wanted = troubles(self.live.iter().map(|(fault, _)| fault), cluster);
         let links: BTreeSet<_> = self.troubled.keys().chain(wanted.keys()).cloned().collect();
@@ -245,7 +245,7 @@ impl Copies {
 }
 
 impl Fault {
-    /// Whether the other one can't be told from this, or would heal what this has broken.
+    /// Returns true if the other one can't be distinguished from this, or would heal what this has broken.
     fn excludes(&self, other: &Fault) -> bool {
         match (self, other) {
             (Fault::PowerLoss(these), Fault::PowerLoss(those)) => these.iter().any(|one| those.contains(one)),
@@ -279,7 +279,7 @@ fn heal(cluster: &mut Cluster, fault: &Fault) {
     }
 }
 
-/// All links that these faults together want otherwise.
+/// Returns all links that these faults together affect.
 fn troubles<'a>(
     faults: impl Iterator<Item = &'a Fault>,
     cluster: &Cluster,
@@ -342,7 +342,7 @@ fn servers_but(cluster: &Cluster, out: &[usize]) -> Vec<String> {
 
 fn set_link(sim: &mut turmoil::Sim<'static>, (one, other): &(String, String), trouble: Trouble) {
     let (one, other) = (one.as_str(), other.as_str());
-    // What turmoil does to a link that loses messages heals cuts: only links without one may.
+    // Turmoil's loss of messages heals cuts: only links without a cut may lose messages.
     let loss = if trouble.lossy && !trouble.there && !trouble.back { LOSS } else { 0.0 };
     sim.set_link_fail_rate(one, other, loss);
     sim.repair(one, other);

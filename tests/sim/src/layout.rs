@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use skv_sharding::Hash;
 
-/// Servers of a group.
+/// The number of servers of a group.
 pub(crate) const SERVERS: usize = 3;
 /// The number of shards.
 pub(crate) const SHARDS: u32 = 16;
@@ -17,12 +17,12 @@ pub(crate) const CLIENT_PORT: u16 = 7000;
 pub(crate) const PEER_PORT: u16 = 7001;
 pub(crate) const MANAGER_PORT: u16 = 7100;
 
-/// The servers are numbered through all groups.
+/// Returns a server's name. The servers are numbered through all groups.
 pub(crate) fn server_name(index: usize) -> String {
     format!("kv-g{}-{}", index / SERVERS, index % SERVERS)
 }
 
-/// The numbers of a group's servers.
+/// Returns the numbers of a group's servers.
 pub(crate) fn servers_of(group: usize) -> Range<usize> {
     group * SERVERS..(group + 1) * SERVERS
 }
@@ -37,7 +37,7 @@ pub(crate) fn managers() -> Vec<String> {
     MANAGERS.iter().map(|host| format!("{host}:{MANAGER_PORT}")).collect()
 }
 
-/// The shard of a key.
+/// Returns the shard of a key.
 pub(crate) fn shard_of(key: &str) -> anyhow::Result<u32> {
     Ok(HASH.shard(key.as_bytes(), SHARDS)?.0)
 }

@@ -1,8 +1,8 @@
-//! Runs a whole cluster in one process, on simulated network, disks and time. Everything
-//! follows from the seed: two runs of one seed do the same to the nanosecond.
+//! Runs a whole cluster in one process, on simulated network, disks and time. Everything follows
+//! from the seed: two runs of one seed do the same to the nanosecond.
 //!
-//! The history goes to standard output, what happened to the cluster to standard error.
-//! The exit code says whether the history is linearizable.
+//! The history goes to standard output, the events of the cluster to standard error. The exit code
+//! is 0 if the history is linearizable.
 
 mod apart;
 mod ballast;
@@ -29,20 +29,20 @@ use faults::Storm;
 use resharding::Changes;
 use workload::{History, Load};
 
-/// Simulates a cluster under faults and judges what its clients saw.
+/// Simulates a cluster under faults and judges the history of its clients.
 #[derive(Debug, Clone, Parser)]
 struct Options {
-    /// What everything follows from.
+    /// The seed, from which everything follows.
     #[arg(long)]
     seed: u64,
-    /// How many clients call at once.
+    /// The number of clients that call at the same time.
     #[arg(long, default_value_t = 5)]
     clients: u64,
-    /// How many operations each client makes.
+    /// The number of operations of each client.
     #[arg(long, default_value_t = 100)]
     ops: u32,
-    /// How many groups there are. With more than one, groups join and leave and shards are
-    /// pinned all the time.
+    /// The number of groups. With more than one, groups join and leave and shards are pinned all
+    /// the time.
     #[arg(long, default_value_t = 1)]
     groups: usize,
     /// Instead of all faults: the source and the target of a move can't reach each other for five
@@ -79,7 +79,7 @@ fn main() -> anyhow::Result<ExitCode> {
     Ok(if verdict.is_linearizable() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Answers what the clients saw, and what there was after all has come to rest.
+/// Returns the history of the clients, with the state after all has come to rest.
 fn simulate(options: &Options, rng: SmallRng) -> anyhow::Result<Vec<Event>> {
     let mut cluster = Cluster::start(options.seed, options.groups);
     let changes = Changes::default();

@@ -1,4 +1,4 @@
-//! The simulated network, as our servers and clerks want to see it.
+//! The simulated network, in the form that our servers and clerks expect.
 
 use std::io;
 use std::net::{IpAddr, Ipv4Addr};
@@ -55,12 +55,12 @@ pub(crate) async fn listen(
     }))
 }
 
-/// Connects to `HOST:PORT`.
+/// Returns a connector to `HOST:PORT`.
 pub(crate) fn connector() -> Connector {
     skv_net::connector(|address: String| async move { TcpStream::connect(address).await })
 }
 
-/// A name is one address here, which turmoil finds itself.
+/// Returns a resolver: a name is one address here, which turmoil finds itself.
 pub(crate) fn resolve() -> Resolve {
     skv_net::resolver(|name| async move { Ok(vec![name]) })
 }

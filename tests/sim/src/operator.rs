@@ -1,4 +1,4 @@
-//! Somebody who keeps removing replicas from the groups, at any moment, also while leaders
+//! An operator who keeps removing replicas from the groups, at any moment, also while leaders
 //! change. The shard managers want them back, so that each is admitted again.
 
 use std::time::Duration;
@@ -11,7 +11,7 @@ use tonic::transport::Channel;
 use crate::layout::{peer_address, servers_of};
 use crate::net;
 
-/// How long a call may take.
+/// The time limit of a call.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Runs as long as the simulation does.
@@ -46,7 +46,7 @@ pub(crate) fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> 
     dial(&peer_address(server)).ok().map(AdminClient::new)
 }
 
-/// What each server that answers says of its replica.
+/// Returns the status of the replica on each server that answers.
 pub(crate) async fn statuses(dial: &Dial, group: usize) -> Vec<(usize, ReplicaStatus)> {
     let mut statuses = Vec::new();
     for server in servers_of(group) {

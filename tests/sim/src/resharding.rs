@@ -1,5 +1,5 @@
-//! Somebody who has groups join and leave and pins shards, at any moment; and the judgement of
-//! what all that came to.
+//! A person who has groups join and leave and pins shards, at any moment; and the judgement of the
+//! result.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,12 +16,12 @@ use crate::layout::{SHARDS, managers};
 use crate::net;
 use crate::operator::{admin, random_below, statuses};
 
-/// How long a call may take.
+/// The time limit of a call.
 pub(crate) const TIMEOUT: Duration = Duration::from_secs(5);
-/// Between two changes: most moves of one are still under way when the next is made.
+/// The pause between two changes: most moves of one are still under way when the next is made.
 pub(crate) const PAUSE: Duration = Duration::from_millis(500);
 
-/// Tells somebody who changes things to stop, and what came of it.
+/// Signals to those that make changes: to stop, and the result.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Changes {
     enough: Arc<AtomicBool>,
@@ -29,17 +29,17 @@ pub(crate) struct Changes {
 }
 
 impl Changes {
-    /// No more changes: everything is to come to rest.
+    /// Ends the changes: everything is to come to rest.
     pub(crate) fn enough(&self) {
         self.enough.store(true, Ordering::Relaxed);
     }
 
-    /// Whether all are to stop.
+    /// Returns true if all changes are to stop.
     pub(crate) fn are_enough(&self) -> bool {
         self.enough.load(Ordering::Relaxed)
     }
 
-    /// Whether everything has come to rest, and is as it should be.
+    /// Returns true if everything has come to rest, and is as it should be.
     pub(crate) fn are_over(&self) -> bool {
         self.over.load(Ordering::Relaxed)
     }
@@ -60,7 +60,7 @@ pub(crate) async fn run(groups: usize, changes: Changes) -> turmoil::Result {
     Ok(())
 }
 
-/// Has all groups share the shards, waits until all moves are over and looks at what the groups have.
+/// Has all groups share the shards, waits until all moves are over and checks the groups' shards.
 pub(crate) async fn come_to_rest(dial: &Dial, groups: usize, changes: &Changes) {
     let all = v1::JoinRequest { groups: (0..groups as u32).collect(), ..Default::default() };
     let mut problem = String::new();
@@ -79,8 +79,8 @@ pub(crate) async fn come_to_rest(dial: &Dial, groups: usize, changes: &Changes) 
     changes.over.store(true, Ordering::Relaxed);
 }
 
-/// Asks any manager for a change; whether it was made. What got no answer is asked for again,
-/// under the same id.
+/// Asks any manager for a change; returns true if it was made. A request without an answer is
+/// repeated under the same id.
 async fn change(dial: &Dial, groups: usize, number: u32) -> bool {
     let group = random_below(groups as u64) as u32;
     let (groups, request_id) = (vec![group], format!("change-{number}-{}", random_below(1 << 40)));
@@ -118,7 +118,7 @@ async fn change(dial: &Dial, groups: usize, number: u32) -> bool {
     false
 }
 
-/// Whether everything is at rest and as it should be.
+/// Checks that everything is at rest and as it should be.
 async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Result<()> {
     let mut manager = manager(dial, 0).context("no manager")?;
     let joined = tokio::time::timeout(TIMEOUT, manager.join(all.clone())).await??.into_inner();
@@ -143,7 +143,7 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
     let (most, least) = (counts.iter().max().copied(), counts.iter().min().copied());
     ensure!(most.unwrap_or(0) - least.unwrap_or(0) <= 1, "the shards aren't even: {counts:?}");
 
-    // By the groups' own word each shard is in one place, and nothing of it anywhere else.
+    // The groups' own reports must have each shard in one place, and no part of it anywhere else.
     let mut places: BTreeMap<u32, u32> = BTreeMap::new();
     for group in 0..groups {
         for shard in shards_of(dial, group).await? {
@@ -163,7 +163,7 @@ async fn judge(dial: &Dial, groups: usize, all: &v1::JoinRequest) -> anyhow::Res
     Ok(())
 }
 
-/// What a group's leader has.
+/// Returns the shards that a group's leader reports.
 pub(crate) async fn shards_of(dial: &Dial, group: usize) -> anyhow::Result<Vec<v1::ShardStatus>> {
     for (server, replica) in statuses(dial, group).await {
         if replica.leads_a_quorum() {

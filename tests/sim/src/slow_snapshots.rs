@@ -1,6 +1,6 @@
 //! A group whose snapshots take more than a minute to become durable, while a clerk writes: its log
-//! must be purged all the same. Then a server loses its disk, and gets all by a snapshot that takes
-//! nearly a minute: it must become a voter.
+//! must be purged all the same. Then a server loses its disk, and gets everything by a snapshot
+//! that takes nearly a minute: it must become a voter.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -16,34 +16,34 @@ use crate::layout::{SERVERS, managers, server_name};
 use crate::net;
 use crate::operator::statuses;
 
-/// What the clerk writes again and again.
+/// The number of keys that the clerk writes again and again.
 const KEYS: u64 = 24;
 const VALUE_BYTES: usize = 512 << 10;
-/// Of the clerk, once every key is there.
+/// The pause of the clerk, once every key is there.
 const PAUSE: Duration = Duration::from_secs(2);
-/// A snapshot becomes durable in some 50 pieces, while it is written and while it is received.
+/// The delay of a sync. A snapshot becomes durable in some 50 pieces, while it is written and while it is received.
 const SLOW: Duration = Duration::from_millis(1500);
 const SLOW_TO_RECEIVE: Duration = Duration::from_secs(1);
 /// The server that loses its disk.
 const LOST: usize = 2;
-/// How often servers are asked how they are.
+/// The interval at which servers are asked for their status.
 const LOOK: Duration = Duration::from_millis(500);
 
-/// What the hosts of the simulation and the one who runs it say to each other.
+/// The signals between the hosts of the simulation and its main loop.
 #[derive(Debug, Clone, Default)]
 struct Shared {
     written: Arc<AtomicU64>,
     enough: Arc<AtomicBool>,
-    /// The clerk writes no more.
+    /// True once the clerk no longer writes.
     ended: Arc<AtomicBool>,
-    /// The server that lost its disk is a voter again.
+    /// True once the server that lost its disk is a voter again.
     replaced: Arc<AtomicBool>,
     read: Arc<AtomicBool>,
     statuses: Arc<Mutex<Vec<(usize, v1::ReplicaStatus)>>>,
 }
 
 impl Shared {
-    /// Whether all servers answer, and say so.
+    /// Returns true if all servers answer, and meet the condition.
     fn all(&self, condition: impl Fn(&v1::ReplicaStatus) -> bool) -> bool {
         let statuses = self.statuses.lock().unwrap_or_else(PoisonError::into_inner);
         statuses.len() == SERVERS && statuses.iter().all(|(_, status)| condition(status))
@@ -57,7 +57,7 @@ impl Shared {
 
 pub(crate) fn simulate(seed: u64) -> anyhow::Result<()> {
     let mut cluster = Cluster::start(seed, 1);
-    // Nobody removes replicas here.
+    // No replicas are to be removed here.
     cluster.sim.crash("operator");
     let shared = Shared::default();
     cluster.sim.host("watcher", {
@@ -105,7 +105,7 @@ async fn watch(shared: Shared) -> turmoil::Result {
     }
 }
 
-/// Writes until that is enough, and reads what it wrote.
+/// Writes until there is enough, and reads the keys back.
 async fn write(shared: Shared) -> turmoil::Result {
     let mut options = Options::manager(managers());
     options.connector = Some(net::connector());

@@ -2,8 +2,8 @@
 
 use skv_checker::Event;
 
-/// All of a shard are several chunks of a move (32 KiB), and more than what a move may still
-/// leave for its last step (256 KiB).
+/// The size of a value. All of a shard's are several chunks of a move (32 KiB), and more than a
+/// move may still leave for its last step (256 KiB).
 const VALUE_BYTES: usize = 40 << 10;
 
 /// Returns the value of a token.
@@ -11,8 +11,8 @@ pub(crate) fn repeated(token: &str) -> String {
     token.repeat(VALUE_BYTES / token.len())
 }
 
-/// The same with a token in place of its many repetitions. What isn't exactly the repetitions of one
-/// token stays as it is, and is then a value that nobody wrote.
+/// Returns the event with a token in place of its many repetitions. A value that isn't exactly the
+/// repetitions of one token stays as it is, and is then one that no client wrote.
 pub(crate) fn shortened(event: Event) -> Event {
     let short = |text: String| {
         let token = text.split_inclusive(';').next().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Clerks that call on random keys and note what they see.
+//! Clerks that call on random keys and record their calls.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -16,51 +16,51 @@ use crate::net;
 use crate::resharding::Changes;
 use crate::values::shortened;
 
-/// What all clients do.
+/// The load of all clients.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Load {
-    /// How many clients call at once.
+    /// The number of clients that call at the same time.
     pub(crate) clients: u64,
-    /// How many operations each client makes, unless that is enough before.
+    /// The number of operations of each client, unless `changes` are to stop before.
     pub(crate) ops: u32,
-    /// On so many keys.
+    /// The number of keys.
     pub(crate) keys: u32,
     /// The longest time between two calls.
     pub(crate) pause: Duration,
-    /// When a call is given up.
+    /// The time after which a call is given up.
     pub(crate) deadline: Duration,
 }
 
-/// What all clients saw so far.
+/// The events that all clients have recorded so far.
 #[derive(Debug, Clone)]
 pub(crate) struct History {
     events: Arc<Mutex<Vec<Event>>>,
-    /// How many clients still call.
+    /// The number of clients that still call.
     calling: Arc<AtomicU64>,
 }
 
 impl History {
-    /// One that so many clients are about to fill.
+    /// Makes one for this number of clients.
     pub(crate) fn of(clients: u64) -> History {
         History { events: Arc::default(), calling: Arc::new(AtomicU64::new(clients)) }
     }
 
-    /// Whether every client has made all its calls.
+    /// Returns true if every client has made all its calls.
     pub(crate) fn is_complete(&self) -> bool {
         self.calling.load(Ordering::Relaxed) == 0
     }
 
-    /// A client makes no more calls.
+    /// Notes that a client makes no more calls.
     pub(crate) fn finished(&self) {
         self.calling.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// What was seen, in the order of the answers.
+    /// Returns the events, in the order of the answers.
     pub(crate) fn events(&self) -> Vec<Event> {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// One more event.
+    /// Adds one more event.
     pub(crate) fn push(&self, event: Event) {
         self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event);
     }
@@ -75,7 +75,7 @@ pub(crate) fn start(cluster: &mut Cluster, load: Load, changes: &Changes) -> His
     history
 }
 
-/// A clerk of this client of the history.
+/// Makes a clerk of this client of the history.
 pub(crate) fn clerk(client: u64, deadline: Duration) -> anyhow::Result<RecordedClerk<fn() -> u64>> {
     let mut options = Options::manager(managers());
     options.connector = Some(net::connector());
@@ -84,12 +84,12 @@ pub(crate) fn clerk(client: u64, deadline: Duration) -> anyhow::Result<RecordedC
     Ok(RecordedClerk::new(client, Clerk::connect(options)?, now))
 }
 
-/// The time of a history, by one clock for hosts that were there from the beginning and others.
+/// Returns the time of a history, by one clock for hosts that were there from the beginning and others.
 fn now() -> u64 {
     turmoil::sim_elapsed().unwrap_or_default().as_nanos() as u64
 }
 
-/// Adds somebody who reads each of these keys once, as this client of the history.
+/// Adds a client that reads each of these keys once, as this client of the history.
 pub(crate) fn read_all(cluster: &mut Cluster, client: u64, keys: BTreeSet<String>) -> History {
     let history = History::of(1);
     let read = history.clone();

@@ -4,7 +4,7 @@
 
 use std::process::{Command, Output};
 
-/// All that may befall a cluster.
+/// The names of all faults of a cluster.
 const FAULTS: [&str; 12] = [
     "PowerLoss",
     "SlowDisk",
@@ -19,14 +19,14 @@ const FAULTS: [&str; 12] = [
     "RecordLost",
     "RecordPutBack",
 ];
-/// Groups that shards move between.
+/// The option for groups that shards move between.
 const MOVING: &str = "--groups=3";
 
 fn simulate(seed: u64, scenario: &str) -> Output {
     Command::new(env!("CARGO_BIN_EXE_skv-sim")).arg(format!("--seed={seed}")).arg(scenario).output().unwrap()
 }
 
-/// What happened in a run, which must have ended well.
+/// Returns the events of a run, which must have ended well.
 fn succeed(seed: u64, scenario: &str) -> String {
     let output = simulate(seed, scenario);
     let trace = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -34,7 +34,7 @@ fn succeed(seed: u64, scenario: &str) -> String {
     trace
 }
 
-/// Simulates faults with so many seeds; answers what happened in all of them.
+/// Simulates faults with this number of seeds; returns the events of all of them.
 fn simulate_all(seeds: u64, scenario: &str) -> String {
     let mut traces = String::new();
     for seed in 1..=seeds {
@@ -59,7 +59,7 @@ fn what_clients_see_under_faults_is_linearizable() {
     assert!(removals > 20, "only {removals} replicas were removed");
 }
 
-/// Each run ends when every shard is in one group by the groups' own word, and evenly spread.
+/// Each run ends when every shard is in one group by the groups' own reports, and evenly spread.
 #[test]
 fn what_clients_see_while_shards_move_under_faults_is_linearizable() {
     let traces = simulate_all(20, MOVING);
@@ -76,7 +76,7 @@ fn nobody_else_notices_that_source_and_target_of_moves_are_apart_for_long() {
     succeed(1, "--apart");
 }
 
-/// The log is purged, and a new replica gets all.
+/// The log is purged, and a new replica gets the whole state.
 #[test]
 fn snapshots_may_take_long() {
     succeed(1, "--slow-snapshots");

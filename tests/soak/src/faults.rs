@@ -13,14 +13,14 @@ use tokio::time::{Instant, sleep};
 use crate::report::Notes;
 
 const TICK: Duration = Duration::from_millis(100);
-/// Faults that are there at the same time.
+/// The largest number of faults that are there at the same time.
 const MOST: usize = 2;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fault {
-    /// kill -9 of a server.
+    /// A server is killed by kill -9.
     Killed(usize),
-    /// kill -9 of all servers of a group.
+    /// All servers of a group are killed by kill -9.
     GroupKilled(u32),
     /// A server stands still, with all its connections.
     Paused(usize),
@@ -39,7 +39,7 @@ enum Fault {
 /// Faults that come and go.
 pub(crate) struct Storm {
     rng: StdRng,
-    /// The faults that are there now, and until when.
+    /// The faults that are there now, with the times of their ends.
     live: Vec<(Fault, Instant)>,
     notes: Notes,
 }
@@ -57,7 +57,7 @@ fn disk_faults(cluster: &Cluster, index: usize) -> PathBuf {
 }
 
 fn set_disk_faults(cluster: &Cluster, index: usize, faults: &str) -> anyhow::Result<()> {
-    // In one step: the server reads the file at any time.
+    // This is a single step: the server reads the file at any time.
     let new = cluster.directory().join("new-faults");
     fs::write(&new, faults).and_then(|()| fs::rename(&new, disk_faults(cluster, index)))?;
     Ok(())
@@ -116,7 +116,7 @@ impl Storm {
         }
     }
 
-    /// Ends those whose time is over.
+    /// Ends the faults whose time is over.
     fn pass(&mut self, cluster: &mut Cluster, now: Instant) -> anyhow::Result<()> {
         let (passing, live): (Vec<_>, _) = self.live.drain(..).partition(|(_, until)| *until <= now);
         self.live = live;
@@ -127,7 +127,7 @@ impl Storm {
         Ok(())
     }
 
-    /// Fails if a process has ended that had no reason to.
+    /// Fails if a process has ended without a reason.
     fn nobody_ended(&self, cluster: &mut Cluster) -> anyhow::Result<()> {
         for index in 0..cluster.servers.len() {
             let may_end =
@@ -213,7 +213,7 @@ fn heal(cluster: &mut Cluster, fault: Fault) -> anyhow::Result<()> {
         Fault::Paused(index) => cluster.servers[index].process.resume(),
         Fault::DiskFull(index) | Fault::DiskSlow(index) => set_disk_faults(cluster, index, "")?,
         Fault::SyncFails(index) => {
-            // Also if it had nothing to sync meanwhile.
+            // The server is killed even if it had nothing to sync meanwhile.
             cluster.servers[index].process.kill();
             set_disk_faults(cluster, index, "")?;
             cluster.servers[index].process.start();

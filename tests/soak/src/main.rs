@@ -1,8 +1,8 @@
-//! A round of faults and resharding on a cluster of real processes; `cargo xtask soak` runs one
-//! after the other. What strikes when follows from the seed, as far as that goes with processes.
+//! A round of faults and resharding on a cluster of real processes; `cargo xtask soak` runs one after the
+//! other. The faults and their times follow from the seed, as far as that goes with processes.
 //!
-//! The report goes to standard output as JSON, what happened to standard error. On SIGTERM the
-//! round is given up, and nothing of it stays.
+//! The report goes to standard output as JSON, the events to standard error. On SIGTERM the round
+//! is given up, and nothing of it stays.
 
 mod faults;
 mod report;
@@ -16,16 +16,16 @@ use std::time::Duration;
 use clap::Parser;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// Runs one round, and judges what its clients saw.
+/// Runs one round, and judges the history of its clients.
 #[derive(Debug, Clone, Parser)]
 struct Options {
-    /// Chooses faults and changes.
+    /// The seed, which chooses faults and changes.
     #[arg(long)]
     seed: u64,
     /// The time in which faults strike, in seconds.
     #[arg(long, default_value_t = 60)]
     seconds: u64,
-    /// Takes the history and the logs of all processes if something is found.
+    /// The folder that takes the history and the logs of all processes if something is found.
     #[arg(long)]
     keep: PathBuf,
 }

@@ -10,7 +10,7 @@ use serde::Serialize;
 pub(crate) struct Report {
     pub(crate) seed: u64,
     pub(crate) operations: usize,
-    /// Operations that failed, or may have: while a whole group is down that's nothing wrong.
+    /// Operations that failed, or may have: while a whole group is down that is no fault.
     pub(crate) failed: usize,
     /// Changes of the configuration that were made.
     pub(crate) changes: u64,
@@ -24,7 +24,7 @@ pub(crate) struct Report {
 pub(crate) struct Notes(Arc<Mutex<Report>>);
 
 impl Notes {
-    /// Lets one change it.
+    /// Locks it for a change.
     pub(crate) fn lock(&self) -> MutexGuard<'_, Report> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -14,11 +14,11 @@ use tonic::transport::Channel;
 
 use crate::report::Notes;
 
-/// A call that takes longer isn't answered.
+/// The time limit of a call.
 const CALL: Duration = Duration::from_secs(5);
-/// Between two changes, at most.
+/// The longest pause between two changes.
 const PAUSE_MS: u64 = 3000;
-/// Far more than it takes until every shard is where it belongs.
+/// The time limit until every shard is where it belongs, far more than is needed.
 const REST: Duration = Duration::from_mins(4);
 
 /// Makes changes until it is aborted.
@@ -28,7 +28,7 @@ pub(crate) async fn run(manager: String, seed: u64, (groups, shards): (u32, u32)
         sleep(Duration::from_millis(rng.random_range(200..PAUSE_MS))).await;
         let (group, shard) = (rng.random_range(0..groups), rng.random_range(0..shards));
         let (kind, request_id) = (rng.random_range(0..6), format!("{:016x}", rng.random::<u64>()));
-        // What is refused, or not answered, wasn't to be: another change comes.
+        // A change that is refused, or not answered, is dropped: another one comes.
         let made = timeout(CALL, change(&manager, kind, (group, shard), request_id)).await;
         if let Ok(Ok(what)) = made {
             eprintln!("{what}");

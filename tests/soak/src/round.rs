@@ -35,7 +35,7 @@ pub(crate) struct Plan {
 pub(crate) async fn run(plan: Plan) -> Report {
     let notes = Notes::default();
     notes.lock().seed = plan.seed;
-    // A task of its own: where the tests' tools wait in vain, they panic.
+    // It has a task of its own: where the tests' tools wait in vain, they panic.
     let mut task = AbortOnDrop(tokio::spawn(play(plan, notes.clone())));
     let finding = match (&mut task.0).await {
         Ok(Ok(())) => None,

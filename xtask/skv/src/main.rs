@@ -1,7 +1,8 @@
 //! `cargo skv`: builds skv and the programs that it starts, and runs it.
 //!
-//! A crate of its own without any dependency, so that the first command of somebody new compiles
-//! nothing but the programs.
+//! It is a crate without any dependency, so that a new user's first command compiles nothing but
+//! the programs. They are built without their feature `kubernetes`: nothing on one machine looks up SRV records or
+//! talks to the API server.
 
 use std::env;
 use std::io::{self, BufRead as _, BufReader};
@@ -24,7 +25,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Builds the programs, and says nothing if there was nothing to do. Returns their directory.
+/// Builds the programs, silently if they are up to date. Returns their directory.
 fn build() -> io::Result<PathBuf> {
     let this = env::current_exe()?;
     let target = this
@@ -33,13 +34,15 @@ fn build() -> io::Result<PathBuf> {
         .ok_or_else(|| io::Error::other("this program isn't in a target directory"))?;
     let directory = target.join(PROFILE);
     if !directory.join("skv").exists() {
-        eprintln!("compiling for release, once: this takes some minutes");
+        eprintln!("compiling optimised programs, once: this takes some minutes");
     }
     let mut build = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()));
-    build.args(["build", "--profile", PROFILE]).args(PROGRAMS.map(|program| format!("--package={program}")));
+    build
+        .args(["build", "--profile", PROFILE, "--no-default-features"])
+        .args(PROGRAMS.map(|program| format!("--package={program}")));
     build.current_dir(env!("CARGO_MANIFEST_DIR"));
-    // Set by the cargo that runs this program. Build scripts that look at them, such as ring's, would
-    // run again, and all that depends on them be compiled again.
+    // The cargo that runs this program sets them. Build scripts that look at them, such as ring's,
+    // would run again, and everything that depends on them be compiled again.
     let of_this_package = |name: &str| name.starts_with("CARGO_PKG_") || name.starts_with("CARGO_MANIFEST_");
     for (name, _) in env::vars_os() {
         if name.to_str().is_some_and(of_this_package) {
@@ -60,7 +63,7 @@ fn build() -> io::Result<PathBuf> {
 fn run(skv: &Path) -> io::Result<ExitCode> {
     let error = Command::new(skv)
         .args(env::args_os().skip(1))
-        // What skv calls itself when it says what to type next.
+        // The name that skv prints in its advice on what to type next.
         .env("SKV_COMMAND", "cargo skv")
         .exec();
     Err(io::Error::new(error.kind(), format!("can't run {}: {error}", skv.display())))

@@ -14,7 +14,7 @@ const HEAD: &str = "\
 required. Fields of Kubernetes' own types (affinity, tolerations, resources and so on) are as in a pod.
 ";
 
-/// Objects whose fields are Kubernetes' own.
+/// Objects whose fields are defined by Kubernetes.
 const OF_KUBERNETES: [&str; 7] = [
     "affinity",
     "clients",
@@ -88,12 +88,12 @@ fn kind(field: &Value) -> String {
     }
 }
 
-/// Returns the description, and the rules that it doesn't tell already.
+/// Returns the description, and the rules that it doesn't contain already.
 fn meaning(field: &Value) -> String {
     let description = field["description"].as_str().unwrap_or_default();
     let rules = field["x-kubernetes-validations"].as_array().into_iter().flatten();
     let rules = rules.filter_map(|rule| rule["message"].as_str());
-    // Each field that is fixed says so by itself.
+    // The description of a fixed field says so already.
     let rules = rules.filter(|rule| !rule.contains(" fixed")).map(|rule| format!(" Rule: {rule}."));
     let meaning = description.to_owned() + &rules.collect::<String>();
     meaning.replace('|', "\\|").replace('\n', " ")

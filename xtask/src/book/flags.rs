@@ -1,4 +1,4 @@
-//! The page of flags: what the programs print for `--help`.
+//! The page of flags: the programs' output for `--help`.
 
 use std::env;
 use std::fmt::Write as _;
@@ -36,7 +36,7 @@ pub(super) fn page() -> anyhow::Result<String> {
     Ok(page)
 }
 
-/// Appends what a command prints for `--help`, and its commands after it.
+/// Appends a command's output for `--help`, and its commands after it.
 fn describe(program: &Path, commands: &[&str], page: &mut String) -> anyhow::Result<()> {
     let help = help(program, commands)?;
     if let [.., _] = commands {
@@ -58,11 +58,11 @@ fn help(program: &Path, commands: &[&str]) -> anyhow::Result<String> {
     Ok(help.trim_end().lines().fold(String::new(), |text, line| text + line.trim_end() + "\n"))
 }
 
-/// Returns the commands that a help lists, but for `help` itself.
+/// Returns the commands that a help lists, except `help` itself.
 fn subcommands(help: &str) -> Vec<&str> {
     let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1);
     let listed = listed.take_while(|line| line.starts_with("  "));
-    // Deeper lines continue the one above.
+    // Deeper lines belong to the one above.
     let names =
         listed.filter(|line| !line.starts_with("   ")).filter_map(|line| line.split_whitespace().next());
     names.filter(|name| *name != "help").collect()

@@ -1,5 +1,5 @@
-//! Checking links between documents. Addresses on the net aren't asked: a machine without a network must
-//! reach the same verdict.
+//! Checking links between documents. Addresses on the net aren't requested: a machine without a network
+//! must reach the same verdict.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -40,7 +40,7 @@ fn problems_of(pages: &[Page], exists: &dyn Fn(&Path) -> bool) -> Vec<String> {
     problems
 }
 
-/// Returns the path that a link leads to, if it leads to one; or else what is wrong with it.
+/// Returns the path that a link leads to, if it leads to one; or else the problem with it.
 fn destination(
     page: &Page,
     target: &str,

@@ -1,5 +1,5 @@
-//! Checking paths that documents name as code, such as `crates/store/src/slot.rs`: a map that names what
-//! isn't there misleads.
+//! Checking paths that documents name as code, such as `crates/store/src/slot.rs`: a map with missing
+//! paths misleads.
 
 use std::path::{Path, PathBuf};
 
@@ -48,7 +48,7 @@ pub(super) fn problems(root: &Path) -> anyhow::Result<Vec<String>> {
     Ok(problems)
 }
 
-/// Returns the paths that a piece of code means, with braces expanded; none if it is no path.
+/// Returns the paths that a piece of code means, with braces expanded; an empty list if it is no path.
 fn patterns(code: &str) -> Vec<String> {
     let allowed = |c: char| c.is_ascii_alphanumeric() || "._-/{},*".contains(c);
     let top = code.split('/').next().unwrap_or_default();

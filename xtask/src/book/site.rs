@@ -1,7 +1,7 @@
 //! The book: the pages that the summary names, laid out as in the repository, and made into HTML.
 //!
-//! The summary also names pages outside of `docs`, such as ARCHITECTURE.md. A link to what isn't in the
-//! book, such as a source file, becomes plain text.
+//! The summary also names pages outside of `docs`, such as ARCHITECTURE.md. A link to a file outside of
+//! the book, such as a source file, becomes plain text.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -58,7 +58,7 @@ fn chosen(summary: &Page) -> BTreeSet<PathBuf> {
         .collect()
 }
 
-/// Returns the summary with paths from the root, which is where it stands in the book.
+/// Returns the summary with paths from the root, since it stands there in the book.
 fn from_root(summary: &Page) -> String {
     rewrite(&summary.text, |text, target| {
         let path = resolve(&summary.path, target)?;

@@ -21,9 +21,9 @@ pub(super) fn mdbook() -> anyhow::Result<PathBuf> {
     }
     let mut install = build::cargo();
     install.args(["install", "mdbook", "--locked", "--version", VERSION, "--root"]).arg(&tools);
-    // Neither its server nor its watcher is needed, which are most of it.
+    // Its server and its watcher aren't needed, and they are most of it.
     install.args(["--no-default-features", "--features=search"]);
-    // Settings of this repository are none of its business.
+    // Settings of this repository must not affect it.
     install.current_dir(std::env::temp_dir()).env_remove("RUSTFLAGS");
     command::run_slowly("compiling mdBook, once on this machine", &mut install)
         .map_err(|error| Unavailable(format!("mdBook can't be installed: {error:#}")))?;

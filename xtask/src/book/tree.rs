@@ -27,7 +27,7 @@ pub(super) fn pages(root: &Path) -> anyhow::Result<Vec<Page>> {
         .collect()
 }
 
-/// Returns the paths of all files from the root, sorted, but for hidden ones and what builds leave.
+/// Returns the paths of all files from the root, sorted, except hidden ones and outputs of builds.
 pub(super) fn files(root: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut files = Vec::new();
     let mut folders = vec![PathBuf::new()];

@@ -14,7 +14,7 @@ use crate::packages::{Unavailable, has_program};
 
 /// A cluster of containers, up or not.
 pub(crate) struct Kind {
-    /// Which one.
+    /// The index of the cluster.
     pub(crate) index: u8,
 }
 
@@ -71,7 +71,7 @@ impl Kind {
         Ok(cache::folder()?.join("kube").join(format!("kind-{}.conf", self.index)))
     }
 
-    /// What kind is told: there from before the cluster is made until it is gone.
+    /// Writes the configuration for kind, which exists from before the cluster is made until it is gone.
     fn config_file(&self) -> anyhow::Result<PathBuf> {
         Ok(cache::folder()?.join("kube").join(format!("kind-{}.yaml", self.index)))
     }
@@ -89,7 +89,7 @@ fn kind() -> Command {
     kind
 }
 
-/// Pods go to the workers alone, so that there are as many nodes for them as elsewhere.
+/// Pods are scheduled on the workers alone, so that there are as many nodes for them as elsewhere.
 fn config() -> Value {
     let mut nodes = vec![json!({"role": "control-plane"})];
     nodes.extend((0..NODES).map(|_| json!({"role": "worker"})));

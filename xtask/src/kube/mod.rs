@@ -1,8 +1,8 @@
 //! `cargo xtask kube`: real Kubernetes clusters for the tests, and for trying things out.
 //!
-//! Where a Docker engine runs, [`kind`] makes them; elsewhere [`machine`] makes them of
-//! network namespaces. Clusters are told apart by an index. Only clusters that were made
-//! here are ever touched: a KUBECONFIG of the caller is ignored.
+//! If a Docker engine runs, [`kind`] makes them; otherwise [`machine`] makes them of network
+//! namespaces. Clusters are distinguished by an index. Only clusters that were made here are ever
+//! touched: a KUBECONFIG of the caller is ignored.
 
 mod kind;
 pub(crate) mod machine;
@@ -22,7 +22,7 @@ use status::Format;
 
 use crate::packages::docker_runs;
 
-/// How many nodes a cluster has.
+/// The number of nodes of a cluster.
 const NODES: u8 = 3;
 
 /// Make a real Kubernetes cluster of three nodes on this machine.
@@ -64,12 +64,12 @@ enum Subcommand {
 
 #[derive(clap::Args, Clone, Copy)]
 struct Which {
-    /// Which cluster.
+    /// The index of the cluster.
     #[arg(long, default_value_t = 0, value_parser = an_index())]
     index: u8,
 }
 
-/// One cluster, up or not.
+/// A cluster, up or not.
 pub(crate) enum Cluster {
     /// Made by kind.
     Kind(Kind),
@@ -78,12 +78,12 @@ pub(crate) enum Cluster {
 }
 
 impl Cluster {
-    /// The cluster with this index, made in the way that this machine allows.
+    /// Returns the cluster with this index, made in the way that this machine allows.
     pub(crate) fn new(index: u8) -> Cluster {
         if docker_runs() { Cluster::Kind(Kind { index }) } else { Cluster::Machine(Machine { index }) }
     }
 
-    /// A cluster that is there.
+    /// Returns a cluster that is there.
     pub(crate) fn existing(index: u8) -> anyhow::Result<Cluster> {
         let cluster = Cluster::new(index);
         ensure!(
@@ -93,13 +93,13 @@ impl Cluster {
         Ok(cluster)
     }
 
-    /// The first cluster that isn't there.
+    /// Returns the first cluster that isn't there.
     pub(crate) fn unused() -> anyhow::Result<Cluster> {
         let mut clusters = (0..machine::CLUSTERS).map(Cluster::new);
         clusters.find(|cluster| !cluster.exists()).context("all clusters are in use: cargo xtask kube status")
     }
 
-    /// Whether something of it is there.
+    /// Returns true if any part of it is there.
     pub(crate) fn exists(&self) -> bool {
         match self {
             Cluster::Kind(kind) => kind.exists(),
@@ -120,7 +120,7 @@ impl Cluster {
         }
     }
 
-    /// Takes it away, whatever there is of it.
+    /// Takes it away, even if it is incomplete.
     pub(crate) fn down(&self) -> anyhow::Result<()> {
         match self {
             Cluster::Kind(kind) => kind.down(),
@@ -137,7 +137,7 @@ impl Cluster {
         }
     }
 
-    /// The file with which clients reach its API server, from anywhere on this machine.
+    /// Returns the file by which clients reach its API server, from anywhere on this machine.
     pub(crate) fn kubeconfig(&self) -> anyhow::Result<PathBuf> {
         match self {
             Cluster::Kind(kind) => kind.kubeconfig(),
@@ -145,7 +145,7 @@ impl Cluster {
         }
     }
 
-    /// A command that works on this cluster and no other.
+    /// Returns a command that works on this cluster and no other.
     pub(crate) fn command(&self, program: &OsString) -> anyhow::Result<Command> {
         match self {
             Cluster::Kind(kind) => kind.command(program),
@@ -153,7 +153,7 @@ impl Cluster {
         }
     }
 
-    /// The PATH on which kubectl and helm are.
+    /// Returns the PATH with kubectl and helm.
     pub(crate) fn path(&self) -> anyhow::Result<OsString> {
         match self {
             Cluster::Kind(_) => Ok(env::var_os("PATH").unwrap_or_default()),
@@ -161,7 +161,7 @@ impl Cluster {
         }
     }
 
-    /// Which one it is.
+    /// Returns its index.
     pub(crate) fn index(&self) -> u8 {
         match self {
             Cluster::Kind(kind) => kind.index,

@@ -21,7 +21,7 @@ pub(super) enum Format {
     Json,
 }
 
-/// What is to be known of a cluster.
+/// The status of a cluster.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 struct Status {

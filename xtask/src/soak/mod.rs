@@ -1,7 +1,7 @@
 //! `cargo xtask soak`: tests without end. Seeds of the simulation, faults and resharding on real
-//! processes, and the defects that tests must notice, for as many hours as one likes.
+//! processes, and the defects that tests must notice, for any number of hours.
 //!
-//! - `time`: when it is over; `tally`: what was done and found, as a table or JSON
+//! - `time`: the end of a soak; `tally`: its runs and findings, as a table or JSON
 //! - `rounds`: seeds of the simulation, and rounds of `tests/soak`; `defects`: the mutants
 
 mod defects;
@@ -97,12 +97,12 @@ fn drawn() -> u64 {
     RandomState::new().hash_one("seed") % 1_000_000_000
 }
 
-/// Returns the folder where output of what failed is kept.
+/// Returns the folder where output of failures is kept.
 fn kept() -> PathBuf {
     cache::folder().unwrap_or_else(|_| std::env::temp_dir()).join("soak")
 }
 
-/// Prints how far it is.
+/// Prints the progress.
 fn tell(what: &str, tally: &Tally, time: &Time) {
     eprintln!(
         "{what}: {} runs, {} operations, {} findings; {} minutes left",

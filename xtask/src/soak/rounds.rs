@@ -22,9 +22,9 @@ use crate::sim;
 
 /// The scenarios that seeds take turns with.
 const SCENARIOS: [&str; 2] = ["--groups=3", "--groups=1"];
-/// The time in which faults strike in a round, if there is so much left.
+/// The time in which faults strike in a round, if that much is left.
 const ROUND: Duration = Duration::from_mins(1);
-/// A round of less shows nothing.
+/// The shortest useful round.
 const SHORTEST: Duration = Duration::from_secs(20);
 /// The time between two lines of progress.
 const TELL: Duration = Duration::from_secs(30);
@@ -44,9 +44,9 @@ pub(super) struct Rounds {
     /// The folder of the programs.
     pub(super) programs: PathBuf,
     pub(super) first: u64,
-    /// There is only one.
+    /// True if there is only one.
     pub(super) only: bool,
-    /// The folder in which the output of what failed is kept.
+    /// The folder in which the output of failures is kept.
     pub(super) kept: PathBuf,
 }
 
@@ -117,7 +117,7 @@ impl Rounds {
         !time.is_over() && time.left() > enough
     }
 
-    /// Runs one seed; None if somebody interrupted it.
+    /// Runs one seed; None if the user interrupted it.
     fn one(&self, seed: u64, time: &Time) -> anyhow::Result<Option<Tally>> {
         let place = std::env::temp_dir().join(format!("{}-{seed}", self.name()));
         fs::create_dir_all(&place)?;
@@ -137,7 +137,7 @@ impl Rounds {
         Ok(Some(tally))
     }
 
-    /// Returns what runs a seed, and what a person types to see it again.
+    /// Returns the command that runs a seed, and the one that a person types to see it again.
     fn command(&self, seed: u64, time: &Time, place: &Path) -> (Command, String) {
         match self.kind {
             Kind::Seeds => {
@@ -155,7 +155,7 @@ impl Rounds {
         }
     }
 
-    /// Copies the output of a run to where it stays.
+    /// Copies the output of a run to its lasting place.
     fn keep(&self, place: &Path, seed: u64) -> anyhow::Result<PathBuf> {
         let kept = self.kept.join(format!("{}-{seed}", self.name()));
         fs::create_dir_all(&kept)?;
@@ -167,7 +167,7 @@ impl Rounds {
     }
 }
 
-/// Runs a command with its output in files; None if somebody interrupted it.
+/// Runs a command with its output in files; None if the user interrupted it.
 fn run_to_end(mut command: Command, place: &Path, time: &Time) -> anyhow::Result<Option<Ended>> {
     let (stdout, stderr) = (place.join("stdout"), place.join("stderr"));
     command.stdin(Stdio::null()).stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
@@ -195,7 +195,7 @@ fn terminate(child: &mut Child) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Reads a run of the simulation: its history, and what it said.
+/// Reads a run of the simulation: its history, and its output.
 fn of_simulation(seed: u64, ended: &Ended) -> (Tally, Option<String>) {
     let mut tally = Tally { operations: ended.stdout.lines().count() as u64, ..Tally::default() };
     tally.changes = ended.stderr.matches(": configuration ").count() as u64;

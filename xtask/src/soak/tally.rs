@@ -1,4 +1,4 @@
-//! The tally of a soak: what was done, and what was found.
+//! The tally of a soak: its runs, and its findings.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -6,7 +6,7 @@ use std::fmt::Write as _;
 use comfy_table::{CellAlignment, Table, presets};
 use serde::Serialize;
 
-/// Something that is wrong.
+/// A fault that was found.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub(super) struct Finding {
     pub(super) problem: String,
@@ -23,7 +23,7 @@ pub(super) struct Tally {
     pub(super) runs: u64,
     /// Operations of clients, all of which were judged.
     pub(super) operations: u64,
-    /// Operations that failed, or may have: while too much is down they have to.
+    /// Operations that failed, or may have: some must while too much is down.
     pub(super) failed_operations: u64,
     /// Changes of the configuration.
     pub(super) changes: u64,
@@ -59,7 +59,7 @@ impl Report {
         self.0.values().map(|tally| tally.findings.len()).sum()
     }
 
-    /// Lays it out for people: a line for each kind, one for each fault, and all findings.
+    /// Returns a table for people: a line for each kind, one for each fault, and all findings.
     pub(super) fn table(&self) -> String {
         let header = ["KIND", "RUNS", "OPERATIONS", "FAILED", "CHANGES", "FAULTS", "SECONDS", "FINDINGS"];
         let kinds = self.0.iter().map(|(kind, tally)| {

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::time::Instant;
 
-/// The end of a soak: at a moment, or when somebody interrupts it.
+/// The end of a soak: at a moment, or when the user interrupts it.
 #[derive(Debug, Clone)]
 pub(super) struct Time {
     end: Instant,
@@ -16,7 +16,7 @@ pub(super) struct Time {
 }
 
 impl Time {
-    /// Begins now; from here on Ctrl-C ends no more than the soak.
+    /// Begins now; from here on Ctrl-C ends only the soak.
     pub(super) fn begin(lasts: Duration) -> anyhow::Result<Time> {
         let interrupted = Arc::new(AtomicBool::new(false));
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;

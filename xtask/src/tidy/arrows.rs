@@ -35,7 +35,7 @@ impl Drawing {
     }
 }
 
-/// Reads the block, and says what is wrong with it by itself.
+/// Reads the block, and finds its own faults.
 pub(super) fn read(root: &Path) -> anyhow::Result<(Vec<Finding>, Drawing)> {
     let text = fs::read_to_string(root.join(FILE)).with_context(|| format!("can't read {FILE}"))?;
     Ok(parse(&text))
@@ -76,7 +76,7 @@ pub(super) fn parse(text: &str) -> (Vec<Finding>, Drawing) {
     (findings, drawing)
 }
 
-/// Compares the block with what cargo says.
+/// Compares the block with cargo's metadata.
 pub(super) fn check(drawing: &Drawing, crates: &Crates) -> Vec<Finding> {
     let mut findings = Vec::new();
     for one in &crates.0 {

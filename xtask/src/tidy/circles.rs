@@ -1,5 +1,5 @@
-//! No files of a library, program or test import each other in a circle: each can be read after
-//! those that it builds on.
+//! No files of a library, program or test import each other in a circle: each can be read after the
+//! files that it builds on.
 //!
 //! A file imports another one if it uses something that is defined there, whatever module it gets
 //! it through. `mod x;` and a re-export aren't imports. A module may lend something of its own to
@@ -14,10 +14,10 @@ use super::modules::Module;
 use super::sources::Sources;
 
 const RULE: &str = "circles";
-/// Re-exports of re-exports are followed this far.
+/// The number of re-exports that are followed one after the other.
 const DEPTH: usize = 8;
 
-/// From each file to those that it imports, with the first place and the name there.
+/// The files that each file imports, with the first place and the name there.
 type Graph<'a> = BTreeMap<&'a str, BTreeMap<&'a str, (usize, String)>>;
 
 /// The circles in a target.
@@ -105,7 +105,7 @@ impl<'a> Target<'a> {
         graph
     }
 
-    /// Returns the file that defines what is mentioned in a module; None for other crates' things,
+    /// Returns the file that defines a name mentioned in a module; None for other crates' names,
     /// and for a module as a whole.
     fn origin(&self, module: &[String], mention: &Mention, depth: usize) -> Option<&'a str> {
         let base = [module, &mention.within].concat();
@@ -147,7 +147,7 @@ impl<'a> Target<'a> {
         if names.defined.contains(first) {
             return Some(file);
         }
-        // What nobody is seen to define comes from a macro.
+        // A name without a visible definition comes from a macro.
         self.through_imports(module, rest, depth).or(Some(file))
     }
 
@@ -197,7 +197,7 @@ impl<'a> Target<'a> {
     }
 }
 
-/// The rest of a path, and where it is looked for.
+/// The rest of a path, and the place where it is looked up.
 enum Anchored<'p> {
     /// Only in the module.
     Absolute(&'p [String]),

@@ -13,10 +13,12 @@ use crate::{build, command};
 pub(super) struct Crate {
     pub(super) name: String,
     pub(super) package: String,
-    /// From the root of the repository.
+    /// The path from the root of the repository.
     pub(super) folder: String,
     /// The crates of ours that its library and programs depend on.
     pub(super) dependencies: BTreeSet<String>,
+    /// All dependencies, also those for tests and of others, by the names that sources use.
+    pub(super) named: BTreeSet<String>,
     /// The files that its targets begin with.
     roots: Vec<String>,
 }
@@ -39,9 +41,11 @@ struct Package {
 
 #[derive(Deserialize)]
 struct Dependency {
-    /// None for what isn't only for tests or building.
+    name: String,
+    rename: Option<String>,
+    /// None for a dependency that isn't only for tests or building.
     kind: Option<String>,
-    /// None for what comes from a registry.
+    /// None for a package from a registry.
     path: Option<String>,
 }
 
@@ -64,11 +68,14 @@ impl Crates {
         let crates = metadata.packages.into_iter().map(|package| {
             let manifest = Path::new(&package.manifest_path);
             let folder = manifest.parent().context("a manifest without a folder")?;
+            let name =
+                |dependency: &Dependency| dependency.rename.as_ref().unwrap_or(&dependency.name).clone();
             let ours = package.dependencies.iter().filter(|dependency| dependency.kind.is_none());
             let ours = ours.filter_map(|dependency| dependency.path.as_deref());
             Ok(Crate {
                 name: last(folder),
                 folder: relative(folder, root)?,
+                named: package.dependencies.iter().map(name).collect(),
                 dependencies: ours.map(|path| last(Path::new(path))).collect(),
                 roots: package
                     .targets
@@ -103,13 +110,14 @@ fn relative(path: &Path, root: &Path) -> anyhow::Result<String> {
 
 #[cfg(test)]
 impl Crates {
-    /// Crates with these dependencies; each is in a folder of its name.
+    /// Makes crates with these dependencies; each is in a folder of its name.
     pub(super) fn of(crates: &[(&str, &[&str])]) -> Crates {
         let one = |(name, dependencies): &(&str, &[&str])| Crate {
             name: (*name).to_owned(),
             package: format!("skv-{name}"),
             folder: format!("crates/{name}"),
             dependencies: dependencies.iter().map(|&name| name.to_owned()).collect(),
+            named: BTreeSet::new(),
             roots: Vec::new(),
         };
         Crates(crates.iter().map(one).collect())
@@ -135,6 +143,7 @@ mod tests {
         let raft = crates.get("raft").unwrap();
         assert_eq!((raft.package.as_str(), raft.folder.as_str()), ("skv-raft", "crates/raft"));
         assert_eq!(raft.dependencies.iter().collect::<Vec<_>>(), ["log"]);
+        assert_eq!(raft.named.iter().collect::<Vec<_>>(), ["skv-fake", "skv-log", "tokio"]);
         assert_eq!(crates.roots().collect::<Vec<_>>(), ["crates/raft/src/lib.rs"]);
     }
 }

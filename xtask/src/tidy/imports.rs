@@ -1,5 +1,5 @@
-//! Names that a file uses: its imports, and all paths in its text, also within macros. What is
-//! compiled for tests only is left out.
+//! Names that a file uses: its imports, and all paths in its text, also within macros. Code that is
+//! compiled only for tests is left out.
 
 use std::collections::BTreeSet;
 
@@ -24,11 +24,11 @@ pub(super) struct Mention {
 pub(super) struct Import {
     pub(super) mention: Mention,
     pub(super) name: String,
-    /// It is there for others.
+    /// True for an export.
     pub(super) is_export: bool,
 }
 
-/// All that a file says of names.
+/// The names in a file.
 #[derive(Debug, Default)]
 pub(super) struct Names {
     pub(super) imports: Vec<Import>,
@@ -139,7 +139,7 @@ impl<'ast> Visit<'ast> for Names {
         self.add_imports(&item.tree, &[], !matches!(item.vis, Visibility::Inherited));
     }
 
-    // `pub(in crate::store)` says who may use something: it uses nothing.
+    // `pub(in crate::store)` limits the users of an item: it uses nothing itself.
     fn visit_visibility(&mut self, _: &'ast Visibility) {}
 
     fn visit_path(&mut self, path: &'ast syn::Path) {

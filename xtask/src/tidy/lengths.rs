@@ -1,4 +1,4 @@
-//! Lengths of files and functions. Those over the limits are found; `limits` says which may be.
+//! Lengths of files and functions. Those over the limits are found; `limits` has the allowed ones.
 
 use std::collections::BTreeMap;
 
@@ -64,7 +64,7 @@ mod tests {
         measure(&Sources::parse([("a.rs", text)]).unwrap())
     }
 
-    /// A function of this many lines.
+    /// Returns a function of this many lines.
     fn function(lines: usize) -> String {
         format!("/// Does much.\n#[inline]\nfn f() {{\n{}}}\n", "g();\n".repeat(lines - 2))
     }

@@ -22,7 +22,7 @@ const HEADER: &str = "\
 # `cargo xtask tidy --lower` writes down what has been reached.
 ";
 
-/// Lines by what has them.
+/// The lines of each file or function.
 type Lengths = BTreeMap<String, usize>;
 
 /// Numbers that may not be exceeded.
@@ -117,7 +117,7 @@ impl Limits {
         lines
     }
 
-    /// Returns the lower ones of both; what isn't allowed stays so.
+    /// Returns the lower one of each pair; an excess that isn't allowed stays so.
     pub(super) fn lowered_to(&self, measured: &Limits) -> Limits {
         let lower = |allowed: &Lengths, measured: &Lengths| {
             let both = allowed

@@ -1,11 +1,12 @@
 //! `cargo xtask tidy`: rules of the sources that no compiler holds.
 //!
-//! - `sources`, `crates`, `modules`, `imports`: what there is; `finding`: what is wrong with it
+//! - `sources`, `crates`, `modules`, `imports`: the code; `finding`: a fault of it
 //! - `arrows`: the crates depend on each other as ARCHITECTURE.md says
 //! - `pure_crates`: crates that are pure reach no runtime, not even through others
 //! - `circles`: no files of a crate import each other in a circle
 //! - `pure_files`: files that call themselves pure name no clock, task or IO
 //! - `lengths`: no file and no function is too long
+//! - `unused`: crates name all dependencies of their manifests
 //! - `openings`: doc comments begin with a verb or a noun
 //! - `limits`: the excesses that are allowed for now, and may only become fewer
 
@@ -21,6 +22,7 @@ mod openings;
 mod pure_crates;
 mod pure_files;
 mod sources;
+mod unused;
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -42,8 +44,8 @@ pub(crate) struct Args {
     /// Write the limits down that have been undercut, to xtask/tidy.yaml.
     #[arg(long)]
     lower: bool,
-    /// List what is only counted: doc comments that begin with a clause, and files that use
-    /// something of a module that builds on them.
+    /// List the findings that are only counted: doc comments that begin with a clause, and files
+    /// that use something of a module that builds on them.
     #[arg(long)]
     list: bool,
 }
@@ -57,6 +59,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let (mut findings, drawing) = arrows::read(root)?;
     findings.extend(arrows::check(&drawing, &crates));
     findings.extend(pure_crates::check(root, &drawing, &crates)?);
+    findings.extend(unused::check(&sources, &crates));
     let mut loans = BTreeSet::new();
     for target in &targets {
         let circles = circles::check(&sources, target);
@@ -84,7 +87,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Sorts what was found by rules and places, and lays it out.
+/// Sorts the findings by rules and places, and lays them out.
 fn table(findings: &mut Vec<Finding>) -> String {
     findings.sort();
     findings.dedup();

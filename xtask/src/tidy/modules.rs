@@ -11,7 +11,7 @@ pub(super) struct Module {
     /// Its names from the root, which has none.
     pub(super) path: Vec<String>,
     pub(super) file: String,
-    /// It is compiled for tests only.
+    /// True if it is compiled for tests only.
     pub(super) for_tests: bool,
 }
 

@@ -51,7 +51,7 @@ pub(super) fn check(root: &Path, drawing: &Drawing, crates: &Crates) -> anyhow::
     Ok(findings)
 }
 
-/// Asks cargo what a package alone needs: together with others, its dependencies have more features.
+/// Returns cargo's tree of a package alone: together with others, its dependencies have more features.
 fn tree(root: &Path, package: &str) -> anyhow::Result<String> {
     let mut cargo = build::cargo();
     cargo.args(["tree", "--package", package, "--edges=normal", "--prefix=none", "--format={p}"]);

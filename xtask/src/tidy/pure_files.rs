@@ -15,7 +15,7 @@ use super::modules::Module;
 use super::sources::{Source, Sources, doc_line, is_for_tests};
 
 const RULE: &str = "pure files";
-/// Words by which a header says so.
+/// Words by which a header claims it.
 const CLAIMS: [&str; 5] = ["Pure.", "Pure:", "No IO", ": no IO", " Pure,"];
 /// Crates, and modules of std, that talk to the world.
 const CRATES: [&str; 9] =
@@ -82,7 +82,7 @@ fn is_impure(path: &[String]) -> bool {
     }
 }
 
-/// Impure code that isn't a path: what is asynchronous, and methods.
+/// Impure code that isn't a path: asynchronous code, and methods.
 #[derive(Default)]
 struct Impure(BTreeSet<(usize, String)>);
 

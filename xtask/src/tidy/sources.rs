@@ -6,6 +6,7 @@ use std::path::Path;
 use std::process::Command;
 
 use anyhow::Context as _;
+use proc_macro2::TokenStream;
 use syn::visit::{self, Visit};
 use syn::{Attribute, Expr, Lit, Meta};
 
@@ -15,13 +16,14 @@ use crate::command;
 pub(super) struct Source {
     pub(super) lines: usize,
     pub(super) syntax: syn::File,
+    pub(super) tokens: TokenStream,
 }
 
 /// All files, by their paths from the root of the repository.
 pub(super) struct Sources(BTreeMap<String, Source>);
 
 impl Sources {
-    /// Reads what git knows, and what is new and isn't ignored.
+    /// Reads the files that git knows, and new ones that aren't ignored.
     pub(super) fn load(root: &Path) -> anyhow::Result<Sources> {
         let mut list = Command::new("git");
         list.args(["ls-files", "--cached", "--others", "--exclude-standard", "*.rs"]).current_dir(root);
@@ -39,8 +41,10 @@ impl Sources {
     /// Parses these texts.
     pub(super) fn parse<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Sources> {
         let parse = |(path, text): (&str, &str)| {
-            let syntax = syn::parse_file(text).with_context(|| format!("{path} can't be parsed"))?;
-            Ok((path.to_owned(), Source { lines: text.lines().count(), syntax }))
+            let cant = || format!("{path} can't be parsed");
+            let syntax = syn::parse_file(text).with_context(cant)?;
+            let tokens = text.parse().map_err(|error| anyhow::anyhow!("{}: {error}", cant()))?;
+            Ok((path.to_owned(), Source { lines: text.lines().count(), syntax, tokens }))
         };
         Ok(Sources(texts.into_iter().map(parse).collect::<anyhow::Result<_>>()?))
     }
@@ -67,7 +71,7 @@ pub(super) fn doc_line(attribute: &Attribute) -> Option<(String, usize)> {
     Some((text.value(), attribute.pound_token.spans[0].start().line))
 }
 
-/// Returns true for what is compiled only for tests.
+/// Returns true for code that is compiled only for tests.
 pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
     attributes.iter().any(|attribute| match &attribute.meta {
         Meta::List(list) => list.path.is_ident("cfg") && list.tokens.to_string() == "test",

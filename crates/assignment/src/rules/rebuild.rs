@@ -1,12 +1,11 @@
-//! Making a record out of what the groups say: the first one, one in place of a lost
-//! one, and one in place of a copy that is older than the groups.
+//! Making a record from the reports of the groups: the first one, one in place of a lost one, and
+//! one in place of a copy that is older than the groups.
 //!
-//! All three are the same: every group speaks through its leader, or is found to be new
-//! because all its replicas are empty. Nothing is made before all groups have spoken
-//! (invariant 7), so a group is founded at most once, and at best in place of one whose
-//! last byte is gone. Only a group of which nobody is there may be missing, when the others
-//! say that they have all shards: it was removed, or never was, or has nothing and is found
-//! out as soon as it speaks.
+//! All three are the same: every group reports through its leader, or is found to be new because
+//! all its replicas are empty. Nothing is made before all groups have reported (invariant 7), so a
+//! group is founded at most once, and at best in place of one whose last byte is gone. Only a group
+//! without any registered replica may be missing, when the others report that they have all shards:
+//! it was removed, or never existed, or has nothing and is discovered as soon as it reports.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -26,20 +25,20 @@ const FIRST: (MapRevision, Epoch) = (MapRevision(1), Epoch(1));
 /// The statements of all groups.
 struct Statements<'a> {
     spoken: BTreeMap<GroupId, Spoken<'a>>,
-    /// The statements that are missing of groups of which nobody is there.
+    /// The missing statements of groups without any registered replica.
     absent: Vec<String>,
 }
 
-/// A group that has spoken.
+/// The statement of a group.
 enum Spoken<'a> {
-    /// Through its leader.
+    /// The report of its leader.
     Exists(&'a Report),
     /// All its replicas are empty.
     New(Vec<Replica>),
 }
 
-/// Returns something that living replicas know and the record doesn't: proof that it was put back
-/// from an older copy.
+/// Returns a fact that living replicas know and the record doesn't: proof that the record was
+/// restored from an older copy.
 pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String> {
     heard.all().filter(|r| r.held.cluster() == Some(record.cluster)).find_map(|registration| {
         let Registration { group, replica: Replica { server, .. }, held, map_revision } = registration;
@@ -64,8 +63,8 @@ pub(super) fn evidence_against(record: &Record, heard: &Heard) -> Option<String>
     })
 }
 
-/// Makes a record, or says what is missing for it. `old` is the record that was found to
-/// be out of date.
+/// Makes a record, or returns the reason why it can't. `old` is the record that was found to be out
+/// of date.
 pub(super) fn rebuild(
     settings: &Settings,
     old: Option<&Record>,
@@ -82,7 +81,7 @@ pub(super) fn rebuild(
     }
 
     let given = given_to_new_groups(&spoken, &known, &ours)?;
-    // No claim of the past has an epoch as high, should one turn up.
+    // No claim of the past has an epoch as high, should one appear.
     let reported = ours.iter().filter_map(|r| r.held.report()).map(Report::highest_epoch);
     let epoch = reported.chain(old.map(|record| record.epoch)).max().unwrap_or_default();
     let epoch = Epoch(epoch.0 + 1);
@@ -138,12 +137,12 @@ pub(super) fn rebuild(
     if let Some(evidence) = evidence_against(&record, heard) {
         return Err(evidence);
     }
-    // What was under way is planned anew: the groups cancel or redirect what isn't frozen. Where
-    // there is no plan, since policy modulo doesn't divide by so many groups, all stays where it is.
+    // Moves under way are planned again: the groups cancel or redirect those that aren't frozen. If there is
+    // no plan, since policy modulo doesn't divide by this number of groups, everything stays where it is.
     Ok(with_groups(&record, sharing, pins).unwrap_or(record))
 }
 
-/// Shares the shards that nobody has among the new groups, and nothing else: what the others have stays
+/// Shares the shards without an owner among the new groups, and nothing else: shards of the others stay
 /// there.
 fn given_to_new_groups(
     spoken: &BTreeMap<GroupId, Spoken<'_>>,
@@ -155,8 +154,8 @@ fn given_to_new_groups(
     let new: Vec<GroupId> =
         spoken.iter().filter(|(_, s)| matches!(s, Spoken::New(_))).map(|(&group, _)| group).collect();
     if !unowned.is_empty() && (new.is_empty() || !is_beginning(ours)) {
-        // Only the groups may say who has a shard: giving it away here could lose it or serve it twice.
-        // It may be with a group that is down, or on its way between two that spoke at different times.
+        // Only the groups know the owner of a shard: giving it away here could lose it or serve it twice. It
+        // may be with a group that is down, or on its way between two that reported at different times.
         let unowned: ShardSet = unowned.into_iter().collect();
         return Err(format!("no group owns the shards {unowned}; is a group missing from --groups?"));
     }
@@ -166,7 +165,7 @@ fn given_to_new_groups(
     Ok(unowned.into_iter().zip(shares).collect())
 }
 
-/// The one cluster that all belong to; `None` if all are empty.
+/// Returns the one cluster of all registered replicas; `None` if all are empty.
 fn cluster(old: Option<&Record>, heard: &Heard) -> Result<Option<ClusterId>, String> {
     if let Some(old) = old {
         return Ok(Some(old.cluster));
@@ -182,7 +181,7 @@ fn cluster(old: Option<&Record>, heard: &Heard) -> Result<Option<ClusterId>, Str
     }
 }
 
-/// Returns the statement of each group, and which groups may be missing; or who must still be heard.
+/// Returns the statement of each group, and the groups that may be missing; or the missing reports.
 fn statements<'a>(
     settings: &Settings,
     old: Option<&Record>,
@@ -231,8 +230,8 @@ fn is_all_claimed(old: Option<&Record>, claimed: &[Option<Owner>]) -> bool {
         .all(|(shard, owner)| owner.is_some_and(|owner| Some(owner.epoch) >= at_least(shard)))
 }
 
-/// Returns true if nobody knows of anything that came after the first founding, so that a shard that
-/// nobody has was never anybody's.
+/// Returns true if no report is of a time after the first founding, so that a shard without an owner
+/// never had one.
 fn is_beginning(ours: &[&Registration]) -> bool {
     ours.iter().all(|registration| {
         let epoch = registration.held.report().map_or(Epoch(0), Report::highest_epoch);
@@ -246,12 +245,12 @@ impl Spoken<'_> {
     }
 }
 
-/// Why nothing is done about a group that exists.
+/// Returns the reason why nothing is done about a group that exists.
 pub(super) fn unreported(group: GroupId) -> String {
     format!("{group} exists, but no leader of it reports what it has")
 }
 
-/// The owner of each shard that some group claims: of two claims the one of the higher epoch.
+/// Returns the owner of each shard that some group claims: of two claims the one with the higher epoch wins.
 fn owners_by_reports(
     shards: u32,
     spoken: &BTreeMap<GroupId, Spoken<'_>>,
@@ -288,7 +287,7 @@ fn existing(old: Option<&GroupRecord>, heard: &Heard, group: GroupId, report: &R
     }
 }
 
-/// The first members of a group that nobody has ever heard of; or what is missing of it.
+/// Returns the first members of a group that never existed before; or the reason why they aren't known.
 pub(super) fn first_members(
     settings: &Settings,
     heard: &Heard,
@@ -303,7 +302,7 @@ pub(super) fn first_members(
     Ok(members)
 }
 
-/// Members as they registered lately; else as they were recorded; else as they were reported.
+/// Returns members with their registered addresses; else with the recorded, else with the reported ones.
 pub(super) fn with_addresses(
     members: &[Replica],
     recorded: Option<&GroupRecord>,

@@ -16,8 +16,8 @@ use crate::tried::Tried;
 /// the election needs the processor more than we do.
 const SHORTEST_ROUND: Duration = Duration::from_millis(20);
 const LONGEST_ROUND: Duration = Duration::from_millis(50);
-/// A single call asks, the others wait; but not longer than this, since that call itself may be
-/// one that takes long.
+/// A single call asks and the others wait, but not longer than this, since that call itself may
+/// take long.
 const PROBE_ALONE: Duration = Duration::from_millis(50);
 
 /// A replica and the way to it.
@@ -47,9 +47,9 @@ struct State {
     leader: Option<Arc<Member>>,
     /// The highest term heard of.
     term: u64,
-    /// Whoever was said to lead in `term` and then failed: others may not know yet.
+    /// The member that was said to lead in `term` and then failed: others may not know yet.
     barred: Option<ReplicaId>,
-    /// Until when another call is trusted to find the leader.
+    /// The time until which another call is trusted to find the leader.
     probing: Option<Instant>,
     /// Members asked in this round.
     probes: usize,
@@ -60,7 +60,7 @@ struct State {
 #[derive(Debug)]
 pub(super) enum Choice {
     Leader(Arc<Member>),
-    /// Nobody knows the leader: ask this member, and tell what comes of it.
+    /// The leader is unknown: ask this member, and report the result.
     Probe(Arc<Member>, Probe),
     /// Another call is asking, or the round is over.
     Wait(Instant),
@@ -130,7 +130,7 @@ impl GroupRoute {
         tried
     }
 
-    /// The members, the leader first.
+    /// Returns the members, the leader first.
     pub(super) fn peers(&self) -> Vec<Arc<Peer>> {
         let state = self.state.lock();
         state.leader.iter().chain(&state.members).map(|member| Arc::clone(&member.peer)).collect()
@@ -167,12 +167,12 @@ impl GroupRoute {
         Choice::Probe(member, Probe { group: Arc::clone(self), until })
     }
 
-    /// Ends when somebody should look again.
+    /// Returns when waiting calls should look for the leader again.
     pub(crate) async fn settled(&self) {
         self.settled.notified().await;
     }
 
-    /// Takes over who leads in `term`, as somebody says. Returns whether that is news.
+    /// Takes over the leader of `term` from a server's answer. Returns true if that is news.
     pub(super) fn hint(&self, leader: &Replica, term: u64, pool: &Pool) -> bool {
         let mut state = self.state.lock();
         let news = term > state.term

@@ -1,5 +1,5 @@
-//! From a key to the server that is asked: the cached shard map, healed from what servers
-//! and shard managers say.
+//! The route from a key to the server that is asked: the cached shard map, healed by the answers of
+//! servers and shard managers.
 
 mod group;
 mod refresh;
@@ -30,9 +30,9 @@ const ASK_AGAIN: Duration = Duration::from_millis(50);
 /// The division of keys; decides how sequence numbers count.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Layout {
-    /// By shards.
+    /// The keys are divided by shards.
     Shards(u32),
-    /// Not known: every call is forwarded.
+    /// The division isn't known: every call is forwarded.
     Blind,
 }
 
@@ -48,16 +48,16 @@ impl Layout {
 /// The place of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Placement {
-    /// In a shard.
+    /// The key is in a shard.
     Shard {
-        /// The cluster that the shard is of.
+        /// The cluster of the shard.
         cluster: ClusterId,
         /// The shard.
         shard: ShardId,
         /// The number of shards.
         of: u32,
     },
-    /// Only the servers know.
+    /// The place is known only to servers.
     Blind,
 }
 
@@ -69,7 +69,7 @@ impl Placement {
         }
     }
 
-    /// The cluster that a request is meant for; 0 = whichever answers.
+    /// Returns the cluster that a request is meant for; 0 = any cluster.
     pub(crate) fn cluster_id(self) -> u64 {
         match self {
             Placement::Shard { cluster, .. } => cluster.0,
@@ -94,7 +94,7 @@ pub(crate) enum Route {
     Forward(Arc<Peer>),
     /// Wait until then, or until the group's leader is found.
     Wait(Arc<GroupRoute>, Instant),
-    /// Nobody can be asked.
+    /// No server can be asked.
     Nowhere,
 }
 
@@ -110,9 +110,9 @@ pub(crate) struct Router {
     /// There are servers, but none has a shard map.
     blind: AtomicBool,
     turn: AtomicUsize,
-    /// A map came in.
+    /// Notifies that a map came in.
     arrived: Notify,
-    /// Somebody needs a newer map.
+    /// Notifies that a call needs a newer map.
     wanted: Notify,
     /// The last failure of the search for a map.
     trouble: Mutex<Option<String>>,
@@ -187,7 +187,7 @@ impl Router {
         }
     }
 
-    /// Chooses whom to ask about a key.
+    /// Chooses the server to ask about a key.
     pub(crate) fn route(&self, placement: Placement) -> Route {
         let now = Instant::now();
         if placement == Placement::Blind {
@@ -203,8 +203,8 @@ impl Router {
                 return self.forwarder(now);
             }
         };
-        // A seed that is connected already need not wait for an address that perhaps nobody
-        // answers, as behind a port-forward.
+        // A seed that is connected already need not wait for an address that perhaps isn't
+        // reachable, as behind a port-forward.
         if self.seeds_are_servers
             && !member.peer.is_open()
             && let Some(seed) = self.seeds.iter().find(|seed| seed.is_open())
@@ -228,7 +228,7 @@ impl Router {
         known.groups.get(&owner.group).cloned()
     }
 
-    /// Any server that can be reached will pass a call on to the right one.
+    /// Returns any server that can be reached: it passes a call on to the right one.
     fn forwarder(&self, now: Instant) -> Route {
         let servers = self.servers(None);
         let reachable: Vec<_> = servers.into_iter().filter(|peer| !peer.is_resting(now)).collect();
@@ -266,15 +266,15 @@ impl Router {
         self.wanted.notify_one();
     }
 
-    /// Takes over who leads a group in `term`, as somebody says. Returns whether that is news.
+    /// Takes over a group's leader in `term` from a server's answer. Returns true if that is news.
     pub(crate) fn learn_leader(&self, group: GroupId, leader: &Replica, term: u64) -> bool {
         let known = self.known.read();
         let group = known.as_ref().and_then(|known| known.groups.get(&group));
         group.is_some_and(|group| group.hint(leader, term, &self.pool))
     }
 
-    /// Takes over who owns a shard, as somebody says. Returns whether that is news: only a higher
-    /// epoch is.
+    /// Takes over a shard's owner from a server's answer. Returns true if that is news: only a
+    /// higher epoch is.
     pub(crate) fn learn_owner(&self, owner: &ShardOwner) -> bool {
         let mut known = self.known.write();
         let Some(known) = known.as_mut() else { return false };
@@ -309,7 +309,7 @@ impl Router {
         true
     }
 
-    /// Takes over what is newer in a map. Returns whether it could be read at all.
+    /// Takes over the newer parts of a map. Returns true if it could be read at all.
     fn learn_map(&self, wire: &v1::ShardMap, source: Source) -> bool {
         let map = match ShardMap::try_from(wire) {
             Ok(map) if !map.owners.is_empty() => map,

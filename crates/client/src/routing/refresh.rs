@@ -1,5 +1,5 @@
-//! Keeping the shard map fresh in the background: by a shard manager's watch, and by
-//! asking servers when a call needs what the map doesn't say.
+//! Keeping the shard map fresh in the background: by a shard manager's watch, and by asking servers
+//! when a call needs more than the map contains.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,11 +12,11 @@ use super::{Router, Source};
 use crate::pause::Backoff;
 use crate::transport::{Failure, Patience, Peer};
 
-/// Between two rounds of asking all servers.
+/// The pause between two rounds of asking all servers.
 const SHORTEST_PAUSE: Duration = Duration::from_millis(50);
-/// The same if the last round told nothing new.
+/// The pause after a round that brought nothing new.
 const PAUSE: Duration = Duration::from_millis(250);
-/// The same while no server has a map, which is no emergency: calls are forwarded.
+/// The pause while no server has a map, which is no emergency: calls are forwarded.
 const BLIND_PAUSE: Duration = Duration::from_secs(1);
 
 impl Router {

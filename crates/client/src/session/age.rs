@@ -1,14 +1,14 @@
-//! When a session is changed for another. Pure.
+//! The age at which a session is replaced by the next. Pure.
 
 use std::time::Duration;
 
-/// The part of a session's life in which it is: servers surely know it for some time only.
+/// The phase of a session's life: servers surely know it for some time only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Age {
     /// New mutations use it.
     Young,
-    /// They still do, while the next one is opened: its calls should end before servers may
-    /// forget it.
+    /// New mutations still use it, while the next one is opened: its calls should end before
+    /// servers may forget it.
     Late,
     /// Servers may have forgotten it.
     Over,

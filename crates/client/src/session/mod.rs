@@ -105,17 +105,17 @@ pub(crate) struct Sessions {
     router: Arc<Router>,
     attempt_timeout: Duration,
     current: RwLock<Option<Arc<Session>>>,
-    /// Held by the one that opens the next session.
+    /// A lock, held by the call that opens the next session.
     opening: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// The bound that a session must be newer than.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct After {
-    /// The last one that wasn't accepted. Those before it don't come back: the clerk uses one
+    /// The last session that wasn't accepted. Those before it don't come back: the clerk uses one
     /// session after the other.
     pub(crate) refused: Option<v1::SessionId>,
-    /// Sessions opened until then aren't accepted.
+    /// The time up to which opened sessions aren't accepted.
     pub(crate) floor: u64,
 }
 

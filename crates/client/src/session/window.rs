@@ -6,7 +6,7 @@ use std::collections::VecDeque;
 #[derive(Debug)]
 pub(super) struct Window {
     acked_below: u64,
-    /// From `acked_below` on, whether each number that was given out is done.
+    /// The numbers from `acked_below` on: true for each that is done.
     done: VecDeque<bool>,
 }
 
@@ -27,7 +27,7 @@ impl Window {
         Some(self.acked_below + open)
     }
 
-    /// A number has its final answer, or is given up. Returns whether there is room again.
+    /// Ends a number: it has its final answer, or is given up. Returns true if there is room again.
     pub(super) fn finish(&mut self, seq: u64) -> bool {
         let index = seq.checked_sub(self.acked_below).map(|index| index as usize);
         if let Some(done) = index.and_then(|index| self.done.get_mut(index)) {

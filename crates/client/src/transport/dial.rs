@@ -39,7 +39,7 @@ impl fmt::Debug for Dialer {
 }
 
 impl Dialer {
-    /// A connection that is open when this returns: an error means that nothing was sent.
+    /// Opens a connection, which is open when this returns: an error means that nothing was sent.
     pub(crate) async fn dial(&self, address: &str) -> Result<Link, Arc<str>> {
         let origin = origin(address).ok_or_else(|| format!("{address} is not HOST:PORT"))?;
         match tokio::time::timeout(self.timeout, self.open(address.to_owned(), origin)).await {
@@ -73,28 +73,28 @@ impl Dialer {
     }
 }
 
-/// What stands before the path of every request to `HOST:PORT`.
+/// Returns the beginning of the URI of every request to `HOST:PORT`.
 pub(crate) fn origin(address: &str) -> Option<Uri> {
     let uri: Uri = format!("http://{address}").parse().ok()?;
     let is_address = uri.authority().is_some_and(|a| a.port_u16().is_some() && a.as_str() == address);
     is_address.then_some(uri)
 }
 
-/// An open HTTP/2 connection. Unlike tonic's channel it doesn't connect again by itself, and
-/// it tells requests that never left from those that may have arrived.
+/// An open HTTP/2 connection. Unlike tonic's channel it doesn't connect again by itself, and it
+/// distinguishes requests that never left from those that may have arrived.
 #[derive(Debug, Clone)]
 pub(crate) struct Link {
     requests: SendRequest<Body>,
     origin: Uri,
 }
 
-/// Why a request has no response.
+/// The reason why a request has no response.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum LinkError {
-    /// It never left.
+    /// The request never left.
     #[error("not sent: {0}")]
     NotSent(hyper::Error),
-    /// It may have arrived.
+    /// The request may have arrived.
     #[error(transparent)]
     Lost(hyper::Error),
 }
@@ -121,8 +121,8 @@ impl Service<hyper::Request<Body>> for Link {
     type Error = LinkError;
     type Future = BoxFuture<'static, Result<Self::Response, LinkError>>;
 
-    /// Always ready, so that it is the request that learns of a closed connection: only its
-    /// error says that it was not sent.
+    /// This is always ready, so that the request itself meets a closed connection: only its error
+    /// says that it was not sent.
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), LinkError>> {
         Poll::Ready(Ok(()))
     }
@@ -138,7 +138,7 @@ impl Service<hyper::Request<Body>> for Link {
     }
 }
 
-/// Whether a status says that its request never left.
+/// Returns true if a status says that its request never left.
 pub(crate) fn was_not_sent(status: &Status) -> bool {
     let mut error: Option<&(dyn std::error::Error + 'static)> = Some(status);
     while let Some(inner) = error {
@@ -150,7 +150,7 @@ pub(crate) fn was_not_sent(status: &Status) -> bool {
     false
 }
 
-/// The innermost error: "connection refused" rather than "transport error".
+/// Returns the innermost error: "connection refused" rather than "transport error".
 pub(crate) fn root_cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut inner = error;
     while let Some(source) = inner.source() {

@@ -1,4 +1,4 @@
-//! The way of a transmission to a server, and what is known when it ends.
+//! The way of a transmission to a server, and the knowledge about it when it ends.
 //!
 //! Nothing here sends a request twice.
 
@@ -30,13 +30,13 @@ pub enum Reply {
 /// The reason why a transmission has no reply.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 pub(crate) enum Failure {
-    /// It never left.
+    /// The request never left.
     #[error("{0}")]
     NotSent(Arc<str>),
-    /// The server said why.
+    /// The server refused, for this reason.
     #[error("{0}")]
     Answered(Box<skv_proto::Error>),
-    /// Nobody knows whether it arrived.
+    /// The request may or may not have arrived.
     #[error("{0}")]
     Lost(Arc<str>),
 }

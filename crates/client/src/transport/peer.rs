@@ -18,8 +18,8 @@ use super::{Dialer, Failure, Reply, Transmission};
 
 /// The number of unary calls in flight that is worth another connection.
 const CALLS_PER_CONNECTION: usize = 256;
-/// After a failure to connect the next attempt waits at least this long, and as long as the
-/// failure took, so that callers don't queue up before an address that nobody answers.
+/// After a failure to connect the next attempt waits at least this long, and as long as the failure
+/// took, so that callers don't queue up before an address that doesn't answer.
 const SHORTEST_REST: Duration = Duration::from_millis(50);
 
 /// All servers that a clerk knows, each once.
@@ -36,13 +36,13 @@ impl Pool {
         Pool { dialer, streams: streams.max(1), connections: connections.max(1), peers: Mutex::default() }
     }
 
-    /// The server at `HOST:PORT`.
+    /// Returns the server at `HOST:PORT`.
     pub(crate) fn peer(&self, address: &str) -> Arc<Peer> {
         let mut peers = self.peers.lock();
         if let Some(peer) = peers.get(address) {
             return Arc::clone(peer);
         }
-        // Addresses come and go with pods: keep those that somebody still speaks of.
+        // Addresses come and go with pods: only those that are still in use are kept.
         peers.retain(|_, peer| Arc::strong_count(peer) > 1);
         let address: Arc<str> = address.into();
         let peer = Arc::new(Peer {
@@ -59,7 +59,7 @@ impl Pool {
     }
 }
 
-/// The time that a transmission may take, once there is a connection, and when its call ends.
+/// The time limit of a transmission, once there is a connection, and the deadline of its call.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Patience {
     pub(crate) attempt: Duration,
@@ -88,7 +88,7 @@ pub(crate) struct Peer {
 #[derive(Debug)]
 struct Slot<T> {
     ready: RwLock<Option<Arc<T>>>,
-    /// Held by the one that connects.
+    /// A lock, held by the caller that connects.
     dialing: tokio::sync::Mutex<()>,
 }
 
@@ -142,12 +142,12 @@ impl Peer {
             || self.links.iter().any(|slot| slot.get().is_some())
     }
 
-    /// Why the last attempt to connect failed; `None` if it didn't.
+    /// Returns the reason why the last attempt to connect failed; `None` if it didn't.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
         self.rest.lock().as_ref().map(|rest| Arc::clone(&rest.why))
     }
 
-    /// Connects, while nobody waits for it.
+    /// Connects in the background, so that no call waits for it.
     pub(crate) fn connect_in_background(self: &Arc<Self>) {
         let is_dialing = self.links[0].dialing.try_lock().is_err();
         if is_dialing || self.is_resting(Instant::now()) {
@@ -206,7 +206,7 @@ impl Peer {
         self.unary(patience, |mut client| async move { client.get_shard_map(request).await }).await
     }
 
-    /// A connection to use for other services than Kv.
+    /// Returns a connection for other services than Kv.
     pub(crate) async fn connection(&self, patience: Patience) -> Result<Arc<Link>, Failure> {
         self.link(&self.links[0], patience).await
     }
@@ -239,7 +239,7 @@ impl Peer {
             let error = skv_proto::Error::Unimplemented(format!("{}: {}", self.address, status.message()));
             return Failure::Answered(Box::new(error));
         }
-        // Not said by a server of ours, so by the connection.
+        // The error isn't from a server of ours, so it is from the connection.
         let why = format!("{}: {}", self.address, root_cause(status)).into();
         if was_not_sent(status) { Failure::NotSent(why) } else { Failure::Lost(why) }
     }

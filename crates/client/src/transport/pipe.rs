@@ -1,8 +1,8 @@
 //! A `Kv.Pipeline` stream: many outstanding operations, answered in any order.
 //!
-//! Callers put operations into a queue; whenever the connection takes more, all that is
-//! queued becomes one message. One task reads the answers, and ends operations whose time
-//! is over, so that callers need no timers of their own.
+//! Callers put operations into a queue; whenever the connection takes more, the whole queue becomes
+//! one message. One task reads the answers, and ends overdue operations, so that callers need no
+//! timers of their own.
 
 use std::collections::{HashMap, VecDeque};
 use std::pin::Pin;
@@ -130,7 +130,7 @@ impl Shared {
         Ok(())
     }
 
-    /// Hands out what the answers answer.
+    /// Hands the answers of a message to their callers.
     fn answer(
         &self,
         answers: Vec<v1::Answer>,
@@ -150,7 +150,7 @@ impl Shared {
         }
     }
 
-    /// Ends overdue operations. One that is still in the queue will not be sent any more.
+    /// Ends overdue operations. An operation that is still in the queue won't be sent any more.
     fn sweep(&self, now: Instant, address: &str) {
         let mut state = self.state.lock();
         let overdue: Vec<u64> =
@@ -173,7 +173,7 @@ impl Shared {
         queue.retain(|queued| waiting.contains_key(&queued.operation.id));
     }
 
-    /// Ends the stream and all that is outstanding.
+    /// Ends the stream and all outstanding operations.
     fn close(&self, why: &Arc<str>) {
         self.broken.store(true, Ordering::Relaxed);
         let mut state = self.state.lock();
@@ -195,7 +195,7 @@ impl Shared {
     }
 }
 
-/// The messages that the connection sends: all that is queued, in messages of bounded size.
+/// The messages that the connection sends: the whole queue, in messages of bounded size.
 struct Outgoing(Arc<Shared>);
 
 impl Stream for Outgoing {
@@ -226,7 +226,7 @@ impl Stream for Outgoing {
     }
 }
 
-/// No caller waits for a task that is gone, whatever ended it.
+/// Closes the stream when its task ends for any reason, so that no caller waits for a task that is gone.
 struct FailAtEnd(Arc<Shared>);
 
 impl Drop for FailAtEnd {

@@ -168,7 +168,7 @@ async fn a_large_value_goes_there_and_back() {
     for transport in TRANSPORTS {
         let fake = Fake::group(1, 4);
         let clerk = clerk(&fake, transport);
-        // What the fake's own limit lets through.
+        // The size passes the fake's own limit.
         let value = vec![7; 3 << 20];
         clerk.put("k", value.clone()).await.unwrap();
         assert_eq!(clerk.get("k").await.unwrap().value, value);

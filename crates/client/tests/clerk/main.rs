@@ -17,7 +17,7 @@ use skv_sharding::{Hash, ShardId};
 
 const TRANSPORTS: [Transport; 2] = [Transport::Stream, Transport::Unary];
 
-/// Long enough for any answer that comes.
+/// The time limit of calls, long enough for any answer.
 const PATIENT: Duration = Duration::from_mins(1);
 
 fn options(options: Options, transport: Transport) -> Options {

@@ -15,7 +15,7 @@ async fn a_dead_manager_is_not_missed() {
         fake.kill_manager();
         let moved = Fate::Refuse(skv_proto::Error::WrongGroup { group: GroupId(0), owner: None });
         fake.rule(move |seen| if seen.server == 0 { moved.clone() } else { Fate::Serve });
-        // Server 0 doesn't say who owns the shards, but the servers' copies of the map do.
+        // Server 0 doesn't name the owners of the shards, but the servers' copies of the map do.
         let mut map = fake.map();
         map.revision = 2;
         map.ranges.iter_mut().for_each(|range| (range.group, range.epoch) = (1, 2));

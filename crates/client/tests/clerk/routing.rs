@@ -149,7 +149,7 @@ async fn a_leader_that_denies_a_shard_and_knows_nobody_newer_is_not_asked_for_ev
         let clerk = clerk(&fake, transport);
         clerk.put("k", "v").await.unwrap();
         let leader = fake.seen().last().unwrap().server;
-        // One that was cut off before the shard came, and doesn't know that another leads by now.
+        // A member that was cut off before the shard came, and doesn't know that another leads by now.
         let denied = Fate::Refuse(skv_proto::Error::WrongGroup { group: GroupId(0), owner: None });
         fake.rule(move |seen| if seen.server == leader { denied.clone() } else { Fate::Serve });
         clerk.put("k", "w").await.unwrap();

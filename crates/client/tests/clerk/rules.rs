@@ -17,7 +17,7 @@ use case::{Call, Case, Patience, Sent, Target};
 
 const CALLS: &str = include_str!("../../../../testdata/clerk/calls.yaml");
 const PLACEMENT: &str = include_str!("../../../../testdata/clerk/placement.yaml");
-/// Few, so that no transmission takes long on a small machine.
+/// A low number, so that no transmission takes long on a small machine.
 const AT_ONCE: usize = 4;
 
 #[tokio::test]
@@ -76,7 +76,7 @@ fn connect(case: &Case, fake: &Fake, transport: Transport) -> Clerk {
         Target::Nobody => Options::manager(["127.0.0.1:1"]),
     };
     options.transport = transport;
-    // Those that don't run refuse at once; another one isn't passed by because the machine is busy.
+    // Stopped servers refuse at once; a running one isn't passed by because the machine is busy.
     options.connect_timeout = PATIENT / 2;
     (options.deadline, options.attempt_timeout) = match case.calls.iter().find_map(|call| call.patience) {
         None => (PATIENT, PATIENT / 2),
@@ -123,7 +123,7 @@ async fn make(clerk: &Clerk, call: &Call) -> (String, String) {
     (ends, error.to_string())
 }
 
-/// Compares what a case names of each transmission. Sessions are numbered as they appear.
+/// Compares the fields that a case names of each transmission. Sessions are numbered as they appear.
 fn compare(sent: &[Sent], seen: &[Seen], sessions: &mut Vec<v1::SessionId>) -> Result<(), String> {
     for transmission in seen.iter().filter(|seen| seen.id().is_some()) {
         if !sessions.contains(&transmission.session()) {

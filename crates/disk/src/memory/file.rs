@@ -1,4 +1,4 @@
-//! A file: its bytes, and those of each sector before what wasn't synced.
+//! A file: its bytes, and the earlier bytes of each sector that isn't synced.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -27,7 +27,7 @@ pub(super) struct MemoryFile {
 pub(super) struct Content {
     pub(super) bytes: Vec<u8>,
     pub(super) synced_len: usize,
-    /// What the synced sectors held that were written since.
+    /// The synced bytes of sectors that were written since.
     pub(super) before: BTreeMap<usize, Box<[u8]>>,
 }
 

@@ -1,8 +1,7 @@
 //! A disk in memory, for replicas without one, for tests and for simulations.
 //!
-//! It keeps apart what was synced and what wasn't: names per directory, bytes per sector
-//! of 512. [`MemoryDisk::crash`] takes the power away and gives back what a real disk
-//! might hold then.
+//! It separates synced from unsynced state: names per directory, bytes per sector of 512.
+//! [`MemoryDisk::crash`] takes the power away and returns a state that a real disk might hold then.
 
 mod file;
 mod state;
@@ -34,7 +33,7 @@ pub struct MemoryDisk {
 }
 
 impl MemoryDisk {
-    /// An empty disk without limits.
+    /// Makes an empty disk without limits.
     pub fn new() -> Self {
         Self::default()
     }
@@ -44,7 +43,7 @@ impl MemoryDisk {
         self.state.faults.lock().capacity = bytes;
     }
 
-    /// The bytes of all files.
+    /// Returns the bytes of all files.
     pub fn used(&self) -> u64 {
         self.state.used.load(Ordering::Relaxed)
     }
@@ -54,8 +53,8 @@ impl MemoryDisk {
         self.state.faults.lock().sync_error = error;
     }
 
-    /// Makes every attempt to make or open a file fail with this error, or work again. Those that are
-    /// open stay so.
+    /// Makes every attempt to make or open a file fail with this error, or work again. Open files
+    /// stay open.
     pub fn set_open_error(&self, error: Option<Errno>) {
         self.state.faults.lock().open_error = error;
     }
@@ -75,16 +74,16 @@ impl MemoryDisk {
         self.state.faults.lock().sync_gate = Some(Arc::new(Semaphore::new(0)));
     }
 
-    /// Lets so many of the syncs go on that wait, or will.
+    /// Lets this number of syncs continue that wait, or will.
     pub fn let_sync(&self, count: usize) {
         if let Some(gate) = &self.state.faults.lock().sync_gate {
             gate.add_permits(count);
         }
     }
 
-    /// Ends the process that uses the disk: every later operation on this one fails.
-    /// Returns the disk as the next process finds it: with all that was written, synced
-    /// or not, and unsynced still.
+    /// Ends the process that uses the disk: every later operation on this one fails. Returns the
+    /// disk as the next process finds it: with everything that was written, synced or not, and
+    /// unsynced still.
     #[must_use]
     pub fn kill(&self) -> MemoryDisk {
         let state = self.switch_off();
@@ -92,9 +91,9 @@ impl MemoryDisk {
         MemoryDisk { tree: Arc::new(Mutex::new(tree)), state }
     }
 
-    /// Takes the power away: every later operation on this disk fails. Returns the disk as
-    /// it is found afterwards. What was synced is there; of everything else, each sector
-    /// and each name, `survives` decides.
+    /// Takes the power away: every later operation on this disk fails. Returns the disk as it is
+    /// found afterwards. Synced state is there; for everything else, each sector and each name,
+    /// `survives` decides.
     #[must_use]
     pub fn crash(&self, mut survives: impl FnMut() -> bool) -> MemoryDisk {
         let state = self.switch_off();
@@ -206,7 +205,7 @@ impl Disk for MemoryDisk {
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
-        // As on a real disk, where the directory has to be opened.
+        // A real disk fails here too, since the directory has to be opened.
         self.state.check_open()?;
         self.state.check_sync()?;
         let mut tree = self.tree.lock();

@@ -1,4 +1,4 @@
-//! A disk's power, capacity and faults: what its files need to know of it.
+//! A disk's power, capacity and faults, which its files depend on.
 
 use std::io;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use parking_lot::Mutex;
 use rustix::io::Errno;
 use tokio::sync::Semaphore;
 
-/// What files need to know of their disk.
+/// The state of a disk that its files depend on.
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) used: AtomicU64,

@@ -53,7 +53,7 @@ impl Tree {
         })
     }
 
-    /// The directory that holds a name, and the name in it.
+    /// Returns the directory that holds a name, and the name in it.
     pub(super) fn place<'a>(&mut self, path: &'a Path) -> io::Result<(&mut Directory, &'a OsStr)> {
         let name = path.file_name().ok_or(io::ErrorKind::InvalidInput)?;
         let parent = self.directory(path.parent().unwrap_or(Path::new("")))?;
@@ -68,7 +68,7 @@ impl Tree {
         }
     }
 
-    /// Forgets what hangs in directories that no name leads to, now or after a crash.
+    /// Forgets the contents of directories that no name leads to, now or after a crash.
     pub(super) fn forget_unreachable(&mut self) {
         let mut reached = BTreeSet::from([0]);
         let mut waiting = vec![0];

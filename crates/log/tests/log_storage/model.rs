@@ -1,5 +1,5 @@
-//! Whatever is done and whenever the power goes, a log opens as it was after some step,
-//! and not before the last one that was acknowledged.
+//! After any steps and any power failure, a log opens as it was after some step, and not before the
+//! last one that was acknowledged.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -13,26 +13,26 @@ use skv_log::{Entry, Log, LogId, Vote};
 
 use crate::support::{close, entry, formatted, id, open, options, read_all};
 
-/// Sectors of a segment: a few entries fill one.
+/// The sectors of a segment: a few entries fill one.
 const SECTORS: u32 = 24;
 
 #[derive(Debug, Clone)]
 enum Step {
     /// Append entries of these lengths.
     Append(Vec<usize>),
-    /// Drop so many of the last entries, and begin a new term.
+    /// Drop this number of the last entries, and begin a new term.
     Truncate(u64),
-    /// Purge so many of the first entries, or beyond the last.
+    /// Purge this number of the first entries, or beyond the last.
     Purge(u64),
     Vote,
     Commit,
-    /// Let so many syncs be done, and what follows from them.
+    /// Let this number of syncs be done, and their consequences.
     Sync(usize),
     /// Close and open.
     Restart,
-    /// Kill the process and open again; what wasn't synced is there, and must not vanish later.
+    /// Kill the process and open again; unsynced writes are there, and must not vanish later.
     Kill,
-    /// Take the power away; what wasn't synced survives by chance.
+    /// Take the power away; unsynced writes survive by chance.
     Crash(u64),
 }
 
@@ -51,11 +51,11 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-/// What a log holds.
+/// The content of a log.
 #[derive(Debug, Clone, Default, PartialEq)]
 struct Model {
     purged: Option<LogId>,
-    /// Position and length; what an entry contains follows from its index.
+    /// Position and length; an entry's content follows from its index.
     entries: VecDeque<(LogId, usize)>,
     vote: Option<Vote>,
 }
@@ -80,7 +80,7 @@ struct Run {
     disk: MemoryDisk,
     log: Option<Log>,
     states: Vec<Model>,
-    /// How many of the states are durable.
+    /// The number of the states that are durable.
     acknowledged: Arc<AtomicUsize>,
     term: u64,
     /// The index of the last commit: nothing up to it is ever truncated.

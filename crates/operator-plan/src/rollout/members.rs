@@ -65,7 +65,7 @@ impl Members {
         let waits =
             |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting && status.replica != 0;
         let waiting = statuses.iter().filter(|(_, status)| waits(status)).map(|(s, _)| s.clone()).collect();
-        let is_broken = |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Quarantined;
+        let is_broken = |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Broken;
         let broken =
             statuses.iter().filter(|(_, status)| is_broken(status)).map(|(s, _)| s.clone()).collect();
         let heard = statuses.keys().cloned().collect();
@@ -243,8 +243,8 @@ pub(super) mod tests {
         statuses.get_mut("demo-g0-1").unwrap().ready = false;
         let learner = v1::ReplicaStatus { replica: 9, ..statuses["demo-g0-1"].clone() };
         statuses.insert("demo-g0-3".to_owned(), learner);
-        let quarantined = v1::ReplicaState::Quarantined as i32;
-        let broken = v1::ReplicaStatus { state: quarantined, ..v1::ReplicaStatus::default() };
+        let broken = v1::ReplicaState::Broken as i32;
+        let broken = v1::ReplicaStatus { state: broken, ..v1::ReplicaStatus::default() };
         statuses.insert("demo-g0-2".to_owned(), broken);
         let members = Members::from_statuses(&statuses);
         assert_eq!(members.ready, [ReplicaId(1)].into());

@@ -13,8 +13,8 @@ use tokio::time::Instant;
 use crate::propose::not_applied;
 use crate::running::Running;
 
-/// The number of shards that come to a group at the same time. It is higher than for those that
-/// leave, so that two sources needn't wait for each other. One that stands still doesn't count, or a
+/// The number of shards that come to a group at the same time. It is higher than the number of those
+/// that leave, so that two sources needn't wait for each other. A stalled shard doesn't count, or a
 /// source that is gone would hold up all others.
 const ARRIVALS: usize = 4;
 /// The time after which an entry that isn't applied has an unknown outcome.
@@ -72,8 +72,8 @@ impl Running {
         }
     }
 
-    /// Returns true if the group receives the shard already, or has it: then nobody may serve it
-    /// elsewhere.
+    /// Returns true if the group receives the shard already, or has it: then no other group may
+    /// serve it.
     fn has_promised(&self, shard: ShardId, epoch: Epoch) -> bool {
         let arrivals = self.store.arrivals();
         arrivals.iter().any(|arrival| arrival.shard == shard && arrival.epoch == epoch)

@@ -4,7 +4,7 @@ use k8s_openapi::api::core::v1::LocalObjectReference;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What the pods run.
+/// The image that the pods run.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Image {
@@ -12,13 +12,13 @@ pub struct Image {
     /// is created, so that a newer operator doesn't change it.
     #[schemars(length(min = 1))]
     pub name: String,
-    /// When the image is pulled: IfNotPresent, Always or Never.
+    /// The pull policy of the image: IfNotPresent, Always or Never.
     pub pull_policy: PullPolicy,
     /// Secrets of this namespace with which the image is pulled.
     pub pull_secrets: Vec<LocalObjectReference>,
 }
 
-/// When an image is pulled.
+/// The pull policy of an image.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum PullPolicy {
     /// Only where the node doesn't have it.

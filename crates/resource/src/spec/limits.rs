@@ -3,7 +3,7 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// What a client may ask for. Fixed for the life of the resource.
+/// The limits of clients' requests. Fixed for the life of the resource.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Limits {
@@ -13,11 +13,11 @@ pub struct Limits {
     /// The longest value, in bytes, also as the result of appends.
     #[schemars(range(min = 1, max = 2_097_152))]
     pub max_value_bytes: u64,
-    /// How many sessions of clerks a shard remembers; past it the one that was unused for
-    /// longest is forgotten.
+    /// The maximum number of clerks' sessions that a shard remembers; beyond it the least
+    /// recently used one is forgotten.
     #[schemars(range(min = 1, max = 1_000_000))]
     pub max_sessions_per_shard: u64,
-    /// How long a clerk's session may be unused before it may be forgotten, in seconds.
+    /// The time for which a clerk's session must be unused before it may be forgotten, in seconds.
     #[schemars(range(min = 10, max = 86400))]
     pub session_ttl_seconds: u64,
 }

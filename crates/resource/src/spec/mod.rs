@@ -103,53 +103,53 @@ pub use tuning::{TRANSFER_BYTES_PER_SECOND, Tuning};
         { "rule": "self.placement != 'ring' || self.replicas == oldSelf.replicas", "message": "is fixed for the life of a ring", "fieldPath": ".replicas" }
     ]))]
 pub struct ShardedKvSpec {
-    /// How many Raft groups share the shards. `kubectl scale` changes it. In a ring: how many
-    /// servers there are, and groups, and shards, all of which is one number that stays.
+    /// The number of Raft groups that share the shards. `kubectl scale` changes it. In a
+    /// ring it is also the number of servers and of shards, and is fixed.
     #[schemars(range(min = 1, max = 4096))]
     pub groups: u32,
-    /// How many replicas each group has: 1, 3, 5 or 7, since an even number would tolerate no
-    /// more failures than one less. In a ring any number up to that of servers, which stays.
+    /// The number of replicas of each group: 1, 3, 5 or 7, since an even number would tolerate no
+    /// more failures than one less. In a ring it is any number up to that of servers, and is fixed.
     #[schemars(range(min = 1, max = 4096))]
     pub replicas: u32,
-    /// How many shards the keys are hashed to. Fixed for the life of the resource; 240
-    /// divides evenly by 1 to 6, 8, 10 and 12 groups.
+    /// The number of shards that the keys are hashed to. Fixed for the life of the
+    /// resource; 240 divides evenly by 1 to 6, 8, 10 and 12 groups.
     #[schemars(range(min = 1, max = 10000))]
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
     ]))]
     pub shards: u32,
-    /// How a key is mapped to a shard: fnv1, fnv1a, integer (decimal keys, key mod shards)
+    /// The function that maps a key to a shard: fnv1, fnv1a, integer (decimal keys, key mod shards)
     /// or integer-or-fnv1 (whichever fits the key). Fixed for the life of the resource.
     #[schemars(schema_with = "hash_schema")]
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
     ]))]
     pub hash: Hash,
-    /// How shards are spread over groups: minimal (as even as can be, by the fewest moves), or
-    /// modulo (shard i in the (i mod groups)th group; the number of groups must divide that of
-    /// shards). Fixed for the life of the resource.
+    /// The policy that spreads shards over groups: minimal (as even as can be, by the
+    /// fewest moves), or modulo (shard i in the (i mod groups)th group; the number of
+    /// groups must divide that of shards). Fixed for the life of the resource.
     #[schemars(schema_with = "policy_schema")]
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
     ]))]
     pub policy: Policy,
-    /// Which servers hold the replicas of a group: `groups` (each group has servers of its
-    /// own), or `ring` (all groups share one ring of servers: as many groups as shards and as
-    /// servers, the replicas of group i on servers i to i + replicas - 1, counted around the
-    /// ring). Fixed for the life of the resource.
+    /// The placement of a group's replicas on servers: `groups` (each group has servers of
+    /// its own), or `ring` (all groups share one ring of servers: as many groups as shards
+    /// and as servers, the replicas of group i on servers i to i + replicas - 1, counted
+    /// around the ring). Fixed for the life of the resource.
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self == oldSelf", "message": "is fixed for the life of the resource" }
     ]))]
     pub placement: Placement,
-    /// What the pods run. Outside of a cluster it has no meaning.
+    /// The image that the pods run. Outside of a cluster it has no meaning.
     pub image: Image,
-    /// How each server runs.
+    /// The settings of each server.
     pub server: Server,
-    /// How the shard manager runs.
+    /// The settings of the shard manager.
     pub shard_manager: ShardManager,
-    /// Where a server keeps its data.
+    /// The storage of each server's data.
     pub storage: Storage,
-    /// Which nodes the pods run on. A change takes effect when a pod is next made; it
+    /// The nodes on which the pods run. A change takes effect when a pod is next made; it
     /// restarts nothing. Outside of a cluster it has no meaning.
     pub scheduling: Scheduling,
     /// Labels and annotations for all pods. Outside of a cluster they have no meaning.
@@ -160,16 +160,16 @@ pub struct ShardedKvSpec {
     /// without it. The network policy must let such clients in. Outside of a cluster it has no meaning.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub node_ports: Option<NodePorts>,
-    /// What a client may ask for. Fixed for the life of the resource.
+    /// The limits of clients' requests. Fixed for the life of the resource.
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "self == oldSelf", "message": "are fixed for the life of the resource" }
     ]))]
     pub limits: Limits,
     /// Times and sizes that trade one good thing for another.
     pub tuning: Tuning,
-    /// Whether evictions, such as those of `kubectl drain`, wait until the group can spare a pod.
+    /// A budget per group: evictions, such as those of `kubectl drain`, wait until the group can spare a pod.
     pub disruption_budget: DisruptionBudget,
-    /// Who may connect to the pods.
+    /// The network policy of the pods, which limits connections to them.
     pub network_policy: NetworkPolicy,
     /// Stop the operator from changing anything; what runs goes on. The status is still kept.
     pub paused: bool,

@@ -5,7 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skv_sharding::GroupId;
 
-/// Whether evictions wait until the group can spare a pod.
+/// The disruption budget of each group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct DisruptionBudget {
@@ -14,13 +14,13 @@ pub struct DisruptionBudget {
     pub enabled: bool,
 }
 
-/// Who may connect to the pods.
+/// The network policy of the pods, which limits connections to them.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NetworkPolicy {
     /// Keep all but the resource's own pods and the operator away from the servers' peer port.
     pub enabled: bool,
-    /// Who may use the ports for clients, the shard manager and http; everybody without it.
+    /// Peers that may use the ports for clients, the shard manager and http; everybody may without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<NetworkPolicyPeer>>,
 }

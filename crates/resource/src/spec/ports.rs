@@ -10,16 +10,16 @@ use serde::{Deserialize, Serialize};
         { "rule": "self.client != self.peer && self.client != self.http && self.peer != self.http && self.manager != self.http", "message": "client, peer and http must differ, and manager and http" }
     ]))]
 pub struct Ports {
-    /// Where servers listen for clients.
+    /// The port on which servers listen for clients.
     #[schemars(range(min = 1024, max = 65535))]
     pub client: u16,
-    /// Where servers listen for each other, for the operator, and for commands that manage them.
+    /// The port on which servers listen for each other, for the operator, and for commands that manage them.
     #[schemars(range(min = 1024, max = 65535))]
     pub peer: u16,
-    /// Where servers and shard managers listen for /metrics, /livez and /readyz.
+    /// The port on which servers and shard managers serve /metrics, /livez and /readyz.
     #[schemars(range(min = 1024, max = 65535))]
     pub http: u16,
-    /// Where shard managers listen for servers and clients.
+    /// The port on which shard managers listen for servers and clients.
     #[schemars(range(min = 1024, max = 65535))]
     pub manager: u16,
 }

@@ -6,7 +6,7 @@ use k8s_openapi::api::core::v1::{Affinity, Toleration, TopologySpreadConstraint}
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Which nodes the pods run on.
+/// The nodes on which the pods run.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Scheduling {
@@ -17,8 +17,8 @@ pub struct Scheduling {
     /// Attraction to nodes and to other pods, and repulsion.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub affinity: Option<Affinity>,
-    /// How the pods of a group, and those of the shard manager, spread. By default evenly
-    /// over the nodes, and a pod waits rather than share a node that others could do
+    /// Constraints that spread the pods of a group, and those of the shard manager. By default they
+    /// spread evenly over the nodes, and a pod waits rather than share a node that others could do
     /// without; `[]` switches that off. A constraint without labelSelector gets that of the group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,

@@ -6,12 +6,12 @@ use serde::{Deserialize, Serialize};
 
 use super::size::Size;
 
-/// How each server runs.
+/// The settings of each server.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Server {
-    /// How many threads serve requests. By default one per processor; where `skv up` runs all
-    /// servers on one machine, those of a group share its processors.
+    /// The number of threads that serve requests. The default is one per processor; where
+    /// `skv up` runs all servers on one machine, those of a group share its processors.
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<u16>,

@@ -4,11 +4,11 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// How the shard manager runs. It is one process outside of a cluster.
+/// The settings of the shard manager, which is one process outside of a cluster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct ShardManager {
-    /// How many pods serve the shard map. They need no quorum; one does.
+    /// The number of pods that serve the shard map. They need no quorum; one suffices.
     #[schemars(range(min = 1, max = 5))]
     pub replicas: u32,
     /// The processors and memory of each container.

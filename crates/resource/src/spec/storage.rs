@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Size;
 
-/// Where a server keeps its data.
+/// The storage of each server's data.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 #[schemars(extend("x-kubernetes-validations" = [
@@ -32,15 +32,15 @@ pub struct Storage {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
     pub class_name: Option<String>,
-    /// What becomes of the volumes, and of the shard map, when the resource is deleted:
+    /// The retention of the volumes, and of the shard map, when the resource is deleted:
     /// Retain or Delete. Outside of a cluster they are always kept.
     pub when_deleted: Retention,
-    /// What becomes of the volumes of a server that is no longer needed: Retain or Delete.
+    /// The retention of the volumes of a server that is no longer needed: Retain or Delete.
     /// Outside of a cluster `skv apply` always removes the data of a group that left.
     pub when_scaled: Retention,
 }
 
-/// What becomes of volumes that nothing uses any more.
+/// The retention of volumes that nothing uses any more.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub enum Retention {
     /// They are kept.

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
         { "rule": "self.electionTimeoutMs >= 3 * self.heartbeatMs", "message": "must be at least three heartbeats", "fieldPath": ".electionTimeoutMs" }
     ]))]
 pub struct Tuning {
-    /// How often a leader shows that it is alive, in milliseconds.
+    /// The interval between the heartbeats of a leader, in milliseconds.
     #[schemars(range(min = 10, max = 10000))]
     pub heartbeat_ms: u64,
     /// After at least this long without its leader a replica stands for election, in
@@ -21,8 +21,8 @@ pub struct Tuning {
     /// last snapshot if that is more.
     #[schemars(range(min = 1024))]
     pub snapshot_log_bytes: u64,
-    /// How many bytes of moving shards each server sends in a second at most; no limit if 0. More is
-    /// sooner over, and felt more by those who use other shards meanwhile.
+    /// The maximum number of bytes of moving shards that each server sends per second; 0 means no limit. A
+    /// higher limit ends moves sooner, and disturbs the users of other shards more meanwhile.
     pub transfer_bytes_per_second: u64,
 }
 

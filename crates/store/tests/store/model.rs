@@ -62,7 +62,7 @@ struct ModelSession {
     decided: BTreeMap<u64, (u64, usize, Expected)>,
 }
 
-/// One shard, each rule in the plainest way.
+/// A shard, each rule in the plainest way.
 #[derive(Debug, Default)]
 struct Model {
     time: u64,

@@ -246,7 +246,7 @@ fn past_the_budget_the_oldest_old_values_are_given_up() {
         assert_eq!(again[1..], first[1..]);
     }
 
-    // What is acknowledged makes room.
+    // Acknowledged answers make room.
     let next = by(A, 4, 4, append(&key, ""));
     let answer = apply(&store, 150, next.clone());
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Which replica on this server takes an operation, and what its sender is told if none does.
+//! Finds the replica that serves an operation, or the error to return.
 
 use std::sync::Arc;
 

@@ -18,7 +18,7 @@ struct World(Mutex<Cluster>);
 struct Cluster {
     founded: BTreeSet<u32>,
     sharing: BTreeSet<u32>,
-    /// By shard.
+    /// The owner of each shard.
     owners: Vec<u32>,
     retired: BTreeSet<u32>,
     leaderless: BTreeSet<u32>,
@@ -33,7 +33,7 @@ impl Cluster {
         (0..SHARDS as usize).map(|shard| sharing[shard % sharing.len()]).collect()
     }
 
-    /// Returns what a server says; nothing of its group is known before that is founded.
+    /// Returns a server's status; nothing of its group is known before that is founded.
     fn status(&self, group: u32) -> v1::ReplicaStatus {
         if !self.founded.contains(&group) && !self.retired.contains(&group) {
             let state = v1::ReplicaState::Waiting as i32;
@@ -160,7 +160,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// So many groups run, and share the shards.
+    /// Makes a store in which this number of groups run, and share the shards.
     async fn running(groups: u32, when_scaled: &str) -> Scene {
         let spec: BTreeMap<&str, Value> = [
             ("replicas", json!(1)),
@@ -205,7 +205,7 @@ impl Scene {
         self.operator.server.put(path, deployment);
     }
 
-    /// Each StatefulSet has its pod, which is ready, or none.
+    /// Gives each StatefulSet its pod, which is ready, or none.
     fn run_pods(&self) {
         for group in 0..4 {
             let pod = format!("/api/v1/namespaces/prod/pods/demo-g{group}-0");
@@ -234,7 +234,7 @@ impl Scene {
         }
     }
 
-    /// A group has no leader. Then its server isn't ready, for long by now.
+    /// Takes a group's leader away. Then its server isn't ready, for long by now.
     fn lose_leader(&self, group: u32) {
         self.world.0.lock().leaderless.insert(group);
         let path = format!("/api/v1/namespaces/prod/pods/demo-g{group}-0");
@@ -261,13 +261,13 @@ impl Scene {
         self.world.0.lock().founded.remove(&group);
     }
 
-    /// Every shard is where it is to be.
+    /// Puts every shard into its place.
     fn settle(&self) {
         let mut cluster = self.world.0.lock();
         cluster.owners = cluster.plan();
     }
 
-    /// Makes a pass, and what Kubernetes does then: the pods that were evicted.
+    /// Makes a pass, and returns the pods that Kubernetes then evicted.
     async fn evictions(&mut self) -> Vec<String> {
         self.operator.server.requests();
         self.pass().await;
@@ -447,7 +447,7 @@ async fn nothing_joins_or_leaves_in_a_pause() {
     assert_eq!(scene.calls(), [format!("leave g2 at {MANAGER}")]);
 }
 
-/// All requests of a group's end.
+/// Returns all requests of a group's end.
 pub(super) async fn requests_of_a_groups_end() -> Vec<String> {
     let mut scene = Scene::running(2, "Retain").await;
     scene.change("groups", json!(1));

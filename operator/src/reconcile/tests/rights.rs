@@ -98,7 +98,7 @@ fn nothing_is_allowed_wholesale_and_no_secret_is_read() {
     }
 }
 
-/// Network policies let in the operator by this label.
+/// Network policies let the operator in by this label.
 #[test]
 fn the_operators_pods_have_the_label_by_which_they_are_known() {
     let deployment = documents().into_iter().find(|document| document["kind"] == "Deployment").unwrap();

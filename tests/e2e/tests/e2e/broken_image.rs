@@ -1,4 +1,4 @@
-//! What can't start stops at its first pod, and is mended by the specification alone.
+//! A rollout that can't start stops at its first pod, and is mended by the specification alone.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::api::ListParams;
@@ -22,11 +22,11 @@ async fn an_image_that_does_not_exist_affects_one_pod() {
         store.change(json!({ "image": { "name": namespace.cluster.next_image } })).await;
         store.complete().await;
 
-        // Something that only servers can't start with: together with more of them.
+        // Only servers can't start with this; then more of them are added.
         store.change(json!({ "server": { "resources": { "requests": { "memory": "64Ti" } } } })).await;
         let resource = store.says("Degraded", "PodsNotRunning").await;
         let summary = resource["status"]["summary"].as_str().unwrap_or_default();
-        // A follower: which, depends on who leads.
+        // The pod is a follower: its number depends on the leader.
         let [first] = &not_ready(&namespace).await[..] else { panic!("not one server: {summary}") };
         assert!(summary.contains(first) && summary.contains("Insufficient memory"), "{summary}");
         load.recorder.more_acknowledged(50).await;

@@ -1,4 +1,4 @@
-//! What is deleted is gone, and what is to stay stays.
+//! Deleted objects are gone, and objects that are to stay stay.
 
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service, ServiceAccount};
@@ -39,12 +39,12 @@ async fn a_deleted_resource_leaves_what_was_to_be_kept_and_finds_it_again() {
     .await;
 }
 
-/// Deletes a store, and waits until what belongs to it is gone.
+/// Deletes a store, and waits until its objects are gone.
 pub(super) async fn delete(store: &Store) {
     store.api().delete(&store.name, &DeleteParams::foreground()).await.expect("a resource can be deleted");
 }
 
-/// Nothing that serves is left.
+/// Returns `Some` if no object that serves is left.
 pub(super) async fn left(namespace: &Namespace) -> Option<()> {
     let counts = [
         count::<StatefulSet>(namespace).await,
@@ -53,13 +53,13 @@ pub(super) async fn left(namespace: &Namespace) -> Option<()> {
         count::<Service>(namespace).await,
         count::<Role>(namespace).await,
         count::<RoleBinding>(namespace).await,
-        // Every namespace has one of its own.
+        // Every namespace has one service account of its own.
         count::<ServiceAccount>(namespace).await - 1,
     ];
     (counts == [0; 7]).then_some(())
 }
 
-/// How many objects of a kind there are.
+/// Returns the number of objects of a kind.
 pub(super) async fn count<K>(namespace: &Namespace) -> usize
 where
     K: Resource<Scope = k8s_openapi::NamespaceResourceScope>

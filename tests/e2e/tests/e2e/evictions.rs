@@ -1,4 +1,4 @@
-//! The operator isn't the only one who takes servers away.
+//! Evictions by others than the operator.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -14,7 +14,7 @@ async fn of_two_who_evict_servers_one_waits() {
         let store = Store::create(&namespace, json!({ "groups": 1 })).await;
         let load = Load::start(&store, 4, 4);
         let watch = Watch::start(&store, 3);
-        // While the operator replaces all servers, a person evicts whichever is ready.
+        // While the operator replaces all servers, a person evicts any that is ready.
         store.change(json!({ "server": { "resources": { "requests": { "memory": "40Mi" } } } })).await;
         store.says("Progressing", "Changing").await;
         let pods: Api<Pod> = Api::namespaced(namespace.cluster.impatient.clone(), &namespace.name);

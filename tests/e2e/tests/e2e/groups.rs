@@ -25,7 +25,7 @@ async fn groups_scale_out_and_in_under_load_and_no_call_fails() {
         assert!(scaled.succeeded, "{scaled:?}");
         store.says("Progressing", "Moving").await;
         reconfigured(&store, 1).await;
-        // The source of all moves.
+        // This server is the source of all moves.
         let source = store.pods(0).await[&store.server(0, 0)].metadata.uid.clone();
         kill_processes_of(&source.expect("a pod has a uid"));
         assert_eq!(shards(&store.complete().await), [4, 4, 4]);
@@ -65,7 +65,7 @@ async fn a_group_that_leaves_goes_although_its_leader_is_replaced_and_its_volume
         // `whenScaled` is Retain.
         assert_eq!(claims(&namespace, "kv-g1").await.len(), 3);
 
-        // What was kept is of a group that is no more: the new one begins without it.
+        // The kept volumes are of a group that is no more: the new one begins without them.
         store.change(json!({ "groups": 2 })).await;
         assert_eq!(shards(&store.complete().await), [6, 6]);
     })
@@ -80,7 +80,7 @@ async fn a_number_of_groups_is_changed_back_while_shards_move_and_pods_die() {
         let storage = json!({ "size": "1Gi", "whenScaled": "Delete" });
         let spec = json!({ "groups": 2, "replicas": 1, "shards": 12, "storage": storage });
         let store = Store::create(&namespace, spec).await;
-        // Enough for moves to take a while.
+        // The ballast is enough for moves to take a while.
         let ballast = Ballast::put(&store).await;
         let load = Load::start(&store, 4, 16);
         load.recorder.more_acknowledged(50).await;
@@ -88,7 +88,7 @@ async fn a_number_of_groups_is_changed_back_while_shards_move_and_pods_die() {
         store.change(json!({ "groups": 3 })).await;
         reconfigured(&store, 1).await;
         store.change(json!({ "groups": 2 })).await;
-        // A source of moves, and who plans them.
+        // These are a source of moves, and their planner.
         let source = store.pods(0).await[&store.server(0, 0)].metadata.uid.clone();
         kill_processes_of(&source.expect("a pod has a uid"));
         let managers = namespace.ready_pods_now(&store.managers_label()).await;
@@ -140,7 +140,7 @@ async fn reconfigured(store: &Store, before: u64) {
     .await;
 }
 
-/// How many shards each group has.
+/// Returns the number of shards of each group.
 fn shards(resource: &Value) -> Vec<u64> {
     let groups = resource["status"]["groups"].as_array().expect("the groups are told");
     groups.iter().filter_map(|group| group["shards"].as_u64()).collect()
@@ -157,7 +157,7 @@ async fn nothing_is_left_of(namespace: &Namespace, group: &str) {
     .await;
 }
 
-/// The claims of a group's servers.
+/// Returns the claims of a group's servers.
 async fn claims(namespace: &Namespace, group: &str) -> Vec<String> {
     let listed = namespace.api::<PersistentVolumeClaim>().list(&ListParams::default()).await;
     let names = listed.expect("claims can be listed").items.into_iter().filter_map(|c| c.metadata.name);

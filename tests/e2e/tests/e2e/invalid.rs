@@ -40,7 +40,7 @@ async fn what_can_not_be_is_refused_with_its_reason() {
             let refused = store.apply(spec.clone()).await.expect_err(&spec.to_string()).to_string();
             assert!(refused.contains(reason), "{spec}: {refused}");
         }
-        // What is fixed for life.
+        // These fields are fixed for life.
         store.apply(json!({ "paused": true })).await.expect("it is valid");
         for spec in [
             json!({ "shards": 480 }),

@@ -1,4 +1,4 @@
-//! The lab on static sharding, from outside of the cluster: ports of a node are all that is known.
+//! The lab on static sharding, from outside of the cluster: only ports of a node are known.
 
 use futures::{StreamExt as _, stream};
 use k8s_openapi::api::core::v1::{Node, Service};
@@ -12,10 +12,10 @@ use skv_proto::v1::kv_client::KvClient;
 use skv_proto::{Error, v1};
 use skv_sharding::fnv1;
 
-/// As deploy/samples/lab-static.yaml has it.
+/// The first port in deploy/samples/lab-static.yaml.
 const FIRST: u32 = 30_400;
 const KEYS: usize = 10_000;
-/// How many calls are under way at a time.
+/// The number of calls that are under way at a time.
 const AT_ONCE: usize = 64;
 
 #[tokio::test]
@@ -48,7 +48,7 @@ async fn the_static_lab_is_reached_by_ports_of_a_node_with_two_groups_and_with_t
     .await;
 }
 
-/// The address of some node.
+/// Returns the address of some node.
 async fn node(namespace: &Namespace) -> String {
     let nodes: Api<Node> = Api::all(namespace.cluster.client.clone());
     let nodes = nodes.list(&ListParams::default()).await.expect("nodes can be listed").items;
@@ -61,7 +61,7 @@ fn port_of(key: &str, groups: u64) -> u32 {
     FIRST + 1 + (fnv1(key.as_bytes()) % groups) as u32
 }
 
-/// GetShardIndex is FNV-1 mod the number of groups.
+/// Asserts that GetShardIndex is FNV-1 mod the number of groups.
 async fn ports_follow_from_keys(node: &str, groups: u64) {
     let manager = format!("http://{}", reach_node(node, FIRST).await);
     let manager = ShardManagerClient::connect(manager).await.expect("the shard manager answers");
@@ -75,7 +75,7 @@ async fn ports_follow_from_keys(node: &str, groups: u64) {
     stream::iter(asked).buffer_unordered(AT_ONCE).for_each(|()| async {}).await;
 }
 
-/// Behind each port are servers of its group alone, and the lab's calls work there.
+/// Asserts that behind each port are servers of its group alone, and that the lab's calls work there.
 async fn each_port_is_its_groups(node: &str, groups: u64) {
     for group in 0..groups as u32 {
         let port = FIRST + 1 + group;
@@ -89,7 +89,7 @@ async fn each_port_is_its_groups(node: &str, groups: u64) {
             let value = lab.get(GetRequest { key: key.clone() }).await.expect("a value").into_inner().value;
             assert_eq!(value, format!("{before}{group}"));
 
-            // Without being passed on, only servers of the group take it.
+            // A request that isn't passed on is accepted only by servers of the group.
             let ask = v1::GetRequest { key: key.clone().into(), direct: true, ..v1::GetRequest::default() };
             let refusal = direct.get(ask).await.err().and_then(|status| Error::from_status(&status));
             let is_its_own = !matches!(refusal, Some(Error::WrongGroup { .. }));

@@ -10,10 +10,10 @@ use serde_json::json;
 use skv_e2e::{Load, Still, Store, eventually, eventually_within, in_namespace, install_operator};
 use tokio::time::{Instant, sleep_until};
 
-/// For how long the operator waits for a server that runs to get ready.
+/// The time for which the operator waits until a server that runs is ready.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
-/// For how long most servers stand still: shorter than their liveness probes allow. It is what is
-/// tested.
+/// The time for which most servers stand still, which is tested: shorter than their liveness probes
+/// allow.
 const STILL: Duration = Duration::from_secs(40);
 
 #[tokio::test]
@@ -49,7 +49,7 @@ async fn a_majority_in_memory_that_stands_still_amid_a_rollout_is_waited_for_and
         // The shard manager's new pod doesn't start: all servers are out of date, and wait.
         store.change(json!({ "image": { "name": "docker.io/library/shardedkv:missing" } })).await;
         store.says("Degraded", "PodsNotRunning").await;
-        // A server that started lately would be waited for in any case.
+        // The operator would wait for a server that started lately in any case.
         eventually_within(Duration::from_mins(3), "the servers have run for long", || async {
             let long =
                 |pod: &Pod| started(pod).is_some_and(|at| Timestamp::now().duration_since(at) > PATIENCE);
@@ -80,7 +80,7 @@ fn started(pod: &Pod) -> Option<Timestamp> {
     Some(containers.first()?.state.as_ref()?.running.as_ref()?.started_at.as_ref()?.0)
 }
 
-/// The uids of a store's servers that nobody has deleted.
+/// Returns the uids of a store's servers that aren't being deleted.
 async fn unharmed(store: &Store) -> BTreeMap<String, String> {
     let stays = |pod: &Pod| pod.metadata.deletion_timestamp.is_none();
     let pods = store.pods(0).await.into_iter().filter(|(_, pod)| stays(pod));

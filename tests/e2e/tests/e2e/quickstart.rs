@@ -35,7 +35,7 @@ async fn the_sample_runs_spread_over_nodes_and_serves_from_inside_and_outside() 
             "hello"
         );
 
-        // Every port is another one: peers find each other by SRV records alone.
+        // Every port is changed: peers find each other by SRV records alone.
         let ports = json!({ "client": 8000, "peer": 8001, "http": 8002, "manager": 8400 });
         store.change(json!({ "ports": ports })).await;
         store.complete().await;
@@ -50,7 +50,7 @@ async fn the_sample_runs_spread_over_nodes_and_serves_from_inside_and_outside() 
     .await;
 }
 
-/// What `skv` on this machine says when it asks a Service through `kubectl port-forward`.
+/// Returns the output of `skv` on this machine when it asks a Service through `kubectl port-forward`.
 async fn through_port_forward(namespace: &Namespace, service: &str, port: u16, command: &[&str]) -> String {
     let skv = &programs().skv;
     let (service, port) = (format!("service/{service}"), format!(":{port}"));
@@ -62,7 +62,7 @@ async fn through_port_forward(namespace: &Namespace, service: &str, port: u16, c
         .spawn()
         .expect("kubectl can be run");
     let stdout = forward.stdout.take().expect("its output is piped");
-    // It must be able to go on speaking.
+    // The process must be able to go on printing.
     let mut lines = BufReader::new(stdout).lines();
     let line = lines.next_line().await.expect("kubectl speaks").expect("kubectl forwards");
     // Forwarding from 127.0.0.1:40123 -> 7000

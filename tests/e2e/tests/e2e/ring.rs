@@ -31,7 +31,7 @@ async fn the_sample_serves_is_updated_one_server_at_a_time_and_leaves_only_its_v
         assert_eq!(count::<PodDisruptionBudget>(&namespace).await, 1);
         servers_hold_their_groups(&store).await;
 
-        // Any server takes any key, through the Service too. The load has others.
+        // Any server accepts any key, through the Service too. The load has other keys.
         for key in 100..105 {
             let (name, key) = (format!("put-{key}"), key.to_string());
             let put = namespace.run(&name, &["skv", "--server=lab-ring:7000", "put", &key, "there"]).await;
@@ -66,7 +66,7 @@ async fn the_sample_serves_is_updated_one_server_at_a_time_and_leaves_only_its_v
     .await;
 }
 
-/// The replicas of shard i's group are on servers i, i + 1 and i + 2, counted around the ring.
+/// Asserts that the replicas of shard i's group are on servers i, i + 1 and i + 2, counted around the ring.
 async fn servers_hold_their_groups(store: &Store) {
     for group in 0..5 {
         let status = store.group_status(group).await.expect("the group has a status");

@@ -35,7 +35,7 @@ async fn a_lost_volume_makes_a_new_replica_and_loses_no_data() {
     .await;
 }
 
-/// The id of the replica on a server.
+/// Returns the id of the replica on a server.
 async fn replica(store: &Store, server: &str) -> Value {
     eventually(&format!("{server} is a member"), || async {
         let group = store.group_status(0).await?;
@@ -54,7 +54,7 @@ async fn a_majority_that_is_lost_is_said_and_left_alone() {
         assert!(store.skv(&["put", "kept", "yes"]).await.succeeded);
         let survivor = store.server(0, 0);
         let stays = store.pods(0).await[&survivor].metadata.uid.clone();
-        // Both are away before either comes back: of one at a time a new replica would be made.
+        // Both must be away before either comes back: one at a time would be replaced by a new replica.
         store.change(json!({ "paused": true })).await;
         store.says("Progressing", "Paused").await;
         let fewer = Patch::Merge(json!({ "spec": { "replicas": 1 } }));
@@ -76,7 +76,7 @@ async fn a_majority_that_is_lost_is_said_and_left_alone() {
         assert!(summary.contains("g0") && summary.contains("skv group reset"), "{summary}");
         assert_eq!(store.pods(0).await[&survivor].metadata.uid, stays, "nobody touched it");
 
-        // The way out.
+        // This is the way out.
         let manager = format!("--manager={}", store.manager_address());
         let reset = ["skv", &manager, "group", "reset", "g0", "--from", &survivor, "--accept-data-loss"];
         let reset = namespace.exec(&survivor, &reset).await;

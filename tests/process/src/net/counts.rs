@@ -1,31 +1,31 @@
-//! What a net did: a test of lost replies proves nothing if none was lost.
+//! The effects of a net: a test of lost replies proves nothing if none was lost.
 
 use std::time::Duration;
 
 /// Counts of a net since its start.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Of what clerks sent.
+    /// The counts of messages from clerks.
     pub requests: Passed,
-    /// Of what servers answered.
+    /// The counts of messages from servers.
     pub replies: Passed,
     /// Streams that clerks opened.
     pub streams: u64,
     /// Mutations that came again under the same request id.
     pub sent_again: u64,
-    /// Of how many sequence numbers, its own included, a request said at most that the clerk
-    /// hasn't their answers: so many a session keeps in a shard.
+    /// The most sequence numbers, its own included, that a request left open: the clerk may lack
+    /// their answers, so a session keeps this many in a shard.
     pub most_open: u64,
 }
 
-/// What became of the messages of one direction.
+/// The fates of the messages of one direction.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Passed {
     /// Messages that were sent.
     pub sent: u64,
-    /// Those that got lost.
+    /// Messages that got lost.
     pub lost: u64,
-    /// Those that arrived twice.
+    /// Messages that arrived twice.
     pub doubled: u64,
     /// Copies that took longer than usual.
     pub late: u64,
@@ -34,7 +34,7 @@ pub struct Passed {
 }
 
 impl Passed {
-    /// Counts one message, of which this becomes.
+    /// Counts one message, whose copies arrive after these delays.
     pub(super) fn add(&mut self, arrivals: &[Duration], usual: Duration) {
         self.sent += 1;
         self.lost += u64::from(arrivals.is_empty());

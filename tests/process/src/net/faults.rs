@@ -1,14 +1,14 @@
-//! What a net may do to messages, and the dice that decide about each of them.
+//! The faults that a net may have, and the dice that decide about each message.
 
 use std::time::Duration;
 
 use rand::RngExt as _;
 use rand::rngs::StdRng;
 
-/// How long each copy of a message is under way; none: it is lost.
+/// The delay of each copy of a message; none: it is lost.
 pub(super) type Arrivals = Vec<Duration>;
 
-/// What happens to messages. Fractions are between 0 and 1.
+/// The faults of a net. Fractions are between 0 and 1.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub struct Faults {
     /// The fraction of requests that no server gets.
@@ -17,16 +17,16 @@ pub struct Faults {
     pub lose_replies: f64,
     /// The fraction of messages, in both directions, that arrive twice.
     pub double: f64,
-    /// Each copy is under way for a time between 0 and this. So later ones overtake it.
+    /// The largest usual delay of a copy. Delays differ, so later copies overtake earlier ones.
     pub delay: Duration,
     /// The fraction of copies that take longer.
     pub late: f64,
-    /// Those take up to this.
+    /// The largest delay of those.
     pub latest: Duration,
 }
 
 impl Faults {
-    /// All that is sent arrives, once and at once.
+    /// No faults: every message arrives, once and at once.
     pub const NONE: Faults = Faults {
         lose_requests: 0.0,
         lose_replies: 0.0,
@@ -47,12 +47,12 @@ impl Faults {
         latest: Duration::from_millis(500),
     };
 
-    /// What becomes of a request.
+    /// Returns the fate of a request.
     pub(super) fn request(&self, dice: &mut StdRng) -> Arrivals {
         self.message(self.lose_requests, dice)
     }
 
-    /// What becomes of a reply.
+    /// Returns the fate of a reply.
     pub(super) fn reply(&self, dice: &mut StdRng) -> Arrivals {
         self.message(self.lose_replies, dice)
     }

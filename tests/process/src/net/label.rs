@@ -1,9 +1,9 @@
-//! Labels of messages, by which the net knows those that it has seen.
+//! Labels of messages, by which the net recognises those that it has seen.
 
 use skv_proto::v1;
 use skv_proto::v1::operation::Operation;
 
-/// A mark that tells one message from others.
+/// A mark that distinguishes one message from others.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Label {
     /// Empty if it is about no key.
@@ -23,7 +23,7 @@ impl Label {
         Label { key: key.to_vec(), id }
     }
 
-    /// The same in each transmission of a mutation: what is acknowledged grows meanwhile.
+    /// Returns the part that is the same in each transmission of a mutation: acknowledgements grow meanwhile.
     pub(super) fn once(&self) -> Label {
         let id = self.id.map(|id| v1::RequestId { acked_below: 0, ..id });
         Label { key: self.key.clone(), id }

@@ -1,12 +1,12 @@
-//! A net that loses, doubles, delays and reorders what clerks and servers say to each other.
+//! A net that loses, doubles, delays and reorders the messages between clerks and servers.
 //!
-//! A [`Net`] is a proxy in front of each server. It relays decoded messages, not bytes: TCP
-//! would hide a lost packet, and a broken connection is lost as a whole. So one operation of a
-//! stream can get lost, or one answer, while the stream and all others in it go on.
+//! A [`Net`] is a proxy in front of each server. It relays decoded messages, not bytes: TCP would
+//! hide a lost packet, and a broken connection is lost as a whole. So one operation of a stream can
+//! get lost, or one answer, while the stream and all others in it continue.
 //!
-//! - `faults`: what may happen to messages, and the dice; pure
-//! - `counts`: what did happen, so that a test can tell that it tested something
-//! - `state`: what all proxies of a net share; `label`: how it tells messages apart
+//! - `faults`: the possible faults, and the dice; pure
+//! - `counts`: the faults that happened, so that a test can assert that it tested something
+//! - `state`: the state that all proxies of a net share; `label`: the identity of messages
 //! - `proxy`: the Kv service in front of one server; `stream`: one pipeline through it
 
 mod counts;
@@ -44,7 +44,7 @@ impl Net {
         Net { state: Arc::default(), proxies: JoinSet::new() }
     }
 
-    /// Puts a proxy in front of a server; answers the proxy's address.
+    /// Puts a proxy in front of a server; returns the proxy's address.
     pub(crate) fn lead_to(&mut self, server: &str) -> String {
         let listener = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).expect("a port is free");
         listener.set_nonblocking(true).expect("a listener needn't block");
@@ -58,17 +58,17 @@ impl Net {
         address.to_string()
     }
 
-    /// From now on the net does this to messages.
+    /// Sets the faults of the net from now on.
     pub fn set(&self, faults: Faults) {
         self.state.set(faults);
     }
 
-    /// The next reply to an operation on this key gets lost, and no other one by this.
+    /// Loses the next reply to an operation on this key, and no other one.
     pub fn lose_next_reply_to(&self, key: &str) {
         self.state.lose_next_reply_to(key);
     }
 
-    /// What has happened so far.
+    /// Returns the counts so far.
     pub fn counts(&self) -> Counts {
         self.state.counts()
     }

@@ -15,8 +15,8 @@ use super::label::Label;
 use super::state::State;
 use super::stream;
 
-/// Relays to one server. What the server can't be asked is answered as the connection's end,
-/// which tells a clerk nothing: the request may have arrived.
+/// A relay to one server. If the server can't be asked, the answer is a broken connection, which
+/// proves nothing to a clerk: the request may have arrived.
 pub(super) struct Proxy {
     server: KvClient<Channel>,
     state: Arc<State>,
@@ -27,8 +27,8 @@ impl Proxy {
         Proxy { server, state }
     }
 
-    /// Carries a request to the server and the reply back, as well as the net does. What the
-    /// clerk no longer waits for arrives all the same.
+    /// Carries a request to the server and the reply back, as well as the net does. A request that
+    /// the clerk no longer waits for arrives all the same.
     async fn relay<R, F>(
         &self,
         label: Label,
@@ -49,7 +49,7 @@ impl Proxy {
                     let (replies, reply) = (replies.clone(), reply.clone());
                     tokio::spawn(async move {
                         sleep(delay).await;
-                        // Only the first is waited for.
+                        // The clerk waits only for the first.
                         let _ = replies.send(reply);
                     });
                 }

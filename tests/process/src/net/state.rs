@@ -1,4 +1,4 @@
-//! The state that all proxies of a net share: the faults that messages meet, and what has happened to them.
+//! The state that all proxies of a net share: the faults that messages meet, and their counts.
 
 use std::collections::HashSet;
 
@@ -10,7 +10,7 @@ use super::counts::Counts;
 use super::faults::{Arrivals, Faults};
 use super::label::Label;
 
-/// The dice are the same each time; which message meets which throw is up to the scheduler.
+/// The seed of the dice. They are the same each time; the scheduler decides which message meets which throw.
 const SEED: u64 = 1;
 
 /// The state of a net.

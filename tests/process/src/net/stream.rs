@@ -1,4 +1,4 @@
-//! One pipeline through a proxy: each operation and each answer in it has a fate of its own.
+//! A pipeline through a proxy: each operation and each answer in it has a fate of its own.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ struct UnderWay {
 }
 
 struct Sent {
-    /// The clerk's id of it.
+    /// The clerk's id of the operation.
     id: u64,
     label: Label,
 }
@@ -62,7 +62,7 @@ struct Orders {
     replies: Order,
 }
 
-/// Notices messages that were overtaken.
+/// Detects messages that were overtaken.
 #[derive(Default)]
 struct Order {
     sent: AtomicU64,
@@ -70,12 +70,12 @@ struct Order {
 }
 
 impl Order {
-    /// The number of the next message.
+    /// Returns the number of the next message.
     fn next(&self) -> u64 {
         self.sent.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// A message of this number arrives; answers whether a later one already has.
+    /// Notes that a message of this number arrives; returns true if a later one already has.
     fn overtaken(&self, number: u64) -> bool {
         self.arrived.fetch_max(number, Ordering::Relaxed) > number
     }
@@ -108,7 +108,7 @@ impl Link {
         }
     }
 
-    /// The id of a copy at the server.
+    /// Notes a copy, and returns its id at the server.
     fn send(&self, copy: Sent) -> u64 {
         let mut under_way = self.under_way.lock();
         under_way.last_id += 1;

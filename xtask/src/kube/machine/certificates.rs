@@ -15,7 +15,7 @@ const DAYS: &str = "365";
 
 const NEW_KEY: [&str; 5] = ["-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes"];
 
-/// Who a certificate is for.
+/// The holder of a certificate.
 pub(super) struct Subject<'a> {
     /// The name of its files.
     pub(super) file: &'a str,
@@ -23,11 +23,11 @@ pub(super) struct Subject<'a> {
     pub(super) user: &'a str,
     /// Its group, if it has one.
     pub(super) group: Option<&'a str>,
-    /// Under what names and addresses it serves, as `DNS:a,IP:b`.
+    /// The names and addresses under which it serves, as `DNS:a,IP:b`.
     pub(super) serves: Option<String>,
 }
 
-/// Makes what signs all other certificates, and the key that signs service accounts' tokens.
+/// Makes the authority that signs all other certificates, and the key that signs service accounts' tokens.
 pub(super) fn make_authority(plan: &Plan) -> anyhow::Result<()> {
     run(openssl(plan)
         .args([

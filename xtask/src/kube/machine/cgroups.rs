@@ -8,12 +8,12 @@ use anyhow::Context as _;
 
 const ROOT: &str = "/sys/fs/cgroup";
 
-/// Makes the group that a kubelet works in.
+/// Makes the group of a kubelet.
 pub(super) fn make(name: &str) -> anyhow::Result<()> {
     for hierarchy in hierarchies()? {
         let group = hierarchy.join(name);
         fs::create_dir_all(&group).with_context(|| format!("can't make {}", group.display()))?;
-        // A new group may use no processor and no memory until told which.
+        // A new group may use no processor and no memory until these are set.
         for file in ["cpuset.cpus", "cpuset.mems"] {
             if let Ok(all) = fs::read_to_string(hierarchy.join(file)) {
                 fs::write(group.join(file), all)
@@ -42,7 +42,7 @@ fn hierarchies() -> anyhow::Result<Vec<PathBuf>> {
         return Ok(vec![root]);
     }
     let folders = fs::read_dir(&root).context("can't read the control groups")?;
-    // Some have a second name, which is a link.
+    // Some hierarchies have a second name, which is a link.
     let folders = folders.filter_map(|entry| entry.ok().filter(|e| e.file_type().is_ok_and(|t| t.is_dir())));
     Ok(folders.map(|entry| entry.path()).filter(holds_processes).collect())
 }

@@ -19,14 +19,14 @@ use crate::command::succeeds;
 const ETCD: &str = "http://127.0.0.1:12379";
 const ETCD_PEER: &str = "http://127.0.0.1:12380";
 const DNS_READY_PORT: u16 = 8181;
-/// What the storage class calls our volumes.
+/// The name of our volumes' provisioner in the storage class.
 const PROVISIONER: &str = "shardedkv.io/local";
 
 /// The programs, in the order in which they are stopped.
 pub(super) const NAMES: [&str; 7] =
     ["control-plane-proxy", "dns", "provisioner", "scheduler", "controllers", "apiserver", "etcd"];
 
-/// Starts all of it; the API server answers when this returns.
+/// Starts all of them; the API server answers when this returns.
 pub(super) fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
     make_certificates(plan)?;
     let namespace = plan.control_plane();
@@ -41,12 +41,12 @@ pub(super) fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
     apply(plan, programs, &[dns_service(plan), dns_endpoints(plan), storage_class()])
 }
 
-/// Waits until names are answered.
+/// Waits until DNS answers.
 pub(super) fn await_dns(plan: &Plan) -> anyhow::Result<()> {
     wait::until(plan, "DNS is ready", || says_ready((plan.api_address(), DNS_READY_PORT)).unwrap_or(false))
 }
 
-/// Asks an HTTP page whether its server is ready.
+/// Returns true if a server's HTTP page says that it is ready.
 fn says_ready(address: impl ToSocketAddrs) -> io::Result<bool> {
     let mut stream = TcpStream::connect(address)?;
     stream.write_all(b"GET /ready HTTP/1.0\r\n\r\n")?;
@@ -167,7 +167,7 @@ fn dns_service(plan: &Plan) -> Value {
     })
 }
 
-/// DNS isn't a pod: the Service has no selector, and this leads to it.
+/// Returns the endpoints of DNS, which isn't a pod: its Service has no selector, and this leads to it.
 fn dns_endpoints(plan: &Plan) -> Value {
     json!({
         "apiVersion": "discovery.k8s.io/v1",
@@ -190,7 +190,7 @@ fn storage_class() -> Value {
         "metadata": {"name": "standard", "annotations": {"storageclass.kubernetes.io/is-default-class": "true"}},
         "provisioner": PROVISIONER,
         "volumeBindingMode": "WaitForFirstConsumer",
-        // Volumes are folders and have no size; that a claim asks for more can be seen.
+        // Volumes are folders and have no size; but a test can see that a claim asks for more.
         "allowVolumeExpansion": true,
     })
 }

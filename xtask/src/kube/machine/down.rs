@@ -1,5 +1,5 @@
-//! Taking a cluster down. What there is of it may be incomplete: the machine may have
-//! restarted, or starting it may have failed half way.
+//! Taking a cluster down. It may be incomplete: the machine may have restarted, or its start may
+//! have failed half way.
 
 use std::collections::HashSet;
 use std::fs;
@@ -14,16 +14,16 @@ use super::plan::{Node, Plan};
 use super::{cgroups, control_plane, network, node, wait};
 use crate::command::{output, run, succeeds};
 
-/// Where the library behind containerd's pod networks keeps what it gave to whom.
+/// The place where the library behind containerd's pod networks keeps the addresses of each pod.
 const CNI_RESULTS: &str = "/var/lib/cni/results";
 
-/// Leaves no process, namespace, mount, control group or file of the cluster.
+/// Removes every process, namespace, mount, control group and file of the cluster.
 pub(super) fn down(plan: &Plan) -> anyhow::Result<()> {
     if !plan.state().exists() {
         eprintln!("there is no cluster {}", plan.name());
         return Ok(());
     }
-    // The kubelets first: they would start again what is stopped after them.
+    // The kubelets come first: they would start again what is stopped after them.
     for node in plan.nodes() {
         node.namespace.stop(&node::kubelet(&node));
     }
@@ -35,7 +35,7 @@ pub(super) fn down(plan: &Plan) -> anyhow::Result<()> {
     for name in control_plane::NAMES {
         plan.control_plane().stop(name);
     }
-    // By itself it goes some time after the namespace: too late for a new cluster.
+    // The link by itself goes some time after the namespace: too late for a new cluster.
     network::remove_link(plan)?;
     let pods = pods_on_the_machine(plan)?;
     for pod in &pods {
@@ -52,7 +52,7 @@ pub(super) fn down(plan: &Plan) -> anyhow::Result<()> {
             cgroups::remove(name).is_ok()
         })?;
     }
-    // The last that tells of pods: only now that nothing else is left of them.
+    // The files are the last record of pods: they go only when nothing else is left of them.
     for file in pods.iter().flat_map(|pod| &pod.files) {
         fs::remove_file(file).with_context(|| format!("can't remove {}", file.display()))?;
     }
@@ -69,7 +69,7 @@ fn end_containers(plan: &Plan, node: &Node) -> anyhow::Result<()> {
         Ok(list.split_whitespace().map(str::to_owned).collect())
     };
     for task in tasks()? {
-        // Fails for one that has just ended: what counts is that none is left.
+        // This fails for a task that has just ended: it matters only that none is left.
         succeeds(node::ctr(node).args(["tasks", "kill", "--signal=KILL", &task]));
     }
     wait::until(plan, &format!("{} has no containers", node.name), || {
@@ -77,7 +77,7 @@ fn end_containers(plan: &Plan, node: &Node) -> anyhow::Result<()> {
     })
 }
 
-/// What the machine remembers of a pod's networks.
+/// The machine's record of a pod's networks.
 struct Pod {
     namespace: Namespace,
     files: Vec<PathBuf>,
@@ -123,7 +123,7 @@ struct Interface {
     sandbox: PathBuf,
 }
 
-/// Unmounts whatever is mounted somewhere in a folder.
+/// Unmounts everything that is mounted below a folder.
 fn unmount(folder: &Path) -> anyhow::Result<()> {
     let mounts = fs::read_to_string("/proc/mounts").context("can't read /proc/mounts")?;
     let points = mounts.lines().filter_map(|line| line.split(' ').nth(1));

@@ -1,6 +1,6 @@
-//! A cluster on the bare machine: the control plane and each node in a network namespace
-//! of its own, with their own kubelet, containerd and pod network. Needs no engine and no
-//! registry, and nothing gets out of the machine. Needs root.
+//! A cluster on the bare machine: the control plane and each node in a network namespace of its
+//! own, with their own kubelet, containerd and pod network. It needs no engine and no registry, and
+//! nothing leaves the machine. It needs root.
 //!
 //! ```text
 //!   this machine ---- link ---- control plane: etcd, API server, DNS ...
@@ -36,7 +36,7 @@ pub(crate) use plan::CLUSTERS;
 use plan::Plan;
 use programs::Programs;
 
-/// What the clusters need of the machine.
+/// The packages that the clusters need on the machine.
 const PACKAGES: [Package; 10] = [
     image::BUILDAH,
     Package::with_program("conntrack", "conntrack"),
@@ -52,7 +52,7 @@ const PACKAGES: [Package; 10] = [
 
 /// A cluster on the bare machine, up or not.
 pub(crate) struct Machine {
-    /// Which one.
+    /// The index of the cluster.
     pub(crate) index: u8,
 }
 
@@ -104,7 +104,7 @@ impl Machine {
         Ok(command)
     }
 
-    /// The user's PATH, with kubectl and helm in front.
+    /// Returns the user's PATH, with kubectl and helm in front.
     pub(super) fn path(&self) -> anyhow::Result<OsString> {
         let path = std::env::var_os("PATH").unwrap_or_default();
         let programs = self.programs()?;
@@ -113,7 +113,7 @@ impl Machine {
     }
 }
 
-/// The folder of kubectl and helm, if they were built before.
+/// Returns the folder of kubectl and helm, if they were built before.
 pub(crate) fn cached_programs() -> anyhow::Result<Option<PathBuf>> {
     Ok(Programs::cached()?.map(|programs| programs.dir().to_owned()))
 }
@@ -134,7 +134,7 @@ fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes the cluster's folders. Of two callers who want the same index one fails.
+/// Makes the cluster's folders. Of two callers that want the same index one fails.
 fn claim(plan: &Plan) -> anyhow::Result<()> {
     let state = plan.state();
     let make = || {

@@ -1,5 +1,5 @@
-//! Network namespaces, and the processes in them. A process is known by the namespace that
-//! it is in, so that a number that was given to somebody else is never mistaken for ours.
+//! Network namespaces, and the processes in them. A process is identified by the namespace that it
+//! is in, so that a reused process number is never mistaken for ours.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -12,14 +12,14 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::command::run;
 
-/// Where `ip netns` keeps namespaces.
+/// The folder in which `ip netns` keeps namespaces.
 const NAMESPACES: &str = "/run/netns";
 
 /// A network namespace, there or not.
 #[derive(Debug, Clone)]
 pub(super) struct Namespace {
     name: String,
-    /// Where logs and process numbers are.
+    /// The folder of logs and process numbers.
     processes: PathBuf,
 }
 
@@ -37,7 +37,7 @@ impl Namespace {
         self.run("ip link set lo up")
     }
 
-    /// A command that runs in the namespace. (`ip netns exec` would hide the control groups.)
+    /// Returns a command that runs in the namespace. (`ip netns exec` would hide the control groups.)
     pub(super) fn command(&self, program: impl AsRef<OsStr>) -> Command {
         let mut command = Command::new("nsenter");
         command.arg(format!("--net={NAMESPACES}/{}", self.name)).arg("--").arg(program);
@@ -51,7 +51,7 @@ impl Namespace {
         run(self.command(program).args(words))
     }
 
-    /// Starts a program that goes on when this one has ended. Its output goes to NAME.log.
+    /// Starts a program that continues when this one has ended. Its output goes to NAME.log.
     pub(super) fn start<A: AsRef<OsStr>>(
         &self,
         name: &str,
@@ -77,7 +77,7 @@ impl Namespace {
         start().with_context(|| format!("can't start {}", program.display()))
     }
 
-    /// Whether the program that was started under this name runs.
+    /// Returns true if the program that was started under this name runs.
     pub(super) fn is_running(&self, name: &str) -> bool {
         self.process(name).is_some()
     }
@@ -122,7 +122,7 @@ impl Namespace {
 
 fn signal(process: u32, signal: Signal) {
     if let Some(pid) = i32::try_from(process).ok().and_then(Pid::from_raw) {
-        // It may end between the question and the signal: then there is nothing to do.
+        // The process may end between the check and the signal: then there is nothing to do.
         let _ = kill_process(pid, signal);
     }
 }

@@ -14,7 +14,7 @@ pub(super) fn make(plan: &Plan) -> anyhow::Result<()> {
     control_plane.run("ip link add lan0 type bridge")?;
     control_plane.run(&format!("ip address add {address}/24 dev lan0"))?;
     control_plane.run("ip link set lan0 up")?;
-    // Their addresses are replaced on the way out, but only if there is a way.
+    // The addresses are replaced on the way out, but only if there is a route.
     control_plane.run(&format!("ip route add {} dev lan0", plan.services()))?;
     control_plane.run("sysctl -qw net.ipv4.ip_forward=1")?;
     link_to_machine(plan)?;
@@ -24,8 +24,8 @@ pub(super) fn make(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The machine reaches the control plane and nothing else: it has no route further in, and
-/// nodes and pods have none out.
+/// The machine reaches the control plane and nothing else: it has no route to the rest, and nodes
+/// and pods have none out.
 fn link_to_machine(plan: &Plan) -> anyhow::Result<()> {
     let [machine, inside] = plan.link_addresses();
     let (name, control_plane) = (plan.name(), plan.control_plane());
@@ -37,7 +37,7 @@ fn link_to_machine(plan: &Plan) -> anyhow::Result<()> {
     control_plane.run("ip link set machine0 up")
 }
 
-/// Takes the link away, if it is there.
+/// Removes the link, if it is there.
 pub(super) fn remove_link(plan: &Plan) -> anyhow::Result<()> {
     if Path::new("/sys/class/net").join(plan.name()).exists() {
         run(Command::new("ip").args(["link", "delete", plan.name()]))?;

@@ -13,7 +13,7 @@ use super::programs::{PAUSE_IMAGE, Programs};
 use super::{cgroups, proxy, wait};
 use crate::command::{run, succeeds};
 
-/// Where Debian keeps the programs that give pods their network.
+/// The folder in which Debian keeps the programs that give pods their network.
 const CNI_PROGRAMS: &str = "/usr/lib/cni";
 
 /// Starts it.
@@ -55,12 +55,12 @@ pub(super) fn start(plan: &Plan, node: &Node, programs: &Programs) -> anyhow::Re
     proxy::start(plan, namespace, name, &node.state, programs)
 }
 
-/// The name of its kubelet's process.
+/// Returns the name of its kubelet's process.
 pub(super) fn kubelet(node: &Node) -> String {
     format!("{}-kubelet", node.name)
 }
 
-/// The name of its containerd's process.
+/// Returns the name of its containerd's process.
 pub(super) fn containerd(node: &Node) -> String {
     format!("{}-containerd", node.name)
 }
@@ -78,15 +78,15 @@ pub(super) fn load(node: &Node, tar: &Path) -> anyhow::Result<()> {
     run(ctr(node).args(["images", "import"]).arg(tar))
 }
 
-/// A command to the node's containerd, about what Kubernetes has there.
+/// Returns a command to the node's containerd, in the namespace of Kubernetes.
 pub(super) fn ctr(node: &Node) -> Command {
     let mut ctr = Command::new("ctr");
     ctr.arg("--address").arg(node.containerd_socket()).args(["--namespace", "k8s.io"]);
     ctr
 }
 
-/// The name of this network is unique on the machine: what is kept of its pods in files of
-/// the machine can be told from others'.
+/// Returns the name of the pod network, which is unique on the machine: it distinguishes the files
+/// that the machine keeps of its pods from those of other clusters.
 pub(super) fn pod_network_name(plan: &Plan) -> String {
     format!("{}-pods", plan.name())
 }

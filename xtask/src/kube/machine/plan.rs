@@ -6,15 +6,15 @@ use std::path::{Path, PathBuf};
 use super::NODES;
 use super::namespace::Namespace;
 
-/// Clusters that a machine can have at once.
+/// The number of clusters that a machine can have at the same time.
 pub(crate) const CLUSTERS: u8 = 32;
 
 /// State of all clusters, one folder each. Not in a user's folder: namespaces, control
 /// groups and addresses belong to the machine, too.
 const STATE: &str = "/var/lib/shardedkv-kube";
 
-/// One of [`CLUSTERS`] blocks of 4096 addresses in 198.18.0.0/15, which is set aside for
-/// benchmarks and is routed nowhere:
+/// A cluster's block of 4096 addresses, one of [`CLUSTERS`], in 198.18.0.0/15, which is set aside
+/// for benchmarks and is routed nowhere:
 ///
 /// | third byte, from the block's start | what |
 /// |---|---|
@@ -35,37 +35,37 @@ impl Plan {
         Plan { index, name: format!("skv-kube-{index}"), state: Path::new(STATE).join(index.to_string()) }
     }
 
-    /// The cluster's name; also of the link to the machine, and where names begin.
+    /// Returns the cluster's name; also the name of the link to the machine, and the prefix of names.
     pub(super) fn name(&self) -> &str {
         &self.name
     }
 
-    /// Everything that the cluster keeps in files.
+    /// Returns the folder of all files that the cluster keeps.
     pub(super) fn state(&self) -> &Path {
         &self.state
     }
 
-    /// A file or folder of the cluster.
+    /// Returns a file or folder of the cluster.
     pub(super) fn file(&self, name: &str) -> PathBuf {
         self.state.join(name)
     }
 
-    /// Keys and certificates.
+    /// Returns the folder of keys and certificates.
     pub(super) fn certificates(&self) -> PathBuf {
         self.file("certificates")
     }
 
-    /// Logs and numbers of the processes.
+    /// Returns the folder of logs and numbers of the processes.
     pub(super) fn processes(&self) -> PathBuf {
         self.file("processes")
     }
 
-    /// How this user reaches the API server.
+    /// Returns the file by which this user reaches the API server.
     pub(super) fn kubeconfig(&self, user: &str) -> PathBuf {
         self.file(&format!("{user}.conf"))
     }
 
-    /// Where the control plane runs.
+    /// Returns the namespace of the control plane.
     pub(super) fn control_plane(&self) -> Namespace {
         Namespace::new(&self.name, &self.processes())
     }
@@ -81,17 +81,17 @@ impl Plan {
         })
     }
 
-    /// The control plane's address among the nodes.
+    /// Returns the control plane's address among the nodes.
     pub(super) fn control_plane_address(&self) -> Ipv4Addr {
         self.address(0, 1)
     }
 
-    /// Both ends of the link to the machine: the machine's, the control plane's.
+    /// Returns both ends of the link to the machine: the machine's, the control plane's.
     pub(super) fn link_addresses(&self) -> [Ipv4Addr; 2] {
         [self.address(1, 1), self.address(1, 2)]
     }
 
-    /// Where the API server is reached: from the machine, and from all namespaces.
+    /// Returns the address of the API server, for the machine and for all namespaces.
     pub(super) fn api_address(&self) -> Ipv4Addr {
         self.link_addresses()[1]
     }
@@ -104,7 +104,7 @@ impl Plan {
         format!("{}/21", self.address(8, 0))
     }
 
-    /// The Service `kubernetes`: the first address of the range, as Kubernetes has it.
+    /// Returns the address of Service `kubernetes`: the first of the range, as Kubernetes has it.
     pub(super) fn api_service(&self) -> Ipv4Addr {
         self.address(8, 1)
     }
@@ -123,12 +123,12 @@ impl Plan {
 #[derive(Debug, Clone)]
 pub(super) struct Node {
     pub(super) name: String,
-    /// Its name is also that of the node's control groups.
+    /// The namespace, whose name is also that of the node's control groups.
     pub(super) namespace: Namespace,
     pub(super) address: Ipv4Addr,
     /// The range of its pods' addresses.
     pub(super) pods: String,
-    /// Its port of the bridge.
+    /// Its port on the bridge.
     pub(super) port: String,
     pub(super) state: PathBuf,
 }

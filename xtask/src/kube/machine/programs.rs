@@ -51,7 +51,7 @@ impl Programs {
         fs::create_dir_all(&unfinished).with_context(|| format!("can't make {}", unfinished.display()))?;
         let built = build_all(&unfinished).and_then(|()| {
             match fs::rename(&unfinished, &programs.dir) {
-                // Somebody else was faster, with the same result.
+                // Another process was faster, with the same result.
                 Err(_) if programs.dir.exists() => Ok(()),
                 moved => moved.context("can't move what was built to its place"),
             }
@@ -63,7 +63,7 @@ impl Programs {
         built.map(|()| programs)
     }
 
-    /// Those that are in the cache, as far as they are.
+    /// Returns the programs that are in the cache.
     pub(super) fn cached() -> anyhow::Result<Option<Programs>> {
         let programs = Programs::current()?;
         Ok(programs.dir.exists().then_some(programs))
@@ -73,7 +73,7 @@ impl Programs {
         Ok(Programs { dir: cache::folder()?.join("kube").join(source_hash()?) })
     }
 
-    /// The programs that a cluster was started with: the source may have changed since.
+    /// Returns the programs that a cluster was started with: the source may have changed since.
     pub(super) fn of_cluster(plan: &Plan) -> anyhow::Result<Programs> {
         let file = plan.file("programs");
         let dir = fs::read_link(&file).with_context(|| format!("can't read {}", file.display()))?;
@@ -85,12 +85,12 @@ impl Programs {
         symlink(&self.dir, plan.file("programs")).context("can't note which programs the cluster has")
     }
 
-    /// The folder; `kubectl` and `helm` are in it.
+    /// Returns the folder, which has `kubectl` and `helm`.
     pub(crate) fn dir(&self) -> &Path {
         &self.dir
     }
 
-    /// The program that holds all components of Kubernetes.
+    /// Returns the program that holds all components of Kubernetes.
     pub(super) fn kube(&self) -> PathBuf {
         self.dir.join("kube")
     }
@@ -99,7 +99,7 @@ impl Programs {
         self.dir.join("pause.tar")
     }
 
-    /// kubectl as this cluster's administrator.
+    /// Returns a command of kubectl as this cluster's administrator.
     pub(super) fn kubectl(&self, plan: &Plan) -> Command {
         let mut kubectl = Command::new(self.kube());
         kubectl.arg("kubectl").arg("--kubeconfig").arg(plan.kubeconfig("admin"));
@@ -111,7 +111,7 @@ fn build_all(dir: &Path) -> anyhow::Result<()> {
     let version = kubernetes_version()?;
     let minor = version.split('.').nth(1).context("the version of Kubernetes has no dots")?;
     let base = "k8s.io/component-base/version";
-    // What `kubectl version` and the nodes say of themselves.
+    // The version that `kubectl version` and the nodes report.
     let names = format!(
         "-s -w -X {base}.gitVersion={version} -X {base}.gitMajor=1 -X {base}.gitMinor={minor} \
          -X k8s.io/client-go/pkg/version.gitVersion={version}"
@@ -132,7 +132,7 @@ fn build_all(dir: &Path) -> anyhow::Result<()> {
     image::buildah(&containerfile, dir, &[], PAUSE_IMAGE, &dir.join("pause.tar"))
 }
 
-/// The version as the module file has it, such as `v1.36.3`.
+/// Returns the version as the module file has it, such as `v1.36.3`.
 fn kubernetes_version() -> anyhow::Result<String> {
     let file = Path::new(SOURCE).join("go.mod");
     let text = fs::read_to_string(&file).with_context(|| format!("can't read {}", file.display()))?;

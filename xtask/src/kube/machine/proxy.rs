@@ -9,7 +9,7 @@ use super::namespace::Namespace;
 use super::plan::Plan;
 use super::programs::Programs;
 
-/// Starts it; `host` is what the node calls itself.
+/// Starts it; `host` is the node's name for itself.
 pub(super) fn start(
     plan: &Plan,
     namespace: &Namespace,
@@ -24,7 +24,7 @@ pub(super) fn start(
         "mode": "iptables",
         "clusterCIDR": plan.pods(),
         "hostnameOverride": host,
-        // These are settings of the whole machine: left as they are.
+        // These are settings of the whole machine, which are left as they are.
         "conntrack": {"maxPerCore": 0, "tcpEstablishedTimeout": "0s", "tcpCloseWaitTimeout": "0s"},
         "iptables": {"minSyncPeriod": "0s"},
     });

@@ -7,10 +7,10 @@ use anyhow::bail;
 use super::plan::Plan;
 
 const POLL: Duration = Duration::from_millis(200);
-/// Far more than anything takes.
+/// The number of polls, far more than any step takes.
 const POLLS: u32 = 600;
 
-/// Asks again and again until it is so.
+/// Repeats the check until it is true.
 pub(super) fn until(plan: &Plan, what: &str, mut is_so: impl FnMut() -> bool) -> anyhow::Result<()> {
     for _ in 0..POLLS {
         if is_so() {

@@ -22,7 +22,7 @@ fn of_group(number: u32) -> ServerSet {
     ServerSet::Group(GroupId(number))
 }
 
-/// Groups of three that are settled, and all that can be wrong with them.
+/// Groups of three that are settled, and the faults that they can have.
 struct Scene {
     resolved: Resolved,
     replacing: Option<Replacing>,
@@ -35,7 +35,7 @@ struct Scene {
 }
 
 impl Scene {
-    /// A settled group whose pods are all up to date.
+    /// Makes a settled group whose pods are all up to date.
     fn new(replicas: u32) -> Scene {
         let names = Names { resource: "demo".to_owned(), namespace: "prod".to_owned() };
         let spec = ShardedKvSpec { groups: 1, replicas, ..ShardedKvSpec::default() };
@@ -53,7 +53,7 @@ impl Scene {
         .with_group(0, replicas)
     }
 
-    /// A settled ring of so many servers, each of which leads its own group.
+    /// Makes a settled ring of `servers`, each of which leads its own group.
     fn ring(servers: u32, replicas: u32) -> Scene {
         let mut scene = Scene::new(1);
         scene.servers.clear();
@@ -108,7 +108,7 @@ impl Scene {
         self.servers.insert(set, ObservedServers { set: Some(made), pods, claims: Vec::new() });
     }
 
-    /// The first of these servers leads.
+    /// Sets a group's members; the first of these servers leads.
     fn have_members(&mut self, id: GroupId, servers: &[String]) {
         let voters: Vec<u64> = (1..=servers.len() as u64).collect();
         let renamed = statuses(&voters).into_iter().map(|(server, mut status)| {
@@ -122,7 +122,7 @@ impl Scene {
         self.members.insert(id, members);
     }
 
-    /// All pods were made for something else.
+    /// Makes all pods outdated.
     fn outdated(mut self) -> Scene {
         for group in self.servers.values_mut() {
             group.pods.values_mut().for_each(|pod| OLD.clone_into(&mut pod.restart_hash));
@@ -138,7 +138,7 @@ impl Scene {
         self.members(group).leader.as_mut().unwrap()
     }
 
-    /// A server of a group is not ready, and says so.
+    /// Has a server of a group report that it isn't ready.
     fn unready(&mut self, group: u32, ordinal: u32, state: PodState) {
         self.pod(group, ordinal).state = state;
         let server = self.resolved.names.server(of_group(group), ordinal);
@@ -147,7 +147,7 @@ impl Scene {
         members.ready.remove(&replica);
     }
 
-    /// A server of a group can't be asked.
+    /// Has a server of a group not answer.
     fn silence(&mut self, group: u32, ordinal: u32) {
         let server = self.resolved.names.server(of_group(group), ordinal);
         let members = self.members(group);
@@ -156,7 +156,7 @@ impl Scene {
         members.ready.retain(|ready| Some(*ready) != replica);
     }
 
-    /// A group has no leader. Then none of its servers is ready, for long by now.
+    /// Takes a group's leader away. Then none of its servers is ready, for long by now.
     fn lose_leader(&mut self, group: u32) {
         self.members(group).leader = None;
         self.members(group).ready.clear();
@@ -165,7 +165,7 @@ impl Scene {
         }
     }
 
-    /// A group has the leader again that it had at first, and all its servers.
+    /// Gives a group its first leader again, and all its servers.
     fn lead_again(&mut self, group: u32) {
         let leader = self.later[&GroupId(group)].clone();
         let members = self.members(group);
@@ -180,7 +180,7 @@ impl Scene {
         self.members.get_mut(&GroupId(group)).unwrap()
     }
 
-    /// The leader is another replica now, of those that count from 1.
+    /// Makes another replica the leader, counted from 1.
     fn lead(&mut self, group: u32, replica: ReplicaId) {
         let members = &self.members[&GroupId(group)];
         let (server, voters) = (members.voters[&replica].clone(), members.voters.clone().into_keys());
@@ -206,7 +206,7 @@ impl Scene {
         .decide()
     }
 
-    /// The step as text; what is waited for, where there is none.
+    /// Returns the step as text; if there is none, the reason for waiting.
     fn next(&self) -> String {
         let decision = self.decide();
         match decision.step {
@@ -221,7 +221,7 @@ impl Scene {
         }
     }
 
-    /// Every step until there is none.
+    /// Takes every step until there is none, and returns them.
     fn steps(&mut self) -> Vec<String> {
         let mut steps = Vec::new();
         while self.decide().step.is_some() {
@@ -349,12 +349,12 @@ fn a_voter_that_lacks_what_the_leader_had_when_it_was_asked_has_not_caught_up() 
     let later = scene.later.get_mut(&GroupId(0)).unwrap();
     later.matched.insert(ReplicaId(2), 9);
     assert_eq!(scene.next(), "waiting for g0: demo-g0-1 hasn't caught up");
-    // What came after that doesn't count.
+    // Later observations don't count.
     let later = scene.later.get_mut(&GroupId(0)).unwrap();
     later.matched.insert(ReplicaId(2), 10);
     later.last = 1000;
     assert_eq!(scene.next(), "evict demo-g0-2");
-    // Another leader's word is none.
+    // A report of another leader is no evidence.
     scene.later.get_mut(&GroupId(0)).unwrap().replica = ReplicaId(3);
     assert_eq!(scene.next(), "waiting for g0: demo-g0-1 hasn't caught up");
 }
@@ -378,7 +378,7 @@ fn a_rollout_that_does_not_come_up_stops_at_its_first_pod_and_is_mended_by_the_s
     scene.evolve();
     scene.pod(0, 2).state = PodState::Down("ErrImagePull".to_owned());
     assert_eq!(scene.next(), "replacing demo-g0-2: demo-g0-2 isn't ready: ErrImagePull");
-    // The specification is put right: what the pod was made for is out of date.
+    // The specification is corrected: the pod's own is out of date.
     "broken".clone_into(&mut scene.pod(0, 2).restart_hash);
     assert_eq!(scene.next(), "delete demo-g0-2");
     scene.evolve();

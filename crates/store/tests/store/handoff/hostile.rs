@@ -233,7 +233,7 @@ proptest! {
         for event in events {
             match event {
                 Event::Step(step) => {
-                    // One that comes from a snapshot decides as those that saw it all.
+                    // A store that comes from a snapshot decides as one that saw every step.
                     let other = restored(&target, 9);
                     let applied = target.apply(&unjudged(step.clone()));
                     prop_assert!(matches!(&applied, Ok(Applied::Handoff(_))), "{step:?}: {applied:?}");

@@ -338,7 +338,7 @@ fn a_move_to_the_group_itself_ends_another_and_is_told_by_its_epoch() {
     assert!(!source.would_assign(&[stays]), "once is enough");
     assert_eq!(take(&source, &freeze(2)), Err(StepRefusal::Passed(Epoch(3))));
     run(&source, by(S1, 9, 0, put("key", "later"))).unwrap();
-    // What the target has of it is never more than parts.
+    // The target never has more than parts of the shard.
     take(&target, &abort(2)).unwrap();
     assert_eq!((target.owns(SHARD), target.highest_epoch()), (None, Epoch(2)));
     // It can go again.

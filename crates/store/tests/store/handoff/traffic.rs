@@ -23,7 +23,7 @@ enum Event {
         key: u8,
         condition: Option<u64>,
     },
-    /// One of the commands so far, once more.
+    /// Repeats a command from before.
     Again {
         group: usize,
         which: usize,
@@ -36,7 +36,7 @@ enum Event {
     NewLeader(usize),
     Restart(usize),
     CollectGarbage(usize),
-    /// One of the entries so far, once more.
+    /// Repeats an entry from before.
     Repeat(usize),
 }
 

@@ -1,4 +1,4 @@
-//! Groups that leave beside something else: a rollout, a group without a leader, a pod that doesn't come up.
+//! Groups that leave beside another change: a rollout, a group without a leader, a pod that doesn't come up.
 
 use super::*;
 
@@ -89,7 +89,7 @@ async fn a_pod_that_can_not_be_replaced_keeps_no_group_from_leaving() {
 #[tokio::test]
 async fn a_founded_group_whose_servers_are_gone_gets_them_again_and_then_leaves() {
     let mut scene = Scene::running(3, "Delete").await;
-    // As after the resource was deleted and made again: its map and its volumes were kept.
+    // The state is that after the resource was deleted and made again: its map and its volumes were kept.
     scene.operator.server.remove("/apis/apps/v1/namespaces/prod/statefulsets/demo-g2");
     scene.run_pods();
     scene.change("groups", json!(2));

@@ -1,4 +1,4 @@
-//! Whatever is taken away, clerks notice nothing but a pause.
+//! Disruptions of any kind, of which clerks notice nothing but a pause.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -50,7 +50,7 @@ async fn pods_processes_managers_and_the_operator_go_and_no_call_fails() {
         namespace.ready_pods(&store.managers_label(), 2).await;
 
         load.finish_right(&store).await;
-        // An operator that comes back takes up its work.
+        // An operator that comes back continues its work.
         install_operator(&namespace.cluster).await;
         store.complete().await;
     })

@@ -8,7 +8,7 @@ use kube::api::ListParams;
 use skv_e2e::{Namespace, Output, eventually, in_namespace, in_project, remove_operator};
 
 const SERVERS: &str = "app.kubernetes.io/component=server";
-/// What belongs to no namespace.
+/// The kinds of objects that belong to no namespace.
 const RIGHTS: &str = "clusterroles,clusterrolebindings";
 const DEFINITIONS: [&str; 2] = ["shardedkvs.shardedkv.io", "shardmaps.shardedkv.io"];
 
@@ -16,7 +16,7 @@ const DEFINITIONS: [&str; 2] = ["shardedkvs.shardedkv.io", "shardmaps.shardedkv.
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn a_release_is_installed_changed_rolled_back_and_removed_and_its_data_survives() {
     in_namespace("helm", |namespace| async move {
-        // Two that act in the same namespace would each let in only themselves.
+        // Two operators that act in the same namespace would each let in only themselves.
         remove_operator(&namespace.cluster).await;
         let release = Release { namespace };
         release.install().await;
@@ -49,13 +49,13 @@ async fn a_release_is_installed_changed_rolled_back_and_removed_and_its_data_sur
     .await;
 }
 
-/// Both charts in one namespace, with one small sample. What belongs to the whole cluster is
-/// called after the namespace.
+/// Both charts in one namespace, with one small sample. Objects of the whole cluster are named
+/// after the namespace.
 struct Release {
     namespace: Namespace,
 }
 
-/// A failed test would leave the rights that belong to no namespace.
+/// Removes the rights that belong to no namespace, which a failed test would leave.
 impl Drop for Release {
     fn drop(&mut self) {
         let ours = format!("--selector=app.kubernetes.io/instance={}", self.name());
@@ -71,7 +71,7 @@ impl Release {
         format!("skv-operator-{}", self.namespace.name)
     }
 
-    /// Runs helm, which must succeed; answers what it printed.
+    /// Runs helm, which must succeed; returns its output.
     async fn helm(&self, arguments: &[&str]) -> String {
         let Output { succeeded, stdout, stderr } = self.namespace.helm(arguments).await;
         assert!(succeeded, "helm {arguments:?}: {stdout}\n{stderr}");
@@ -91,7 +91,7 @@ impl Release {
         let (name, chart) = (self.name(), in_project("charts/shardedkv"));
         let (repository, tag) = self.namespace.cluster.image.rsplit_once(':').expect("the image has a tag");
         let image = format!("--set=image.repository={repository},image.tag={tag}");
-        // No other operator of the cluster is to be disturbed.
+        // The release must not disturb another operator of the cluster.
         let scope = format!("--set=watchNamespaces={{{}}}", self.namespace.name);
         let sample = "--set=sample.enabled=true,sample.spec.groups=1,sample.spec.replicas=1";
         let fixed = ["upgrade", &name, &chart, "--wait", "--timeout=5m", &image, &scope, sample];
@@ -122,7 +122,7 @@ impl Release {
         assert_eq!(maps.stdout, "shardmap.shardedkv.io/sample", "{maps:?}");
     }
 
-    /// How many operators there are, and the form of their log.
+    /// Returns the number of operators, and the form of their log.
     async fn operator(&self) -> (i32, String) {
         let deployment = self.namespace.api::<Deployment>().get(&self.name()).await;
         let status = deployment.as_ref().ok().and_then(|deployment| deployment.status.clone());
@@ -134,7 +134,7 @@ impl Release {
         (ready, form.collect())
     }
 
-    /// How many shard managers the sample is to have.
+    /// Returns the number of shard managers that the sample is to have.
     async fn shard_managers(&self) -> i32 {
         let deployment = self.namespace.api::<Deployment>().get("sample-manager").await;
         deployment.ok().and_then(|deployment| deployment.spec?.replicas).unwrap_or(0)

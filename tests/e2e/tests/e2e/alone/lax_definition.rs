@@ -1,4 +1,4 @@
-//! Resources that an API server let in and shouldn't have.
+//! Resources that an API server admitted and shouldn't have.
 
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -62,7 +62,7 @@ async fn what_got_past_the_api_server_gets_a_condition_and_blocks_nobody() {
                 .await
                 .expect("it can be deleted");
         }
-        // Puts the rules back. Others are served all the while.
+        // This puts the rules back. Other resources are served all the while.
         install_operator(&namespace.cluster).await;
         eventually("the rules hold again", || async {
             bad.apply(json!({ "replicas": 2 })).await.is_err().then_some(())

@@ -1,5 +1,5 @@
-//! Many resources at once: what they cost the operator and the API server. Their pods fit on no
-//! node, so that only objects are made.
+//! Many resources at the same time: their cost for the operator and the API server. Their pods fit
+//! on no node, so that only objects are made.
 
 use std::io::Write as _;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use tokio::time::Instant;
 use super::steady_state::requests;
 
 const MANY: usize = 200;
-/// Far more than it takes.
+/// The time limit, far more than is needed.
 const NEVER: Duration = Duration::from_mins(10);
 
 #[tokio::test]
@@ -50,7 +50,7 @@ async fn two_hundred_resources_get_all_their_objects() {
         let pods: Api<Pod> = Api::namespaced(namespace.cluster.client.clone(), OPERATOR_NAMESPACE);
         let operators = pods.list(&ListParams::default()).await.map_or_else(|_| Vec::new(), |pods| pods.items);
         let memory = operators.iter().filter_map(|pod| memory_of(pod.metadata.uid.as_deref()?, "skv-operator")).max();
-        // Not by `println!`, which the test harness keeps to itself.
+        // `println!` doesn't work here: the test harness captures it.
         let printed = writeln!(
             std::io::stderr(),
             "\n{MANY} resources: created in {created:.1?}, all objects and statuses after {took:.1?}; {} requests to the \

@@ -1,5 +1,5 @@
-//! Tests that nothing may run beside: they take nodes or the operator away, change what belongs to
-//! the whole cluster, or count what it does. `cargo xtask e2e` knows them by this module's name.
+//! Tests beside which nothing may run: they take nodes or the operator away, change objects of the
+//! whole cluster, or count requests to it. `cargo xtask e2e` knows them by this module's name.
 
 mod disruption;
 mod helm;

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use skv_e2e::{Load, Node, Store, eventually, eventually_within, in_namespace, install_operator, is_ready};
 use tokio::time::sleep;
 
-/// Longer than elections, sessions' retries and Kubernetes' own patience.
+/// The time without network, longer than elections, sessions' retries and Kubernetes' own patience.
 const CUT_OFF: Duration = Duration::from_mins(2);
 
 #[tokio::test]
@@ -56,7 +56,7 @@ async fn a_node_that_was_cut_off_comes_back_and_one_that_is_lost_is_replaced() {
         node.join().await;
         namespace.ready_pods(&store.servers_label(), 3).await;
 
-        // Another one never comes back, nor does its disk.
+        // This other node never comes back, nor does its disk.
         let lost = store.pods(0).await.into_keys().find(|server| *server != leader).expect("a server");
         let node = Node::new(&namespace, &node_of(&store, &lost).await);
         node.cut().await;

@@ -28,7 +28,7 @@ async fn the_other_operator_finishes_what_the_first_began() {
             replacing.is_string().then_some(())
         })
         .await;
-        // At once: it can't give its Lease up.
+        // It is deleted without grace, so that it can't give its Lease up.
         let now = DeleteParams { grace_period_seconds: Some(0), ..DeleteParams::default() };
         pods.delete(&first, &now).await.expect("a pod can be deleted");
         store.complete().await;

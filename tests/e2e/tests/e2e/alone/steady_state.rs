@@ -1,4 +1,4 @@
-//! An operator that has nothing to do does nothing: counted at the API server.
+//! An operator without work does nothing: its requests are counted at the API server.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,10 +7,10 @@ use serde_json::json;
 use skv_e2e::{Namespace, Store, in_namespace, install_operator};
 use tokio::time::sleep;
 
-/// For how long nothing may happen. The only time that a test lets pass: it is what is tested.
+/// The time in which nothing may happen. No other test lets a time pass: here it is tested.
 const QUIET: Duration = Duration::from_mins(1);
 
-/// All that an operator could write, but its Lease.
+/// All resources that an operator could write, except its Lease.
 const OURS: [&str; 13] = [
     "shardedkvs",
     "shardmaps",
@@ -56,8 +56,8 @@ async fn in_a_steady_state_nothing_is_written_and_little_read() {
     .await;
 }
 
-/// How many requests there have been, by verb and resource, of those that are ours. The status of
-/// pods is their kubelets' to write: the operator has no right to.
+/// Returns the number of requests for our resources, by verb and resource. The status of pods is
+/// excluded: their kubelets write it, and the operator has no right to.
 pub(super) async fn requests(namespace: &Namespace) -> BTreeMap<(String, String), u64> {
     let metrics = namespace.kubectl(&["get", "--raw", "/metrics"]).await.stdout;
     assert!(!metrics.is_empty(), "the API server tells its metrics");

@@ -138,7 +138,7 @@ fn parts_of_two_copies_are_never_one_shard() {
     assert_eq!((value(&target, "goes"), value(&target, "stays")), (Ok(None), Ok(Some("new".to_owned()))));
 }
 
-/// What the target has may be of a history that the survivor never heard of.
+/// The target's copy may be of a history that the survivor never heard of.
 #[test]
 fn a_group_that_is_reset_begins_its_copies_anew() {
     let (source, target) = copying();
@@ -193,7 +193,7 @@ fn a_freeze_is_not_undone_by_giving_up_its_copy() {
     assert_eq!(source.departures()[0].progress, Progress::Frozen);
 }
 
-/// What there is no more is kept for the target only, as long as that costs less than the shard.
+/// Deleted keys are kept for the target only, as long as that costs less than the shard.
 #[test]
 fn a_backlog_is_too_much_when_it_costs_more_than_another_copy() {
     let limits = v1::Limits { max_value_bytes: 10 << 20, ..limits() };
