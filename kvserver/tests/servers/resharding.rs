@@ -231,6 +231,7 @@ async fn old_messages_are_refused(cluster: &Cluster, old: u64, new: u64) {
     let take = |group_uid, step| v1::TakeStepRequest {
         header: Some(to_group_1(cluster_id, group_uid)),
         step: Some(v1::HandoffStep { shard: 0, epoch: 99, step: Some(step) }),
+        memory_bytes: 0,
     };
     let receive = Receive { source: 0, source_uid: 1 };
     for step in [Step::Receive(receive), Step::Chunk(Chunk::default()), Step::Install(Install::default())] {

@@ -61,9 +61,11 @@ async fn work(clerk: Clerk, number: u64, known: Known) {
             clerk.put(key.clone(), vec![b'v'; length]).await.map(drop)
         };
         match result {
-            Ok(()) => drop(known.lock().insert(key, Some(length))),
+            Ok(()) => {
+                known.lock().insert(key, Some(length));
+            }
             Err(Error::Refused(reason)) => {
-                drop(known.lock().insert(key, before));
+                known.lock().insert(key, before);
                 full |= matches!(reason, Reason::MemoryFull(_));
             }
             // It may have been applied; the key tells nothing any more.
