@@ -7,6 +7,7 @@
 //! same door, then `skv-replica` and `skv-store`.
 
 mod data_lock;
+mod memory;
 mod metrics;
 mod options;
 mod process;

@@ -11,10 +11,10 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+use skv_memory::Budget;
 use skv_proto::v1::answer::Answer;
 use skv_proto::{Error, v1};
-use skv_replica::map_copy::MapCopy;
-use skv_replica::{HandoffCounters, Replicas};
+use skv_replica::{Environment, HandoffCounters, Replicas};
 use tokio::time::Instant;
 
 /// A kind of operation.
@@ -50,6 +50,7 @@ pub struct Metrics {
     replicas: ReplicaGauges,
     map_revision: Gauge<u64, AtomicU64>,
     map_lag: Gauge<u64, AtomicU64>,
+    memory: MemoryGauges,
     listeners: skv_listen::Metrics,
     handoffs: Arc<HandoffCounters>,
 }
@@ -84,6 +85,9 @@ impl ReplicaGauges {
             }),
             ("replica_log_bytes", "Bytes applied since the newest snapshot", |s| s.log_bytes),
             ("replica_disk_full", "1: no room for the next log segment", |s| u64::from(s.disk_full)),
+            ("replica_memory_full", "1: nothing is taken that makes the data grow", |s| {
+                u64::from(s.memory_full)
+            }),
             ("replica_quorum_lost_milliseconds", "For how long no quorum was heard; 0: it is there", |s| {
                 s.quorum_lost_ms
             }),
@@ -123,6 +127,33 @@ impl ReplicaGauges {
     }
 }
 
+/// The memory of the server, set when somebody asks.
+struct MemoryGauges {
+    used: Gauge<u64, AtomicU64>,
+    resident: Gauge<u64, AtomicU64>,
+    edge: Gauge<u64, AtomicU64>,
+    limit: Gauge<u64, AtomicU64>,
+}
+
+impl MemoryGauges {
+    fn register(registry: &mut Registry) -> Self {
+        let mut gauge = |name, help| register(registry, name, help, Gauge::default());
+        MemoryGauges {
+            used: gauge("memory_used_bytes", "Memory of data, sessions and copies, as it is counted"),
+            resident: gauge("memory_resident_bytes", "Memory that the process has in pages of its own"),
+            edge: gauge("memory_edge_bytes", "Counted memory up to which data may grow; 0: no limit"),
+            limit: gauge("memory_limit_bytes", "Memory that the server may use; 0: no limit"),
+        }
+    }
+
+    fn set(&self, budget: &Budget) {
+        self.used.set(budget.used());
+        self.resident.set(budget.resident());
+        self.edge.set(budget.limit().map_or(0, |_| budget.edge()));
+        self.limit.set(budget.limit().unwrap_or(0));
+    }
+}
+
 /// Shows a metric under a name, and answers it.
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
@@ -155,6 +186,7 @@ impl Metrics {
         let help =
             "By how many revisions that copy is older than what the shard managers have told replicas here";
         let map_lag = register(r, "map_lag_revisions", help, Gauge::default());
+        let memory = MemoryGauges::register(r);
         let listeners = skv_listen::Metrics::register(r);
         let registry = Mutex::new(registry);
         Arc::new(Metrics {
@@ -165,6 +197,7 @@ impl Metrics {
             replicas,
             map_revision,
             map_lag,
+            memory,
             listeners,
             handoffs,
         })
@@ -210,9 +243,10 @@ impl Metrics {
     }
 
     /// Everything in the text format.
-    pub fn encode(&self, replicas: &Replicas, map: &MapCopy) -> Result<String, fmt::Error> {
+    pub fn encode(&self, replicas: &Replicas, env: &Environment) -> Result<String, fmt::Error> {
+        self.memory.set(&env.memory);
         self.replicas.set(replicas);
-        let revision = map.revision().0;
+        let revision = env.map.revision().0;
         let running = replicas.iter().filter_map(|replica| replica.running().ok());
         let told = running.map(|running| running.told_revision().0).max().unwrap_or(0);
         self.map_revision.set(revision);

@@ -8,10 +8,12 @@ use anyhow::Context as _;
 use skv_disk::clock::Clock;
 use skv_disk::{Disk, FaultyDisk, MemoryDisk, RealDisk};
 use skv_listen::{Listener, PAGES, Services, Shares};
+use skv_memory::Budget;
 use skv_net::Addresses;
 use skv_startup::LogTo;
 
 use crate::data_lock::DataLock;
+use crate::memory;
 use crate::metrics::Metrics;
 use crate::options::Options;
 use crate::server::{self, Config};
@@ -31,10 +33,14 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     let descriptors = skv_listen::raise_limit();
     let shares = Shares::of(descriptors, options.max_connections);
     let groups = options.hosted_groups()?;
-    let (mut disk, data_dir): (Arc<dyn Disk>, PathBuf) = match &options.data_dir {
-        Some(dir) => (Arc::new(RealDisk::default()), dir.clone()),
-        None => (Arc::new(MemoryDisk::default()), PathBuf::from("/")),
+    let in_memory = options.data_dir.is_none().then(MemoryDisk::default);
+    let mut disk: Arc<dyn Disk> = match &in_memory {
+        Some(disk) => Arc::new(disk.clone()),
+        None => Arc::new(RealDisk::default()),
     };
+    let data_dir = options.data_dir.clone().unwrap_or_else(|| PathBuf::from("/"));
+    let budget = Budget::new(memory::limit(options.memory));
+    tokio::spawn(memory::watch(budget.clone(), in_memory));
     if let Some(faults) = options.disk_faults {
         disk = Arc::new(FaultyDisk::new(disk, faults));
     }
@@ -58,6 +64,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         resolve: skv_net::dns(),
         addresses: Arc::new(addresses),
         tuning: options.tuning,
+        memory: budget,
         log_operations: options.log_operations,
         disk,
         data_dir,
@@ -72,6 +79,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         peer = config.peer_address,
         http = %http.local_addr()?,
         descriptors,
+        memory = config.memory.limit(),
         connections = shares.users,
         "the server starts"
     );

@@ -13,6 +13,7 @@ use skv_disk::Disk;
 use skv_disk::clock::Clock;
 use skv_disk::entropy;
 use skv_listen::{Assembly, Health, Listener, Services};
+use skv_memory::Budget;
 use skv_net::Addresses;
 use skv_net::Connector;
 use skv_net::MESSAGE_LIMIT;
@@ -64,6 +65,8 @@ pub struct Config {
     pub addresses: Arc<Addresses>,
     /// Times and sizes.
     pub tuning: Tuning,
+    /// The memory that its data may take.
+    pub memory: Budget,
     /// True if operations are printed.
     pub log_operations: bool,
     /// The disk.
@@ -136,7 +139,7 @@ where
     };
     listeners.spawn(serve("client", for_users, client_incoming, closed.clone()));
     if let Some(listener) = http_listener {
-        let pages = http::router(replicas.clone(), env.map.clone(), config.metrics);
+        let pages = http::router(replicas.clone(), env.clone(), config.metrics);
         let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());
         listeners.spawn(async move { pages.await.map_err(|e| ServerError::Listener("HTTP", e.to_string())) });
     }
@@ -164,8 +167,11 @@ fn environment(config: &Config) -> Environment {
     let addresses = config.addresses.clone();
     let (disk, dial) = (config.disk.clone(), skv_net::dial(config.connector.clone()));
     let map = MapCopy::open(disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
-    let log_options =
-        skv_log::Options { segment_bytes: config.tuning.log_segment_bytes, ..skv_log::Options::default() };
+    let usual = skv_log::Options::default();
+    let log_options = skv_log::Options {
+        segment_bytes: config.tuning.log_segment_bytes,
+        cache_bytes: config.memory.buffer(usual.cache_bytes),
+    };
     let manager = Manager::new(config.managers.clone(), config.resolve.clone(), dial.clone());
     Environment {
         server: config.server.clone(),
@@ -173,6 +179,7 @@ fn environment(config: &Config) -> Environment {
         client_address: config.client_address.clone(),
         peer_address: config.peer_address.clone(),
         tuning: config.tuning,
+        memory: config.memory.clone(),
         data: DataDir::new(disk.clone(), config.data_dir.clone(), log_options),
         disk,
         clock: config.clock.clone(),

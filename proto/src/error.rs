@@ -69,6 +69,9 @@ pub enum Error {
     /// There is no room for the write-ahead log.
     #[error("disk full: {0}")]
     DiskFull(String),
+    /// There is no room in memory for what makes the data grow.
+    #[error("memory full: {0}")]
+    MemoryFull(String),
     /// The replica can't serve yet, or no longer.
     #[error("unavailable: {0}")]
     Unavailable(String),
@@ -145,6 +148,7 @@ impl Error {
             Error::ClockSkew { .. } => v1::Reason::ClockSkew,
             Error::Overloaded(_) => v1::Reason::Overloaded,
             Error::DiskFull(_) => v1::Reason::DiskFull,
+            Error::MemoryFull(_) => v1::Reason::MemoryFull,
             Error::Unavailable(_) => v1::Reason::Unavailable,
             Error::StaleSequence { .. } => v1::Reason::StaleSequence,
             Error::WindowExceeded { .. } => v1::Reason::WindowExceeded,
@@ -166,6 +170,7 @@ impl From<Error> for v1::Error {
             Error::InvalidArgument(text)
             | Error::Overloaded(text)
             | Error::DiskFull(text)
+            | Error::MemoryFull(text)
             | Error::Unavailable(text)
             | Error::WrongIdentity(text)
             | Error::UnsupportedVersion(text)
@@ -208,6 +213,7 @@ impl From<v1::Error> for Error {
             v1::Reason::ClockSkew => Error::ClockSkew { time: wire.floor },
             v1::Reason::Overloaded => Error::Overloaded(wire.message),
             v1::Reason::DiskFull => Error::DiskFull(wire.message),
+            v1::Reason::MemoryFull => Error::MemoryFull(wire.message),
             v1::Reason::Unavailable => Error::Unavailable(wire.message),
             v1::Reason::StaleSequence => Error::StaleSequence { seq: wire.revision, acked_below: wire.floor },
             v1::Reason::WindowExceeded => {
@@ -245,6 +251,7 @@ pub(crate) mod tests {
             Error::ClockSkew { time: 8 },
             Error::Overloaded("b".into()),
             Error::DiskFull("c".into()),
+            Error::MemoryFull("j".into()),
             Error::Unavailable("d".into()),
             Error::StaleSequence { seq: 1, acked_below: 2 },
             Error::WindowExceeded { seq: 1026, acked_below: 2 },

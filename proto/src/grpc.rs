@@ -30,7 +30,7 @@ impl Error {
             | Error::WindowExceeded { .. }
             | Error::WrongIdentity(_)
             | Error::UnsupportedVersion(_) => Code::FailedPrecondition,
-            Error::Overloaded(_) | Error::DiskFull(_) => Code::ResourceExhausted,
+            Error::Overloaded(_) | Error::DiskFull(_) | Error::MemoryFull(_) => Code::ResourceExhausted,
             Error::Unavailable(_) => Code::Unavailable,
             Error::Unimplemented(_) => Code::Unimplemented,
             Error::OutcomeUnknown(_) => Code::Unknown,

@@ -61,6 +61,7 @@ pub(super) struct Replica {
     pub(super) sessions: Option<u64>,
     pub(super) log_bytes: Option<u64>,
     pub(super) disk_full: Option<bool>,
+    pub(super) memory_full: Option<bool>,
 }
 
 impl Group {
@@ -103,6 +104,9 @@ impl Replica {
                  no new file"
                     .to_owned()
             }
+            Ok(status) if status.memory_full => {
+                "no room in memory: what makes the data grow is refused".to_owned()
+            }
             Ok(status) => status.problem.clone(),
         };
         Replica {
@@ -122,6 +126,7 @@ impl Replica {
             sessions: status.map(|status| status.sessions),
             log_bytes: status.map(|status| status.log_bytes),
             disk_full: status.map(|status| status.disk_full),
+            memory_full: status.map(|status| status.memory_full),
         }
     }
 

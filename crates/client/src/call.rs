@@ -302,7 +302,7 @@ impl<'a> Call<'a> {
             E::ClockSkew { .. } if self.lost.is_none() => return self.session_refused(0, error),
             // The group decides when it is asked again.
             E::NotLeader { leader: None, .. } | E::Unavailable(_) => Next::Again,
-            E::ClockSkew { .. } | E::Overloaded(_) | E::DiskFull(_) => Next::Pause,
+            E::ClockSkew { .. } | E::Overloaded(_) | E::DiskFull(_) | E::MemoryFull(_) => Next::Pause,
             E::InvalidArgument(_)
             | E::StaleSequence { .. }
             | E::WindowExceeded { .. }

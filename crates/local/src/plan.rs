@@ -195,10 +195,15 @@ mod tests {
 
     #[test]
     fn settings_of_the_server_become_flags() {
-        let spec =
-            "{server: {workerThreads: 2, logOperations: true, logFormat: json}, storage: {memoryOnly: true}}";
+        let spec = "{server: {workerThreads: 2, memory: 256Mi, logOperations: true, logFormat: json}, storage: {memoryOnly: true}}";
         let arguments = arguments(spec, "demo-g0-0");
-        for expected in ["--worker-threads=2", "--log-operations", "--log-format=json", "--memory-only"] {
+        for expected in [
+            "--worker-threads=2",
+            "--memory=268435456",
+            "--log-operations",
+            "--log-format=json",
+            "--memory-only",
+        ] {
             assert!(arguments.iter().any(|argument| argument == expected), "{expected}: {arguments:?}");
         }
         assert!(!arguments.iter().any(|argument| argument.starts_with("--data-dir")), "{arguments:?}");

@@ -82,6 +82,7 @@ mod tests {
     fn these_settings_restart_servers() {
         assert!(restarts(|spec| spec.image.name = "shardedkv:2".to_owned()));
         assert!(restarts(|spec| spec.server.worker_threads = Some(2)));
+        assert!(restarts(|spec| spec.server.memory = Some("1Gi".parse().unwrap())));
         assert!(restarts(|spec| spec.server.log_operations = true));
         assert!(restarts(|spec| spec.server.log_format = LogFormat::Json));
         assert!(restarts(|spec| spec.server.resources = some_resources()));

@@ -1,5 +1,6 @@
 //! Append requests and their results: as messages, and as openraft takes them.
 
+use bytes::Bytes;
 use futures::{Stream, StreamExt as _, stream};
 use openraft::EntryPayload;
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
@@ -55,14 +56,18 @@ pub(crate) fn result_from_wire(
     }
 }
 
+/// Returns the content of an entry that is applied to the state.
+pub fn payload(entry: &LogEntry) -> Option<&Bytes> {
+    match &entry.payload {
+        EntryPayload::Normal(entry) => Some(&entry.0),
+        EntryPayload::Blank | EntryPayload::Membership(_) => None,
+    }
+}
+
 /// Returns the bytes for which entries need room in the log. Entries of elections and of changes of
 /// members have a reserve of their own there, or no leader could begin while disks are full.
 pub fn log_bytes(entries: &[LogEntry]) -> usize {
-    let payload = |entry: &LogEntry| match &entry.payload {
-        EntryPayload::Normal(entry) => entry.0.len(),
-        EntryPayload::Blank | EntryPayload::Membership(_) => 0,
-    };
-    entries.iter().map(payload).sum()
+    entries.iter().filter_map(payload).map(Bytes::len).sum()
 }
 
 /// The result of one append request.

@@ -153,6 +153,16 @@ impl Consensus {
         !self.full_peers.prevent_quorum(self.raft.voter_ids())
     }
 
+    /// Returns true unless followers without room prevent that data grows.
+    pub fn can_grow(&self) -> bool {
+        !self.full_peers.any_in_memory() || !self.full_peers.prevent_growth(self.raft.voter_ids())
+    }
+
+    /// Returns the other voters that have room, as far as is known.
+    pub fn roomy_voters(&self) -> Vec<ReplicaId> {
+        self.other_voters().into_iter().filter(|id| self.full_peers.is_roomy(*id)).collect()
+    }
+
     /// Returns true if this replica runs on this server now, and accepts messages from us.
     pub async fn reaches(&self, target: ReplicaId, server: &str) -> bool {
         self.network.reaches(target, server).await
@@ -204,16 +214,18 @@ impl Consensus {
         Ok(self.raft.trigger().purge_log(index).await?)
     }
 
-    /// Returns the number of these entries, from the first on, that need no room in the log: because
-    /// they are in it already, or because they have a reserve there.
-    pub async fn entries_without_need(&self, entries: &[LogEntry]) -> usize {
+    /// Returns the number of these entries, from the first on, that are in the log already, or for which
+    /// `needs` is false.
+    pub async fn entries_without_need(
+        &self,
+        entries: &[LogEntry],
+        mut needs: impl FnMut(&LogEntry) -> bool,
+    ) -> usize {
         let Some((first, last)) = entries.first().zip(entries.last()) else { return 0 };
         let range = first.log_id.index..=last.log_id.index;
         let held = self.log.lock().await.try_get_log_entries(range).await.unwrap_or_default();
         let is_held = |entry: &LogEntry| held.iter().any(|held| held.log_id == entry.log_id);
-        let needs_none =
-            |entry: &&LogEntry| append::log_bytes(std::slice::from_ref(entry)) == 0 || is_held(entry);
-        entries.iter().take_while(needs_none).count()
+        entries.iter().take_while(|entry| is_held(entry) || !needs(entry)).count()
     }
 }
 

@@ -1,51 +1,100 @@
-//! The followers that have refused entries for want of disk space. An entry that a majority can't
-//! write must not be proposed: it would stay in the log with an unknown outcome.
+//! The followers that have no room: on their disks, or in memory for data that grows. An entry that a
+//! majority can't take must not be proposed: it would stay in the log with an unknown outcome.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use parking_lot::Mutex;
 use skv_sharding::ReplicaId;
 
-/// The followers of one leader that have no space. Clones share the set.
+/// The followers of one leader that have no room. Clones share the set.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct FullPeers(Arc<Mutex<BTreeSet<ReplicaId>>>);
+pub(crate) struct FullPeers(Arc<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    full: Mutex<Full>,
+    /// True if any follower has no room in memory. Each write asks, and hardly ever needs to know more.
+    any_in_memory: AtomicBool,
+}
+
+#[derive(Debug, Default)]
+struct Full {
+    disk: BTreeSet<ReplicaId>,
+    memory: BTreeSet<ReplicaId>,
+}
 
 impl FullPeers {
     /// Notes that a follower refused entries. openraft goes on trying, so that [`has_space`] follows.
     ///
     /// [`has_space`]: Self::has_space
     pub(crate) fn is_full(&self, peer: ReplicaId) {
-        self.0.lock().insert(peer);
+        self.0.full.lock().disk.insert(peer);
     }
 
     /// Notes that a follower took entries.
     pub(crate) fn has_space(&self, peer: ReplicaId) {
-        self.0.lock().remove(&peer);
+        self.0.full.lock().disk.remove(&peer);
     }
 
-    /// Returns true if too many of these voters are full, so that no entry can be committed.
-    pub(crate) fn prevent_quorum(&self, voters: impl IntoIterator<Item = ReplicaId>) -> bool {
-        let full = self.0.lock();
-        if full.is_empty() {
-            return false;
+    /// Notes a follower's word on its memory, which comes with each of its answers.
+    pub(crate) fn set_memory(&self, peer: ReplicaId, is_full: bool) {
+        if !is_full && !self.any_in_memory() {
+            return;
         }
-        let (mut all, mut writable) = (0, 0);
-        for voter in voters {
-            all += 1;
-            writable += usize::from(!full.contains(&voter));
+        let mut full = self.0.full.lock();
+        if is_full {
+            full.memory.insert(peer);
+        } else {
+            full.memory.remove(&peer);
         }
-        writable <= all / 2
+        self.0.any_in_memory.store(!full.memory.is_empty(), Ordering::Relaxed);
     }
+
+    /// Returns true if any follower has no room in memory.
+    pub(crate) fn any_in_memory(&self) -> bool {
+        self.0.any_in_memory.load(Ordering::Relaxed)
+    }
+
+    /// Returns true if too many of these voters have full disks, so that no entry can be committed.
+    pub(crate) fn prevent_quorum(&self, voters: impl IntoIterator<Item = ReplicaId>) -> bool {
+        let full = self.0.full.lock();
+        !full.disk.is_empty() && !is_majority(voters, |voter| !full.disk.contains(voter))
+    }
+
+    /// Returns true if too many of these voters have no room for data that grows.
+    pub(crate) fn prevent_growth(&self, voters: impl IntoIterator<Item = ReplicaId>) -> bool {
+        let full = self.0.full.lock();
+        !is_majority(voters, |voter| !full.disk.contains(voter) && !full.memory.contains(voter))
+    }
+
+    /// Returns true if a follower has room on its disk and in memory.
+    pub(crate) fn is_roomy(&self, peer: ReplicaId) -> bool {
+        let full = self.0.full.lock();
+        !full.disk.contains(&peer) && !full.memory.contains(&peer)
+    }
+}
+
+fn is_majority(voters: impl IntoIterator<Item = ReplicaId>, counts: impl Fn(&ReplicaId) -> bool) -> bool {
+    let (mut all, mut counted) = (0, 0);
+    for voter in voters {
+        all += 1;
+        counted += usize::from(counts(&voter));
+    }
+    counted > all / 2
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn voters() -> [ReplicaId; 3] {
+        [1, 2, 3].map(ReplicaId)
+    }
+
     #[test]
     fn a_majority_without_space_prevents_a_quorum() {
-        let voters = || [1, 2, 3].map(ReplicaId);
         let peers = FullPeers::default();
         assert!(!peers.prevent_quorum(voters()));
         peers.is_full(ReplicaId(2));
@@ -54,5 +103,27 @@ mod tests {
         assert!(peers.prevent_quorum(voters()));
         peers.has_space(ReplicaId(2));
         assert!(!peers.prevent_quorum(voters()));
+    }
+
+    #[test]
+    fn a_majority_without_memory_prevents_growth_and_nothing_else() {
+        let peers = FullPeers::default();
+        peers.set_memory(ReplicaId(2), true);
+        assert!(peers.any_in_memory() && !peers.prevent_growth(voters()));
+        assert!(!peers.is_roomy(ReplicaId(2)) && peers.is_roomy(ReplicaId(3)));
+        peers.set_memory(ReplicaId(3), true);
+        assert!(peers.prevent_growth(voters()) && !peers.prevent_quorum(voters()));
+        peers.set_memory(ReplicaId(2), false);
+        assert!(!peers.prevent_growth(voters()));
+        peers.set_memory(ReplicaId(3), false);
+        assert!(!peers.any_in_memory());
+    }
+
+    #[test]
+    fn a_full_disk_is_no_room_for_growth_either() {
+        let peers = FullPeers::default();
+        peers.set_memory(ReplicaId(2), true);
+        peers.is_full(ReplicaId(3));
+        assert!(peers.prevent_growth(voters()) && !peers.prevent_quorum(voters()));
     }
 }

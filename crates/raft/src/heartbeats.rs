@@ -53,7 +53,8 @@ async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat
         match peer.open(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await {
             Ok(responses) => {
                 let note = |leader: &Vote, result: &_| factory.note(target, leader, result);
-                serve_heartbeats(note, first, &mut heartbeats, requests, responses).await;
+                let memory = |is_full| factory.full_peers.set_memory(target, is_full);
+                serve_heartbeats(note, memory, first, &mut heartbeats, requests, responses).await;
             }
             Err(error) => {
                 let _ = first.answer.send(Err(error));
@@ -65,6 +66,7 @@ async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat
 /// Passes heartbeats on until the stream breaks; answers come in the order of the requests.
 async fn serve_heartbeats(
     note: impl Fn(&Vote, &StreamAppendResult<TypeConfig>),
+    memory: impl Fn(bool),
     first: Heartbeat,
     heartbeats: &mut mpsc::Receiver<Heartbeat>,
     requests: mpsc::Sender<v1::append_entries_request::Append>,
@@ -87,6 +89,7 @@ async fn serve_heartbeats(
             message = responses.message() => {
                 let (item, broken) = match message {
                     Ok(Some(response)) => {
+                        memory(response.memory_full);
                         let result = append::result_from_wire(response);
                         (result.map_err(|e| NetworkError::from_string(e).into()), false)
                     }

@@ -175,6 +175,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             last_log_id: snapshot.meta.last_log_id.as_ref().map(Wire::to_wire),
             membership: Some(snapshot.meta.last_membership.to_wire()),
             length: snapshot.snapshot.length(),
+            memory_bytes: snapshot.snapshot.header().memory_bytes,
         };
         let under_way = self.peer.factory.receiving().begin(self.peer.target);
         tokio::select! {
@@ -238,25 +239,38 @@ impl Session {
                 return Some((Err(stalled.into()), None));
             };
             return match message {
-                Ok(Some(response)) => match append::result_from_wire(response) {
-                    Ok(result) => {
-                        let carried_entries = session.in_flight.lock().pop_front() == Some(true);
-                        if carried_entries && result.is_ok() {
-                            session.factory.full_peers.has_space(session.peer);
-                        }
-                        session.factory.note(session.peer, &session.leader, &result);
-                        Some((Ok(result), Some(session)))
-                    }
-                    Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
-                },
+                Ok(Some(response)) => {
+                    session.factory.full_peers.set_memory(session.peer, response.memory_full);
+                    session.answered(response)
+                }
                 Ok(None) => None,
                 Err(status) => {
-                    if let Some(Error::DiskFull(_) | Error::Overloaded(_)) = Error::from_status(&status) {
-                        session.factory.full_peers.is_full(session.peer);
+                    match Error::from_status(&status) {
+                        Some(Error::DiskFull(_) | Error::Overloaded(_)) => {
+                            session.factory.full_peers.is_full(session.peer);
+                        }
+                        Some(Error::MemoryFull(_)) => {
+                            session.factory.full_peers.set_memory(session.peer, true)
+                        }
+                        _ => {}
                     }
                     Some((Err(rpc_error(&status)), None))
                 }
             };
+        }
+    }
+
+    fn answered(self, response: v1::AppendEntriesResponse) -> Option<(StreamItem, Option<Self>)> {
+        match append::result_from_wire(response) {
+            Ok(result) => {
+                let carried_entries = self.in_flight.lock().pop_front() == Some(true);
+                if carried_entries && result.is_ok() {
+                    self.factory.full_peers.has_space(self.peer);
+                }
+                self.factory.note(self.peer, &self.leader, &result);
+                Some((Ok(result), Some(self)))
+            }
+            Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
         }
     }
 }

@@ -114,6 +114,11 @@ pub fn meta_of(snapshot: &SnapshotFile) -> Result<SnapshotMeta, WireError> {
     })
 }
 
+/// Returns the memory that a snapshot's state takes: about its length, if it doesn't say more.
+fn memory_of(snapshot: &SnapshotFile) -> u64 {
+    snapshot.header().memory_bytes.max(snapshot.length())
+}
+
 /// Reads the whole state from a snapshot. Blocks.
 fn read(snapshot: &SnapshotFile, store: &Store) -> Result<Restored, OpenError> {
     let mut restore = store.begin_restore();
@@ -191,8 +196,15 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let (file, store) = (snapshot.clone(), Arc::clone(&self.store));
-        let restored =
-            skv_disk::run(&*self.disk, "snapshot-read", async move { read(&file, &store) }).await?;
+        let reading = async move {
+            // Where both don't fit, the old state goes first. If the new one can't be read then,
+            // the replica ends, as it does in any case.
+            if !store.budget().can_hold(memory_of(&file), 0) {
+                drop(store.make_room());
+            }
+            read(&file, &store)
+        };
+        let restored = skv_disk::run(&*self.disk, "snapshot-read", reading).await?;
         let restored = restored.map_err(io::Error::other)?;
         // openraft ends when that fails.
         skv_disk::patiently("snapshot-keep", RETRY, || self.snapshots.keep(snapshot.clone())).await?;
@@ -232,6 +244,7 @@ impl SnapshotBuilder {
             membership: Some(self.membership.to_wire()),
             cluster_id,
             group_uid,
+            memory_bytes: view.memory(),
         };
         let snapshot = self.snapshots.write(header, view.into_items()).await?;
         self.snapshots.keep(snapshot).await

@@ -262,6 +262,7 @@ impl DataDir {
             membership: Some(succession.meta.last_membership.to_wire()),
             cluster_id,
             group_uid,
+            memory_bytes: view.memory(),
         };
         let snapshot = snapshots.write(header, view.into_items()).await?;
         snapshots.keep(snapshot).await?;

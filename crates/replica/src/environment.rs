@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use skv_disk::Disk;
 use skv_disk::clock::Clock;
+use skv_memory::Budget;
 use skv_net::Dial;
 use skv_net::{Addresses, Listener};
 use skv_sharding::{GroupId, Replica, ReplicaId};
@@ -29,6 +30,8 @@ pub struct Environment {
     pub peer_address: String,
     /// Times and sizes.
     pub tuning: Tuning,
+    /// The memory that all replicas together may use.
+    pub memory: Budget,
     /// The disk.
     pub disk: Arc<dyn Disk>,
     /// The replicas' directories.

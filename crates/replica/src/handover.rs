@@ -62,7 +62,6 @@ impl Running {
     /// Hands the leadership to a voter: `to`, else the first that has the whole log. Returns once
     /// another leader was seen.
     pub async fn hand_over(&self, to: Option<ReplicaId>) -> Result<ReplicaId, HandoverError> {
-        let own = self.place.replica;
         if !self.hints.is_leader() {
             return Err(HandoverError::NotLeader);
         }
@@ -72,8 +71,12 @@ impl Running {
             None if voters.is_empty() => return Err(HandoverError::NoTarget),
             _ => {}
         }
-        let targets = to.map_or(voters, |to| vec![to]);
+        self.hand_over_to(to.map_or(voters, |to| vec![to])).await
+    }
 
+    /// Hands the leadership to the first of these voters that has the whole log.
+    pub(crate) async fn hand_over_to(&self, targets: Vec<ReplicaId>) -> Result<ReplicaId, HandoverError> {
+        let own = self.place.replica;
         let _hold = self.writes.hold();
         let target = self.consensus.await_view(CATCH_UP, |view| caught_up(view, &targets)).await;
         let target = target.ok_or(HandoverError::NobodyCaughtUp)?;

@@ -8,14 +8,15 @@ use skv_sharding::{MapRevision, ReplicaId};
 use skv_store::{encode_found, encode_tick};
 use tokio::time::Instant;
 
+use crate::handover::HandoverError;
 use crate::orders::Orders;
 use crate::running::Running;
 use crate::situation::Situation;
 
 /// The interval at which the leader looks around.
 const INTERVAL: Duration = Duration::from_millis(250);
-/// The shortest time between two attempts of a leader without disk space to let others lead: they may
-/// have none either.
+/// The shortest time between two attempts of a leader without room to let others lead: they may have
+/// none either.
 const MAKE_WAY: Duration = Duration::from_secs(10);
 
 impl Running {
@@ -35,7 +36,15 @@ impl Running {
             let leads_for = leads_since.get_or_insert_with(Instant::now).elapsed();
             if self.writes.is_full() && made_way.is_none_or(|at| at.elapsed() > MAKE_WAY) {
                 made_way = Some(Instant::now());
-                self.make_way().await;
+                let outcome = self.hand_over(None).await;
+                self.log_handover("the log", outcome);
+                continue;
+            }
+            let better = self.writes.memory().better_leaders();
+            if !better.is_empty() && made_way.is_none_or(|at| at.elapsed() > MAKE_WAY) {
+                made_way = Some(Instant::now());
+                let outcome = self.hand_over_to(better).await;
+                self.log_handover("more data in memory", outcome);
                 continue;
             }
             let orders = self.orders.current();
@@ -66,14 +75,14 @@ impl Running {
         }
     }
 
-    /// Hands the leadership over for want of room in the log.
-    async fn make_way(&self) {
+    /// Logs the outcome of a handover of the leadership for want of room.
+    fn log_handover(&self, for_what: &str, outcome: Result<ReplicaId, HandoverError>) {
         let group = self.place.group;
-        match self.hand_over(None).await {
+        match outcome {
             Ok(leader) => {
-                tracing::warn!(%group, %leader, "there is no room for the log: another replica leads");
+                tracing::warn!(%group, %leader, "there is no room for {for_what}: another replica leads");
             }
-            Err(error) => tracing::warn!(%group, %error, "there is no room for the log"),
+            Err(error) => tracing::warn!(%group, %error, "there is no room for {for_what}"),
         }
     }
 

@@ -20,6 +20,7 @@ use crate::environment::Environment;
 use crate::handoff::state::Handoffs;
 use crate::leader::LeaderHints;
 use crate::members::Changes;
+use crate::memory::MemoryGate;
 use crate::orders::Instructions;
 use crate::propose::ProposerParts;
 use crate::read::ReadBarrier;
@@ -187,7 +188,7 @@ fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
 
 async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToken) -> End {
     let group = replica.group;
-    let store = Arc::new(Store::new(entropy::random_id()));
+    let store = Arc::new(Store::within(env.memory.clone(), entropy::random_id()));
     let Opened { mut identity, log, state } = match env.open(group, store.clone()).await {
         Ok(opened) => opened,
         Err(error @ OpenError::Damaged { .. }) => return End::Damaged(error.to_string()),
@@ -289,10 +290,17 @@ async fn start(
     let silence = LEADER_SILENT_FOR * election_timeout_ms as u32;
     let (group, own, watch) = (place.group, place.replica, consensus.watch());
     let hints = LeaderHints::new(group, own, watch, readiness.clone(), silence, env.addresses.clone());
-    let writes = WritePath::open(space, |space, hold| ProposerParts {
+    let memory = MemoryGate {
+        budget: env.memory.clone(),
+        consensus: consensus.clone(),
+        hints: hints.clone(),
+        store: store.clone(),
+    };
+    let writes = WritePath::open(space, memory, |space, memory, hold| ProposerParts {
         consensus: consensus.clone(),
         hints: hints.clone(),
         space,
+        memory,
         clock: env.clock.clone(),
         hold,
     });

@@ -15,10 +15,11 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch};
 use tokio::time::Instant;
 
 use crate::leader::LeaderHints;
+use crate::memory::MemoryGate;
 
 /// The number of submissions that may wait.
 const QUEUE: usize = 8 * 1024;
-/// The bytes of keys and values that may wait or be in flight.
+/// The bytes of keys and values that may wait or be in flight, if memory isn't scarce.
 const QUEUE_BYTES: usize = 64 << 20;
 /// The bytes at which a batch is full; one larger command still makes a batch of its own.
 const BATCH_BYTES: usize = 1 << 20;
@@ -47,6 +48,8 @@ struct Submission {
 pub(crate) struct Proposer {
     queue: mpsc::Sender<Submission>,
     room: Arc<Semaphore>,
+    /// The bytes of keys and values that may wait or be in flight.
+    bytes: usize,
 }
 
 /// The parts that the proposing task needs.
@@ -57,6 +60,8 @@ pub(crate) struct ProposerParts {
     pub hints: LeaderHints,
     /// Room in the log.
     pub space: Space,
+    /// Room in memory.
+    pub memory: MemoryGate,
     /// The clock that gives entries their time.
     pub clock: Clock,
     /// While true, nothing is proposed: the leadership is being handed over.
@@ -68,16 +73,17 @@ impl Proposer {
     pub(crate) fn start(parts: ProposerParts) -> Self {
         let (queue, submissions) = mpsc::channel(QUEUE);
         let (entries, proposed) = mpsc::channel(IN_FLIGHT);
+        let bytes = parts.memory.budget.buffer(QUEUE_BYTES);
         tokio::spawn(complete(proposed, parts.hints.clone()));
         tokio::spawn(propose(parts, submissions, entries));
-        Proposer { queue, room: Arc::new(Semaphore::new(QUEUE_BYTES)) }
+        Proposer { queue, room: Arc::new(Semaphore::new(bytes)), bytes }
     }
 
     /// Proposes commands and waits until they are applied. `Err` stands for all of them.
     pub(crate) async fn submit(&self, commands: Vec<v1::Command>) -> Outcomes {
         let bytes: usize = commands.iter().map(|c| c.key.len() + c.value.len() + COMMAND_OVERHEAD).sum();
         let overloaded = || Error::Overloaded("too many mutations are waiting".into());
-        let permits = bytes.min(QUEUE_BYTES) as u32;
+        let permits = bytes.min(self.bytes) as u32;
         let share = self.room.clone().try_acquire_many_owned(permits).map_err(|_| overloaded())?;
         let (answer, answered) = oneshot::channel();
         let submission = Submission { commands, bytes, answer, share };
@@ -151,6 +157,7 @@ async fn propose_one(
         refuse(batch, &error);
         return None;
     }
+    let (batch, bytes) = in_memory(&parts.memory, batch, bytes)?;
     let reservation = match parts.space.reserve(bytes).await {
         Ok(reservation) => reservation,
         Err(error) => {
@@ -176,6 +183,19 @@ async fn propose_one(
         }
     };
     Some(Proposed { result, deadline: Instant::now() + DEADLINE, submissions, reservation, slot })
+}
+
+/// Refuses the submissions for which there is no room in memory, and returns the others with their
+/// bytes. Most were judged before they came here, one command at a time; others have come meanwhile.
+fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, bytes: usize) -> Option<(Vec<Submission>, usize)> {
+    if memory.is_open() {
+        return Some((batch, bytes));
+    }
+    let fits = |submission: &Submission| submission.commands.iter().all(|c| memory.admit(c).is_ok());
+    let (fitting, beyond): (Vec<_>, Vec<_>) = batch.into_iter().partition(fits);
+    refuse(beyond, &memory.refusal());
+    let bytes = fitting.iter().map(|submission| submission.bytes).sum();
+    (!fitting.is_empty()).then_some((fitting, bytes))
 }
 
 fn refuse(batch: Vec<Submission>, error: &Error) {

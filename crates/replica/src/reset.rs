@@ -130,7 +130,7 @@ impl Reviver {
             Error::Internal(format!("the reset failed, and the replica goes on as it was: {reason}"))
         };
         fail_point!("reset-begun");
-        let store = Arc::new(Store::new(entropy::random_id()));
+        let store = Arc::new(Store::within(env.memory.clone(), entropy::random_id()));
         let read = Progress::default();
         self.stage.send_replace(Stage::Reading { read: read.clone() });
         let (before, last) = read_files(env, group, &store, &read).await.map_err(failed)?;

@@ -54,6 +54,12 @@ impl Running {
         self.readiness.check(&self.consensus.view())
     }
 
+    /// Returns true if nothing is taken here that makes the data grow.
+    fn is_full_in_memory(&self) -> bool {
+        let memory = self.writes.memory();
+        memory.is_full() || self.hints.is_leader() && !memory.is_open()
+    }
+
     fn status(&self) -> v1::ReplicaStatus {
         let ready = self.ready();
         let stats = self.store.stats();
@@ -104,6 +110,7 @@ impl Running {
             bytes: stats.bytes,
             sessions: stats.sessions,
             disk_full: self.writes.is_full(),
+            memory_full: self.is_full_in_memory(),
             quorum_lost_ms: self.readiness.quorum_lost(&view).map_or(0, millis),
             peers: peers.collect(),
             obeyed_version: self.store.obeyed_revision().0,

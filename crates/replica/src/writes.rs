@@ -4,6 +4,7 @@ use skv_log::{Reservation, Space};
 use skv_proto::{Error, v1};
 use tokio::sync::watch;
 
+use crate::memory::MemoryGate;
 use crate::propose::{Outcomes, Proposer, ProposerParts, no_room};
 
 /// The way of writes into a replica's log.
@@ -11,6 +12,7 @@ use crate::propose::{Outcomes, Proposer, ProposerParts, no_room};
 pub struct WritePath {
     proposer: Proposer,
     space: Space,
+    memory: MemoryGate,
     /// While true, proposals wait: the leadership is being handed over.
     hold: watch::Sender<bool>,
 }
@@ -29,11 +31,17 @@ impl WritePath {
     /// Opens the path; `parts` makes the parts of the proposing task.
     pub(crate) fn open(
         space: Space,
-        parts: impl FnOnce(Space, watch::Receiver<bool>) -> ProposerParts,
+        memory: MemoryGate,
+        parts: impl FnOnce(Space, MemoryGate, watch::Receiver<bool>) -> ProposerParts,
     ) -> Self {
         let (hold, held) = watch::channel(false);
-        let proposer = Proposer::start(parts(space.clone(), held));
-        WritePath { proposer, space, hold }
+        let proposer = Proposer::start(parts(space.clone(), memory.clone(), held));
+        WritePath { proposer, space, memory, hold }
+    }
+
+    /// Returns the gate for what makes the data grow.
+    pub fn memory(&self) -> &MemoryGate {
+        &self.memory
     }
 
     /// Proposes commands and waits until they are applied. `Err` stands for all of them.

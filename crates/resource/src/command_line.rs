@@ -51,6 +51,9 @@ impl CommandLine {
             self.flag("--log-operations");
         }
         self.option("--log-format", spec.server.log_format.name());
+        if let Some(memory) = &spec.server.memory {
+            self.option("--memory", memory.bytes());
+        }
         self.option("--heartbeat-ms", spec.tuning.heartbeat_ms);
         self.option("--election-timeout-ms", spec.tuning.election_timeout_ms);
         self.option("--snapshot-log-bytes", spec.tuning.snapshot_log_bytes);

@@ -5,7 +5,7 @@ use std::ops::RangeInclusive;
 
 use skv_sharding::{Policy, Ring};
 
-use crate::{NodePorts, Placement, Ports, ShardedKvSpec, Storage, Tuning};
+use crate::{NodePorts, Placement, Ports, Server, ShardedKvSpec, Size, Storage, Tuning};
 
 /// A field whose value is invalid.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -29,14 +29,15 @@ const MAX_NAME: usize = 40;
 /// The smallest volume of a server: it holds several log segments and two snapshots.
 const MIN_STORAGE_BYTES: u64 = 256 << 20;
 
+/// The least memory of a server: without data it takes about half of that.
+const MIN_MEMORY_BYTES: u64 = 128 << 20;
+
 /// Returns all problems of a resource of this name; empty if it is valid.
 pub fn validate(name: &str, spec: &ShardedKvSpec) -> Vec<Problem> {
     let mut check = Check::default();
     check_name(&mut check, name);
     check_groups(&mut check, spec);
-    if let Some(threads) = spec.server.worker_threads {
-        check.range("spec.server.workerThreads", threads, 1..=1024);
-    }
+    check_server(&mut check, &spec.server);
     check.range("spec.shardManager.replicas", spec.shard_manager.replicas, 1..=5);
     if spec.image.name.is_empty() {
         check.fails("spec.image.name", "is empty: name an image, or leave it out".to_owned());
@@ -106,6 +107,25 @@ fn check_replicas_of_ring(check: &mut Check, spec: &ShardedKvSpec) {
         && let Err(error) = Ring::new(spec.groups, spec.replicas)
     {
         check.fails("spec.replicas", error.to_string());
+    }
+}
+
+fn check_server(check: &mut Check, server: &Server) {
+    if let Some(threads) = server.worker_threads {
+        check.range("spec.server.workerThreads", threads, 1..=1024);
+    }
+    let Some(memory) = &server.memory else { return };
+    if memory.bytes() < MIN_MEMORY_BYTES {
+        check.fails("spec.server.memory", format!("{memory} is too small: at least 128Mi"));
+    }
+    let limits = server.resources.as_ref().and_then(|resources| resources.limits.as_ref());
+    // A quantity with a fraction isn't a size; the server takes the lower of the two in any case.
+    let of_container = limits.and_then(|limits| limits.get("memory")?.0.parse::<Size>().ok());
+    if let Some(of_container) = of_container.filter(|limit| limit.bytes() < memory.bytes()) {
+        let reason = format!(
+            "{memory} is more than the container may have: resources.limits.memory is {of_container}"
+        );
+        check.fails("spec.server.memory", reason);
     }
 }
 

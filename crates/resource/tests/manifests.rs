@@ -48,7 +48,7 @@ fn every_field_can_be_set() {
     let spec = parse(&with_spec(
         "{groups: 1, replicas: 5, shards: 7, hash: integer, policy: modulo, placement: groups,
           image: {name: 'registry:5000/skv:2', pullPolicy: Always, pullSecrets: [{name: registry}]},
-          server: {workerThreads: 4, logOperations: true, logFormat: json, resources: {limits: {memory: 1Gi}}},
+          server: {workerThreads: 4, memory: 512Mi, logOperations: true, logFormat: json, resources: {limits: {memory: 1Gi}}},
           shardManager: {replicas: 1, resources: {requests: {cpu: 100m}}},
           scheduling: {nodeSelector: {disk: fast}, tolerations: [{key: kv, operator: Exists}], affinity: {},
                        topologySpreadConstraints: [], priorityClassName: high},
@@ -64,6 +64,7 @@ fn every_field_can_be_set() {
     assert_eq!((spec.groups, spec.replicas, spec.shards, spec.hash), (1, 5, 7, Hash::Integer));
     assert_eq!((spec.policy, spec.placement), (Policy::Modulo, Placement::Groups));
     assert_eq!((spec.server.worker_threads, spec.server.log_operations), (Some(4), true));
+    assert_eq!(spec.server.memory.map(|memory| memory.bytes()), Some(512 << 20));
     assert_eq!((spec.limits.max_value_bytes, spec.limits.session_ttl_seconds), (20, 40));
     assert_eq!((spec.tuning.heartbeat_ms, spec.tuning.snapshot_log_bytes), (100, 4096));
     assert_eq!(spec.tuning.transfer_bytes_per_second, 0);

@@ -18,23 +18,39 @@ const MERGE_BELOW: usize = 64;
 pub(super) struct Buckets<T> {
     buckets: Vec<Arc<HashTable<T>>>,
     len: usize,
+    /// The bytes of all buckets that were copied because a clone had them too.
+    copied: u64,
 }
 
 impl<T> Default for Buckets<T> {
     fn default() -> Self {
-        Self { buckets: vec![Arc::default()], len: 0 }
+        Self { buckets: vec![Arc::default()], len: 0, copied: 0 }
     }
 }
 
 impl<T: Clone> Buckets<T> {
     /// Returns an empty table with buckets for this many items.
     pub(super) fn with_capacity(items: usize) -> Self {
-        Self { buckets: vec![Arc::default(); items.div_ceil(SPLIT_ABOVE).max(1)], len: 0 }
+        Self { buckets: vec![Arc::default(); items.div_ceil(SPLIT_ABOVE).max(1)], len: 0, copied: 0 }
     }
 
     /// Returns the number of items.
     pub(super) fn len(&self) -> usize {
         self.len
+    }
+
+    /// Returns the bytes of all buckets that were copied so far because a clone had them too.
+    pub(super) fn copied(&self) -> u64 {
+        self.copied
+    }
+
+    /// Returns a bucket that may be changed.
+    fn own(&mut self, index: usize) -> &mut HashTable<T> {
+        let bucket = &mut self.buckets[index];
+        if Arc::strong_count(bucket) > 1 {
+            self.copied += bucket.allocation_size() as u64;
+        }
+        Arc::make_mut(bucket)
     }
 
     /// Returns the item that `eq` recognises.
@@ -45,9 +61,8 @@ impl<T: Clone> Buckets<T> {
     /// Like [`Buckets::find`]. A bucket is copied only if it has the item.
     pub(super) fn find_mut(&mut self, hash: u64, eq: impl Fn(&T) -> bool) -> Option<&mut T> {
         let index = self.index(hash);
-        let bucket = &mut self.buckets[index];
-        bucket.find(hash, &eq)?;
-        Arc::make_mut(bucket).find_mut(hash, eq)
+        self.buckets[index].find(hash, &eq)?;
+        self.own(index).find_mut(hash, eq)
     }
 
     /// Puts `item` in the place of the one that is the `same`, which is returned, or adds it.
@@ -59,7 +74,7 @@ impl<T: Clone> Buckets<T> {
         hasher: impl Fn(&T) -> u64,
     ) -> Option<T> {
         let index = self.index(hash);
-        match Arc::make_mut(&mut self.buckets[index]).entry(hash, |other| same(other, &item), &hasher) {
+        match self.own(index).entry(hash, |other| same(other, &item), &hasher) {
             Entry::Occupied(mut entry) => return Some(std::mem::replace(entry.get_mut(), item)),
             Entry::Vacant(entry) => entry.insert(item),
         };
@@ -78,9 +93,8 @@ impl<T: Clone> Buckets<T> {
         hasher: impl Fn(&T) -> u64,
     ) -> Option<T> {
         let index = self.index(hash);
-        let bucket = &mut self.buckets[index];
-        bucket.find(hash, &eq)?;
-        let (item, _) = Arc::make_mut(bucket).find_entry(hash, eq).ok()?.remove();
+        self.buckets[index].find(hash, &eq)?;
+        let (item, _) = self.own(index).find_entry(hash, eq).ok()?.remove();
         self.len -= 1;
         if self.buckets.len() > 1 && self.len < MERGE_BELOW * self.buckets.len() {
             self.merge(hasher);
@@ -130,7 +144,7 @@ impl<T: Clone> Buckets<T> {
     fn merge(&mut self, hasher: impl Fn(&T) -> u64) {
         let Some(last) = self.buckets.pop() else { return };
         let old = self.buckets.len() - (1 << self.buckets.len().ilog2());
-        let target = Arc::make_mut(&mut self.buckets[old]);
+        let target = self.own(old);
         for item in take(last) {
             target.insert_unique(hasher(&item), item, &hasher);
         }

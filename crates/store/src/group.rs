@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use bytes::Bytes;
 use foldhash::quality::FixedState;
 use parking_lot::{Mutex, RwLock};
+use skv_memory::Budget;
 use skv_proto::v1;
 use skv_proto::v1::entry::Entry;
 use skv_sharding::{Epoch, Incarnation, MapRevision, Revision, ShardId};
@@ -24,6 +25,7 @@ use crate::handoff::{
 use crate::restore::{Restore, Restored};
 use crate::shard::Context;
 use crate::slot::{Owned, Slot};
+use crate::stats::Stats;
 use crate::view::StoreView;
 use crate::{Applied, Outcome, Rejection};
 
@@ -32,11 +34,13 @@ const KEPT_SCRATCH: usize = 64 << 10;
 
 /// The replicated state of a group.
 pub struct Store {
-    hasher: FixedState,
+    pub(super) hasher: FixedState,
     /// The group's time in ms: the greatest that any applied entry carried.
     time: AtomicU64,
     /// The founded group; `None` until the group is founded.
-    founded: RwLock<Option<Founded>>,
+    pub(super) founded: RwLock<Option<Founded>>,
+    /// The memory of the process, in which the state is counted.
+    budget: Budget,
     /// The number of shards that leave or come.
     handing_off: AtomicUsize,
     /// The remains of shards that have gone.
@@ -56,39 +60,20 @@ impl fmt::Debug for Store {
 #[derive(Default)]
 struct Scratch(Vec<u8>);
 
-/// The sizes of a store.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Stats {
-    /// The number of keys with a value.
-    pub keys: u64,
-    /// The bytes of all keys and values.
-    pub bytes: u64,
-    /// The sessions of all shards; a clerk has one in each that it writes to.
-    pub sessions: u64,
-    /// The number of shards in each state; shards of which the group has nothing don't count.
-    pub shards: BTreeMap<ShardState, u32>,
-}
-
-impl Stats {
-    /// Returns the number of shards that the group has all of, and nobody else.
-    pub fn owned(&self) -> u32 {
-        self.shards.iter().filter(|(state, _)| **state != ShardState::Arriving).map(|(_, count)| count).sum()
-    }
-
-    /// Returns the number of shards in this state.
-    pub fn of(&self, state: ShardState) -> u32 {
-        self.shards.get(&state).copied().unwrap_or(0)
-    }
-}
-
 impl Store {
     /// Returns an empty store of a group that isn't founded. The seed should be random: it keeps
     /// clients from choosing keys that collide. The content of the store doesn't depend on it.
     pub fn new(hash_seed: u64) -> Self {
+        Store::within(Budget::new(None), hash_seed)
+    }
+
+    /// Returns the same, to be counted in a budget.
+    pub fn within(budget: Budget, hash_seed: u64) -> Self {
         Self {
             hasher: FixedState::with_seed(hash_seed),
             time: AtomicU64::new(0),
             founded: RwLock::new(None),
+            budget,
             handing_off: AtomicUsize::new(0),
             drops: Mutex::default(),
             applying: Mutex::default(),
@@ -232,7 +217,8 @@ impl Store {
 
     /// Returns the whole shard of a move, while it is copied or frozen.
     pub fn base_copy(&self, to: &Move) -> Option<BaseCopy> {
-        self.leaving(to, |owned, _| Some(BaseCopy::of(&owned.shard, owned.changes()?)))
+        let hold = self.founded.read().as_ref()?.retained.hold();
+        self.leaving(to, |owned, _| Some(BaseCopy::of(&owned.shard, owned.changes()?, hold)))
     }
 
     /// Returns the position of a target that has the shard as it was when copying began.
@@ -303,9 +289,14 @@ impl Store {
         StoreView::new(self.time(), self.founded.read().as_ref())
     }
 
+    /// Returns the memory in which the state is counted.
+    pub fn budget(&self) -> &Budget {
+        &self.budget
+    }
+
     /// Begins to put together a state that this store can take over. The store isn't touched.
     pub fn begin_restore(&self) -> Restore {
-        Restore::new(self.hasher.clone())
+        Restore::new(self.hasher.clone(), self.budget.clone())
     }
 
     /// Replaces the whole state by one that was restored from a view. Returns the old one, which may
@@ -317,6 +308,12 @@ impl Store {
         let old = std::mem::replace(&mut *self.founded.write(), restored.founded);
         self.handing_off.store(handing_off, Ordering::Release);
         old
+    }
+
+    /// Gives the whole state up, before one from elsewhere takes its place for which there isn't room
+    /// beside it.
+    pub fn make_room(&self) -> impl Send + use<> {
+        self.restore(Restored { time: self.time(), founded: None })
     }
 
     fn apply_entry(&self, entry: &Bytes, answer: bool) -> Result<Applied, ApplyError> {
@@ -371,10 +368,11 @@ impl Store {
         let limits = &founded.facts.limits;
         let mut context = Context { time, limits, hasher: &self.hasher, scratch };
         for run in commands.chunk_by(|a, b| a.shard == b.shard) {
-            let mut slot = founded.slots.get(run[0].shard as usize).map(RwLock::write);
-            let serving =
-                slot.as_mut().map_or(Err(Rejection::WrongGroup { next: None }), |slot| slot.serving_mut());
-            match serving {
+            let Some(slot) = founded.slots.get(run[0].shard as usize) else {
+                run.iter().for_each(|_| each(Err(Rejection::WrongGroup { next: None })));
+                continue;
+            };
+            founded.change(slot, |slot| match slot.serving_mut() {
                 Err(rejection) => run.iter().for_each(|_| each(Err(rejection))),
                 Ok((shard, mut changes)) => {
                     shard.sessions.forget_due(time, limits, &self.hasher);
@@ -382,7 +380,7 @@ impl Store {
                         each(shard.execute(command, changes.as_deref_mut(), &mut context));
                     }
                 }
-            }
+            });
         }
         if scratch.capacity() > KEPT_SCRATCH {
             *scratch = Vec::new();
@@ -396,7 +394,7 @@ impl Store {
         if slot.is_some() {
             return false;
         }
-        let founded = Founded::new(facts);
+        let founded = Founded::new(facts, &self.budget);
         for (shard, epoch) in owned {
             *founded.slots[shard.0 as usize].write() = Slot::founded(epoch);
         }
@@ -428,9 +426,11 @@ impl Store {
         let Some(founded) = founded.as_ref() else { return };
         for slot in founded.slots.iter().filter(|slot| slot.read().serving().is_ok()) {
             // A frozen shard changes no more: what is sent of it stays true.
-            if let Ok((shard, _)) = slot.write().serving_mut() {
-                shard.sessions.forget_due(time, &founded.facts.limits, &self.hasher);
-            }
+            founded.change(slot, |slot| {
+                if let Ok((shard, _)) = slot.serving_mut() {
+                    shard.sessions.forget_due(time, &founded.facts.limits, &self.hasher);
+                }
+            });
         }
     }
 
@@ -449,7 +449,7 @@ impl Store {
         let own = founded.facts.uid;
         let mut drops = self.drops.lock();
         let assign = |(id, slot): (ShardId, &RwLock<Slot>)| {
-            slot.write().assign(listed.get(&id).copied(), own, &mut drops)
+            founded.change(slot, |slot| slot.assign(listed.get(&id).copied(), own, &mut drops))
         };
         let frozen = founded.slots().filter_map(assign).collect();
         self.handing_off.store(founded.handing_off(), Ordering::Release);
@@ -463,15 +463,16 @@ impl Store {
         let founded = founded.as_ref().ok_or(StepRefusal::NotFounded)?;
         let slot = founded.slots.get(shard.0 as usize).ok_or(StepRefusal::NoSuchShard)?;
         let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
-        let mut slot = slot.write();
-        let before = slot.is_handing_off();
-        let outcome = slot.step(epoch, step, founded.facts.retired, &context, &mut self.drops.lock());
-        match (before, slot.is_handing_off()) {
-            (false, true) => drop(self.handing_off.fetch_add(1, Ordering::Release)),
-            (true, false) => drop(self.handing_off.fetch_sub(1, Ordering::Release)),
-            _ => {}
-        }
-        outcome
+        founded.change(slot, |slot| {
+            let before = slot.is_handing_off();
+            let outcome = slot.step(epoch, step, founded.facts.retired, &context, &mut self.drops.lock());
+            match (before, slot.is_handing_off()) {
+                (false, true) => drop(self.handing_off.fetch_add(1, Ordering::Release)),
+                (true, false) => drop(self.handing_off.fetch_sub(1, Ordering::Release)),
+                _ => {}
+            }
+            outcome
+        })
     }
 
     /// Ends the group for good, unless it holds anything of a shard: it might be the only copy.

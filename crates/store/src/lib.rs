@@ -4,6 +4,7 @@
 //! Pure: no IO, no clock, no random source. The content of a store follows from the entries that were
 //! applied, and from nothing else; so all replicas hold the same.
 
+mod account;
 mod answer;
 mod buckets;
 mod deferred_drop;
@@ -12,14 +13,17 @@ mod entry;
 mod facts;
 mod founded;
 mod group;
+mod growth;
 mod handoff;
 mod item;
 mod record;
 mod restore;
 mod restore_error;
+mod retained;
 mod sessions;
 mod shard;
 mod slot;
+mod stats;
 mod view;
 
 pub use answer::{Answer, Applied, Outcome, Rejection};
@@ -28,7 +32,8 @@ pub use entry::{
     encode_reset, encode_retire, encode_tick, readable,
 };
 pub use facts::{Facts, Limits, RecordError};
-pub use group::{Stats, Store};
+pub use group::Store;
+pub use growth::Growth;
 pub use handoff::{
     Arrival, Backlog, BaseCopy, CopyId, Departure, Difference, HandoffStep, MalformedStep, Move, Peer,
     Position, Progress, ShardState, StepRefusal, Summary,
@@ -36,4 +41,5 @@ pub use handoff::{
 pub use record::KeyValue;
 pub use restore::{Restore, Restored};
 pub use restore_error::RestoreError;
+pub use stats::Stats;
 pub use view::StoreView;

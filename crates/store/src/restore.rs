@@ -1,6 +1,7 @@
 //! The whole state from a stream of items.
 
 use foldhash::quality::FixedState;
+use skv_memory::Budget;
 use skv_proto::v1;
 use skv_proto::v1::shard_state;
 use skv_proto::v1::snapshot_item::Item;
@@ -20,6 +21,7 @@ use crate::slot::{Holding, Owned, Slot};
 #[derive(Debug)]
 pub struct Restore {
     hasher: FixedState,
+    budget: Budget,
     group: Option<(u64, Option<Founded>)>,
     shard: Option<(v1::ShardState, Slot)>,
 }
@@ -33,16 +35,27 @@ pub struct Restored {
 
 impl Restore {
     /// Begins a state for the store that uses this hasher.
-    pub(super) fn new(hasher: FixedState) -> Self {
-        Self { hasher, group: None, shard: None }
+    pub(super) fn new(hasher: FixedState, budget: Budget) -> Self {
+        Self { hasher, budget, group: None, shard: None }
     }
 
     /// Adds the next item.
     pub fn add(&mut self, item: v1::SnapshotItem) -> Result<(), RestoreError> {
+        let before = self.shard.as_ref().map(|(state, slot)| (state.shard, slot.account().held));
+        self.take(item)?;
+        // Counted as it comes, since a shard may have most of the data.
+        let (Some((state, slot)), Ok(founded)) = (&self.shard, self.founded()) else { return Ok(()) };
+        let before = before.filter(|(shard, _)| *shard == state.shard).map_or(0, |(_, held)| held);
+        founded.count(before, slot.account().held);
+        Ok(())
+    }
+
+    fn take(&mut self, item: v1::SnapshotItem) -> Result<(), RestoreError> {
         match item.item.ok_or(Contradiction("an item of an unknown kind"))? {
             Item::Group(_) if self.group.is_some() => Err(Contradiction("a second group")),
             Item::Group(group) => {
-                let founded = group.founded.map(Facts::try_from).transpose()?.map(Founded::new);
+                let facts = group.founded.map(Facts::try_from).transpose()?;
+                let founded = facts.map(|facts| Founded::new(facts, &self.budget));
                 self.group = Some((group.time, founded));
                 Ok(())
             }

@@ -99,6 +99,12 @@ pub(super) struct Session {
 }
 
 impl Session {
+    /// Returns the number and the bytes of the old values that it keeps.
+    pub(super) fn old_values(&self) -> (usize, usize) {
+        let sizes = self.decided.iter().filter_map(|decided| Some(decided.decision.old_value()?.1));
+        sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size))
+    }
+
     fn digest(&self) -> u64 {
         digest::of_session(self.id.opened_at, self.id.random, self.used_revision)
     }
@@ -129,6 +135,8 @@ pub(super) struct Sessions {
     /// The old values that decisions hold, by the revision of the Append.
     old_values: BTreeMap<Revision, (SessionId, u64)>,
     old_value_bytes: usize,
+    /// The number of decided requests of all sessions.
+    decided: usize,
     digest: Digest,
     /// The sessions that were forgotten since copying of the shard began; `None` while it isn't
     /// copied.
@@ -144,6 +152,26 @@ impl Sessions {
     /// Returns the number of sessions.
     pub(super) fn len(&self) -> usize {
         self.table.len()
+    }
+
+    /// Returns the number of decided requests that are kept.
+    pub(super) fn decided(&self) -> usize {
+        self.decided
+    }
+
+    /// Returns the number and the bytes of the old values that are kept.
+    pub(super) fn old_values(&self) -> (usize, usize) {
+        (self.old_values.len(), self.old_value_bytes)
+    }
+
+    /// Returns the bytes of all parts of the table that were copied so far because a view had them.
+    pub(super) fn copied(&self) -> u64 {
+        self.table.copied()
+    }
+
+    /// Returns true if the session is known.
+    pub(super) fn knows(&self, id: &SessionId, hasher: &FixedState) -> bool {
+        self.find(id, hasher).is_some()
     }
 
     /// Returns the floor: unknown sessions opened at or before this time are not accepted.
@@ -260,6 +288,7 @@ impl Sessions {
         session.used_at = time;
         session.acked_below = session.acked_below.max(id.acked_below);
         let acked = session.decided.partition_point(|d| d.seq < session.acked_below);
+        self.decided = self.decided + 1 - acked;
         for gone in session.decided.drain(..acked) {
             if let Some((revision, bytes)) = gone.decision.old_value() {
                 self.old_values.remove(&revision);
@@ -289,6 +318,7 @@ impl Sessions {
 
     /// Adds a session from a snapshot. May be called in any order.
     pub(super) fn restore(&mut self, session: Session, limits: &Limits, hasher: &FixedState) {
+        self.decided += session.decided.len();
         for decided in &session.decided {
             if let Some((revision, bytes)) = decided.decision.old_value() {
                 self.old_values.insert(revision, (session.id, decided.seq));
@@ -337,6 +367,7 @@ impl Sessions {
         if let Some(forgotten) = &mut self.forgotten {
             forgotten.push(id);
         }
+        self.decided -= session.decided.len();
         for decided in session.decided {
             if let Some((revision, bytes)) = decided.decision.old_value() {
                 self.old_values.remove(&revision);

@@ -30,6 +30,8 @@ pub(super) struct Shard {
     pub(super) revision: Revision,
     pub(super) keys: Buckets<Record>,
     pub(super) key_value_bytes: u64,
+    /// The bytes of all records that were replaced or removed so far.
+    pub(super) replaced: u64,
     key_digest: Digest,
     pub(super) sessions: Sessions,
 }
@@ -42,6 +44,7 @@ impl Shard {
             revision: Revision(0),
             keys: Buckets::default(),
             key_value_bytes: 0,
+            replaced: 0,
             key_digest: Digest::default(),
             sessions: Sessions::default(),
         }
@@ -178,6 +181,7 @@ impl Shard {
 
     fn uncount(&mut self, gone: &Record) {
         self.key_value_bytes -= gone.pair.size() as u64;
+        self.replaced += gone.pair.size() as u64;
         self.key_digest.remove(digest::of_key(gone.pair.key(), gone.revision));
     }
 }

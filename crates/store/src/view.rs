@@ -8,6 +8,7 @@ use crate::buckets::Buckets;
 use crate::founded::Founded;
 use crate::handoff::Tombstone;
 use crate::record::Record;
+use crate::retained::Hold;
 use crate::sessions::{Session, SessionId};
 use crate::slot::{Holding, Slot};
 
@@ -16,6 +17,10 @@ use crate::slot::{Holding, Slot};
 pub struct StoreView {
     group: v1::GroupState,
     shards: Vec<ShardView>,
+    /// The memory that the state takes, in bytes.
+    memory: u64,
+    /// Held until all is read.
+    hold: Option<Hold>,
 }
 
 #[derive(Debug)]
@@ -32,8 +37,9 @@ impl StoreView {
         let shards = founded.map_or(Vec::new(), |founded| {
             founded.slots().filter_map(|(id, slot)| ShardView::of(id, &slot.read())).collect()
         });
+        let (memory, hold) = founded.map(|founded| (founded.held(), founded.retained.hold())).unzip();
         let founded = founded.map(|founded| founded.facts.as_ref().into());
-        Self { group: v1::GroupState { time, founded }, shards }
+        Self { group: v1::GroupState { time, founded }, shards, memory: memory.unwrap_or(0), hold }
     }
 
     /// Returns the cluster and group that it belongs to; zeros before the group is founded.
@@ -41,10 +47,17 @@ impl StoreView {
         self.group.founded.as_ref().map_or((0, 0), |f| (f.cluster_id, f.group_uid))
     }
 
+    /// Returns the memory that the state takes, in bytes.
+    pub fn memory(&self) -> u64 {
+        self.memory
+    }
+
     /// Returns all of its items, for [`Restore`](super::Restore). Buckets are let go of as they are
     /// read.
     pub fn into_items(self) -> impl Iterator<Item = v1::SnapshotItem> + Send {
-        let shards = self.shards.into_iter().flat_map(|shard| {
+        let hold = self.hold;
+        let shards = self.shards.into_iter().flat_map(move |shard| {
+            let _ = &hold;
             std::iter::once(Item::Shard(shard.state))
                 .chain(shard.keys.into_items().map(|record| Item::Key(record.into())))
                 .chain(shard.sessions.into_items().map(|session| Item::Session(session.into())))

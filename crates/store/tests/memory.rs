@@ -18,6 +18,13 @@ fn resident() -> u64 {
     line.split_whitespace().nth(1).unwrap().parse::<u64>().unwrap() * 1024
 }
 
+/// Compares the memory that a store counts with what the process really took.
+fn assert_honest(what: &str, counted: u64, taken: u64) {
+    println!("{what}: {counted} bytes are counted, {taken} were taken");
+    assert!(counted * 5 >= taken * 4, "{what}: {counted} bytes are counted, but {taken} were taken");
+    assert!(counted * 3 <= taken * 4, "{what}: {counted} bytes are counted, but only {taken} were taken");
+}
+
 fn apply_in_batches(store: &Store, commands: impl Iterator<Item = v1::Command>) {
     let mut commands = commands.peekable();
     while commands.peek().is_some() {
@@ -28,12 +35,13 @@ fn apply_in_batches(store: &Store, commands: impl Iterator<Item = v1::Command>) 
 
 #[test]
 fn keys_and_sessions_stay_small() {
-    let keys = 400_000;
+    let (keys, mut kept) = (400_000, Vec::new());
     let store = founded(1, v1::Limits::default());
     let before = resident();
     apply_in_batches(&store, (0..).map(|i| put(&format!("key{i:013}"), &"v".repeat(64))).take(keys * 4 / 3));
-    let stats = store.stats();
-    let beyond = (resident() - before).saturating_sub(stats.bytes) / stats.keys;
+    let (stats, taken) = (store.stats(), resident() - before);
+    assert_honest("keys", store.memory(), taken);
+    let beyond = taken.saturating_sub(stats.bytes) / stats.keys;
     println!("{} keys: {beyond} bytes each beyond key and value", stats.keys);
     assert!(beyond <= 200, "{beyond} bytes for each key");
 
@@ -45,9 +53,20 @@ fn keys_and_sessions_stay_small() {
 
     let before = resident();
     apply_in_batches(&large, each_once());
-    let each = (resident() - before) / large.stats().sessions;
+    let taken = resident() - before;
+    assert_honest("sessions", large.memory(), taken);
+    let each = taken / large.stats().sessions;
     println!("{} sessions: {each} bytes each", large.stats().sessions);
     assert!(each <= 400, "{each} bytes for each session");
+
+    for (length, count) in [(0, 200_000), (1000, 60_000), (20_000, 3000)] {
+        let other = founded(1, v1::Limits::default());
+        let before = resident();
+        apply_in_batches(&other, (0..).map(|i| put(&format!("key{i:013}"), &"v".repeat(length))).take(count));
+        assert_honest(&format!("values of {length} bytes"), other.memory(), resident() - before);
+        // What is freed would be used again.
+        kept.push(other);
+    }
 
     // With the usual limit the least recently used give way.
     apply_in_batches(&small, (0..sessions).map(|i| by((400 + i / 4, i), 1, 1, put(key, "x"))));

@@ -45,6 +45,9 @@ impl admin_server::Admin for AdminService {
             server: self.env.server.clone(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             replicas: self.replicas.iter().map(|replica| replica.status()).collect(),
+            memory_used_bytes: self.env.memory.used(),
+            memory_edge_bytes: self.env.memory.limit().map_or(0, |_| self.env.memory.edge()),
+            memory_limit_bytes: self.env.memory.limit().unwrap_or(0),
         }))
     }
 

@@ -9,8 +9,7 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Response};
 use axum::routing::get;
 use skv_listen::metrics_page;
-use skv_replica::Replicas;
-use skv_replica::map_copy::MapCopy;
+use skv_replica::{Environment, Replicas};
 
 use crate::metrics::Metrics;
 
@@ -18,17 +17,17 @@ use crate::metrics::Metrics;
 #[derive(Clone)]
 struct Shown {
     replicas: Arc<Replicas>,
-    map: Arc<MapCopy>,
+    env: Arc<Environment>,
     metrics: Arc<Metrics>,
 }
 
 /// The pages.
-pub(crate) fn router(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>) -> Router {
+pub(crate) fn router(replicas: Arc<Replicas>, env: Arc<Environment>, metrics: Arc<Metrics>) -> Router {
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
         .route("/metrics", get(metrics))
-        .with_state(Shown { replicas, map, metrics })
+        .with_state(Shown { replicas, env, metrics })
 }
 
 /// Ready when every replica of the server is.
@@ -49,7 +48,7 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
 }
 
 async fn metrics(State(shown): State<Shown>, request: HeaderMap) -> Response {
-    match shown.metrics.encode(&shown.replicas, &shown.map) {
+    match shown.metrics.encode(&shown.replicas, &shown.env) {
         Ok(text) => metrics_page(&request, text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
     }

@@ -15,6 +15,7 @@ use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
 use skv_listen::Services;
+use skv_memory::Budget;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
@@ -55,6 +56,8 @@ struct Identity {
     peers: Vec<NamedServer>,
     /// The addresses to which [`MANAGERS`] resolves.
     managers: Vec<String>,
+    /// The bytes of memory that it may use.
+    memory: Option<u64>,
 }
 
 /// The cluster. Everything ends when it is dropped.
@@ -149,6 +152,7 @@ impl Cluster {
                 peer_address: peer.1,
                 peers: peers.clone(),
                 managers: found,
+                memory: None,
             };
             self.servers.push(Server::start(identity, MemoryDisk::new(), client.0, peer.0));
         }
@@ -173,6 +177,12 @@ impl Cluster {
     pub(crate) async fn status(&self, index: usize) -> Option<v1::ReplicaStatus> {
         let status = self.admin(index).await?.status(v1::StatusRequest {}).await.ok()?;
         status.into_inner().replicas.pop()
+    }
+
+    /// The bytes of memory that a server counts.
+    pub(crate) async fn memory_used(&self, index: usize) -> u64 {
+        let status = self.admin(index).await.unwrap().status(v1::StatusRequest {}).await.unwrap();
+        status.into_inner().memory_used_bytes
     }
 
     /// Lets a server hand the leadership to a replica.
@@ -240,7 +250,8 @@ impl Cluster {
 
 impl Server {
     fn start(identity: Identity, disk: MemoryDisk, client: TcpListener, peer: TcpListener) -> Self {
-        let Identity { name, group, client_address, peer_address, peers, managers } = identity.clone();
+        let Identity { name, group, client_address, peer_address, peers, managers, memory } =
+            identity.clone();
         let config = Config {
             server: name,
             instance: server::random_instance(),
@@ -254,6 +265,7 @@ impl Server {
                 async move { Ok(found) }
             }),
             addresses: Arc::new(Addresses::fixed(peers)),
+            memory: Budget::new(memory),
             tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
             log_operations: false,
             disk: Arc::new(disk.clone()),
@@ -289,6 +301,12 @@ impl Server {
     /// Stops it, if it runs, and starts it again with this disk.
     pub(crate) async fn restart_with(&mut self, disk: MemoryDisk) {
         self.start_again(disk).await;
+    }
+
+    /// Starts it again with a limit of its memory, or without one.
+    pub(crate) async fn limit_memory(&mut self, bytes: Option<u64>) {
+        self.identity.memory = bytes;
+        self.restart().await;
     }
 
     async fn start_again(&mut self, disk: MemoryDisk) {

@@ -114,7 +114,7 @@ async fn nothing_that_comes_to_the_port_for_servers_ends_one() {
     };
     let mut handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
     for step in hostile_steps() {
-        let request = v1::TakeStepRequest { header: Some(header), step: Some(step.clone()) };
+        let request = v1::TakeStepRequest { header: Some(header), step: Some(step.clone()), memory_bytes: 0 };
         let refused = handoff.take_step(request).await.expect_err("it is refused");
         assert!(is_invalid(&refused), "{step:?}: {refused}");
     }

@@ -4,6 +4,7 @@
 
 mod cluster;
 mod full_disk;
+mod full_memory;
 mod gone_back;
 mod hostile;
 mod large_answers;

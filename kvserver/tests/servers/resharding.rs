@@ -189,7 +189,7 @@ async fn requests_that_wait_for_a_shard_are_bounded_in_bytes() {
     let handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
     for shard in 0..4 {
         let step = v1::HandoffStep { shard, epoch: 99, step: Some(Step::Receive(receive)) };
-        let request = v1::TakeStepRequest { header: Some(header), step: Some(step) };
+        let request = v1::TakeStepRequest { header: Some(header), step: Some(step), memory_bytes: 0 };
         // The record may be a moment ahead of the group.
         until("the group takes a promise", || async {
             handoff.clone().take_step(request.clone()).await.is_ok()
@@ -231,6 +231,7 @@ async fn old_messages_are_refused(cluster: &Cluster, old: u64, new: u64) {
     let take = |group_uid, step| v1::TakeStepRequest {
         header: Some(to_group_1(cluster_id, group_uid)),
         step: Some(v1::HandoffStep { shard: 0, epoch: 99, step: Some(step) }),
+        memory_bytes: 0,
     };
     let receive = Receive { source: 0, source_uid: 1 };
     for step in [Step::Receive(receive), Step::Chunk(Chunk::default()), Step::Install(Install::default())] {

@@ -14,6 +14,7 @@ use kvserver::{DataLock, Metrics};
 use skv_disk::RealDisk;
 use skv_disk::clock::Clock;
 use skv_listen::{Incoming, Services};
+use skv_memory::Budget;
 use skv_net::Addresses;
 use skv_proto::lab::v1::Place;
 use skv_proto::lab::v1::locator_server::LocatorServer;
@@ -121,6 +122,7 @@ impl Server {
             connector: skv_net::tcp(),
             beside: Services::default().add(LocatorServer::new(PassedOn(self.master.clone()))),
             metrics: Metrics::new(),
+            memory: Budget::new(None),
         }
     }
 }

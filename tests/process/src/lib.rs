@@ -5,6 +5,7 @@
 //! [`eventually`] are there to end a test that would otherwise never end.
 
 mod admin;
+mod cgroup;
 mod cluster;
 mod damage;
 mod fail_points;
@@ -22,6 +23,7 @@ mod resharding;
 mod wait;
 
 pub use admin::{call_admin, call_admin_for, status};
+pub use cgroup::Cgroup;
 pub use cluster::{Cluster, Placement, Server, Settings};
 pub use damage::{biggest_file, cut_file, files_under, flip_bit};
 pub use home::{Home, is_alive, signal};

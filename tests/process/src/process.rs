@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use rustix::process::{Pid, Signal, kill_process};
 
-use crate::eventually;
+use crate::{Cgroup, eventually};
 
 /// The unit of times that Linux reports about processes, on all that Rust runs on (`USER_HZ`).
 const TICKS_PER_SECOND: u64 = 100;
@@ -21,6 +21,8 @@ pub struct Process {
     log: PathBuf,
     /// The limit of open files, if there is one.
     files: Option<u32>,
+    /// The file to which it writes its id before it does anything else, if there is one.
+    processes: Option<PathBuf>,
     child: Option<Child>,
 }
 
@@ -33,6 +35,7 @@ impl Process {
             variables: Vec::new(),
             log,
             files: None,
+            processes: None,
             child: None,
         }
     }
@@ -41,11 +44,13 @@ impl Process {
     pub fn start(&mut self) {
         assert!(self.child.is_none(), "{} runs already", self.program.display());
         let log = OpenOptions::new().create(true).append(true).open(&self.log).expect("a log can be written");
-        let mut command = match self.files {
-            None => Command::new(&self.program),
-            Some(files) => {
+        let files = self.files.map(|files| format!("ulimit -n {files}; "));
+        let cgroup = self.processes.as_ref().map(|file| format!("echo $$ > {}; ", file.display()));
+        let mut command = match files.into_iter().chain(cgroup).collect::<String>() {
+            first if first.is_empty() => Command::new(&self.program),
+            first => {
                 let mut shell = Command::new("sh");
-                shell.arg("-c").arg(format!("ulimit -n {files}; exec \"$0\" \"$@\"")).arg(&self.program);
+                shell.arg("-c").arg(format!("{first}exec \"$0\" \"$@\"")).arg(&self.program);
                 shell
             }
         };
@@ -73,6 +78,11 @@ impl Process {
     /// Limits its open files, from its next start on.
     pub fn limit_files(&mut self, files: u32) {
         self.files = Some(files);
+    }
+
+    /// Puts it into a cgroup, from its next start on.
+    pub fn join(&mut self, cgroup: &Cgroup) {
+        self.processes = Some(cgroup.processes());
     }
 
     /// Kills it by kill -9, and waits until it is gone.

@@ -13,6 +13,7 @@ use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
 use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
+use skv_memory::Budget;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_replica::Tuning;
 use skv_sharding::{GroupId, Policy};
@@ -30,6 +31,8 @@ const SEGMENT_BYTES: u32 = 4 << 20;
 const SNAPSHOT_BYTES: u64 = 16 << 10;
 /// The speed of moves: so slow that a heavy shard (`ballast.rs`) changes while it is copied.
 const TRANSFER_BYTES_PER_SECOND: u64 = 2 << 20;
+/// More than all data takes: memory is full when a fault takes it.
+pub(crate) const MEMORY: u64 = 1 << 30;
 
 const LIMITS: Limits = Limits {
     max_key_bytes: 4 << 10,
@@ -67,6 +70,8 @@ pub(crate) struct Cluster {
     pub(crate) sim: turmoil::Sim<'static>,
     /// The disks, one for each server of each group.
     pub(crate) disks: Vec<DiskSlot>,
+    /// The memory of each server.
+    pub(crate) memory: Vec<Budget>,
     /// The shard managers' record.
     pub(crate) record: MemoryStore,
     /// The hosts of clerks that faults may cut off.
@@ -91,10 +96,11 @@ impl Cluster {
         }
         sim.host("operator", move || operator::run(groups));
         let disks: Vec<DiskSlot> = (0..groups * SERVERS).map(|_| DiskSlot::default()).collect();
-        for (index, disk) in disks.iter().cloned().enumerate() {
-            sim.host(server_name(index), move || run_server(index, disk.get()));
+        let memory: Vec<Budget> = disks.iter().map(|_| Budget::new(Some(MEMORY))).collect();
+        for (index, (disk, memory)) in disks.iter().cloned().zip(memory.iter().cloned()).enumerate() {
+            sim.host(server_name(index), move || run_server(index, disk.get(), memory.clone()));
         }
-        Cluster { sim, disks, record, clerks: Vec::new() }
+        Cluster { sim, disks, memory, record, clerks: Vec::new() }
     }
 
     /// Adds the host of a clerk.
@@ -153,7 +159,7 @@ async fn run_manager(store: MemoryStore) -> turmoil::Result {
     Ok(())
 }
 
-async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
+async fn run_server(index: usize, disk: MemoryDisk, memory: Budget) -> turmoil::Result {
     let (name, group) = (server_name(index), index / SERVERS);
     let address = |host: &str, port: u16| format!("{host}:{port}");
     let peers = servers_of(group).map(server_name).map(|name| NamedServer {
@@ -175,6 +181,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
             transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND,
             ..Tuning::default()
         },
+        memory,
         log_operations: false,
         disk: Arc::new(disk),
         data_dir: PathBuf::from("/data"),

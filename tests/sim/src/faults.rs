@@ -10,7 +10,7 @@ use rand::RngExt as _;
 use rand::rngs::SmallRng;
 use shardmanager::record::Record;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, MEMORY};
 use crate::layout::{MANAGERS, SERVERS, server_name, servers_of};
 
 /// The largest number of faults that are there at the same time.
@@ -29,6 +29,8 @@ pub(crate) enum Fault {
     PowerLoss(Vec<usize>),
     /// Every sync of this server takes long.
     SlowDisk(usize),
+    /// These servers have no room in memory for data that grows.
+    MemoryFull(Vec<usize>),
     /// This server can't reach the others, nor they it; clients reach all of them.
     Isolated(usize),
     /// This group's servers can't reach the other groups, nor they them; clients reach all.
@@ -153,7 +155,7 @@ impl Storm {
         let server = self.rng.random_range(0..cluster.disks.len());
         let group = server / SERVERS;
         let many = cluster.disks.len() > SERVERS;
-        match self.rng.random_range(0..20) {
+        match self.rng.random_range(0..22) {
             0..3 => Fault::PowerLoss(vec![server]),
             3 => Fault::PowerLoss(servers_of(group).collect()),
             4 => Fault::SlowDisk(server),
@@ -168,6 +170,8 @@ impl Storm {
             16 => Fault::CutFromClerks(vec![server]),
             17 => Fault::ManagersDown(self.rng.random_range(1..=MANAGERS.len())),
             18 => Fault::RecordLost,
+            19 => Fault::MemoryFull(vec![server]),
+            20 => Fault::MemoryFull(servers_of(group).take(self.rng.random_range(2..=SERVERS)).collect()),
             _ => Fault::RecordPutBack,
         }
     }
@@ -181,6 +185,9 @@ impl Storm {
                 }
             }
             Fault::SlowDisk(index) => cluster.disks[*index].get().set_sync_delay(SLOW_SYNC),
+            Fault::MemoryFull(servers) => {
+                servers.iter().for_each(|index| cluster.memory[*index].sample(None, MEMORY));
+            }
             Fault::ManagersDown(count) => {
                 for host in &MANAGERS[..*count] {
                     cluster.sim.crash(*host);
@@ -242,6 +249,9 @@ impl Fault {
     fn excludes(&self, other: &Fault) -> bool {
         match (self, other) {
             (Fault::PowerLoss(these), Fault::PowerLoss(those)) => these.iter().any(|one| those.contains(one)),
+            (Fault::MemoryFull(these), Fault::MemoryFull(those)) => {
+                these.iter().any(|one| those.contains(one))
+            }
             (Fault::ManagersDown(_), Fault::ManagersDown(_)) => true,
             _ => self == other,
         }
@@ -256,6 +266,9 @@ fn heal(cluster: &mut Cluster, fault: &Fault) {
             }
         }
         Fault::SlowDisk(index) => cluster.disks[*index].get().set_sync_delay(Duration::ZERO),
+        Fault::MemoryFull(servers) => {
+            servers.iter().for_each(|index| cluster.memory[*index].sample(None, 0));
+        }
         Fault::ManagersDown(count) => {
             for host in &MANAGERS[..*count] {
                 cluster.sim.bounce(*host);
@@ -298,6 +311,7 @@ fn troubles<'a>(
             Fault::CutFromClerks(servers) => (names(servers), cluster.clerks.clone(), both),
             Fault::PowerLoss(_)
             | Fault::SlowDisk(_)
+            | Fault::MemoryFull(_)
             | Fault::ManagersDown(_)
             | Fault::RecordLost
             | Fault::RecordPutBack => continue,

@@ -201,7 +201,7 @@ class Call:
             case e.REASON_NOT_LEADER | e.REASON_UNAVAILABLE:
                 # The next member, or the group itself, decides.
                 return _Next.AGAIN
-            case e.REASON_OVERLOADED | e.REASON_DISK_FULL:
+            case e.REASON_OVERLOADED | e.REASON_DISK_FULL | e.REASON_MEMORY_FULL:
                 return _Next.PAUSE
             case _:
                 self._give_up()

@@ -12,6 +12,7 @@ _DETAILS = "grpc-status-details-bin"
 _TITLES = {
     error_pb2.REASON_OVERLOADED: "overloaded",
     error_pb2.REASON_DISK_FULL: "disk full",
+    error_pb2.REASON_MEMORY_FULL: "memory full",
     error_pb2.REASON_UNAVAILABLE: "unavailable",
     error_pb2.REASON_WRONG_IDENTITY: "meant for somebody else",
     error_pb2.REASON_UNSUPPORTED_VERSION: "unsupported version",

@@ -66,7 +66,7 @@ fn one_small_group() {
 fn a_group_that_uses_every_setting() {
     let spec = "{groups: 1, replicas: 5, shards: 12, hash: fnv1a,
         image: {name: 'registry:5000/skv:2', pullPolicy: Always, pullSecrets: [{name: registry}]},
-        server: {workerThreads: 2, logOperations: true, logFormat: json,
+        server: {workerThreads: 2, memory: 1Gi, logOperations: true, logFormat: json,
                  resources: {requests: {cpu: 500m, memory: 1Gi}, limits: {memory: 2Gi}}},
         shardManager: {replicas: 3, resources: {limits: {memory: 128Mi}}},
         storage: {size: 50Gi, className: fast, whenDeleted: Delete, whenScaled: Delete},

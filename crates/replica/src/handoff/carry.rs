@@ -251,7 +251,7 @@ impl Carrier {
             // A leader that is cut off from its group goes on for a while: it would only disturb the
             // next.
             self.own.check_leads()?;
-            match self.target.take(shard, epoch, step.clone()).await {
+            match self.target.take(shard, epoch, step.clone(), self.memory_of(&step)).await {
                 Ok(v1::StepRefusal::None) => {
                     self.stands.store(false, Ordering::Relaxed);
                     return Ok(());
@@ -271,6 +271,9 @@ impl Carrier {
                         v1::StepRefusal::Incomplete | v1::StepRefusal::NotDue => Stop::Resend(problem),
                         _ => Stop::Again(problem),
                     });
+                }
+                Err(error @ Error::MemoryFull(_)) => {
+                    return Err(Stop::Again(format!("{target} refuses {}: {error}", name(&step))));
                 }
                 // If it were sent again, it would be refused again.
                 Err(error @ Error::InvalidArgument(_)) => return Err(error.into()),
@@ -295,6 +298,19 @@ impl Carrier {
             } else {
                 tokio::time::sleep(ASK_AGAIN).await;
             }
+        }
+    }
+
+    /// Returns the memory that the target needs for a step; 0 for one that mustn't wait, since nobody
+    /// serves the shard.
+    fn memory_of(&self, step: &Step) -> u64 {
+        if self.own.store.progress(&self.to) == Some(Progress::Frozen) {
+            return 0;
+        }
+        match step {
+            Step::Receive(_) => self.own.store.memory_of(self.to.shard),
+            Step::Chunk(chunk) => chunk.encoded_len() as u64,
+            _ => 0,
         }
     }
 

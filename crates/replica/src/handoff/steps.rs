@@ -21,6 +21,18 @@ const ARRIVALS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 impl Running {
+    /// Refuses a step of another group's handoff for which the group has no room in memory. What was
+    /// promised stays promised, and a step for which nobody serves the shard never waits.
+    pub fn admit_step(&self, step: &HandoffStep, memory_bytes: u64) -> Result<(), Error> {
+        self.check_leads()?;
+        let is_promised = self.has_promised(step.shard(), step.epoch());
+        if waits_for_room(step.step(), is_promised, memory_bytes) {
+            self.writes.memory().admit_bytes(memory_bytes)
+        } else {
+            Ok(())
+        }
+    }
+
     /// Takes a step of a handoff by the group's log.
     pub async fn take_step(&self, step: HandoffStep) -> Result<Result<(), StepRefusal>, Error> {
         self.check_leads()?;
@@ -91,6 +103,15 @@ impl Running {
     }
 }
 
+/// Returns true if a step must wait until there is room in memory.
+fn waits_for_room(step: &Step, is_promised: bool, memory_bytes: u64) -> bool {
+    match step {
+        Step::Receive(_) => !is_promised,
+        Step::Chunk(_) => memory_bytes > 0,
+        _ => false,
+    }
+}
+
 /// Returns the name of a step in logs and fail points.
 pub(super) fn name(step: &Step) -> &'static str {
     match step {
@@ -102,5 +123,22 @@ pub(super) fn name(step: &Step) -> &'static str {
         Step::Install(_) => "install",
         Step::Drop(_) => "drop",
         Step::Abort(_) => "abort",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_step_waits_for_room_only_while_somebody_serves_the_shard() {
+        let receive = Step::Receive(v1::handoff_step::Receive::default());
+        let chunk = Step::Chunk(v1::handoff_step::Chunk::default());
+        let install = Step::Install(v1::handoff_step::Install::default());
+        assert!(waits_for_room(&receive, false, 0), "an older source doesn't say how much it is");
+        assert!(!waits_for_room(&receive, true, 100));
+        assert!(waits_for_room(&chunk, true, 100));
+        assert!(!waits_for_room(&chunk, true, 0));
+        assert!(!waits_for_room(&install, true, 100));
     }
 }

@@ -45,15 +45,16 @@ impl Group {
         Group { env: env.clone(), cluster: own.place.cluster, peer, known: Mutex::default() }
     }
 
-    /// Asks the group to take a step.
+    /// Asks the group to take a step, if it has room for this many bytes.
     pub(super) async fn take(
         &self,
         shard: ShardId,
         epoch: Epoch,
         step: Step,
+        memory_bytes: u64,
     ) -> Result<v1::StepRefusal, Error> {
         let step = v1::HandoffStep { shard: shard.0, epoch: epoch.0, step: Some(step) };
-        let request = v1::TakeStepRequest { header: Some(self.header()), step: Some(step) };
+        let request = v1::TakeStepRequest { header: Some(self.header()), step: Some(step), memory_bytes };
         let answer = self.ask(move |mut client| {
             let request = timed(request.clone());
             async move { client.take_step(request).await }.boxed()
@@ -103,6 +104,11 @@ impl Group {
                 Ok(answer) => {
                     self.known.lock().leader = Some(address);
                     return Ok(answer.into_inner());
+                }
+                // The leader has decided: nobody else in its group knows better.
+                Err(status) if let Some(error @ Error::MemoryFull(_)) = Error::from_status(&status) => {
+                    self.known.lock().leader = Some(address);
+                    return Err(error);
                 }
                 Err(status) => {
                     self.known.lock().leader = None;

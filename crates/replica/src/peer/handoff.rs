@@ -40,7 +40,7 @@ impl handoff_server::Handoff for HandoffService {
         &self,
         request: Request<v1::TakeStepRequest>,
     ) -> Result<Response<v1::TakeStepResponse>, Status> {
-        let v1::TakeStepRequest { header, step } = request.into_inner();
+        let v1::TakeStepRequest { header, step, memory_bytes } = request.into_inner();
         let running = self.receiver(header.as_ref())?;
         // A source may be of a newer version, or broken: its step is judged before it is committed.
         let step = HandoffStep::try_from(step.unwrap_or_default())
@@ -48,6 +48,7 @@ impl handoff_server::Handoff for HandoffService {
         if !matches!(step.step(), Step::Receive(_) | Step::Chunk(_) | Step::Install(_)) {
             return Err(Error::InvalidArgument("this is no step for a target".into()).into());
         }
+        running.admit_step(&step, memory_bytes)?;
         let refusal = match running.take_step(step).await? {
             Ok(()) => v1::StepRefusal::None,
             Err(StepRefusal::Passed(_)) => v1::StepRefusal::Passed,

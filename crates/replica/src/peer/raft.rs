@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
 use parking_lot::Mutex;
@@ -15,7 +16,7 @@ use skv_proto::{Error, v1};
 use skv_raft::append;
 use skv_raft::header::{FEATURE_LEVEL, required};
 use skv_raft::judge;
-use skv_raft::types::{AppendRequest, LogId, SnapshotMeta, StoredMembership, Vote};
+use skv_raft::types::{AppendRequest, LogEntry, LogId, SnapshotMeta, StoredMembership, Vote};
 use skv_raft::wire::{Wire, WireError};
 use skv_sharding::{GroupId, ReplicaId};
 use tokio_util::sync::CancellationToken;
@@ -66,10 +67,14 @@ impl raft_server::Raft for RaftService {
         tracing::debug!(from = hello.from, group = %running.place.group, version, "append stream opened");
         let accepted = Outcome::Accepted(Accepted { version, feature_level: FEATURE_LEVEL });
         let results = append_results(&running, ReplicaId(hello.from), requests);
+        let follower = running;
         let responses = stream::once(async move { Ok(accepted) })
             .chain(results)
             .take_until(self.closed.clone().cancelled_owned())
-            .map(|result| result.map(|result| v1::AppendEntriesResponse { result: Some(result) }));
+            .map(move |result| {
+                let memory_full = follower.writes.memory().is_full();
+                result.map(|result| v1::AppendEntriesResponse { result: Some(result), memory_full })
+            });
         Ok(Response::new(responses.boxed()))
     }
 
@@ -154,6 +159,10 @@ impl raft_server::Raft for RaftService {
         judge::snapshot(meta.last_log_id.as_ref(), &leader_vote, committed.as_ref())?;
         tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
 
+        let memory = start.memory_bytes.max(start.length);
+        if !running.writes.memory().can_hold(memory) {
+            return Err(Error::MemoryFull(format!("a snapshot takes {memory} bytes")).into());
+        }
         let spool = running.snapshots.spool(start.length);
         let answers = arrival::receive(running.consensus.clone(), leader_vote, meta, messages, spool)
             .take_until(self.closed.clone().cancelled_owned());
@@ -259,21 +268,49 @@ impl Admitted {
 
 /// Reserves room for the entries of a request. Without room only those are admitted that
 /// need none: the entry by which a new leader begins mustn't wait behind a full disk.
-async fn admit(mut request: AppendRequest, running: &Running) -> Admitted {
+async fn admit(request: AppendRequest, running: &Running) -> Admitted {
+    let (request, refusal) = admit_in_memory(request, running).await;
+    let Some(mut request) = request else { return Admitted { request: None, reservation: None, refusal } };
     let bytes = append::log_bytes(&request.entries);
     if bytes == 0 {
-        return Admitted { request: Some(request), reservation: None, refusal: None };
+        return Admitted { request: Some(request), reservation: None, refusal };
     }
     match running.writes.reserve(bytes).await {
-        Ok(reservation) => Admitted { request: Some(request), reservation: Some(reservation), refusal: None },
+        Ok(reservation) => Admitted { request: Some(request), reservation: Some(reservation), refusal },
         Err(error) => {
-            let fitting = running.consensus.entries_without_need(&request.entries).await;
+            let needs = |entry: &LogEntry| append::payload(entry).is_some_and(|payload| !payload.is_empty());
+            let fitting = running.consensus.entries_without_need(&request.entries, needs).await;
             if fitting == request.entries.len() {
-                return Admitted { request: Some(request), reservation: None, refusal: None };
+                return Admitted { request: Some(request), reservation: None, refusal };
             }
             request.entries.truncate(fitting);
             let request = (fitting > 0).then_some(request);
             Admitted { request, reservation: None, refusal: Some(error.into()) }
         }
     }
+}
+
+/// Cuts a request off before the first entry that the memory of this server can't take: else the
+/// system would end the process, and after its restart again.
+async fn admit_in_memory(
+    mut request: AppendRequest,
+    running: &Running,
+) -> (Option<AppendRequest>, Option<Status>) {
+    let memory = running.writes.memory();
+    let mut bytes = append::log_bytes(&request.entries);
+    if bytes == 0 || memory.can_take(bytes as u64) {
+        return (Some(request), None);
+    }
+    bytes = 0;
+    let needs = |entry: &LogEntry| {
+        let growth = append::payload(entry).filter(|payload| memory.is_growth(payload));
+        bytes += growth.map_or(0, Bytes::len);
+        growth.is_some() && !memory.can_take(bytes as u64)
+    };
+    let fitting = running.consensus.entries_without_need(&request.entries, needs).await;
+    if fitting == request.entries.len() {
+        return (Some(request), None);
+    }
+    request.entries.truncate(fitting);
+    ((fitting > 0).then_some(request), Some(memory.refusal().into()))
 }

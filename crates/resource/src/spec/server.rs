@@ -4,6 +4,8 @@ use k8s_openapi::api::core::v1::ResourceRequirements;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::size::Size;
+
 /// The settings of each server.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
@@ -13,6 +15,14 @@ pub struct Server {
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<u16>,
+    /// How much memory each server may use, such as 2Gi: at least 128Mi. Beyond a part of it nothing is
+    /// taken that makes the data grow. By default what its container may have (`resources.limits.memory`),
+    /// or else what the machine has.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(extend("x-kubernetes-validations" = [
+        { "rule": "quantity(self).compareTo(quantity('128Mi')) >= 0", "message": "must be at least 128Mi" }
+    ]))]
+    pub memory: Option<Size>,
     /// Print the input and the result of every operation.
     pub log_operations: bool,
     /// The form of the servers' logs: text (lines for people) or json.

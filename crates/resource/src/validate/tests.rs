@@ -40,6 +40,11 @@ fn each_field_out_of_range_is_named() {
     });
     one("spec.shards", |spec| spec.shards = 10_001);
     one("spec.server.workerThreads", |spec| spec.server.worker_threads = Some(0));
+    one("spec.server.memory", |spec| {
+        spec.server.memory = Some("2Gi".parse().unwrap());
+        spec.server.resources =
+            serde_json::from_value(serde_json::json!({ "limits": { "memory": "1Gi" } })).unwrap();
+    });
     one("spec.shardManager.replicas", |spec| spec.shard_manager.replicas = 0);
     one("spec.image.name", |spec| spec.image.name.clear());
     one("spec.storage.className", |spec| spec.storage.class_name = Some(String::new()));
@@ -63,6 +68,7 @@ fn what_a_schema_can_not_say_is_refused_by_us_and_by_the_rules_of_the_api_server
         assert!(rules_take("quickstart", &spec).is_err(), "{path}");
     };
     both("spec.groups", |spec| spec.groups = 241);
+    both("spec.server.memory", |spec| spec.server.memory = Some("100Mi".parse().unwrap()));
     both("spec.groups", |spec| {
         spec.policy = Policy::Modulo;
         spec.groups = 7;

@@ -24,6 +24,8 @@ pub(crate) struct Changes {
     copy: CopyId,
     since: Revision,
     by_revision: BTreeMap<Revision, Box<[u8]>>,
+    /// The bytes of the keys in `by_revision`.
+    key_bytes: u64,
     tombstones: Buckets<Tombstone>,
     /// The bytes of the tombstones' keys.
     tombstone_bytes: u64,
@@ -59,6 +61,7 @@ impl Changes {
             copy,
             since,
             by_revision: BTreeMap::new(),
+            key_bytes: 0,
             tombstones: Buckets::default(),
             tombstone_bytes: 0,
         }
@@ -85,6 +88,11 @@ impl Changes {
         Backlog { copy: self.copy, gone, live }
     }
 
+    /// Returns the number of all changes and of those that are deletions, and the bytes of their keys.
+    pub(crate) fn sizes(&self) -> (usize, usize, u64) {
+        (self.by_revision.len(), self.tombstones.len(), self.key_bytes + self.tombstone_bytes)
+    }
+
     /// Returns the deletions, as they are now.
     pub(crate) fn tombstones(&self) -> &Buckets<Tombstone> {
         &self.tombstones
@@ -100,7 +108,7 @@ impl Changes {
         hasher: &FixedState,
     ) {
         self.forget_older(hash, key, before, hasher);
-        self.by_revision.insert(now, key.into());
+        self.note(now, key.into());
     }
 
     /// Notes that a key was deleted, which had the revision `before`.
@@ -119,7 +127,7 @@ impl Changes {
     /// Adds a key of a snapshot, if it changed since copying began.
     pub(crate) fn restore_key(&mut self, key: &[u8], revision: Revision) {
         if revision > self.since {
-            self.by_revision.insert(revision, key.into());
+            self.note(revision, key.into());
         }
     }
 
@@ -139,8 +147,13 @@ impl Changes {
         self.tombstones.into_parts().chain(self.by_revision.into_iter().map(drop))
     }
 
+    fn note(&mut self, revision: Revision, key: Box<[u8]>) {
+        self.key_bytes += key.len() as u64;
+        self.by_revision.insert(revision, key);
+    }
+
     fn bury(&mut self, hash: u64, tombstone: Tombstone, hasher: &FixedState) {
-        self.by_revision.insert(tombstone.revision, tombstone.key.clone());
+        self.note(tombstone.revision, tombstone.key.clone());
         self.tombstone_bytes += tombstone.key.len() as u64;
         self.tombstones.insert(hash, tombstone, |a, b| a.key == b.key, |t| hasher.hash_one(&t.key[..]));
     }
@@ -153,7 +166,8 @@ impl Changes {
             Some(buried.revision)
         };
         if let Some(before) = before.or_else(buried) {
-            self.by_revision.remove(&before);
+            let older = self.by_revision.remove(&before);
+            self.key_bytes -= older.map_or(0, |key| key.len() as u64);
         }
     }
 }

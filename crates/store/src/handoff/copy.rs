@@ -7,6 +7,7 @@ use skv_sharding::Revision;
 use super::{Changes, CopyId, Tombstone};
 use crate::buckets::Buckets;
 use crate::record::Record;
+use crate::retained::Hold;
 use crate::sessions::{Decision, Session, SessionId};
 use crate::shard::Shard;
 
@@ -42,6 +43,7 @@ pub struct BaseCopy {
     sessions: Buckets<Session>,
     tombstones: Buckets<Tombstone>,
     forgotten: Vec<SessionId>,
+    hold: Hold,
 }
 
 /// The changes after a position.
@@ -60,7 +62,7 @@ pub struct Difference {
 }
 
 impl BaseCopy {
-    pub(crate) fn of(shard: &Shard, changes: &Changes) -> Self {
+    pub(crate) fn of(shard: &Shard, changes: &Changes, hold: Hold) -> Self {
         BaseCopy {
             position: Position {
                 copy: changes.copy(),
@@ -73,6 +75,7 @@ impl BaseCopy {
             sessions: shard.sessions.view(),
             tombstones: changes.tombstones().clone(),
             forgotten: shard.sessions.forgotten().to_vec(),
+            hold,
         }
     }
 
@@ -88,13 +91,14 @@ impl BaseCopy {
 
     /// Returns all of it in chunks of up to about `bytes` bytes; a larger item goes alone. Buckets are let go of as they are read.
     pub fn into_chunks(self, bytes: usize) -> impl Iterator<Item = Chunk> + Send {
-        let copy = self.position.copy.0;
+        let (copy, hold) = (self.position.copy.0, self.hold);
         let keys = self.keys.into_items().map(|record| Item::Key(record.into()));
         let sessions = self.sessions.into_items().map(|session| Item::Session(fitting(session).into()));
         let tombstones = self.tombstones.into_items().map(|tombstone| Item::Tombstone(tombstone.into()));
         let forgotten = self.forgotten.into_iter().map(|id| Item::Forgotten(id.into()));
         let mut items = keys.chain(sessions).chain(tombstones).chain(forgotten).peekable();
         std::iter::from_fn(move || {
+            let _ = &hold;
             let (mut chunk, mut size) = (Chunk { copy, ..Chunk::default() }, 0);
             while let Some(item) = items.next_if(|item| size == 0 || size + item.size() <= bytes) {
                 size += item.size();

@@ -29,6 +29,12 @@ pub(crate) struct Staged {
     pub(crate) tombstones: Buckets<Tombstone>,
     pub(crate) sessions: Buckets<Session>,
     pub(crate) forgotten: BTreeSet<SessionId>,
+    /// The bytes of the tombstones' keys.
+    pub(crate) tombstone_bytes: u64,
+    /// The number of decided requests of all sessions, and the number and bytes of old values that
+    /// they keep.
+    pub(crate) decided: usize,
+    pub(crate) old_values: (usize, usize),
 }
 
 /// The items of a chunk, read.
@@ -65,6 +71,9 @@ impl Staged {
             tombstones: Buckets::default(),
             sessions: Buckets::default(),
             forgotten: BTreeSet::new(),
+            tombstone_bytes: 0,
+            decided: 0,
+            old_values: (0, 0),
         }
     }
 
@@ -100,6 +109,9 @@ impl Staged {
         if self.shard.get(hash, &tombstone.key).is_some_and(|known| known.revision < tombstone.revision) {
             self.shard.remove(hash, &tombstone.key, hasher);
         }
+        if buried.is_none() {
+            self.tombstone_bytes += tombstone.key.len() as u64;
+        }
         self.tombstones.insert(hash, tombstone, |a, b| a.key == b.key, |t| hasher.hash_one(&t.key[..]));
     }
 
@@ -110,15 +122,27 @@ impl Staged {
         let hash = hasher.hash_one(session.id);
         let known = self.sessions.find(hash, |known| known.id == session.id);
         if known.is_none_or(|known| known.used_revision < session.used_revision) {
-            self.sessions.insert(hash, session, |a, b| a.id == b.id, |s| hasher.hash_one(s.id));
+            let (count, bytes) = session.old_values();
+            self.decided += session.decided.len();
+            self.old_values = (self.old_values.0 + count, self.old_values.1 + bytes);
+            let older = self.sessions.insert(hash, session, |a, b| a.id == b.id, |s| hasher.hash_one(s.id));
+            self.uncount(older);
         }
+    }
+
+    fn uncount(&mut self, gone: Option<Session>) {
+        let Some(gone) = gone else { return };
+        let (count, bytes) = gone.old_values();
+        self.decided -= gone.decided.len();
+        self.old_values = (self.old_values.0 - count, self.old_values.1 - bytes);
     }
 
     /// Forgets a session. One that the source forgot may have been used after it was last copied:
     /// kept, it would take a repeated request for a new one.
     fn forget(&mut self, id: SessionId, hasher: &FixedState) {
         let rehash = |session: &Session| hasher.hash_one(session.id);
-        self.sessions.remove(hasher.hash_one(id), |session| session.id == id, rehash);
+        let gone = self.sessions.remove(hasher.hash_one(id), |session| session.id == id, rehash);
+        self.uncount(gone);
         self.forgotten.insert(id);
     }
 

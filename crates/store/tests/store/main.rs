@@ -4,6 +4,7 @@
 
 mod apply;
 mod handoff;
+mod memory;
 mod model;
 mod sessions;
 mod support;

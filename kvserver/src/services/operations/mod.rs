@@ -215,6 +215,10 @@ impl Operations {
         if arriving {
             return Err(Unplaced::Arriving(Box::new(Arriving { running, shard, operation })));
         }
-        Ok((running, task(shard, operation)))
+        let task = task(shard, operation);
+        if let Task::Write(command) = &task {
+            running.writes.memory().admit(command).map_err(Unplaced::Refused)?;
+        }
+        Ok((running, task))
     }
 }

@@ -1,0 +1,57 @@
+//! The memory of this process: its limit, and samples of its use. The system's files are read here; the
+//! rules are `skv-memory`'s.
+
+use std::fs;
+use std::path::Path;
+use std::time::Duration;
+
+use skv_disk::MemoryDisk;
+use skv_memory::{Budget, limit_files, limit_in, physical, resident};
+
+/// The smallest limit that may be asked for: a server without data takes about half of it.
+pub(crate) const LEAST_BYTES: u64 = 128 << 20;
+/// The interval of samples. Reading one takes some 20 us.
+const INTERVAL: Duration = Duration::from_millis(100);
+
+/// Returns the limit of this process: the one that is asked for, but no more than its cgroups allow, or
+/// what the machine has. `None`: the system doesn't say, and nothing is asked for.
+pub(crate) fn limit(wanted: Option<u64>) -> Option<u64> {
+    let files = limit_files(&text("/proc/self/cgroup"), &text("/proc/self/mountinfo"));
+    let limits = files.iter().filter_map(|file| limit_in(&text(file)));
+    let system = limits.chain(physical(&text("/proc/meminfo"))).min();
+    if let (Some(wanted), Some(system)) = (wanted, system)
+        && wanted > system
+    {
+        tracing::warn!(wanted, system, "--memory is more than the system lets this process have");
+    }
+    wanted.into_iter().chain(system).min()
+}
+
+/// Takes samples of the memory in use, for ever. A server that keeps its files in memory has them on
+/// `disk`.
+pub(crate) async fn watch(budget: Budget, disk: Option<MemoryDisk>) {
+    let mut tick = tokio::time::interval(INTERVAL);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    let mut had_room = true;
+    loop {
+        tick.tick().await;
+        // The next snapshot is written beside the last one, and takes about as much as the state.
+        let files = disk.as_ref().map_or(0, |disk| disk.used() + budget.tally().bytes());
+        budget.sample(resident(&text("/proc/self/status")), files);
+        let has_room = budget.has_room();
+        if has_room != had_room {
+            let (used, edge, limit) = (budget.used(), budget.edge(), budget.limit());
+            if has_room {
+                tracing::info!(used, edge, limit, "there is room in memory again");
+            } else {
+                tracing::warn!(used, edge, limit, "no room in memory: what makes the data grow is refused");
+            }
+            had_room = has_room;
+        }
+    }
+}
+
+/// Returns the content of a file, empty if it can't be read: not every system has it.
+fn text(file: impl AsRef<Path>) -> String {
+    fs::read_to_string(file).unwrap_or_default()
+}
