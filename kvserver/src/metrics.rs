@@ -73,7 +73,7 @@ type Described = (&'static str, &'static str, Measure);
 
 impl ReplicaGauges {
     fn register(registry: &mut Registry) -> Self {
-        let gauges: [Described; 19] = [
+        let gauges: [Described; 20] = [
             ("replica_ready", "1: a voter that has caught up and hears a leader", |s| u64::from(s.ready)),
             ("replica_leader", "1: leads its group", |s| u64::from(s.state() == v1::ReplicaState::Leader)),
             ("replica_term", "Raft term", |s| s.term),

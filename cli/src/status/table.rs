@@ -127,6 +127,7 @@ mod tests {
             sessions: known(3),
             log_bytes: known(1 << 20),
             disk_full: Some(false),
+            memory_full: Some(false),
         }
     }
 

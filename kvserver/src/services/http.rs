@@ -26,7 +26,7 @@ pub(crate) fn router(replicas: Arc<Replicas>, env: Arc<Environment>, metrics: Ar
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(metrics_now))
         .with_state(Shown { replicas, env, metrics })
 }
 
@@ -47,7 +47,7 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     (code, text)
 }
 
-async fn metrics(State(shown): State<Shown>, request: HeaderMap) -> Response {
+async fn metrics_now(State(shown): State<Shown>, request: HeaderMap) -> Response {
     match shown.metrics.encode(&shown.replicas, &shown.env) {
         Ok(text) => metrics_page(&request, text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -13,6 +13,7 @@ use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
 use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
+use skv_listen::Services;
 use skv_memory::Budget;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_replica::Tuning;
@@ -187,7 +188,7 @@ async fn run_server(index: usize, disk: MemoryDisk, memory: Budget) -> turmoil::
         data_dir: PathBuf::from("/data"),
         clock: Clock::from_fn(|| EPOCH_MS + turmoil::elapsed().as_millis() as u64),
         connector: net::connector(),
-        beside: tonic::service::Routes::default(),
+        beside: Services::default(),
         metrics: Metrics::new(),
     };
     let (clients, peers) = (net::listen(CLIENT_PORT).await?, net::listen(PEER_PORT).await?);
