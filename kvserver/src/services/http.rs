@@ -27,7 +27,7 @@ pub(crate) fn router(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Me
     Router::new()
         .route("/livez", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz))
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(page))
         .with_state(Shown { replicas, map, metrics })
 }
 
@@ -48,7 +48,7 @@ async fn readyz(State(shown): State<Shown>) -> impl IntoResponse {
     (code, text)
 }
 
-async fn metrics(State(shown): State<Shown>, request: HeaderMap) -> Response {
+async fn page(State(shown): State<Shown>, request: HeaderMap) -> Response {
     match shown.metrics.encode(&shown.replicas, &shown.map) {
         Ok(text) => metrics_page(&request, text).into_response(),
         Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),

@@ -180,7 +180,7 @@ async fn run_server(index: usize, disk: MemoryDisk) -> turmoil::Result {
         data_dir: PathBuf::from("/data"),
         clock: Clock::from_fn(|| EPOCH_MS + turmoil::elapsed().as_millis() as u64),
         connector: net::connector(),
-        beside: tonic::service::Routes::default(),
+        beside: skv_listen::Services::default(),
         metrics: Metrics::new(),
     };
     let (clients, peers) = (net::listen(CLIENT_PORT).await?, net::listen(PEER_PORT).await?);
