@@ -127,7 +127,7 @@ where
     let (map, clock) = (env.map.clone(), config.clock);
     let kv = KvService::new(operations, replicas.clone(), map, forwarder, clock, closed.clone());
     let (health, health_service) = Health::new().await;
-    let for_users = for_users(config.beside, kv).add(health_service);
+    let for_users = for_users(config.beside, kv).with(health_service);
 
     let mut listeners = JoinSet::new();
     let for_users = if let Some(peer_incoming) = peer_incoming {
@@ -198,7 +198,7 @@ fn for_users(beside: Services, kv: KvService) -> Services {
         .max_encoding_message_size(MESSAGE_LIMIT);
     let kv =
         KvServer::new(kv).max_decoding_message_size(MESSAGE_LIMIT).max_encoding_message_size(MESSAGE_LIMIT);
-    beside.add(kv).add(lab)
+    beside.with(kv).with(lab)
 }
 
 fn for_servers(
@@ -214,7 +214,7 @@ fn for_servers(
         .max_decoding_message_size(MESSAGE_LIMIT)
         .max_encoding_message_size(MESSAGE_LIMIT);
     let admin = AdminServer::new(AdminService::new(replicas.clone(), env.clone()));
-    services.add(raft).add(handoff).add(admin)
+    services.with(raft).with(handoff).with(admin)
 }
 
 /// Serves a listener's connections until it is closed and they are drained.

@@ -71,9 +71,9 @@ where
     let (health, health_service) = Health::<ShardManagerServer<Service>>::new().await;
     let service = Service::new(manager.clone(), node_ports);
     let services = others
-        .add(health_service)
-        .add(LabServer::new(LabService::new(service.clone())))
-        .add(ShardManagerServer::new(service));
+        .with(health_service)
+        .with(LabServer::new(LabService::new(service.clone())))
+        .with(ShardManagerServer::new(service));
     // The descriptors are compiled in, so that this fails in tests or never.
     let routes = services.described(skv_proto::FILE_DESCRIPTOR_SET).map_err(Error::Description)?;
     let reports = tokio::spawn(report_health(manager.clone(), health));

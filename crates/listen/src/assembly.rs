@@ -64,19 +64,14 @@ struct Messages {
 impl Messages {
     /// Returns the next bytes, once the message that begins in them has its place.
     async fn next(mut self) -> Option<(Result<Bytes, Status>, Messages)> {
-        let next = if self.place.is_some() {
-            match timeout(STALL, self.data.next()).await {
-                Ok(next) => next,
-                Err(_) => {
-                    self.place = None;
-                    return Some((
-                        Err(Status::deadline_exceeded("the rest of a large message didn't come")),
-                        self,
-                    ));
-                }
-            }
-        } else {
+        let next = if self.place.is_none() {
             self.data.next().await
+        } else if let Ok(next) = timeout(STALL, self.data.next()).await {
+            next
+        } else {
+            self.place = None;
+            let text = "the rest of a large message didn't come";
+            return Some((Err(Status::deadline_exceeded(text)), self));
         };
         let data = match next? {
             Ok(data) => data,

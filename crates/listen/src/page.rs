@@ -12,7 +12,7 @@ use crate::connection::Silence;
 
 /// The time for which a reader of pages may keep its connection without a request. There are few places,
 /// and probes need them.
-pub const PAGES: Silence = Silence::AtAnyTime(Duration::from_secs(60));
+pub const PAGES: Silence = Silence::AtAnyTime(Duration::from_mins(1));
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 const TEXT: &str = "text/plain; version=0.0.4; charset=utf-8";

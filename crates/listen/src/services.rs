@@ -22,7 +22,7 @@ pub struct Services {
 impl Services {
     /// Adds a service.
     #[must_use]
-    pub fn add<S>(mut self, service: S) -> Services
+    pub fn with<S>(mut self, service: S) -> Services
     where
         S: Service<Request<Body>, Error = Infallible> + NamedService + Clone + Send + Sync + 'static,
         S::Response: IntoResponse,
@@ -42,7 +42,7 @@ impl Services {
                 .register_encoded_file_descriptor_set(descriptors)
                 .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET);
             let names = names.iter().copied().chain(REFLECTION);
-            names.fold(builder, |builder, name| builder.with_service_name(name))
+            names.fold(builder, tonic_reflection::server::Builder::with_service_name)
         };
         routes = routes.add_service(builder().build_v1()?).add_service(builder().build_v1alpha()?);
         let served = names.join(", ");

@@ -45,7 +45,7 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
     let manager = Manager::open(settings(), Arc::new(store), environment).await?;
     let places = Services::new(manager.clone(), home.path());
     let beside = skv_listen::Services::default();
-    let beside = beside.add(MembershipServer::new(places.clone())).add(LocatorServer::new(places));
+    let beside = beside.with(MembershipServer::new(places.clone())).with(LocatorServer::new(places));
     tracing::info!(port = options.port, directory = %home.path().display(), "the master serves");
 
     tokio::spawn(joins::run(manager.clone()));

@@ -120,7 +120,7 @@ impl Server {
             data_dir: data_dir.to_owned(),
             clock: Clock::system(),
             connector: skv_net::tcp(),
-            beside: Services::default().add(LocatorServer::new(PassedOn(self.master.clone()))),
+            beside: Services::default().with(LocatorServer::new(PassedOn(self.master.clone()))),
             metrics: Metrics::new(),
             memory: Budget::new(None),
         }

@@ -1,5 +1,6 @@
 //! A cluster of processes on loopback.
 
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
@@ -49,8 +50,8 @@ pub struct Settings {
     pub fail_points: bool,
     /// True if there is a [`Net`] between clerks and servers.
     pub net: bool,
-    /// True if all addresses are of IPv6.
-    pub ipv6: bool,
+    /// The address on which all processes listen.
+    pub host: IpAddr,
 }
 
 impl Default for Settings {
@@ -66,7 +67,7 @@ impl Default for Settings {
             memory_only: false,
             fail_points: false,
             net: false,
-            ipv6: false,
+            host: Ipv4Addr::LOCALHOST.into(),
         }
     }
 }
@@ -199,7 +200,7 @@ pub struct Cluster {
 }
 
 fn loopback(settings: &Settings) -> String {
-    format!("{}:{}", if settings.ipv6 { "[::1]" } else { "127.0.0.1" }, free_port())
+    SocketAddr::new(settings.host, free_port()).to_string()
 }
 
 impl Clerks for Cluster {

@@ -14,7 +14,8 @@ async fn servers_clerks_and_people_reach_each_other_by_ipv6() {
         eprintln!("not run: this machine has no IPv6");
         return;
     }
-    let cluster = Cluster::start(Settings { groups: 2, ipv6: true, ..Settings::default() }).await;
+    let cluster =
+        Cluster::start(Settings { groups: 2, host: Ipv6Addr::LOCALHOST.into(), ..Settings::default() }).await;
     let server = &cluster.servers[0];
     assert!(server.client_address.starts_with("[::1]:"), "{}", server.client_address);
     let port = |address: &str| address.rsplit_once(':').expect("it has a port").1.to_owned();

@@ -128,13 +128,12 @@ impl Peer {
     /// Sends one operation over a stream.
     pub(crate) async fn send(&self, operation: Operation, bytes: usize, patience: Patience) -> Transmission {
         let slot = &self.pipes[self.turn.fetch_add(1, Ordering::Relaxed) % self.pipes.len()];
-        let pipe = match slot.get() {
-            Some(pipe) => pipe,
-            None => {
-                let (dialer, address) = (self.dialer.clone(), Arc::clone(&self.address));
-                let dial = async move { Pipe::open(&dialer, &address).await };
-                self.open(slot, patience, dial).await?
-            }
+        let pipe = if let Some(pipe) = slot.get() {
+            pipe
+        } else {
+            let (dialer, address) = (self.dialer.clone(), Arc::clone(&self.address));
+            let dial = async move { Pipe::open(&dialer, &address).await };
+            self.open(slot, patience, dial).await?
         };
         pipe.send(operation, bytes, patience.expires()).await
     }
