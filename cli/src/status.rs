@@ -85,8 +85,9 @@ async fn show(target: &Target, format: Format) -> anyhow::Result<Outcome> {
     let local = target.local_store();
     let record = local.as_ref().and_then(|local| read_record(&local.data_dir).ok().flatten());
     let processes = record.into_iter().flat_map(|record| record.members);
-    let pids: HashMap<String, u32> =
-        processes.filter_map(|member| Some((member.name, member.process.filter(ProcessId::is_alive)?.pid))).collect();
+    let pids: HashMap<String, u32> = processes
+        .filter_map(|member| Some((member.name, member.process.filter(ProcessId::is_alive)?.pid)))
+        .collect();
     let mut groups: Vec<Group> =
         map.groups.iter().map(|group| Group::new(&map, group, &members, &pids)).collect();
     groups.sort_by_key(|group| group.id);
