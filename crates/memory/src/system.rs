@@ -48,9 +48,10 @@ impl<'a> Mount<'a> {
     fn path_in<'c>(&self, line: &'c str) -> Option<&'c str> {
         let mut fields = line.splitn(3, ':').skip(1);
         let (controllers, path) = (fields.next()?, fields.next()?);
-        let is_it = match self.is_version_2 {
-            true => controllers.is_empty(),
-            false => controllers.split(',').any(|controller| controller == "memory"),
+        let is_it = if self.is_version_2 {
+            controllers.is_empty()
+        } else {
+            controllers.split(',').any(|controller| controller == "memory")
         };
         is_it.then_some(path)
     }

@@ -13,12 +13,11 @@ impl Cgroup {
         let own = fs::read_to_string("/proc/self/cgroup").ok()?;
         let name = format!("skv-{}-{name}", std::process::id());
         let version_1 = own.lines().find_map(|line| line.split_once(":memory:"));
-        let (dir, file) = match version_1 {
-            Some((_, path)) => (format!("/sys/fs/cgroup/memory{path}/{name}"), "memory.limit_in_bytes"),
-            None => {
-                let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
-                (format!("/sys/fs/cgroup{path}/{name}"), "memory.max")
-            }
+        let (dir, file) = if let Some((_, path)) = version_1 {
+            (format!("/sys/fs/cgroup/memory{path}/{name}"), "memory.limit_in_bytes")
+        } else {
+            let path = own.lines().find_map(|line| line.strip_prefix("0::"))?;
+            (format!("/sys/fs/cgroup{path}/{name}"), "memory.max")
         };
         fs::create_dir(&dir).ok()?;
         let cgroup = Cgroup(PathBuf::from(dir));
