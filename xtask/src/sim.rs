@@ -20,18 +20,9 @@ pub(crate) struct Args {
     /// The number of groups; with more than one, shards move all the time
     #[arg(long, default_value_t = 1)]
     groups: usize,
-    /// Instead of all faults: the source and the target of a move are apart for five minutes
-    #[arg(long, conflicts_with = "groups")]
-    apart: bool,
-    /// Instead of all faults: snapshots take long to be written and to be received
-    #[arg(long, conflicts_with_all = ["groups", "apart"])]
-    slow_snapshots: bool,
-    /// Instead of all faults: disks of followers go back in time
-    #[arg(long, conflicts_with_all = ["groups", "apart", "slow_snapshots"])]
-    rolled_back: bool,
-    /// Instead of all faults: a group is reset amid a move, while the shard managers are away
-    #[arg(long, conflicts_with_all = ["groups", "apart", "slow_snapshots", "rolled_back"])]
-    revived: bool,
+    /// Another scenario than the storm of all faults
+    #[arg(long, conflicts_with = "groups", value_parser = ["apart", "slow-snapshots", "rolled-back", "revived"])]
+    scenario: Option<String>,
     /// With --seed: show the servers' logs, for example `info`
     #[arg(long, requires = "seed")]
     log: Option<String>,
@@ -39,12 +30,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let program = build::simulation()?;
-    let scenario = match args {
-        Args { apart: true, .. } => "--apart".to_owned(),
-        Args { slow_snapshots: true, .. } => "--slow-snapshots".to_owned(),
-        Args { rolled_back: true, .. } => "--rolled-back".to_owned(),
-        Args { revived: true, .. } => "--revived".to_owned(),
-        Args { groups, .. } => format!("--groups={groups}"),
+    let scenario = match &args.scenario {
+        Some(name) => format!("--scenario={name}"),
+        None => format!("--groups={}", args.groups),
     };
     if let Some(seed) = args.seed {
         let mut command = command(&program, seed, &scenario);

@@ -77,7 +77,9 @@ fn title(name: &str, schema: &Value) -> String {
 }
 
 fn number(value: &Value) -> Option<u64> {
-    value.as_u64().or_else(|| value.as_f64().map(|number| number as u64))
+    value
+        .as_u64()
+        .or_else(|| value.as_f64().map(f64::round).and_then(|n| format!("{n}").parse().ok()))
 }
 
 fn describe(schema: &Value) -> Option<String> {

@@ -10,6 +10,7 @@ use crate::output::{self, Format, count};
 use crate::shards;
 
 #[derive(Serialize)]
+#[expect(clippy::struct_field_names, reason = "the names of the document")]
 struct Configuration {
     configuration: u64,
     /// The same, under its earlier name.

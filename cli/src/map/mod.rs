@@ -46,11 +46,9 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     if args.watch {
         return watch::run(target, format).await;
     }
-    match args.config {
-        Some(number) => configuration::show(&manager::configuration(target, Some(number)).await?, format),
-        None => {
-            let map = target.shard_map().await?;
-            current::show(&map, target.local_store().map(|local| local.name).as_deref(), format)
-        }
+    if args.config.is_some() {
+        return configuration::show(&manager::configuration(target, args.config).await?, format);
     }
+    let map = target.shard_map().await?;
+    current::show(&map, target.local_store().map(|local| local.name).as_deref(), format)
 }

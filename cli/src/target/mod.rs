@@ -194,12 +194,12 @@ impl Target {
                 Options::manager(managers)
             }
             Addresses::Local(local) => {
-                match timeout(self.manager_within(), self.map_of_manager(&local.manager)).await {
-                    Ok(Ok(_)) => Options::manager([local.manager]),
-                    _ => {
-                        say_that_servers_are_asked(&local.manager);
-                        Options::seeds(local.servers)
-                    }
+                let map = timeout(self.manager_within(), self.map_of_manager(&local.manager)).await;
+                if let Ok(Ok(_)) = map {
+                    Options::manager([local.manager])
+                } else {
+                    say_that_servers_are_asked(&local.manager);
+                    Options::seeds(local.servers)
                 }
             }
         };

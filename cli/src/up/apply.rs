@@ -50,10 +50,8 @@ struct Applied {
 
 pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
     let Described { resource, .. } = args.source.read()?;
-    let path = match target.is_named() {
-        true => target.local()?.data_dir,
-        false => stores::started(&resource.metadata.name)?,
-    };
+    let path =
+        if target.is_named() { target.local()?.data_dir } else { stores::started(&resource.metadata.name)? };
     let record = scale::running(&path)?;
     record.shape.must_equal(&Shape::of(&resource), &path)?;
     anyhow::ensure!(

@@ -4,7 +4,7 @@ use rustix::process::Signal;
 use serde_json::{Value, json};
 use skv_process::{eventually, is_alive, signal};
 
-use crate::place::{Place, address, pids};
+use crate::place::{Place, address, pids, run};
 
 #[test]
 fn a_store_is_stopped_only_if_it_is_the_one_that_is_named() {
@@ -123,14 +123,14 @@ fn without_a_home_directory_a_data_directory_is_enough() {
         command.env_remove("HOME").env_remove("SKV_HOME").env_remove("XDG_DATA_HOME");
         command
     };
-    let up = place.run(&mut homeless(&["up", "-d", "-f", &manifest, "--data-dir", data_dir]));
+    let up = run(&mut homeless(&["up", "-d", "-f", &manifest, "--data-dir", data_dir]));
     let said = String::from_utf8(up.stdout).unwrap();
     assert!(said.contains("commands must name this store with --data-dir"), "{said}");
-    place.run(&mut homeless(&["put", "k", "v", "--data-dir", data_dir]));
-    assert_eq!(place.run(&mut homeless(&["get", "k", "--data-dir", data_dir])).stdout, b"v");
+    run(&mut homeless(&["put", "k", "v", "--data-dir", data_dir]));
+    assert_eq!(run(&mut homeless(&["get", "k", "--data-dir", data_dir])).stdout, b"v");
     let lost = homeless(&["get", "k"]).output().unwrap();
     assert!(String::from_utf8(lost.stderr).unwrap().contains("no store is known"));
-    place.run(&mut homeless(&["down", "--data-dir", data_dir]));
+    run(&mut homeless(&["down", "--data-dir", data_dir]));
 }
 
 #[tokio::test]

@@ -51,15 +51,16 @@ impl Place {
     pub(crate) fn data(&self, name: &str) -> PathBuf {
         self.home.path("home").join(name)
     }
-
-    pub(crate) fn run(&self, command: &mut Command) -> Output {
-        let output = command.output().unwrap();
-        assert!(output.status.success(), "{command:?}: {output:?}");
-        output
-    }
 }
 
-/// What the directory of a store remembers; null if it has gone.
+/// Runs a command that must succeed.
+pub(crate) fn run(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    assert!(output.status.success(), "{command:?}: {output:?}");
+    output
+}
+
+/// Returns the record in the directory of a store; null if it has gone.
 pub(crate) fn record(directory: &Path) -> Value {
     let record = fs::read(directory.join("cluster.json")).unwrap_or_else(|_| b"null".to_vec());
     serde_json::from_slice(&record).unwrap()

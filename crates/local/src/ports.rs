@@ -24,7 +24,7 @@ pub(crate) fn choose_from(record: &mut Record, first: u16) -> anyhow::Result<()>
     let places: Vec<&mut u16> = record.members.iter_mut().flat_map(Member::ports_mut).collect();
     let last = usize::from(first) + places.len() - 1;
     anyhow::ensure!(
-        last <= usize::from(u16::MAX),
+        u16::try_from(last).is_ok(),
         "the ports {first} to {last} are asked for, and the last is 65535"
     );
     for (port, place) in (first..).zip(places) {

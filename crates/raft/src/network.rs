@@ -241,7 +241,7 @@ impl Session {
             return match message {
                 Ok(Some(response)) => {
                     session.factory.full_peers.set_memory(session.peer, response.memory_full);
-                    session.answered(response)
+                    Some(session.answered(response))
                 }
                 Ok(None) => None,
                 Err(status) => {
@@ -260,7 +260,7 @@ impl Session {
         }
     }
 
-    fn answered(self, response: v1::AppendEntriesResponse) -> Option<(StreamItem, Option<Self>)> {
+    fn answered(self, response: v1::AppendEntriesResponse) -> (StreamItem, Option<Self>) {
         match append::result_from_wire(response) {
             Ok(result) => {
                 let carried_entries = self.in_flight.lock().pop_front() == Some(true);
@@ -268,9 +268,9 @@ impl Session {
                     self.factory.full_peers.has_space(self.peer);
                 }
                 self.factory.note(self.peer, &self.leader, &result);
-                Some((Ok(result), Some(self)))
+                (Ok(result), Some(self))
             }
-            Err(error) => Some((Err(NetworkError::from_string(error).into()), None)),
+            Err(error) => (Err(NetworkError::from_string(error).into()), None),
         }
     }
 }

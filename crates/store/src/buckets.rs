@@ -16,7 +16,7 @@ const MERGE_BELOW: usize = 64;
 /// copies a bucket before it changes it.
 #[derive(Debug, Clone)]
 pub(super) struct Buckets<T> {
-    buckets: Vec<Arc<HashTable<T>>>,
+    tables: Vec<Arc<HashTable<T>>>,
     len: usize,
     /// The bytes of all buckets that were copied because a clone had them too.
     copied: u64,
@@ -24,14 +24,14 @@ pub(super) struct Buckets<T> {
 
 impl<T> Default for Buckets<T> {
     fn default() -> Self {
-        Self { buckets: vec![Arc::default()], len: 0, copied: 0 }
+        Self { tables: vec![Arc::default()], len: 0, copied: 0 }
     }
 }
 
 impl<T: Clone> Buckets<T> {
     /// Returns an empty table with buckets for this many items.
     pub(super) fn with_capacity(items: usize) -> Self {
-        Self { buckets: vec![Arc::default(); items.div_ceil(SPLIT_ABOVE).max(1)], len: 0, copied: 0 }
+        Self { tables: vec![Arc::default(); items.div_ceil(SPLIT_ABOVE).max(1)], len: 0, copied: 0 }
     }
 
     /// Returns the number of items.
@@ -46,7 +46,7 @@ impl<T: Clone> Buckets<T> {
 
     /// Returns a bucket that may be changed.
     fn own(&mut self, index: usize) -> &mut HashTable<T> {
-        let bucket = &mut self.buckets[index];
+        let bucket = &mut self.tables[index];
         if Arc::strong_count(bucket) > 1 {
             self.copied += bucket.allocation_size() as u64;
         }
@@ -55,13 +55,13 @@ impl<T: Clone> Buckets<T> {
 
     /// Returns the item that `eq` recognises.
     pub(super) fn find(&self, hash: u64, eq: impl FnMut(&T) -> bool) -> Option<&T> {
-        self.buckets[self.index(hash)].find(hash, eq)
+        self.tables[self.index(hash)].find(hash, eq)
     }
 
     /// Like [`Buckets::find`]. A bucket is copied only if it has the item.
     pub(super) fn find_mut(&mut self, hash: u64, eq: impl Fn(&T) -> bool) -> Option<&mut T> {
         let index = self.index(hash);
-        self.buckets[index].find(hash, &eq)?;
+        self.tables[index].find(hash, &eq)?;
         self.own(index).find_mut(hash, eq)
     }
 
@@ -79,7 +79,7 @@ impl<T: Clone> Buckets<T> {
             Entry::Vacant(entry) => entry.insert(item),
         };
         self.len += 1;
-        if self.len > SPLIT_ABOVE * self.buckets.len() {
+        if self.len > SPLIT_ABOVE * self.tables.len() {
             self.split(hasher);
         }
         None
@@ -93,10 +93,10 @@ impl<T: Clone> Buckets<T> {
         hasher: impl Fn(&T) -> u64,
     ) -> Option<T> {
         let index = self.index(hash);
-        self.buckets[index].find(hash, &eq)?;
+        self.tables[index].find(hash, &eq)?;
         let (item, _) = self.own(index).find_entry(hash, eq).ok()?.remove();
         self.len -= 1;
-        if self.buckets.len() > 1 && self.len < MERGE_BELOW * self.buckets.len() {
+        if self.tables.len() > 1 && self.len < MERGE_BELOW * self.tables.len() {
             self.merge(hasher);
         }
         Some(item)
@@ -104,46 +104,46 @@ impl<T: Clone> Buckets<T> {
 
     /// Returns all items, in no order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &T> {
-        self.buckets.iter().flat_map(|bucket| bucket.iter())
+        self.tables.iter().flat_map(|bucket| bucket.iter())
     }
 
     /// Returns all items, in no order. Each bucket is let go of once its items are taken, so that the
     /// other side needn't copy it any more.
     pub(super) fn into_items(self) -> impl Iterator<Item = T> {
-        self.buckets.into_iter().flat_map(take)
+        self.tables.into_iter().flat_map(take)
     }
 
     /// Frees one bucket with each item of the iterator.
     pub(super) fn into_parts(self) -> impl Iterator<Item = ()> {
-        self.buckets.into_iter().map(drop)
+        self.tables.into_iter().map(drop)
     }
 
     /// Returns the bucket of a hash. The table inside a bucket uses the lowest and the seven highest
     /// bits, so these are others.
     fn index(&self, hash: u64) -> usize {
-        let mask = self.buckets.len().next_power_of_two() - 1;
+        let mask = self.tables.len().next_power_of_two() - 1;
         let index = (hash >> 32) as usize & mask;
-        if index < self.buckets.len() { index } else { index & (mask >> 1) }
+        if index < self.tables.len() { index } else { index & (mask >> 1) }
     }
 
     /// Adds a bucket, and moves to it what belongs there from the one that it splits.
     fn split(&mut self, hasher: impl Fn(&T) -> u64) {
-        let new = self.buckets.len();
+        let new = self.tables.len();
         let old = new - (1 << new.ilog2());
-        let items = std::mem::take(&mut self.buckets[old]);
-        self.buckets.push(Arc::default());
+        let items = std::mem::take(&mut self.tables[old]);
+        self.tables.push(Arc::default());
         let mut halves = [HashTable::with_capacity(SPLIT_ABOVE), HashTable::with_capacity(SPLIT_ABOVE)];
         for item in take(items) {
             let hash = hasher(&item);
             halves[usize::from(self.index(hash) == new)].insert_unique(hash, item, &hasher);
         }
-        [self.buckets[old], self.buckets[new]] = halves.map(Arc::new);
+        [self.tables[old], self.tables[new]] = halves.map(Arc::new);
     }
 
     /// Undoes the last split.
     fn merge(&mut self, hasher: impl Fn(&T) -> u64) {
-        let Some(last) = self.buckets.pop() else { return };
-        let old = self.buckets.len() - (1 << self.buckets.len().ilog2());
+        let Some(last) = self.tables.pop() else { return };
+        let old = self.tables.len() - (1 << self.tables.len().ilog2());
         let target = self.own(old);
         for item in take(last) {
             target.insert_unique(hasher(&item), item, &hasher);
@@ -232,7 +232,7 @@ mod tests {
                     },
                     Step::View => views.push((table.clone(), model.clone())),
                 }
-                let buckets = table.buckets.len();
+                let buckets = table.tables.len();
                 prop_assert!(table.len() <= SPLIT_ABOVE * buckets);
                 prop_assert!(buckets == 1 || table.len() + 1 >= MERGE_BELOW * (buckets - 1));
             }
@@ -254,7 +254,7 @@ mod tests {
         }
         let view = table.clone();
         insert(&mut table, 17, 1);
-        let copied = table.buckets.iter().zip(&view.buckets).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
+        let copied = table.tables.iter().zip(&view.tables).filter(|(a, b)| !Arc::ptr_eq(a, b)).count();
         assert_eq!(copied, 1);
     }
 }

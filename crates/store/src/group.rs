@@ -369,7 +369,9 @@ impl Store {
         let mut context = Context { time, limits, hasher: &self.hasher, scratch };
         for run in commands.chunk_by(|a, b| a.shard == b.shard) {
             let Some(slot) = founded.slots.get(run[0].shard as usize) else {
-                run.iter().for_each(|_| each(Err(Rejection::WrongGroup { next: None })));
+                for _ in run {
+                    each(Err(Rejection::WrongGroup { next: None }));
+                }
                 continue;
             };
             founded.change(slot, |slot| match slot.serving_mut() {

@@ -83,7 +83,7 @@ impl Shard {
             return Growth::default();
         }
         let is_new = id.as_ref().is_some_and(|id| !self.sessions.knows(&id.session, hasher));
-        let sessions = if is_new { PER_SESSION as i64 } else { 0 };
+        let sessions = if is_new { PER_SESSION.cast_signed() } else { 0 };
         Growth { data: self.data_growth(command, id.is_some(), hasher), sessions }
     }
 
@@ -93,12 +93,13 @@ impl Shard {
         if command.if_revision.is_some_and(|wanted| wanted != revision) {
             return 0;
         }
-        let (key, value) = (command.key.len() as i64, command.value.len() as i64);
-        let before = current.map(|record| record.pair.size() as i64);
+        let bytes = |length: usize| (length as u64).cast_signed();
+        let (key, value) = (bytes(command.key.len()), bytes(command.value.len()));
+        let before = current.map(|record| bytes(record.pair.size()));
         match (command.kind(), before) {
             (Kind::Delete, None) => 0,
-            (Kind::Delete, Some(before)) => -(before + PER_KEY as i64),
-            (Kind::Put | Kind::Append, None) => key + value + PER_KEY as i64,
+            (Kind::Delete, Some(before)) => -(before + PER_KEY.cast_signed()),
+            (Kind::Put | Kind::Append, None) => key + value + PER_KEY.cast_signed(),
             (Kind::Put, Some(before)) => key + value - before,
             // The session keeps the value before, to answer the same request again.
             (Kind::Append, Some(before)) => value + if keeps_old { before } else { 0 },

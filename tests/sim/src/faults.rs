@@ -186,7 +186,9 @@ impl Storm {
             }
             Fault::SlowDisk(index) => cluster.disks[*index].get().set_sync_delay(SLOW_SYNC),
             Fault::MemoryFull(servers) => {
-                servers.iter().for_each(|index| cluster.memory[*index].sample(None, MEMORY));
+                for index in servers {
+                    cluster.memory[*index].sample(None, MEMORY);
+                }
             }
             Fault::ManagersDown(count) => {
                 for host in &MANAGERS[..*count] {
@@ -267,7 +269,9 @@ fn heal(cluster: &mut Cluster, fault: &Fault) {
         }
         Fault::SlowDisk(index) => cluster.disks[*index].get().set_sync_delay(Duration::ZERO),
         Fault::MemoryFull(servers) => {
-            servers.iter().for_each(|index| cluster.memory[*index].sample(None, 0));
+            for index in servers {
+                cluster.memory[*index].sample(None, 0);
+            }
         }
         Fault::ManagersDown(count) => {
             for host in &MANAGERS[..*count] {

@@ -73,25 +73,25 @@ fn what_clients_see_while_shards_move_under_faults_is_linearizable() {
 
 #[test]
 fn nobody_else_notices_that_source_and_target_of_moves_are_apart_for_long() {
-    succeed(1, "--apart");
+    succeed(1, "--scenario=apart");
 }
 
 /// The log is purged, and a new replica gets the whole state.
 #[test]
 fn snapshots_may_take_long() {
-    succeed(1, "--slow-snapshots");
+    succeed(1, "--scenario=slow-snapshots");
 }
 
 /// Each is found out by its leader, and a new replica takes its place.
 #[test]
 fn disks_of_followers_may_go_back_in_time() {
-    let trace = succeed(1, "--rolled-back");
+    let trace = succeed(1, "--scenario=rolled-back");
     assert_eq!(trace.matches("a new replica is a voter").count(), 4, "{trace}");
 }
 
 #[test]
 fn a_reset_amid_a_move_settles_when_the_managers_are_back() {
-    succeed(1, "--revived");
+    succeed(1, "--scenario=revived");
 }
 
 #[test]

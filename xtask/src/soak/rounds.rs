@@ -22,7 +22,7 @@ use crate::sim;
 
 /// The scenarios that seeds take turns with.
 const SCENARIOS: [&str; 6] =
-    ["--groups=3", "--groups=1", "--rolled-back", "--groups=3", "--groups=1", "--revived"];
+    ["--groups=3", "--groups=1", "--scenario=rolled-back", "--groups=3", "--groups=1", "--scenario=revived"];
 /// The time in which faults strike in a round, if that much is left.
 const ROUND: Duration = Duration::from_mins(1);
 /// The shortest useful round.
