@@ -49,10 +49,7 @@ async fn work(clerk: Clerk, number: u64, known: Known) {
     let (mut next, mut full, mut after) = (0, false, 0);
     while after < NEAR_THE_LIMIT {
         let delete = full && rng.random_bool(0.4);
-        let key = match full {
-            true => format!("{number}-{}", rng.random_range(0..next)),
-            false => format!("{number}-{next}"),
-        };
+        let key = format!("{number}-{}", if full { rng.random_range(0..next) } else { next });
         let length = if delete { 0 } else { 1 << rng.random_range(4..18) };
         let before = known.lock().insert(key.clone(), None).flatten();
         let result = if delete {
@@ -124,7 +121,8 @@ async fn near_the_limit_no_server_is_killed_and_nothing_acknowledged_is_lost() {
     let refused = hasty(&cluster).put("new", vec![b'v'; 1 << 17]).await;
     assert!(matches!(refused, Err(Error::Refused(Reason::MemoryFull(_)))), "{refused:?}");
     let clerk = cluster.clerk();
-    for key in known.lock().clone().into_keys() {
+    let keys: Vec<String> = known.lock().keys().cloned().collect();
+    for key in keys {
         clerk.delete(key).await.expect("a delete");
     }
     clerk.put("new", vec![b'v'; 1 << 17]).await.expect("there is room");
