@@ -132,7 +132,7 @@ pub(crate) fn squeeze(mut parts: Vec<(u8, String)>, width: usize) -> String {
         let last = parts.iter().enumerate().max_by_key(|(_, (rank, _))| *rank).map(|(index, _)| index);
         match last {
             Some(index) if length(&line) > width && parts.len() > 1 => _ = parts.remove(index),
-            _ => return line,
+            _ => return line.chars().take(width).collect(),
         }
     }
 }
@@ -198,6 +198,6 @@ mod tests {
         };
         assert_eq!(squeeze(parts(), 60), "20/120 shards  27.0 MiB/147.8 MiB  8.0 MiB/s");
         assert_eq!(squeeze(parts(), 30), "20/120 shards  8.0 MiB/s");
-        assert_eq!(squeeze(parts(), 3), "20/120 shards");
+        assert_eq!(squeeze(parts(), 6), "20/120");
     }
 }

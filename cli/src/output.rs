@@ -60,6 +60,17 @@ pub(crate) fn width() -> Option<usize> {
     Table::new().width().map(usize::from)
 }
 
+/// Returns the number of columns of the terminal on which progress is shown; `None` if standard error isn't
+/// one. Three are kept free: a `^C` at the end of a full line would begin another one, and the bar above
+/// it would stay.
+pub(crate) fn bar_width() -> Option<usize> {
+    let mut table = Table::new();
+    table.use_stderr();
+    table.width().map(|width| usize::from(width).saturating_sub(KEPT_FREE))
+}
+
+const KEPT_FREE: usize = 3;
+
 /// Prints a table of the columns that fit.
 pub(crate) fn print_grid<const N: usize>(grid: &Grid<N>) -> anyhow::Result<()> {
     let (lines, left_out) = grid.lines(width(), is_coloured());

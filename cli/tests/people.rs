@@ -94,7 +94,7 @@ fn a_server_in_place_of_a_manager_and_the_other_way_round_are_told() {
     for command in [&["map"][..], &["status"], &["get", "k"], &["put", "k", "v"]] {
         let output = skv(["--server", &manager].iter().chain(command));
         let said = err(&output);
-        assert!(said.contains(&format!("{manager} isn't a server")), "{command:?}: {said}");
+        assert!(said.contains(&format!("{manager} isn't a server's port")), "{command:?}: {said}");
         assert!(said.contains("--manager"), "{command:?}: {said}");
     }
 }

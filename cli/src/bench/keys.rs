@@ -45,7 +45,7 @@ pub(super) async fn clear(clerk: &Clerk, args: &Args) -> Fate {
 
 async fn each(what: &str, args: &Args, work: impl AsyncFn(u32) -> Result<(), Error>) -> Result<(), Error> {
     let bar = ProgressBar::new(u64::from(args.keys));
-    if let Ok(style) = ProgressStyle::with_template(&format!("{what}  {{wide_bar}} {{pos}}/{{len}}")) {
+    if let Ok(style) = ProgressStyle::with_template(&format!("{what}  {{bar:20}} {{pos}}/{{len}}")) {
         bar.set_style(style);
     }
     let (bar_of_all, work) = (&bar, &work);

@@ -17,6 +17,7 @@ use super::keys::key;
 use super::meter::Meter;
 use super::plan::{Args, Mix};
 use super::stop::Stop;
+use crate::output;
 
 /// The number of parts of the meter in an open loop, so that requests don't queue for it.
 const METERS: usize = 16;
@@ -183,7 +184,10 @@ async fn show_progress(window: Window, warmup: Duration, ended: Arc<AtomicU64>) 
     let started = window.from - warmup;
     let total = window.to - started;
     let bar = Cleared(ProgressBar::new(total.as_millis() as u64));
-    if let Ok(style) = ProgressStyle::with_template("{msg:32} {wide_bar:.cyan} {elapsed}/{prefix}") {
+    // The text before and behind the bar.
+    let room = output::bar_width().unwrap_or_default().saturating_sub(45).clamp(1, 40);
+    let template = format!("{{msg:32}} {{bar:{room}.cyan}} {{elapsed}}/{{prefix}}");
+    if let Ok(style) = ProgressStyle::with_template(&template) {
         bar.0.set_style(style);
     }
     bar.0.set_prefix(format!("{}s", total.as_secs()));

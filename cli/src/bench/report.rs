@@ -2,12 +2,12 @@
 
 use std::io::{self, Write as _};
 
-use comfy_table::{Cell, CellAlignment};
 use serde::Serialize;
 
 use super::keys::{self, Fate};
 use super::meter::Meter;
 use super::plan::{Args, Mix, Transport};
+use crate::fitting::{Cell, Column, Grid};
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
 
@@ -77,23 +77,38 @@ pub(super) fn show(args: &Args, meter: &Meter, seconds: f64, fate: &Fate) -> any
     Ok(if report.failed == 0 && report.answered > 0 { Outcome::Done } else { Outcome::Failed })
 }
 
-fn print(report: &Report) -> anyhow::Result<()> {
-    let mut table =
-        output::table(["REQUESTS/S", "ANSWERED", "FAILED", "MEAN", "P50", "P90", "P99", "P99.9", "MAX"]);
+/// The columns; those that matter least leave a narrow terminal first.
+const COLUMNS: [Column; 9] = [
+    Column { name: "REQUESTS/S", leaves: 0 },
+    Column { name: "ANSWERED", leaves: 3 },
+    Column { name: "FAILED", leaves: 0 },
+    Column { name: "MEAN", leaves: 2 },
+    Column { name: "P50", leaves: 0 },
+    Column { name: "P90", leaves: 5 },
+    Column { name: "P99", leaves: 0 },
+    Column { name: "P99.9", leaves: 1 },
+    Column { name: "MAX", leaves: 4 },
+];
+
+fn grid(report: &Report) -> Grid<9> {
     let latency = &report.latency_us;
-    let cells = [
-        format!("{:.0}", report.per_second),
-        report.answered.to_string(),
-        report.failed.to_string(),
-        milliseconds(latency.mean),
-        milliseconds(latency.p50 as f64),
-        milliseconds(latency.p90 as f64),
-        milliseconds(latency.p99 as f64),
-        milliseconds(latency.p999 as f64),
-        milliseconds(latency.max as f64),
-    ];
-    table.add_row(cells.map(|text| Cell::new(text).set_alignment(CellAlignment::Right)));
-    output::print_table(table)?;
+    let mut grid = Grid::new(COLUMNS);
+    grid.add_row([
+        Cell::new(format_args!("{:.0}", report.per_second)),
+        Cell::new(report.answered),
+        Cell::new(report.failed),
+        Cell::new(milliseconds(latency.mean)),
+        Cell::new(milliseconds(latency.p50 as f64)),
+        Cell::new(milliseconds(latency.p90 as f64)),
+        Cell::new(milliseconds(latency.p99 as f64)),
+        Cell::new(milliseconds(latency.p999 as f64)),
+        Cell::new(milliseconds(latency.max as f64)),
+    ]);
+    grid
+}
+
+fn print(report: &Report) -> anyhow::Result<()> {
+    output::print_grid(&grid(report))?;
     if let Some(failure) = &report.first_failure {
         output::say(format_args!("the first failure: {failure}"))?;
     }
@@ -102,4 +117,40 @@ fn print(report: &Report) -> anyhow::Result<()> {
 
 fn milliseconds(micros: f64) -> String {
     format!("{:.2} ms", micros / 1000.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_table_fits_terminals_of_80_and_60_columns() {
+        let latency_us =
+            Latency { mean: 4060.0, p50: 3000, p90: 7070, p99: 23_520, p999: 28_910, max: 31_260 };
+        let report = Report {
+            mix: Mix::Put,
+            transport: Transport::Stream,
+            clients: Some(64),
+            rate: None,
+            keys: 1,
+            value_size: 64,
+            seconds: 10.0,
+            answered: 2_157_300,
+            failed: 0,
+            first_failure: None,
+            per_second: 215_730.4,
+            latency_us,
+        };
+        let table = |width| grid(&report).lines(Some(width), false).0.join("\n");
+        assert_eq!(
+            table(80),
+            "REQUESTS/S  ANSWERED  FAILED  MEAN     P50      P90      P99       MAX\n\
+             215730      2157300   0       4.06 ms  3.00 ms  7.07 ms  23.52 ms  31.26 ms"
+        );
+        assert_eq!(
+            table(60),
+            "REQUESTS/S  FAILED  P50      P90      P99       MAX\n\
+             215730      0       3.00 ms  7.07 ms  23.52 ms  31.26 ms"
+        );
+    }
 }

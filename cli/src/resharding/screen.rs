@@ -35,9 +35,9 @@ const TAKEN: usize = 3;
 impl Screen {
     pub(super) fn new(format: Format, stream: Stream) -> Screen {
         let bar = ProgressBar::no_length();
-        let template = match output::width() {
-            Some(width) if width < WIDE => "{spinner:.cyan} {wide_msg}",
-            _ => "{spinner:.cyan} {bar:20.cyan} {wide_msg}",
+        let template = match output::bar_width() {
+            Some(width) if width < WIDE => "{spinner:.cyan} {msg}",
+            _ => "{spinner:.cyan} {bar:20.cyan} {msg}",
         };
         if let Ok(style) = ProgressStyle::with_template(template) {
             bar.set_style(style);
@@ -52,7 +52,7 @@ impl Screen {
         if self.lines {
             self.print(line(moves, speed, problem, usize::MAX));
         } else {
-            let width = output::width().map_or(usize::MAX, |width| match width {
+            let width = output::bar_width().map_or(usize::MAX, |width| match width {
                 WIDE.. => width - TAKEN - BAR,
                 _ => width.saturating_sub(TAKEN),
             });

@@ -24,11 +24,15 @@ pub(crate) fn is_another_kind(status: &Status) -> bool {
 }
 
 pub(crate) fn not_a_manager(address: &str) -> anyhow::Error {
-    anyhow::anyhow!("{address} isn't a shard manager: if it is a server, name it with --server")
+    anyhow::anyhow!(
+        "{address} isn't a shard manager: if it is the port of a server for users, name it with --server"
+    )
 }
 
 pub(super) fn not_a_server(address: &str) -> anyhow::Error {
-    anyhow::anyhow!("{address} isn't a server: if it is a shard manager, name it with --manager")
+    anyhow::anyhow!(
+        "{address} isn't a server's port for users: if it is a shard manager, name it with --manager"
+    )
 }
 
 /// Returns the error of a call of a clerk that was given shard managers, or servers.

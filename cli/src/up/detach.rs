@@ -115,16 +115,18 @@ async fn show_ends(dir: &Path, supervisor: u32, log: &Path, screen: &Screen) -> 
         let members = record.map(|record| record.members).unwrap_or_default();
         for member in members {
             let Some(ended) = member.ended else { continue };
-            if shown.insert(member.name.clone(), ended.times) == Some(ended.times) {
+            if ended.times >= HOPELESS {
+                let what = format!("{} ended {} times", member.name, ended.times);
+                return goes_on(&what, log);
+            }
+            // The same again is no news.
+            if shown.get(&member.name) == Some(&ended.last) {
                 continue;
             }
             quiet = Duration::ZERO;
             let own_log = log.with_file_name(format!("{}.log", member.name));
             screen.say(&format!("{} {}. Its log: {}", member.name, ended.last, own_log.display()));
-            if ended.times >= HOPELESS {
-                let what = format!("{} ended {} times", member.name, ended.times);
-                return goes_on(&what, log);
-            }
+            shown.insert(member.name, ended.last);
         }
     }
 }

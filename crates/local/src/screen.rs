@@ -12,6 +12,9 @@ use skv_sharding::{GroupId, Hash};
 
 use crate::record::{Member, Record, Role};
 
+/// The columns of a terminal that the number of ready processes and a `^C` take.
+const TAKEN: usize = 24;
+
 /// The stream on which lines are shown.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Stream {
@@ -40,7 +43,7 @@ impl Screen {
     /// terminal is gone.
     pub fn new(skv: String, detached: bool, stream: Stream) -> Screen {
         let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {pos}/{len} ready {wide_msg:.dim}") {
+        if let Ok(style) = ProgressStyle::with_template("{spinner:.cyan} {pos}/{len} ready  {msg:.dim}") {
             bar.set_style(style);
         }
         Screen { bar, waiting: Arc::default(), detached, stream, skv }
@@ -127,7 +130,9 @@ impl Screen {
     fn update(&self) {
         let waiting = self.waiting();
         let texts: Vec<String> = waiting.iter().map(|(name, reason)| format!("{name}: {reason}")).collect();
-        self.bar.set_message(texts.join("  "));
+        // A line that reached the edge would leave its beginning behind when somebody presses Ctrl-C.
+        let room = Table::new().width().map_or(usize::MAX, |width| usize::from(width).saturating_sub(TAKEN));
+        self.bar.set_message(texts.join("  ").chars().take(room).collect::<String>());
     }
 
     fn waiting(&self) -> MutexGuard<'_, BTreeMap<String, String>> {
