@@ -49,7 +49,7 @@ async fn ten_shards_follow_three_groups_that_join_and_leave_while_clerks_go_on()
     let load = Load::start(&cluster, 10, 12);
 
     let mut history = vec![configuration(&cluster, 0).await, configuration(&cluster, 1).await];
-    assert_eq!(history[0], json!({"number": 0, "groups": [], "ranges": []}));
+    assert_eq!(history[0], json!({"configuration": 0, "number": 0, "groups": [], "ranges": []}));
     assert_eq!(sizes(&owners(&history[1])), [0, 0, 10]);
     // Each change, and the sizes that it leads to.
     let changes: [(&[&str], [usize; 3]); 6] = [

@@ -198,5 +198,5 @@ fn all_problems_are_found_at_once() {
         spec.replicas = 4;
         spec.shards = 0;
     });
-    assert_eq!(found, ["spec.replicas", "spec.shards", "spec.groups"]);
+    assert_eq!(found, ["spec.replicas", "spec.shards"]);
 }
