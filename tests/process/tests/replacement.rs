@@ -3,6 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::fs;
+use std::path::Path;
 
 use skv_process::{
     Cluster, Load, Settings, assert_linearizable, biggest_file, cut_file, eventually, files_under, flip_bit,
@@ -186,12 +187,17 @@ async fn a_memory_only_server_is_a_new_replica_after_every_restart() {
     assert_linearizable(&load.finish(&cluster).await);
 }
 
-/// Copies a directory with all that is in it.
-fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
-    for file in files_under(from) {
-        let copy = to.join(file.strip_prefix(from).expect("it lies there"));
-        fs::create_dir_all(copy.parent().expect("it lies in a directory")).expect("it can be made");
-        fs::copy(&file, &copy).expect("a file can be copied");
+/// Copies a directory with all that is in it, empty directories too.
+fn copy_directory(from: &Path, to: &Path) {
+    fs::create_dir_all(to).expect("it can be made");
+    for entry in fs::read_dir(from).expect("it can be read") {
+        let entry = entry.expect("it can be read");
+        let copy = to.join(entry.file_name());
+        if entry.file_type().expect("it is known").is_dir() {
+            copy_directory(&entry.path(), &copy);
+        } else {
+            fs::copy(entry.path(), &copy).expect("a file can be copied");
+        }
     }
 }
 
