@@ -11,11 +11,11 @@ use crate::shard::Shard;
 use crate::slot::{Holding, Slot};
 
 /// The cost of a key beside the bytes of key and value: its place in the table, its allocation.
-pub(super) const PER_KEY: u64 = 128;
+pub(super) const PER_KEY: u64 = 104;
 /// The part by which allocations of keys and values are rounded up.
 const ROUNDED_UP: u64 = 16;
 /// The cost of a session with a decided request: its places in the table and in the order of use.
-pub(super) const PER_SESSION: u64 = 320;
+pub(super) const PER_SESSION: u64 = 250;
 /// The cost of each further decided request.
 const PER_DECIDED: u64 = 72;
 /// The cost of an old value beside its bytes.
