@@ -169,6 +169,7 @@ async fn former_lives_are_kept_until_a_person_removes_them() {
     assert!(disk.exists(&Path::new(&former_dir).join("identity")).unwrap(), "{former_dir}");
     let others = [(survivor + 1) % 3, (survivor + 2) % 3];
     for other in others {
+        cluster.servers[other].disk.let_sync(ALL);
         cluster.servers[other].restart().await;
     }
     for index in 0..3 {
