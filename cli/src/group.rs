@@ -92,6 +92,11 @@ Example:
     ///
     /// Acknowledged writes that this replica hasn't seen are lost. It takes as long as writing the
     /// whole state does, and goes on if this command is stopped; the same command then waits for it.
+    #[command(after_help = "\
+Examples:
+  skv group reset g0                      what each replica has, and what is known to be lost
+  skv group reset g0 --accept-data-loss
+")]
     Reset(reset::Args),
 }
 

@@ -123,7 +123,7 @@ fn a_cause_is_told_once() {
     let manifest = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(manifest.path(), "a: 1\n\tb: 2\n").unwrap();
     let refused = skv([OsStr::new("validate"), OsStr::new("-f"), manifest.path().as_os_str()]);
-    assert_eq!(err(&refused).matches("line 2").count(), 1, "{refused:?}");
+    assert_eq!(err(&refused).matches("line 1 column 4").count(), 1, "{refused:?}");
 }
 
 #[test]

@@ -183,7 +183,7 @@ mod tests {
             check_size::<v1::AppendEntriesRequest>(&nested(&[2, 3], MIB)),
         ] {
             let text = excess.unwrap_err().to_string();
-            assert!(text.starts_with("a message of 2097") && text.contains("8388608"), "{text}");
+            assert!(text.starts_with("a message of 2097") && text.contains("more than 83886"), "{text}");
         }
     }
 

@@ -99,7 +99,7 @@ mod tests {
     #[test]
     fn a_field_is_explained_with_those_below_it() {
         let spec = told("spec").unwrap();
-        assert!(spec.contains("\ngroups <integer, 1 to 4096>, default 2\n  How many Raft groups"), "{spec}");
+        assert!(spec.contains("\ngroups <integer, 1 to 4096>, default 2\n  The number of Raft groups"), "{spec}");
         let size = told("spec.storage.size").unwrap();
         assert!(size.contains("default 10Gi") && size.contains("may grow"), "{size}");
         let hash = told("spec.hash").unwrap();

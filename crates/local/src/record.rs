@@ -360,7 +360,7 @@ mod tests {
         assert!(message.starts_with("demo can't be changed in this way: "), "{message}");
         assert!(message.contains("spec.shards is 240 there, 60 in the manifest"), "{message}");
         assert!(message.contains("spec.hash is fnv1 there, integer in the manifest"), "{message}");
-        assert!(!message.contains("groups"), "{message}");
+        assert!(!message.contains("spec.groups"), "{message}");
         assert!(shape().must_equal(&shape(), Path::new("/data")).is_ok());
         let other = Shape { name: "other".to_owned(), ..shape() };
         let message = shape().must_equal(&other, Path::new("/data")).unwrap_err().to_string();

@@ -102,11 +102,6 @@ impl Budget {
         self.has_room() && self.used().saturating_add(bytes) < self.edge()
     }
 
-    /// Returns true if even a follower must take nothing that makes data grow.
-    pub fn is_spent(&self) -> bool {
-        self.0.limit.is_some_and(|limit| self.used() >= last_edge(limit))
-    }
-
     /// Returns true if a state of this size fits in the place of one of `replaced` bytes, so that the
     /// process survives.
     pub fn can_hold(&self, bytes: u64, replaced: u64) -> bool {
@@ -170,13 +165,13 @@ mod tests {
         assert!(budget.has_room());
         assert!(!budget.has_room_for(2) && budget.has_room_for(0));
         charge.change(0, 1);
-        assert_eq!((budget.has_room(), budget.is_spent()), (false, false));
+        assert!(!budget.has_room() && budget.can_hold(0, 0), "a follower takes more");
         charge.change(2 * MIB, 0);
         assert!(!budget.has_room(), "it isn't said by turns");
         charge.change(2 * MIB, 0);
         assert!(budget.has_room());
         charge.change(0, 20 * MIB);
-        assert_eq!((budget.has_room(), budget.is_spent()), (false, true));
+        assert!(!budget.has_room() && !budget.can_hold(0, 0));
     }
 
     #[test]
@@ -184,7 +179,6 @@ mod tests {
         let budget = Budget::new(None);
         budget.sample(Some(u64::MAX), 1 << 60);
         assert!(budget.has_room() && budget.has_room_for(1 << 61) && budget.can_hold(1 << 61, 0));
-        assert!(!budget.is_spent());
         assert_eq!(budget.buffer(64), 64);
     }
 

@@ -11,7 +11,7 @@ use skv_memory::Budget;
 use skv_proto::{Error, v1};
 use skv_raft::Consensus;
 use skv_sharding::ReplicaId;
-use skv_store::{Growth, Store};
+use skv_store::Store;
 
 use crate::leader::LeaderHints;
 
@@ -32,8 +32,7 @@ impl MemoryGate {
         if self.is_open() || !self.hints.is_leader() {
             return Ok(());
         }
-        let growth = self.store.growth(command);
-        if is_refused(growth, self.budget.is_spent()) { Err(self.refusal()) } else { Ok(()) }
+        if self.store.growth(command).fills() { Err(self.refusal()) } else { Ok(()) }
     }
 
     /// Returns true if data may grow.
@@ -92,33 +91,6 @@ impl MemoryGate {
     }
 }
 
-/// Returns true if growth is refused at a closed gate. Who frees something may come with a new session,
-/// until even that is too much.
-fn is_refused(growth: Growth, is_spent: bool) -> bool {
-    if is_spent { growth.is_growth() } else { growth.fills() }
-}
-
 fn mebibytes(bytes: u64) -> u64 {
     bytes >> 20
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_frees_memory_passes_until_even_its_session_is_too_much() {
-        let cases = [
-            ((1, 0), [true, true]),
-            ((0, 0), [false, false]),
-            ((-1, 0), [false, false]),
-            ((0, 320), [true, true]),
-            ((-200, 320), [false, true]),
-            ((-400, 320), [false, false]),
-        ];
-        for ((data, sessions), refused) in cases {
-            let growth = Growth { data, sessions };
-            assert_eq!([false, true].map(|spent| is_refused(growth, spent)), refused, "{growth:?}");
-        }
-    }
 }

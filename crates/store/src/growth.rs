@@ -28,15 +28,11 @@ pub struct Growth {
 }
 
 impl Growth {
-    /// Returns true if the state becomes larger as a whole.
-    pub fn is_growth(&self) -> bool {
-        self.data + self.sessions > 0
-    }
-
     /// Returns true if the state becomes larger, and not because somebody came for the first time to
-    /// free something: the way out of full memory is open to all.
+    /// free something: the way out of full memory is open to all. Each key is freed once, so that
+    /// such sessions take a small part of what the keys took.
     pub fn fills(&self) -> bool {
-        self.is_growth() && self.data >= 0
+        self.data + self.sessions > 0 && self.data >= 0
     }
 }
 
@@ -68,7 +64,7 @@ impl Store {
     /// nobody serves the shard.
     pub fn grows_by(&self, entry: &Bytes) -> bool {
         match decode(entry) {
-            Ok((_, Entry::Batch(batch))) => batch.commands.iter().any(|c| self.growth(c).is_growth()),
+            Ok((_, Entry::Batch(batch))) => batch.commands.iter().any(|c| self.growth(c).fills()),
             Ok((_, Entry::Handoff(step))) => matches!(step.step, Some(Step::Chunk(_))),
             _ => false,
         }

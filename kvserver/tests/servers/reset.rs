@@ -167,8 +167,7 @@ async fn former_lives_are_kept_until_a_person_removes_them() {
     let v1::ResetResponse { former_dir, .. } = reset(&cluster, survivor).await.unwrap();
     let disk = cluster.servers[survivor].disk.clone();
     assert!(disk.exists(&Path::new(&former_dir).join("identity")).unwrap(), "{former_dir}");
-    let others = [(survivor + 1) % 3, (survivor + 2) % 3];
-    for other in others {
+    for other in [(survivor + 1) % 3, (survivor + 2) % 3] {
         cluster.servers[other].disk.let_sync(ALL);
         cluster.servers[other].restart().await;
     }

@@ -186,12 +186,17 @@ async fn a_memory_only_server_is_a_new_replica_after_every_restart() {
     assert_linearizable(&load.finish(&cluster).await);
 }
 
-/// Copies a directory with all that is in it.
+/// Copies a directory with everything in it, also directories without a file.
 fn copy_directory(from: &std::path::Path, to: &std::path::Path) {
-    for file in files_under(from) {
-        let copy = to.join(file.strip_prefix(from).expect("it lies there"));
-        fs::create_dir_all(copy.parent().expect("it lies in a directory")).expect("it can be made");
-        fs::copy(&file, &copy).expect("a file can be copied");
+    fs::create_dir_all(to).expect("a directory can be made");
+    for entry in fs::read_dir(from).expect("a directory can be read") {
+        let path = entry.expect("it has entries").path();
+        let copy = to.join(path.file_name().expect("an entry has a name"));
+        if path.is_dir() {
+            copy_directory(&path, &copy);
+        } else {
+            fs::copy(&path, &copy).expect("a file can be copied");
+        }
     }
 }
 

@@ -135,9 +135,8 @@ fn only_what_makes_the_data_larger_is_growth() {
 #[test]
 fn what_frees_something_fills_nothing_whoever_asks_for_it() {
     let of = |data, sessions| Growth { data, sessions };
-    assert!(of(1, 0).fills() && of(0, 320).fills() && of(0, 320).is_growth());
-    assert!(!of(-9, 320).fills() && of(-9, 320).is_growth());
-    assert!(!of(0, 0).fills() && !of(-320, 320).is_growth());
+    assert!(of(1, 0).fills() && of(0, 320).fills() && of(1, 320).fills());
+    assert!(!of(0, 0).fills() && !of(-9, 0).fills() && !of(-9, 320).fills() && !of(-400, 320).fills());
 }
 
 #[test]
