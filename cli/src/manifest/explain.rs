@@ -77,9 +77,7 @@ fn title(name: &str, schema: &Value) -> String {
 }
 
 fn number(value: &Value) -> Option<u64> {
-    value
-        .as_u64()
-        .or_else(|| value.as_f64().map(f64::round).and_then(|n| format!("{n}").parse().ok()))
+    value.as_u64().or_else(|| value.as_f64().map(f64::round).and_then(|n| format!("{n}").parse().ok()))
 }
 
 fn describe(schema: &Value) -> Option<String> {
@@ -99,7 +97,10 @@ mod tests {
     #[test]
     fn a_field_is_explained_with_those_below_it() {
         let spec = told("spec").unwrap();
-        assert!(spec.contains("\ngroups <integer, 1 to 4096>, default 2\n  The number of Raft groups"), "{spec}");
+        assert!(
+            spec.contains("\ngroups <integer, 1 to 4096>, default 2\n  The number of Raft groups"),
+            "{spec}"
+        );
         let size = told("spec.storage.size").unwrap();
         assert!(size.contains("default 10Gi") && size.contains("may grow"), "{size}");
         let hash = told("spec.hash").unwrap();

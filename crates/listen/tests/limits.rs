@@ -55,12 +55,13 @@ const LIMIT: Duration = Duration::from_millis(200);
 /// five times the limit. Returns the number of bytes that came, and the kind of the error if it ended.
 async fn hear(silence: Silence, said: &[&[u8]], counted: &Counted) -> (usize, Option<io::ErrorKind>) {
     let mut listener = listener(1, counted.clone()).await.with_silence(silence);
-    let mut client = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
+    let mut client =
+        TcpStream::connect(listener.local_addr().expect("it is bound")).await.expect("it listens");
     let (mut connection, _) = listener.accept().await;
     let said: Vec<Vec<u8>> = said.iter().map(|words| words.to_vec()).collect();
     let speaking = tokio::spawn(async move {
         for words in said {
-            client.write_all(&words).await.unwrap();
+            client.write_all(&words).await.expect("it reads");
             tokio::time::sleep(LIMIT / 2).await;
         }
         client

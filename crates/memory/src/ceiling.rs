@@ -58,17 +58,21 @@ mod tests {
     use super::*;
 
     const LIMIT: u64 = 1600;
+    /// Resident and counted bytes.
+    type Sample = (u64, u64);
 
     /// Takes samples of (resident, counted), and returns the last ceiling.
-    fn after(samples: &[(u64, u64)]) -> Option<u64> {
+    fn after(samples: &[Sample]) -> Option<u64> {
         let mut ceiling = Ceiling::default();
-        samples.iter().for_each(|&(resident, counted)| ceiling.sample(LIMIT, resident, counted));
+        for &(resident, counted) in samples {
+            ceiling.sample(LIMIT, resident, counted);
+        }
         ceiling.bytes()
     }
 
     #[test]
     fn near_the_limit_the_count_becomes_the_ceiling() {
-        let cases: [(&[(u64, u64)], Option<u64>); 7] = [
+        let cases: [(&[Sample], Option<u64>); 7] = [
             (&[], None),
             (&[(1499, 960)], None),
             (&[(1500, 960)], Some(930)),

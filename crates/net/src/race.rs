@@ -67,7 +67,7 @@ mod tests {
         (1..=count).map(|port| SocketAddr::from(([10, 0, 0, 1], port))).collect()
     }
 
-    async fn refused() -> io::Result<()> {
+    fn refused() -> io::Result<()> {
         Err(io::ErrorKind::ConnectionRefused.into())
     }
 
@@ -85,7 +85,7 @@ mod tests {
     async fn an_address_that_refuses_doesnt_hold_up_the_next() {
         let (started, mut begun) = (Instant::now(), 0);
         let connect =
-            |address: SocketAddr| async move { if address.port() == 4 { Ok(()) } else { refused().await } };
+            |address: SocketAddr| async move { if address.port() == 4 { Ok(()) } else { refused() } };
         let (index, ()) = race(&addresses(4), connect, &mut begun).await.unwrap();
         assert_eq!((index, started.elapsed()), (3, Duration::ZERO));
     }
@@ -107,12 +107,12 @@ mod tests {
     async fn if_all_fail_it_says_why() {
         let mut begun = 0;
         let connect = |address: SocketAddr| async move {
-            if address.port() == 1 { Err::<(), _>(io::Error::other("no route")) } else { refused().await }
+            if address.port() == 1 { Err::<(), _>(io::Error::other("no route")) } else { refused() }
         };
         let error = race(&addresses(2), connect, &mut begun).await.unwrap_err();
         assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
         assert!(error.to_string().contains("10.0.0.1:1: no route"), "{error}");
-        let nothing = race(&[], |_| refused(), &mut 0).await.unwrap_err();
+        let nothing = race(&[], |_| async { refused() }, &mut 0).await.unwrap_err();
         assert_eq!(nothing.to_string(), "the name has no address");
     }
 }
