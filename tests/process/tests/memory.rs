@@ -14,7 +14,8 @@ use skv_proto::Error as Reason;
 use tokio::task::JoinSet;
 
 const LIMIT: u64 = 200 << 20;
-const LOWER: u64 = 150 << 20;
+/// Less than the data of the test takes.
+const LOWER: u64 = 128 << 20;
 const CLERKS: u64 = 4;
 /// Puts and deletes of each clerk after the first refusal.
 const NEAR_THE_LIMIT: u32 = 400;
