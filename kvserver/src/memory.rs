@@ -8,8 +8,6 @@ use std::time::Duration;
 use skv_disk::MemoryDisk;
 use skv_memory::{Budget, limit_files, limit_in, physical, resident};
 
-/// The smallest limit that may be asked for: a server without data takes about half of it.
-pub(crate) const LEAST_BYTES: u64 = 128 << 20;
 /// The interval of samples. Reading one takes some 20 us.
 const INTERVAL: Duration = Duration::from_millis(100);
 

@@ -71,7 +71,7 @@ pub struct Options {
     /// Bytes of memory that this server may use: at least 128 MiB. Beyond a part of them nothing is
     /// taken that makes the data grow [default: what its cgroups allow, or else what the machine has].
     #[arg(long, env = "SKV_MEMORY", value_name = "BYTES",
-          value_parser = clap::value_parser!(u64).range(crate::memory::LEAST_BYTES..))]
+          value_parser = clap::value_parser!(u64).range(skv_sharding::LEAST_MEMORY_BYTES..))]
     pub memory: Option<u64>,
     /// Threads that serve requests [default: one per processor].
     #[arg(long, env = "SKV_WORKER_THREADS", value_parser = clap::value_parser!(u16).range(1..))]

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from fake_server import FakeServer
 
 PROJECT = Path(__file__).resolve().parents[3]
 SAMPLES = PROJECT / "deploy" / "samples"
@@ -134,6 +135,14 @@ def store(skv: Path, tmp_path: Path) -> Iterator[Store]:
     store = Store(skv, tmp_path)
     yield store
     store.end()
+
+
+@pytest.fixture
+def server() -> Iterator[FakeServer]:
+    """A server that misbehaves on demand."""
+    server = FakeServer()
+    yield server
+    server.stop()
 
 
 @pytest.fixture

@@ -23,13 +23,6 @@ HASTY = Options(deadline=2.0, attempt_timeout=0.3)
 
 
 @pytest.fixture
-def server():
-    server = FakeServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def other():
     server = FakeServer()
     yield server

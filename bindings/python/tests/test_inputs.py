@@ -13,13 +13,6 @@ from shardedkv import Clerk, ClerkError, Invalid, Options
 
 
 @pytest.fixture
-def server():
-    server = FakeServer()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
 def clerk(server):
     with Clerk(servers=[server.address]) as clerk:
         yield clerk

@@ -194,11 +194,9 @@ impl Target {
                 Options::manager(managers)
             }
             Addresses::Local(local) => {
-                let map = timeout(self.manager_within(), self.map_of_manager(&local.manager)).await;
-                if let Ok(Ok(_)) = map {
+                if self.map_of_own_manager(&local).await.is_some() {
                     Options::manager([local.manager])
                 } else {
-                    say_that_servers_are_asked(&local.manager);
                     Options::seeds(local.servers)
                 }
             }
@@ -233,14 +231,24 @@ impl Target {
                 Err(last.context("no address was given")?)
             }
             Addresses::Local(local) => {
-                if let Ok(Ok(map)) = timeout(self.manager_within(), self.map_of_manager(&local.manager)).await
-                {
+                if let Some(map) = self.map_of_own_manager(&local).await {
                     return Ok(map);
                 }
-                say_that_servers_are_asked(&local.manager);
                 self.map_of_servers(&local.servers).await
             }
         }
+    }
+
+    /// Returns the map of a store of this machine, as its manager knows it. If that doesn't answer soon, says
+    /// that the servers are asked in its place.
+    async fn map_of_own_manager(&self, local: &Local) -> Option<v1::ShardMap> {
+        let Local { manager, .. } = local;
+        if let Ok(Ok(map)) = timeout(self.manager_within(), self.map_of_manager(manager)).await {
+            return Some(map);
+        }
+        let _ =
+            writeln!(std::io::stderr(), "the shard manager at {manager} doesn't answer: asking the servers");
+        None
     }
 
     async fn map_of_servers(&self, servers: &[String]) -> anyhow::Result<v1::ShardMap> {
@@ -320,10 +328,6 @@ impl NoMap {
             NoMap::Failed(explain(status, address))
         }
     }
-}
-
-fn say_that_servers_are_asked(manager: &str) {
-    let _ = writeln!(std::io::stderr(), "the shard manager at {manager} doesn't answer: asking the servers");
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
-use std::process::Stdio;
+use std::process::{Command, Stdio};
 
 use rustix::process::Signal;
 use serde_json::Value;
@@ -10,14 +10,20 @@ use skv_process::signal;
 
 use crate::place::{Place, SMALL, pids};
 
-#[test]
-fn a_start_in_the_background_shows_why_a_process_ends_and_gives_up() {
+/// Returns the command that starts a store in the background whose shard manager can't run.
+fn start_of_damaged_store() -> (Place, Command) {
     let mut place = Place::new();
     place.up("store");
     place.home.must(&["down"]);
-    fs::write(place.data("store").join("manager/shard-map"), "garbage").unwrap();
+    fs::write(place.data("store").join("manager/shard-map"), "garbage").expect("the manager has a directory");
     let manifest = place.manifest("store", SMALL);
-    let mut up = place.home.command(["up", "-d", "-f", &manifest]);
+    let up = place.home.command(["up", "-d", "-f", &manifest]);
+    (place, up)
+}
+
+#[test]
+fn a_start_in_the_background_shows_why_a_process_ends_and_gives_up() {
+    let (place, mut up) = start_of_damaged_store();
     // A backtrace isn't the reason.
     let output = up.env("RUST_BACKTRACE", "1").output().unwrap();
     assert_eq!(output.status.code(), Some(1), "{output:?}");
@@ -30,12 +36,7 @@ fn a_start_in_the_background_shows_why_a_process_ends_and_gives_up() {
 
 #[test]
 fn a_start_that_is_interrupted_says_that_it_goes_on() {
-    let mut place = Place::new();
-    place.up("store");
-    place.home.must(&["down"]);
-    fs::write(place.data("store").join("manager/shard-map"), "garbage").unwrap();
-    let manifest = place.manifest("store", SMALL);
-    let mut up = place.home.command(["up", "-d", "-f", &manifest]);
+    let (place, mut up) = start_of_damaged_store();
     let mut child = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let mut out = BufReader::new(child.stdout.take().unwrap());
     let mut line = String::new();

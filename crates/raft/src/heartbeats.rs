@@ -3,13 +3,14 @@
 use std::collections::VecDeque;
 
 use openraft::errors::{NetworkError, RPCError};
-use openraft::raft::{AppendEntriesRequest, StreamAppendResult};
+use openraft::raft::AppendEntriesRequest;
 use skv_proto::v1;
+use skv_sharding::ReplicaId;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::append;
-use crate::peer::{Peer, StreamItem, rpc_error};
-use crate::types::{TypeConfig, Vote};
+use crate::peer::{NetworkFactory, Peer, StreamItem, rpc_error};
+use crate::types::TypeConfig;
 
 /// The number of heartbeats that may wait for a connection.
 const HEARTBEAT_QUEUE: usize = 8;
@@ -52,9 +53,7 @@ async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat
         let (requests, outgoing) = mpsc::channel(HEARTBEAT_QUEUE);
         match peer.open(tokio_stream::wrappers::ReceiverStream::new(outgoing)).await {
             Ok(responses) => {
-                let note = |leader: &Vote, result: &_| factory.note(target, leader, result);
-                let memory = |is_full| factory.full_peers.set_memory(target, is_full);
-                serve_heartbeats(note, memory, first, &mut heartbeats, requests, responses).await;
+                serve_heartbeats(&factory, target, first, &mut heartbeats, requests, responses).await;
             }
             Err(error) => {
                 let _ = first.answer.send(Err(error));
@@ -65,8 +64,8 @@ async fn run_heartbeats(mut peer: Peer, mut heartbeats: mpsc::Receiver<Heartbeat
 
 /// Passes heartbeats on until the stream breaks; answers come in the order of the requests.
 async fn serve_heartbeats(
-    note: impl Fn(&Vote, &StreamAppendResult<TypeConfig>),
-    memory: impl Fn(bool),
+    factory: &NetworkFactory,
+    target: ReplicaId,
     first: Heartbeat,
     heartbeats: &mut mpsc::Receiver<Heartbeat>,
     requests: mpsc::Sender<v1::append_entries_request::Append>,
@@ -87,23 +86,20 @@ async fn serve_heartbeats(
                 None => return,
             },
             message = responses.message() => {
-                let (item, broken) = match message {
+                let asked = waiting.pop_front();
+                match message {
                     Ok(Some(response)) => {
-                        memory(response.memory_full);
-                        let result = append::result_from_wire(response);
-                        (result.map_err(|e| NetworkError::from_string(e).into()), false)
+                        if let Some((leader, answer)) = asked {
+                            let _ = answer.send(factory.hear(target, &leader, response));
+                        }
                     }
                     Ok(None) => return,
-                    Err(status) => (Err(rpc_error(&status)), true),
-                };
-                if let Some((leader, answer)) = waiting.pop_front() {
-                    if let Ok(result) = &item {
-                        note(&leader, result);
+                    Err(status) => {
+                        if let Some((_, answer)) = asked {
+                            let _ = answer.send(Err(rpc_error(&status)));
+                        }
+                        return;
                     }
-                    let _ = answer.send(item);
-                }
-                if broken {
-                    return;
                 }
             }
         }

@@ -239,10 +239,7 @@ impl Session {
                 return Some((Err(stalled.into()), None));
             };
             return match message {
-                Ok(Some(response)) => {
-                    session.factory.full_peers.set_memory(session.peer, response.memory_full);
-                    Some(session.answered(response))
-                }
+                Ok(Some(response)) => Some(session.answered(response)),
                 Ok(None) => None,
                 Err(status) => {
                     match Error::from_status(&status) {
@@ -261,17 +258,13 @@ impl Session {
     }
 
     fn answered(self, response: v1::AppendEntriesResponse) -> (StreamItem, Option<Self>) {
-        match append::result_from_wire(response) {
-            Ok(result) => {
-                let carried_entries = self.in_flight.lock().pop_front() == Some(true);
-                if carried_entries && result.is_ok() {
-                    self.factory.full_peers.has_space(self.peer);
-                }
-                self.factory.note(self.peer, &self.leader, &result);
-                (Ok(result), Some(self))
-            }
-            Err(error) => (Err(NetworkError::from_string(error).into()), None),
+        let item = self.factory.hear(self.peer, &self.leader, response);
+        let Ok(result) = &item else { return (item, None) };
+        let carried_entries = self.in_flight.lock().pop_front() == Some(true);
+        if carried_entries && result.is_ok() {
+            self.factory.full_peers.has_space(self.peer);
         }
+        (item, Some(self))
     }
 }
 

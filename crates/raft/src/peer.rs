@@ -15,6 +15,7 @@ use skv_sharding::ReplicaId;
 use tonic::Status;
 use tonic::transport::Channel;
 
+use crate::append;
 use crate::full_peers::FullPeers;
 use crate::header::Place;
 use crate::receiving::Receiving;
@@ -64,9 +65,17 @@ impl NetworkFactory {
         &self.receiving
     }
 
-    /// Notes a peer's answer to the leader with this vote.
-    pub(super) fn note(&self, replica: ReplicaId, leader: &Vote, result: &StreamAppendResult<TypeConfig>) {
-        match result {
+    /// Takes a peer's answer to the leader with this vote, and notes what it tells of the peer: its room
+    /// in memory, and the end of its log.
+    pub(super) fn hear(
+        &self,
+        replica: ReplicaId,
+        leader: &Vote,
+        response: v1::AppendEntriesResponse,
+    ) -> StreamItem {
+        self.full_peers.set_memory(replica, response.memory_full);
+        let result = append::result_from_wire(response).map_err(NetworkError::from_string)?;
+        match &result {
             Ok(Some(upto)) => self.acknowledged.note(replica, leader, *upto),
             Err(StreamAppendError::Conflict(entry)) if self.acknowledged.lacks(replica, leader, entry) => {
                 let group = self.place.group;
@@ -74,6 +83,7 @@ impl NetworkFactory {
             }
             Ok(None) | Err(_) => {}
         }
+        Ok(result)
     }
 
     pub(super) fn peer(&self, target: ReplicaId, server: &str) -> Peer {

@@ -3,7 +3,7 @@
 use std::fmt::{self, Display};
 use std::ops::RangeInclusive;
 
-use skv_sharding::{Policy, Ring};
+use skv_sharding::{LEAST_MEMORY_BYTES, Policy, Ring};
 
 use crate::{NodePorts, Placement, Ports, Server, ShardedKvSpec, Size, Storage, Tuning};
 
@@ -28,9 +28,6 @@ const MAX_NAME: usize = 40;
 
 /// The smallest volume of a server: it holds several log segments and two snapshots.
 const MIN_STORAGE_BYTES: u64 = 256 << 20;
-
-/// The least memory of a server: without data it takes about half of that.
-const MIN_MEMORY_BYTES: u64 = 128 << 20;
 
 /// Returns all problems of a resource of this name; empty if it is valid.
 pub fn validate(name: &str, spec: &ShardedKvSpec) -> Vec<Problem> {
@@ -115,7 +112,7 @@ fn check_server(check: &mut Check, server: &Server) {
         check.range("spec.server.workerThreads", threads, 1..=1024);
     }
     let Some(memory) = &server.memory else { return };
-    if memory.bytes() < MIN_MEMORY_BYTES {
+    if memory.bytes() < LEAST_MEMORY_BYTES {
         check.fails("spec.server.memory", format!("{memory} is too small: at least 128Mi"));
     }
     let limits = server.resources.as_ref().and_then(|resources| resources.limits.as_ref());

@@ -17,7 +17,7 @@ pub use ids::{
     COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, ParseIdError, ReplicaId,
     Revision, ShardId,
 };
-pub use limits::Limits;
+pub use limits::{LEAST_MEMORY_BYTES, Limits};
 pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
 pub use plan::{Layout, ParsePolicyError, PlanError, Policy, plan};
 pub use ring::{Ring, RingError};

@@ -2,6 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
+/// The least limit of a server's memory, in bytes: one without data takes about half of it.
+pub const LEAST_MEMORY_BYTES: u64 = 128 << 20;
+
 /// The limits that all replicas of a group must agree on, since they decide how they apply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Limits {

@@ -100,9 +100,9 @@ mod tests {
     fn modules_are_found_by_their_files() {
         let sources = Sources::parse([
             ("a/src/lib.rs", "mod log; mod inner { mod deep; } #[cfg(test)] mod tests;"),
-            ("a/src/log/mod.rs", "mod scan; #[path = \"../../shared/x.rs\"] mod x;"),
+            ("a/src/log/mod.rs", "mod scan; #[path = \"../../common/x.rs\"] mod x;"),
             ("a/src/log/scan.rs", ""),
-            ("a/shared/x.rs", ""),
+            ("a/common/x.rs", ""),
             ("a/src/inner/deep.rs", ""),
             ("a/src/tests.rs", ""),
         ])
@@ -116,7 +116,7 @@ mod tests {
             ("", "a/src/lib.rs", false),
             ("log", "a/src/log/mod.rs", false),
             ("log::scan", "a/src/log/scan.rs", false),
-            ("log::x", "a/shared/x.rs", false),
+            ("log::x", "a/common/x.rs", false),
             ("inner::deep", "a/src/inner/deep.rs", false),
             ("tests", "a/src/tests.rs", true),
         ];

@@ -42,8 +42,8 @@ impl Sources {
     pub(super) fn parse<'a>(texts: impl IntoIterator<Item = (&'a str, &'a str)>) -> anyhow::Result<Sources> {
         let parse = |(path, text): (&str, &str)| {
             let cant = || format!("{path} can't be parsed");
-            let syntax = syn::parse_file(text).with_context(cant)?;
-            let tokens = text.parse().map_err(|error| anyhow::anyhow!("{}: {error}", cant()))?;
+            let tokens: TokenStream = text.parse().map_err(|error| anyhow::anyhow!("{}: {error}", cant()))?;
+            let syntax = syn::parse2(tokens.clone()).with_context(cant)?;
             Ok((path.to_owned(), Source { lines: text.lines().count(), syntax, tokens }))
         };
         Ok(Sources(texts.into_iter().map(parse).collect::<anyhow::Result<_>>()?))

@@ -123,7 +123,6 @@ mod tests {
     use std::sync::atomic::{AtomicUsize, Ordering};
 
     use super::*;
-    use skv_net;
 
     const PATIENCE: Duration = Duration::from_secs(10);
 

@@ -268,10 +268,21 @@ impl Admitted {
 
 /// Reserves room for the entries of a request. Without room only those are admitted that
 /// need none: the entry by which a new leader begins mustn't wait behind a full disk.
-async fn admit(request: AppendRequest, running: &Running) -> Admitted {
-    let (request, refusal) = admit_in_memory(request, running).await;
-    let Some(mut request) = request else { return Admitted { request: None, reservation: None, refusal } };
-    let bytes = append::log_bytes(&request.entries);
+async fn admit(mut request: AppendRequest, running: &Running) -> Admitted {
+    let mut bytes = append::log_bytes(&request.entries);
+    let mut refusal = None;
+    let memory = running.writes.memory();
+    if bytes > 0 && !memory.can_take(bytes as u64) {
+        let fitting = fitting_in_memory(&request, running).await;
+        if fitting < request.entries.len() {
+            refusal = Some(memory.refusal().into());
+            request.entries.truncate(fitting);
+            bytes = append::log_bytes(&request.entries);
+        }
+        if fitting == 0 {
+            return Admitted { request: None, reservation: None, refusal };
+        }
+    }
     if bytes == 0 {
         return Admitted { request: Some(request), reservation: None, refusal };
     }
@@ -290,27 +301,15 @@ async fn admit(request: AppendRequest, running: &Running) -> Admitted {
     }
 }
 
-/// Cuts a request off before the first entry that the memory of this server can't take: else the
+/// Returns the number of entries before the first one that the memory of this server can't take: else the
 /// system would end the process, and after its restart again.
-async fn admit_in_memory(
-    mut request: AppendRequest,
-    running: &Running,
-) -> (Option<AppendRequest>, Option<Status>) {
+async fn fitting_in_memory(request: &AppendRequest, running: &Running) -> usize {
     let memory = running.writes.memory();
-    let mut bytes = append::log_bytes(&request.entries);
-    if bytes == 0 || memory.can_take(bytes as u64) {
-        return (Some(request), None);
-    }
-    bytes = 0;
+    let mut bytes = 0;
     let needs = |entry: &LogEntry| {
         let growth = append::payload(entry).filter(|payload| memory.is_growth(payload));
         bytes += growth.map_or(0, Bytes::len);
         growth.is_some() && !memory.can_take(bytes as u64)
     };
-    let fitting = running.consensus.entries_without_need(&request.entries, needs).await;
-    if fitting == request.entries.len() {
-        return (Some(request), None);
-    }
-    request.entries.truncate(fitting);
-    ((fitting > 0).then_some(request), Some(memory.refusal().into()))
+    running.consensus.entries_without_need(&request.entries, needs).await
 }
