@@ -440,9 +440,9 @@ fn bad_arguments_are_not_taken_for_a_missing_key() {
 
 #[test]
 fn completions_are_offered_for_shells() {
-    for shell in ["bash", "zsh", "fish"] {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
         let script = bare_skv(&["completions", shell], b"");
-        assert!(code(&script) == 0 && out(&script).contains("workload"), "{shell}");
+        assert!(code(&script) == 0 && out(&script).contains("SKV_COMPLETE"), "{shell}");
     }
 }
 

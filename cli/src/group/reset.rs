@@ -16,6 +16,7 @@ use tonic::Status;
 use super::members::{group_and_members, named};
 use super::survivors::{Survivors, progress};
 use crate::admin::{self, Member};
+use crate::completions;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::{Target, explain};
@@ -26,9 +27,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The group, such as g0.
+    #[arg(add = completions::groups())]
     group: GroupId,
     /// The server or replica id to revive it from [default: the one with the newest log].
-    #[arg(long, value_name = "REPLICA")]
+    #[arg(long, value_name = "REPLICA", add = completions::servers())]
     from: Option<String>,
     /// Say that writes may be lost.
     #[arg(long)]
@@ -42,7 +44,7 @@ pub(crate) struct Args {
     output: Output,
 }
 
-/// What is left of the group, and what was made of it.
+/// The survivors of the group, and the group that was made of one.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -55,11 +57,11 @@ struct Report {
 struct Revived {
     incarnation: Incarnation,
     last_log_index: u64,
-    /// Where the server keeps what the replica had before.
+    /// The directory in which the server keeps the replica's former life.
     former_dir: String,
 }
 
-/// What the servers of a group removed of its former lives.
+/// The bytes of a group's former lives that a server removed.
 #[derive(Serialize)]
 struct Removed {
     server: String,
@@ -179,7 +181,7 @@ async fn revive(
     Ok(answer.map_err(|status| unanswered(&status, address))?.into_inner())
 }
 
-/// How far the stage of a reset is, in bytes.
+/// Returns the progress of a reset's stage in bytes.
 fn bytes(status: &v1::ReplicaStatus) -> String {
     let Some(progress) = status.reset else { return String::new() };
     match (progress.stage(), progress.of) {

@@ -1,9 +1,9 @@
 //! `skv use`.
 
-use clap::ValueHint;
 use skv_local::home::{self, Entry};
 use skv_local::stores::{self, Choice};
 
+use crate::completions;
 use crate::outcome::Outcome;
 use crate::output;
 use crate::target::Target;
@@ -20,7 +20,7 @@ Examples:
 ")]
 pub(crate) struct Args {
     /// The name of the store: `skv stores` lists them.
-    #[arg(value_hint = ValueHint::Other)]
+    #[arg(add = completions::stores())]
     name: Option<String>,
 }
 

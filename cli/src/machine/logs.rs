@@ -10,6 +10,7 @@ use clap::ValueHint;
 use skv_local::data_dir::log_files;
 use tokio::time::sleep;
 
+use crate::completions;
 use crate::outcome::Outcome;
 use crate::target::Target;
 
@@ -30,7 +31,7 @@ Examples:
 ")]
 pub(crate) struct Args {
     /// The process, such as quickstart-g0-0, or supervisor [default: all].
-    #[arg(value_hint = ValueHint::Other)]
+    #[arg(add = completions::processes())]
     process: Option<String>,
     /// Show what is written from now on too.
     #[arg(long, short)]
@@ -129,7 +130,7 @@ fn last_lines(text: &[u8], count: usize) -> &[u8] {
     }
 }
 
-/// What was shown: the name of a log stands above its lines, if there are several.
+/// The last line's log: the name of a log stands above its lines, if there are several.
 struct Shown {
     is_one: bool,
     last: Option<String>,

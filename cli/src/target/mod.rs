@@ -8,6 +8,7 @@ mod words;
 
 use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -17,13 +18,15 @@ use skv_client::{Clerk, Options};
 use skv_local::endpoint::{self, Endpoint as Local};
 use skv_local::home::Entry;
 use skv_local::stores::{self, Choice};
+use skv_net::Connector;
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_startup::trimmed;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::duration;
+use crate::{completions, duration};
 
 pub(crate) use options::tidy;
 pub(crate) use words::{explain, is_another_kind, not_a_manager};
@@ -32,23 +35,26 @@ pub(crate) use words::{explain, is_another_kind, not_a_manager};
 /// one.
 const MANAGER_WITHIN: Duration = Duration::from_millis(500);
 
+/// Opens all connections of the command, so that each attempt knows the addresses that the one before tried.
+static CONNECTOR: LazyLock<Connector> = LazyLock::new(skv_net::tcp);
+
 /// The store of a command.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Store")]
 pub(crate) struct Target {
     /// A store of this machine, by its name [default: that of the last `skv up` or `skv use`].
-    #[arg(long, global = true, env = "SKV_STORE", value_name = "NAME", value_hint = ValueHint::Other)]
+    #[arg(long, global = true, env = "SKV_STORE", value_name = "NAME", add = completions::stores())]
     store: Option<String>,
     /// A store of this machine, by its data directory.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
     /// The shard manager; several addresses are tried in turn.
     #[arg(long, global = true, env = "SKV_MANAGER", value_name = "HOST:PORT,...", value_delimiter = ',')]
-    #[arg(value_parser = address, value_hint = ValueHint::Hostname)]
+    #[arg(value_parser = trimmed::<String>, value_hint = ValueHint::Hostname)]
     manager: Vec<String>,
     /// A server to ask instead of a shard manager.
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
-    #[arg(value_parser = address, value_hint = ValueHint::Hostname)]
+    #[arg(value_parser = trimmed::<String>, value_hint = ValueHint::Hostname)]
     server: Vec<String>,
     /// The time limit of an operation; for a server that works on a request, the time for which it may
     /// be out of reach.
@@ -57,17 +63,11 @@ pub(crate) struct Target {
     timeout: Duration,
 }
 
-/// Returns an item of a list without blanks around it.
-#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that may fail")]
-fn address(text: &str) -> Result<String, String> {
-    Ok(text.trim().to_owned())
-}
-
 /// Addresses to ask, of one kind.
 enum Addresses {
     Servers(Vec<String>),
     Managers(Vec<String>),
-    /// Of a store of this machine, whose servers are known too.
+    /// The addresses of a store of this machine, whose servers are known too.
     Local(Local),
 }
 
@@ -308,7 +308,7 @@ impl Target {
     }
 
     fn endpoint(&self, address: &str) -> anyhow::Result<Endpoint> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = skv_net::endpoint(address)
             .with_context(|| format!("{address:?} is not an address of the form HOST:PORT"))?;
         let endpoint = endpoint.connect_timeout(self.timeout);
         // A call that waits for long is given up once the server can't be reached any more.
@@ -317,7 +317,8 @@ impl Target {
 }
 
 async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
-    endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
+    let opened = skv_net::open(endpoint, &CONNECTOR, address).await;
+    opened.with_context(|| format!("can't connect to {address}"))
 }
 
 impl NoMap {
@@ -327,15 +328,5 @@ impl NoMap {
         } else {
             NoMap::Failed(explain(status, address))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blanks_around_an_address_dont_count() {
-        assert_eq!(address(" 127.0.0.1:1 ").unwrap(), "127.0.0.1:1");
     }
 }

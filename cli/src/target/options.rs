@@ -1,8 +1,6 @@
 //! The options that name a store, and the commands that take them. A command that would ignore one of them
 //! hides it from its help, and refuses it: else it would do something else than it was told.
 
-use std::ffi::OsString;
-
 use anyhow::bail;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
@@ -26,14 +24,7 @@ fn obeyed_by(command: &str) -> &'static [&'static str] {
 /// Returns the command line in which each command shows only the options that it obeys, and in which an
 /// environment variable without a value counts as unset.
 pub(crate) fn tidy(mut command: Command) -> Command {
-    let blank = |name: Option<&std::ffi::OsStr>| {
-        let value = name.and_then(std::env::var_os);
-        value.is_some_and(|value: OsString| value.to_string_lossy().trim().is_empty())
-    };
-    let options: Vec<clap::Arg> = command.get_arguments().cloned().collect();
-    for option in options.iter().filter(|option| blank(option.get_env())) {
-        command = command.mut_arg(option.get_id(), |option| option.env(None::<&str>));
-    }
+    command = skv_startup::forget_blank_variables(command);
     let options: Vec<clap::Arg> = command.get_arguments().cloned().collect();
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {

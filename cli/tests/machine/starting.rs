@@ -1,4 +1,4 @@
-//! What people see while a store starts and stops.
+//! The output of a store that starts and stops, as people see it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};

@@ -12,5 +12,5 @@ mod runtime;
 
 pub use addresses::{Addresses, FindRecord, Listener, NamedServer, ParsePeerError, ServerAddresses};
 pub use connector::{ByteStream, Connector, connector, tcp};
-pub use dial::{Dial, MESSAGE_LIMIT, Resolve, authority, dial, dns, endpoint, resolver, server};
+pub use dial::{Dial, MESSAGE_LIMIT, Resolve, authority, dial, dns, endpoint, open, resolver, server};
 pub use runtime::runtime;
