@@ -137,6 +137,18 @@ def store(skv: Path, tmp_path: Path) -> Iterator[Store]:
     store.end()
 
 
+@pytest.fixture(scope="session")
+def judge() -> Callable[[Path], subprocess.CompletedProcess]:
+    """Judges a history, by the program in $SKV_CHECKER if there is one; succeeds if it is proven right."""
+    checker = os.environ.get("SKV_CHECKER")
+    command = [checker] if checker else ["cargo", "xtask"]
+
+    def judge(history: Path) -> subprocess.CompletedProcess:
+        return subprocess.run([*command, "check", history], cwd=PROJECT, capture_output=True, text=True)
+
+    return judge
+
+
 @pytest.fixture
 def server() -> Iterator[FakeServer]:
     """A server that misbehaves on demand."""

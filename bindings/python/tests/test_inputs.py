@@ -10,6 +10,7 @@ import pytest
 from fake_server import FakeServer
 
 from shardedkv import Clerk, ClerkError, Invalid, Options
+from shardedkv.peer import authority
 
 
 @pytest.fixture
@@ -120,6 +121,18 @@ def test_proxies_for_the_web_are_not_for_stores(server, name):
         [sys.executable, "-c", CALL, server.address], env=environment, capture_output=True, text=True
     )
     assert (done.returncode, len(server.applied)) == (0, 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("kv-manager.default.svc.cluster.local.:7400", "kv-manager.default.svc.cluster.local:7400"),
+        ("localhost:1", "localhost:1"),
+        ("[::1]:7000", "[::1]:7000"),
+    ],
+)
+def test_requests_call_a_server_without_the_final_dot(address, name):
+    assert authority(address) == name
 
 
 def test_addresses_may_be_of_ipv6():

@@ -49,7 +49,16 @@ def open_channel(address: str) -> grpc.Channel:
         ("grpc.max_receive_message_length", MESSAGE_LIMIT),
         ("grpc.max_send_message_length", MESSAGE_LIMIT),
     ]
+    if authority(address) != address:
+        options.append(("grpc.default_authority", authority(address)))
     return grpc.insecure_channel(address, options)
+
+
+def authority(address: str) -> str:
+    """Returns the name by which requests call a server. A final dot, which marks a complete name, is for
+    lookups only: neither proxies nor certificates have it."""
+    host, port = address.rsplit(":", 1)
+    return f"{host.rstrip('.')}:{port}"
 
 
 class Peer:
