@@ -26,7 +26,7 @@ pub(crate) enum Change {
     Rebalance,
 }
 
-/// What becomes of the pin of a shard.
+/// The change of a shard's pin.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(super) struct Pinning {
     /// The pin that the change makes.

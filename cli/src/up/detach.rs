@@ -24,7 +24,7 @@ const HOPELESS: u32 = 4;
 /// The time without news after which somebody who waits is told how to see more.
 const SLOW: Duration = Duration::from_secs(15);
 
-/// What is to be started.
+/// The arguments of a start.
 pub(super) struct Start<'a> {
     pub(super) manifest: &'a str,
     pub(super) path: &'a Path,

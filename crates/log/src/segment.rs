@@ -31,7 +31,7 @@ pub(super) const FEWEST_SECTORS: u32 = 16;
 /// wait for it, or large, so that it is done soon.
 const ZEROS_AT_ONCE: (usize, usize) = (128 << 10, 1 << 20);
 
-/// One segment, open.
+/// An open segment.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,

@@ -14,7 +14,7 @@ use skv_sharding::ReplicaId;
 
 use crate::types::{LogId, Vote};
 
-/// What each follower acknowledged to one leader. Clones share it.
+/// The entries that each follower acknowledged to one leader. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Acknowledged(Arc<Mutex<BTreeMap<ReplicaId, Known>>>);
 

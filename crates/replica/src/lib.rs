@@ -1,4 +1,4 @@
-//! One replica of a group: its life from an empty directory to a voter, and the ways of
+//! A replica of a group: its life from an empty directory to a voter, and the ways of
 //! reads and writes above Raft.
 
 mod data_dir;

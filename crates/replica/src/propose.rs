@@ -95,7 +95,7 @@ impl Proposer {
     }
 }
 
-/// One proposed entry on its way.
+/// A proposed entry on its way.
 struct Proposed {
     result: Proposal,
     deadline: Instant,
@@ -215,7 +215,9 @@ async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
                 Err(Error::OutcomeUnknown(format!("not applied within {DEADLINE:?}: no majority answers")))
             }
         };
-        drop((reservation, slot));
+        // An entry of unknown outcome may still wait for the disk.
+        reservation.abandon();
+        drop(slot);
         match outcome {
             Ok(mut outcomes) => {
                 // Outcomes are taken from the back, so that each submission takes its share without

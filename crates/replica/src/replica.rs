@@ -34,7 +34,7 @@ impl Replicas {
     }
 }
 
-/// One replica, in some state of its life.
+/// A replica, in some state of its life.
 #[derive(Debug)]
 pub struct Replica {
     /// Its group.

@@ -52,11 +52,13 @@ pub struct Running {
     pub(crate) members: Changes,
     /// The shard managers' orders.
     pub(crate) orders: Instructions,
+    /// The level of this server's abilities.
+    pub(crate) feature_level: u32,
     /// The wall clock.
     pub(crate) clock: Clock,
     /// The way to make it the whole group.
     pub(crate) reset: Reset,
-    /// What is kept of the group's former lives, as it was when that was last looked at.
+    /// The former lives of the group that are kept here, as they were last seen.
     pub(crate) former: Mutex<Option<Former>>,
     /// Cancelled when the leader has proved that this replica's disk went back in time.
     pub(crate) gone_back: CancellationToken,
@@ -108,6 +110,11 @@ impl Running {
             )));
         }
         Ok(self.reset.clone())
+    }
+
+    /// Returns the level of the abilities that all voters of the group have, as far as this leader knows.
+    pub(crate) fn group_level(&self) -> u32 {
+        self.consensus.common_level(self.feature_level)
     }
 
     /// Returns true if the group has a quorum as far as this replica can tell. The status reports the

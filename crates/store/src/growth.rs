@@ -21,9 +21,9 @@ use crate::shard::Shard;
 /// The bytes by which a command would make the state larger, about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Growth {
-    /// Of keys and values; negative if they become smaller.
+    /// The bytes of keys and values; negative if they become smaller.
     pub data: i64,
-    /// Of sessions that are new to the shard.
+    /// The bytes of sessions that are new to the shard.
     pub sessions: i64,
 }
 

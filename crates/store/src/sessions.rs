@@ -85,7 +85,7 @@ pub(super) struct Decided {
     pub(super) decision: Decision,
 }
 
-/// One session as its shard knows it.
+/// A session as its shard knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
     pub(super) id: SessionId,

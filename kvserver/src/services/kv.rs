@@ -81,7 +81,7 @@ impl KvService {
     }
 }
 
-/// One hop: the next server must not forward again.
+/// Marks an operation so that the next server doesn't forward it again.
 fn marked_direct(mut operation: Operation) -> Operation {
     match &mut operation {
         Operation::Get(v1::GetRequest { direct, .. })

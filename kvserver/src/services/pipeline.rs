@@ -1,4 +1,4 @@
-//! One pipeline: frames of operations in, frames of answers out, as they come and as the client
+//! A pipeline: frames of operations in, frames of answers out, as they come and as the client
 //! takes them.
 
 use futures::stream::{BoxStream, FuturesUnordered};

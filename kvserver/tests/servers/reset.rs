@@ -157,7 +157,7 @@ async fn a_revived_group_counts_though_its_terms_are_lower() {
     assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
 }
 
-/// What the others had may be lost, and what the survivor had before is the only copy.
+/// The data of the others may be lost, and the survivor's from before is the only copy.
 #[tokio::test(flavor = "multi_thread")]
 async fn former_lives_are_kept_until_a_person_removes_them() {
     let mut cluster = Cluster::start().await;

@@ -27,7 +27,7 @@ const VALUE_BYTES: usize = 128 << 10;
 /// Longer than a target waits for a move to go on, before it asks after it.
 const AWAY: Duration = Duration::from_secs(40);
 
-/// What the hosts of the simulation say to each other.
+/// The signals between hosts of the simulation.
 #[derive(Debug, Clone, Default)]
 struct Flags {
     written: Arc<AtomicBool>,

@@ -10,10 +10,10 @@ use crate::layout::{SERVERS, servers_of};
 use crate::net;
 use crate::operator::statuses;
 
-/// How often servers are asked.
+/// The interval at which servers are asked.
 pub(crate) const LOOK: Duration = Duration::from_millis(500);
 
-/// What the servers of a group said last: those that answered, by their numbers.
+/// The last answers of the servers of a group: those that answered, by their numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Vec<(usize, ReplicaStatus)>>>);
 
@@ -26,18 +26,18 @@ impl Seen {
         seen
     }
 
-    /// What they said last.
+    /// Returns the last answers.
     pub(crate) fn statuses(&self) -> Vec<(usize, ReplicaStatus)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether all servers answer, and say so.
+    /// Returns true if all servers answer, and say so.
     pub(crate) fn all(&self, condition: impl Fn(&ReplicaStatus) -> bool) -> bool {
         let statuses = self.statuses();
         statuses.len() == SERVERS && statuses.iter().all(|(_, status)| condition(status))
     }
 
-    /// What one server said last.
+    /// Returns a server's last answer.
     pub(crate) fn of(&self, server: usize) -> Option<ReplicaStatus> {
         self.statuses().into_iter().find(|(index, _)| *index == server).map(|(_, status)| status)
     }

@@ -1,4 +1,4 @@
-//! What is kept of a group's former lives: the files of a replica from before the group was revived,
+//! The former lives of a group: the files of a replica from before the group was revived,
 //! from it or without it. They may be the only copy of writes that the new life lacks, so nothing
 //! removes them but a person.
 
@@ -10,7 +10,7 @@ use skv_sharding::GroupId;
 
 use super::DataDir;
 
-/// What is kept of a group's former lives on one server.
+/// The former lives of a group that one server keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Former {
     /// The directory in which each has a directory of its own.

@@ -18,9 +18,9 @@ use super::request::size_of;
 const ROOM_BYTES: usize = 32 << 20;
 /// Bytes that an operation takes of that beside its key and value.
 const OPERATION_BYTES: usize = 16 << 10;
-/// How long an operation waits for its shard. Its sender then finds out where it is.
+/// The longest time for which an operation waits for its shard. Its sender then looks for it elsewhere.
 const ARRIVAL: Duration = Duration::from_secs(2);
-/// How often it is looked whether a shard has come.
+/// The interval at which an operation looks for its shard.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The room in which operations wait.
@@ -48,7 +48,7 @@ impl Arriving {
     }
 }
 
-/// How long a write has to wait, with the room that it takes meanwhile.
+/// The time that a write has to wait, with the room that it takes meanwhile.
 pub(super) struct Delay {
     delay: Duration,
     _permit: OwnedSemaphorePermit,
