@@ -12,9 +12,6 @@ from shardedkv.v1 import error_pb2, kv_pb2_grpc, shard_manager_pb2_grpc
 # The same as the servers'.
 MESSAGE_LIMIT = 64 << 20
 
-# The words after the address of a server that keeps silent.
-SILENT = "did not answer in time"
-
 _NOBODY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -32,6 +29,10 @@ class NotSent(Exception):
 
 class Lost(Exception):
     """Nobody knows whether the request arrived."""
+
+
+class Overdue(Lost):
+    """The same: the server left it unanswered for as long as the attempt may take."""
 
 
 def open_channel(address: str) -> grpc.Channel:
@@ -93,7 +94,7 @@ class Peer:
             # Not said by a server of ours, so by the connection.
             self._connected = False
             if failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise Lost(f"{self.address} {SILENT}") from None
+                raise Overdue(f"{self.address} did not answer in time") from None
             raise Lost(f"{self.address}: {failure.details()}") from None
 
     def close(self) -> None:

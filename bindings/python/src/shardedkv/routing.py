@@ -11,6 +11,7 @@ import grpc
 
 from shardedkv.group import Group, Member
 from shardedkv.hashing import shard_of
+from shardedkv.pauses import left
 from shardedkv.peer import Answered, Lost, NotSent, Peer
 from shardedkv.v1 import common_pb2, error_pb2, shard_manager_pb2
 
@@ -109,26 +110,28 @@ class Router:
         with self._lock:
             group.failed(member)
 
-    def refresh(self, timeout: float) -> None:
+    def refresh(self, timeout: float, deadline: float) -> None:
         """Asks the shard managers for their map, and if none answers, servers until a copy has news.
 
-        One call asks at a time, and not too often.
+        One call asks at a time, and not too often. Takes no longer than until the deadline.
         """
         before = self._refreshed
-        with self._refreshing:
+        if not self._refreshing.acquire(timeout=left(deadline)):
+            return
+        try:
             pause = BLIND_PAUSE if self._blind and self._known is None else REFRESH_PAUSE
             if self._refreshed != before or time.monotonic() < self._refreshed + pause:
                 return
-            expires, known = time.monotonic() + timeout, self._revision()
+            expires, known = min(time.monotonic() + timeout, deadline), self._revision()
             asked = [(peer, peer.manager.GetShardMap) for peer in self._managers]
             asked += [(peer, peer.kv.GetShardMap) for peer in self.servers()]
             for peer, method in asked:
-                left = expires - time.monotonic()
-                if left <= 0:
+                remaining = left(expires)
+                if remaining <= 0:
                     break
                 try:
                     # One that is silent leaves time for the next.
-                    shard_map = peer.call(method, shard_manager_pb2.GetShardMapRequest(), left / 2)
+                    shard_map = peer.call(method, shard_manager_pb2.GetShardMapRequest(), remaining / 2)
                 except (Answered, NotSent, Lost) as failure:
                     self.trouble = str(failure)
                     if isinstance(failure, Answered) and peer not in self._managers:
@@ -140,6 +143,8 @@ class Router:
                 elif from_manager or self._revision() > known:
                     break
             self._refreshed = time.monotonic()
+        finally:
+            self._refreshing.release()
 
     def learn_leader(self, group_id: int, leader: common_pb2.Replica, term: int) -> None:
         """Somebody says who leads a group in `term`."""
