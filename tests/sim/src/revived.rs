@@ -140,7 +140,7 @@ async fn revive(survivor: usize, flags: Flags) -> turmoil::Result {
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(mut admin) = admin(&dial, survivor) else { continue };
-        let request = v1::ResetRequest { group: SOURCE as u32, accept_data_loss: true };
+        let request = v1::ResetRequest { group: SOURCE as u32, accept_data_loss: true, meant: None };
         match tokio::time::timeout(Duration::from_mins(1), admin.reset(request)).await {
             Ok(Ok(_)) => break,
             Ok(Err(status)) => eprintln!("{:?}: not yet: {}", turmoil::elapsed(), status.message()),
