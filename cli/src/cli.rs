@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match outcome {
         Ok(outcome) => outcome.into(),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Unread>() => ExitCode::SUCCESS,
         Err(error) => {
             let is_coloured = output::wants_colour(io::stderr().is_terminal());
             let label = if is_coloured { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
@@ -147,11 +147,6 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Probe(args) => probe::run(target, &args).await,
         Command::Completions(args) => completions::run(&args),
     }
-}
-
-/// Returns true if nobody reads the output any more, which is no failure.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

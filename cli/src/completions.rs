@@ -13,6 +13,7 @@ use skv_local::record::Record;
 use skv_local::stores::{self, Choice};
 
 use crate::outcome::Outcome;
+use crate::output;
 
 /// The variable by which a shell asks for completions.
 const ASKED: &str = "SKV_COMPLETE";
@@ -35,7 +36,7 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<Outcome> {
     let shell = shells.completer(&args.shell.to_string()).context("there are no completions for it")?;
     let mut script = Vec::new();
     shell.write_registration(ASKED, NAME, NAME, NAME, &mut script)?;
-    std::io::Write::write_all(&mut std::io::stdout(), &script)?;
+    output::print_bytes(&script)?;
     Ok(Outcome::Done)
 }
 
@@ -94,7 +95,10 @@ fn record(line: &[String]) -> Option<Record> {
     } else {
         [None, of_environment("SKV_STORE"), of_environment("SKV_MANAGER"), None]
     };
-    let addresses: Vec<String> = manager.or(server).into_iter().collect();
+    let addresses = manager.or(server);
+    let addresses =
+        addresses.iter().flat_map(|list| list.split(',')).map(|address| address.trim().to_owned());
+    let addresses: Vec<String> = addresses.collect();
     let choice = match (&data_dir, &store) {
         (Some(path), _) => Choice::Directory(Path::new(path)),
         (None, Some(name)) => Choice::Name(name),

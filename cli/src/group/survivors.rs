@@ -64,7 +64,7 @@ impl Survivors {
         }
     }
 
-    /// Says what is left, and what would be lost.
+    /// Prints what is left, and what would be lost.
     pub(super) fn print(&self) -> anyhow::Result<()> {
         let header = ["", "SERVER", "INCARNATION", "TERM", "INDEX", "COMMITTED", "LAST ENTRY", "DATA"];
         let mut table = output::table(header);

@@ -161,5 +161,8 @@ fn print_processes(entry: &Entry, record: &Record) -> anyhow::Result<()> {
             output::say(format_args!("{} {}", member.name, ended.last))?;
         }
     }
+    if let Some(problem) = &record.problem {
+        output::say(format_args!("the groups can't be changed yet: {problem}"))?;
+    }
     output::say(format_args!("Data and logs are in {}", entry.data_dir.display()))
 }

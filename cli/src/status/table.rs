@@ -23,15 +23,12 @@ const COLUMNS: [Column; 12] = [
     Column { name: "SESSIONS", leaves: 1 },
 ];
 
-pub(super) fn print(status: &Status) -> anyhow::Result<()> {
-    for line in flow(&summary(status), output::width()) {
-        output::say(line)?;
-    }
-    output::print_grid(&grid(status))?;
-    for line in problems(status).into_iter().chain(former_lives(status)) {
-        output::say(line)?;
-    }
-    Ok(())
+pub(super) fn lines(status: &Status) -> Vec<String> {
+    let mut lines = flow(&summary(status), output::width());
+    lines.extend(output::grid_lines(&grid(status)));
+    lines.extend(problems(status));
+    lines.extend(former_lives(status));
+    lines
 }
 
 fn summary(status: &Status) -> Vec<String> {

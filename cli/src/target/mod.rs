@@ -6,7 +6,6 @@
 mod options;
 mod words;
 
-use std::io::Write as _;
 use std::path::PathBuf;
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -17,8 +16,9 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use skv_client::{Clerk, Options};
 use skv_local::endpoint::{self, Endpoint as Local};
 use skv_local::home::Entry;
+use skv_local::screen::Stream;
 use skv_local::stores::{self, Choice};
-use skv_net::Connector;
+use skv_net::{Connector, race};
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
@@ -26,9 +26,9 @@ use skv_startup::trimmed;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{completions, duration};
+use crate::{completions, duration, output};
 
-pub(crate) use options::tidy;
+pub(crate) use options::{tidy, variables_set};
 pub(crate) use words::{explain, is_another_kind, not_a_manager};
 
 /// The time that a shard manager has to answer before servers are asked, or before it is believed to be
@@ -79,9 +79,9 @@ enum NoMap {
 }
 
 impl Target {
-    /// Returns the store of this shard manager, whichever one the flags name.
-    pub(crate) fn of_manager(manager: String, timeout: Duration) -> Target {
-        Target { store: None, data_dir: None, manager: vec![manager], server: Vec::new(), timeout }
+    /// Returns the store of these shard managers, whichever one the flags name.
+    pub(crate) fn of_managers(managers: impl Into<Vec<String>>, timeout: Duration) -> Target {
+        Target { store: None, data_dir: None, manager: managers.into(), server: Vec::new(), timeout }
     }
 
     /// Keeps the options that count: the command line counts before the environment. Refuses those that
@@ -154,17 +154,16 @@ impl Target {
         self.data_dir.clone()
     }
 
-    /// Says on standard error which store is changed, if nobody named it and several run.
+    /// Prints on standard error which store is changed, if nobody named it and several run.
     pub(crate) fn announce(&self) {
         let several = || stores::running().is_ok_and(|running| running.len() > 1);
         if !self.is_named()
             && let Some(local) = self.local_store()
             && several()
         {
-            let _ = writeln!(
-                std::io::stderr(),
-                "this is about the store {}; others run too, and --store names one",
-                local.name
+            output::say_on(
+                Stream::Err,
+                format_args!("this is about the store {}; others run too, and --store names one", local.name),
             );
         }
     }
@@ -193,13 +192,13 @@ impl Target {
                 self.must_not_be_servers(&managers).await?;
                 Options::manager(managers)
             }
-            Addresses::Local(local) => {
-                if self.map_of_own_manager(&local).await.is_some() {
-                    Options::manager([local.manager])
-                } else {
+            Addresses::Local(local) => match self.map_of_own_manager(&local).await {
+                Ok(_) => Options::manager([local.manager]),
+                Err(note) => {
+                    output::say_on(Stream::Err, note);
                     Options::seeds(local.servers)
                 }
-            }
+            },
         };
         options.deadline = self.timeout;
         Ok(options)
@@ -215,52 +214,43 @@ impl Target {
         words::of_call(error, &self.server)
     }
 
-    /// Returns the shard map, as the manager or a server knows it.
+    /// Returns the shard map, as the manager or a server knows it. Says if servers stand in for a manager.
     pub(crate) async fn shard_map(&self) -> anyhow::Result<v1::ShardMap> {
-        match self.addresses()? {
-            Addresses::Servers(servers) => self.map_of_servers(&servers).await,
-            Addresses::Managers(managers) => {
-                let mut last = None;
-                for manager in managers {
-                    match self.map_of_manager(&manager).await {
-                        Ok(map) => return Ok(map),
-                        Err(NoMap::OtherKind) => last = Some(words::not_a_manager(&manager)),
-                        Err(NoMap::Failed(error)) => last = Some(error),
-                    }
-                }
-                Err(last.context("no address was given")?)
-            }
-            Addresses::Local(local) => {
-                if let Some(map) = self.map_of_own_manager(&local).await {
-                    return Ok(map);
-                }
-                self.map_of_servers(&local.servers).await
-            }
+        let (map, note) = self.shard_map_with_note().await?;
+        if let Some(note) = note {
+            output::say_on(Stream::Err, note);
         }
+        Ok(map)
     }
 
-    /// Returns the map of a store of this machine, as its manager knows it. If that doesn't answer soon, says
-    /// that the servers are asked in its place.
-    async fn map_of_own_manager(&self, local: &Local) -> Option<v1::ShardMap> {
+    /// Returns the shard map, and says if servers stand in for a manager.
+    pub(crate) async fn shard_map_with_note(&self) -> anyhow::Result<(v1::ShardMap, Option<String>)> {
+        let map = match self.addresses()? {
+            Addresses::Servers(servers) => self.map_of_servers(&servers).await?,
+            Addresses::Managers(managers) => {
+                let raced = race(&managers, |manager| self.map_of_manager(manager), &mut 0).await;
+                first_of(raced, &managers, words::not_a_manager)?
+            }
+            Addresses::Local(local) => match self.map_of_own_manager(&local).await {
+                Ok(map) => map,
+                Err(note) => return Ok((self.map_of_servers(&local.servers).await?, Some(note))),
+            },
+        };
+        Ok((map, None))
+    }
+
+    /// Returns the map of a store of this machine, as its manager knows it; or, if that doesn't answer soon, a
+    /// note that the servers are asked in its place.
+    async fn map_of_own_manager(&self, local: &Local) -> Result<v1::ShardMap, String> {
         let Local { manager, .. } = local;
-        if let Ok(Ok(map)) = timeout(self.manager_within(), self.map_of_manager(manager)).await {
-            return Some(map);
-        }
-        let _ =
-            writeln!(std::io::stderr(), "the shard manager at {manager} doesn't answer: asking the servers");
-        None
+        let answer = timeout(self.manager_within(), self.map_of_manager(manager)).await;
+        let map = answer.ok().and_then(Result::ok);
+        map.ok_or_else(|| format!("the shard manager at {manager} doesn't answer: asking the servers"))
     }
 
     async fn map_of_servers(&self, servers: &[String]) -> anyhow::Result<v1::ShardMap> {
-        let mut last = None;
-        for server in servers {
-            match self.map_of_server(server).await {
-                Ok(map) => return Ok(map),
-                Err(NoMap::OtherKind) => last = Some(words::not_a_server(server)),
-                Err(NoMap::Failed(error)) => last = Some(error),
-            }
-        }
-        Err(last.context("no address was given")?)
+        let raced = race(servers, |server| self.map_of_server(server), &mut 0).await;
+        first_of(raced, servers, words::not_a_server)
     }
 
     fn manager_within(&self) -> Duration {
@@ -319,6 +309,22 @@ impl Target {
 async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
     let opened = skv_net::open(endpoint, &CONNECTOR, address).await;
     opened.with_context(|| format!("can't connect to {address}"))
+}
+
+/// Returns the first map, or the reason why the last process has none.
+fn first_of(
+    raced: Result<(usize, v1::ShardMap), Vec<(usize, NoMap)>>,
+    addresses: &[String],
+    other_kind: fn(&str) -> anyhow::Error,
+) -> anyhow::Result<v1::ShardMap> {
+    let last = match raced {
+        Ok((_, map)) => return Ok(map),
+        Err(mut failures) => failures.pop(),
+    };
+    match last.context("no address was given")? {
+        (index, NoMap::OtherKind) => Err(other_kind(&addresses[index])),
+        (_, NoMap::Failed(error)) => Err(error),
+    }
 }
 
 impl NoMap {

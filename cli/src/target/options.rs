@@ -53,6 +53,13 @@ pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> 
             STORE.iter().copied().filter(|id| obeyed.contains(id)).filter(from(source)).collect();
         match named.as_slice() {
             [] => {}
+            [first, second, ..] if source == ValueSource::EnvVariable => {
+                bail!(
+                    "{} and {} are set, and each names a store: unset one",
+                    variable(first),
+                    variable(second)
+                )
+            }
             [first, second, ..] => {
                 bail!("--{} and --{} each name a store: give one of them", flag(first), flag(second))
             }
@@ -60,6 +67,17 @@ pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> 
         }
     }
     Ok(Vec::new())
+}
+
+/// Returns the variables that are set and name a store.
+pub(crate) fn variables_set() -> impl Iterator<Item = String> {
+    let options = ["store", "manager"].into_iter();
+    options.map(variable).filter(|name| skv_startup::variable(name).is_some())
+}
+
+/// Returns the environment variable of an option.
+fn variable(id: &str) -> String {
+    format!("SKV_{}", id.to_uppercase())
 }
 
 fn flag(id: &str) -> String {

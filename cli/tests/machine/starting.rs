@@ -35,6 +35,18 @@ fn a_start_in_the_background_shows_why_a_process_ends_and_gives_up() {
 }
 
 #[test]
+fn a_store_that_just_starts_isnt_said_not_to_run() {
+    let mut place = Place::new();
+    place.up("store");
+    place.home.must(&["down"]);
+    // A start takes the lock first.
+    let lock = fs::File::open(place.data("store").join("lock")).unwrap();
+    lock.lock().unwrap();
+    let complaint = place.home.must_fail(1, &["down"]);
+    assert!(complaint.contains("is just starting or stopping: try again"), "{complaint}");
+}
+
+#[test]
 fn a_start_that_is_interrupted_says_that_it_goes_on() {
     let (place, mut up) = start_of_damaged_store();
     let mut child = up.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
