@@ -169,7 +169,7 @@ impl kv_server::Kv for KvService {
         &self,
         request: Request<Streaming<v1::PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
-        let answers = pipeline::serve(self.operations.clone(), request.into_inner(), self.closed.clone());
+        let answers = pipeline::serve(self.operations.clone(), request, self.closed.clone());
         Ok(Response::new(answers))
     }
 }
