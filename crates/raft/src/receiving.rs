@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -40,7 +41,7 @@ impl Receiving {
     /// Notes that a follower is about to receive a snapshot, until the returned value is dropped.
     pub(crate) fn begin(&self, follower: ReplicaId, snapshot: &SnapshotFile) -> Transfer {
         self.0.followers.lock().insert(follower, (Instant::now(), snapshot.fingerprint().index));
-        Transfer { receiving: self.clone(), follower }
+        Transfer { receiving: self.clone(), follower, has_moved: AtomicBool::new(false) }
     }
 
     /// Returns the snapshot that is sent again because its transfer was interrupted.
@@ -60,11 +61,23 @@ impl Receiving {
 pub(crate) struct Transfer {
     receiving: Receiving,
     follower: ReplicaId,
+    has_moved: AtomicBool,
 }
 
 impl Transfer {
     /// Notes that the follower made progress.
     pub(super) fn gets_on(&self) {
+        self.has_moved.store(true, Ordering::Relaxed);
+        self.lives();
+    }
+
+    /// Returns true if the follower ever made progress.
+    pub(super) fn has_moved(&self) -> bool {
+        self.has_moved.load(Ordering::Relaxed)
+    }
+
+    /// Notes that the follower answered.
+    pub(super) fn lives(&self) {
         if let Some((at, _)) = self.receiving.0.followers.lock().get_mut(&self.follower) {
             *at = Instant::now();
         }

@@ -70,11 +70,12 @@ impl Running {
             }
             let reign = Reign { since, replace_after };
             self.tend_members(reign).await;
+            let revision = self.orders.revision();
             let mut admissions = if admitting.is_empty() { self.admissions(reign) } else { Vec::new() };
             if !admissions.is_empty() {
                 // A replica that can't be admitted doesn't keep the others waiting.
                 admissions.sort_by_key(|admission| last_tried == Some(admission.joins));
-                admitting.push(Box::pin(self.admit_first(admissions, reign)));
+                admitting.push(Box::pin(self.admit_first(admissions, revision, reign)));
             }
         }
     }
@@ -146,10 +147,15 @@ impl Running {
     /// Admits the first of these replicas that answers now, and returns it. While it gets the log, members
     /// may change and managers may change their minds: it gets a vote only if it is still wanted then, in
     /// the place of the same other.
-    async fn admit_first(&self, admissions: Vec<Admission>, reign: Reign) -> Option<ReplicaId> {
+    async fn admit_first(
+        &self,
+        admissions: Vec<Admission>,
+        revision: MapRevision,
+        reign: Reign,
+    ) -> Option<ReplicaId> {
         let admission = self.members.first_in_reach(admissions).await?;
         let joins = admission.joins;
-        if !self.members.teach(&admission, self.orders.revision()).await {
+        if !self.members.teach(&admission, revision).await {
             return Some(joins);
         }
         let _turn = self.members.turn().await;

@@ -16,7 +16,7 @@ use crate::growing::Growing;
 use crate::place::Place;
 use crate::progress::Progress;
 use crate::receiving::{self, Fingerprint, Receiving};
-use crate::spool::{Announced, Spool};
+use crate::spool::{Announced, Judge, Spool};
 
 const EXTENSION: &str = "snap";
 
@@ -34,6 +34,7 @@ pub struct SnapshotDir {
     current: Mutex<Option<SnapshotFile>>,
     written: Progress,
     receiving: Receiving,
+    judge: fn() -> Judge,
 }
 
 impl SnapshotDir {
@@ -83,7 +84,14 @@ impl SnapshotDir {
             current: Mutex::new(current),
             written: Progress::default(),
             receiving: Receiving::with(left),
+            judge: || Box::new(|_| Ok(())),
         })
+    }
+
+    /// Has the items of snapshots that are received judged, each snapshot by a judge of its own.
+    #[must_use]
+    pub fn judging(self, judge: fn() -> Judge) -> Self {
+        Self { judge, ..self }
     }
 
     /// Returns the newest snapshot; `None` if there was never one, or the directory is closed.
@@ -134,7 +142,7 @@ impl SnapshotDir {
     }
 
     fn start(&self, announced: Announced) -> Spool {
-        Spool::start(Arc::clone(&self.place), announced, self.receiving.turn())
+        Spool::start(Arc::clone(&self.place), announced, self.receiving.turn(), (self.judge)())
     }
 
     /// Returns the bytes that are here of a snapshot whose transfer was interrupted. A transfer that is
@@ -194,10 +202,15 @@ impl SnapshotDir {
         *self.current.lock() = None;
     }
 
-    /// The same, in a task of the disk.
+    /// Does the same in a task of the disk.
     pub async fn closed(self: &Arc<Self>) -> io::Result<()> {
         let this = Arc::clone(self);
         skv_disk::run(&*self.place.disk, "snapshot-close", async move { this.close() }).await
+    }
+
+    /// Returns true if somebody closes it, or has closed it.
+    pub fn is_closing(&self) -> bool {
+        self.place.is_closing()
     }
 
     /// Returns a snapshot as a file of this directory.
@@ -271,4 +284,17 @@ fn position_of(file: &Path) -> Option<Position> {
         None => None,
     };
     (file.file_name()?.to_str()? == name(position)).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skv_disk::MemoryDisk;
+
+    #[test]
+    fn whoever_asks_for_the_newest_does_not_wait_for_the_disk() {
+        let dir = SnapshotDir::open(Arc::new(MemoryDisk::new()), "/s".into()).unwrap();
+        let asked = dir.place.change(|| Ok(dir.current().is_none()));
+        assert!(asked.unwrap(), "somebody else changes names meanwhile");
+    }
 }

@@ -83,7 +83,7 @@ impl Default for Step {
 }
 
 impl Step {
-    /// Takes into account that so many bytes took so long.
+    /// Takes into account the time that writing these bytes took.
     fn adapt(&mut self, bytes: u64, took: Duration) {
         if bytes < self.bytes {
             return;

@@ -16,4 +16,4 @@ pub use dir::SnapshotDir;
 pub use file::{OpenError, SnapshotFile};
 pub use progress::Progress;
 pub use receiving::Fingerprint;
-pub use spool::{Spool, SpoolError};
+pub use spool::{Judge, Spool, SpoolError};

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
+use skv_proto::v1;
 use tokio::sync::{mpsc, oneshot};
 
 use crate::file::{OpenError, SnapshotFile};
@@ -15,6 +16,9 @@ use crate::receiving::{self, Fingerprint, Left, Turn};
 
 /// The number of chunks that wait to be written.
 const CHUNKS_AHEAD: usize = 2;
+
+/// Judges the items of a snapshot, one after the other, and with `None` the whole.
+pub type Judge = Box<dyn FnMut(Option<v1::SnapshotItem>) -> Result<(), String> + Send>;
 
 /// A snapshot that couldn't be received. The one before is still there.
 #[derive(Debug, thiserror::Error)]
@@ -59,11 +63,11 @@ pub(super) struct Announced {
 }
 
 impl Spool {
-    pub(super) fn start(place: Arc<Place>, announced: Announced, turn: Turn) -> Self {
+    pub(super) fn start(place: Arc<Place>, announced: Announced, turn: Turn, judge: Judge) -> Self {
         let (chunks, received) = mpsc::channel(CHUNKS_AHEAD);
         let (done, result) = oneshot::channel();
         let (disk, progress) = (Arc::clone(&place.disk), Progress::default());
-        let receiver = Receiver { place, announced, received, progress: progress.clone() };
+        let receiver = Receiver { place, announced, received, progress: progress.clone(), judge };
         let task = async move {
             let Turn { left, interrupted } = turn;
             let mut left = left.lock().await;
@@ -110,6 +114,7 @@ struct Receiver {
     announced: Announced,
     received: mpsc::Receiver<Bytes>,
     progress: Progress,
+    judge: Judge,
 }
 
 impl Receiver {
@@ -139,7 +144,8 @@ impl Receiver {
         let Announced { fingerprint, from, .. } = self.announced;
         let goes_on = |left: &Left| left.fingerprint == fingerprint && left.length.is_some_and(|l| from <= l);
         if from > 0 {
-            let Left { path, .. } = left.take_if(|left| goes_on(left)).ok_or(SpoolError::NothingLeft(from))?;
+            let Left { path, .. } =
+                left.take_if(|left| goes_on(left)).ok_or(SpoolError::NothingLeft(from))?;
             let file = Growing::from(self.place.disk.open(&path)?, from, self.progress.clone());
             return Ok((path, file));
         }
@@ -173,12 +179,15 @@ impl Receiver {
         if received == announced { Ok(()) } else { Err(SpoolError::Length { announced, received }) }
     }
 
-    /// Makes the file durable, and reads every byte of it.
-    async fn check(&self, file: Growing, path: &Path) -> Result<SnapshotFile, SpoolError> {
+    /// Makes the file durable, and reads every byte of it. What it says is judged, too: it takes the place
+    /// of the state before anybody could refuse it later.
+    async fn check(&mut self, file: Growing, path: &Path) -> Result<SnapshotFile, SpoolError> {
         file.finish().await?;
         let snapshot = SnapshotFile::open(&self.place.disk, path, self.progress.clone())?;
         snapshot.set_temporary();
-        snapshot.read(|_| Ok(()))?;
+        snapshot.read(|item| (self.judge)(Some(item)))?;
+        let (file, offset) = (path.to_owned(), snapshot.length());
+        (self.judge)(None).map_err(|reason| OpenError::Damaged { file, offset, reason })?;
         Ok(snapshot)
     }
 }

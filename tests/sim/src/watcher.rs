@@ -22,7 +22,8 @@ impl Seen {
     pub(crate) fn watch(cluster: &mut Cluster, group: usize) -> Seen {
         let seen = Seen::default();
         let watched = seen.clone();
-        cluster.sim.host(format!("watcher-{group}"), move || watch(group, watched.clone()));
+        let look = cluster.look;
+        cluster.sim.host(format!("watcher-{group}"), move || watch(group, look, watched.clone()));
         seen
     }
 
@@ -55,11 +56,11 @@ impl Seen {
     }
 }
 
-async fn watch(group: usize, seen: Seen) -> turmoil::Result {
+async fn watch(group: usize, look: Duration, seen: Seen) -> turmoil::Result {
     let dial = skv_net::dial(net::connector());
     loop {
         let now = statuses(&dial, group).await;
         *seen.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(look).await;
     }
 }
