@@ -99,7 +99,10 @@ mod tests {
         for path in ["/revision", "/epoch", "/owners/0/epoch"] {
             let problem = at(path);
             let is_said = |reason: &str| reason.contains("more than anything counts to");
-            assert!(matches!(&problem, Err(Problem::Damaged(reason)) if is_said(reason)), "{path}: {problem:?}");
+            assert!(
+                matches!(&problem, Err(Problem::Damaged(reason)) if is_said(reason)),
+                "{path}: {problem:?}"
+            );
         }
     }
 

@@ -19,6 +19,8 @@ from shardedkv.v1 import common_pb2, error_pb2, shard_manager_pb2
 REFRESH_PAUSE = 0.1
 # The same while no server has a map, which is no emergency: calls are forwarded.
 BLIND_PAUSE = 1.0
+# The largest number of shards that a cluster may have.
+MAX_SHARDS = 65_536
 
 
 @dataclass(frozen=True)
@@ -239,5 +241,8 @@ def _peers_of(group: Group) -> list[Peer]:
 
 def _owners(shard_map: common_pb2.ShardMap) -> list[tuple[int, int]] | None:
     """Returns the group and the epoch of each shard; `None` if the map isn't whole."""
-    owners = [(r.group, r.epoch) for r in shard_map.ranges for _ in range(r.count)]
-    return owners if owners and len(owners) == shard_map.shards else None
+    shards = sum(r.count for r in shard_map.ranges)
+    # A range of a few bytes may have any number of shards.
+    if shards != shard_map.shards or not 0 < shards <= MAX_SHARDS:
+        return None
+    return [(r.group, r.epoch) for r in shard_map.ranges for _ in range(r.count)]
