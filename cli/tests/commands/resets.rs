@@ -121,6 +121,7 @@ fn while_a_reset_goes_on_no_other_replica_is_reset() {
     fake.kill_server(0);
     fake.status(1, |replica| {
         replica.state = v1::ReplicaState::Waiting as i32;
+        replica.ready = false;
         replica.reset = Some(v1::ResetProgress::default());
     });
     fake.status(2, |replica| replica.last_log.as_mut().unwrap().index = 120);
