@@ -39,9 +39,12 @@ pub(crate) fn limit(wanted: Option<u64>) -> Option<u64> {
     wanted.into_iter().chain(system).min()
 }
 
-/// Returns the settings of a server that keeps its files in memory: its logs, which count in full, leave the
-/// larger part for data. A log has two segments, and is kept back to the snapshot before the last.
-pub(crate) fn bound_log(tuning: Tuning, budget: &Budget) -> Tuning {
+/// Returns the settings of a server that keeps the files of so many replicas in memory; `None`: they are on a
+/// disk. Logs in memory count in full, and leave the larger part for data: a log has two segments, and is kept
+/// back to the snapshot before the last.
+pub(crate) fn bound_log(tuning: Tuning, budget: &Budget, in_memory: Option<usize>) -> Tuning {
+    let Some(replicas) = in_memory else { return tuning };
+    budget.share_buffers(replicas);
     let most = budget.buffer(usize::MAX) as u64 / 2;
     let segment = u64::from(tuning.log_segment_bytes).min(most.max(LEAST_SEGMENT));
     Tuning {
@@ -88,13 +91,14 @@ mod tests {
     fn logs_in_memory_leave_the_larger_part_for_data() {
         let bounds = |mib: u64, replicas| {
             let budget = Budget::new(Some(mib << 20));
-            budget.share_buffers(replicas);
-            let Tuning { snapshot_log_bytes, log_segment_bytes, .. } = bound_log(Tuning::DEFAULT, &budget);
+            let bounded = bound_log(Tuning::DEFAULT, &budget, replicas);
+            let Tuning { snapshot_log_bytes, log_segment_bytes, .. } = bounded;
             (snapshot_log_bytes >> 10, log_segment_bytes >> 20)
         };
-        assert_eq!(bounds(128, 1), (4 << 10, 4));
-        assert_eq!(bounds(512, 2), (8 << 10, 8));
-        assert_eq!(bounds(512, 32), (512, 4));
-        assert_eq!(bounds(4096, 1), (64 << 10, 16));
+        assert_eq!(bounds(128, Some(1)), (4 << 10, 4));
+        assert_eq!(bounds(512, Some(2)), (8 << 10, 8));
+        assert_eq!(bounds(512, Some(32)), (512, 4));
+        assert_eq!(bounds(4096, Some(1)), (64 << 10, 16));
+        assert_eq!(bounds(128, None), (64 << 10, 16), "they are on a disk");
     }
 }

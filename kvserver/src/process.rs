@@ -41,11 +41,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     };
     let data_dir = options.data_dir.clone().unwrap_or_else(|| PathBuf::from("/"));
     let budget = Budget::new(memory::limit(options.memory));
-    budget.share_buffers(groups.len());
-    let tuning = match &in_memory {
-        Some(_) => memory::bound_log(options.tuning, &budget),
-        None => options.tuning,
-    };
+    let tuning = memory::bound_log(options.tuning, &budget, in_memory.as_ref().map(|_| groups.len()));
     tokio::spawn(memory::watch(budget.clone(), in_memory));
     if let Some(faults) = options.disk_faults {
         disk = Arc::new(FaultyDisk::new(disk, faults));
