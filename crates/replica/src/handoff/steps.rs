@@ -27,14 +27,12 @@ impl Running {
     /// version doesn't say of which incarnation it is.
     pub fn check_source(&self, step: &HandoffStep, theirs: Option<u32>) -> Result<(), Error> {
         let Some(theirs) = theirs.map(Incarnation) else { return Ok(()) };
-        let source = match step.step() {
-            Step::Receive(receive) => Some((GroupId(receive.source), GroupUid(receive.source_uid))),
-            _ => {
-                let is_it =
-                    |arrival: &Arrival| (arrival.shard, arrival.epoch) == (step.shard(), step.epoch());
-                let arrival = self.store.arrivals().into_iter().find(is_it);
-                arrival.map(|arrival| (arrival.source.group, arrival.source.uid))
-            }
+        let source = if let Step::Receive(receive) = step.step() {
+            Some((GroupId(receive.source), GroupUid(receive.source_uid)))
+        } else {
+            let is_it = |arrival: &Arrival| (arrival.shard, arrival.epoch) == (step.shard(), step.epoch());
+            let arrival = self.store.arrivals().into_iter().find(is_it);
+            arrival.map(|arrival| (arrival.source.group, arrival.source.uid))
         };
         let Some((group, uid)) = source else { return Ok(()) };
         let recorded = self.map.incarnation(group, uid).unwrap_or_default();

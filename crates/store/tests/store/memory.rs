@@ -244,7 +244,9 @@ fn fill_shard(store: &Store, shard: u32, value: &str) {
 fn a_copy_of_one_shard_keeps_nothing_of_the_others() {
     let (store, budget) = counted();
     let (old, new) = ("a".repeat(4096), "b".repeat(4096));
-    [0, 1].into_iter().for_each(|shard| fill_shard(&store, shard, &old));
+    for shard in [0, 1] {
+        fill_shard(&store, shard, &old);
+    }
     store.apply(&encode_assign(500, MapRevision(2), [leaves(0)])).unwrap();
     take(&store, 0, Step::Begin(Begin { copy: 1 }));
     let copy = store.base_copy(&leaves(0)).unwrap();
@@ -261,7 +263,9 @@ fn a_copy_of_one_shard_keeps_nothing_of_the_others() {
 fn a_shard_is_counted_no_more_once_a_view_of_it_is_read() {
     let (store, budget) = counted();
     let (old, new) = ("a".repeat(4096), "b".repeat(4096));
-    OWNED.into_iter().for_each(|shard| fill_shard(&store, shard, &old));
+    for shard in OWNED {
+        fill_shard(&store, shard, &old);
+    }
     let before = budget.tally().bytes();
     let mut items = store.view().into_items();
     let is_shard = |item: &v1::SnapshotItem, id| matches!(&item.item, Some(Item::Shard(s)) if s.shard == id);
