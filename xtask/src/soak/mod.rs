@@ -67,8 +67,10 @@ enum Format {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let seconds = args.hours * 3600.0;
     ensure!(seconds.is_finite() && seconds > 0.0, "--hours must be more than 0");
-    let programs =
-        build::programs(Profile::Dev, &["kvserver", "shardmanager", "skv", "skv-fuzz", "skv-sim", "skv-soak"])?;
+    let programs = build::programs(
+        Profile::Dev,
+        &["kvserver", "shardmanager", "skv", "skv-fuzz", "skv-sim", "skv-soak"],
+    )?;
     let first = args.seed.or(args.from).unwrap_or_else(drawn);
     let whole = Time::begin(Duration::from_secs_f64(seconds))?;
     let mut report = Report::default();

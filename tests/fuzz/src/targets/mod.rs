@@ -3,13 +3,14 @@
 //! - `messages`: the decoder of each message, and what is made of a message at once
 //! - `entries`: log entries, applied to a store
 //! - `snapshots`, `logs`, `files`, `records`: what lies on disks
-//! - `services`, `peers`: the ports of real servers; `world` has the servers, `ports` what they are sent
+//! - `services`: the ports of real servers; `world` has the servers, `ports` and `leaders` what they are
+//!   sent
 
 pub(crate) mod entries;
 mod files;
+mod leaders;
 mod logs;
 pub(crate) mod messages;
-mod peers;
 mod ports;
 mod records;
 mod services;
@@ -87,7 +88,7 @@ impl Kind {
             Kind::Files => files::round(draw, trial),
             Kind::Records => records::round(draw, trial),
             Kind::Services => services::round(draw, trial),
-            Kind::Peers => peers::round(draw, trial),
+            Kind::Peers => services::round_of_peers(draw, trial),
         };
         played.map_err(|error| format!("{error:#}"))
     }

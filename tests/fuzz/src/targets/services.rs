@@ -1,14 +1,17 @@
-//! Calls of every method on every port, as a stranger or a client may make them: with the right identities
-//! or with any. Nobody speaks as a replica of the groups here: the groups go on serving, whatever comes.
+//! Calls of every method on every port, with the right identities or with any, and bytes that are no calls.
+//!
+//! Who speaks as a replica of the groups is believed, and can take the leadership and the shards from them:
+//! then no more is asked of the servers than that they run on, and answer. Without such calls the groups go
+//! on serving, whatever comes.
 
 use futures::future::join_all;
 use skv_proto::v1;
 use skv_raft::header::VERSIONS;
 use tokio::runtime::Builder;
 
-use super::peers;
+use super::leaders;
 use super::ports::{Inputs, Sent, methods};
-use super::world::World;
+use super::world::{STRANGER, World};
 use crate::draw::Draw;
 use crate::memory;
 use crate::message::Messages;
@@ -25,23 +28,26 @@ const BATCH: usize = 8;
 const CHECK_EVERY: usize = 5;
 /// The memory that the servers may take meanwhile for themselves, such as the next segment of a log.
 const OWN_BYTES: usize = 64 << 20;
-/// The id of a replica that no server has.
-pub(super) const STRANGER: u64 = 4242;
 
 pub(super) fn round(draw: &mut Draw, trial: &mut Trial) -> anyhow::Result<()> {
     play(draw, trial, Some(&OF_REPLICAS))
 }
 
+/// Plays a round in which somebody speaks as a replica of the groups.
+pub(super) fn round_of_peers(draw: &mut Draw, trial: &mut Trial) -> anyhow::Result<()> {
+    play(draw, trial, None)
+}
+
 /// Plays a round. The servers must go on serving, if some methods are left out; else they must go on
 /// answering, whatever a replica of their groups says.
-pub(super) fn play(draw: &mut Draw, trial: &mut Trial, without: Option<&[&str]>) -> anyhow::Result<()> {
+fn play(draw: &mut Draw, trial: &mut Trial, without: Option<&[&str]>) -> anyhow::Result<()> {
     let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
     runtime.block_on(async {
         let mut world = World::start().await?;
         let messages = known(draw, &world).await?;
         let inputs = Inputs {
             methods: methods(&messages, without.unwrap_or_default()),
-            prepared: if without.is_none() { peers::snapshots(draw, &world).await? } else { Vec::new() },
+            prepared: if without.is_none() { leaders::snapshots(draw, &world).await? } else { Vec::new() },
             messages,
         };
         for number in 1..=BATCHES {

@@ -30,6 +30,8 @@ use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
 
+/// The id of a replica that no server has.
+pub(super) const STRANGER: u64 = 4242;
 const GROUPS: u32 = 2;
 const SHARDS: u32 = 8;
 /// As small as servers allow.
