@@ -11,6 +11,7 @@
 
 mod changes;
 mod copy;
+mod rules;
 mod staged;
 mod step;
 mod summary;
