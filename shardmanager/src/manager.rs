@@ -372,8 +372,7 @@ impl Inner {
             if same_record && same_leaders {
                 return false;
             }
-            *published =
-                newest.map(|record| Arc::new(Published::new(Arc::clone(record), leaders.clone())));
+            *published = newest.map(|record| Arc::new(Published::new(Arc::clone(record), leaders.clone())));
             self.metrics.published(published.as_deref());
             true
         });
