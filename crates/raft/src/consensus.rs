@@ -168,10 +168,10 @@ impl Consensus {
     /// they are a majority. Else no group of theirs could take more under another leader either, and the
     /// leadership would go round, each time at the cost of an entry.
     pub fn roomy_leaders(&self) -> Vec<ReplicaId> {
-        let voters = self.other_voters();
-        let most = (voters.len() + 1) / 2;
-        let roomy: Vec<_> = voters.into_iter().filter(|id| self.full_peers.is_roomy(*id)).collect();
-        if roomy.len() > most { roomy } else { Vec::new() }
+        let others = self.other_voters();
+        let voters = others.len() + 1;
+        let roomy: Vec<_> = others.into_iter().filter(|id| self.full_peers.is_roomy(*id)).collect();
+        if roomy.len() > voters / 2 { roomy } else { Vec::new() }
     }
 
     /// Returns the highest feature level that all voters have, as far as this leader has heard, which has

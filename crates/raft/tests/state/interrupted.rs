@@ -43,7 +43,7 @@ async fn sent(index: u64) -> SnapshotFile {
 /// Returns all bytes of a snapshot from this one on.
 async fn bytes_of(snapshot: &SnapshotFile, from: u64) -> Vec<u8> {
     let chunks: Vec<_> = snapshot.chunks(from).collect().await;
-    chunks.into_iter().flat_map(|chunk| chunk.unwrap()).collect()
+    chunks.into_iter().flat_map(Result::unwrap).collect()
 }
 
 /// Receives the bytes of a snapshot that lie between these two, and then no more.
