@@ -71,7 +71,7 @@ async fn a_reset_needs_nobody_who_waits_for_it_and_is_the_same_for_all_who_ask()
     let before = cluster.status(survivor).await.unwrap();
     cluster.servers[survivor].disk.hold_syncs();
     assert!(timeout(SOON, reset(&cluster, survivor)).await.is_err(), "its writing is held up");
-    // Who looks meanwhile must not take it for one that has nothing, and revive another one.
+    // A person who looks meanwhile must not take it for one that has nothing, and revive another one.
     let meanwhile = cluster.status(survivor).await.unwrap();
     assert_eq!((meanwhile.state(), meanwhile.reset.is_some()), (v1::ReplicaState::Waiting, true));
     assert_eq!((meanwhile.group_uid, meanwhile.replica), (before.group_uid, before.replica));

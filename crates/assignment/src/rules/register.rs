@@ -70,7 +70,7 @@ pub fn register(
 fn answer_to_twin(record: &Record, registration: &Registration) -> Option<Decision> {
     let group = record.groups.get(&registration.group)?;
     let report = registration.held.report().filter(|report| report.incarnation > group.incarnation)?;
-    report.is_of_another_life(group.incarnation).then(|| Decision {
+    report.is_of_another_life(group.incarnation).then_some(Decision {
         change: None,
         revision: record.revision,
         cluster: Some(record.cluster),
