@@ -49,8 +49,8 @@ async fn ask(page: Uri) -> anyhow::Result<(http::StatusCode, Bytes)> {
     };
     let address = format!("{host}:{}", page.port_u16().unwrap_or(HTTP_PORT));
     let path = page.path_and_query().map_or("/", |path| path.as_str());
-    let name = &*skv_net::authority(&address);
-    let request = Request::get(path).header(HOST, name).body(Empty::<Bytes>::new())?;
+    let name = skv_net::authority(&address);
+    let request = Request::get(path).header(HOST, &*name).body(Empty::<Bytes>::new())?;
     let answered = async {
         let stream = skv_net::tcp()(address.clone()).await?;
         let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;

@@ -11,8 +11,8 @@ use hyper_util::rt::TokioIo;
 use tonic::transport::{Channel, Endpoint, Uri};
 use tower::Service;
 
-use crate::{ByteStream, Connector};
 use crate::names::Names;
+use crate::{ByteStream, Connector};
 
 /// Makes a connection to `HOST:PORT` that is opened at its first use and opened again
 /// after it broke.
@@ -97,7 +97,7 @@ fn through(
     address: String,
 ) -> impl Service<Uri, Response = TokioIo<Box<dyn ByteStream>>, Error = io::Error, Future: Send> + Send + 'static
 {
-    tower::service_fn(move |_| {
+    tower::service_fn(move |_: Uri| {
         let stream = connector(address.clone());
         async move { stream.await.map(TokioIo::new) }
     })

@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) const FRAME: usize = 1 << 20;
 /// Bytes of answers to writes that may be under way or wait for the client of one stream.
 const WAITING: usize = 16 << 20;
-/// Thousands of answers with values of so many bytes are no burden.
+/// The size of a value of which thousands of answers are no burden.
 const SHORT: usize = 16 << 10;
 
 /// Room for the answers of one stream's writes.
@@ -57,7 +57,7 @@ impl Room {
         Room { places: Arc::new(Semaphore::new(WAITING)), puts: Puts::default() }
     }
 
-    /// A value of so many bytes is put: an append that comes after it may be answered with it.
+    /// Notes that a value of this size is put: an append that comes after it may be answered with it.
     /// `None`: it is too short to matter. Keep it until the put is applied.
     pub(super) fn put(&self, bytes: usize) -> Option<LongPut> {
         (bytes > SHORT).then(|| {
@@ -76,7 +76,7 @@ impl Room {
         self.places.available_permits() > 0
     }
 
-    /// Waits for a place for answers of so many bytes. One that is larger than all of the room gets
+    /// Waits for a place for answers of this size. One that is larger than all of the room gets
     /// all of it. `None`: none is needed any more.
     pub(super) async fn place(&self, bytes: usize) -> Option<Place> {
         self.places.clone().acquire_many_owned(bytes.min(WAITING) as u32).await.ok()
@@ -85,7 +85,7 @@ impl Room {
 
 /// Operations that are carried out when their answers can be sent.
 pub(super) trait Source {
-    /// Adds answers of up to so many bytes to a frame, or a larger one to an empty frame; returns
+    /// Adds answers to a frame up to this size, or a larger one to an empty frame; returns
     /// their bytes, 0 if there is none that fits.
     fn fill(&mut self, frame: &mut Vec<v1::Answer>, room: usize) -> usize;
 
@@ -199,7 +199,7 @@ mod tests {
         v1::Answer { id, answer: Some(Answer::Get(get)) }
     }
 
-    /// Answers of so many bytes, and how many were made.
+    /// Answers of this size, and the number that was made.
     struct Gets {
         left: Vec<v1::Answer>,
         made: usize,

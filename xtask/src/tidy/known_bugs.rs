@@ -63,7 +63,8 @@ fn problems(page: &str, tests: &BTreeSet<String>, defects: &BTreeSet<String>) ->
     for (number, line) in (1..).zip(page.lines()) {
         let Some(row) = line.strip_prefix("| ").and_then(|row| row.strip_suffix(" |")) else { continue };
         let cells: Vec<&str> = row.split(" | ").collect();
-        let mut add = |problem: String| findings.push(Finding::new(RULE, format!("{PAGE}:{number}"), problem));
+        let mut add =
+            |problem: String| findings.push(Finding::new(RULE, format!("{PAGE}:{number}"), problem));
         let [_, _, reproduced, seen_red] = cells.as_slice() else {
             add(format!("a row has {COLUMNS} columns, not {}", cells.len()));
             continue;
