@@ -26,7 +26,7 @@ pub enum Transport {
 }
 
 /// The longest time that counts; a clock can't add any more to itself.
-pub(crate) const LONGEST: Duration = Duration::from_secs(30 * 365 * 24 * 60 * 60);
+pub(crate) const LONGEST: Duration = Duration::from_hours(30 * 365 * 24);
 
 /// The settings of a [`Clerk`](crate::Clerk).
 ///

@@ -109,7 +109,11 @@ impl DataDir {
 /// Refuses a path that can't be told to the processes, nor be remembered: they would use another one, whose name
 /// has other characters in place of those that aren't UTF-8.
 fn must_be_text(path: &Path) -> anyhow::Result<()> {
-    anyhow::ensure!(path.to_str().is_some(), "the path {path:?} isn't UTF-8: name a directory whose path is");
+    anyhow::ensure!(
+        path.to_str().is_some(),
+        "the path {} isn't UTF-8: name a directory whose path is",
+        path.display()
+    );
     Ok(())
 }
 

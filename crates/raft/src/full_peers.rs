@@ -147,7 +147,9 @@ mod tests {
         let peers = FullPeers::default();
         peers.set_memory(ReplicaId(2), true);
         assert!(peers.any_in_memory() && !peers.prevent_growth(voters()));
-        voters().into_iter().for_each(|voter| peers.set_disk(voter, false));
+        for voter in voters() {
+            peers.set_disk(voter, false);
+        }
         assert!(!peers.is_roomy(ReplicaId(2)) && peers.is_roomy(ReplicaId(3)));
         peers.set_memory(ReplicaId(3), true);
         assert!(peers.prevent_growth(voters()) && !peers.prevent_quorum(voters()));

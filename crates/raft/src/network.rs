@@ -189,7 +189,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             sent = transfer::send(client, start, file, &under_way) => sent,
             closed = cancel => return Err(closed.into()),
         };
-        if !sent.as_ref().is_err_and(|error| error.may_go_on()) {
+        if !sent.as_ref().is_err_and(transfer::TransferError::may_go_on) {
             receiving.set_again(None);
         } else if under_way.has_moved() {
             receiving.set_again(Some(file.clone()));
