@@ -134,8 +134,9 @@ async fn leave_alone_who_stands_at(cluster: &mut Cluster, point: &str) -> usize 
         ends.iter().all(|end| *end == ends[stander]).then_some(())
     })
     .await;
-    let others = cluster.servers.iter_mut().enumerate().filter(|(index, _)| *index != stander);
-    others.for_each(|(_, server)| server.process.kill());
+    for (_, server) in cluster.servers.iter_mut().enumerate().filter(|(index, _)| *index != stander) {
+        server.process.kill();
+    }
     eventually("it says that its quorum is lost", || async {
         cluster.servers[stander].replica().await.filter(|replica| replica.quorum_lost_ms > 0)
     })
