@@ -14,14 +14,14 @@ const ENTRIES: &str = include_str!("../corpus/entries");
 
 /// Plays all of it; false: it found something.
 pub(crate) fn replay(report: &mut Report) -> bool {
-    let seeds = lines(SEEDS).filter_map(|line| {
+    let mut seeds = lines(SEEDS).filter_map(|line| {
         let (kind, seed) = line.split_once(' ')?;
         Some((Kind::named(kind)?, seed.parse().ok()?))
     });
     let again = || "skv-fuzz --seconds 0".to_owned();
     report.play(Kind::Messages, again(), all_messages)
         && report.play(Kind::Entries, again(), all_entries)
-        && seeds.into_iter().all(|(kind, seed)| report.round(kind, seed))
+        && seeds.all(|(kind, seed)| report.round(kind, seed))
 }
 
 fn all_messages(trial: &mut Trial) -> Result<(), String> {
