@@ -22,9 +22,9 @@ use skv_sharding::{GroupId, Policy};
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::{
-    CLIENT_PORT, HASH, MANAGER_PORT, MANAGERS, PEER_PORT, SERVERS, SHARDS, managers, server_name, servers_of,
+    CLIENT_PORT, HASH, LOOK, MANAGER_PORT, MANAGERS, PEER_PORT, SERVERS, SHARDS, managers, server_name,
+    servers_of,
 };
-use crate::watcher::LOOK;
 use crate::{net, operator};
 
 /// The beginning of the simulated time, in ms since 1970.

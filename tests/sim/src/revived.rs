@@ -12,11 +12,11 @@ use skv_proto::v1;
 use skv_proto::v1::shard_status::State;
 
 use crate::cluster::Cluster;
-use crate::layout::{MANAGERS, managers, server_name, servers_of};
+use crate::layout::{LOOK, MANAGERS, managers, server_name, servers_of};
 use crate::net;
 use crate::operator::admin;
 use crate::resharding::{Changes, PAUSE, TIMEOUT, come_to_rest, manager, shards_of};
-use crate::watcher::{LOOK, Seen};
+use crate::watcher::Seen;
 
 /// The source has all shards at first; the target gets half of them.
 const SOURCE: usize = 0;

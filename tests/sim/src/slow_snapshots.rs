@@ -12,9 +12,9 @@ use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
 
 use crate::cluster::Cluster;
-use crate::layout::{managers, server_name, servers_of};
+use crate::layout::{LOOK, managers, server_name, servers_of};
 use crate::net;
-use crate::watcher::{LOOK, Seen};
+use crate::watcher::Seen;
 
 /// The number of keys that the clerk writes again and again.
 const KEYS: u64 = 24;

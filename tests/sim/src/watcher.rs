@@ -10,9 +10,6 @@ use crate::layout::{SERVERS, servers_of};
 use crate::net;
 use crate::operator::statuses;
 
-/// The interval at which servers are asked.
-pub(crate) const LOOK: Duration = Duration::from_millis(500);
-
 /// The last answers of the servers of a group: those that answered, by their numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Vec<(usize, ReplicaStatus)>>>);
