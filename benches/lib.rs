@@ -1,2 +1,2 @@
 //! Measurements of real servers, each a `cargo bench -p skv-benches --bench NAME`: `recovery`,
-//! `handoff`, `groups` and `threads`. Results stand in `docs/benchmarks/`.
+//! `handoff`, `groups`, `threads`, `crowds` and `limits`. Results stand in `docs/benchmarks/`.

@@ -5,13 +5,12 @@
 
 #![allow(clippy::expect_used, reason = "a benchmark that can't go on says why")]
 
-use std::fs;
 use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use serde_json::json;
 use skv_client::Clerk;
-use skv_process::{Cluster, Server, Settings, percentile};
+use skv_process::{Cluster, Settings, percentile};
 use tokio::time::Instant;
 
 const KILLS: usize = 20;
@@ -106,12 +105,7 @@ fn key(number: usize) -> String {
 
 /// Returns the bytes of memory that each server has.
 fn resident(cluster: &Cluster) -> Vec<u64> {
-    let of = |server: &Server| {
-        let status = fs::read_to_string(format!("/proc/{}/status", server.process.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("it has memory");
-        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") * 1024
-    };
-    cluster.servers.iter().map(of).collect()
+    cluster.servers.iter().map(|server| server.process.resident()).collect()
 }
 
 fn millis(duration: Duration) -> f64 {

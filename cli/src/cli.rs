@@ -5,7 +5,6 @@ use std::io::{self, IsTerminal as _, Write as _};
 use std::process::ExitCode;
 
 use clap::{CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
-use tracing_subscriber::EnvFilter;
 
 use crate::data::{append, delete, get, put, which};
 use crate::machine::{choose, environment, logs, stores};
@@ -89,6 +88,7 @@ fn command() -> clap::Command {
 
 /// Runs the command that these arguments name.
 pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    completions::answer(command);
     let parsed = command().try_get_matches_from(arguments).and_then(|matches| {
         let cli = Cli::from_arg_matches(&matches)?;
         Ok((cli, matches))
@@ -101,7 +101,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
         }
     };
-    let filter = EnvFilter::try_from_env("SKV_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter = skv_startup::log_filter("SKV_LOG", "warn");
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr).init();
     let outcome = cli
         .target
@@ -110,7 +110,7 @@ pub(crate) fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         .and_then(|runtime| runtime.block_on(dispatch(cli)));
     match outcome {
         Ok(outcome) => outcome.into(),
-        Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
+        Err(error) if error.is::<output::Unread>() => ExitCode::SUCCESS,
         Err(error) => {
             let is_coloured = output::wants_colour(io::stderr().is_terminal());
             let label = if is_coloured { "\x1b[1;31merror:\x1b[0m" } else { "error:" };
@@ -145,13 +145,8 @@ async fn dispatch(cli: Cli) -> anyhow::Result<Outcome> {
         Command::Shard(command) => shard::run(target, command).await,
         Command::Rebalance(args) => rebalance::run(target, &args).await,
         Command::Probe(args) => probe::run(target, &args).await,
-        Command::Completions(args) => completions::run(&args, &mut command()),
+        Command::Completions(args) => completions::run(&args),
     }
-}
-
-/// Returns true if nobody reads the output any more, which is no failure.
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 #[cfg(test)]

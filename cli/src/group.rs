@@ -5,13 +5,13 @@ mod reset;
 mod survivors;
 
 use anyhow::{Context as _, bail};
-use clap::ValueHint;
 use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{GroupId, ReplicaId};
 
 use self::members::{group_and_members, named};
 use crate::admin::{self, Member};
+use crate::completions;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output, count};
 use crate::resharding::{self, Change, EXIT_CODES, Flags};
@@ -32,7 +32,7 @@ Examples:
 "))]
     Add {
         /// The groups, such as g2.
-        #[arg(required = true, value_name = "GROUP", value_hint = ValueHint::Other)]
+        #[arg(required = true, value_name = "GROUP", add = completions::groups())]
         groups: Vec<GroupId>,
         #[command(flatten)]
         flags: Flags,
@@ -48,7 +48,7 @@ Examples:
 "))]
     Remove {
         /// The groups, such as g2.
-        #[arg(required = true, value_name = "GROUP", value_hint = ValueHint::Other)]
+        #[arg(required = true, value_name = "GROUP", add = completions::groups())]
         groups: Vec<GroupId>,
         #[command(flatten)]
         flags: Flags,
@@ -61,10 +61,10 @@ Examples:
 ")]
     TransferLeader {
         /// The group, such as g0.
-        #[arg(value_hint = ValueHint::Other)]
+        #[arg(add = completions::groups())]
         group: GroupId,
         /// The server or replica id that should lead [default: the voter that is furthest].
-        #[arg(long, value_name = "REPLICA", value_hint = ValueHint::Other)]
+        #[arg(long, value_name = "REPLICA", add = completions::servers())]
         to: Option<String>,
         #[command(flatten)]
         output: Output,
@@ -78,9 +78,10 @@ Example:
 ")]
     RemoveReplica {
         /// The group, such as g0.
-        #[arg(value_hint = ValueHint::Other)]
+        #[arg(add = completions::groups())]
         group: GroupId,
         /// The server or replica id to remove.
+        #[arg(add = completions::servers())]
         replica: String,
         /// Say that the group may go on with one copy less.
         #[arg(long)]

@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
-use futures::{Stream, stream};
+use futures::stream::FuturesUnordered;
+use futures::{Stream, StreamExt as _, stream};
+use skv_net::LEAD;
 use skv_proto::v1;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
-use tokio::time::{Instant, sleep, timeout_at};
+use tokio::time::{Instant, sleep, sleep_until, timeout_at};
 use tonic::transport::Channel;
 use tonic::{Code, Response, Status, Streaming};
 
 use crate::target::{Target, explain, is_another_kind, not_a_manager};
 
-/// The pause between rounds in which every manager was asked.
+/// The pause before a manager is asked again.
 const PAUSE: Duration = Duration::from_millis(250);
 
 /// A client of one manager.
@@ -25,32 +27,55 @@ enum Failure {
     Refusal(anyhow::Error),
 }
 
-/// Asks the managers in turn until one answers or the command's time is over. A request may reach
-/// them more than once, so it must be idempotent.
+/// Asks the managers until one answers or the command's time is over: the next one beside one that keeps
+/// silent, and each again when it failed. A request may reach them more than once, so it must be
+/// idempotent.
 pub(crate) async fn ask<T>(
     target: &Target,
     request: impl AsyncFn(Client) -> Result<Response<T>, Status>,
 ) -> anyhow::Result<T> {
     let (managers, deadline) = (target.managers()?, Instant::now() + target.timeout());
     let mut problem = None;
-    let rounds = async {
+    let asking = async {
+        let (mut under_way, mut others) = (FuturesUnordered::new(), managers.iter());
+        let mut next_at = Instant::now();
         loop {
-            for manager in &managers {
-                match attempt(target, manager, &request).await {
+            tokio::select! {
+                biased;
+                Some((manager, ended)) = under_way.next() => match ended {
                     Ok(answer) => return Ok(answer),
                     Err(Failure::Refusal(error)) => return Err(error),
-                    Err(Failure::Passing(error)) => problem = Some(error),
+                    Err(Failure::Passing(error)) => {
+                        problem = Some(error);
+                        under_way.push(attempt_after(PAUSE, target, manager, &request));
+                        // There is nothing to wait for.
+                        next_at = Instant::now();
+                    }
+                },
+                () = sleep_until(next_at), if others.len() > 0 => {
+                    let first = others.next().map(|one| attempt_after(Duration::ZERO, target, one, &request));
+                    under_way.extend(first);
+                    next_at = Instant::now() + LEAD;
                 }
             }
-            sleep(PAUSE).await;
         }
     };
-    match timeout_at(deadline, rounds).await {
+    match timeout_at(deadline, asking).await {
         Ok(answer) => answer,
         Err(_) => Err(problem.unwrap_or_else(|| {
             anyhow::anyhow!("{} didn't answer within {:?}", managers.join(", "), target.timeout())
         })),
     }
+}
+
+async fn attempt_after<'a, T>(
+    pause: Duration,
+    target: &Target,
+    manager: &'a str,
+    request: &impl AsyncFn(Client) -> Result<Response<T>, Status>,
+) -> (&'a str, Result<T, Failure>) {
+    sleep(pause).await;
+    (manager, attempt(target, manager, request).await)
 }
 
 async fn attempt<T>(
@@ -109,5 +134,25 @@ impl Watch<'_> {
             let maps = ask(self.target, async |mut manager: Client| manager.watch_shard_map(request).await);
             self.open = Some(maps.await?);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use skv_fake::Fake;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_manager_that_accepts_and_keeps_silent_is_passed_by() {
+        let fake = Fake::group(1, 4);
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let managers = [silent.local_addr().unwrap().to_string(), fake.manager()];
+        // Long enough for any answer; the silent one would use up all of it.
+        let target = Target::of_managers(managers, Duration::from_secs(20));
+        assert_eq!(shard_map(&target).await.unwrap(), fake.map());
+        assert_eq!(target.shard_map().await.unwrap(), fake.map());
     }
 }

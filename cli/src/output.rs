@@ -1,6 +1,6 @@
 //! The output of commands: tables for people, JSON for programs; colour only on a terminal.
 
-use std::fmt::Write as _;
+use std::fmt::{self, Write as _};
 use std::io::{self, IsTerminal as _, Write as _};
 
 use comfy_table::{Table, presets};
@@ -37,12 +37,37 @@ impl Format {
     }
 }
 
-/// Prints a line about progress.
-pub(crate) fn say_on(stream: Stream, line: impl std::fmt::Display) -> anyhow::Result<()> {
-    match stream {
-        Stream::Out => say(line),
-        Stream::Err => Ok(writeln!(io::stderr(), "{line}")?),
+/// The reader of the output has gone: no failure for a command whose whole result is its output.
+#[derive(Debug)]
+pub(crate) struct Unread;
+
+impl fmt::Display for Unread {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("nobody reads the output")
     }
+}
+
+impl std::error::Error for Unread {}
+
+/// Returns the result of printing. Only here a closed pipe becomes [`Unread`]: one to anybody else is a failure.
+pub(crate) fn printed(result: io::Result<()>) -> anyhow::Result<()> {
+    match result {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Err(Unread.into()),
+        result => Ok(result?),
+    }
+}
+
+/// Returns the result of printing for a command that goes on, or has another result, if nobody reads it.
+pub(crate) fn even_unread(result: anyhow::Result<()>) -> anyhow::Result<()> {
+    result.or_else(|error| if error.is::<Unread>() { Ok(()) } else { Err(error) })
+}
+
+/// Prints a line about progress. If nobody reads it any more, that is no reason to stop.
+pub(crate) fn say_on(stream: Stream, line: impl fmt::Display) {
+    let _ = match stream {
+        Stream::Out => writeln!(io::stdout(), "{line}"),
+        Stream::Err => writeln!(io::stderr(), "{line}"),
+    };
 }
 
 /// Returns true if standard output may be coloured.
@@ -73,14 +98,16 @@ const KEPT_FREE: usize = 3;
 
 /// Prints a table of the columns that fit.
 pub(crate) fn print_grid<const N: usize>(grid: &Grid<N>) -> anyhow::Result<()> {
-    let (lines, left_out) = grid.lines(width(), is_coloured());
-    for line in lines {
-        say(line)?;
-    }
+    grid_lines(grid).iter().try_for_each(say)
+}
+
+/// Returns the lines of a table of the columns that fit.
+pub(crate) fn grid_lines<const N: usize>(grid: &Grid<N>) -> Vec<String> {
+    let (mut lines, left_out) = grid.lines(width(), is_coloured());
     if !left_out.is_empty() {
-        say(format_args!("(no room for {})", left_out.join(", ")))?;
+        lines.push(format!("(no room for {})", left_out.join(", ")));
     }
-    Ok(())
+    lines
 }
 
 /// A table without lines, in colour only where that is wanted.
@@ -98,25 +125,23 @@ pub(crate) fn print_table(mut table: Table) -> anyhow::Result<()> {
     if let Some(first) = table.column_mut(0) {
         first.set_padding((0, 1));
     }
-    let mut out = io::stdout().lock();
     for line in table.lines() {
-        writeln!(out, "{}", line.trim_end())?;
+        say(line.trim_end())?;
     }
     Ok(())
 }
 
 /// Prints one line.
-pub(crate) fn say(line: impl std::fmt::Display) -> anyhow::Result<()> {
-    Ok(writeln!(io::stdout(), "{line}")?)
+pub(crate) fn say(line: impl fmt::Display) -> anyhow::Result<()> {
+    printed(writeln!(io::stdout(), "{line}"))
 }
 
 /// Prints a value exactly as it is. On a terminal a line end follows, and what isn't text is escaped: it
 /// could be orders to the terminal.
 pub(crate) fn print_value(value: &[u8]) -> anyhow::Result<()> {
-    let mut out = io::stdout().lock();
     if io::stdout().is_terminal() {
         let text = String::from_utf8_lossy(&on_terminal(value)).into_owned();
-        writeln!(out, "{text}")?;
+        say(&text)?;
         if text.as_bytes() != value {
             let _ = writeln!(
                 io::stderr(),
@@ -124,10 +149,16 @@ pub(crate) fn print_value(value: &[u8]) -> anyhow::Result<()> {
                 value.len()
             );
         }
+        Ok(())
     } else {
-        out.write_all(value)?;
+        print_bytes(value)
     }
-    Ok(out.flush()?)
+}
+
+/// Prints bytes as they are, at once.
+pub(crate) fn print_bytes(bytes: &[u8]) -> anyhow::Result<()> {
+    let mut out = io::stdout().lock();
+    printed(out.write_all(bytes).and_then(|()| out.flush()))
 }
 
 /// Returns a value as a terminal shows it.

@@ -3,6 +3,7 @@
 use clap::ValueHint;
 use skv_sharding::{GroupId, ShardId};
 
+use crate::completions;
 use crate::outcome::Outcome;
 use crate::resharding::{self, Change, EXIT_CODES, Flags};
 use crate::target::Target;
@@ -24,7 +25,7 @@ Examples:
         #[arg(value_hint = ValueHint::Other)]
         shard: u32,
         /// The group, such as g0.
-        #[arg(value_hint = ValueHint::Other)]
+        #[arg(add = completions::groups())]
         group: GroupId,
         #[command(flatten)]
         flags: Flags,

@@ -6,12 +6,13 @@ mod document;
 mod table;
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal as _, Write as _};
+use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
 use clap::ValueHint;
 use skv_local::data_dir::read_record;
 use skv_local::process::ProcessId;
+use skv_local::screen::Stream;
 use skv_sharding::ClusterId;
 use tokio::time::sleep;
 
@@ -64,23 +65,50 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
 }
 
 async fn watch(target: &Target, format: Format, every: Duration) -> anyhow::Result<Outcome> {
+    let clears = io::stdout().is_terminal() && format == Format::Text;
     loop {
-        if io::stdout().is_terminal() && format == Format::Text {
-            write!(io::stdout(), "\x1b[H\x1b[2J")?;
-        }
         // What can't be reached now may be back soon; a reader that is gone won't.
-        if let Err(error) = show(target, format).await {
-            if error.downcast_ref::<io::Error>().is_some() {
-                return Err(error);
-            }
-            writeln!(io::stderr(), "error: {}", complaint::text(&error))?;
-        }
+        let (note, page) = match look(target, format).await {
+            Ok(look) => (look.note, look.page),
+            Err(error) => (Some(format!("error: {}", complaint::text(&error))), String::new()),
+        };
+        print(note, &page, clears)?;
         sleep(every).await;
     }
 }
 
 async fn show(target: &Target, format: Format) -> anyhow::Result<Outcome> {
-    let map = target.shard_map().await?;
+    let Look { note, page, outcome } = look(target, format).await?;
+    print(note, &page, false)?;
+    Ok(outcome)
+}
+
+/// Prints a page at once; a note about it goes to standard error, but into a page that takes the place of
+/// another.
+fn print(note: Option<String>, page: &str, clears: bool) -> anyhow::Result<()> {
+    if clears {
+        return output::print_bytes(in_place(note, page).as_bytes());
+    }
+    if let Some(note) = note {
+        output::say_on(Stream::Err, note);
+    }
+    output::print_bytes(page.as_bytes())
+}
+
+fn in_place(note: Option<String>, page: &str) -> String {
+    let note = note.map_or_else(String::new, |note| format!("{note}\n"));
+    format!("\x1b[H\x1b[2J{note}{page}")
+}
+
+/// The status as it is printed.
+struct Look {
+    note: Option<String>,
+    page: String,
+    outcome: Outcome,
+}
+
+async fn look(target: &Target, format: Format) -> anyhow::Result<Look> {
+    let (map, note) = target.shard_map_with_note().await?;
     let members = admin::members_at_a_glance(target, &map).await;
     let local = target.local_store();
     let record = local.as_ref().and_then(|local| read_record(&local.data_dir).ok().flatten());
@@ -102,10 +130,23 @@ async fn show(target: &Target, format: Format) -> anyhow::Result<Outcome> {
         shards: map.shards,
         groups,
     };
-    match format {
-        Format::Json => output::print_json(&status)?,
-        Format::Text => table::print(&status)?,
-    }
+    let page = match format {
+        Format::Json => serde_json::to_string_pretty(&status)?,
+        Format::Text => table::lines(&status).join("\n"),
+    };
     let all_ready = status.groups.iter().all(|group| group.quorum && group.replicas.iter().all(|r| r.ready));
-    Ok(if all_ready && !status.groups.is_empty() { Outcome::Done } else { Outcome::Failed })
+    let outcome = if all_ready && !status.groups.is_empty() { Outcome::Done } else { Outcome::Failed };
+    Ok(Look { note, page: page + "\n", outcome })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_page_that_takes_the_place_of_another_has_the_note_about_it() {
+        let note = Some("the shard manager is away".to_owned());
+        assert_eq!(in_place(note, "status\n"), "\x1b[H\x1b[2Jthe shard manager is away\nstatus\n");
+        assert_eq!(in_place(None, "status\n"), "\x1b[H\x1b[2Jstatus\n");
+    }
 }

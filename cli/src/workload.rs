@@ -119,16 +119,16 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
     for client in 1..=run.args.clients {
         let clerk = Clerk::connect(options.clone())?;
         let random = SmallRng::seed_from_u64(seed.wrapping_add(client));
-        clients.push(tokio::spawn(Arc::clone(&run).client(client, clerk, random)));
+        clients.push(tokio::spawn(Arc::clone(&run).client_until_failure(client, clerk, random)));
     }
-    for client in join_all(clients).await {
-        client.context("a client failed")??;
-    }
+    let ended = join_all(clients).await.into_iter();
+    let ended = ended.map(|client| client.context("a client failed")?).collect::<anyhow::Result<()>>();
     stopper.abort();
-    if let Some(history) = &run.history {
-        history.flush()?;
-    }
+    let flushed = run.history.as_ref().map_or(Ok(()), HistoryWriter::flush);
+    // Whatever failed, the keys don't stay.
     remove(&own, &new_keys).await;
+    ended?;
+    flushed?;
     run.summarise(seed)
 }
 
@@ -161,19 +161,34 @@ impl Run {
         let count = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let Counts { answered, refused, unknown } = &self.counts;
         let (answered, refused, unknown) = (count(answered), count(refused), count(unknown));
-        match self.args.output.format {
+        let printed = match self.args.output.format {
             Format::Json => {
                 let first_failure = self.first_failure.get().cloned();
-                output::print_json(&Summary { answered, refused, unknown, seed, first_failure })?;
+                output::print_json(&Summary { answered, refused, unknown, seed, first_failure })
             }
             Format::Text => output::say(format_args!(
                 "{answered} answered, {refused} refused, {unknown} unknown (seed {seed})"
-            ))?,
-        }
+            )),
+        };
+        output::even_unread(printed)?;
         Ok(if refused + unknown == 0 { Outcome::Done } else { Outcome::Failed })
     }
 
-    async fn client(self: Arc<Self>, client: u64, clerk: Clerk, mut random: SmallRng) -> anyhow::Result<()> {
+    /// A client that can't go on stops all others: somebody ended the output, or the history can't be written.
+    async fn client_until_failure(
+        self: Arc<Self>,
+        client: u64,
+        clerk: Clerk,
+        random: SmallRng,
+    ) -> anyhow::Result<()> {
+        let ended = self.client(client, clerk, random).await;
+        if ended.is_err() {
+            self.stop.store(true, Ordering::Relaxed);
+        }
+        ended
+    }
+
+    async fn client(&self, client: u64, clerk: Clerk, mut random: SmallRng) -> anyhow::Result<()> {
         let clerk = RecordedClerk::new(client, clerk, || self.now());
         for _ in 0..self.args.ops {
             if self.stop.load(Ordering::Relaxed) {

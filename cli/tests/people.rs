@@ -7,7 +7,7 @@ use std::os::unix::ffi::OsStringExt as _;
 use std::process::{Command, Output, Stdio};
 
 use serde_json::{Value, json};
-use skv_fake::{Fake, Fate};
+use skv_fake::{AdminCall, Fake, Fate};
 use skv_proto::v1::ReplicaState;
 
 /// Runs skv as if no store had ever been started here.
@@ -21,6 +21,15 @@ fn skv<A: AsRef<OsStr>>(arguments: impl IntoIterator<Item = A>) -> Output {
         .stdin(Stdio::null())
         .output()
         .unwrap()
+}
+
+/// Returns the way to run skv so that nobody reads its output.
+fn unread<const N: usize>(fake: &Fake, arguments: [&str; N]) -> Option<i32> {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let mut skv = Command::new(env!("CARGO_BIN_EXE_skv"));
+    skv.args(["--manager", &fake.manager()]).args(arguments).stdin(Stdio::null()).stdout(writer);
+    skv.status().unwrap().code()
 }
 
 /// Runs skv against a store.
@@ -116,6 +125,14 @@ fn a_time_limit_of_nothing_is_refused() {
 }
 
 #[test]
+fn two_variables_that_each_name_a_store_are_named() {
+    let mut skv = Command::new(env!("CARGO_BIN_EXE_skv"));
+    skv.args(["get", "k"]).env("SKV_STORE", "store").env("SKV_MANAGER", "127.0.0.1:1").stdin(Stdio::null());
+    let complaint = err(&skv.output().unwrap());
+    assert!(complaint.contains("SKV_STORE and SKV_MANAGER are set"), "{complaint}");
+}
+
+#[test]
 fn a_cause_is_told_once() {
     let fake = Fake::group(1, 4);
     let run = on(&fake, ["workload", "--ops", "1", "--history", "/no/such/directory/x"]);
@@ -183,6 +200,34 @@ fn a_workload_removes_the_keys_that_it_made_and_no_others() {
     assert_ne!(fake.value(b"K1"), b"", "it was there before");
     on(&fake, ["workload", "--ops", "60", "--keys", "2", "--seed", "1", "--quiet", "--keep"]);
     assert_ne!(fake.value(b"K2"), b"");
+}
+
+#[test]
+fn a_workload_whose_output_ends_removes_its_keys() {
+    let fake = Fake::group(1, 4);
+    assert_eq!(unread(&fake, ["workload", "--ops", "50", "--keys", "2"]), Some(0));
+    assert!(fake.mutations().iter().any(|seen| seen.key() == b"K1"), "it has begun");
+    assert_eq!((fake.value(b"K1"), fake.value(b"K2")), (Vec::new(), Vec::new()));
+}
+
+#[test]
+fn a_result_that_nobody_reads_is_told_by_the_exit_code() {
+    let fake = Fake::group(1, 4);
+    assert_eq!(unread(&fake, ["put", "k", "a"]), Some(0));
+    assert_eq!(unread(&fake, ["put", "k", "b", "--if-revision", "0"]), Some(3));
+    assert_eq!(unread(&fake, ["delete", "missing"]), Some(2));
+    assert_eq!(unread(&fake, ["get", "k"]), Some(0), "it had nothing to do but to print");
+    fake.status(0, |replica| replica.set_state(ReplicaState::Follower));
+    let reset = ["group", "reset", "g0", "--accept-data-loss"];
+    assert_eq!((unread(&fake, reset), fake.admin_calls()), (Some(0), vec![AdminCall::Reset { server: 0 }]));
+}
+
+#[test]
+fn a_workload_whose_history_cant_be_written_removes_its_keys() {
+    let fake = Fake::group(1, 4);
+    let run = on(&fake, ["workload", "--keys", "2", "--history", "/dev/full"]);
+    assert!(run.status.code() == Some(1) && err(&run).contains("/dev/full"), "{run:?}");
+    assert_eq!((fake.value(b"K1"), fake.value(b"K2")), (Vec::new(), Vec::new()));
 }
 
 #[test]

@@ -2,14 +2,12 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-
 /// A request allocates many small pieces, and what one thread allocates another frees.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
-    match kvserver::run(kvserver::Options::parse()) {
+    match kvserver::run(skv_startup::options()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("kvserver: {error:#}");

@@ -7,9 +7,23 @@ use std::time::Duration;
 
 use skv_disk::MemoryDisk;
 use skv_memory::{Budget, limit_files, limit_in, physical, resident};
+use skv_replica::Tuning;
 
 /// The interval of samples. Reading one takes some 20 us.
 const INTERVAL: Duration = Duration::from_millis(100);
+
+/// The smallest segment of a log: it holds a batch of the largest values.
+const LEAST_SEGMENT: u64 = 4 << 20;
+
+/// Has the kernel give this process small pages only. Of a huge page, 2 MiB, all is resident once a byte of
+/// it is used: a server with little data would take 20 to 30 MB more, and what is deleted would leave
+/// nothing to give back.
+pub(crate) fn avoid_huge_pages() {
+    #[cfg(target_os = "linux")]
+    if let Err(error) = rustix::thread::disable_transparent_huge_pages(true) {
+        tracing::debug!(%error, "huge pages stay as the system has them");
+    }
+}
 
 /// Returns the limit of this process: the one that is asked for, but no more than its cgroups allow, or
 /// what the machine has. `None`: the system doesn't say, and nothing is asked for.
@@ -23,6 +37,21 @@ pub(crate) fn limit(wanted: Option<u64>) -> Option<u64> {
         tracing::warn!(wanted, system, "--memory is more than the system lets this process have");
     }
     wanted.into_iter().chain(system).min()
+}
+
+/// Returns the settings of a server that keeps the files of so many replicas in memory; `None`: they are on a
+/// disk. Logs in memory count in full, and leave the larger part for data: a log has two segments, and is kept
+/// back to the snapshot before the last.
+pub(crate) fn bound_log(tuning: Tuning, budget: &Budget, in_memory: Option<usize>) -> Tuning {
+    let Some(replicas) = in_memory else { return tuning };
+    budget.share_buffers(replicas);
+    let most = budget.buffer(usize::MAX) as u64 / 2;
+    let segment = u64::from(tuning.log_segment_bytes).min(most.max(LEAST_SEGMENT));
+    Tuning {
+        snapshot_log_bytes: tuning.snapshot_log_bytes.min(most),
+        log_segment_bytes: segment as u32,
+        ..tuning
+    }
 }
 
 /// Takes samples of the memory in use, for ever. A server that keeps its files in memory has them on
@@ -52,4 +81,24 @@ pub(crate) async fn watch(budget: Budget, disk: Option<MemoryDisk>) {
 /// Returns the content of a file, empty if it can't be read: not every system has it.
 fn text(file: impl AsRef<Path>) -> String {
     fs::read_to_string(file).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn logs_in_memory_leave_the_larger_part_for_data() {
+        let bounds = |mib: u64, replicas| {
+            let budget = Budget::new(Some(mib << 20));
+            let bounded = bound_log(Tuning::DEFAULT, &budget, replicas);
+            let Tuning { snapshot_log_bytes, log_segment_bytes, .. } = bounded;
+            (snapshot_log_bytes >> 10, log_segment_bytes >> 20)
+        };
+        assert_eq!(bounds(128, Some(1)), (4 << 10, 4));
+        assert_eq!(bounds(512, Some(2)), (8 << 10, 8));
+        assert_eq!(bounds(512, Some(32)), (512, 4));
+        assert_eq!(bounds(4096, Some(1)), (64 << 10, 16));
+        assert_eq!(bounds(128, None), (64 << 10, 16), "they are on a disk");
+    }
 }

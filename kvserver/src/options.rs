@@ -7,7 +7,7 @@ use clap::Parser;
 use skv_net::NamedServer;
 use skv_replica::Tuning;
 use skv_sharding::{GroupId, Ring};
-use skv_startup::LogFormat;
+use skv_startup::{LogFormat, trimmed};
 
 /// A server of ShardedKV: hosts replicas of Raft groups that hold shards.
 #[derive(Debug, Clone, Parser)]
@@ -17,7 +17,8 @@ pub struct Options {
     #[arg(long, env = "SKV_SERVER")]
     pub server: String,
     /// A group to host a replica of; may be repeated.
-    #[arg(long = "group", env = "SKV_GROUPS", value_delimiter = ',', required_unless_present = "ring")]
+    #[arg(long = "group", env = "SKV_GROUPS", value_delimiter = ',', required_unless_present = "ring",
+          value_parser = trimmed::<GroupId>)]
     pub groups: Vec<GroupId>,
     /// Host a replica of each group that this server's place gives it in a ring of so many
     /// servers, with so many replicas of each group. Its place is the number at the end of its name.
@@ -55,10 +56,11 @@ pub struct Options {
 
     /// Names of the shard managers, each HOST:PORT. A name that has several addresses stands for
     /// a manager at each.
-    #[arg(long, env = "SKV_MANAGER", value_delimiter = ',', required = true)]
+    #[arg(long, env = "SKV_MANAGER", value_delimiter = ',', required = true, value_parser = trimmed::<String>)]
     pub shard_manager: Vec<String>,
     /// The other servers, each NAME=CLIENT_HOST:PORT/PEER_HOST:PORT.
-    #[arg(long, env = "SKV_PEERS", value_delimiter = ',', conflicts_with = "peers_srv")]
+    #[arg(long, env = "SKV_PEERS", value_delimiter = ',', conflicts_with = "peers_srv",
+          value_parser = trimmed::<NamedServer>)]
     pub peers: Vec<NamedServer>,
     /// Find the other servers by the SRV records `_client._tcp` and `_peer._tcp` of this domain.
     #[arg(long, env = "SKV_PEERS_SRV")]

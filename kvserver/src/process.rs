@@ -22,6 +22,7 @@ use crate::srv;
 /// Runs the process until SIGTERM or SIGINT.
 pub fn run(options: Options) -> anyhow::Result<()> {
     skv_startup::start_log(options.log_format, LogTo::Stdout, "info,openraft=off");
+    memory::avoid_huge_pages();
     let mut runtime = skv_net::runtime();
     if let Some(threads) = options.worker_threads {
         runtime.worker_threads(threads.into());
@@ -40,6 +41,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
     };
     let data_dir = options.data_dir.clone().unwrap_or_else(|| PathBuf::from("/"));
     let budget = Budget::new(memory::limit(options.memory));
+    let tuning = memory::bound_log(options.tuning, &budget, in_memory.as_ref().map(|_| groups.len()));
     tokio::spawn(memory::watch(budget.clone(), in_memory));
     if let Some(faults) = options.disk_faults {
         disk = Arc::new(FaultyDisk::new(disk, faults));
@@ -63,7 +65,7 @@ async fn serve(options: Options) -> anyhow::Result<()> {
         managers: options.shard_manager,
         resolve: skv_net::dns(),
         addresses: Arc::new(addresses),
-        tuning: options.tuning,
+        tuning,
         memory: budget,
         log_operations: options.log_operations,
         disk,

@@ -40,6 +40,12 @@ use crate::services::kv::KvService;
 use crate::services::lab::LabService;
 use crate::services::operations::Operations;
 
+/// The bytes of large messages that a listener puts together at a time, if memory isn't scarce. Users and
+/// servers have a listener each, so that no user holds up what the servers of a group send each other.
+const ASSEMBLED: usize = 256 << 20;
+/// The least of it: one message with the largest value that a group may take, and the session of a shard that
+/// moves beside it.
+const LEAST_ASSEMBLED: usize = 20 << 20;
 /// The time limit of a forwarded request.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that open connections have to drain when the server stops.
@@ -119,8 +125,9 @@ where
         .map_err(|source| ServerError::DataDir { path: data_dir.clone(), source })?;
     let env = Arc::new(environment(&config));
     let replicas = Arc::new(Replicas::new(config.groups));
+    let metrics = config.metrics.clone();
     let operations =
-        Operations::new(replicas.clone(), env.map.clone(), config.metrics.clone(), config.log_operations);
+        Operations::new(replicas.clone(), env.map.clone(), metrics, config.memory, config.log_operations);
     let forwarder = Arc::new(Forwarder::new(config.connector, FORWARD_TIMEOUT));
     // Listeners outlive the replicas: while leaderships are handed over, requests are answered.
     let closed = CancellationToken::new();
@@ -132,12 +139,12 @@ where
     let mut listeners = JoinSet::new();
     let for_users = if let Some(peer_incoming) = peer_incoming {
         let services = for_servers(Services::default(), &replicas, &env, &closed);
-        listeners.spawn(serve("peer", services, peer_incoming, closed.clone()));
+        listeners.spawn(serve("peer", services, assembly(&env.memory), peer_incoming, closed.clone()));
         for_users
     } else {
         for_servers(for_users, &replicas, &env, &closed)
     };
-    listeners.spawn(serve("client", for_users, client_incoming, closed.clone()));
+    listeners.spawn(serve("client", for_users, assembly(&env.memory), client_incoming, closed.clone()));
     if let Some(listener) = http_listener {
         let pages = http::router(replicas.clone(), env.clone(), config.metrics);
         let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());
@@ -167,6 +174,7 @@ fn environment(config: &Config) -> Environment {
     let addresses = config.addresses.clone();
     let (disk, dial) = (config.disk.clone(), skv_net::dial(config.connector.clone()));
     let map = MapCopy::open(disk.clone(), config.data_dir.join("shard-map"), addresses.clone());
+    config.memory.share_buffers(config.groups.len());
     let usual = skv_log::Options::default();
     let log_options = skv_log::Options {
         segment_bytes: config.tuning.log_segment_bytes,
@@ -217,10 +225,16 @@ fn for_servers(
     services.with(raft).with(handoff).with(admin)
 }
 
+/// Makes the room for the large messages of a listener.
+fn assembly(memory: &Budget) -> Assembly {
+    Assembly::new(memory.server_buffer(ASSEMBLED).max(LEAST_ASSEMBLED), MESSAGE_LIMIT)
+}
+
 /// Serves a listener's connections until it is closed and they are drained.
 async fn serve<Io>(
     name: &'static str,
     services: Services,
+    assembly: Assembly,
     incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
     closed: CancellationToken,
 ) -> Result<(), ServerError>
@@ -229,7 +243,6 @@ where
 {
     let failed = |error: &dyn std::error::Error| ServerError::Listener(name, error.to_string());
     let routes = services.described(skv_proto::FILE_DESCRIPTOR_SET).map_err(|e| failed(&e))?;
-    let assembly = Assembly::default();
     let serving = skv_net::server()
         .max_concurrent_streams(skv_listen::STREAMS)
         .layer(MapRequestLayer::new(move |request| assembly.bound(request)))

@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use skv_operator::{Options, run};
+use skv_operator::run;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match run(Options::parse()).await {
+    match run(skv_startup::options()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("skv-operator: {error:#}");

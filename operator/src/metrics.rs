@@ -44,7 +44,7 @@ impl Default for Metrics {
         let writes = Family::default();
         registry.register("writes", "Objects that were created, applied or deleted, by kind", writes.clone());
         let leads = Gauge::default();
-        registry.register("leader", "Whether this operator holds the Lease (1) or waits (0)", leads.clone());
+        registry.register("leader", "1: this operator holds the Lease", leads.clone());
         let listeners = skv_listen::Metrics::register(&mut registry);
         Metrics { registry, passes, duration, writes, leads, listeners }
     }

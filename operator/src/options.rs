@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 
 use clap::Parser;
-use skv_startup::LogFormat;
+use skv_startup::{LogFormat, trimmed};
 
 /// Keeps what ShardedKV resources ask for running.
 ///
@@ -12,7 +12,8 @@ use skv_startup::LogFormat;
 #[command(name = "skv-operator", version)]
 pub struct Options {
     /// Act in these namespaces only [default: in all].
-    #[arg(long = "namespace", env = "SKV_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',')]
+    #[arg(long = "namespace", env = "SKV_NAMESPACES", value_name = "NAMESPACE", value_delimiter = ',',
+          value_parser = trimmed::<String>)]
     pub namespaces: Vec<String>,
     /// The operator's own namespace, where its Lease is.
     #[arg(long, env = "SKV_OWN_NAMESPACE", value_name = "NAMESPACE", default_value = "default")]

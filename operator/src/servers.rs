@@ -1,13 +1,15 @@
 //! The requests to shard managers and servers: questions and orders.
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
+use skv_net::Connector;
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::Channel;
 
 /// The time to answer: a process that doesn't must not hold up other resources.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -17,6 +19,9 @@ const HAND_OVER: Duration = Duration::from_secs(5);
 const CHANGE_OF_GROUPS: Duration = Duration::from_secs(10);
 /// The time for a change of members, which commits two entries, or for the end of a group, one entry.
 const CHANGE_OF_MEMBERS: Duration = Duration::from_secs(10);
+
+/// Opens all connections, so that each attempt knows the addresses that the one before tried.
+static CONNECTOR: LazyLock<Connector> = LazyLock::new(skv_net::tcp);
 
 /// The state of a shard manager: the present map, and the newest configuration, which it is on the way to.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -162,8 +167,8 @@ fn numbers(groups: &[GroupId]) -> Vec<u32> {
 }
 
 async fn connect(address: &str, patience: Duration) -> anyhow::Result<Channel> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))?;
-    Ok(endpoint.connect_timeout(PATIENCE).timeout(patience).connect().await?)
+    let settings = skv_net::endpoint(address)?.connect_timeout(PATIENCE).timeout(patience);
+    Ok(skv_net::open(settings, &CONNECTOR, address).await?)
 }
 
 async fn admin(address: &str, patience: Duration) -> Result<AdminClient<Channel>, String> {

@@ -59,10 +59,20 @@ pub struct Excess {
 
 /// Refuses the bytes of a message that would take much more memory than they do.
 pub fn check_size<M: Shaped>(bytes: &[u8]) -> Result<(), Excess> {
+    check::<M>(bytes, 1)
+}
+
+/// Refuses such bytes that another message has in it, undecoded. They may take twice as much: what they
+/// hold came in a message that was let through, and nobody may refuse it after that.
+pub fn check_inner<M: Shaped>(bytes: &[u8]) -> Result<(), Excess> {
+    check::<M>(bytes, 2)
+}
+
+fn check<M: Shaped>(bytes: &[u8], allowance: usize) -> Result<(), Excess> {
     if bytes.len() <= SHORT || M::SHAPE.fields.is_empty() {
         return Ok(());
     }
-    let most = FREE.max(TIMES.saturating_mul(bytes.len()));
+    let most = FREE.max(TIMES.saturating_mul(bytes.len())).saturating_mul(allowance);
     let mut count = Count { left: most };
     let within = count.message(M::SHAPE, bytes, DEEPEST);
     if within { Ok(()) } else { Err(Excess { bytes: bytes.len(), most }) }
@@ -221,6 +231,28 @@ mod tests {
         let range = |first| v1::ShardRange { first, count: 1, group: first % 2, epoch: 1 };
         let map = v1::ShardMap { ranges: (0..500_000).map(range).collect(), ..Default::default() };
         assert_eq!(check_size::<v1::ShardMap>(&map.encode_to_vec()), Ok(()));
+    }
+
+    #[test]
+    fn an_entry_of_nothing_is_refused_and_one_that_came_in_a_message_is_not() {
+        let entry = |commands, bytes: usize| {
+            let command = v1::Command { key: "k".into(), value: vec![7; bytes].into(), ..Default::default() };
+            let commands = vec![command; commands];
+            let entry = v1::entry::Entry::Batch(v1::CommandBatch { commands });
+            v1::Entry { version: 1, time: 1, entry: Some(entry) }.encode_to_vec()
+        };
+        for (commands, bytes) in [(1, 17 * MIB), (11_000, 0), (11_000, 100)] {
+            assert_eq!(check_inner::<v1::Entry>(&entry(commands, bytes)), Ok(()), "{commands} of {bytes}");
+        }
+        assert!(check_inner::<v1::Entry>(&entry(200_000, 0)).is_err());
+        // Between the two limits.
+        let step = v1::handoff_step::Chunk {
+            sessions: vec![v1::SessionState::default(); FREE / size_of::<v1::SessionState>() + 1],
+            ..Default::default()
+        };
+        let step = v1::HandoffStep { step: Some(v1::handoff_step::Step::Chunk(step)), ..Default::default() };
+        assert!(check_size::<v1::HandoffStep>(&step.encode_to_vec()).is_err());
+        assert_eq!(check_inner::<v1::HandoffStep>(&step.encode_to_vec()), Ok(()));
     }
 
     #[test]

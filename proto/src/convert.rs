@@ -139,6 +139,8 @@ impl From<&ShardMap> for v1::ShardMap {
                     leader_term: 0,
                     drained: false,
                     committed: 0,
+                    disk_full: false,
+                    memory_full: false,
                 })
                 .collect(),
             ranges: map.ranges().into_iter().map(Into::into).collect(),

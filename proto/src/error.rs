@@ -1,6 +1,6 @@
 //! The typed error of every service: as a Rust enum, and as a message in a pipeline.
 
-use skv_sharding::{Epoch, GroupId, GroupUid, Replica, Revision, ShardId};
+use skv_sharding::{Epoch, GroupId, GroupUid, Incarnation, Replica, Revision, ShardId};
 
 use crate::v1;
 
@@ -98,6 +98,9 @@ pub enum Error {
     /// The message was meant for another recipient.
     #[error("meant for somebody else: {0}")]
     WrongIdentity(String),
+    /// The sender is of a former life of the group.
+    #[error("meant for a former life of the group: it was revived since, as incarnation {0}")]
+    FormerLife(Incarnation),
     /// There is no version of the format that both sides know.
     #[error("unsupported version: {0}")]
     UnsupportedVersion(String),
@@ -152,7 +155,8 @@ impl Error {
             Error::Unavailable(_) => v1::Reason::Unavailable,
             Error::StaleSequence { .. } => v1::Reason::StaleSequence,
             Error::WindowExceeded { .. } => v1::Reason::WindowExceeded,
-            Error::WrongIdentity(_) => v1::Reason::WrongIdentity,
+            // An older version knows no other reason.
+            Error::WrongIdentity(_) | Error::FormerLife(_) => v1::Reason::WrongIdentity,
             Error::UnsupportedVersion(_) => v1::Reason::UnsupportedVersion,
             Error::Unimplemented(_) => v1::Reason::Unimplemented,
             Error::OutcomeUnknown(_) => v1::Reason::OutcomeUnknown,
@@ -193,6 +197,7 @@ impl From<Error> for v1::Error {
                 wire.floor = acked_below;
             }
             Error::AlreadyApplied { revision } => wire.revision = revision.0,
+            Error::FormerLife(incarnation) => wire.incarnation = incarnation.0,
         }
         wire
     }
@@ -218,6 +223,9 @@ impl From<v1::Error> for Error {
             v1::Reason::StaleSequence => Error::StaleSequence { seq: wire.revision, acked_below: wire.floor },
             v1::Reason::WindowExceeded => {
                 Error::WindowExceeded { seq: wire.revision, acked_below: wire.floor }
+            }
+            v1::Reason::WrongIdentity if wire.incarnation > 0 => {
+                Error::FormerLife(Incarnation(wire.incarnation))
             }
             v1::Reason::WrongIdentity => Error::WrongIdentity(wire.message),
             v1::Reason::UnsupportedVersion => Error::UnsupportedVersion(wire.message),
@@ -256,6 +264,7 @@ pub(crate) mod tests {
             Error::StaleSequence { seq: 1, acked_below: 2 },
             Error::WindowExceeded { seq: 1026, acked_below: 2 },
             Error::WrongIdentity("e".into()),
+            Error::FormerLife(Incarnation(3)),
             Error::UnsupportedVersion("f".into()),
             Error::Unimplemented("i".into()),
             Error::OutcomeUnknown("g".into()),

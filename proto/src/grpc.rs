@@ -29,6 +29,7 @@ impl Error {
             | Error::StaleSequence { .. }
             | Error::WindowExceeded { .. }
             | Error::WrongIdentity(_)
+            | Error::FormerLife(_)
             | Error::UnsupportedVersion(_) => Code::FailedPrecondition,
             Error::Overloaded(_) | Error::DiskFull(_) | Error::MemoryFull(_) => Code::ResourceExhausted,
             Error::Unavailable(_) => Code::Unavailable,

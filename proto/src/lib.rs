@@ -30,7 +30,7 @@ pub mod lab {
     }
 }
 
-pub use bound::{Excess, Shape, Shaped, check_size};
+pub use bound::{Excess, Shape, Shaped, check_inner, check_size};
 pub use convert::{ConvertError, owners};
 pub use error::{Error, ShardOwner};
 #[cfg(feature = "grpc")]

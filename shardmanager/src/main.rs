@@ -2,12 +2,11 @@
 
 use std::process::ExitCode;
 
-use clap::Parser as _;
-use shardmanager::{Options, run};
+use shardmanager::run;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    match Box::pin(run(Options::parse())).await {
+    match Box::pin(run(skv_startup::options())).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("shardmanager: {error}");

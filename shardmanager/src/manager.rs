@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use skv_assignment::record::Record;
-use skv_assignment::rules::{self, Change, Changed, Decision, Heard, Plan, Refusal, Registration, Settings};
+use skv_assignment::rules::{
+    self, Change, Changed, Decision, Full, Heard, Plan, Refusal, Registration, Settings,
+};
 use skv_fail_points::fail_point;
 use skv_proto::{Error, v1};
 use skv_sharding::{GroupId, Incarnation};
@@ -78,8 +80,8 @@ struct Inner {
     environment: Environment,
     state: Mutex<State>,
     published: watch::Sender<Option<Arc<Published>>>,
-    /// The progress of each group, which nobody watches: it changes all the time.
-    committed: watch::Sender<Committed>,
+    /// The reports of leaders that nobody watches: they change all the time.
+    said: watch::Sender<Said>,
     stopping: watch::Sender<bool>,
     metrics: Metrics,
 }
@@ -92,8 +94,14 @@ struct State {
     told: Told,
 }
 
-/// The last entry of each group that a leader reported as committed, with the group's incarnation.
-type Committed = BTreeMap<GroupId, (Incarnation, u64)>;
+/// The last reports of leaders.
+#[derive(Debug, Default)]
+struct Said {
+    /// The last entry of each group that was reported as committed, with the group's incarnation.
+    committed: BTreeMap<GroupId, (Incarnation, u64)>,
+    /// The room that each group lacks.
+    full: BTreeMap<GroupId, Full>,
+}
 
 /// The waits and refusals that were logged already: replicas ask several times a second.
 #[derive(Debug, Default)]
@@ -117,7 +125,7 @@ impl Manager {
             environment,
             state: Mutex::new(State { record: None, heard: Heard::default(), told: Told::default() }),
             published: watch::Sender::new(None),
-            committed: watch::Sender::default(),
+            said: watch::Sender::default(),
             stopping: watch::Sender::new(false),
             metrics: Metrics::default(),
         };
@@ -158,15 +166,18 @@ impl Manager {
         self.inner.published.borrow().clone()
     }
 
-    /// Returns the published map with the progress that the groups' leaders reported last; `None` before
-    /// the first configuration.
+    /// Returns the published map with the progress and the want of room that the groups' leaders reported
+    /// last; `None` before the first configuration.
     pub fn wire_map(&self) -> Option<v1::ShardMap> {
-        let mut map = self.published()?.wire_map();
-        let committed = self.inner.committed.borrow();
+        let mut map = self.published()?.wire_map().clone();
+        let said = self.inner.said.borrow();
         for group in &mut map.groups {
-            let known = committed.get(&GroupId(group.id));
+            let id = GroupId(group.id);
+            let known = said.committed.get(&id);
             let known = known.filter(|(incarnation, _)| incarnation.0 == group.incarnation);
             group.committed = known.map_or(0, |(_, index)| *index);
+            let full = said.full.get(&id).copied().unwrap_or_default();
+            (group.disk_full, group.memory_full) = (full.disk, full.memory);
         }
         Some(map)
     }
@@ -347,7 +358,8 @@ impl Inner {
 
     /// Shows the newest map and leaders, if they differ from what was shown.
     fn publish(&self, state: &State) {
-        self.committed.send_replace(state.heard.committed().clone());
+        let (committed, full) = (state.heard.committed().clone(), state.heard.full().clone());
+        self.said.send_replace(Said { committed, full });
         let leaders = state.heard.leaders();
         let newest = state.record.as_ref().map(|(record, _)| record);
         self.published.send_if_modified(|published| {
@@ -360,10 +372,7 @@ impl Inner {
             if same_record && same_leaders {
                 return false;
             }
-            *published = newest.map(|record| {
-                let (record, leaders) = (Arc::clone(record), leaders.clone());
-                Arc::new(Published { map: record.shard_map(), record, leaders })
-            });
+            *published = newest.map(|record| Arc::new(Published::new(Arc::clone(record), leaders.clone())));
             self.metrics.published(published.as_deref());
             true
         });

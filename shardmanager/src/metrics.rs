@@ -42,7 +42,7 @@ impl Default for Metrics {
             registrations: register(r, "registrations", "Registrations of replicas, by the answer"),
             store_writes: register(r, "store_writes", "Writes of the record"),
             store_works: AtomicBool::new(true),
-            store_up: register(r, "store_up", "Whether the record could be used last time (1) or not (0)"),
+            store_up: register(r, "store_up", "1: the record could be used last time"),
             revision: register(r, "map_revision", "Revision of the shard map; 0 before the first"),
             configuration: register(r, "configuration", "Number of the newest configuration"),
             groups: register(r, "groups", "Groups in the map"),

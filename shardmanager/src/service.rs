@@ -2,14 +2,17 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures::{Stream, stream};
+use prost::Message as _;
 use skv_assignment::rules::Change;
 use skv_proto::v1::shard_manager_server::ShardManager;
 use skv_proto::{Error, v1};
 use skv_resource::NodePorts;
 use skv_sharding::{GroupId, ShardId};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::time::{Instant, sleep_until};
 use tonic::{Request, Response, Status};
 
 use crate::manager::Manager;
@@ -18,6 +21,12 @@ use crate::wire;
 
 /// The number of watches that may be open at once. Each holds the newest map and nothing else.
 const MOST_WATCHES: usize = 4096;
+/// The bytes per second that all watches together are sent. While shards move, each that arrives makes a
+/// new map, and thousands of clerks would get all of them, of which they need the newest; a server's answer
+/// corrects a clerk before that.
+const MAP_BYTES_PER_SECOND: f64 = 32.0 * (1 << 20) as f64;
+/// Pauses below the first are left out, and none is longer than the second.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(10));
 /// The longest request id in bytes.
 const LONGEST_REQUEST_ID: usize = 256;
 
@@ -107,6 +116,7 @@ impl ShardManager for Service {
             maps,
             stopping: self.manager.stopping(),
             skip: Some(request.get_ref().after_revision),
+            rests_until: Instant::now(),
             open: Open {
                 manager: self.manager.clone(),
                 watches: Arc::clone(&self.watches),
@@ -197,6 +207,8 @@ struct Watch {
     stopping: watch::Receiver<bool>,
     /// The map revision that the client has, until the first map.
     skip: Option<u64>,
+    /// The time before which it gets no other map.
+    rests_until: Instant,
     open: Open,
 }
 
@@ -205,8 +217,13 @@ impl Watch {
     /// slow gets only the newest.
     async fn next(&mut self) -> Option<v1::ShardMap> {
         loop {
+            let (rested, maps) = (sleep_until(self.rests_until), &mut self.maps);
+            let changed = async {
+                rested.await;
+                maps.changed().await
+            };
             tokio::select! {
-                changed = self.maps.changed() => changed.ok()?,
+                changed = changed => changed.ok()?,
                 _ = self.stopping.wait_for(|stopping| *stopping) => return None,
             }
             let published = self.maps.borrow_and_update().clone();
@@ -215,7 +232,9 @@ impl Watch {
             if let Some(published) = published
                 && self.skip.take() != Some(published.map.revision.0)
             {
-                return Some(published.wire_map());
+                let map = published.wire_map();
+                self.rests_until = Instant::now() + pause(self.open.all(), map.encoded_len());
+                return Some(map.clone());
             }
         }
     }
@@ -229,8 +248,13 @@ struct Open {
 }
 
 impl Open {
+    /// Returns the number of all open watches.
+    fn all(&self) -> usize {
+        MOST_WATCHES - self.watches.available_permits()
+    }
+
     fn count(&self) {
-        self.manager.metrics().watches(MOST_WATCHES - self.watches.available_permits());
+        self.manager.metrics().watches(self.all());
     }
 }
 
@@ -238,5 +262,28 @@ impl Drop for Open {
     fn drop(&mut self) {
         drop(self.permit.take());
         self.count();
+    }
+}
+
+/// Returns the time for which a watch that got a map of this size gets no other.
+fn pause(watches: usize, map_bytes: usize) -> Duration {
+    let (shortest, longest) = PAUSES;
+    let seconds = watches as f64 * map_bytes as f64 / MAP_BYTES_PER_SECOND;
+    let pause = Duration::from_secs_f64(seconds).min(longest);
+    if pause < shortest { Duration::ZERO } else { pause }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn maps_are_spread_out_only_where_they_are_many_and_large() {
+        let millis = |watches, bytes| pause(watches, bytes).as_millis();
+        assert_eq!(millis(10, 4 << 10), 0, "a usual store");
+        assert_eq!(millis(100, 4 << 10), 12);
+        assert_eq!(millis(10, 256 << 10), 78, "65,536 shards");
+        assert_eq!(millis(2000, 128 << 10), 7812);
+        assert_eq!(millis(4096, 1 << 20), 10_000, "clients aren't left alone for longer");
     }
 }

@@ -2,11 +2,12 @@
 
 use skv_assignment::record::{Bootstrap, Limits, PlannedMove};
 use skv_assignment::rules::{
-    ChangeRefusal, Changed, Held, Pending, Plan, Refusal, Registration, Report, Settings,
+    ChangeRefusal, Changed, Full, Held, Pending, Plan, Refusal, Registration, Report, Settings,
 };
 use skv_proto::{Error, v1};
 use skv_sharding::{
-    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
+    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Incarnation, Lineage, MapRevision, Replica, ReplicaId,
+    ShardId,
 };
 
 /// The length limit of names and addresses (a DNS name has at most 253 bytes).
@@ -67,6 +68,7 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
     Ok(Report {
         uid: GroupUid(wire.group_uid),
         incarnation: Incarnation(wire.incarnation),
+        lineage: Lineage::new(wire.lineage.into_iter().map(Incarnation)),
         members,
         owned: wire.shards_owned.into_iter().map(owned).collect::<Result<_, _>>()?,
         epoch: Epoch(count(wire.highest_epoch, "epoch")?),
@@ -79,6 +81,7 @@ fn report(wire: v1::GroupReport) -> Result<Report, Refusal> {
         leader: Some(ReplicaId(wire.leader)).filter(|id| id.0 != 0),
         passed: wire.passed.into_iter().map(owned).collect::<Result<_, _>>()?,
         committed: count(wire.committed, "committed index")?,
+        full: Full { disk: wire.disk_full, memory: wire.memory_full },
     })
 }
 

@@ -146,6 +146,35 @@ async fn a_watch_sends_the_map_now_and_after_every_change_and_can_be_resumed() {
 }
 
 #[tokio::test]
+async fn the_map_tells_which_groups_lack_room_by_the_word_of_their_leaders() {
+    let server = Server::start(settings(), MemoryStore::default()).await;
+    let mut client = server.client().await;
+    let mut replicas = found(&mut client).await;
+    let full = async |client: &mut _| {
+        let groups = map(client).await.groups;
+        groups.iter().map(|group| (group.disk_full, group.memory_full)).collect::<Vec<_>>()
+    };
+    assert_eq!(full(&mut client).await, [(false, false); 2]);
+    replicas[2].lead(7);
+    (replicas[2].report().disk_full, replicas[2].report().memory_full) = (false, true);
+    replicas[2].obey(&mut client).await;
+    assert_eq!(full(&mut client).await, [(false, true), (false, false)]);
+
+    // A leader from before, and one that follows, tell nothing.
+    replicas[0].lead(6);
+    replicas[0].obey(&mut client).await;
+    replicas[1].report().disk_full = true;
+    replicas[1].obey(&mut client).await;
+    assert_eq!(full(&mut client).await, [(false, true), (false, false)]);
+    (replicas[2].report().disk_full, replicas[2].report().memory_full) = (true, false);
+    replicas[2].obey(&mut client).await;
+    assert_eq!(full(&mut client).await, [(true, false), (false, false)]);
+    replicas[2].report().disk_full = false;
+    replicas[2].obey(&mut client).await;
+    assert_eq!(full(&mut client).await, [(false, false); 2]);
+}
+
+#[tokio::test]
 async fn every_configuration_can_be_queried() {
     let server = Server::start(settings(), MemoryStore::default()).await;
     let mut client = server.client().await;

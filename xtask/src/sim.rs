@@ -8,6 +8,9 @@ use anyhow::{Context as _, bail};
 
 use crate::build;
 
+/// The scenarios besides the storm.
+const SCENARIOS: [&str; 6] = ["apart", "slow-snapshots", "rolled-back", "revived", "full-disks", "clocks"];
+
 /// Simulates a cluster under faults for many seeds, or replays one seed
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -21,7 +24,7 @@ pub(crate) struct Args {
     #[arg(long, default_value_t = 1)]
     groups: usize,
     /// Another scenario than the storm of all faults
-    #[arg(long, conflicts_with = "groups", value_parser = ["apart", "slow-snapshots", "rolled-back", "revived"])]
+    #[arg(long, conflicts_with = "groups", value_parser = SCENARIOS)]
     scenario: Option<String>,
     /// With --seed: show the servers' logs, for example `info`
     #[arg(long, requires = "seed")]

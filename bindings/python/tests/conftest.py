@@ -52,13 +52,16 @@ class Store:
 
     def run(self, *arguments: str) -> str:
         """Runs a command of skv that must succeed; answers what it printed."""
-        environment = {name: value for name, value in os.environ.items() if not name.startswith("SKV_")}
-        environment["SKV_HOME"] = str(self.home)
-        done = subprocess.run(
-            [self._skv, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
-        )
+        done = self._skv_done(arguments)
         assert done.returncode == 0, f"skv {arguments}: {done.stderr}"
         return done.stdout
+
+    def _skv_done(self, arguments: tuple[str, ...]) -> subprocess.CompletedProcess:
+        environment = {name: value for name, value in os.environ.items() if not name.startswith("SKV_")}
+        environment["SKV_HOME"] = str(self.home)
+        return subprocess.run(
+            [self._skv, *arguments], env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True
+        )
 
     def up(self, manifest: Path) -> None:
         """Starts it in the background; returns when it is ready."""
@@ -99,8 +102,9 @@ class Store:
         """The member that leads a group."""
 
         def leader() -> dict | None:
-            status = json.loads(self.run("status", "--output=json"))
-            name = status["groups"][group]["leader"]
+            # It fails while not all replicas are ready, and has no document while nobody answers.
+            text = self._skv_done(("status", "--output=json")).stdout
+            name = json.loads(text)["groups"][group]["leader"] if text else None
             return next((member for member in self.record()["members"] if member["name"] == name), None)
 
         return eventually(f"g{group} has a leader", leader)
@@ -135,6 +139,18 @@ def store(skv: Path, tmp_path: Path) -> Iterator[Store]:
     store = Store(skv, tmp_path)
     yield store
     store.end()
+
+
+@pytest.fixture(scope="session")
+def judge() -> Callable[[Path], subprocess.CompletedProcess]:
+    """Judges a history, by the program in $SKV_CHECKER if there is one; succeeds if it is proven right."""
+    checker = os.environ.get("SKV_CHECKER")
+    command = [checker] if checker else ["cargo", "xtask"]
+
+    def judge(history: Path) -> subprocess.CompletedProcess:
+        return subprocess.run([*command, "check", history], cwd=PROJECT, capture_output=True, text=True)
+
+    return judge
 
 
 @pytest.fixture

@@ -1,14 +1,18 @@
 """The rules of a call, against servers that misbehave on demand."""
 
+import socket
+import threading
 import time
 
 import grpc
 import pytest
+from conftest import NEVER
 from fake_server import CLUSTER, FakeServer, refuse
 
 from shardedkv import (
     AlreadyApplied,
     Clerk,
+    ClerkError,
     Invalid,
     NoLeader,
     Options,
@@ -17,6 +21,8 @@ from shardedkv import (
     Refused,
     Unreachable,
 )
+from shardedkv.routing import BLIND, Router
+from shardedkv.sessions import After, Sessions
 from shardedkv.v1 import common_pb2, error_pb2
 
 HASTY = Options(deadline=2.0, attempt_timeout=0.3)
@@ -66,6 +72,93 @@ def test_a_lost_answer_is_asked_for_again_under_the_same_id(server, clerk):
     clerk.append("1", "x")
     assert len(server.asked) == 3
     assert set(ids(server.asked)) == {(1, 1)}
+
+
+def test_only_silence_gives_the_next_transmission_more_time(server, clerk):
+    # Twice the time for each of those would be enough for the answer that comes too late.
+    server.answers = [breaks] * 6 + [silence]
+    clerk.append("1", "x")
+    assert len(server.asked) == 8
+
+
+class Late(grpc.RpcError):
+    """The failure of a call to somebody who keeps silent."""
+
+    def code(self):
+        return grpc.StatusCode.DEADLINE_EXCEEDED
+
+    def details(self):
+        return "late"
+
+    def trailing_metadata(self):
+        return ()
+
+
+class SilentChannel:
+    """A connection to a server that accepts and never answers; but nobody has to wait for that."""
+
+    def __init__(self):
+        self.timeouts = []
+
+    def unary_unary(self, *_, **__):
+        def call(request, timeout):
+            self.timeouts.append(timeout)
+            raise Late
+
+        return call
+
+    unary_stream = stream_stream = unary_unary
+
+    def close(self):
+        pass
+
+
+def test_nothing_is_waited_for_longer_than_the_deadline():
+    channel = SilentChannel()
+    options = Options(deadline=0.2, attempt_timeout=60.0, connect=lambda address: channel)
+    with Clerk(managers=["h:1"], servers=["h:2"], options=options) as clerk:
+        with pytest.raises(Unreachable):
+            clerk.append("1", "x")
+    assert channel.timeouts and max(channel.timeouts) <= 0.2
+
+
+def test_a_manager_that_accepts_and_keeps_silent_is_unreachable():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        with Clerk(managers=[f"{host}:{port}"], options=Options(deadline=0.3)) as clerk:
+            with pytest.raises(Unreachable, match="no shard map yet"):
+                clerk.get("1")
+
+
+def in_thread(function):
+    """Runs this in a thread that may hang; returns the ClerkError with which it ends."""
+    errors = []
+
+    def run():
+        try:
+            function()
+        except ClerkError as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    thread.join(NEVER)
+    assert errors, "it hangs, or has no error"
+    return errors[0]
+
+
+def test_a_call_waits_for_others_no_longer_than_its_deadline(server):
+    with Clerk(servers=[server.address], options=Options(deadline=0.2)) as clerk:
+        with clerk._router._refreshing:
+            assert isinstance(in_thread(lambda: clerk.get("1")), Unreachable)
+        clerk._router.refresh(NEVER, time.monotonic() + NEVER)
+        with clerk._sessions._opening:
+            assert isinstance(in_thread(lambda: clerk.append("1", "x")), Unreachable)
+
+
+def test_without_servers_no_session_is_waited_for_longer_than_the_deadline():
+    sessions = Sessions(Router(lambda address: SilentChannel(), [], []), 1.0)
+    assert isinstance(in_thread(lambda: sessions.ticket(BLIND, After(), time.monotonic() + 0.1)), Unreachable)
 
 
 def test_a_session_that_expired_before_anything_was_sent_is_replaced(server, clerk):

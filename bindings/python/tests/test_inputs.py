@@ -7,9 +7,11 @@ import sys
 import threading
 
 import pytest
+from conftest import NEVER
 from fake_server import FakeServer
 
 from shardedkv import Clerk, ClerkError, Invalid, Options
+from shardedkv.peer import authority
 
 
 @pytest.fixture
@@ -49,6 +51,25 @@ def test_a_condition_is_a_revision(clerk):
     for revision in ["1", 1.0, True]:
         with pytest.raises(TypeError, match="if_revision is a number"):
             clerk.put("k", "v", if_revision=revision)
+
+
+def test_after_a_fork_each_process_makes_its_own_clerk():
+    # In a process of its own: the tests have threads, which a fork would lose.
+    script = """
+import os
+from shardedkv import Clerk, Invalid
+
+with Clerk(servers=["127.0.0.1:1"]) as clerk:
+    child = os.fork()
+    if child == 0:
+        try:
+            clerk.get("1")
+        except Invalid as error:
+            os._exit(7 if "make one in each" in str(error) else 1)
+        os._exit(1)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+"""
+    subprocess.run([sys.executable, "-c", script], check=True, timeout=NEVER)
 
 
 def test_one_address_is_no_list_of_addresses():
@@ -120,6 +141,18 @@ def test_proxies_for_the_web_are_not_for_stores(server, name):
         [sys.executable, "-c", CALL, server.address], env=environment, capture_output=True, text=True
     )
     assert (done.returncode, len(server.applied)) == (0, 1), done.stderr
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        ("kv-manager.default.svc.cluster.local.:7400", "kv-manager.default.svc.cluster.local:7400"),
+        ("localhost:1", "localhost:1"),
+        ("[::1]:7000", "[::1]:7000"),
+    ],
+)
+def test_requests_call_a_server_without_the_final_dot(address, name):
+    assert authority(address) == name
 
 
 def test_addresses_may_be_of_ipv6():

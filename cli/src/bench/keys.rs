@@ -10,7 +10,7 @@ use super::plan::Args;
 /// The number of keys that are written, or removed, at the same time.
 const AT_ONCE: usize = 256;
 
-/// What became of the keys.
+/// The end of the keys.
 pub(super) enum Fate {
     /// They were to stay.
     Kept,

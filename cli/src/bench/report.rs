@@ -1,8 +1,7 @@
 //! The output of a measurement.
 
-use std::io::{self, Write as _};
-
 use serde::Serialize;
+use skv_local::screen::Stream;
 
 use super::keys::{self, Fate};
 use super::meter::Meter;
@@ -61,18 +60,19 @@ pub(super) fn show(args: &Args, meter: &Meter, seconds: f64, fate: &Fate) -> any
             max: meter.max(),
         },
     };
-    match args.output.format {
-        Format::Json => output::print_json(&report)?,
-        Format::Text => print(&report)?,
-    }
+    output::even_unread(match args.output.format {
+        Format::Json => output::print_json(&report),
+        Format::Text => print(&report),
+    })?;
     let [first, last] = keys::range(args);
     match fate {
         Fate::Removed => {}
         Fate::Kept if args.output.format == Format::Json => {}
-        Fate::Kept => output::say(format_args!("the keys {first} to {last} stay"))?,
-        Fate::Left(error) => {
-            writeln!(io::stderr(), "the keys {first} to {last} can't be removed, and stay: {error}")?;
-        }
+        Fate::Kept => output::say_on(Stream::Out, format_args!("the keys {first} to {last} stay")),
+        Fate::Left(error) => output::say_on(
+            Stream::Err,
+            format_args!("the keys {first} to {last} can't be removed, and stay: {error}"),
+        ),
     }
     Ok(if report.failed == 0 && report.answered > 0 { Outcome::Done } else { Outcome::Failed })
 }

@@ -47,14 +47,12 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
     };
     let answer = answer.map_err(|error| target.failed(error))?;
     let (success, found, revision) = (answer.success, answer.found, answer.revision.0);
-    match args.output.format {
-        Format::Json => {
-            output::print_json(&Deleted { key: key[..].into(), success, found, revision })?;
-        }
-        Format::Text if !success => output::say(not_changed(answer.revision))?,
-        Format::Text if found => output::say("deleted")?,
-        Format::Text => output::say("no such key")?,
-    }
+    output::even_unread(match args.output.format {
+        Format::Json => output::print_json(&Deleted { key: key[..].into(), success, found, revision }),
+        Format::Text if !success => output::say(not_changed(answer.revision)),
+        Format::Text if found => output::say("deleted"),
+        Format::Text => output::say("no such key"),
+    })?;
     Ok(match (success, found) {
         (false, _) => Outcome::ConditionFailed,
         (true, true) => Outcome::Done,

@@ -56,13 +56,11 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
     };
     let answer = answer.map_err(|error| target.failed(error))?;
     let (success, revision) = (answer.success, answer.revision);
-    match args.output.format {
-        Format::Json => {
-            output::print_json(&Put { key: key[..].into(), success, revision: revision.0 })?;
-        }
-        Format::Text if success => output::say(format_args!("revision {revision}"))?,
-        Format::Text => output::say(not_changed(revision))?,
-    }
+    output::even_unread(match args.output.format {
+        Format::Json => output::print_json(&Put { key: key[..].into(), success, revision: revision.0 }),
+        Format::Text if success => output::say(format_args!("revision {revision}")),
+        Format::Text => output::say(not_changed(revision)),
+    })?;
     Ok(if success { Outcome::Done } else { Outcome::ConditionFailed })
 }
 

@@ -1,11 +1,13 @@
 //! `skv group reset`: what is left of a lost group, the replica that it is revived from, and what is seen
 //! meanwhile.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
 use indicatif::ProgressBar;
 use serde::Serialize;
+use skv_local::screen::Stream;
 use skv_proto::v1;
 use skv_proto::v1::ReplicaState;
 use skv_proto::v1::reset_progress::Stage;
@@ -16,6 +18,7 @@ use tonic::Status;
 use super::members::{group_and_members, named};
 use super::survivors::{Survivors, progress};
 use crate::admin::{self, Member};
+use crate::completions;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::{Target, explain};
@@ -26,9 +29,10 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 #[derive(Debug, clap::Args)]
 pub(crate) struct Args {
     /// The group, such as g0.
+    #[arg(add = completions::groups())]
     group: GroupId,
     /// The server or replica id to revive it from [default: the one with the newest log].
-    #[arg(long, value_name = "REPLICA")]
+    #[arg(long, value_name = "REPLICA", add = completions::servers())]
     from: Option<String>,
     /// Say that writes may be lost.
     #[arg(long)]
@@ -42,7 +46,7 @@ pub(crate) struct Args {
     output: Output,
 }
 
-/// What is left of the group, and what was made of it.
+/// The survivors of the group, and the group that was made of one.
 #[derive(Serialize)]
 struct Report {
     #[serde(flatten)]
@@ -55,11 +59,11 @@ struct Report {
 struct Revived {
     incarnation: Incarnation,
     last_log_index: u64,
-    /// Where the server keeps what the replica had before.
+    /// The directory in which the server keeps the replica's former life.
     former_dir: String,
 }
 
-/// What the servers of a group removed of its former lives.
+/// The bytes of a group's former lives that a server removed.
 #[derive(Serialize)]
 struct Removed {
     server: String,
@@ -70,19 +74,19 @@ pub(super) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     let Args { group, output: Output { format }, .. } = *args;
     let (known, members) = group_and_members(target, group).await?;
     if args.remove_former {
-        return remove_former(target, group, &members, format).await;
+        return remove_former(target, &known, &members, format).await;
     }
     let incarnations = members.iter().filter_map(|member| Some(member.status.as_ref().ok()?.incarnation));
     let newest = incarnations.fold(known.incarnation, u32::max);
     let chosen = chosen(group, &members, newest, args.from.as_deref())?;
     let (survivors, name) = (Survivors::new(&known, newest, &members, chosen), &chosen.replica.server);
     if format == Format::Text {
-        survivors.print()?;
+        output::even_unread(survivors.print())?;
     }
     let index = chosen.status.as_ref().ok().and_then(|status| status.last_log).map_or(0, |last| last.index);
     if !args.accept_data_loss {
         if format == Format::Json {
-            output::print_json(&Report { survivors, revived: None })?;
+            output::even_unread(output::print_json(&Report { survivors, revived: None }))?;
         }
         bail!(
             "{group} would be revived from {name} alone, whose log ends at {index}; what only other replicas \
@@ -90,7 +94,7 @@ pub(super) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
         );
     }
     let v1::ResetResponse { incarnation, last_log, former_dir } =
-        revive(target, group, &chosen.replica, format).await?;
+        revive(target, group, chosen, format).await?;
     let revived = Revived {
         incarnation: Incarnation(incarnation),
         last_log_index: last_log.map_or(0, |log_id| log_id.index),
@@ -127,9 +131,20 @@ fn chosen<'a>(
     if let Some(leader) = members.iter().filter(is_of_newest).find(|member| member.leads_a_quorum()) {
         bail!("{group} needs no reset: {} leads it and reaches a majority", leader.replica.server);
     }
-    let chosen = match from {
-        Some(name) => named(members, name)?,
-        None => members.iter().max_by_key(|member| progress(member)).context("the group has no replica")?,
+    let from = from.map(|name| named(members, name)).transpose()?;
+    let reviving = members.iter().find(|member| is_reviving(member));
+    if let (Some(from), Some(reviving)) = (from, reviving)
+        && from.replica.server != reviving.replica.server
+    {
+        bail!(
+            "{group} is being revived from {} already, and would be two groups with {}: wait for the end of that",
+            reviving.replica.server,
+            from.replica.server
+        );
+    }
+    let chosen = match from.or(reviving) {
+        Some(member) => member,
+        None => most_advanced(members)?,
     };
     let name = &chosen.replica.server;
     let status = chosen.status.as_ref().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
@@ -144,18 +159,46 @@ fn chosen<'a>(
     Ok(chosen)
 }
 
+/// Returns true if a replica becomes the whole group already.
+fn is_reviving(member: &Member) -> bool {
+    member.status.as_ref().is_ok_and(|status| status.reset.is_some())
+}
+
+/// Returns the replica with the newest log, if all that answer say what they have. One that has just started
+/// may have the newest one, and may be about to go on with a reset.
+fn most_advanced(members: &[Member]) -> anyhow::Result<&Member> {
+    let is_opening = |member: &&Member| {
+        member.status.as_ref().is_ok_and(|s| s.state() == ReplicaState::Waiting && s.replica == 0)
+    };
+    if let Some(opening) = members.iter().find(is_opening) {
+        bail!(
+            "{} answers, and hasn't opened its files yet: nobody knows what it has. Ask again, or say --from which \
+             replica",
+            opening.replica.server
+        );
+    }
+    members.iter().max_by_key(|member| progress(member)).context("the group has no replica")
+}
+
 /// Has a server revive the group, however long it takes, and shows how far it is.
 async fn revive(
     target: &Target,
     group: GroupId,
-    replica: &v1::Replica,
+    Member { replica, status, .. }: &Member,
     format: Format,
 ) -> anyhow::Result<v1::ResetResponse> {
     let address = &replica.peer_address;
+    let shown = status.as_ref().ok().filter(|status| status.group_uid != 0);
+    let meant = shown.map(|status| v1::ReplicaIdentity {
+        cluster_id: status.cluster_id,
+        group_uid: status.group_uid,
+        incarnation: status.incarnation,
+        replica: status.replica,
+    });
     let mut client = admin::connect_patiently(target, address).await?;
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));
-    let answer = client.reset(v1::ResetRequest { group: group.0, accept_data_loss: true });
+    let answer = client.reset(v1::ResetRequest { group: group.0, accept_data_loss: true, meant });
     let look = async {
         let mut before = String::new();
         loop {
@@ -166,7 +209,10 @@ async fn revive(
             }
             bar.set_message(format!("{group} on {}: {}{}", replica.server, status.problem, bytes(&status)));
             if bar.is_hidden() && format == Format::Text && status.problem != before {
-                let _ = output::say(format_args!("{group} on {}: {}", replica.server, status.problem));
+                output::say_on(
+                    Stream::Out,
+                    format_args!("{group} on {}: {}", replica.server, status.problem),
+                );
             }
             before = status.problem;
         }
@@ -179,11 +225,11 @@ async fn revive(
     Ok(answer.map_err(|status| unanswered(&status, address))?.into_inner())
 }
 
-/// How far the stage of a reset is, in bytes.
+/// Returns the progress of a reset's stage in bytes.
 fn bytes(status: &v1::ReplicaStatus) -> String {
     let Some(progress) = status.reset else { return String::new() };
     match (progress.stage(), progress.of) {
-        (Stage::Unspecified | Stage::Ending, _) => String::new(),
+        (Stage::Unspecified | Stage::Ending | Stage::Starting, _) => String::new(),
         (Stage::Reading | Stage::Writing, 0) => format!(": {}", output::bytes(progress.bytes)),
         (Stage::Reading | Stage::Writing, of) => {
             format!(": {} of about {}", output::bytes(progress.bytes), output::bytes(of.max(progress.bytes)))
@@ -191,19 +237,23 @@ fn bytes(status: &v1::ReplicaStatus) -> String {
     }
 }
 
-/// Has every server of a group that answers remove what it keeps of the group's former lives.
+/// Has every member of a group that answers remove what it keeps of the group's former lives. Servers that aren't
+/// members, which members know of, keep what they have: these are named.
 async fn remove_former(
     target: &Target,
-    group: GroupId,
+    known: &v1::Group,
     members: &[Member],
     format: Format,
 ) -> anyhow::Result<Outcome> {
+    let group = GroupId(known.id);
+    let cluster_id = target.shard_map().await?.cluster_id;
+    let request = v1::RemoveFormerRequest { group: known.id, cluster_id, group_uid: known.uid };
     let (mut removed, mut problems) = (Vec::new(), Vec::new());
     for Member { replica, .. } in members {
         let address = &replica.peer_address;
         let answer = async {
             let mut client = admin::connect_patiently(target, address).await?;
-            let answer = client.remove_former(v1::RemoveFormerRequest { group: group.0 }).await;
+            let answer = client.remove_former(request).await;
             anyhow::Ok(answer.map_err(|status| explain(&status, address))?.into_inner().bytes)
         };
         match answer.await {
@@ -211,17 +261,32 @@ async fn remove_former(
             Err(error) => problems.push(format!("{}: {error:#}", replica.server)),
         }
     }
-    match format {
-        Format::Json => output::print_json(&removed)?,
+    output::even_unread(match format {
+        Format::Json => output::print_json(&removed),
         Format::Text => removed.iter().try_for_each(|Removed { server, bytes }| {
             let bytes = output::bytes(*bytes);
             output::say(format_args!("{server}: {bytes} of former lives of {group} are removed"))
-        })?,
-    }
+        }),
+    })?;
+    problems.extend(not_asked(members).into_iter().map(|server| {
+        format!(
+            "{server} wasn't asked, since it is no member of {group} by the shard map: repeat this when it is, or \
+             remove former/{group}-* in its data directory"
+        )
+    }));
     if !problems.is_empty() {
         bail!("{}", problems.join("; "));
     }
     Ok(Outcome::Done)
+}
+
+/// Returns the servers that members know as members, and the shard map doesn't.
+fn not_asked(members: &[Member]) -> BTreeSet<&str> {
+    let memberships = members
+        .iter()
+        .filter_map(|member| member.status.as_ref().ok()?.membership.as_ref()?.membership.as_ref());
+    let known = memberships.flat_map(|membership| &membership.members).map(|member| member.server.as_str());
+    known.filter(|server| members.iter().all(|member| member.replica.server != *server)).collect()
 }
 
 /// A server that was lost amid it may have done it, or do it yet.

@@ -1,4 +1,4 @@
-//! What is left of a group that lost its majority: what each replica has, and what would be lost if the
+//! The remains of a group that lost its majority: what each replica has, and what would be lost if the
 //! group were revived from one of them.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,7 +11,7 @@ use crate::admin::{Member, is_leader};
 use crate::duration::about;
 use crate::output;
 
-/// What is left of a group.
+/// The remains of a group.
 #[derive(Debug, Serialize)]
 pub(super) struct Survivors {
     group: GroupId,
@@ -27,12 +27,12 @@ pub(super) struct Survivors {
     replicas: Vec<Survivor>,
 }
 
-/// What one replica has.
+/// A replica and its log.
 #[derive(Debug, Serialize)]
 struct Survivor {
     id: ReplicaId,
     server: String,
-    /// Why it doesn't say what it has.
+    /// The reason why it doesn't say what it has.
     #[serde(skip_serializing_if = "String::is_empty")]
     problem: String,
     incarnation: Incarnation,
@@ -64,7 +64,7 @@ impl Survivors {
         }
     }
 
-    /// Says what is left, and what would be lost.
+    /// Prints what is left, and what would be lost.
     pub(super) fn print(&self) -> anyhow::Result<()> {
         let header = ["", "SERVER", "INCARNATION", "TERM", "INDEX", "COMMITTED", "LAST ENTRY", "DATA"];
         let mut table = output::table(header);

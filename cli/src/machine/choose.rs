@@ -1,12 +1,13 @@
 //! `skv use`.
 
-use clap::ValueHint;
 use skv_local::home::{self, Entry};
+use skv_local::screen::Stream;
 use skv_local::stores::{self, Choice};
 
+use crate::completions;
 use crate::outcome::Outcome;
 use crate::output;
-use crate::target::Target;
+use crate::target::{self, Target};
 
 /// Choose the store that commands use if they name none.
 ///
@@ -20,7 +21,7 @@ Examples:
 ")]
 pub(crate) struct Args {
     /// The name of the store: `skv stores` lists them.
-    #[arg(value_hint = ValueHint::Other)]
+    #[arg(add = completions::stores())]
     name: Option<String>,
 }
 
@@ -40,5 +41,11 @@ pub(crate) fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> {
         None => stores::locate(Choice::Current)?,
     };
     output::say(format_args!("commands that name no store use {name} in {}", data_dir.display()))?;
+    for variable in target::variables_set() {
+        output::say_on(
+            Stream::Err,
+            format_args!("as long as {variable} is set, they use the store that it names: unset it"),
+        );
+    }
     Ok(Outcome::Done)
 }

@@ -1,8 +1,9 @@
-//! `skv logs`: the ends of logs, and what is written to them meanwhile, as `tail` shows them.
+//! `skv logs`: the ends of logs, and what is written to them meanwhile, as `tail` shows them. Processes come and
+//! go with their groups, so the logs are listed again at each look.
 
 use std::fs::File;
-use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
-use std::path::{Path, PathBuf};
+use std::io::{self, Read as _, Seek as _, SeekFrom};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::Context as _;
@@ -10,7 +11,9 @@ use clap::ValueHint;
 use skv_local::data_dir::log_files;
 use tokio::time::sleep;
 
+use crate::completions;
 use crate::outcome::Outcome;
+use crate::output;
 use crate::target::Target;
 
 const POLL: Duration = Duration::from_millis(200);
@@ -30,7 +33,7 @@ Examples:
 ")]
 pub(crate) struct Args {
     /// The process, such as quickstart-g0-0, or supervisor [default: all].
-    #[arg(value_hint = ValueHint::Other)]
+    #[arg(add = completions::processes())]
     process: Option<String>,
     /// Show what is written from now on too.
     #[arg(long, short)]
@@ -40,25 +43,20 @@ pub(crate) struct Args {
     lines: usize,
 }
 
-/// A log that is shown.
-struct Log {
-    name: String,
-    path: PathBuf,
-    position: u64,
-}
-
 pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
-    let data_dir = target.local()?.data_dir;
-    let mut logs: Vec<Log> = log_files(&data_dir)?.into_iter().map(Log::new).collect();
+    let mut logs =
+        Logs { data_dir: target.local()?.data_dir, process: args.process.clone(), list: Vec::new() };
+    let names = logs.look()?;
     if let Some(process) = &args.process {
-        let names: Vec<String> = logs.iter().map(|log| log.name.clone()).collect();
-        logs.retain(|log| log.name == *process);
-        anyhow::ensure!(!logs.is_empty(), "there is no log of {process}: there are {}", names.join(", "));
+        anyhow::ensure!(
+            !logs.list.is_empty(),
+            "there is no log of {process}: there are {}",
+            names.join(", ")
+        );
     }
-    let mut shown = Shown { is_one: logs.len() == 1, last: None };
-    for log in &mut logs {
-        let text = log.last_lines(args.lines)?;
-        shown.print(&log.name, &text)?;
+    let mut shown = None;
+    for (name, text) in logs.last_lines(args.lines)? {
+        print(&mut shown, logs.list.len() == 1, name, &text)?;
     }
     if !args.follow {
         return Ok(Outcome::Done);
@@ -70,16 +68,88 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     Ok(Outcome::Done)
 }
 
-async fn follow(logs: &mut [Log], shown: &mut Shown) -> anyhow::Result<Outcome> {
+async fn follow(logs: &mut Logs, shown: &mut Option<String>) -> anyhow::Result<Outcome> {
     loop {
-        for log in &mut *logs {
-            let text = log.news()?;
-            if !text.is_empty() {
-                shown.print(&log.name, &text)?;
-            }
+        for (name, text) in logs.news()? {
+            print(shown, logs.list.len() == 1, name, &text)?;
         }
         sleep(POLL).await;
     }
+}
+
+/// Prints lines of a log. Its name stands above them if there are several logs, and `shown` is another one.
+fn print(shown: &mut Option<String>, is_one: bool, name: String, text: &[u8]) -> anyhow::Result<()> {
+    let is_new = !is_one && shown.as_ref() != Some(&name);
+    let mut page = Vec::new();
+    if is_new {
+        let gap = if shown.is_some() { "\n" } else { "" };
+        page.extend_from_slice(format!("{gap}==> {name} <==\n").as_bytes());
+    }
+    page.extend_from_slice(text);
+    *shown = Some(name);
+    output::print_bytes(&page)
+}
+
+/// The logs that are shown: those of one process, or all.
+struct Logs {
+    data_dir: PathBuf,
+    process: Option<String>,
+    list: Vec<Log>,
+}
+
+impl Logs {
+    /// Adds those that have come. Returns the names of all that there are.
+    fn look(&mut self) -> anyhow::Result<Vec<String>> {
+        let mut names = Vec::new();
+        for path in log_files(&self.data_dir)? {
+            let log = Log::new(path);
+            names.push(log.name.clone());
+            let is_wanted = self.process.as_ref().is_none_or(|process| *process == log.name);
+            if is_wanted && !self.list.iter().any(|known| known.name == log.name) {
+                self.list.push(log);
+            }
+        }
+        Ok(names)
+    }
+
+    fn last_lines(&mut self, count: usize) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+        self.read(|log| log.last_lines(count))
+    }
+
+    /// Returns what was written since the last look, with the name of each log; of a new one all of it.
+    fn news(&mut self) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+        self.look()?;
+        let mut news = self.read(Log::news)?;
+        news.retain(|(_, text)| !text.is_empty());
+        Ok(news)
+    }
+
+    /// Reads each log. One that is gone is forgotten: its process left the store, and may come again.
+    fn read(
+        &mut self,
+        read: impl Fn(&mut Log) -> io::Result<Vec<u8>>,
+    ) -> anyhow::Result<Vec<(String, Vec<u8>)>> {
+        let mut texts = Vec::new();
+        let mut gone = Vec::new();
+        for log in &mut self.list {
+            match read(log) {
+                Ok(text) => texts.push((log.name.clone(), text)),
+                Err(error) if error.kind() == io::ErrorKind::NotFound => gone.push(log.name.clone()),
+                Err(error) => {
+                    return Err(error).with_context(|| format!("can't read {}", log.path.display()));
+                }
+            }
+        }
+        self.list.retain(|log| !gone.contains(&log.name));
+        Ok(texts)
+    }
+}
+
+/// A log that is shown.
+struct Log {
+    name: String,
+    path: PathBuf,
+    position: u64,
 }
 
 impl Log {
@@ -88,36 +158,28 @@ impl Log {
         Log { name, path, position: 0 }
     }
 
-    fn last_lines(&mut self, count: usize) -> anyhow::Result<Vec<u8>> {
-        let length = self.length()?;
-        self.position = length.saturating_sub(TAIL_BYTES);
+    fn last_lines(&mut self, count: usize) -> io::Result<Vec<u8>> {
+        self.position = self.length()?.saturating_sub(TAIL_BYTES);
         let text = self.news()?;
         Ok(last_lines(&text, count).to_vec())
     }
 
     /// Returns what was written since the last look. A log that is shorter was emptied.
-    fn news(&mut self) -> anyhow::Result<Vec<u8>> {
+    fn news(&mut self) -> io::Result<Vec<u8>> {
         if self.length()? < self.position {
             self.position = 0;
         }
         let mut text = Vec::new();
-        let mut read = || -> io::Result<u64> {
-            let mut file = File::open(&self.path)?;
-            file.seek(SeekFrom::Start(self.position))?;
-            file.read_to_end(&mut text)?;
-            file.stream_position()
-        };
-        self.position = read().with_context(|| failed(&self.path))?;
+        let mut file = File::open(&self.path)?;
+        file.seek(SeekFrom::Start(self.position))?;
+        file.read_to_end(&mut text)?;
+        self.position = file.stream_position()?;
         Ok(text)
     }
 
-    fn length(&self) -> anyhow::Result<u64> {
-        Ok(std::fs::metadata(&self.path).with_context(|| failed(&self.path))?.len())
+    fn length(&self) -> io::Result<u64> {
+        Ok(std::fs::metadata(&self.path)?.len())
     }
-}
-
-fn failed(path: &Path) -> String {
-    format!("can't read {}", path.display())
 }
 
 fn last_lines(text: &[u8], count: usize) -> &[u8] {
@@ -126,25 +188,6 @@ fn last_lines(text: &[u8], count: usize) -> &[u8] {
     match count.checked_sub(1) {
         None => &[],
         Some(skipped) => &text[ends.clone().nth(skipped).unwrap_or_default()..],
-    }
-}
-
-/// What was shown: the name of a log stands above its lines, if there are several.
-struct Shown {
-    is_one: bool,
-    last: Option<String>,
-}
-
-impl Shown {
-    fn print(&mut self, name: &str, text: &[u8]) -> anyhow::Result<()> {
-        let mut out = io::stdout().lock();
-        if !self.is_one && self.last.as_deref() != Some(name) {
-            let gap = if self.last.is_some() { "\n" } else { "" };
-            writeln!(out, "{gap}==> {name} <==")?;
-            self.last = Some(name.to_owned());
-        }
-        out.write_all(text)?;
-        Ok(out.flush()?)
     }
 }
 
@@ -173,5 +216,24 @@ mod tests {
         assert_eq!(log.news().unwrap(), b"");
         std::fs::write(file.path(), "new\n").unwrap();
         assert_eq!(log.news().unwrap(), b"new\n");
+    }
+
+    #[test]
+    fn logs_that_come_are_shown_and_those_that_go_are_no_failure() {
+        let directory = tempfile::tempdir().unwrap();
+        let file = |name: &str| directory.path().join("logs").join(format!("{name}.log"));
+        std::fs::create_dir(directory.path().join("logs")).unwrap();
+        std::fs::write(file("a"), "one\ntwo\n").unwrap();
+        let mut logs = Logs { data_dir: directory.path().to_owned(), process: None, list: Vec::new() };
+        let news = |name: &str, text: &str| vec![(name.to_owned(), text.as_bytes().to_vec())];
+        assert_eq!(logs.look().unwrap(), ["a"]);
+        assert_eq!(logs.last_lines(1).unwrap(), news("a", "two\n"));
+        assert_eq!(logs.news().unwrap(), []);
+        std::fs::write(file("b"), "three\n").unwrap();
+        assert_eq!(logs.news().unwrap(), news("b", "three\n"));
+        std::fs::remove_file(file("a")).unwrap();
+        assert_eq!(logs.news().unwrap(), []);
+        std::fs::write(file("a"), "four\n").unwrap();
+        assert_eq!(logs.news().unwrap(), news("a", "four\n"));
     }
 }

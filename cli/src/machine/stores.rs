@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::Context as _;
-use clap::ValueHint;
 use serde::Serialize;
 use skv_local::data_dir::read_record;
 use skv_local::home::{self, Entry};
@@ -12,6 +11,7 @@ use skv_local::record::{Member, Record};
 use skv_local::screen;
 use skv_local::stores::{self, Choice};
 
+use crate::completions;
 use crate::fitting::{Cell, Column, Grid};
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
@@ -28,7 +28,7 @@ Examples:
 ")]
 pub(crate) struct Args {
     /// Show the processes of this store.
-    #[arg(value_hint = ValueHint::Other)]
+    #[arg(add = completions::stores())]
     name: Option<String>,
     #[command(flatten)]
     output: Output,
@@ -160,6 +160,9 @@ fn print_processes(entry: &Entry, record: &Record) -> anyhow::Result<()> {
         if let Some(ended) = &member.ended {
             output::say(format_args!("{} {}", member.name, ended.last))?;
         }
+    }
+    if let Some(problem) = &record.problem {
+        output::say(format_args!("the groups can't be changed yet: {problem}"))?;
     }
     output::say(format_args!("Data and logs are in {}", entry.data_dir.display()))
 }

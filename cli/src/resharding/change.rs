@@ -26,7 +26,7 @@ pub(crate) enum Change {
     Rebalance,
 }
 
-/// What becomes of the pin of a shard.
+/// The change of a shard's pin.
 #[derive(Debug, Default, Clone, Copy, Serialize)]
 pub(super) struct Pinning {
     /// The pin that the change makes.
@@ -121,7 +121,7 @@ impl Change {
                 }
             },
             Change::Join(_) | Change::Rebalance => {
-                let shards: u32 = newest.ranges.iter().map(|range| range.count).sum();
+                let shards: u32 = newest.ranges.iter().fold(0, |sum, range| range.count.saturating_add(sum));
                 let mut groups = newest.groups.clone();
                 if let Change::Join(joining) = self {
                     groups.extend(joining.iter().map(|group| group.0));

@@ -88,13 +88,13 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
     let mut moves = Moves::new(&answer.moves);
     let dropped_pins: Vec<Pin> = answer.dropped_pins.iter().map(Into::into).collect();
     if format == Format::Text && !dropped_pins.is_empty() {
-        output::say_on(stream, format_args!("pins that end: {}", shards::list_pins(&dropped_pins)))?;
+        output::say_on(stream, format_args!("pins that end: {}", shards::list_pins(&dropped_pins)));
     }
     if flags.dry_run {
         return plan::show(target, change, answer.configuration, moves, pinning, format).await;
     }
     if format == Format::Text && !moves.is_empty() {
-        output::say_on(stream, format_args!("configuration {}: {}", answer.configuration, to_move(&moves)))?;
+        output::say_on(stream, format_args!("configuration {}: {}", answer.configuration, to_move(&moves)));
     }
     let started = Instant::now();
     // A shard that was to leave, and stays after all, may have left.
@@ -107,7 +107,7 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
     };
     let elapsed = started.elapsed();
     match format {
-        Format::Json => output::print_json(&Report {
+        Format::Json => output::even_unread(output::print_json(&Report {
             configuration: answer.configuration,
             done: is_settled || end == End::Done,
             moved: moves.counts().arrived,
@@ -116,11 +116,11 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
             moves: moves.iter().collect(),
             dropped_pins,
             pinning,
-        })?,
+        }))?,
         Format::Text if moves.is_empty() && end != End::Stopped => {
-            output::say_on(stream, change.nothing_to_move(target, &pinning, false).await?)?;
+            output::say_on(stream, change.nothing_to_move(target, &pinning, false).await?);
         }
-        Format::Text => output::say_on(stream, screen::last_line(end, &moves, elapsed))?,
+        Format::Text => output::say_on(stream, screen::last_line(end, &moves, elapsed)),
     }
     Ok(if end == End::Stopped { Outcome::Failed } else { Outcome::Done })
 }

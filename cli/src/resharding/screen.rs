@@ -64,11 +64,11 @@ impl Screen {
         }
     }
 
-    /// Prints a new line, not too often. The reader may be gone: that is no reason to stop.
+    /// Prints a new line, not too often.
     fn print(&mut self, line: String) {
         let due = self.printed.as_ref().is_none_or(|(last, at)| *last != line && at.elapsed() >= LINE_EVERY);
         if due {
-            let _ = output::say_on(self.stream, &line);
+            output::say_on(self.stream, &line);
             self.printed = Some((line, Instant::now()));
         }
     }

@@ -62,6 +62,11 @@ pub(super) struct Replica {
     pub(super) log_bytes: Option<u64>,
     pub(super) disk_full: Option<bool>,
     pub(super) memory_full: Option<bool>,
+    /// The bytes that its server keeps of the group's former lives, from before it was reset.
+    pub(super) former_bytes: Option<u64>,
+    /// The directory of that.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    pub(super) former_dir: String,
 }
 
 impl Group {
@@ -127,6 +132,8 @@ impl Replica {
             log_bytes: status.map(|status| status.log_bytes),
             disk_full: status.map(|status| status.disk_full),
             memory_full: status.map(|status| status.memory_full),
+            former_bytes: status.map(|status| status.former_bytes),
+            former_dir: status.map(|status| status.former_dir.clone()).unwrap_or_default(),
         }
     }
 

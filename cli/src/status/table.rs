@@ -23,15 +23,12 @@ const COLUMNS: [Column; 12] = [
     Column { name: "SESSIONS", leaves: 1 },
 ];
 
-pub(super) fn print(status: &Status) -> anyhow::Result<()> {
-    for line in flow(&summary(status), output::width()) {
-        output::say(line)?;
-    }
-    output::print_grid(&grid(status))?;
-    for line in problems(status) {
-        output::say(line)?;
-    }
-    Ok(())
+pub(super) fn lines(status: &Status) -> Vec<String> {
+    let mut lines = flow(&summary(status), output::width());
+    lines.extend(output::grid_lines(&grid(status)));
+    lines.extend(problems(status));
+    lines.extend(former_lives(status));
+    lines
 }
 
 fn summary(status: &Status) -> Vec<String> {
@@ -103,6 +100,33 @@ fn problems(status: &Status) -> Vec<String> {
     lines
 }
 
+/// Returns a line for each group of which servers keep former lives, and how to remove them.
+fn former_lives(status: &Status) -> Vec<String> {
+    let kept = |replica: &&Replica| replica.former_bytes.is_some_and(|bytes| bytes > 0);
+    let of_group = |group: &Group| {
+        let kept: Vec<String> = group
+            .replicas
+            .iter()
+            .filter(kept)
+            .map(|replica| {
+                let bytes = output::bytes(replica.former_bytes.unwrap_or_default());
+                format!("{bytes} in {} of {}", replica.former_dir, replica.server)
+            })
+            .collect();
+        (!kept.is_empty()).then(|| {
+            format!(
+                "{}: what it had before it was reset is kept: {}; if nobody needs it any more: {} group reset {} \
+                 --remove-former",
+                group.id,
+                kept.join(", "),
+                output::this_command(),
+                group.id
+            )
+        })
+    };
+    status.groups.iter().filter_map(of_group).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -128,6 +152,8 @@ mod tests {
             log_bytes: known(1 << 20),
             disk_full: Some(false),
             memory_full: Some(false),
+            former_bytes: known(0),
+            former_dir: String::new(),
         }
     }
 
@@ -164,6 +190,17 @@ mod tests {
              g0     quickstart-g0-1  follower     yes    4753  1.5 KiB\n\
              g0     quickstart-g0-2  unreachable  no     -     -"
         );
+    }
+
+    #[test]
+    fn what_is_kept_of_former_lives_is_told_with_the_way_to_remove_it() {
+        let mut status = status(["leader", "follower", "unreachable"]);
+        assert_eq!(former_lives(&status), [""; 0]);
+        let replica = &mut status.groups[0].replicas[0];
+        (replica.former_bytes, replica.former_dir) = (Some(1 << 20), "/data/former/g0-1".to_owned());
+        let lines = former_lives(&status).join("\n");
+        assert!(lines.contains("1.0 MiB in /data/former/g0-1 of quickstart-g0-0"), "{lines}");
+        assert!(lines.ends_with("group reset g0 --remove-former"), "{lines}");
     }
 
     #[test]

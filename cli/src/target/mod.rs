@@ -6,8 +6,8 @@
 mod options;
 mod words;
 
-use std::io::Write as _;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
@@ -16,39 +16,45 @@ use futures::stream::{FuturesUnordered, StreamExt as _};
 use skv_client::{Clerk, Options};
 use skv_local::endpoint::{self, Endpoint as Local};
 use skv_local::home::Entry;
+use skv_local::screen::Stream;
 use skv_local::stores::{self, Choice};
+use skv_net::{Connector, race};
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_startup::trimmed;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::duration;
+use crate::{completions, duration, output};
 
-pub(crate) use options::tidy;
+pub(crate) use options::{tidy, variables_set};
 pub(crate) use words::{explain, is_another_kind, not_a_manager};
 
 /// The time that a shard manager has to answer before servers are asked, or before it is believed to be
 /// one.
 const MANAGER_WITHIN: Duration = Duration::from_millis(500);
 
+/// Opens all connections of the command, so that each attempt knows the addresses that the one before tried.
+static CONNECTOR: LazyLock<Connector> = LazyLock::new(skv_net::tcp);
+
 /// The store of a command.
 #[derive(Debug, clap::Args)]
 #[command(next_help_heading = "Store")]
 pub(crate) struct Target {
     /// A store of this machine, by its name [default: that of the last `skv up` or `skv use`].
-    #[arg(long, global = true, env = "SKV_STORE", value_name = "NAME", value_hint = ValueHint::Other)]
+    #[arg(long, global = true, env = "SKV_STORE", value_name = "NAME", add = completions::stores())]
     store: Option<String>,
     /// A store of this machine, by its data directory.
     #[arg(long, global = true, value_name = "DIR", value_hint = ValueHint::DirPath)]
     data_dir: Option<PathBuf>,
     /// The shard manager; several addresses are tried in turn.
     #[arg(long, global = true, env = "SKV_MANAGER", value_name = "HOST:PORT,...", value_delimiter = ',')]
-    #[arg(value_parser = address, value_hint = ValueHint::Hostname)]
+    #[arg(value_parser = trimmed::<String>, value_hint = ValueHint::Hostname)]
     manager: Vec<String>,
     /// A server to ask instead of a shard manager.
     #[arg(long, global = true, value_name = "HOST:PORT,...", value_delimiter = ',')]
-    #[arg(value_parser = address, value_hint = ValueHint::Hostname)]
+    #[arg(value_parser = trimmed::<String>, value_hint = ValueHint::Hostname)]
     server: Vec<String>,
     /// The time limit of an operation; for a server that works on a request, the time for which it may
     /// be out of reach.
@@ -57,17 +63,11 @@ pub(crate) struct Target {
     timeout: Duration,
 }
 
-/// Returns an item of a list without blanks around it.
-#[expect(clippy::unnecessary_wraps, reason = "clap takes parsers that may fail")]
-fn address(text: &str) -> Result<String, String> {
-    Ok(text.trim().to_owned())
-}
-
 /// Addresses to ask, of one kind.
 enum Addresses {
     Servers(Vec<String>),
     Managers(Vec<String>),
-    /// Of a store of this machine, whose servers are known too.
+    /// The addresses of a store of this machine, whose servers are known too.
     Local(Local),
 }
 
@@ -79,9 +79,9 @@ enum NoMap {
 }
 
 impl Target {
-    /// Returns the store of this shard manager, whichever one the flags name.
-    pub(crate) fn of_manager(manager: String, timeout: Duration) -> Target {
-        Target { store: None, data_dir: None, manager: vec![manager], server: Vec::new(), timeout }
+    /// Returns the store of these shard managers, whichever one the flags name.
+    pub(crate) fn of_managers(managers: impl Into<Vec<String>>, timeout: Duration) -> Target {
+        Target { store: None, data_dir: None, manager: managers.into(), server: Vec::new(), timeout }
     }
 
     /// Keeps the options that count: the command line counts before the environment. Refuses those that
@@ -154,17 +154,16 @@ impl Target {
         self.data_dir.clone()
     }
 
-    /// Says on standard error which store is changed, if nobody named it and several run.
+    /// Prints on standard error which store is changed, if nobody named it and several run.
     pub(crate) fn announce(&self) {
         let several = || stores::running().is_ok_and(|running| running.len() > 1);
         if !self.is_named()
             && let Some(local) = self.local_store()
             && several()
         {
-            let _ = writeln!(
-                std::io::stderr(),
-                "this is about the store {}; others run too, and --store names one",
-                local.name
+            output::say_on(
+                Stream::Err,
+                format_args!("this is about the store {}; others run too, and --store names one", local.name),
             );
         }
     }
@@ -193,13 +192,13 @@ impl Target {
                 self.must_not_be_servers(&managers).await?;
                 Options::manager(managers)
             }
-            Addresses::Local(local) => {
-                if self.map_of_own_manager(&local).await.is_some() {
-                    Options::manager([local.manager])
-                } else {
+            Addresses::Local(local) => match self.map_of_own_manager(&local).await {
+                Ok(_) => Options::manager([local.manager]),
+                Err(note) => {
+                    output::say_on(Stream::Err, note);
                     Options::seeds(local.servers)
                 }
-            }
+            },
         };
         options.deadline = self.timeout;
         Ok(options)
@@ -215,52 +214,43 @@ impl Target {
         words::of_call(error, &self.server)
     }
 
-    /// Returns the shard map, as the manager or a server knows it.
+    /// Returns the shard map, as the manager or a server knows it. Says if servers stand in for a manager.
     pub(crate) async fn shard_map(&self) -> anyhow::Result<v1::ShardMap> {
-        match self.addresses()? {
-            Addresses::Servers(servers) => self.map_of_servers(&servers).await,
-            Addresses::Managers(managers) => {
-                let mut last = None;
-                for manager in managers {
-                    match self.map_of_manager(&manager).await {
-                        Ok(map) => return Ok(map),
-                        Err(NoMap::OtherKind) => last = Some(words::not_a_manager(&manager)),
-                        Err(NoMap::Failed(error)) => last = Some(error),
-                    }
-                }
-                Err(last.context("no address was given")?)
-            }
-            Addresses::Local(local) => {
-                if let Some(map) = self.map_of_own_manager(&local).await {
-                    return Ok(map);
-                }
-                self.map_of_servers(&local.servers).await
-            }
+        let (map, note) = self.shard_map_with_note().await?;
+        if let Some(note) = note {
+            output::say_on(Stream::Err, note);
         }
+        Ok(map)
     }
 
-    /// Returns the map of a store of this machine, as its manager knows it. If that doesn't answer soon, says
-    /// that the servers are asked in its place.
-    async fn map_of_own_manager(&self, local: &Local) -> Option<v1::ShardMap> {
+    /// Returns the shard map, and says if servers stand in for a manager.
+    pub(crate) async fn shard_map_with_note(&self) -> anyhow::Result<(v1::ShardMap, Option<String>)> {
+        let map = match self.addresses()? {
+            Addresses::Servers(servers) => self.map_of_servers(&servers).await?,
+            Addresses::Managers(managers) => {
+                let raced = race(&managers, |manager| self.map_of_manager(manager), &mut 0).await;
+                first_of(raced, &managers, words::not_a_manager)?
+            }
+            Addresses::Local(local) => match self.map_of_own_manager(&local).await {
+                Ok(map) => map,
+                Err(note) => return Ok((self.map_of_servers(&local.servers).await?, Some(note))),
+            },
+        };
+        Ok((map, None))
+    }
+
+    /// Returns the map of a store of this machine, as its manager knows it; or, if that doesn't answer soon, a
+    /// note that the servers are asked in its place.
+    async fn map_of_own_manager(&self, local: &Local) -> Result<v1::ShardMap, String> {
         let Local { manager, .. } = local;
-        if let Ok(Ok(map)) = timeout(self.manager_within(), self.map_of_manager(manager)).await {
-            return Some(map);
-        }
-        let _ =
-            writeln!(std::io::stderr(), "the shard manager at {manager} doesn't answer: asking the servers");
-        None
+        let answer = timeout(self.manager_within(), self.map_of_manager(manager)).await;
+        let map = answer.ok().and_then(Result::ok);
+        map.ok_or_else(|| format!("the shard manager at {manager} doesn't answer: asking the servers"))
     }
 
     async fn map_of_servers(&self, servers: &[String]) -> anyhow::Result<v1::ShardMap> {
-        let mut last = None;
-        for server in servers {
-            match self.map_of_server(server).await {
-                Ok(map) => return Ok(map),
-                Err(NoMap::OtherKind) => last = Some(words::not_a_server(server)),
-                Err(NoMap::Failed(error)) => last = Some(error),
-            }
-        }
-        Err(last.context("no address was given")?)
+        let raced = race(servers, |server| self.map_of_server(server), &mut 0).await;
+        first_of(raced, servers, words::not_a_server)
     }
 
     fn manager_within(&self) -> Duration {
@@ -308,7 +298,7 @@ impl Target {
     }
 
     fn endpoint(&self, address: &str) -> anyhow::Result<Endpoint> {
-        let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        let endpoint = skv_net::endpoint(address)
             .with_context(|| format!("{address:?} is not an address of the form HOST:PORT"))?;
         let endpoint = endpoint.connect_timeout(self.timeout);
         // A call that waits for long is given up once the server can't be reached any more.
@@ -317,7 +307,24 @@ impl Target {
 }
 
 async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
-    endpoint.connect().await.with_context(|| format!("can't connect to {address}"))
+    let opened = skv_net::open(endpoint, &CONNECTOR, address).await;
+    opened.with_context(|| format!("can't connect to {address}"))
+}
+
+/// Returns the first map, or the reason why the last process has none.
+fn first_of(
+    raced: Result<(usize, v1::ShardMap), Vec<(usize, NoMap)>>,
+    addresses: &[String],
+    other_kind: fn(&str) -> anyhow::Error,
+) -> anyhow::Result<v1::ShardMap> {
+    let last = match raced {
+        Ok((_, map)) => return Ok(map),
+        Err(mut failures) => failures.pop(),
+    };
+    match last.context("no address was given")? {
+        (index, NoMap::OtherKind) => Err(other_kind(&addresses[index])),
+        (_, NoMap::Failed(error)) => Err(error),
+    }
 }
 
 impl NoMap {
@@ -327,15 +334,5 @@ impl NoMap {
         } else {
             NoMap::Failed(explain(status, address))
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn blanks_around_an_address_dont_count() {
-        assert_eq!(address(" 127.0.0.1:1 ").unwrap(), "127.0.0.1:1");
     }
 }

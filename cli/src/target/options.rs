@@ -1,8 +1,6 @@
 //! The options that name a store, and the commands that take them. A command that would ignore one of them
 //! hides it from its help, and refuses it: else it would do something else than it was told.
 
-use std::ffi::OsString;
-
 use anyhow::bail;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
@@ -26,14 +24,7 @@ fn obeyed_by(command: &str) -> &'static [&'static str] {
 /// Returns the command line in which each command shows only the options that it obeys, and in which an
 /// environment variable without a value counts as unset.
 pub(crate) fn tidy(mut command: Command) -> Command {
-    let blank = |name: Option<&std::ffi::OsStr>| {
-        let value = name.and_then(std::env::var_os);
-        value.is_some_and(|value: OsString| value.to_string_lossy().trim().is_empty())
-    };
-    let options: Vec<clap::Arg> = command.get_arguments().cloned().collect();
-    for option in options.iter().filter(|option| blank(option.get_env())) {
-        command = command.mut_arg(option.get_id(), |option| option.env(None::<&str>));
-    }
+    command = skv_startup::forget_blank_variables(command);
     let options: Vec<clap::Arg> = command.get_arguments().cloned().collect();
     let names: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
     for name in names {
@@ -62,6 +53,13 @@ pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> 
             STORE.iter().copied().filter(|id| obeyed.contains(id)).filter(from(source)).collect();
         match named.as_slice() {
             [] => {}
+            [first, second, ..] if source == ValueSource::EnvVariable => {
+                bail!(
+                    "{} and {} are set, and each names a store: unset one",
+                    variable(first),
+                    variable(second)
+                )
+            }
             [first, second, ..] => {
                 bail!("--{} and --{} each name a store: give one of them", flag(first), flag(second))
             }
@@ -69,6 +67,17 @@ pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> 
         }
     }
     Ok(Vec::new())
+}
+
+/// Returns the variables that are set and name a store.
+pub(crate) fn variables_set() -> impl Iterator<Item = String> {
+    let options = ["store", "manager"].into_iter();
+    options.map(variable).filter(|name| skv_startup::variable(name).is_some())
+}
+
+/// Returns the environment variable of an option.
+fn variable(id: &str) -> String {
+    format!("SKV_{}", id.to_uppercase())
 }
 
 fn flag(id: &str) -> String {

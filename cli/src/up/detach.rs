@@ -1,8 +1,7 @@
 //! `skv up --detach`: the supervisor in the background.
 
-use std::collections::BTreeMap;
 use std::fs::OpenOptions;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{ErrorKind, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
@@ -15,16 +14,15 @@ use skv_local::record::Record;
 use skv_local::screen::Screen;
 use tokio::time::sleep;
 
+use super::ends::{Ends, hopeless};
 use super::scale;
 use crate::output;
 
 const POLL: Duration = Duration::from_millis(50);
-/// The number of ends after which a process isn't expected to become ready any more.
-const HOPELESS: u32 = 4;
 /// The time without news after which somebody who waits is told how to see more.
 const SLOW: Duration = Duration::from_secs(15);
 
-/// What is to be started.
+/// The arguments of a start.
 pub(super) struct Start<'a> {
     pub(super) manifest: &'a str,
     pub(super) path: &'a Path,
@@ -75,7 +73,11 @@ impl Start<'_> {
         command.stdin(Stdio::piped()).stdout(out.try_clone()?).stderr(out);
         let mut child = command.spawn().context("can't start the supervisor")?;
         if let Some(mut stdin) = child.stdin.take() {
-            stdin.write_all(self.manifest.as_bytes()).context("can't hand the manifest to the supervisor")?;
+            match stdin.write_all(self.manifest.as_bytes()) {
+                // It has ended already; its log says why.
+                Err(error) if error.kind() == ErrorKind::BrokenPipe => {}
+                written => written.context("can't hand the manifest to the supervisor")?,
+            }
         }
         Ok((child, log_from))
     }
@@ -101,7 +103,7 @@ async fn wait_until_ready(dir: &Path, supervisor: u32, screen: &Screen) -> anyho
 
 /// Shows why processes end, and returns an error once one has ended too often to hope for it.
 async fn show_ends(dir: &Path, supervisor: u32, log: &Path, screen: &Screen) -> anyhow::Error {
-    let (mut shown, mut quiet) = (BTreeMap::new(), Duration::ZERO);
+    let (mut ends, mut quiet) = (Ends::default(), Duration::ZERO);
     loop {
         sleep(POLL).await;
         quiet += POLL;
@@ -113,20 +115,12 @@ async fn show_ends(dir: &Path, supervisor: u32, log: &Path, screen: &Screen) -> 
         }
         let record = record_of(supervisor, dir).ok().flatten();
         let members = record.map(|record| record.members).unwrap_or_default();
-        for member in members {
-            let Some(ended) = member.ended else { continue };
-            if ended.times >= HOPELESS {
-                let what = format!("{} ended {} times", member.name, ended.times);
-                return goes_on(&what, log);
-            }
-            // The same again is no news.
-            if shown.get(&member.name) == Some(&ended.last) {
-                continue;
-            }
+        for line in ends.news(&members, dir) {
             quiet = Duration::ZERO;
-            let own_log = log.with_file_name(format!("{}.log", member.name));
-            screen.say(&format!("{} {}. Its log: {}", member.name, ended.last, own_log.display()));
-            shown.insert(member.name, ended.last);
+            screen.say(&line);
+        }
+        if let Some(what) = members.iter().find_map(hopeless) {
+            return goes_on(&what, log);
         }
     }
 }

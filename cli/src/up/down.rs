@@ -47,20 +47,21 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<()> {
 
 /// Returns false if nothing ran.
 async fn stop(Entry { data_dir, .. }: &Entry, screen: &Screen) -> anyhow::Result<bool> {
+    // The lock comes first: a store that begins to start has it before its record says so.
+    let is_used = is_locked(data_dir)?;
     let record = read_record(data_dir)?;
     let mut record = record.with_context(|| format!("there is no store in {}", data_dir.display()))?;
     let name = record.shape.name.clone();
-    if !record.is_running() {
-        screen.say(&format!("{name} isn't running"));
-        return Ok(false);
-    }
-    if is_locked(data_dir)? {
+    if is_used {
         stop_supervisor(&record, data_dir, screen).await?;
-    } else {
+    } else if record.is_running() {
         // The supervisor was killed; the processes that it started still run.
         let dir = DataDir::open(data_dir)?;
         leftovers::stop(&mut record, screen).await;
         dir.save(&record)?;
+    } else {
+        screen.say(&format!("{name} isn't running"));
+        return Ok(false);
     }
     let lost = if record.shape.memory_only { "; its data was in memory only, and is gone" } else { "" };
     screen.say(&format!("{name} is stopped{lost}"));

@@ -5,7 +5,7 @@
 //! asks the shard manager and the servers for all else. A start has the groups that exist run, and
 //! then gives the store the manifest's number of groups in the same way.
 //!
-//! - `detach`: the supervisor in the background
+//! - `detach`: the supervisor in the background; `ends`: why processes don't run that ought to
 //! - `apply`: the command; `turnover`: the next step to other groups (pure); `scale`: takes it;
 //!   `preview`: what it would come to
 //! - `down`: stops the store in a data directory
@@ -13,6 +13,7 @@
 pub(crate) mod apply;
 mod detach;
 pub(crate) mod down;
+mod ends;
 mod preview;
 mod scale;
 mod turnover;
@@ -95,7 +96,7 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<()> {
         // The process that started this one does this in the background, and shows it.
         if !args.supervise {
             Box::pin(scale::run(&path, groups, patience, None, format.progress())).await?;
-            print(&path, format)?;
+            output::even_unread(print(&path, format))?;
         }
         Ok(())
     };

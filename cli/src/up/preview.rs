@@ -34,7 +34,7 @@ pub(super) async fn show(
     let existing = record.groups();
     let is_ring = record.shape.ring().is_some();
     let manager = record.manager_address().context("the record of the store names no shard manager")?;
-    let target = Target::of_manager(manager, patience);
+    let target = Target::of_managers([manager], patience);
     let wanted = if is_ring {
         existing.clone()
     } else {

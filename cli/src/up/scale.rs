@@ -21,6 +21,7 @@ use skv_sharding::{GroupId, GroupUid};
 use skv_turnover::{Assignment, Group};
 use tokio::time::{sleep, timeout};
 
+use super::ends::{Ends, hopeless};
 use super::turnover::{Step, group, next};
 use crate::outcome::Outcome;
 use crate::resharding::{self, Change, Flags};
@@ -47,17 +48,18 @@ pub(super) async fn run(
     }
     let turn = Turn::take(path)?;
     let mut changed = false;
-    let mut waited_for = None;
+    let mut people = People { path, screen, stream, waited_for: None, problem: None, ends: Ends::default() };
     loop {
         let record = running(path)?;
+        people.tell(&record)?;
         if let Some(wanted) = wanted::wanted(path)?.filter(|wanted| *wanted != record.groups()) {
             // The run that wanted them was killed before that was done.
             let why = format!("waiting for the servers of exactly {} to run", GroupId::list(&wanted));
-            wait(stream, &mut waited_for, &why).await?;
+            people.wait(&why).await;
             continue;
         }
         let manager = record.manager_address().context("the record of the store names no shard manager")?;
-        let target = Target::of_manager(manager, patience);
+        let target = Target::of_managers([manager], patience);
         // The servers come first: their word on a group that the manager forgets meanwhile is final.
         let groups = groups(&target, &record).await;
         let step = next(count, &groups, &assignment(&target).await?);
@@ -67,23 +69,21 @@ pub(super) async fn run(
                     output::say_on(
                         stream,
                         format_args!("{} has {}", record.shape.name, GroupId::list(&record.groups())),
-                    )?;
+                    );
                 }
                 return Ok(changed);
             }
-            Step::Run(wanted) => run_servers(path, &turn, &record, wanted, screen, stream).await?,
+            Step::Run(wanted) => run_servers(&turn, &record, wanted, &mut people).await?,
             Step::Join(groups) => change(&target, stream, Change::Join(groups.clone())).await?,
             Step::Leave(groups) => change(&target, stream, Change::Remove(groups.clone())).await?,
             Step::Follow => change(&target, stream, Change::Rebalance).await?,
             Step::Retire { group, uid, server } => match retire(&target, &record, *group, *uid, server).await
             {
-                Ok(()) => output::say_on(stream, format_args!("{group} is empty, and is retired"))?,
+                Ok(()) => output::say_on(stream, format_args!("{group} is empty, and is retired")),
                 // The group may have another leader by now, or the outcome isn't known.
-                Err(error) => {
-                    wait(stream, &mut waited_for, &format!("{group} isn't retired yet: {error:#}")).await?
-                }
+                Err(error) => people.wait(&format!("{group} isn't retired yet: {error:#}")).await,
             },
-            Step::Wait(why) => wait(stream, &mut waited_for, why).await?,
+            Step::Wait(why) => people.wait(why).await,
         }
         changed = true;
     }
@@ -149,20 +149,19 @@ pub(super) async fn assignment(target: &Target) -> anyhow::Result<Assignment> {
 /// Has the supervisor start and stop servers, and waits until new ones are ready and surplus ones
 /// are gone.
 async fn run_servers(
-    path: &Path,
     turn: &Turn<'_>,
     before: &Record,
     wanted: &BTreeSet<GroupId>,
-    screen: Option<&Screen>,
-    stream: Stream,
+    people: &mut People<'_>,
 ) -> anyhow::Result<()> {
+    let People { path, screen, stream, .. } = *people;
     let there = before.groups();
     let (new, gone) = (GroupId::list(wanted.difference(&there)), GroupId::list(there.difference(wanted)));
     if !gone.is_empty() {
-        output::say_on(stream, format_args!("{gone}: stopping the servers and removing their data"))?;
+        output::say_on(stream, format_args!("{gone}: stopping the servers and removing their data"));
     }
     if !new.is_empty() {
-        output::say_on(stream, format_args!("{new}: starting the servers"))?;
+        output::say_on(stream, format_args!("{new}: starting the servers"));
     }
     turn.want(wanted)?;
     let record = loop {
@@ -170,6 +169,7 @@ async fn run_servers(
         if record.groups() == *wanted {
             break record;
         }
+        people.tell(&record)?;
         sleep(POLL).await;
     };
     let is_new = |member: &&Member| member.group().is_some_and(|group| !there.contains(&group));
@@ -178,17 +178,23 @@ async fn run_servers(
         return Ok(());
     }
     let all_ready = ready::wait_for_all(&members, screen);
-    let stopped = async {
+    let failure = async {
         loop {
             sleep(POLL).await;
-            if let Err(error) = running(path) {
-                break error;
+            match running(path).and_then(|record| people.tell_of_new(&record, &members)) {
+                Ok(()) => {}
+                Err(error) => break error,
             }
         }
     };
     tokio::select! {
         () = all_ready => Ok(()),
-        error = stopped => Err(error),
+        error = failure => {
+            if let Some(screen) = screen {
+                screen.end();
+            }
+            Err(error)
+        }
     }
 }
 
@@ -217,12 +223,63 @@ async fn retire(
     Ok(())
 }
 
-/// Prints once the reason for waiting.
-async fn wait(stream: Stream, waited_for: &mut Option<String>, why: &str) -> anyhow::Result<()> {
-    if waited_for.as_deref() != Some(why) {
-        output::say_on(stream, why)?;
-        *waited_for = Some(why.to_owned());
+/// The people who wait, and what they were told.
+struct People<'a> {
+    path: &'a Path,
+    /// None if the supervisor is this process: it shows itself how its servers are.
+    screen: Option<&'a Screen>,
+    stream: Stream,
+    waited_for: Option<String>,
+    problem: Option<String>,
+    ends: Ends,
+}
+
+impl People<'_> {
+    /// Says once what they wait for, and waits for a moment.
+    async fn wait(&mut self, why: &str) {
+        if self.waited_for.as_deref() != Some(why) {
+            output::say_on(self.stream, why);
+            self.waited_for = Some(why.to_owned());
+        }
+        sleep(POLL).await;
     }
-    sleep(POLL).await;
-    Ok(())
+
+    /// Says once each reason for which servers don't run that ought to. Fails if that is hopeless for all
+    /// servers of a group.
+    fn tell(&mut self, record: &Record) -> anyhow::Result<()> {
+        if let Some(screen) = self.screen {
+            self.ends.news(&record.members, self.path).iter().for_each(|line| screen.say(line));
+            if self.problem != record.problem {
+                if let Some(problem) = &record.problem {
+                    screen.say(&format!("the groups can't be changed yet: {problem}"));
+                }
+                self.problem.clone_from(&record.problem);
+            }
+        }
+        for group in record.groups() {
+            let servers: Option<Vec<String>> = record.servers(group).map(hopeless).collect();
+            if let Some(whats) = servers.filter(|whats| !whats.is_empty()) {
+                return Err(gave_up(&whats.join(", ")));
+            }
+        }
+        Ok(())
+    }
+
+    /// The same; fails also if it is hopeless for one of these new servers.
+    fn tell_of_new(&mut self, record: &Record, new: &[Member]) -> anyhow::Result<()> {
+        self.tell(record)?;
+        let is_new = |member: &&Member| new.iter().any(|new| new.name == member.name);
+        match record.members.iter().filter(is_new).find_map(hopeless) {
+            Some(what) => Err(gave_up(&what)),
+            None => Ok(()),
+        }
+    }
+}
+
+fn gave_up(what: &str) -> anyhow::Error {
+    anyhow::anyhow!(
+        "{what}. The store goes on as it is, and starts them again and again; once they run, `{} apply` goes on \
+         with the rest",
+        output::this_command()
+    )
 }

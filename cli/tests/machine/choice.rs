@@ -89,6 +89,9 @@ fn every_command_finds_the_store_that_is_chosen() {
     assert_eq!(by("SKV_STORE", "second"), "second's");
     assert_eq!(by("SKV_MANAGER", &format!(" {} , ", address(&directory, 0))), "second's");
     assert_eq!(by("SKV_MANAGER", " "), "first's");
+    let overridden = home.command(["use", "first"]).env("SKV_STORE", "second").output().unwrap();
+    let note = String::from_utf8(overridden.stderr).unwrap();
+    assert!(note.contains("as long as SKV_STORE is set"), "{note}");
 
     home.must(&["down", "--store", "second"]);
     home.must(&["down"]);

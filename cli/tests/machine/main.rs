@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod choice;
+mod completing;
 mod gone;
 mod place;
 mod starting;

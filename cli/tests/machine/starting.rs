@@ -1,4 +1,4 @@
-//! What people see while a store starts and stops.
+//! The output of a store that starts and stops, as people see it.
 
 use std::fs;
 use std::io::{BufRead as _, BufReader, Read as _};
@@ -32,6 +32,18 @@ fn a_start_in_the_background_shows_why_a_process_ends_and_gives_up() {
     assert!(out.contains("shard-map is damaged") && out.contains("store-manager.log"), "{out}");
     assert!(err.contains("`skv down` stops it") && err.contains("supervisor.log"), "{err}");
     place.home.must(&["down"]);
+}
+
+#[test]
+fn a_store_that_just_starts_isnt_said_not_to_run() {
+    let mut place = Place::new();
+    place.up("store");
+    place.home.must(&["down"]);
+    // A start takes the lock first.
+    let lock = fs::File::open(place.data("store").join("lock")).unwrap();
+    lock.lock().unwrap();
+    let complaint = place.home.must_fail(1, &["down"]);
+    assert!(complaint.contains("is just starting or stopping: try again"), "{complaint}");
 }
 
 #[test]

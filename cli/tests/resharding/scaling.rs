@@ -270,6 +270,53 @@ fn apply_finds_the_store_wherever_it_was_started() {
 }
 
 #[test]
+fn an_apply_tells_why_servers_dont_run_and_gives_up() {
+    let store = Store::new();
+    store.up(&store.manifest(&spec(1)));
+    // The server can't make its directory.
+    std::fs::write(store.data().join("store-g1-0"), "").unwrap();
+    for attempt in 0..2 {
+        let apply = store.run(&["apply", "--file", &store.manifest(&spec(2))]);
+        let out = String::from_utf8(apply.stdout.clone()).unwrap();
+        assert_eq!(apply.status.code(), Some(1), "attempt {attempt}: {apply:?}");
+        assert!(out.contains("store-g1-0 ended with exit status: 1: "), "attempt {attempt}: {out}");
+        assert!(out.contains("store-g1-0.log"), "attempt {attempt}: {out}");
+        let complaint = String::from_utf8(apply.stderr).unwrap();
+        assert!(complaint.contains("store-g1-0 ended "), "attempt {attempt}: {complaint}");
+    }
+}
+
+#[test]
+fn an_apply_tells_why_the_groups_cant_be_changed_yet() {
+    let store = Store::new();
+    store.up(&store.manifest(&spec(2)));
+    // What isn't a directory can't be removed like one. The server goes on with its open files.
+    let (data, moved) = (store.data().join("store-g1-0"), store.data().join("moved"));
+    std::fs::rename(&data, moved).unwrap();
+    std::fs::write(&data, "").unwrap();
+    let manifest = store.manifest(&spec(1));
+    let mut apply = store.command(&["apply", "--file", &manifest]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(apply.stdout.take().unwrap());
+    let said = read_until(&mut out, "the groups can't be changed yet: ");
+    assert!(said.last().is_some_and(|line| line.contains("can't remove ")), "{said:?}");
+    std::fs::remove_file(&data).unwrap();
+    assert!(apply.wait().unwrap().success());
+    assert_eq!(store.members().len(), 2);
+}
+
+#[test]
+fn an_apply_whose_output_nobody_reads_goes_on_to_its_end() {
+    let store = Store::new();
+    store.up(&store.manifest(&spec(1)));
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    let apply = store.command(&["apply", "--file", &store.manifest(&spec(2))]).stdout(writer).status();
+    assert!(apply.unwrap().success());
+    let map = store.json(&["map"]);
+    assert_eq!((&map["configuration"], store.counts()), (&2.into(), [6, 6, 0]), "{map}");
+}
+
+#[test]
 fn what_a_killed_supervisor_and_a_killed_apply_left_is_finished_by_the_next_start() {
     let store = two_groups();
     for phase in &GOING[1..] {

@@ -195,7 +195,11 @@ impl<'a> Call<'a> {
                         Next::Again
                     }
                     Err(Failure::Lost(why)) => {
-                        self.transmission_lost(why);
+                        self.lost.get_or_insert(why);
+                        Next::Pause
+                    }
+                    Err(Failure::Overdue(why)) => {
+                        self.transmission_overdue(why);
                         Next::Pause
                     }
                 }
@@ -249,13 +253,22 @@ impl<'a> Call<'a> {
             }
             Err(Failure::Lost(why)) => {
                 group.failed(member);
-                self.transmission_lost(why);
+                self.lost.get_or_insert(why);
+                Next::Again
+            }
+            Err(Failure::Overdue(why)) => {
+                group.failed(member);
+                self.transmission_overdue(why);
                 Next::Again
             }
             Err(Failure::Answered(error)) => {
                 if matches!(
                     *error,
-                    E::NotLeader { .. } | E::WrongIdentity(_) | E::Unavailable(_) | E::Internal(_)
+                    E::NotLeader { .. }
+                        | E::WrongIdentity(_)
+                        | E::FormerLife(_)
+                        | E::Unavailable(_)
+                        | E::Internal(_)
                 ) {
                     group.failed(member);
                 }
@@ -270,9 +283,10 @@ impl<'a> Call<'a> {
         }
     }
 
-    fn transmission_lost(&mut self, why: Arc<str>) {
+    /// Servers that are slow get more time; but another one may still be asked before the deadline.
+    fn transmission_overdue(&mut self, why: Arc<str>) {
         self.lost.get_or_insert(why);
-        self.attempt_timeout *= 2;
+        self.attempt_timeout = (2 * self.attempt_timeout).min(self.clerk.options.deadline / 2);
     }
 
     fn after_error(&mut self, error: skv_proto::Error) -> Next {
@@ -294,7 +308,7 @@ impl<'a> Call<'a> {
             {
                 Next::Again
             }
-            E::WrongGroup { .. } | E::ShardMoving { .. } | E::WrongIdentity(_) => {
+            E::WrongGroup { .. } | E::ShardMoving { .. } | E::WrongIdentity(_) | E::FormerLife(_) => {
                 self.clerk.router.refresh();
                 Next::Pause
             }

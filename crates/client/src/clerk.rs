@@ -101,6 +101,7 @@ impl Clerk {
     /// # Errors
     /// [`Error::Invalid`] if there is no address, or one that isn't `HOST:PORT`.
     pub fn connect(options: Options) -> Result<Clerk, Error> {
+        let options = options.fitted();
         let (seeds, seeds_are_servers) = match &options.target {
             Target::Manager(addresses) => (addresses, false),
             Target::Seeds(addresses) => (addresses, true),

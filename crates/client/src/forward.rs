@@ -10,6 +10,7 @@ use skv_proto::v1::operation::Operation;
 use skv_sharding::GroupId;
 use tokio::time::Instant;
 
+use crate::options;
 use crate::transport::{Dialer, Failure, Patience, Pool, Reply};
 use crate::tried::Tried;
 
@@ -31,6 +32,7 @@ impl Forwarder {
 
     /// Makes a forwarder whose requests take no longer than `timeout` altogether.
     pub fn new(connector: Connector, timeout: Duration) -> Forwarder {
+        let timeout = timeout.min(options::LONGEST);
         let first = timeout.min(Duration::from_secs(1));
         let dialer = Dialer { connector, timeout: first, longest: timeout / 2 };
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }
@@ -41,8 +43,12 @@ impl Forwarder {
         let patience = Patience { attempt: self.timeout, deadline: Instant::now() + self.timeout };
         self.pool.peer(address).call(operation.clone(), patience).await.map_err(|failure| match failure {
             Failure::Answered(error) => *error,
-            Failure::Lost(why) if !is_read(operation) => Error::OutcomeUnknown(why.to_string()),
-            Failure::NotSent(why) | Failure::Lost(why) => Error::Unavailable(why.to_string()),
+            Failure::Lost(why) | Failure::Overdue(why) if !is_read(operation) => {
+                Error::OutcomeUnknown(why.to_string())
+            }
+            Failure::NotSent(why) | Failure::Lost(why) | Failure::Overdue(why) => {
+                Error::Unavailable(why.to_string())
+            }
         })
     }
 
@@ -74,10 +80,10 @@ impl Forwarder {
                     Error::NotLeader { .. } | Error::Unavailable(_) => {}
                     other => return Err(other),
                 },
-                Failure::Lost(why) if !is_read(operation) => {
+                Failure::Lost(why) | Failure::Overdue(why) if !is_read(operation) => {
                     return Err(Error::OutcomeUnknown(why.to_string()));
                 }
-                Failure::NotSent(_) | Failure::Lost(_) => {}
+                Failure::NotSent(_) | Failure::Lost(_) | Failure::Overdue(_) => {}
             }
         }
         match named {

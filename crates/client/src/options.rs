@@ -25,6 +25,9 @@ pub enum Transport {
     Unary,
 }
 
+/// The longest time that counts; a clock can't add any more to itself.
+pub(crate) const LONGEST: Duration = Duration::from_hours(30 * 365 * 24);
+
 /// The settings of a [`Clerk`](crate::Clerk).
 ///
 /// ```
@@ -57,11 +60,11 @@ pub struct Options {
     /// The time after which a call is given up.
     pub deadline: Duration,
     /// The time that a transmission may stay unanswered before the call is sent again. Doubles
-    /// with each transmission of the same call that overran it.
+    /// with each transmission of the same call that overran it. Half of the deadline at most.
     pub attempt_timeout: Duration,
     /// The time for which a call waits for a connection before it tries another server, and the time
     /// for the first attempt to open one. Each attempt has twice the time of the one before that ran
-    /// out of it, up to half of the deadline.
+    /// out of it. Half of the deadline at most.
     pub connect_timeout: Duration,
     /// The number of calls that may be in flight; more wait.
     pub max_in_flight: usize,
@@ -90,6 +93,15 @@ impl Options {
             connector: None,
             seed: None,
         }
+    }
+
+    /// Returns the same with times that leave room for a second server before the deadline.
+    pub(crate) fn fitted(mut self) -> Options {
+        self.deadline = self.deadline.min(LONGEST);
+        let half = self.deadline / 2;
+        self.attempt_timeout = self.attempt_timeout.min(half);
+        self.connect_timeout = self.connect_timeout.min(half);
+        self
     }
 
     /// Returns the defaults, for these shard managers.

@@ -40,7 +40,7 @@ impl Tried {
                 }
                 _ => None,
             },
-            Failure::NotSent(_) | Failure::Lost(_) => None,
+            Failure::NotSent(_) | Failure::Lost(_) | Failure::Overdue(_) => None,
         };
         let was_reached = !matches!(failure, Failure::NotSent(_));
         let said = describe(failure, address);
@@ -93,7 +93,7 @@ fn describe(failure: &Failure, address: &str) -> String {
     };
     match failure {
         Failure::NotSent(why) => format!("can't be reached ({})", reason(why)),
-        Failure::Lost(why) if why.ends_with("did not answer in time") => reason(why),
+        Failure::Overdue(why) => reason(why),
         Failure::Lost(why) => format!("gave no answer ({})", reason(why)),
         Failure::Answered(error) => match &**error {
             Error::NotLeader { leader: None, .. } => "says that it hears no leader".to_owned(),

@@ -4,7 +4,7 @@
 //! ```text
 //! full              no file can grow
 //! failing-sync      every sync of a file or directory fails
-//! slow-sync 250     every sync of a file takes so many ms longer
+//! slow-sync 250     every sync of a file takes that many ms longer
 //! ```
 
 use std::io;

@@ -65,7 +65,7 @@ pub trait Disk: Debug + Send + Sync + 'static {
     fn lower_priority(&self);
 }
 
-/// One open file.
+/// An open file.
 pub trait DiskFile: Debug + Send + Sync + 'static {
     /// Fills `buffer` from `offset`; `UnexpectedEof` if the file ends before.
     fn read_exact_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<()>;

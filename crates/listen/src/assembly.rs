@@ -1,8 +1,11 @@
 //! Large messages on their way in.
 //!
 //! A message is assembled before it can be judged, and any number of clients may have begun one of the
-//! largest size. So large messages share a room, one per listener: a message without a place in it isn't
+//! largest size. So the large messages of a listener share a room: a message without a place in it isn't
 //! read, and its client waits. Small messages need no place.
+//!
+//! A place is time that others wait. So it has a timer of its own, which measures progress: it runs also
+//! while nobody asks for the rest of the message, as a service does whose client takes no answers.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +13,17 @@ use std::time::Duration;
 use axum::body::{Body as Data, BodyDataStream};
 use bytes::Bytes;
 use futures::{StreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::Request;
 
-/// The bytes of large messages that are assembled at a time.
-const ROOM: usize = 256 << 20;
 /// Longer messages need a place.
 const SMALL: usize = 1 << 20;
-/// The time for which the client of a large message may send nothing of it.
+/// The bytes of a large message, or the rest of it, that come in [`STALL`] at least.
+const STEP: usize = 1 << 20;
+/// The time for each step of a large message.
 const STALL: Duration = Duration::from_secs(10);
 /// The bytes before each message of gRPC: a flag and a length.
 const HEADER: usize = 5;
@@ -29,63 +32,144 @@ const HEADER: usize = 5;
 #[derive(Debug, Clone)]
 pub struct Assembly {
     places: Arc<Semaphore>,
+    /// The bytes that a message may have.
+    longest: usize,
 }
 
-impl Default for Assembly {
-    fn default() -> Assembly {
-        Assembly { places: Arc::new(Semaphore::new(ROOM)) }
+/// The end of a request whose large message didn't come on. It is an extension of each request that
+/// was [bound](Assembly::bound), for services that don't always read: what has come of the message takes
+/// memory until they let go of it.
+#[derive(Debug, Clone)]
+pub struct Overdue(watch::Receiver<bool>);
+
+impl Overdue {
+    /// Returns the status of the request once it has ended for that reason, and never otherwise.
+    pub async fn passed(&mut self) -> Status {
+        if self.0.wait_for(|overdue| *overdue).await.is_err() {
+            // The request has ended in another way.
+            std::future::pending::<()>().await;
+        }
+        Status::deadline_exceeded("the rest of a large message didn't come")
     }
 }
 
 impl Assembly {
-    /// Lets the large messages of a request take their places.
-    pub fn bound(&self, request: Request<Body>) -> Request<Body> {
+    /// Makes a room of this many bytes, for messages of at most `longest`, or of the whole room.
+    pub fn new(room: usize, longest: usize) -> Assembly {
+        Assembly { places: Arc::new(Semaphore::new(room)), longest: longest.min(room) }
+    }
+
+    /// Lets the large messages of a request take their places, and adds [`Overdue`] to it.
+    pub fn bound(&self, mut request: Request<Body>) -> Request<Body> {
+        let overdue = watch::Sender::new(false);
+        request.extensions_mut().insert(Overdue(overdue.subscribe()));
         request.map(|body| {
             let messages = Messages {
                 data: Data::new(body).into_data_stream(),
-                places: Arc::clone(&self.places),
+                assembly: self.clone(),
                 place: None,
+                overdue,
+                refused: None,
                 reader: Reader::default(),
             };
             Body::new(Data::from_stream(stream::unfold(messages, Messages::next)))
         })
+    }
+
+    /// Waits for a place for a message of this many bytes.
+    async fn place(&self, length: usize, overdue: &watch::Sender<bool>) -> Option<Place> {
+        let permits = u32::try_from(length).ok()?;
+        let permit = Arc::clone(&self.places).acquire_many_owned(permits).await.ok()?;
+        let (steps, taken) = watch::channel(());
+        tokio::spawn(hold(permit, taken, overdue.clone()));
+        Some(Place { steps, bytes: 0 })
+    }
+}
+
+/// Holds a place until its message is whole or its request has ended, or until it doesn't come on.
+async fn hold(_permit: OwnedSemaphorePermit, mut steps: watch::Receiver<()>, overdue: watch::Sender<bool>) {
+    loop {
+        match timeout(STALL, steps.changed()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return,
+            Err(_) => {
+                overdue.send_replace(true);
+                return;
+            }
+        }
+    }
+}
+
+/// The place of a message. It is given back when this is dropped, or by its timer.
+struct Place {
+    steps: watch::Sender<()>,
+    /// The bytes that came since the last step.
+    bytes: usize,
+}
+
+impl Place {
+    fn take(&mut self, bytes: usize) {
+        self.bytes += bytes;
+        if self.bytes >= STEP {
+            self.bytes %= STEP;
+            self.steps.send_replace(());
+        }
     }
 }
 
 /// The messages of one request.
 struct Messages {
     data: BodyDataStream,
-    places: Arc<Semaphore>,
+    assembly: Assembly,
     /// The place of the message that is being assembled.
-    place: Option<OwnedSemaphorePermit>,
+    place: Option<Place>,
+    /// True once a place was given back by its timer.
+    overdue: watch::Sender<bool>,
+    /// The reason why nothing more is read.
+    refused: Option<Status>,
     reader: Reader,
 }
 
 impl Messages {
-    /// Returns the next bytes, once the message that begins in them has its place.
     async fn next(mut self) -> Option<(Result<Bytes, Status>, Messages)> {
-        let next = if self.place.is_none() {
-            self.data.next().await
-        } else if let Ok(next) = timeout(STALL, self.data.next()).await {
-            next
-        } else {
-            self.place = None;
-            let text = "the rest of a large message didn't come";
-            return Some((Err(Status::deadline_exceeded(text)), self));
+        let next = self.read().await?;
+        Some((next, self))
+    }
+
+    /// Returns the next bytes, once the message that begins in them has its place.
+    async fn read(&mut self) -> Option<Result<Bytes, Status>> {
+        if let Some(refused) = self.refused.take() {
+            return Some(Err(refused));
+        }
+        let mut overdue = Overdue(self.overdue.subscribe());
+        let next = tokio::select! {
+            biased;
+            overdue = overdue.passed() => return Some(Err(overdue)),
+            next = self.data.next() => next?,
         };
-        let data = match next? {
+        let data = match next {
             Ok(data) => data,
-            Err(error) => return Some((Err(Status::from_error(error.into())), self)),
+            Err(error) => return Some(Err(Status::from_error(error.into()))),
         };
-        let (was_whole, begun) = (self.reader.left <= data.len(), self.reader.read(&data));
-        if was_whole {
+        let (missing, begun) = (self.reader.left, self.reader.read(&data));
+        if missing <= data.len() {
             self.place = None;
+        } else if let Some(place) = &mut self.place {
+            place.take(data.len());
         }
-        if let Some(length) = begun.filter(|length| *length > SMALL) {
-            let places = length.min(ROOM) as u32;
-            self.place = Arc::clone(&self.places).acquire_many_owned(places).await.ok();
+        match begun {
+            // What came before it in these bytes is answered.
+            Some(length) if length > self.assembly.longest => {
+                let longest = self.assembly.longest;
+                let text = format!("a message has {length} bytes, the limit is {longest} here");
+                self.refused = Some(Status::out_of_range(text));
+            }
+            Some(length) if length > SMALL => {
+                self.place = self.assembly.place(length, &self.overdue).await;
+            }
+            _ => {}
         }
-        Some((Ok(data), self))
+        Some(Ok(data))
     }
 }
 
@@ -161,7 +245,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_messages_share_a_room_and_small_ones_need_none() {
-        let assembly = Assembly { places: Arc::new(Semaphore::new(3 * SMALL)) };
+        let assembly = Assembly::new(3 * SMALL, 2 * SMALL);
         let ((first, mut of_first), (second, mut of_second)) = (client(&assembly), client(&assembly));
         let large = message(2 * SMALL);
         first.send(large[..100].to_vec()).await.unwrap();
@@ -178,8 +262,27 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn who_stops_amid_a_large_message_loses_its_place() {
-        let assembly = Assembly { places: Arc::new(Semaphore::new(2 * SMALL)) };
+    async fn a_message_longer_than_the_room_or_the_limit_is_refused_by_its_header_and_waits_for_nothing() {
+        for (room, longest) in [(2 * SMALL, 64 * SMALL), (64 * SMALL, 2 * SMALL)] {
+            let assembly = Assembly::new(room, longest);
+            let (holder, mut of_holder) = client(&assembly);
+            holder.send(message(2 * SMALL)[..100].to_vec()).await.unwrap();
+            assert!(of_holder.next().await.unwrap().is_ok());
+            let (sender, mut data) = client(&assembly);
+            let small = message(3);
+            let header = [0, 0xff, 0xff, 0xff, 0xff];
+            sender.send([&small[..], &header[..]].concat()).await.unwrap();
+            let mut next = || data.next().now_or_never().expect("it doesn't wait").unwrap();
+            assert_eq!(next().unwrap().len(), small.len() + HEADER, "what came before is passed on");
+            let refused = next().unwrap_err();
+            let text = Status::from_error(refused.into()).message().to_owned();
+            assert!(text.contains("4294967295 bytes, the limit is 2097152"), "{text}");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_client_that_stops_amid_a_large_message_loses_its_place() {
+        let assembly = Assembly::new(2 * SMALL, 2 * SMALL);
         let ((first, mut of_first), (second, mut of_second)) = (client(&assembly), client(&assembly));
         let large = message(2 * SMALL);
         for sender in [&first, &second] {
@@ -187,7 +290,58 @@ mod tests {
         }
         assert!(of_first.next().await.unwrap().is_ok());
         assert!(of_second.next().now_or_never().is_none());
-        assert!(of_first.next().await.unwrap().is_err());
+        let ended = timeout(STALL * 6, of_first.next()).await.expect("it ends");
+        assert!(ended.unwrap().is_err());
         assert!(of_second.next().await.unwrap().is_ok());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_place_is_given_back_also_while_nobody_asks_for_the_rest() {
+        let assembly = Assembly::new(2 * SMALL, 2 * SMALL);
+        let (first, receiver) = mpsc::channel::<Vec<u8>>(100);
+        let data = ReceiverStream::new(receiver).map(Ok::<_, Status>);
+        let request = assembly.bound(Request::new(Body::new(Data::from_stream(data))));
+        let mut overdue = request.extensions().get::<Overdue>().unwrap().clone();
+        let mut of_first = Data::new(request.into_body()).into_data_stream();
+        let (second, mut of_second) = client(&assembly);
+        let large = message(2 * SMALL);
+        for sender in [&first, &second] {
+            sender.send(large[..100].to_vec()).await.unwrap();
+        }
+        assert!(of_first.next().await.unwrap().is_ok());
+        assert!(overdue.passed().now_or_never().is_none());
+        let place = timeout(STALL * 6, of_second.next()).await.expect("it gets a place");
+        assert!(place.unwrap().is_ok());
+        assert_eq!(overdue.passed().await.code(), tonic::Code::DeadlineExceeded);
+        first.send(large[100..].to_vec()).await.unwrap();
+        assert!(of_first.next().await.unwrap().is_err(), "its place is another's");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_large_message_may_take_any_time_but_has_a_least_rate() {
+        let assembly = Assembly::new(5 * SMALL, 5 * SMALL);
+        let (sender, mut data) = client(&assembly);
+        let large = message(5 * SMALL);
+        let mut sent = 0;
+        // The last part is shorter than a step.
+        for part in large[..].chunks(SMALL * 3 / 4) {
+            sender.send(part.to_vec()).await.unwrap();
+            sent += data.next().await.unwrap().unwrap().len();
+            tokio::time::advance(STALL * 2 / 5).await;
+        }
+        assert_eq!(sent, large.len());
+
+        sender.send(large[..100].to_vec()).await.unwrap();
+        assert!(data.next().await.unwrap().is_ok());
+        let mut bytes = 0;
+        loop {
+            tokio::time::advance(STALL * 9 / 10).await;
+            sender.send(vec![7]).await.unwrap();
+            match data.next().await.unwrap() {
+                Ok(_) => bytes += 1,
+                Err(_) => break,
+            }
+            assert!(bytes < 10, "a byte now and then is no progress");
+        }
     }
 }

@@ -41,10 +41,12 @@ pub enum Presence {
 impl DataDir {
     /// Makes the directory if need be, and locks it.
     pub fn open(path: &Path) -> anyhow::Result<DataDir> {
+        must_be_text(&std::path::absolute(path)?)?;
         must_be_a_data_dir(path)?;
         private::create_dir_all(&path.join("logs"))
             .with_context(|| format!("can't make the data directory {}", path.display()))?;
         let path = path.canonicalize().with_context(|| format!("can't find {}", path.display()))?;
+        must_be_text(&path)?;
         let lock = lock_file(&path, LOCK)?;
         private::tighten(&path);
         match lock.try_lock() {
@@ -104,6 +106,17 @@ impl DataDir {
     }
 }
 
+/// Refuses a path that can't be told to the processes, nor be remembered: they would use another one, whose name
+/// has other characters in place of those that aren't UTF-8.
+fn must_be_text(path: &Path) -> anyhow::Result<()> {
+    anyhow::ensure!(
+        path.to_str().is_some(),
+        "the path {} isn't UTF-8: name a directory whose path is",
+        path.display()
+    );
+    Ok(())
+}
+
 /// Refuses a directory that has files and was never a store's: `skv` would lose its own among them.
 fn must_be_a_data_dir(path: &Path) -> anyhow::Result<()> {
     let Ok(entries) = fs::read_dir(path) else { return Ok(()) };
@@ -158,9 +171,14 @@ pub fn replace(path: &Path, name: &str, content: &impl Serialize) -> anyhow::Res
     write().with_context(|| format!("can't write {}", file.display()))
 }
 
-/// Returns true if a process uses the directory.
+/// Returns true if a process uses the directory. Several may ask this at a time, so they share the lock.
 pub fn is_locked(path: &Path) -> anyhow::Result<bool> {
-    Ok(matches!(lock_file(path, LOCK)?.try_lock(), Err(TryLockError::WouldBlock)))
+    let file = path.join(LOCK);
+    match File::open(&file) {
+        Ok(lock) => Ok(matches!(lock.try_lock_shared(), Err(TryLockError::WouldBlock))),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error).with_context(|| format!("can't open {}", file.display())),
+    }
 }
 
 /// Returns the files to which the processes of a store write their logs.
@@ -206,7 +224,33 @@ mod tests {
         assert!(message.contains("is in use"), "{message}");
         assert!(is_locked(temporary.path()).unwrap());
         drop(first);
+        assert!(!is_locked(temporary.path()).unwrap());
         DataDir::open(temporary.path()).unwrap();
+    }
+
+    #[test]
+    fn those_that_ask_whether_a_directory_is_used_dont_take_each_other_for_its_user() {
+        let temporary = tempfile::tempdir().unwrap();
+        assert!(!is_locked(temporary.path()).unwrap());
+        assert_eq!(fs::read_dir(temporary.path()).unwrap().count(), 0, "nothing was put there");
+        drop(DataDir::open(temporary.path()).unwrap());
+        let other = File::open(temporary.path().join(LOCK)).unwrap();
+        other.try_lock_shared().unwrap();
+        assert!(!is_locked(temporary.path()).unwrap());
+    }
+
+    #[test]
+    fn a_path_that_isnt_text_is_refused_and_not_made() {
+        use std::os::unix::ffi::OsStrExt as _;
+        let temporary = tempfile::tempdir().unwrap();
+        let path = temporary.path().join(std::ffi::OsStr::from_bytes(b"caf\xe9"));
+        let message = DataDir::open(&path).unwrap_err().to_string();
+        assert!(message.contains("isn't UTF-8"), "{message}");
+        assert!(!path.exists());
+        let link = temporary.path().join("link");
+        fs::create_dir(&path).unwrap();
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert!(DataDir::open(&link).unwrap_err().to_string().contains("isn't UTF-8"));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! data directory.
 
 use std::env;
+use std::ffi::OsString;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
@@ -27,7 +28,8 @@ pub struct Entry {
 
 /// Returns `$SKV_HOME`, else `skv` under the user's data directory; `None` without a home directory.
 pub(crate) fn home() -> Option<PathBuf> {
-    let directory = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    let is_set = |value: &OsString| !value.to_string_lossy().trim().is_empty();
+    let directory = |name: &str| env::var_os(name).filter(is_set).map(PathBuf::from);
     directory("SKV_HOME")
         .or_else(|| Some(directory("XDG_DATA_HOME")?.join("skv")))
         .or_else(|| Some(directory("HOME")?.join(".local/share/skv")))

@@ -45,6 +45,7 @@ pub async fn prepare(
         record.have_groups(&wanted);
     }
     record.members.iter_mut().for_each(|member| member.ended = None);
+    record.problem = None;
     match first_port {
         Some(first) => ports::choose_from(&mut record, first)?,
         None => {

@@ -24,6 +24,9 @@ pub struct Record {
     pub supervisor: Option<ProcessId>,
     /// The shard manager first, then the servers group by group, or around the ring.
     pub members: Vec<Member>,
+    /// The reason why the wanted groups don't run, if the supervisor can't have that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
 }
 
 /// The settings that can't change once there is data. The number of groups can: the members determine it.
@@ -106,7 +109,8 @@ impl Record {
     /// Returns a store of this shape with these groups, of which nothing runs yet.
     pub fn new(shape: Shape, groups: &BTreeSet<GroupId>) -> Record {
         let manager = Member::new(format!("{}-manager", shape.name), Role::Manager);
-        let mut record = Record { shape, settings: Value::Null, supervisor: None, members: vec![manager] };
+        let mut record =
+            Record { shape, settings: Value::Null, supervisor: None, members: vec![manager], problem: None };
         match record.shape.ring() {
             Some(ring) => record.members.extend((0..ring.servers()).map(|place| {
                 let role = Role::RingServer { place, peer_port: 0 };

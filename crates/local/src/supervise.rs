@@ -141,10 +141,20 @@ impl Supervisor<'_> {
         loop {
             sleep(LOOK_EVERY).await;
             let new = self.look_at_wanted().await.err().map(|error| format!("{error:#}"));
-            if let Some(new) = new.as_ref().filter(|new| problem.as_ref() != Some(*new)) {
+            if new == problem {
+                continue;
+            }
+            if let Some(new) = &new {
                 self.store.screen.say(&format!("the groups can't be changed: {new}"));
             }
             problem = new;
+            let remembered = self.store.change_record(|record| {
+                record.problem.clone_from(&problem);
+                Ok(())
+            });
+            if let Err(error) = remembered {
+                self.store.screen.say(&format!("{error:#}"));
+            }
         }
     }
 

@@ -13,7 +13,7 @@ pub struct LogId {
     pub index: u64,
 }
 
-/// One entry of the log.
+/// An entry of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     /// Its position.

@@ -45,7 +45,7 @@ pub use entry::{Entry, LogId, Vote};
 pub use error::{Damage, OpenError};
 pub use reader::LogReader;
 pub use recovery::TornBatch;
-pub use space::{Reservation, Space, SpaceError};
+pub use space::{Reservation, Space, SpaceError, together};
 pub use writer::Callback;
 
 /// The settings of a log.
@@ -227,6 +227,7 @@ impl Log {
         for entry in &entries {
             state.index.append(entry).map_err(|gap| invalid(gap.to_string()))?;
         }
+        self.shared().space.note_queued();
         self.send(Op::Append { entries, generation: state.index.generation(), done })
     }
 

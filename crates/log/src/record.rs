@@ -15,7 +15,7 @@ pub(super) struct Position {
     pub(super) committed: Option<LogId>,
 }
 
-/// One record.
+/// A record of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Record {
     /// An entry; its payload follows.

@@ -29,8 +29,8 @@ pub(super) struct Scanned {
     pub(super) torn: Option<Range<u32>>,
 }
 
-/// Reads a segment, and passes its records to `visit` in order. An error of `visit` is a record that
-/// can't follow those before it.
+/// Reads a segment, and passes its records to `visit` in order. Sectors beyond `bytes` are empty. An error
+/// of `visit` is a record that can't follow those before it.
 pub(super) fn scan(
     segment: &Segment,
     bytes: &[u8],
@@ -81,7 +81,8 @@ struct Scanner<'a> {
 impl Scanner<'_> {
     fn sector(&self, number: u32) -> Sector<'_> {
         let start = number as usize * SECTOR;
-        sector::read(&self.bytes[start..start + SECTOR], self.segment.salt, number)
+        let bytes = self.bytes.get(start..start + SECTOR);
+        bytes.map_or(Sector::Empty, |bytes| sector::read(bytes, self.segment.salt, number))
     }
 
     /// Reads the payload of the batch at a sector, and returns the number of its records; `None` if

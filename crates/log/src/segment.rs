@@ -31,7 +31,10 @@ pub(super) const FEWEST_SECTORS: u32 = 16;
 /// wait for it, or large, so that it is done soon.
 const ZEROS_AT_ONCE: (usize, usize) = (128 << 10, 1 << 20);
 
-/// One segment, open.
+/// The bytes that are read at once when a segment is opened: whole sectors.
+const PIECE: usize = 128 << 10;
+
+/// An open segment.
 #[derive(Debug)]
 pub(super) struct Segment {
     pub(super) path: PathBuf,
@@ -120,7 +123,8 @@ impl Segment {
         result
     }
 
-    /// Opens a segment, and returns the bytes of the whole file in `bytes`.
+    /// Opens a segment, and returns the bytes of the file in `bytes`. Zeros at its end are left out: most
+    /// of the newest segments is empty, and what one log needed once stays with the process.
     pub(super) fn open(
         disk: &dyn Disk,
         path: &Path,
@@ -129,11 +133,11 @@ impl Segment {
     ) -> Result<Segment, OpenError> {
         let damage = |offset: usize, reason: &str| Err(Damage::new(path, offset as u64, reason).into());
         let file = disk.open(path).map_err(OpenError::io(path))?;
-        bytes.resize(file.len().map_err(OpenError::io(path))? as usize, 0);
-        file.read_exact_at(bytes, 0).map_err(OpenError::io(path))?;
+        let length = file.len().map_err(OpenError::io(path))? as usize;
+        read_without_end(&*file, length, bytes).map_err(OpenError::io(path))?;
 
         let Some(header) = bytes.first_chunk::<SECTOR>() else {
-            return damage(bytes.len(), "the file ends within its header");
+            return damage(length, "the file ends within its header");
         };
         let number_at =
             |at: usize| u32::from_le_bytes([header[at], header[at + 1], header[at + 2], header[at + 3]]);
@@ -152,12 +156,9 @@ impl Segment {
             return damage(0, "this is another segment of the log");
         }
         let sectors = number_at(32);
-        if bytes.len() != sectors as usize * SECTOR {
-            let offset = bytes.len().min(sectors as usize * SECTOR);
-            return damage(
-                offset,
-                &format!("the file has {} bytes instead of {sectors} sectors", bytes.len()),
-            );
+        if length != sectors as usize * SECTOR {
+            let offset = length.min(sectors as usize * SECTOR);
+            return damage(offset, &format!("the file has {length} bytes instead of {sectors} sectors"));
         }
         let (replica, salt) = (long_at(12), long_at(24));
         Ok(Segment { path: path.to_owned(), file, replica, number, salt, sectors })
@@ -179,6 +180,24 @@ impl Segment {
     pub(super) fn damage(&self, sector: u32, reason: impl Into<String>) -> Damage {
         Damage::new(&self.path, u64::from(sector) * SECTOR as u64, reason)
     }
+}
+
+/// Reads a file of this length but for zeros at its end.
+fn read_without_end(file: &dyn DiskFile, length: usize, into: &mut Vec<u8>) -> io::Result<()> {
+    into.clear();
+    // All at once, since what a buffer leaves behind when it grows stays with the process, too. Memory that
+    // nothing is written to isn't taken yet.
+    into.reserve_exact(length);
+    let mut piece = vec![0; PIECE.min(length)];
+    for offset in (0..length).step_by(PIECE) {
+        let piece = &mut piece[..PIECE.min(length - offset)];
+        file.read_exact_at(piece, offset as u64)?;
+        if offset == 0 || piece.iter().any(|byte| *byte != 0) {
+            into.resize(offset, 0);
+            into.extend_from_slice(piece);
+        }
+    }
+    Ok(())
 }
 
 /// Fills sectors with zeros, synced piece by piece so that no other sync waits for all of them.
@@ -209,6 +228,25 @@ mod tests {
 
     use super::*;
     use skv_disk::MemoryDisk;
+
+    #[test]
+    fn zeros_at_the_end_of_a_file_are_not_read_into_memory() {
+        let disk = MemoryDisk::new();
+        let file = disk.create(Path::new("/a")).unwrap();
+        let mut written = vec![0; 6 * PIECE + SECTOR];
+        let read = |written: &[u8]| {
+            file.write_all_at(written, 0).unwrap();
+            let mut bytes = vec![9; 3];
+            read_without_end(&*file, written.len(), &mut bytes).unwrap();
+            assert_eq!(bytes, written[..bytes.len()]);
+            bytes.len() / SECTOR
+        };
+        assert_eq!(read(&written), PIECE / SECTOR, "its header may be damaged");
+        written[3 * PIECE] = 1;
+        assert_eq!(read(&written), 4 * PIECE / SECTOR);
+        *written.last_mut().unwrap() = 1;
+        assert_eq!(read(&written), written.len() / SECTOR);
+    }
 
     #[tokio::test]
     async fn it_is_made_in_small_pieces_unless_there_is_a_hurry() {

@@ -7,6 +7,7 @@
 //! purges, truncations, the entries that open a term or change the membership. When even that is used
 //! up, the log waits until there is space.
 
+use std::collections::VecDeque;
 use std::io;
 use std::sync::Arc;
 
@@ -70,6 +71,11 @@ struct Room {
     active: u32,
     prepared: Option<Arc<Segment>>,
     promised: u32,
+    /// The numbers of appends that were asked for, and that are durable.
+    queued: u64,
+    written: u64,
+    /// Promises that nobody holds any more, each with the number of the append after which it is over.
+    given_up: VecDeque<(u64, u32)>,
     /// The reason why there is no prepared segment, if making it failed the last time.
     lacking: Option<Lacking>,
 }
@@ -91,7 +97,7 @@ impl From<Lacking> for SpaceError {
     }
 }
 
-/// Room for one entry. Keep it until the entry is durable or given up.
+/// Room for one entry. Keep it until the log was asked to write the entry, or it is given up.
 #[derive(Debug)]
 #[must_use = "dropping it gives the room back"]
 pub struct Reservation {
@@ -100,10 +106,26 @@ pub struct Reservation {
 }
 
 impl Drop for Reservation {
+    /// Gives the room back as soon as all is written that the log was asked to write: the entry may be among
+    /// that, though nobody waits for it any more.
     fn drop(&mut self) {
-        self.space.0.room.lock().promised -= self.sectors;
+        let mut room = self.space.0.room.lock();
+        if room.written < room.queued {
+            let after = room.queued;
+            room.given_up.push_back((after, self.sectors));
+            return;
+        }
+        room.promised -= self.sectors;
+        drop(room);
         self.space.0.changed.notify_waiters();
     }
+}
+
+/// Returns the room for entries that are written together, as the length of one entry that takes as
+/// much: each of them has a header.
+pub fn together(payloads: impl IntoIterator<Item = usize>) -> usize {
+    let all: usize = payloads.into_iter().map(|bytes| ENTRY_HEADER + bytes).sum();
+    all.saturating_sub(ENTRY_HEADER)
 }
 
 /// Returns the number of sectors of a segment that batches may fill: all but its header and its seal.
@@ -126,7 +148,15 @@ impl Space {
         let reserve = ((MOST_RESERVE_BYTES / SECTOR) as u32).min(segment_sectors / 4);
         let largest = (usable(segment_sectors) - reserve) as usize * PAYLOAD;
         Space(Arc::new(Inner {
-            room: Mutex::new(Room { active, prepared: prepared.map(Arc::new), promised: 0, lacking: None }),
+            room: Mutex::new(Room {
+                active,
+                prepared: prepared.map(Arc::new),
+                promised: 0,
+                queued: 0,
+                written: 0,
+                given_up: VecDeque::new(),
+                lacking: None,
+            }),
             changed: Notify::new(),
             full: watch::Sender::new(false),
             usable: usable(segment_sectors),
@@ -202,6 +232,25 @@ impl Space {
     /// Returns true if the log is being closed.
     pub(super) fn is_closed(&self) -> bool {
         self.0.closed.is_cancelled()
+    }
+
+    /// Notes that one more append was asked for.
+    pub(super) fn note_queued(&self) {
+        self.0.room.lock().queued += 1;
+    }
+
+    /// Notes the number of appends that are durable, and ends the promises that waited for them.
+    pub(super) fn set_written(&self, appends: u64) {
+        let mut room = self.0.room.lock();
+        room.written = appends;
+        let before = room.promised;
+        while let Some((_, sectors)) = room.given_up.pop_front_if(|(after, _)| *after <= appends) {
+            room.promised -= sectors;
+        }
+        if room.promised < before {
+            drop(room);
+            self.0.changed.notify_waiters();
+        }
     }
 
     /// Notes the number of sectors that are left in the active segment.

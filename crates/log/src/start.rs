@@ -78,6 +78,7 @@ pub(super) async fn start(
         batch: Batch::new(),
         placed: Vec::new(),
         waiting: Vec::new(),
+        appends: 0,
     };
     if opened.send(Ok((log, Recovered { replica, torn }))).is_ok() {
         writer.run(ops_todo).await;

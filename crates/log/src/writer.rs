@@ -60,6 +60,8 @@ pub(super) struct Writer {
     pub(super) placed: Vec<(u64, u32, usize)>,
     /// The callbacks that wait for the batch, oldest first.
     pub(super) waiting: Vec<Callback>,
+    /// The number of appends that were added to a batch.
+    pub(super) appends: u64,
 }
 
 impl Writer {
@@ -102,6 +104,7 @@ impl Writer {
                     let added = self.add_entries(&entries, generation).await;
                     self.waiting.push(done);
                     added?;
+                    self.appends += 1;
                 }
                 Op::TruncateFrom { index, last, done } => {
                     let added = self.add(&Record::TruncateFrom(index)).await;
@@ -199,6 +202,7 @@ impl Writer {
             self.shared.space.set_active(self.active.room());
             self.settle();
         }
+        self.shared.space.set_written(self.appends);
         // Newest first: a caller that sees the newest knows of all before it, and needs no second
         // look.
         for done in self.waiting.drain(..).rev() {

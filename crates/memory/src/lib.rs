@@ -8,6 +8,6 @@ mod ceiling;
 mod system;
 mod tally;
 
-pub use budget::Budget;
+pub use budget::{Budget, Purpose};
 pub use system::{limit_files, limit_in, physical, resident};
 pub use tally::{Charge, Tally};

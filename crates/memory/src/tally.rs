@@ -20,7 +20,7 @@ impl Tally {
     }
 }
 
-/// One owner's bytes in a tally, until it is dropped.
+/// The bytes of an owner in a tally, until it is dropped.
 #[derive(Debug)]
 pub struct Charge {
     tally: Tally,

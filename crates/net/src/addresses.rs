@@ -12,7 +12,7 @@ use futures::future::BoxFuture;
 use parking_lot::{Mutex, RwLock};
 use skv_sharding::ShardMap;
 
-/// One of a server's two listeners.
+/// A listener of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Listener {
     /// The listener for users: Kv, health, reflection.
@@ -40,7 +40,7 @@ pub struct ServerAddresses {
     pub peer: String,
 }
 
-/// One server of a static list, written `NAME=CLIENT_ADDRESS/PEER_ADDRESS`.
+/// A server of a static list, written `NAME=CLIENT_ADDRESS/PEER_ADDRESS`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NamedServer {
     /// The server's name.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::io;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
@@ -35,10 +36,12 @@ pub fn tcp() -> Connector {
     let names = Names::system();
     connector(move |address| {
         let names = names.clone();
-        async move {
-            let stream = names.connect(&address, TcpStream::connect).await?;
-            stream.set_nodelay(true)?;
-            Ok(stream)
-        }
+        async move { names.connect(&address, open).await }
     })
+}
+
+async fn open(address: SocketAddr) -> io::Result<TcpStream> {
+    let stream = TcpStream::connect(address).await?;
+    stream.set_nodelay(true)?;
+    Ok(stream)
 }

@@ -8,10 +8,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::BoxFuture;
 use hyper_util::rt::TokioIo;
-use tonic::transport::{Channel, Endpoint};
+use tonic::transport::{Channel, Endpoint, Uri};
+use tower::Service;
 
-use crate::Connector;
 use crate::names::Names;
+use crate::{ByteStream, Connector};
 
 /// Makes a connection to `HOST:PORT` that is opened at its first use and opened again
 /// after it broke.
@@ -75,12 +76,30 @@ pub fn dns() -> Resolve {
 /// Dials through a connector.
 pub fn dial(connector: Connector) -> Dial {
     Arc::new(move |address| {
-        let (connector, to) = (connector.clone(), address.to_owned());
-        let connect = tower::service_fn(move |_| {
-            let stream = connector(to.clone());
-            async move { stream.await.map(TokioIo::new) }
-        });
-        Ok(endpoint(address)?.connect_with_connector_lazy(connect))
+        let stream = through(connector.clone(), address.to_owned());
+        Ok(endpoint(address)?.connect_with_connector_lazy(stream))
+    })
+}
+
+/// Opens a connection to `HOST:PORT` with settings that begin with [`endpoint`]'s. It is open when this
+/// returns.
+pub async fn open(
+    settings: Endpoint,
+    connector: &Connector,
+    address: &str,
+) -> Result<Channel, tonic::transport::Error> {
+    settings.connect_with_connector(through(connector.clone(), address.to_owned())).await
+}
+
+/// Returns a service that opens streams to this address, whatever the name in the requests.
+fn through(
+    connector: Connector,
+    address: String,
+) -> impl Service<Uri, Response = TokioIo<Box<dyn ByteStream>>, Error = io::Error, Future: Send> + Send + 'static
+{
+    tower::service_fn(move |_: Uri| {
+        let stream = connector(address.clone());
+        async move { stream.await.map(TokioIo::new) }
     })
 }
 
@@ -96,7 +115,37 @@ pub fn server() -> tonic::transport::Server {
 
 #[cfg(test)]
 mod tests {
+    use parking_lot::Mutex;
+    use tokio::io::{AsyncReadExt as _, DuplexStream};
+
     use super::*;
+
+    /// Addresses, and the other end of the stream to each.
+    type Opened = Arc<Mutex<Vec<(String, DuplexStream)>>>;
+
+    /// Returns a connector that notes what is opened.
+    fn noting() -> (Connector, Opened) {
+        let asked = Opened::default();
+        let noted = asked.clone();
+        let connector = crate::connector(move |address| {
+            let (ours, theirs) = tokio::io::duplex(1024);
+            noted.lock().push((address, theirs));
+            async move { Ok(ours) }
+        });
+        (connector, asked)
+    }
+
+    #[tokio::test]
+    async fn the_connector_gets_the_name_as_it_was_given() {
+        let (connector, asked) = noting();
+        let address = "kv-manager.default.svc.cluster.local.:7400";
+        open(endpoint(address).unwrap(), &connector, address).await.unwrap();
+        let (name, mut theirs) = asked.lock().pop().unwrap();
+        assert_eq!(name, address);
+        let mut begun = [0; 14];
+        theirs.read_exact(&mut begun).await.unwrap();
+        assert_eq!(&begun, b"PRI * HTTP/2.0");
+    }
 
     #[test]
     fn requests_call_a_server_without_the_final_dot() {

@@ -9,8 +9,10 @@ mod dial;
 mod names;
 mod race;
 mod runtime;
+mod silence;
 
 pub use addresses::{Addresses, FindRecord, Listener, NamedServer, ParsePeerError, ServerAddresses};
 pub use connector::{ByteStream, Connector, connector, tcp};
-pub use dial::{Dial, MESSAGE_LIMIT, Resolve, authority, dial, dns, endpoint, resolver, server};
+pub use dial::{Dial, MESSAGE_LIMIT, Resolve, authority, dial, dns, endpoint, open, resolver, server};
+pub use race::{LEAD, race};
 pub use runtime::runtime;

@@ -17,6 +17,7 @@ use parking_lot::Mutex;
 use tokio::time::{Instant, timeout};
 
 use crate::race::race;
+use crate::silence::Watched;
 
 /// The time for which the result of a lookup is used, also if the lookup failed.
 const FRESH: Duration = Duration::from_secs(1);
@@ -136,17 +137,24 @@ impl Names {
     }
 
     /// Connects to one of a name's addresses: to the one that worked last; after a failure the next
-    /// attempt begins with another.
-    pub(crate) async fn connect<S, F>(&self, name: &str, connect: impl Fn(SocketAddr) -> F) -> io::Result<S>
+    /// attempt begins with another. A connection that ends before a byte came was a failure too.
+    pub(crate) async fn connect<S, F>(
+        &self,
+        name: &str,
+        connect: impl Fn(SocketAddr) -> F,
+    ) -> io::Result<Watched<S>>
     where
         F: Future<Output = io::Result<S>>,
     {
         let addresses = self.addresses(name).await?;
         let first = self.known.lock().get(name).and_then(|known| known.first);
         let mut attempt = Attempt { names: self, name, order: order(&addresses, first), begun: 0 };
-        let (index, stream) = race(&attempt.order, connect, &mut attempt.begun).await?;
+        let raced = race(&attempt.order, |address| connect(*address), &mut attempt.begun).await;
+        let (index, stream) = raced.map_err(|failures| all_failed(&attempt.order, failures))?;
+        let next = attempt.order[(index + 1) % attempt.order.len()];
         attempt.succeed(index);
-        Ok(stream)
+        let (names, name) = (self.clone(), name.to_owned());
+        Ok(Watched::new(stream, move || names.begin_next_with(&name, next)))
     }
 
     fn begin_next_with(&self, name: &str, first: SocketAddr) {
@@ -183,6 +191,18 @@ impl Drop for Attempt<'_> {
     }
 }
 
+/// Returns the error of an attempt of which nothing is under way any more.
+fn all_failed(addresses: &[SocketAddr], mut failures: Vec<(usize, io::Error)>) -> io::Error {
+    let Some((_, last)) = failures.pop() else {
+        return io::Error::new(io::ErrorKind::NotFound, "the name has no address");
+    };
+    if failures.iter().all(|(_, error)| error.kind() == last.kind()) {
+        return last;
+    }
+    let others = failures.iter().map(|(index, error)| format!("{}: {error}", addresses[*index]));
+    io::Error::new(last.kind(), format!("{last}; {}", others.collect::<Vec<_>>().join("; ")))
+}
+
 /// Returns addresses in the order in which they are tried: the two families in turn, as RFC 8305 has it,
 /// beginning with `first` if that is one of them.
 fn order(addresses: &[SocketAddr], first: Option<SocketAddr>) -> Vec<SocketAddr> {
@@ -203,6 +223,8 @@ fn order(addresses: &[SocketAddr], first: Option<SocketAddr>) -> Vec<SocketAddr>
 #[cfg(test)]
 mod tests {
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+    use tokio::io::AsyncReadExt as _;
 
     use super::*;
 
@@ -301,11 +323,39 @@ mod tests {
         let tried = Mutex::new(Vec::new());
         let connect = |address: SocketAddr| {
             tried.lock().push(address);
-            async move { if address.is_ipv4() { Ok(()) } else { std::future::pending().await } }
+            async move { if address.is_ipv4() { Ok(&b"hello"[..]) } else { std::future::pending().await } }
         };
-        names.connect("store:1", connect).await.unwrap();
+        assert_eq!(names.connect("store:1", connect).await.unwrap().read_u8().await.unwrap(), b'h');
         tried.lock().clear();
         names.connect("store:1", connect).await.unwrap();
         assert_eq!(*tried.lock(), all(&["10.0.0.2:1"]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_address_that_accepts_and_says_nothing_is_left() {
+        let names = Names::new(|_| async { Ok(all(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1"])) });
+        let tried = Mutex::new(Vec::new());
+        let connect = |address: SocketAddr| {
+            tried.lock().push(address);
+            async { Ok(tokio::io::empty()) }
+        };
+        for _ in 0..4 {
+            let mut silent = names.connect("store:1", connect).await.unwrap();
+            assert!(silent.read_u8().await.is_err(), "it ends");
+        }
+        let others = all(&["10.0.0.1:1", "10.0.0.2:1", "10.0.0.3:1", "10.0.0.1:1"]);
+        assert_eq!(*tried.lock(), others);
+    }
+
+    #[test]
+    fn if_all_addresses_fail_the_error_has_each_reason() {
+        let addresses = all(&["10.0.0.1:1", "10.0.0.2:1"]);
+        let refused = || io::Error::from(io::ErrorKind::ConnectionRefused);
+        let error = all_failed(&addresses, vec![(0, io::Error::other("no route")), (1, refused())]);
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(error.to_string().contains("10.0.0.1:1: no route"), "{error}");
+        let same = all_failed(&addresses, vec![(0, refused()), (1, refused())]);
+        assert!(!same.to_string().contains("10.0.0.1"), "{same}");
+        assert_eq!(all_failed(&[], Vec::new()).to_string(), "the name has no address");
     }
 }

@@ -47,6 +47,10 @@ pub enum Reason {
     QuorumLost,
     /// Pods don't run.
     PodsNotRunning,
+    /// Groups refuse writes, since disks are full.
+    DiskFull,
+    /// Groups refuse what makes their data grow, for want of memory.
+    MemoryFull,
     /// Servers that were there aren't ready.
     ReplicasNotReady,
     /// No server has a problem.
@@ -96,7 +100,7 @@ impl ConditionType {
 }
 
 impl Reason {
-    const ALL: [Reason; 16] = [
+    const ALL: [Reason; 18] = [
         Reason::Valid,
         Reason::Invalid,
         Reason::Unreadable,
@@ -111,6 +115,8 @@ impl Reason {
         Reason::Complete,
         Reason::QuorumLost,
         Reason::PodsNotRunning,
+        Reason::DiskFull,
+        Reason::MemoryFull,
         Reason::ReplicasNotReady,
         Reason::Healthy,
     ];
@@ -132,6 +138,8 @@ impl Reason {
             Reason::Complete => "Complete",
             Reason::QuorumLost => "QuorumLost",
             Reason::PodsNotRunning => "PodsNotRunning",
+            Reason::DiskFull => "DiskFull",
+            Reason::MemoryFull => "MemoryFull",
             Reason::ReplicasNotReady => "ReplicasNotReady",
             Reason::Healthy => "Healthy",
         }

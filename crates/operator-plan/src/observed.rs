@@ -81,6 +81,10 @@ pub struct ObservedMap {
     pub configuration: u64,
     /// The server that leads each group, where it is known.
     pub leaders: BTreeMap<GroupId, String>,
+    /// The groups that refuse writes, since disks are full.
+    pub disk_full: BTreeSet<GroupId>,
+    /// The groups that refuse what makes their data grow, for want of memory.
+    pub memory_full: BTreeSet<GroupId>,
     /// The groups, with the shards that they have and should have.
     pub assignment: Assignment,
 }
@@ -191,7 +195,12 @@ impl ObservedMap {
             let leader = group.replicas.iter().find(|replica| replica.id == group.leader)?;
             Some((GroupId(group.id), leader.server.clone()))
         };
+        let those = |is_full: fn(&v1::Group) -> bool| {
+            map.groups.iter().filter(|group| is_full(group)).map(|group| GroupId(group.id)).collect()
+        };
         ObservedMap {
+            disk_full: those(|group| group.disk_full),
+            memory_full: those(|group| group.memory_full),
             cluster: ClusterId(map.cluster_id),
             configuration: map.configuration,
             leaders: map.groups.iter().filter_map(leader).collect(),

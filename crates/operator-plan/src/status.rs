@@ -9,7 +9,7 @@ use skv_sharding::GroupId;
 
 use crate::condition::{ConditionType, Reason, Verdict, conditions, shortened};
 use crate::names::{Names, ServerSet};
-use crate::observed::{Observed, ObservedServers};
+use crate::observed::{Observed, ObservedMap, ObservedServers};
 use crate::placement;
 use crate::resolved::Resolved;
 use crate::rollout::Outcome;
@@ -244,6 +244,9 @@ fn degraded(
         let named: Vec<&str> = seen.problems.iter().map(String::as_str).take(MOST_NAMED).collect();
         return verdict(true, Reason::PodsNotRunning, shortened(&named.join("; ")));
     }
+    if let Some((reason, message)) = seen.map.as_ref().and_then(full) {
+        return verdict(true, reason, message);
+    }
     let missing = servers.saturating_sub(ready);
     // Until all were there once, the servers are merely about to start.
     let began = old.conditions.iter().any(|condition| {
@@ -261,6 +264,21 @@ fn degraded(
         );
     }
     verdict(false, Reason::Healthy, "No server has a problem".to_owned())
+}
+
+/// Returns the reason and the message of groups that lack room for writes.
+fn full(map: &ObservedMap) -> Option<(Reason, String)> {
+    let those = |groups: &BTreeSet<GroupId>| {
+        let names: Vec<String> = groups.iter().map(GroupId::to_string).collect();
+        named(&names.iter().map(String::as_str).collect::<Vec<_>>())
+    };
+    if !map.disk_full.is_empty() {
+        let message = format!("no room on the disks of {}: writes are refused", those(&map.disk_full));
+        return Some((Reason::DiskFull, message));
+    }
+    let message =
+        || format!("no room in the memory of {}: what makes data grow is refused", those(&map.memory_full));
+    (!map.memory_full.is_empty()).then(|| (Reason::MemoryFull, message()))
 }
 
 /// Returns the first of the problems, else of the work under way.

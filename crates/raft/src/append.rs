@@ -67,7 +67,7 @@ pub fn payload(entry: &LogEntry) -> Option<&Bytes> {
 /// Returns the bytes for which entries need room in the log. Entries of elections and of changes of
 /// members have a reserve of their own there, or no leader could begin while disks are full.
 pub fn log_bytes(entries: &[LogEntry]) -> usize {
-    entries.iter().filter_map(payload).map(Bytes::len).sum()
+    skv_log::together(entries.iter().filter_map(payload).map(Bytes::len))
 }
 
 /// The result of one append request.

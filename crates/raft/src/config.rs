@@ -7,8 +7,9 @@ use openraft::{Config, ConfigError, SnapshotPolicy};
 pub struct Timing {
     /// The interval in ms at which a leader shows that it is alive.
     pub heartbeat_ms: u64,
-    /// The shortest time in ms without its leader after which a replica stands for election; it does
-    /// so after at most twice that time.
+    /// The measure in ms of the time after which a replica without its leader stands for election.
+    /// openraft waits for the longest election timeout, twice this, before anybody may, and then for a
+    /// random one of this to twice this: altogether three to four times this.
     pub election_timeout_ms: u64,
 }
 

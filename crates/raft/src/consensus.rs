@@ -17,7 +17,7 @@ use openraft::{RaftMetrics, storage};
 use skv_log::Log;
 use skv_net::{Addresses, Dial};
 use skv_proto::v1;
-use skv_sharding::ReplicaId;
+use skv_sharding::{Incarnation, ReplicaId};
 use skv_snapshot::SnapshotFile;
 
 use crate::append;
@@ -29,6 +29,7 @@ use crate::log_store::{LogStore, LogStoreReader};
 use crate::peer::NetworkFactory;
 use crate::propose::{Proposal, ProposeError};
 use crate::read::Reads;
+use crate::reversion::Verdict;
 use crate::state_machine::StateMachine;
 use crate::types::{
     AppendRequest, EncodedEntry, LogEntry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote,
@@ -86,7 +87,7 @@ impl Consensus {
     ) -> Result<Self, Stopped> {
         let config = raft_config(timing).map_err(|error| Stopped(error.to_string()))?;
         let full_peers = FullPeers::default();
-        let network = NetworkFactory::new(place, addresses, dial, full_peers.clone());
+        let network = NetworkFactory::new(place, addresses, dial, full_peers.clone(), state.receiving());
         let mut log = LogStore::new(log);
         let reader = log.get_log_reader().await;
         let raft = Raft::new(place.replica, Arc::new(config), network.clone(), log, state).await?;
@@ -158,9 +159,25 @@ impl Consensus {
         !self.full_peers.any_in_memory() || !self.full_peers.prevent_growth(self.raft.voter_ids())
     }
 
-    /// Returns the other voters that have room, as far as is known.
-    pub fn roomy_voters(&self) -> Vec<ReplicaId> {
-        self.other_voters().into_iter().filter(|id| self.full_peers.is_roomy(*id)).collect()
+    /// Returns the growth that a majority of the voters takes, as far as this leader has heard.
+    pub fn memory_left(&self) -> u64 {
+        self.full_peers.memory_left(self.raft.voter_ids())
+    }
+
+    /// Returns the voters that may lead in the place of a leader without room: those that have room, if
+    /// they are a majority. Else no group of theirs could take more under another leader either, and the
+    /// leadership would go round, each time at the cost of an entry.
+    pub fn roomy_leaders(&self) -> Vec<ReplicaId> {
+        let others = self.other_voters();
+        let voters = others.len() + 1;
+        let roomy: Vec<_> = others.into_iter().filter(|id| self.full_peers.is_roomy(*id)).collect();
+        if roomy.len() > voters / 2 { roomy } else { Vec::new() }
+    }
+
+    /// Returns the highest feature level that all voters have, as far as this leader has heard, which has
+    /// the level `own`.
+    pub fn common_level(&self, own: u32) -> u32 {
+        self.network.levels().common(own, self.other_voters())
     }
 
     /// Returns true if this replica runs on this server now, and accepts messages from us.
@@ -209,6 +226,11 @@ impl Consensus {
         Ok(self.raft.trigger().snapshot().await?)
     }
 
+    /// Returns the index of the last entry that the snapshot covers which is sent again, if there is one.
+    pub fn sent_again(&self) -> Option<u64> {
+        self.network.receiving().again().map(|snapshot| snapshot.fingerprint().index)
+    }
+
     /// Drops the log up to an index that a snapshot covers.
     pub async fn purge(&self, index: u64) -> Result<(), Stopped> {
         Ok(self.raft.trigger().purge_log(index).await?)
@@ -242,19 +264,28 @@ impl Consensus {
         append::appended(self.raft.clone(), requests)
     }
 
-    /// Returns true if this replica follows a leader with this vote, and its log lacks an entry that it
-    /// is said to have acknowledged to that leader: then its disk went back in time.
-    pub async fn lacks(&self, leader: &Vote, entry: &LogId) -> bool {
-        let (follows, applied) = {
+    /// Finds out if the log lacks an entry that this replica is said to have acknowledged to a leader with
+    /// this vote: then its disk went back in time. The vote here may have gone back with it; only a later
+    /// leader may have had it drop the entry.
+    pub async fn lacks(&self, leader: &Vote, entry: &LogId) -> Verdict {
+        let (vote, applied) = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            (metrics.vote == *leader, metrics.last_applied.max(metrics.snapshot))
+            (metrics.vote, metrics.last_applied.max(metrics.snapshot))
         };
-        if !follows || applied.is_some_and(|applied| applied.index >= entry.index) {
-            return false;
+        if applied.is_some_and(|applied| applied.index >= entry.index) {
+            return Verdict::Has;
         }
-        let held = self.log.lock().await.try_get_log_entries(entry.index..=entry.index).await;
-        held.is_ok_and(|held| held.first().is_none_or(|held| held.log_id != *entry))
+        match self.log.lock().await.try_get_log_entries(entry.index..=entry.index).await {
+            Ok(held) if held.first().is_some_and(|held| held.log_id == *entry) => Verdict::Has,
+            Ok(_) if vote <= *leader => Verdict::Lacks,
+            Ok(_) | Err(_) => Verdict::CannotTell,
+        }
+    }
+
+    /// Waits until another replica has refused a message of ours since the group was revived without us.
+    pub async fn succeeded(&self) -> Incarnation {
+        self.network.successor().heard().await
     }
 
     /// Returns a refusal to vote now, with what an answer to a candidate says otherwise.
@@ -395,9 +426,10 @@ impl Watch {
         let known = known.chain(metrics.heartbeat.iter().flat_map(BTreeMap::keys));
         let known: BTreeSet<ReplicaId> = known.copied().collect();
         let follower = |id: ReplicaId| {
-            let installing = self.network.receiving().since(id);
+            let receiving = self.network.receiving();
+            let (installing, snapshot) = (receiving.since(id), receiving.covered(id));
             let gone_back = self.network.acknowledged().gone_back(id).is_some();
-            (id, Follower { matched: matched(&id), silence: silence(&id), installing, gone_back })
+            (id, Follower { matched: matched(&id), silence: silence(&id), installing, snapshot, gone_back })
         };
         known.into_iter().map(follower).collect()
     }

@@ -2,12 +2,14 @@
 //! read: an address may by now belong to another server.
 
 use skv_proto::{Error, v1};
-use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, ReplicaId};
+use skv_sharding::{ClusterId, GroupId, GroupUid, Incarnation, Lineage, ReplicaId};
 
 /// The versions of the messages between servers that this program reads and writes.
 pub const VERSIONS: v1::VersionRange = v1::VersionRange { min: 1, max: 1 };
-/// The level of this program's abilities beyond version 1 of everything. A group uses a level only
-/// when all its voters announce it.
+/// The level of a program that has no abilities beyond version 1 of everything.
+pub const FIRST_LEVEL: u32 = 1;
+/// The level of this program's abilities. A group uses a level only when all its voters announce it, and
+/// gives no shard to a group that hasn't the level of its own leader.
 pub const FEATURE_LEVEL: u32 = 1;
 
 /// A group, and one replica's place in it.
@@ -40,11 +42,18 @@ impl Place {
         }
     }
 
-    /// Refuses a message that isn't for this replica of this group; returns the version to speak.
-    pub fn check(&self, header: &v1::PeerHeader) -> Result<u32, Error> {
+    /// Refuses a message that isn't for this replica of this group, whose incarnation has this lineage;
+    /// returns the version to speak. A sender of a former life gets an error of its own, by which it learns
+    /// that the group was revived without it, also while no shard manager can say so. A twin gets none:
+    /// which of the two is the group is for the shard managers to say.
+    pub fn check(&self, header: &v1::PeerHeader, lineage: &Lineage) -> Result<u32, Error> {
         self.check_uid(header.cluster_id, header.group_uid)?;
-        if header.incarnation != self.incarnation.0 {
-            return wrong("incarnation", header.incarnation, self.incarnation.0);
+        let theirs = Incarnation(header.incarnation);
+        if theirs < self.incarnation && lineage.includes(theirs) {
+            return Err(Error::FormerLife(self.incarnation));
+        }
+        if theirs != self.incarnation {
+            return wrong("incarnation", theirs, self.incarnation);
         }
         if header.to != self.replica.0 {
             return wrong("replica", ReplicaId(header.to), self.replica);
@@ -105,9 +114,31 @@ mod tests {
         }
     }
 
+    /// Checks a message to replica 8, whose incarnation came from the first and from the second one.
+    fn check(header: &v1::PeerHeader) -> Result<u32, Error> {
+        place(8).check(header, &Lineage::new([Incarnation(0), Incarnation(1)]))
+    }
+
     #[test]
     fn a_message_for_this_replica_is_accepted() {
-        assert_eq!(place(8).check(&place(7).header_to(ReplicaId(8))), Ok(1));
+        assert_eq!(check(&place(7).header_to(ReplicaId(8))), Ok(1));
+    }
+
+    /// The old majority may be back while all shard managers are away.
+    #[test]
+    fn a_sender_of_a_former_life_is_told_so_and_a_twin_is_not() {
+        let of = |incarnation| v1::PeerHeader { incarnation, to: 1, ..place(7).header_to(ReplicaId(8)) };
+        for former in [0, 1] {
+            assert_eq!(check(&of(former)), Err(Error::FormerLife(Incarnation(3))), "{former}");
+        }
+        for other in [2, 4] {
+            assert!(matches!(check(&of(other)), Err(Error::WrongIdentity(_))), "{other}");
+        }
+        let mut of_another_group = of(0);
+        of_another_group.group_uid += 1;
+        assert!(matches!(check(&of_another_group), Err(Error::WrongIdentity(_))));
+        let unknown = place(8).check(&of(1), &Lineage::default());
+        assert!(matches!(unknown, Err(Error::WrongIdentity(_))), "an older version revived the group");
     }
 
     #[test]
@@ -118,7 +149,7 @@ mod tests {
         for change in wrong {
             let mut header = good;
             change(&mut header);
-            assert!(matches!(place(8).check(&header), Err(Error::WrongIdentity(_))), "{header:?}");
+            assert!(matches!(check(&header), Err(Error::WrongIdentity(_))), "{header:?}");
         }
         assert!(matches!(required::<v1::PeerHeader>(None), Err(Error::WrongIdentity(_))));
     }
@@ -127,8 +158,8 @@ mod tests {
     fn versions_that_do_not_overlap_are_refused() {
         let mut header = place(7).header_to(ReplicaId(8));
         header.versions = Some(v1::VersionRange { min: 2, max: 3 });
-        assert!(matches!(place(8).check(&header), Err(Error::UnsupportedVersion(_))));
+        assert!(matches!(check(&header), Err(Error::UnsupportedVersion(_))));
         header.versions = None;
-        assert!(matches!(place(8).check(&header), Err(Error::UnsupportedVersion(_))));
+        assert!(matches!(check(&header), Err(Error::UnsupportedVersion(_))));
     }
 }

@@ -93,6 +93,7 @@ mod tests {
 
     use super::*;
     use crate::types::{EncodedEntry, LeaderId, LogEntry, ServerName};
+    use skv_proto::v1;
     use skv_store::encode_tick;
 
     const OWN: ReplicaId = ReplicaId(1);
@@ -140,6 +141,12 @@ mod tests {
             let payload = EntryPayload::Normal(EncodedEntry(Bytes::from_static(bytes)));
             assert!(is_refused(&good(after, vec![of(payload)])), "{bytes:?}");
         }
+        let nothing = skv_store::encode_batch(1, vec![v1::Command::default(); 200_000]);
+        let refused = good(after, vec![of(EntryPayload::Normal(EncodedEntry(nothing)))]);
+        assert!(
+            matches!(&refused, Err(Error::InvalidArgument(text)) if text.contains("so many elements")),
+            "{refused:?}"
+        );
         let newer = EncodedEntry(Bytes::from_static(b"\x08\x63"));
         let refused = good(after, vec![of(EntryPayload::Normal(newer))]);
         assert!(matches!(refused, Err(Error::UnsupportedVersion(_))), "{refused:?}");

@@ -34,9 +34,9 @@ impl From<RaftError<TypeConfig, ClientWriteError<TypeConfig>>> for ChangeError {
 
 /// Changes of members; each method returns the index of the entry that ended the change.
 impl Consensus {
-    /// Adds a member without a vote, and waits until it has most of the log.
+    /// Adds a member without a vote.
     pub async fn add_learner(&self, id: ReplicaId, server: String) -> Result<u64, ChangeError> {
-        Ok(self.raft.add_learner(id, ServerName(server), true).await?.log_id.index)
+        Ok(self.raft.add_learner(id, ServerName(server), false).await?.log_id.index)
     }
 
     /// Gives a learner a vote, and takes another replica out of the group.

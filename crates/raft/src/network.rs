@@ -16,7 +16,7 @@ use openraft::OptionalSend;
 use openraft::errors::{NetworkError, RPCError, ReplicationClosed, StreamingError, Unreachable};
 use openraft::network::{RPCOption, RaftNetworkFactory, RaftNetworkV2};
 use openraft::raft::{
-    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, TransferLeaderError,
+    AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 use parking_lot::Mutex;
@@ -42,8 +42,7 @@ impl RaftNetworkFactory<TypeConfig> for NetworkFactory {
     type Network = Network;
 
     async fn new_client(&mut self, target: ReplicaId, node: &ServerName) -> Network {
-        // Forgets the state of the follower's disk that an earlier term of this leader knew.
-        self.full_peers.has_space(target);
+        self.full_peers.forget_disk(target);
         Network { peer: self.peer(target, &node.0), heartbeats: None }
     }
 
@@ -98,6 +97,10 @@ impl RaftNetworkV2<TypeConfig> for Network {
                 return Ok(stream::empty().boxed());
             };
             let leader = first.vote;
+            if let Some(lacks) = self.peer.conflict_due(&first) {
+                let conflict: StreamItem = Ok(Err(StreamAppendError::Conflict(lacks)));
+                return Ok(stream::iter([conflict]).boxed());
+            }
             if let Some(acknowledged) = self.peer.gone_back() {
                 return Err(self.peer.tell_reversion(&leader, acknowledged).await.into());
             }
@@ -143,7 +146,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             last_log_id: req.last_log_id().map(Wire::to_wire),
         };
         let mut client = self.peer.client().await?;
-        let answer = deadline(VOTE_TIMEOUT, client.transfer_leadership(request)).await?;
+        let answer = deadline(&self.peer, VOTE_TIMEOUT, client.transfer_leadership(request)).await?;
         if answer.accepted {
             return Ok(Ok(()));
         }
@@ -169,22 +172,30 @@ impl RaftNetworkV2<TypeConfig> for Network {
             return Err(told.into());
         }
         let client = self.peer.client().await?;
+        let file = &snapshot.snapshot;
         let start = v1::install_snapshot_request::Start {
             header: Some(self.peer.header()),
             vote: Some(vote.to_wire()),
             last_log_id: snapshot.meta.last_log_id.as_ref().map(Wire::to_wire),
             membership: Some(snapshot.meta.last_membership.to_wire()),
-            length: snapshot.snapshot.length(),
-            memory_bytes: snapshot.snapshot.header().memory_bytes,
+            length: file.length(),
+            memory_bytes: file.header().memory_bytes,
+            checksum: file.fingerprint().checksum,
+            offset: 0,
         };
-        let under_way = self.peer.factory.receiving().begin(self.peer.target);
-        tokio::select! {
-            sent = transfer::send(client, start, &snapshot.snapshot, &under_way) => {
-                let vote = sent.map_err(|error| NetworkError::new(&error))?;
-                Ok(SnapshotResponse::new(Vote::from_wire(vote).map_err(NetworkError::from_string)?))
-            }
-            closed = cancel => Err(closed.into()),
+        let receiving = self.peer.factory.receiving();
+        let under_way = receiving.begin(self.peer.target, file);
+        let sent = tokio::select! {
+            sent = transfer::send(client, start, file, &under_way) => sent,
+            closed = cancel => return Err(closed.into()),
+        };
+        if !sent.as_ref().is_err_and(transfer::TransferError::may_go_on) {
+            receiving.set_again(None);
+        } else if under_way.has_moved() {
+            receiving.set_again(Some(file.clone()));
         }
+        let vote = sent.map_err(|error| NetworkError::new(&error))?;
+        Ok(SnapshotResponse::new(Vote::from_wire(vote).map_err(NetworkError::from_string)?))
     }
 }
 
@@ -202,7 +213,7 @@ impl Network {
             pre_vote,
         };
         let mut client = self.peer.client().await?;
-        let answer = deadline(VOTE_TIMEOUT, client.vote(request)).await?;
+        let answer = deadline(&self.peer, VOTE_TIMEOUT, client.vote(request)).await?;
         let vote = answered_vote(answer.vote).map_err(NetworkError::from_string)?;
         let last = answer.last_log_id.map(LogId::from_wire).transpose().map_err(NetworkError::from_string)?;
         Ok(VoteResponse::new(vote, last, answer.granted))
@@ -269,12 +280,13 @@ impl Session {
 }
 
 async fn deadline<T>(
+    peer: &Peer,
     timeout: Duration,
     call: impl Future<Output = Result<tonic::Response<T>, Status>>,
 ) -> Result<T, RPCError<TypeConfig>> {
     match tokio::time::timeout(timeout, call).await {
         Ok(Ok(response)) => Ok(response.into_inner()),
-        Ok(Err(status)) => Err(rpc_error(&status)),
+        Ok(Err(status)) => Err(peer.refused(&status)),
         Err(elapsed) => Err(NetworkError::new(&elapsed).into()),
     }
 }

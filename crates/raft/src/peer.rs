@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use futures::{Stream, StreamExt as _, stream};
 use openraft::errors::{NetworkError, RPCError, Unreachable};
-use openraft::raft::{StreamAppendError, StreamAppendResult};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
 use skv_net::{Addresses, Dial, Listener, MESSAGE_LIMIT};
 use skv_proto::v1;
 use skv_proto::v1::append_entries_request::Message as Outgoing;
@@ -17,9 +17,11 @@ use tonic::transport::Channel;
 
 use crate::append;
 use crate::full_peers::FullPeers;
-use crate::header::Place;
+use crate::header::{FIRST_LEVEL, Place};
+use crate::levels::Levels;
 use crate::receiving::Receiving;
-use crate::reversion::Acknowledged;
+use crate::reversion::{Acknowledged, Verdict};
+use crate::successor::Successor;
 use crate::types::{LogId, TypeConfig, Vote};
 use crate::wire::Wire as _;
 
@@ -41,13 +43,21 @@ pub(crate) struct NetworkFactory {
     pub(super) full_peers: FullPeers,
     receiving: Receiving,
     acknowledged: Acknowledged,
+    levels: Levels,
+    successor: Successor,
 }
 
 impl NetworkFactory {
     /// Makes connections from the replica at `place`.
-    pub(crate) fn new(place: Place, addresses: Arc<Addresses>, dial: Dial, full_peers: FullPeers) -> Self {
-        let (receiving, acknowledged) = Default::default();
-        NetworkFactory { place, addresses, dial, full_peers, receiving, acknowledged }
+    pub(crate) fn new(
+        place: Place,
+        addresses: Arc<Addresses>,
+        dial: Dial,
+        full_peers: FullPeers,
+        receiving: Receiving,
+    ) -> Self {
+        let (acknowledged, levels, successor) = Default::default();
+        NetworkFactory { place, addresses, dial, full_peers, receiving, acknowledged, levels, successor }
     }
 
     /// Returns true if this replica runs on this server now, and accepts messages from us.
@@ -60,13 +70,23 @@ impl NetworkFactory {
         &self.acknowledged
     }
 
+    /// Returns the feature levels that the others announced to this replica.
+    pub(crate) fn levels(&self) -> &Levels {
+        &self.levels
+    }
+
+    /// Returns the later life of the group that the others told this replica of.
+    pub(crate) fn successor(&self) -> &Successor {
+        &self.successor
+    }
+
     /// Returns the followers that receive a snapshot from this replica now.
     pub(crate) fn receiving(&self) -> &Receiving {
         &self.receiving
     }
 
     /// Takes a peer's answer to the leader with this vote, and notes what it tells of the peer: its room
-    /// in memory, and the end of its log.
+    /// in memory and on its disk, and the end of its log.
     pub(super) fn hear(
         &self,
         replica: ReplicaId,
@@ -74,6 +94,8 @@ impl NetworkFactory {
         response: v1::AppendEntriesResponse,
     ) -> StreamItem {
         self.full_peers.set_memory(replica, response.memory_full);
+        self.full_peers.set_memory_left(replica, response.memory_left);
+        self.full_peers.set_disk(replica, response.disk_full);
         let result = append::result_from_wire(response).map_err(NetworkError::from_string)?;
         match &result {
             Ok(Some(upto)) => self.acknowledged.note(replica, leader, *upto),
@@ -135,19 +157,37 @@ impl Peer {
         let open = async {
             let mut responses = client.append_entries(requests).await?.into_inner();
             match responses.message().await?.and_then(|r| r.result) {
-                Some(Incoming::Accepted(_)) => Ok(responses),
+                Some(Incoming::Accepted(accepted)) => Ok((accepted, responses)),
                 other => Err(Status::internal(format!("expected Accepted, got {other:?}"))),
             }
         };
         match tokio::time::timeout(OPEN_TIMEOUT, open).await {
-            Ok(result) => result.map_err(|status| rpc_error(&status)),
+            Ok(Ok((accepted, responses))) => {
+                self.factory.levels.note(self.target, accepted.feature_level.max(FIRST_LEVEL));
+                Ok(responses)
+            }
+            Ok(Err(status)) => Err(self.refused(&status)),
             Err(elapsed) => Err(Unreachable::new(&elapsed).into()),
         }
+    }
+
+    /// Takes the refusal of a message, and returns the error that openraft gets.
+    pub(super) fn refused(&self, status: &Status) -> RPCError<TypeConfig> {
+        self.factory.successor.hear(self.factory.place.incarnation, status);
+        rpc_error(status)
     }
 
     /// Returns the last entry that the peer acknowledged before it went back in time, if it did.
     pub(super) fn gone_back(&self) -> Option<LogId> {
         self.factory.acknowledged.gone_back(self.target)
+    }
+
+    /// Returns the entry that a request builds on if the peer lacks it, and openraft doesn't know yet: the
+    /// conflict was heard when nobody waited for the answer any more, and openraft would go on counting the
+    /// entry as the peer's.
+    pub(super) fn conflict_due(&self, request: &AppendEntriesRequest<TypeConfig>) -> Option<LogId> {
+        let builds_on = request.prev_log_id.filter(|_| !request.entries.is_empty())?;
+        self.factory.acknowledged.take_conflict(self.target, &request.vote, &builds_on).then_some(builds_on)
     }
 
     /// Tells the peer that it went back in time. It gets nothing else, so that this ends in an error.
@@ -169,12 +209,11 @@ impl Peer {
             Ok(told) => told,
             Err(elapsed) => return Unreachable::new(&elapsed),
         };
-        match told {
-            Ok(answer) if answer.get_ref().begins_again => {
-                Unreachable::from_string("it went back in time, and begins again")
-            }
-            // It has what it lacked; or it is of a version that has to catch up as it is.
-            Ok(_) => {
+        match told.map(|answer| Verdict::from(*answer.get_ref())) {
+            Ok(Verdict::Lacks) => Unreachable::from_string("it went back in time, and begins again"),
+            // It stays accused: with its vote an entry that was acknowledged could be lost.
+            Ok(Verdict::CannotTell) => Unreachable::from_string("it can't tell whether it went back in time"),
+            Ok(Verdict::Has) => {
                 self.factory.acknowledged.forget(self.target);
                 Unreachable::from_string("it has all that it acknowledged")
             }

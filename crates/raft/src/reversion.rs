@@ -10,11 +10,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
+use skv_proto::v1::TellReversionResponse;
+use skv_proto::v1::tell_reversion_response::Verdict as WireVerdict;
 use skv_sharding::ReplicaId;
 
 use crate::types::{LogId, Vote};
 
-/// What each follower acknowledged to one leader. Clones share it.
+/// The entries that each follower acknowledged to one leader. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Acknowledged(Arc<Mutex<BTreeMap<ReplicaId, Known>>>);
 
@@ -24,15 +26,56 @@ struct Known {
     leader: Vote,
     upto: LogId,
     gone_back: bool,
+    /// True once openraft was told of a conflict since then.
+    conflict_taken: bool,
+}
+
+impl Known {
+    fn new(leader: &Vote, upto: LogId) -> Self {
+        Known { leader: *leader, upto, gone_back: false, conflict_taken: false }
+    }
+}
+
+/// A follower's own finding whether it lacks an entry that it acknowledged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Verdict {
+    /// It lacks the entry: its disk went back in time.
+    Lacks,
+    /// It has the entry.
+    Has,
+    /// It can't tell now: it follows a later leader, or can't read its log.
+    CannotTell,
+}
+
+impl From<TellReversionResponse> for Verdict {
+    fn from(answer: TellReversionResponse) -> Self {
+        match answer.verdict() {
+            _ if answer.begins_again => Verdict::Lacks,
+            WireVerdict::Lacks | WireVerdict::CannotTell => Verdict::CannotTell,
+            // A follower of an older version has to catch up as it is.
+            WireVerdict::Has | WireVerdict::Unspecified => Verdict::Has,
+        }
+    }
+}
+
+impl From<Verdict> for TellReversionResponse {
+    fn from(verdict: Verdict) -> Self {
+        let wire = match verdict {
+            Verdict::Lacks => WireVerdict::Lacks,
+            Verdict::Has => WireVerdict::Has,
+            Verdict::CannotTell => WireVerdict::CannotTell,
+        };
+        TellReversionResponse { begins_again: verdict == Verdict::Lacks, verdict: wire as i32 }
+    }
 }
 
 impl Acknowledged {
     /// Notes that a follower has the log up to an entry.
     pub(crate) fn note(&self, follower: ReplicaId, leader: &Vote, upto: LogId) {
         let mut known = self.0.lock();
-        let known = known.entry(follower).or_insert(Known { leader: *leader, upto, gone_back: false });
+        let known = known.entry(follower).or_insert(Known::new(leader, upto));
         if known.leader != *leader {
-            *known = Known { leader: *leader, upto, gone_back: false };
+            *known = Known::new(leader, upto);
         } else if known.upto < upto {
             known.upto = upto;
         }
@@ -48,6 +91,15 @@ impl Acknowledged {
         let is_news = !known.gone_back && entry.index <= known.upto.index;
         known.gone_back |= is_news;
         is_news
+    }
+
+    /// Returns true, once, if a follower that went back in time acknowledged this entry to this leader.
+    pub(crate) fn take_conflict(&self, follower: ReplicaId, leader: &Vote, entry: &LogId) -> bool {
+        let mut known = self.0.lock();
+        let Some(known) = known.get_mut(&follower).filter(|known| known.gone_back) else { return false };
+        let is_due = known.leader == *leader && !known.conflict_taken && entry.index <= known.upto.index;
+        known.conflict_taken |= is_due;
+        is_due
     }
 
     /// Returns the last entry that a follower acknowledged before it went back in time; `None` if it
@@ -93,6 +145,31 @@ mod tests {
         assert_eq!(acknowledged.gone_back(LEADER), None);
         acknowledged.forget(FOLLOWER);
         assert_eq!(acknowledged.gone_back(FOLLOWER), None);
+    }
+
+    /// A heartbeat's answer may come when nobody waits for it any more.
+    #[test]
+    fn openraft_is_told_once_of_a_conflict_that_only_we_have_heard() {
+        let acknowledged = Acknowledged::default();
+        let take = |term, index| acknowledged.take_conflict(FOLLOWER, &reign(term), &id(index));
+        acknowledged.note(FOLLOWER, &reign(3), id(5));
+        assert!(!take(3, 5), "nothing is wrong with it");
+        acknowledged.lacks(FOLLOWER, &reign(3), &id(4));
+        assert!(!take(3, 6), "it never acknowledged that");
+        assert!(!take(4, 5), "that is another leader's");
+        assert!(take(3, 5));
+        assert!(!take(3, 5), "it is told that it went back, and gets nothing else");
+    }
+
+    #[test]
+    fn only_a_follower_that_has_the_entry_is_acquitted() {
+        let read = |verdict: Verdict| Verdict::from(TellReversionResponse::from(verdict));
+        for verdict in [Verdict::Lacks, Verdict::Has, Verdict::CannotTell] {
+            assert_eq!(read(verdict), verdict);
+        }
+        let of_an_older_version = |begins_again| TellReversionResponse { begins_again, verdict: 0 };
+        assert_eq!(Verdict::from(of_an_older_version(true)), Verdict::Lacks);
+        assert_eq!(Verdict::from(of_an_older_version(false)), Verdict::Has);
     }
 
     /// Another leader may have had it drop entries in between that no quorum had.

@@ -10,10 +10,12 @@ use futures::{Stream, TryStreamExt as _};
 use openraft::storage::{EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend, RaftSnapshotBuilder};
 use skv_disk::Disk;
+use skv_fail_points::fail_point;
 use skv_proto::v1;
-use skv_snapshot::{OpenError, SnapshotDir, SnapshotFile};
-use skv_store::{Applied, ApplyError, Restored, Store, StoreView};
+use skv_snapshot::{Judge, OpenError, SnapshotDir, SnapshotFile};
+use skv_store::{Applied, ApplyError, Inspection, Restored, Store, StoreView};
 
+use crate::receiving::Receiving;
 use crate::types::{LogId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::wire::{Wire as _, WireError};
 
@@ -31,6 +33,7 @@ pub struct StateMachine {
     last_applied: Option<LogId>,
     membership: StoredMembership,
     applied_bytes: Arc<AtomicU64>,
+    receiving: Receiving,
 }
 
 impl StateMachine {
@@ -50,12 +53,18 @@ impl StateMachine {
             last_applied: meta.last_log_id,
             membership: meta.last_membership,
             applied_bytes: Arc::default(),
+            receiving: Receiving::default(),
         })
     }
 
     /// Returns the index of the last entry that the newest snapshot covers.
     pub fn covered(&self) -> Option<u64> {
         self.snapshots.current()?.header().last_log_id.as_ref().map(|id| id.index)
+    }
+
+    /// Returns the snapshots that are sent from here.
+    pub(crate) fn receiving(&self) -> Receiving {
+        self.receiving.clone()
     }
 
     /// Returns the directory in which snapshots from the leader are received.
@@ -84,7 +93,10 @@ impl Drop for StateMachine {
     /// Closes the directory: a snapshot that is still being written must not land there later, when
     /// it may belong to another replica.
     fn drop(&mut self) {
-        self.snapshots.close();
+        // Only one waits for the disk.
+        if !self.snapshots.is_closing() {
+            self.snapshots.close();
+        }
     }
 }
 
@@ -94,7 +106,7 @@ fn restore(
     dir: PathBuf,
     store: &Store,
 ) -> Result<(Arc<SnapshotDir>, SnapshotMeta), OpenError> {
-    let snapshots = Arc::new(SnapshotDir::open(disk, dir)?);
+    let snapshots = Arc::new(SnapshotDir::open(disk, dir)?.judging(judge));
     let Some(snapshot) = snapshots.current() else { return Ok((snapshots, SnapshotMeta::default())) };
     let meta = meta_of(&snapshot).map_err(|e| OpenError::Damaged {
         file: snapshot.path().to_owned(),
@@ -117,6 +129,20 @@ pub fn meta_of(snapshot: &SnapshotFile) -> Result<SnapshotMeta, WireError> {
 /// Returns the memory that a snapshot's state takes: about its length, if it doesn't say more.
 fn memory_of(snapshot: &SnapshotFile) -> u64 {
     snapshot.header().memory_bytes.max(snapshot.length())
+}
+
+/// Returns a judge of a leader's snapshot. The leader may be of a newer version, or broken: openraft ends
+/// when a snapshot can't be installed, so it gets none that can't.
+fn judge() -> Judge {
+    let mut inspection = Some(Inspection::default());
+    Box::new(move |item| {
+        let judged = match (item, &mut inspection) {
+            (Some(item), Some(inspection)) => inspection.add(item),
+            (None, inspection) => inspection.take().map_or(Ok(()), Inspection::finish),
+            (Some(_), None) => Ok(()),
+        };
+        judged.map_err(|error| error.to_string())
+    })
 }
 
 /// Reads the whole state from a snapshot. Blocks.
@@ -149,6 +175,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     {
         while let Some((entry, responder)) = entries.try_next().await? {
             let log_id = entry.log_id;
+            fail_point!("applying-{}", log_id.index);
             let applied = match entry.payload {
                 EntryPayload::Blank => Applied::Nothing,
                 EntryPayload::Membership(membership) => {
@@ -218,7 +245,8 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
     }
 
     async fn get_current_snapshot(&mut self) -> io::Result<Option<Snapshot>> {
-        self.snapshots.current().map(described).transpose()
+        // Nobody but the senders of snapshots asks.
+        self.receiving.again().or_else(|| self.snapshots.current()).map(described).transpose()
     }
 }
 

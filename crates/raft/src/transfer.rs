@@ -3,7 +3,8 @@
 //!
 //! So nothing limits the whole. The follower reports again and again the progress of its work before
 //! the answer: making the bytes durable, checking them, installing them. It is given up when it made
-//! no progress for a while, and then the snapshot is sent again from its beginning.
+//! no progress for a while. A transfer that was interrupted, also by the restart of either, goes on with
+//! the byte after the last one that the follower has.
 
 use std::time::Duration;
 
@@ -15,13 +16,15 @@ use skv_proto::v1::raft_client::RaftClient;
 use skv_snapshot::SnapshotFile;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, timeout, timeout_at};
-use tonic::Status;
 use tonic::transport::Channel;
+use tonic::{Code, Status};
 
 use super::receiving::Transfer;
 
 /// The time without progress after which a follower is given up.
 const STALL: Duration = Duration::from_secs(10);
+/// The time in which a follower finds out how much it has: it may have to read all of that.
+const LOOK: Duration = Duration::from_mins(1);
 
 /// A snapshot that didn't arrive.
 #[derive(Debug, thiserror::Error)]
@@ -40,16 +43,33 @@ pub(super) enum TransferError {
     Unreadable(String),
 }
 
-/// Sends a snapshot and waits until it is installed. Returns the follower's vote.
+impl TransferError {
+    /// Returns true if the follower may have a part of the snapshot: the same one is sent again then.
+    pub(super) fn may_go_on(&self) -> bool {
+        match self {
+            TransferError::Closed | TransferError::Stalled(_) => true,
+            TransferError::Refused(status) => !matches!(
+                status.code(),
+                Code::InvalidArgument | Code::FailedPrecondition | Code::ResourceExhausted
+            ),
+            TransferError::Unreadable(_) => false,
+        }
+    }
+}
+
+/// Sends a snapshot, or the part of it that the follower hasn't got, and waits until it is installed.
+/// Returns the follower's vote.
 pub(super) async fn send(
-    client: RaftClient<Channel>,
+    mut client: RaftClient<Channel>,
     start: Start,
     snapshot: &SnapshotFile,
     transfer: &Transfer,
 ) -> Result<v1::RaftVote, TransferError> {
+    let offset = held(&mut client, &start, transfer).await;
+    let start = Start { offset, ..start };
     let (failed_tx, failed) = oneshot::channel();
     let mut failed_tx = Some(failed_tx);
-    let chunks = snapshot.chunks().scan((), move |(), chunk| {
+    let chunks = snapshot.chunks(offset).scan((), move |(), chunk| {
         let chunk = chunk
             .inspect_err(|error| {
                 if let Some(tx) = failed_tx.take() {
@@ -66,6 +86,28 @@ pub(super) async fn send(
         installed = installed(client, parts, transfer) => installed,
         Ok(error) = failed => Err(TransferError::Unreadable(error)),
     }
+}
+
+/// Returns the bytes that the follower has already. One that doesn't say so has none.
+async fn held(client: &mut RaftClient<Channel>, start: &Start, transfer: &Transfer) -> u64 {
+    let request = v1::HeldSnapshotRequest {
+        header: start.header,
+        vote: start.vote,
+        last_log_id: start.last_log_id,
+        length: start.length,
+        checksum: start.checksum,
+    };
+    let answer = timeout(LOOK, client.held_snapshot(request)).await;
+    transfer.lives();
+    let bytes = match answer {
+        Ok(Ok(answer)) => answer.into_inner().bytes.min(start.length),
+        // It is of a version that doesn't keep any, or can't be reached, as will be seen.
+        Ok(Err(_)) | Err(_) => 0,
+    };
+    if bytes > 0 {
+        tracing::info!(bytes, of = start.length, "an interrupted snapshot goes on");
+    }
+    bytes
 }
 
 async fn installed(
@@ -111,6 +153,7 @@ mod tests {
     use crate::full_peers::FullPeers;
     use crate::header::Place;
     use crate::peer::NetworkFactory;
+    use crate::receiving::Receiving;
     use crate::types::{LeaderId, ServerName, SnapshotMeta, TypeConfig, Vote};
     use crate::wire::Wire as _;
     use skv_disk::{Disk, MemoryDisk};
@@ -125,7 +168,13 @@ mod tests {
     type Answers = BoxStream<'static, Answer>;
 
     /// A follower that answers a snapshot in its own way.
-    struct Follower(Mutex<Option<Answers>>);
+    struct Follower {
+        answers: Mutex<Option<Answers>>,
+        /// The bytes that it has of each snapshot.
+        held: u64,
+        /// The offset at which the snapshot went on, and the bytes of it that came.
+        came: Arc<Mutex<(u64, usize)>>,
+    }
 
     #[tonic::async_trait]
     impl raft_server::Raft for Follower {
@@ -160,13 +209,29 @@ mod tests {
             Err(Status::unimplemented("only snapshots"))
         }
 
+        async fn held_snapshot(
+            &self,
+            _request: Request<v1::HeldSnapshotRequest>,
+        ) -> Result<Response<v1::HeldSnapshotResponse>, Status> {
+            Ok(Response::new(v1::HeldSnapshotResponse { bytes: self.held }))
+        }
+
         async fn install_snapshot(
             &self,
             request: Request<Streaming<v1::InstallSnapshotRequest>>,
         ) -> Result<Response<Self::InstallSnapshotStream>, Status> {
             let mut parts = request.into_inner();
-            tokio::spawn(async move { while let Ok(Some(_)) = parts.message().await {} });
-            let answers = self.0.lock().take().ok_or_else(|| Status::unavailable("answered before"))?;
+            let came = self.came.clone();
+            tokio::spawn(async move {
+                while let Ok(Some(part)) = parts.message().await {
+                    match part.message {
+                        Some(Part::Start(start)) => came.lock().0 = start.offset,
+                        Some(Part::Chunk(chunk)) => came.lock().1 += chunk.len(),
+                        None => {}
+                    }
+                }
+            });
+            let answers = self.answers.lock().take().ok_or_else(|| Status::unavailable("answered before"))?;
             let answers = answers.map(|answer| Ok(v1::InstallSnapshotResponse { result: Some(answer) }));
             Ok(Response::new(answers.boxed()))
         }
@@ -182,8 +247,13 @@ mod tests {
 
     /// Makes connections of a leader to a follower that answers like this, through memory.
     fn leader_of(answers: impl futures::Stream<Item = Answer> + Send + 'static) -> NetworkFactory {
+        let answers = Mutex::new(Some(answers.boxed()));
+        leader(Follower { answers, held: 0, came: Arc::default() })
+    }
+
+    /// Makes connections of a leader to this follower.
+    fn leader(follower: Follower) -> NetworkFactory {
         let (ours, theirs) = tokio::io::duplex(1 << 16);
-        let follower = Follower(Mutex::new(Some(answers.boxed())));
         let incoming = stream::iter([Ok::<_, std::io::Error>(theirs)]).chain(stream::pending());
         tokio::spawn(skv_net::server().add_service(RaftServer::new(follower)).serve_with_incoming(incoming));
         let ours = Arc::new(Mutex::new(Some(ours)));
@@ -201,7 +271,8 @@ mod tests {
         let at = || "follower:1".to_owned();
         let addresses = ServerAddresses { client: at(), peer: at() };
         let addresses = Addresses::fixed([NamedServer { name: "follower".to_owned(), addresses }]);
-        NetworkFactory::new(place, Arc::new(addresses), skv_net::dial(connector), FullPeers::default())
+        let (addresses, dial) = (Arc::new(addresses), skv_net::dial(connector));
+        NetworkFactory::new(place, addresses, dial, FullPeers::default(), Receiving::default())
     }
 
     async fn send(
@@ -249,6 +320,26 @@ mod tests {
             assert!(error.to_string().contains("did nothing for the snapshot"), "{error}");
             assert_eq!(leader.receiving().since(FOLLOWER), None);
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_interrupted_transfer_goes_on_where_it_was() {
+        const HELD: u64 = 20;
+        let (ends, came) = (stream::iter([progress(1)]).boxed(), Arc::default());
+        let follower = Follower { answers: Mutex::new(Some(ends)), held: HELD, came: Arc::clone(&came) };
+        let mut leader = leader(follower);
+        assert!(send(&mut leader, future::pending()).await.is_err(), "it ended the call");
+        let again = leader.receiving().again().expect("the same snapshot is sent again");
+        tokio::time::timeout(LONG, async {
+            while came.lock().1 == 0 {
+                sleep(Duration::from_millis(1)).await;
+            }
+        })
+        .await
+        .unwrap();
+        assert_eq!(*came.lock(), (HELD, (again.length() - HELD) as usize));
+        sleep(LONG).await;
+        assert!(leader.receiving().again().is_none(), "the newest one is sent by now");
     }
 
     #[tokio::test(start_paused = true)]

@@ -42,6 +42,8 @@ pub struct Follower {
     pub silence: Option<Duration>,
     /// The time since it made progress with a snapshot that it receives now.
     pub installing: Option<Duration>,
+    /// The last entry that this snapshot covers.
+    pub snapshot: Option<u64>,
     /// True if it lacks what it acknowledged to this leader.
     pub gone_back: bool,
 }

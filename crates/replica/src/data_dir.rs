@@ -162,6 +162,28 @@ impl DataDir {
                 reason: "the file is missing".into(),
             })?;
         let (log, recovered) = Log::open(self.disk.clone(), &dir.join("log"), &self.log_options).await?;
+        let finished = log.finished();
+        match self.state_of(&dir, &identity, &log, &recovered, store).await {
+            Ok(state) => Ok(Opened { identity, log, state }),
+            Err(error) => {
+                // The directory may be opened again, or get a successor of its name.
+                drop(log);
+                finished.wait().await;
+                finished.close().await.map_err(io_error(&dir))?;
+                Err(error)
+            }
+        }
+    }
+
+    /// Opens the state of a replica whose log is open, if the two belong together.
+    async fn state_of(
+        &self,
+        dir: &Path,
+        identity: &Identity,
+        log: &Log,
+        recovered: &skv_log::Recovered,
+        store: Arc<Store>,
+    ) -> Result<StateMachine, OpenError> {
         if recovered.replica != identity.replica.0 {
             return Err(OpenError::Damaged {
                 file: dir.join("log").display().to_string(),
@@ -169,16 +191,7 @@ impl DataDir {
                 reason: format!("it is the log of replica {}", ReplicaId(recovered.replica)),
             });
         }
-        let state = match StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await {
-            Ok(state) => state,
-            Err(error) => {
-                // The directory may be opened again.
-                let finished = log.finished();
-                drop(log);
-                finished.wait().await;
-                return Err(error.into());
-            }
-        };
+        let state = StateMachine::open(self.disk.clone(), dir.join("snapshots"), store).await?;
         // Entries that were purged must lie in a snapshot, or they are gone.
         let covered = state.covered();
         if let Some(purged) =
@@ -190,7 +203,7 @@ impl DataDir {
                 reason: format!("the log begins after entry {}, which no snapshot covers", purged.index),
             });
         }
-        Ok(Opened { identity, log, state })
+        Ok(state)
     }
 
     /// Makes a new, empty replica with an identity of its own.
@@ -302,7 +315,27 @@ impl DataDir {
     /// Returns its new place. The call can be repeated if it fails.
     pub fn quarantine(&self, group: GroupId) -> io::Result<PathBuf> {
         self.forget_reborn(group)?;
-        self.put_aside(group, &self.root.join("quarantine"))
+        self.put_aside(group, &self.quarantine_dir())
+    }
+
+    /// Returns the directory of what is kept until a successor is a voter.
+    pub fn quarantine_dir(&self) -> PathBuf {
+        self.root.join("quarantine")
+    }
+
+    /// Removes the directory of a replica that holds nothing, so that the next [`open`](Self::open) makes a
+    /// new one. The call can be repeated if it fails.
+    pub fn discard(&self, group: GroupId) -> io::Result<()> {
+        self.forget_reborn(group)?;
+        // No part of it may be found under its name.
+        let (dir, unnamed) = (self.replica_dir(group), self.root.join(format!("{group}.new")));
+        self.disk.remove_dir_all(&unnamed)?;
+        if self.disk.exists(&dir)? {
+            self.disk.rename(&dir, &unnamed)?;
+            self.disk.sync_dir(&self.root)?;
+            self.disk.remove_dir_all(&unnamed)?;
+        }
+        Ok(())
     }
 
     /// Moves a replica's directory to another one; returns that if there is nothing to move any more.
@@ -320,15 +353,27 @@ impl DataDir {
         Ok(place)
     }
 
-    /// Removes what was put aside for a group, once a successor is a voter.
-    pub fn clear_quarantine(&self, group: GroupId) -> io::Result<()> {
-        let quarantine = self.root.join("quarantine");
+    /// Removes what was put aside for a group, once a successor of this incarnation is a voter. What is of
+    /// another incarnation is kept as a former life, and so is what doesn't say of which it is: the group was
+    /// revived without it, and it may be the only copy of acknowledged writes.
+    pub fn clear_quarantine(
+        &self,
+        group: GroupId,
+        uid: GroupUid,
+        incarnation: Incarnation,
+    ) -> io::Result<()> {
+        let quarantine = self.quarantine_dir();
         if !self.disk.exists(&quarantine)? {
             return Ok(());
         }
         for dir in self.disk.list(&quarantine)?.into_iter().filter(|dir| is_of(group, dir)) {
-            tracing::info!(%group, dir = %dir.display(), "a successor is a voter: removing the damaged files");
-            self.disk.remove_dir_all(&dir)?;
+            if self.may_be_former(&dir, uid, incarnation)? {
+                tracing::warn!(%group, dir = %dir.display(), "damaged files may be of a former life of the group: keeping them");
+                self.keep_directory(&dir)?;
+            } else {
+                tracing::info!(%group, dir = %dir.display(), "a successor is a voter: removing the damaged files");
+                self.disk.remove_dir_all(&dir)?;
+            }
         }
         Ok(())
     }

@@ -88,7 +88,32 @@ impl Running {
     }
 }
 
-/// Returns a target whose log ends where the leader's does.
+/// Returns a target whose log ends where the leader's does. One that went back in time lacks what it is
+/// counted for.
 fn caught_up(view: &RaftView, targets: &[ReplicaId]) -> Option<ReplicaId> {
-    targets.iter().copied().find(|id| view.followers.contains_key(id) && view.matched(*id) == view.last_log)
+    let counts = |id: &ReplicaId| view.followers.get(id).is_some_and(|follower| !follower.gone_back);
+    targets.iter().copied().find(|id| counts(id) && view.matched(*id) == view.last_log)
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_raft::Follower;
+    use skv_raft::types::{LogId, leader};
+
+    use super::*;
+
+    #[test]
+    fn no_replica_that_went_back_in_time_is_to_lead() {
+        let (own, gone_back, whole) = (ReplicaId(1), ReplicaId(2), ReplicaId(3));
+        let follower = |index, gone_back| {
+            let matched = Some(LogId { leader_id: leader(1, own), index });
+            Follower { matched, gone_back, ..Follower::default() }
+        };
+        let mut view = RaftView::new(own);
+        view.last_log = Some(7);
+        view.followers = [(gone_back, follower(7, true)), (whole, follower(6, false))].into();
+        assert_eq!(caught_up(&view, &[gone_back, whole]), None);
+        view.followers.insert(whole, follower(7, false));
+        assert_eq!(caught_up(&view, &[gone_back, whole]), Some(whole));
+    }
 }

@@ -1,6 +1,7 @@
-//! One replica of a group: its life from an empty directory to a voter, and the ways of
+//! A replica of a group: its life from an empty directory to a voter, and the ways of
 //! reads and writes above Raft.
 
+mod aside;
 mod data_dir;
 mod environment;
 mod handoff;

@@ -15,12 +15,13 @@ use skv_store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::aside::{Aside, RETRY, patiently, put_aside};
 use crate::data_dir::{Belongs, Identity, OpenError, Opened};
 use crate::environment::Environment;
 use crate::handoff::state::Handoffs;
 use crate::leader::LeaderHints;
 use crate::members::Changes;
-use crate::memory::MemoryGate;
+use crate::memory::{Expected, MemoryGate};
 use crate::orders::Instructions;
 use crate::propose::ProposerParts;
 use crate::read::ReadBarrier;
@@ -44,18 +45,12 @@ const HEARD_WITHIN: Duration = Duration::from_millis(2);
 /// The time for which a stopping replica waits for its Raft to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
 
-/// The interval at which the size of the group's former lives is looked at.
-const LOOK_AT_FORMER: Duration = Duration::from_secs(30);
-
-/// The pause before a disk is tried again that has no room, or opens no file, now.
-const RETRY: Duration = Duration::from_secs(1);
-
 /// The failure of a replica that can't go on, and the server with it.
 #[derive(Debug, thiserror::Error)]
 #[error("the replica of {group} can't go on: {reason}")]
 pub struct Failed {
-    group: skv_sharding::GroupId,
-    reason: String,
+    pub(super) group: skv_sharding::GroupId,
+    pub(super) reason: String,
 }
 
 /// The end of one life of a replica.
@@ -68,6 +63,8 @@ enum End {
     Superseded(String),
     /// The group was revived without this replica: its files are kept, and a new replica begins.
     Former(String),
+    /// The same of a replica that holds nothing: its files are removed.
+    Empty(String),
     /// The files are of another version: only a person can help.
     Unusable(String),
     /// The disk failed, or openraft did.
@@ -111,6 +108,10 @@ pub async fn run(
                 tracing::warn!(%group, reason, "the replica is of a former life of the group; a new one takes its place");
                 put_aside(&env, &replica, reason, Aside::Former, &stop).await?;
             }
+            End::Empty(reason) => {
+                tracing::info!(%group, reason, "the replica holds nothing; a new one takes its place");
+                put_aside(&env, &replica, reason, Aside::Nowhere, &stop).await?;
+            }
             End::Unusable(reason) => {
                 tracing::error!(%group, reason, "the replica doesn't start");
                 replica.set(State::Broken(reason));
@@ -126,63 +127,7 @@ pub async fn run(
     Ok(())
 }
 
-/// The directory that a replica's files are put into.
-#[derive(Debug, Clone, Copy)]
-enum Aside {
-    Quarantine,
-    Former,
-}
-
-/// Keeps a replica's files where no replica uses them.
-async fn put_aside(
-    env: &Environment,
-    replica: &Replica,
-    reason: String,
-    aside: Aside,
-    stop: &CancellationToken,
-) -> Result<(), Failed> {
-    let group = replica.group;
-    waiting(replica, None, &reason);
-    let put_aside = patiently(env, "quarantine", || {
-        let data = env.data.clone();
-        async move {
-            match aside {
-                Aside::Quarantine => data.quarantine(group),
-                Aside::Former => data.keep_as_former(group),
-            }
-        }
-    });
-    let kept = tokio::select! {
-        kept = put_aside => kept,
-        () = stop.cancelled() => return Ok(()),
-    };
-    match kept {
-        Ok(dir) => {
-            let until = match aside {
-                Aside::Quarantine => "a successor is a voter",
-                Aside::Former => "a person removes it",
-            };
-            tracing::warn!(%group, dir = %dir.display(), until, "the replica's files are kept");
-            Ok(())
-        }
-        Err(error) => Err(Failed { group, reason: format!("{reason}; and it can't be put aside: {error}") }),
-    }
-}
-
-/// Does some work in a task of the disk, as soon as the disk lets it.
-async fn patiently<T, F>(env: &Environment, name: &str, mut work: impl FnMut() -> F) -> io::Result<T>
-where
-    T: Send + 'static,
-    F: Future<Output = io::Result<T>> + Send + 'static,
-{
-    skv_disk::patiently(name, RETRY, || {
-        let done = skv_disk::run(&*env.disk, name, work());
-        async move { done.await.flatten() }
-    })
-    .await
-}
-
-fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
+pub(super) fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
     replica.set(State::Waiting { replica: id, reason: reason.to_owned() });
 }
 
@@ -196,7 +141,8 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         Err(error @ OpenError::Io(_)) => return End::Failed(error.to_string()),
         Err(error @ OpenError::NotNow(_)) => return End::NotNow(error.to_string()),
     };
-    let place = if let Some(place) = identity.place() {
+    let known = identity.place();
+    let place = if let Some(place) = known {
         place
     } else {
         waiting(replica, Some(identity.replica), "waiting for the shard manager's plan");
@@ -215,9 +161,14 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         }
     };
 
+    let readiness = match known {
+        // Also one whose log is empty: its disk may have gone back to before its first entry.
+        Some(_) => Readiness::of_returned(HEARD_WITHIN * env.tuning.election_timeout_ms as u32),
+        None => Readiness::default(),
+    };
     let (reset, reviver) = reset();
     let files = log.finished();
-    let running = match start(env, place, store, log, state, reset.clone()).await {
+    let running = match start(env, place, readiness, store, log, state, reset.clone()).await {
         Ok(running) => Arc::new(running),
         Err(error) => return End::Failed(format!("its Raft can't be started: {error}")),
     };
@@ -226,22 +177,29 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     let end = serve(env, &running, reviver, stop).await;
     match end {
         End::Stopped => replica.set(State::Stopped),
-        End::Reset(_) => replica.set(State::Reviving(reset)),
+        End::Reset(_) => replica.set(State::Reviving { reset, before: Arc::new(running.remains()) }),
         _ => waiting(replica, None, "its Raft ends"),
     }
-    leave_files(running, files, end, stop).await
+    leave_files(env, running, files, end, stop).await
 }
 
 /// Waits until the tasks of a replica no longer use its files; returns how it ended.
-async fn leave_files(running: Arc<Running>, files: Finished, end: End, stop: &CancellationToken) -> End {
+async fn leave_files(
+    env: &Environment,
+    running: Arc<Running>,
+    files: Finished,
+    end: End,
+    stop: &CancellationToken,
+) -> End {
     let group = running.place.group;
-    let log = files.clone();
+    let (snapshots, log) = (running.snapshots.clone(), files.clone());
     let ended = async {
         // A task that waits for the disk to take a snapshot waits no longer, and none comes into the
         // directory later.
-        running.snapshots.close();
+        let _ = running.snapshots.close().await;
         running.consensus.shutdown().await;
-        drop(running);
+        // Its state may be gigabytes, which no other task is to wait for.
+        let _ = skv_disk::run(&*env.disk, "end", async move { drop(running) }).await;
         log.wait().await;
     };
     if matches!(end, End::Reset(_)) {
@@ -259,10 +217,14 @@ async fn leave_files(running: Arc<Running>, files: Finished, end: End, stop: &Ca
         return end;
     }
     // A task that goes on knows the directory by its name, which a successor's will have.
+    let closed = async {
+        snapshots.close().await?;
+        files.close().await
+    };
     tokio::select! {
-        closed = files.close() => match closed {
+        closed = closed => match closed {
             Ok(()) => end,
-            Err(error) => End::Failed(format!("its log can't be closed: {error}")),
+            Err(error) => End::Failed(format!("its files can't be closed: {error}")),
         },
         () = stop.cancelled() => End::Stopped,
     }
@@ -272,6 +234,7 @@ async fn leave_files(running: Arc<Running>, files: Finished, end: End, stop: &Ca
 async fn start(
     env: &Environment,
     place: Place,
+    readiness: Readiness,
     store: Arc<Store>,
     log: Log,
     state: StateMachine,
@@ -280,11 +243,8 @@ async fn start(
     let Tuning { heartbeat_ms, election_timeout_ms, .. } = env.tuning;
     let timing = Timing { heartbeat_ms, election_timeout_ms };
     let (space, dir, applied) = (log.space(), state.snapshots(), state.applied_bytes());
+    let room = space.clone();
     let (addresses, dial) = (env.addresses.clone(), env.dial.clone());
-    let readiness = match log.last() {
-        Some(_) => Readiness::of_returned(HEARD_WITHIN * election_timeout_ms as u32),
-        None => Readiness::default(),
-    };
     let consensus = Consensus::start(place, timing, addresses, dial, log, state).await?;
 
     let silence = LEADER_SILENT_FOR * election_timeout_ms as u32;
@@ -295,6 +255,7 @@ async fn start(
         consensus: consensus.clone(),
         hints: hints.clone(),
         store: store.clone(),
+        expected: Expected::default(),
     };
     let writes = WritePath::open(space, memory, |space, memory, hold| ProposerParts {
         consensus: consensus.clone(),
@@ -313,15 +274,24 @@ async fn start(
         hints,
         readiness,
         handoffs: Handoffs::default(),
-        snapshots: Snapshots { group, consensus: consensus.clone(), dir, applied },
+        snapshots: Snapshots {
+            group,
+            consensus: consensus.clone(),
+            dir,
+            applied,
+            space: room.clone(),
+            memory: env.memory.clone(),
+        },
         members: Changes {
             place,
             consensus: consensus.clone(),
             clock: env.clock.clone(),
+            space: room,
             turn: tokio::sync::Mutex::default(),
         },
         consensus,
         orders: Instructions::none(),
+        feature_level: env.tuning.feature_level,
         clock: env.clock.clone(),
         reset,
         former: parking_lot::Mutex::default(),
@@ -380,10 +350,13 @@ async fn serve(
         let (running, env) = (running.clone(), env.clone());
         tasks.spawn(async move { running.look_at_former(&env).await });
     }
-    tokio::select! {
-        Superseded { reason, revived } = running.register(env) => {
-            if revived { End::Former(reason) } else { End::Superseded(reason) }
-        }
+    {
+        let running = running.clone();
+        tasks.spawn(async move { running.ask_others().await });
+    }
+    let end = tokio::select! {
+        superseded = running.register(env) => superseded_end(running, superseded),
+        superseded = revived_elsewhere(running, env) => superseded_end(running, superseded),
         () = running.gone_back.cancelled() => End::Damaged(
             "its disk went back in time: its log lacks entries that it acknowledged".into()
         ),
@@ -399,6 +372,30 @@ async fn serve(
             }
             End::Stopped
         }
+    };
+    tasks.shutdown().await;
+    end
+}
+
+/// Waits until the group is known to be revived without this replica, from another server that is part of
+/// it, or from the shard map: the shard managers may be away, or not have answered this replica yet.
+async fn revived_elsewhere(running: &Running, env: &Environment) -> Superseded {
+    let Place { group, uid, incarnation, .. } = running.place;
+    let successor = tokio::select! {
+        successor = running.consensus.succeeded() => successor,
+        successor = env.map.later_incarnation(group, uid, incarnation) => successor,
+    };
+    Superseded::by_revival(group, successor)
+}
+
+/// Returns the end of a replica without which its group goes on.
+fn superseded_end(running: &Running, Superseded { reason, revived }: Superseded) -> End {
+    let view = running.consensus.view();
+    let holds_nothing = view.last_log.is_none() && view.snapshot.is_none();
+    match revived {
+        true if holds_nothing => End::Empty(reason),
+        true => End::Former(reason),
+        false => End::Superseded(reason),
     }
 }
 
@@ -416,6 +413,21 @@ async fn fatal(running: &Running) -> String {
 }
 
 impl Running {
+    /// Asks each other member, once, whether the group is still the one that this replica knows: before it
+    /// takes part in an election, it learns of a revival from a server that is part of it.
+    async fn ask_others(&self) {
+        let mut watch = self.consensus.watch();
+        while watch.view().members.servers.is_empty() {
+            if watch.changed().await.is_err() {
+                return;
+            }
+        }
+        let members = watch.view().members.servers.into_iter();
+        let others = members.filter(|(id, _)| *id != self.place.replica);
+        let asked = others.map(|(id, server)| async move { self.consensus.reaches(id, &server).await });
+        let _: Vec<bool> = futures::future::join_all(asked).await;
+    }
+
     /// Logs the leader, whenever it changes.
     async fn log_leaders(&self) {
         let mut watch = self.consensus.watch();
@@ -423,6 +435,7 @@ impl Running {
         loop {
             let (leader, term) = watch.leader();
             if leader != before {
+                self.readiness.leads(leader == Some(self.place.replica));
                 match leader {
                     Some(leader) if leader == self.place.replica => {
                         tracing::info!(group = %self.place.group, term, "this replica leads");
@@ -437,37 +450,6 @@ impl Running {
             if watch.changed().await.is_err() {
                 return;
             }
-        }
-    }
-
-    /// Looks again and again at what is kept of the group's former lives: a person may remove it.
-    async fn look_at_former(&self, env: &Environment) {
-        let group = self.place.group;
-        loop {
-            let data = env.data.clone();
-            match skv_disk::run(&*env.disk, "former", async move { data.former(group) }).await.flatten() {
-                Ok(former) => *self.former.lock() = former,
-                Err(error) => tracing::debug!(%group, %error, "former lives can't be looked at"),
-            }
-            tokio::time::sleep(LOOK_AT_FORMER).await;
-        }
-    }
-
-    /// Removes the damaged files of a predecessor once this replica is a voter.
-    async fn clear_quarantine(&self, env: &Environment) {
-        let mut watch = self.consensus.watch();
-        while !watch.is_voter(self.place.replica) {
-            if watch.changed().await.is_err() {
-                return;
-            }
-        }
-        let group = self.place.group;
-        let clear = || {
-            let data = env.data.clone();
-            async move { data.clear_quarantine(group) }
-        };
-        if let Err(error) = patiently(env, "quarantine", clear).await {
-            tracing::warn!(%group, %error, "damaged files of a predecessor can't be removed");
         }
     }
 }

@@ -145,6 +145,29 @@ impl MapCopy {
         Some(known.incarnation)
     }
 
+    /// Returns the cluster and the identity of a group by this copy.
+    pub(crate) fn identity(&self, group: GroupId) -> Option<(ClusterId, GroupUid)> {
+        let seen = self.seen()?;
+        Some((seen.map.cluster, seen.map.groups.get(&group)?.uid))
+    }
+
+    /// Waits until this copy shows a later incarnation of a group than this one: a shard manager recorded it.
+    pub(crate) async fn later_incarnation(
+        &self,
+        group: GroupId,
+        uid: GroupUid,
+        than: Incarnation,
+    ) -> Incarnation {
+        let mut seen = self.current.subscribe();
+        loop {
+            if let Some(later) = self.incarnation(group, uid).filter(|known| *known > than) {
+                return later;
+            }
+            // The sender is in `self`, so that this doesn't end before.
+            let _ = seen.changed().await;
+        }
+    }
+
     /// Returns the owner of a key's shard by this copy, the leader's replica first.
     pub fn owner_of(&self, key: &[u8]) -> Option<ShardOwner> {
         let seen = self.seen()?;
@@ -219,8 +242,10 @@ impl Seen {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use futures::FutureExt as _;
     use skv_disk::MemoryDisk;
+
+    use super::*;
 
     const CLUSTER: u64 = 7;
 
@@ -275,6 +300,19 @@ mod tests {
         assert_eq!(state(&copy), (5, 2));
         assert_eq!(copy.revision_of(ClusterId(CLUSTER)), MapRevision(5));
         assert_eq!(copy.revision_of(ClusterId(8)), MapRevision(0));
+    }
+
+    #[tokio::test]
+    async fn a_later_incarnation_is_one_of_the_same_group() {
+        let copy = open(&MemoryDisk::new());
+        let later =
+            |uid, than| copy.later_incarnation(GroupId(0), GroupUid(uid), Incarnation(than)).now_or_never();
+        copy.take(&map(CLUSTER, 5, 2));
+        assert_eq!(later(1, 0), None);
+        let mut revived = map(CLUSTER, 6, 2);
+        revived.groups[0].incarnation = 9;
+        copy.take(&revived);
+        assert_eq!([later(1, 0), later(1, 9), later(2, 0)], [Some(Incarnation(9)), None, None]);
     }
 
     #[tokio::test]

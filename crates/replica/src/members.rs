@@ -8,8 +8,9 @@ use std::time::Duration;
 
 use futures::future::join_all;
 use skv_disk::clock::Clock;
+use skv_log::Space;
+use skv_raft::Consensus;
 use skv_raft::header::Place;
-use skv_raft::{Consensus, RaftView};
 use skv_sharding::{MapRevision, ReplicaId};
 use skv_store::{Applied, encode_obey};
 use tokio::sync::{Mutex, MutexGuard};
@@ -21,6 +22,8 @@ use crate::situation::{Admission, Situation};
 const INTERVAL: Duration = Duration::from_millis(250);
 /// The longest time in which a learner catches up before it is tried again.
 const CATCH_UP: Duration = Duration::from_mins(2);
+/// The longest time for which a control entry is waited for.
+const COMMIT: Duration = Duration::from_secs(10);
 /// The time without an answer after which a learner is given up.
 const LEARNER_SILENCE: Duration = Duration::from_secs(10);
 
@@ -30,7 +33,9 @@ pub(crate) struct Changes {
     pub(crate) place: Place,
     pub(crate) consensus: Consensus,
     pub(crate) clock: Clock,
-    /// Held while members change.
+    /// The room in the log.
+    pub(crate) space: Space,
+    /// Held while members change, and not while a learner gets the log.
     pub(crate) turn: Mutex<()>,
 }
 
@@ -38,6 +43,11 @@ impl Changes {
     /// Begins a change, unless another one isn't over.
     pub(super) fn try_turn(&self) -> Option<MutexGuard<'_, ()>> {
         self.turn.try_lock().ok()
+    }
+
+    /// Begins a change as soon as no other is under way.
+    pub(super) async fn turn(&self) -> MutexGuard<'_, ()> {
+        self.turn.lock().await
     }
 
     /// Returns the first admission of a replica that answers now.
@@ -49,8 +59,17 @@ impl Changes {
         join_all(asked).await.into_iter().flatten().next()
     }
 
+    /// Proposes an entry that nobody waits for. Without room in the log it has to wait: what is set aside
+    /// there is for elections, and these entries would come again and again while the disk is full.
     pub(super) async fn propose(&self, entry: bytes::Bytes) -> Option<Applied> {
-        match tokio::time::timeout(CATCH_UP, self.consensus.propose(entry)).await {
+        let _room = match self.space.reserve(entry.len()).await {
+            Ok(room) => room,
+            Err(error) => {
+                tracing::debug!(group = %self.place.group, %error, "a control entry waits for room in the log");
+                return None;
+            }
+        };
+        match tokio::time::timeout(COMMIT, self.consensus.propose(entry)).await {
             Ok(Ok(applied)) => Some(applied),
             Ok(Err(error)) => {
                 tracing::warn!(group = %self.place.group, %error, "a control entry was not applied; it will be tried again");
@@ -79,46 +98,62 @@ impl Changes {
         }
     }
 
-    pub(super) async fn admit(&self, admission: Admission, revision: MapRevision) {
+    /// Makes a replica a learner, and waits until it has the log. Returns true if it has.
+    pub(super) async fn teach(&self, admission: &Admission, revision: MapRevision) -> bool {
         let Admission { joins, server, leaves } = admission;
+        let (group, joins) = (self.place.group, *joins);
+        let Some(turn) = self.try_turn() else { return false };
         // A manager that was restored from an old copy must not undo what a newer one did.
         match self.propose(encode_obey(self.clock.now_ms(), revision)).await {
             Some(Applied::Obeyed { accepted: true, .. }) => {}
             Some(_) => {
-                tracing::warn!(group = %self.place.group, %revision, "the manager's list is older than the group's; not obeyed");
-                return;
+                tracing::warn!(%group, %revision, "the manager's list is older than the group's; not obeyed");
+                return false;
             }
-            None => return,
+            None => return false,
         }
-        tracing::info!(group = %self.place.group, %joins, ?leaves, server, "admitting a replica");
-        let problem = tokio::select! {
-            taught = tokio::time::timeout(CATCH_UP, self.teach(joins, server)) => match taught {
-                Ok(Ok(())) => None,
-                Ok(Err(error)) => Some(error),
-                Err(_) => Some(format!("it didn't catch up within {CATCH_UP:?}")),
+        tracing::info!(%group, %joins, ?leaves, server, "admitting a replica");
+        let added = tokio::time::timeout(COMMIT, self.consensus.add_learner(joins, server.clone())).await;
+        drop(turn);
+        let problem = match added {
+            Ok(Ok(added)) => tokio::select! {
+                caught_up = self.catches_up(joins, added) => {
+                    (!caught_up).then(|| format!("it didn't catch up within {CATCH_UP:?}"))
+                }
+                () = self.falls_silent(joins) => Some("it fell silent before it had caught up".to_owned()),
             },
-            () = self.falls_silent(joins) => Some("it fell silent before it had caught up".to_owned()),
+            Ok(Err(error)) => Some(error.to_string()),
+            Err(_) => Some(format!("it isn't a learner after {COMMIT:?}")),
         };
-        if let Some(problem) = problem {
-            tracing::warn!(group = %self.place.group, %joins, problem, "the replica is not admitted yet");
-            return;
+        if let Some(problem) = &problem {
+            tracing::warn!(%group, %joins, problem, "the replica is not admitted yet");
         }
+        problem.is_none()
+    }
+
+    /// Gives a learner its vote, and takes the one whose place it has out of the group.
+    pub(super) async fn promote(&self, Admission { joins, leaves, .. }: &Admission) {
+        let (group, joins, leaves) = (self.place.group, *joins, *leaves);
         match self.consensus.promote(joins, leaves).await {
-            Ok(_) => tracing::info!(group = %self.place.group, %joins, ?leaves, "the replica is a voter"),
-            Err(error) => {
-                tracing::warn!(group = %self.place.group, %joins, %error, "the replica is not a voter yet");
-            }
+            Ok(_) => tracing::info!(%group, %joins, ?leaves, "the replica is a voter"),
+            Err(error) => tracing::warn!(%group, %joins, %error, "the replica is not a voter yet"),
         }
     }
 
-    /// Adds a learner, and waits until it has the log as it was then.
-    async fn teach(&self, joins: ReplicaId, server: String) -> Result<(), String> {
-        let added = self.consensus.add_learner(joins, server).await;
-        let whole_log = added.map_err(|error| error.to_string())?;
-        // openraft is content when a few thousand entries are missing: in a short log, all of them.
-        let has_all = |view: &RaftView| (view.matched(joins) >= Some(whole_log)).then_some(());
-        let caught_up = self.consensus.await_view(CATCH_UP, has_all).await;
-        caught_up.ok_or_else(|| "it didn't catch up".to_owned())
+    /// Waits until a learner has the log as it was when it had caught up with the entry that `added` it:
+    /// the first takes as long as a snapshot, and much may have been written meanwhile.
+    async fn catches_up(&self, learner: ReplicaId, added: u64) -> bool {
+        let mut target = added;
+        let mut first = true;
+        let caught_up = self.consensus.await_view(CATCH_UP, |view| {
+            let has = |target| view.matched(learner) >= Some(target);
+            if first && has(target) {
+                first = false;
+                target = view.last_log.unwrap_or(target);
+            }
+            (!first && has(target)).then_some(())
+        });
+        caught_up.await.is_some()
     }
 
     /// Waits until a learner hasn't answered for [`LEARNER_SILENCE`].

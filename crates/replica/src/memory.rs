@@ -2,18 +2,32 @@
 //! server, or a majority of the group, has no room in memory.
 //!
 //! Closed, it lets pass what frees memory or leaves it as it is, so that the way out stays open: nothing
-//! else would ever make room again.
+//! else would ever make room again. Open, it lets no more pass than fits together: an entry that a
+//! majority refuses stays in the log, and all that stands behind it.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use skv_memory::Budget;
+use parking_lot::Mutex;
+use skv_memory::{Budget, Charge, Purpose};
+use skv_proto::v1::command::Kind;
 use skv_proto::{Error, v1};
 use skv_raft::Consensus;
 use skv_sharding::ReplicaId;
 use skv_store::Store;
 
 use crate::leader::LeaderHints;
+
+/// More bytes than a command that isn't an Append takes beside its key and value: the place of its key, its
+/// session, its answer.
+const COMMAND_COST: u64 = 384;
+/// The part of the bytes of keys and values that allocations may take beside them, or more.
+const ROUNDED_UP: u64 = 8;
+
+/// The growth by an entry is at most this multiple of its length, but for Appends, whose values before a
+/// shard keeps in bounds.
+const WORST: u64 = 16;
 
 /// The gate of one replica. Clones are the same one.
 #[derive(Debug, Clone)]
@@ -22,17 +36,33 @@ pub struct MemoryGate {
     pub(crate) consensus: Consensus,
     pub(crate) hints: LeaderHints,
     pub(crate) store: Arc<Store>,
+    pub(crate) expected: Expected,
+}
+
+/// The growth by entries that were taken from a leader and aren't applied, in the order of their indexes.
+pub(crate) type Expected = Arc<Mutex<VecDeque<(u64, Charge)>>>;
+
+/// The growth of an entry, as far as its commands were admitted. It keeps its room until it is dropped.
+#[derive(Debug)]
+pub(crate) struct EntryGrowth<'a> {
+    gate: &'a MemoryGate,
+    ahead: Charge,
+    /// The growth that a majority of the group takes.
+    left: u64,
+    /// True if there is so much room that an estimate is good enough.
+    roughly: bool,
 }
 
 impl MemoryGate {
     /// Refuses a command that would make the data grow while the gate is closed. A replica that doesn't
-    /// lead lets it pass: the sender needs to hear who leads.
+    /// lead lets it pass: the sender needs to hear who leads. Each command is judged once more when its
+    /// entry is made.
     pub fn admit(&self, command: &v1::Command) -> Result<(), Error> {
         // Nearly every write gets no further than this line.
-        if self.is_open() || !self.hints.is_leader() {
+        if self.is_open() || !self.hints.is_leader() || self.growth().admits(command) {
             return Ok(());
         }
-        if self.store.growth(command).fills() { Err(self.refusal()) } else { Ok(()) }
+        Err(self.refusal())
     }
 
     /// Returns true if data may grow.
@@ -40,9 +70,36 @@ impl MemoryGate {
         self.budget.has_room() && self.consensus.can_grow()
     }
 
-    /// Refuses data that is larger than the room for it.
-    pub(crate) fn admit_bytes(&self, bytes: u64) -> Result<(), Error> {
-        if self.is_open() && self.budget.has_room_for(bytes) { Ok(()) } else { Err(self.refusal()) }
+    /// Begins an entry of this many commands, whose keys and values have this many bytes.
+    pub(crate) fn entry(&self, commands: usize, bytes: usize) -> EntryGrowth<'_> {
+        let mut growth = self.growth();
+        let most = at_most(commands, bytes);
+        growth.roughly = self.is_open() && self.budget.has_plenty_for(most) && most < growth.left / 2;
+        growth
+    }
+
+    fn growth(&self) -> EntryGrowth<'_> {
+        let (ahead, left) = (self.budget.ahead(), self.consensus.memory_left());
+        EntryGrowth { gate: self, ahead, left, roughly: false }
+    }
+
+    /// Admits growth by an entry that isn't made of commands; the charge is kept until it is applied.
+    pub(crate) fn admit_bytes(&self, bytes: u64, purpose: Purpose) -> Result<Charge, Error> {
+        let growth = self.growth();
+        if growth.has_room_for(bytes, purpose) { Ok(growth.ahead) } else { Err(self.refusal()) }
+    }
+
+    /// Promises room for a shard of this size, beside all that was promised before.
+    pub(crate) fn promise(&self, bytes: u64) -> Result<Charge, Error> {
+        let promised = if self.is_open() { self.budget.promise(bytes) } else { None };
+        promised.ok_or_else(|| self.refusal())
+    }
+
+    /// Returns the room for a shard of this size that was promised before, perhaps by another leader.
+    pub(crate) fn promised(&self, bytes: u64) -> Charge {
+        let promised = self.budget.promised();
+        promised.change(0, bytes);
+        promised
     }
 
     /// Returns true if this server has no room.
@@ -50,30 +107,60 @@ impl MemoryGate {
         !self.budget.has_room()
     }
 
-    /// Returns true if this replica can take entries of this many bytes that make the data grow, whoever
-    /// leads.
+    /// Returns the growth after which this replica takes nothing that grows, whoever leads; `None` if its
+    /// memory has no limit.
+    pub(crate) fn left(&self) -> Option<u64> {
+        self.budget.limit().map(|_| self.budget.left())
+    }
+
+    /// Returns true if entries of this many bytes leave much room, whatever they cause.
+    pub(crate) fn takes_easily(&self, bytes: usize) -> bool {
+        self.can_take((bytes as u64).saturating_mul(WORST))
+    }
+
+    /// Returns true if this replica can take entries that cause this growth.
     pub(crate) fn can_take(&self, bytes: u64) -> bool {
-        self.budget.can_hold(bytes, 0)
+        bytes < self.budget.left()
     }
 
-    /// Returns true if an entry makes the data grow.
-    pub(crate) fn is_growth(&self, entry: &Bytes) -> bool {
-        self.store.grows_by(entry)
+    /// Notes the growth by entries that were taken from a leader, the last of which has this index.
+    pub(crate) fn expect(&self, last: u64, bytes: u64) {
+        if bytes > 0 && self.budget.limit().is_some() {
+            let ahead = self.budget.ahead();
+            ahead.change(0, bytes);
+            self.expected.lock().push_back((last, ahead));
+        }
     }
 
-    /// Returns true if a state of this size may take the place of the replica's.
+    /// Forgets the growth by entries that are applied, or in whose place a leader has others from an index
+    /// on.
+    pub(crate) fn settle(&self, replaced: Option<u64>) {
+        let mut expected = self.expected.lock();
+        if expected.is_empty() {
+            return;
+        }
+        let applied = self.consensus.watch().progress().1.map_or(0, |applied| applied.index);
+        expected.retain(|(last, _)| *last > applied && replaced.is_none_or(|first| *last < first));
+    }
+
+    /// Returns the growth that an entry causes.
+    pub(crate) fn growth_of(&self, entry: &Bytes) -> u64 {
+        self.store.growth_of(entry)
+    }
+
+    /// Reserves room for a state of this size in the place of the replica's; `None` if there is none.
+    pub(crate) fn reserve(&self, bytes: u64) -> Option<Charge> {
+        self.budget.reserve(bytes, self.store.memory())
+    }
+
+    /// Returns true if a state of this size may take the place of the replica's now.
     pub(crate) fn can_hold(&self, bytes: u64) -> bool {
         self.budget.can_hold(bytes, self.store.memory())
     }
 
-    /// Returns the voters that may lead in this replica's place, for want of memory here: those that
-    /// have room, if they are a majority, since the group can't grow under another leader either else.
+    /// Returns the voters that may lead in this replica's place, for want of memory here.
     pub(crate) fn better_leaders(&self) -> Vec<ReplicaId> {
-        if !self.is_full() {
-            return Vec::new();
-        }
-        let (roomy, voters) = (self.consensus.roomy_voters(), self.consensus.other_voters().len() + 1);
-        if roomy.len() > voters / 2 { roomy } else { Vec::new() }
+        if self.is_full() { self.consensus.roomy_leaders() } else { Vec::new() }
     }
 
     /// Returns the refusal of what makes the data grow.
@@ -89,6 +176,43 @@ impl MemoryGate {
             "a majority of the group has no room; delete something, or raise their memory".into(),
         )
     }
+}
+
+impl EntryGrowth<'_> {
+    /// Admits a command, and returns false if there is no room for its growth.
+    pub(crate) fn admits(&self, command: &v1::Command) -> bool {
+        // An Append keeps the value before, which may be large.
+        if self.roughly && command.kind() != Kind::Append {
+            self.ahead.change(0, at_most(1, command.key.len() + command.value.len()));
+            return true;
+        }
+        let growth = self.gate.store.growth(command);
+        let bytes = growth.bytes();
+        if growth.fills() {
+            self.gate.consensus.can_grow() && self.has_room_for(bytes, Purpose::Data)
+        } else {
+            bytes == 0 || self.has_room_for(bytes, Purpose::WayOut)
+        }
+    }
+
+    /// Returns the charge of all that was admitted. It is kept until the entry is applied.
+    pub(crate) fn into_ahead(self) -> Charge {
+        self.ahead
+    }
+
+    /// Takes room for growth, if there is some here and on a majority of the group: of the last that these
+    /// have, more data leaves a part for the way out.
+    fn has_room_for(&self, bytes: u64, purpose: Purpose) -> bool {
+        let budget = &self.gate.budget;
+        let left = if purpose == Purpose::WayOut { self.left } else { self.left - self.left / 4 };
+        budget.admitted().saturating_add(bytes) < left && budget.admit(&self.ahead, bytes, purpose)
+    }
+}
+
+/// Returns more bytes than the state grows by commands other than Appends.
+fn at_most(commands: usize, bytes: usize) -> u64 {
+    let bytes = bytes as u64;
+    bytes + bytes / ROUNDED_UP + commands as u64 * COMMAND_COST
 }
 
 fn mebibytes(bytes: u64) -> u64 {

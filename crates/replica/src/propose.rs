@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use skv_disk::clock::Clock;
 use skv_log::{Reservation, Space, SpaceError};
+use skv_memory::Charge;
 use skv_proto::{Error, v1};
 use skv_raft::{Consensus, Proposal, ProposeError};
 use skv_store::{Applied, Outcome, encode_batch};
@@ -31,8 +32,9 @@ const DEADLINE: Duration = Duration::from_secs(5);
 /// The bytes that a command takes beside its key and value, at most.
 const COMMAND_OVERHEAD: usize = 96;
 
-/// The outcomes of the commands of one submission, in their order.
-pub type Outcomes = Result<Vec<Outcome>, Error>;
+/// The outcomes of the commands of one submission, in their order. A command that was refused for want of
+/// memory holds up none of the others.
+pub type Outcomes = Result<Vec<Result<Outcome, Error>>, Error>;
 
 /// Commands that came together and are answered together.
 struct Submission {
@@ -81,7 +83,7 @@ impl Proposer {
 
     /// Proposes commands and waits until they are applied. `Err` stands for all of them.
     pub(crate) async fn submit(&self, commands: Vec<v1::Command>) -> Outcomes {
-        let bytes: usize = commands.iter().map(|c| c.key.len() + c.value.len() + COMMAND_OVERHEAD).sum();
+        let bytes: usize = commands.iter().map(queued_bytes).sum();
         let overloaded = || Error::Overloaded("too many mutations are waiting".into());
         let permits = bytes.min(self.bytes) as u32;
         let share = self.room.clone().try_acquire_many_owned(permits).map_err(|_| overloaded())?;
@@ -95,12 +97,43 @@ impl Proposer {
     }
 }
 
-/// One proposed entry on its way.
+/// The commands of one submission that are in an entry.
+struct Asked {
+    /// The number of them.
+    count: usize,
+    /// The places of those that are in none, with the reason, in their order.
+    refused: Vec<(usize, Error)>,
+    answer: oneshot::Sender<Outcomes>,
+    share: OwnedSemaphorePermit,
+}
+
+impl Asked {
+    /// Answers with the outcomes of the commands in the entry.
+    fn answer(self, outcomes: Vec<Outcome>) {
+        let count = outcomes.len() + self.refused.len();
+        let (mut outcomes, mut refused) = (outcomes.into_iter(), self.refused.into_iter().peekable());
+        let all = (0..count).filter_map(|place| match refused.next_if(|(at, _)| *at == place) {
+            Some((_, error)) => Some(Err(error)),
+            None => outcomes.next().map(Ok),
+        });
+        let _ = self.answer.send(Ok(all.collect()));
+        drop(self.share);
+    }
+
+    /// Answers with the problem of all of them.
+    fn fail(self, error: &Error) {
+        let _ = self.answer.send(Err(error.clone()));
+    }
+}
+
+/// A proposed entry on its way.
 struct Proposed {
     result: Proposal,
     deadline: Instant,
-    submissions: Vec<(usize, oneshot::Sender<Outcomes>, OwnedSemaphorePermit)>,
+    asked: Vec<Asked>,
     reservation: Reservation,
+    /// Its growth.
+    ahead: Charge,
     slot: OwnedSemaphorePermit,
 }
 
@@ -157,45 +190,65 @@ async fn propose_one(
         refuse(batch, &error);
         return None;
     }
-    let (batch, bytes) = in_memory(&parts.memory, batch, bytes)?;
+    let Fitting { commands, asked, bytes, ahead } = in_memory(&parts.memory, batch, bytes)?;
+    let failed = |asked: Vec<Asked>, error: &Error| asked.into_iter().for_each(|asked| asked.fail(error));
     let reservation = match parts.space.reserve(bytes).await {
         Ok(reservation) => reservation,
         Err(error) => {
-            refuse(batch, &no_room(error));
+            failed(asked, &no_room(error));
             return None;
         }
     };
-    let mut commands = Vec::with_capacity(batch.iter().map(|s| s.commands.len()).sum());
-    let mut submissions = Vec::with_capacity(batch.len());
-    for Submission { commands: more, answer, share, .. } in batch {
-        submissions.push((more.len(), answer, share));
-        commands.extend(more);
-    }
     let entry = encode_batch(parts.clock.now_ms(), commands);
     let result = match parts.consensus.submit(entry).await {
         Ok(result) => result,
         Err(error) => {
-            let error = not_applied(error, &parts.hints);
-            for (_, answer, _) in submissions {
-                let _ = answer.send(Err(error.clone()));
-            }
+            failed(asked, &not_applied(error, &parts.hints));
             return None;
         }
     };
-    Some(Proposed { result, deadline: Instant::now() + DEADLINE, submissions, reservation, slot })
+    Some(Proposed { result, deadline: Instant::now() + DEADLINE, asked, reservation, ahead, slot })
 }
 
-/// Refuses the submissions for which there is no room in memory, and returns the others with their
-/// bytes. Most were judged before they came here, one command at a time; others have come meanwhile.
-fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, bytes: usize) -> Option<(Vec<Submission>, usize)> {
-    if memory.is_open() {
-        return Some((batch, bytes));
+/// The commands for which there is room in memory.
+struct Fitting {
+    commands: Vec<v1::Command>,
+    asked: Vec<Asked>,
+    /// Their bytes in the queue.
+    bytes: usize,
+    ahead: Charge,
+}
+
+/// Refuses the commands for which there is no room in memory, and returns the others. Most were judged
+/// before they came here, while the gate was closed; here they take their room.
+fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, bytes: usize) -> Option<Fitting> {
+    let count = batch.iter().map(|submission| submission.commands.len()).sum();
+    let growth = memory.entry(count, bytes);
+    let (mut commands, mut asked) = (Vec::with_capacity(count), Vec::with_capacity(batch.len()));
+    for submission in batch {
+        let (before, mut refused) = (commands.len(), Vec::new());
+        for (place, command) in submission.commands.into_iter().enumerate() {
+            if growth.admits(&command) {
+                commands.push(command);
+            } else {
+                refused.push((place, memory.refusal()));
+            }
+        }
+        let Submission { answer, share, .. } = submission;
+        let one = Asked { count: commands.len() - before, refused, answer, share };
+        if one.count > 0 {
+            asked.push(one);
+        } else {
+            one.answer(Vec::new());
+        }
     }
-    let fits = |submission: &Submission| submission.commands.iter().all(|c| memory.admit(c).is_ok());
-    let (fitting, beyond): (Vec<_>, Vec<_>) = batch.into_iter().partition(fits);
-    refuse(beyond, &memory.refusal());
-    let bytes = fitting.iter().map(|submission| submission.bytes).sum();
-    (!fitting.is_empty()).then_some((fitting, bytes))
+    let bytes = commands.iter().map(queued_bytes).sum();
+    (!commands.is_empty()).then(|| Fitting { commands, asked, bytes, ahead: growth.into_ahead() })
+}
+
+/// Returns the bytes of a command in the queue.
+fn queued_bytes(command: &v1::Command) -> usize {
+    command.key.len() + command.value.len() + COMMAND_OVERHEAD
 }
 
 fn refuse(batch: Vec<Submission>, error: &Error) {
@@ -204,32 +257,36 @@ fn refuse(batch: Vec<Submission>, error: &Error) {
     }
 }
 
-/// Answers submissions as their entries are applied, which happens in the order of the log.
+/// Completes submissions as their entries are applied, which happens in the order of the log.
 async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
-    while let Some(Proposed { result, deadline, submissions, reservation, slot }) = proposed.recv().await {
-        let outcome = match tokio::time::timeout_at(deadline, result.applied()).await {
+    while let Some(proposed) = proposed.recv().await {
+        let Proposed { result, deadline, asked, reservation, ahead, slot } = proposed;
+        let (mut applied, mut ahead) = (Box::pin(result.applied()), Some(ahead));
+        let outcome = match tokio::time::timeout_at(deadline, &mut applied).await {
             Ok(Ok(Applied::Batch(outcomes))) => Ok(outcomes),
             Ok(Ok(other)) => Err(Error::Internal(format!("a batch was applied as {other}"))),
             Ok(Err(error)) => Err(not_applied(error, &hints)),
             Err(_) => {
+                // It may be applied at any time, and takes its room until that is known.
+                let ahead = ahead.take();
+                tokio::spawn(async move {
+                    let _ = applied.await;
+                    drop(ahead);
+                });
                 Err(Error::OutcomeUnknown(format!("not applied within {DEADLINE:?}: no majority answers")))
             }
         };
-        drop((reservation, slot));
+        drop((reservation, slot, ahead));
         match outcome {
             Ok(mut outcomes) => {
                 // Outcomes are taken from the back, so that each submission takes its share without
                 // moving the rest.
-                for (count, answer, share) in submissions.into_iter().rev() {
-                    let _ = answer.send(Ok(outcomes.split_off(outcomes.len() - count)));
-                    drop(share);
+                for asked in asked.into_iter().rev() {
+                    let own = outcomes.split_off(outcomes.len() - asked.count);
+                    asked.answer(own);
                 }
             }
-            Err(error) => {
-                for (_, answer, _) in submissions {
-                    let _ = answer.send(Err(error.clone()));
-                }
-            }
+            Err(error) => asked.into_iter().for_each(|asked| asked.fail(&error)),
         }
     }
 }
@@ -251,5 +308,26 @@ pub(crate) fn no_room(error: SpaceError) -> Error {
         SpaceError::NoFile(_) => Error::Overloaded(error.to_string()),
         SpaceError::TooLarge { .. } => Error::InvalidArgument(error.to_string()),
         SpaceError::Stopped(_) => Error::Unavailable(error.to_string()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_sharding::Revision;
+    use skv_store::{Answer, Rejection};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_command_that_is_in_no_entry_holds_up_none_of_those_it_came_with() {
+        let share = Arc::new(Semaphore::new(1)).acquire_owned().await.unwrap();
+        let (answer, answered) = oneshot::channel();
+        let full = || Error::MemoryFull("full".into());
+        let refused = vec![(0, full()), (2, full()), (4, full())];
+        let deleted = || Ok(Answer::Delete { success: true, found: true, revision: Revision(0) });
+        let rejected = || Err(Rejection::NotFounded);
+        Asked { count: 2, refused, answer, share }.answer(vec![deleted(), rejected()]);
+        let all = [Err(full()), Ok(deleted()), Err(full()), Ok(rejected()), Err(full())];
+        assert_eq!(answered.await.unwrap(), Ok(all.to_vec()));
     }
 }

@@ -24,13 +24,27 @@ pub struct Readiness {
     /// True once a leader's log and this replica's were found to agree.
     agreed: Arc<AtomicBool>,
     heard: Arc<Mutex<Option<Instant>>>,
+    /// The time since which the replica leads; `None` if it doesn't.
+    leads_since: Arc<Mutex<Option<Instant>>>,
     caught_up: Arc<AtomicBool>,
+}
+
+/// A replica's knowledge of its group's quorum.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Quorum {
+    /// There is one.
+    Held,
+    /// None was heard of, and not enough time has passed for that to mean anything.
+    Unknown,
+    /// There has been none for this time.
+    Lost(Duration),
 }
 
 impl Default for Readiness {
     fn default() -> Self {
-        let (agreed, heard, caught_up) = Default::default();
-        Readiness { started: Instant::now(), hearing: Duration::ZERO, agreed, heard, caught_up }
+        let (agreed, heard, leads_since, caught_up) = Default::default();
+        let (started, hearing) = (Instant::now(), Duration::ZERO);
+        Readiness { started, hearing, agreed, heard, leads_since, caught_up }
     }
 }
 
@@ -49,6 +63,11 @@ impl Readiness {
     /// Notes that a leader's log and this replica's agree.
     pub(super) fn agrees_with_leader(&self) {
         self.agreed.store(true, Ordering::Relaxed);
+    }
+
+    /// Notes that the replica leads, or doesn't.
+    pub(super) fn leads(&self, leads: bool) {
+        *self.leads_since.lock() = leads.then(Instant::now);
     }
 
     /// Notes that a leader has sent us something.
@@ -104,8 +123,26 @@ impl Readiness {
     /// Returns the time for which the group has had no quorum as far as this replica can tell; `None`
     /// if it has one.
     pub(super) fn quorum_lost(&self, view: &RaftView) -> Option<Duration> {
-        let silence = self.silence(view).unwrap_or_else(|| self.started.elapsed());
-        (silence >= QUORUM_SILENCE).then_some(silence)
+        match self.quorum(view) {
+            Quorum::Lost(silence) => Some(silence),
+            Quorum::Held | Quorum::Unknown => None,
+        }
+    }
+
+    /// Returns what this replica knows of the group's quorum.
+    pub(super) fn quorum(&self, view: &RaftView) -> Quorum {
+        let silence = self.silence(view);
+        match silence.unwrap_or_else(|| self.waits_since(view).elapsed()) {
+            lost if lost >= QUORUM_SILENCE => Quorum::Lost(lost),
+            _ if silence.is_some() => Quorum::Held,
+            _ => Quorum::Unknown,
+        }
+    }
+
+    /// Returns the time since which a replica that has heard of no quorum could have: one that leads has had
+    /// nobody answer it before it led, and was no leader's concern.
+    fn waits_since(&self, view: &RaftView) -> Instant {
+        if view.leads() { self.leads_since.lock().unwrap_or_else(Instant::now) } else { self.started }
     }
 
     fn silence(&self, view: &RaftView) -> Option<Duration> {
@@ -151,6 +188,26 @@ mod tests {
         let alone = Readiness::of_returned(hearing);
         tokio::time::advance(hearing).await;
         assert!(alone.may_vote());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_leader_that_nobody_has_answered_yet_has_lost_no_quorum_before_it_led() {
+        let readiness = Readiness::default();
+        let mut fresh = silent_leader(&[1, 2, 3]);
+        fresh.quorum_silence = None;
+        assert_eq!(readiness.quorum(&fresh), Quorum::Unknown);
+        tokio::time::advance(10 * QUORUM_SILENCE).await;
+        assert_eq!(readiness.quorum(&fresh), Quorum::Unknown, "it has begun to lead just now");
+        readiness.leads(true);
+        assert_eq!(readiness.quorum(&fresh), Quorum::Unknown);
+        tokio::time::advance(QUORUM_SILENCE).await;
+        assert_eq!(readiness.quorum(&fresh), Quorum::Lost(QUORUM_SILENCE));
+
+        let follower = RaftView { leader: None, ..fresh };
+        assert_eq!(readiness.quorum(&follower), Quorum::Lost(11 * QUORUM_SILENCE));
+        readiness.heard_leader();
+        assert_eq!(readiness.quorum(&follower), Quorum::Held);
+        assert_eq!(Readiness::default().quorum(&follower), Quorum::Unknown, "it has just started");
     }
 
     #[test]

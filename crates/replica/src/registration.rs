@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
-use skv_sharding::{COUNT_LIMIT, MapRevision, Replica, ReplicaId};
+use skv_sharding::{COUNT_LIMIT, GroupId, Incarnation, MapRevision, Replica, ReplicaId};
 
 use crate::data_dir::{Belongs, Identity};
 use crate::environment::Environment;
@@ -67,6 +67,14 @@ pub(super) struct Superseded {
     pub(super) revived: bool,
 }
 
+impl Superseded {
+    /// Returns the reason of a replica without which its group was revived.
+    pub(super) fn by_revival(group: GroupId, incarnation: Incarnation) -> Self {
+        let reason = format!("{group} was revived without this replica, as incarnation {incarnation}");
+        Superseded { reason, revived: true }
+    }
+}
+
 impl Running {
     /// Registers again and again, at once when the leader or the configuration changes, and
     /// keeps the orders. Ends when the group lives on without this replica, under a newer
@@ -86,7 +94,7 @@ impl Running {
             let known_voters = request.report.as_ref().and_then(confirmed_voters);
             match env.manager.register(request).await {
                 Ok(response) => {
-                    if let Some(superseded) = self.take_plan(response, known_voters).await {
+                    if let Some(superseded) = self.take_plan(response, founded, known_voters).await {
                         return superseded;
                     }
                 }
@@ -114,10 +122,11 @@ impl Running {
         }
     }
 
-    /// Takes the plan for a report that named these voters.
+    /// Takes the plan for a report, if there was one, that named these voters.
     async fn take_plan(
         &self,
         response: v1::RegisterReplicaResponse,
+        has_reported: bool,
         known_voters: Option<BTreeSet<ReplicaId>>,
     ) -> Option<Superseded> {
         if let Err(number) = check_counts(&response) {
@@ -128,12 +137,11 @@ impl Running {
         match response.plan? {
             Plan::Bootstrap(record) => self.found(revision, record).await,
             Plan::Join(join) => {
-                if join.incarnation > self.place.incarnation.0 {
-                    let reason = format!(
-                        "{} was revived without this replica, as incarnation {}",
-                        self.place.group, join.incarnation
-                    );
-                    return Some(Superseded { reason, revived: true });
+                let (theirs, ours) = (Incarnation(join.incarnation), self.place.incarnation);
+                // A manager that heard of which incarnation this replica is, and has a lower one, has a twin of it.
+                // One that didn't hear it may have an old record.
+                if theirs > ours || theirs < ours && has_reported {
+                    return Some(Superseded::by_revival(self.place.group, theirs));
                 }
             }
             Plan::Serve(serve) => {
@@ -182,6 +190,7 @@ impl Running {
         Some(v1::GroupReport {
             group_uid: facts.uid.0,
             incarnation: facts.incarnation.0,
+            lineage: facts.lineage.iter().map(|incarnation| incarnation.0).collect(),
             members,
             shards_owned: shards_owned
                 .into_iter()
@@ -200,6 +209,8 @@ impl Running {
                 .map(|(shard, epoch)| v1::ShardEpoch { shard: shard.0, epoch: epoch.0 })
                 .collect(),
             committed: view.committed.map_or(0, |id| id.index),
+            disk_full: confirmed && self.is_full_on_disk(),
+            memory_full: confirmed && self.is_full_in_memory(),
         })
     }
 }

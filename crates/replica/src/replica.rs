@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::RwLock;
-use skv_proto::Error;
-use skv_sharding::{GroupId, ReplicaId};
+use skv_proto::{Error, v1};
+use skv_sharding::{ClusterId, GroupId, GroupUid, ReplicaId};
 
 use crate::environment::Environment;
 use crate::reset::{Reset, Revived};
@@ -34,7 +34,7 @@ impl Replicas {
     }
 }
 
-/// One replica, in some state of its life.
+/// A replica, in some state of its life.
 #[derive(Debug)]
 pub struct Replica {
     /// Its group.
@@ -57,7 +57,12 @@ pub enum State {
     /// Its Raft runs.
     Running(Arc<Running>),
     /// Its Raft has ended, so that it becomes the whole group.
-    Reviving(Reset),
+    Reviving {
+        /// The way to learn how it ends.
+        reset: Reset,
+        /// The status of its life before: its place, and the end of its log.
+        before: Arc<v1::ReplicaStatus>,
+    },
     /// The server is stopping.
     Stopped,
 }
@@ -80,7 +85,7 @@ impl Replica {
             State::Waiting { reason, .. } => {
                 Err(Error::Unavailable(format!("the replica of {} waits: {reason}", self.group)))
             }
-            State::Reviving(reset) => {
+            State::Reviving { reset, .. } => {
                 Err(Error::Unavailable(format!("the replica of {}: {}", self.group, reset.description())))
             }
             State::Broken(problem) => Err(Error::Unavailable(problem.clone())),
@@ -96,17 +101,46 @@ impl Replica {
 impl Replica {
     /// Makes this replica the whole group, from the end of its log; it starts again under its new
     /// identity. Callers that ask while that goes on wait for the same, and it goes on if nobody
-    /// waits.
-    pub async fn reset(&self) -> Result<Revived, Error> {
+    /// waits. `meant` is the replica that the caller has seen; `None` stands for whichever it is.
+    pub async fn reset(&self, meant: Option<v1::ReplicaIdentity>) -> Result<Revived, Error> {
+        if let (Some(meant), Some(own)) = (meant, self.identity())
+            && meant != own
+        {
+            let (theirs, ours) = (ReplicaId(meant.replica), ReplicaId(own.replica));
+            return Err(Error::WrongIdentity(format!(
+                "the request is for replica {theirs} of incarnation {}, and {} here is replica {ours} of incarnation \
+                 {}: look again at what there is",
+                meant.incarnation, self.group, own.incarnation
+            )));
+        }
         let reset = match self.state() {
-            State::Reviving(reset) => reset,
+            State::Reviving { reset, .. } => reset,
             _ => self.running()?.may_be_reset()?,
         };
         reset.outcome().await
     }
 
-    /// Removes what is kept here of the group's former lives. Returns the bytes of that.
-    pub async fn remove_former(&self, env: &Environment) -> Result<u64, Error> {
+    /// Returns the identity by which its status names it; `None` while it has no place in a group.
+    fn identity(&self) -> Option<v1::ReplicaIdentity> {
+        let status = self.status();
+        (status.group_uid != 0).then_some(v1::ReplicaIdentity {
+            cluster_id: status.cluster_id,
+            group_uid: status.group_uid,
+            incarnation: status.incarnation,
+            replica: status.replica,
+        })
+    }
+
+    /// Removes what is kept here of the group's former lives, if it is the group of this cluster and
+    /// identity; `None` stands for whichever it is. Returns the bytes of that.
+    pub async fn remove_former(
+        &self,
+        env: &Environment,
+        meant: Option<(ClusterId, GroupUid)>,
+    ) -> Result<u64, Error> {
+        if let Some(meant) = meant {
+            self.check_group(env, meant)?;
+        }
         let (data, group) = (env.data.clone(), self.group);
         let removed = skv_disk::run(&*env.disk, "former", async move { data.remove_former(group) }).await;
         let removed = removed.flatten().map_err(|error| Error::Internal(error.to_string()))?;
@@ -114,5 +148,22 @@ impl Replica {
             *running.former.lock() = None;
         }
         Ok(removed)
+    }
+
+    /// Refuses a request that is meant for another group than the one here. An empty replica may have no
+    /// place yet: then the server's copy of the shard map names the group.
+    fn check_group(&self, env: &Environment, meant: (ClusterId, GroupUid)) -> Result<(), Error> {
+        let own = self.identity().map(|own| (ClusterId(own.cluster_id), GroupUid(own.group_uid)));
+        match own.or_else(|| env.map.identity(self.group)) {
+            Some(own) if own == meant => Ok(()),
+            Some((cluster, uid)) => Err(Error::WrongIdentity(format!(
+                "the request is for group {} of cluster {}; {} here is group {uid} of cluster {cluster}",
+                meant.1, meant.0, self.group
+            ))),
+            None => Err(Error::Unavailable(format!(
+                "it isn't known yet which group {} is here: ask again when the replica has a place in it",
+                self.group
+            ))),
+        }
     }
 }

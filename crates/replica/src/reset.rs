@@ -21,7 +21,7 @@ use skv_store::{Store, encode_reset};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use crate::data_dir::{Belongs, Identity, Opened, RebirthError};
+use crate::data_dir::{Belongs, Identity, OpenError, Opened, RebirthError};
 use crate::environment::Environment;
 
 /// The result of a reset.
@@ -94,15 +94,15 @@ impl Reset {
         }
     }
 
-    /// Returns the progress; `None` once it is over.
-    pub(super) fn progress(&self) -> Option<v1::ResetProgress> {
+    /// Returns the progress.
+    pub(super) fn progress(&self) -> v1::ResetProgress {
         let (stage, bytes, of) = match &*self.stage.borrow() {
             Stage::Due => (WireStage::Ending, 0, 0),
             Stage::Reading { read } => (WireStage::Reading, read.bytes(), 0),
             Stage::Writing { written, of } => (WireStage::Writing, written.bytes(), *of),
-            Stage::Over(_) => return None,
+            Stage::Over(_) => (WireStage::Starting, 0, 0),
         };
-        Some(v1::ResetProgress { stage: stage as i32, bytes, of })
+        v1::ResetProgress { stage: stage as i32, bytes, of }
     }
 }
 
@@ -133,7 +133,15 @@ impl Reviver {
         let store = Arc::new(Store::within(env.memory.clone(), entropy::random_id()));
         let read = Progress::default();
         self.stage.send_replace(Stage::Reading { read: read.clone() });
-        let (before, last) = read_files(env, group, &store, &read).await.map_err(failed)?;
+        let reading = {
+            let (env, store) = (env.clone(), store.clone());
+            async move { read_files(&env, group, &store, &read).await }
+        };
+        let read = skv_disk::run(&*env.disk, "reset", reading).await.map_err(|e| failed(e.to_string()))?;
+        let (before, last) = read.map_err(|unread| match unread {
+            Unread::Damaged(damage) => damaged(env, group, &damage),
+            Unread::Otherwise(reason) => failed(reason),
+        })?;
         fail_point!("reset-read");
         let incarnation = before.incarnation.next(entropy::random_id());
         store
@@ -146,7 +154,11 @@ impl Reviver {
         let (data, view, of) = (env.data.clone(), store.view(), store.stats().bytes);
         let stage = self.stage.clone();
         let writing = move |written| drop(stage.send_replace(Stage::Writing { written, of }));
-        let rebirth = async move { data.rebirth(identity, succession, view, writing).await };
+        let rebirth = async move {
+            // What the log holds may be gigabytes, which no other task is to wait for.
+            let _store = store;
+            data.rebirth(identity, succession, view, writing).await
+        };
         match skv_disk::run(&*env.disk, "reset", rebirth).await {
             Ok(Ok(former)) => Ok(Revived { incarnation, last, former }),
             Ok(Err(RebirthError::Unchanged(error))) => Err(failed(error.to_string())),
@@ -158,6 +170,24 @@ impl Reviver {
     }
 }
 
+/// The reason why a replica's files can't be read.
+enum Unread {
+    /// They are damaged.
+    Damaged(String),
+    /// Any other reason, which may pass.
+    Otherwise(String),
+}
+
+/// Returns the failure of a reset from files that are damaged: the replica finds that too when it starts again.
+fn damaged(env: &Environment, group: GroupId, damage: &str) -> Error {
+    let quarantine = env.data.quarantine_dir();
+    Error::Internal(format!(
+        "the reset failed, since this replica's files are damaged: {damage}. They go to {}, and an empty replica takes \
+         the place of this one: choose another survivor of {group}",
+        quarantine.display()
+    ))
+}
+
 /// Reads all that the replica's files hold into an empty store, also what isn't known to be
 /// committed: some of it may have been acknowledged by the majority that is lost. Returns the group
 /// that the replica belongs to, and the end of its log.
@@ -166,12 +196,19 @@ async fn read_files(
     group: GroupId,
     store: &Arc<Store>,
     read: &Progress,
-) -> Result<(Belongs, LogId), String> {
-    let Opened { identity, log, state } = env.open(group, store.clone()).await.map_err(|e| e.to_string())?;
+) -> Result<(Belongs, LogId), Unread> {
+    let opened = env.open(group, store.clone()).await.map_err(|error| match error {
+        OpenError::Damaged { .. } => Unread::Damaged(error.to_string()),
+        OpenError::UnsupportedVersion(_) | OpenError::Io(_) | OpenError::NotNow(_) => {
+            Unread::Otherwise(error.to_string())
+        }
+    });
+    let Opened { identity, log, state } = opened?;
     let finished = log.finished();
     let last = read_all(log, state, store, read).await;
     finished.wait().await;
-    let belongs = identity.belongs.ok_or("it belongs to no group")?;
-    let last = last.map_err(|error| error.to_string())?.ok_or("there is nothing in its log")?;
-    Ok((belongs, last))
+    let otherwise = |reason: &str| Unread::Otherwise(reason.to_owned());
+    let belongs = identity.belongs.ok_or_else(|| otherwise("it belongs to no group"))?;
+    let last = last.map_err(|error| otherwise(&error.to_string()))?;
+    Ok((belongs, last.ok_or_else(|| otherwise("there is nothing in its log"))?))
 }

@@ -9,7 +9,7 @@ use skv_proto::Error;
 use skv_raft::Consensus;
 use skv_raft::header::Place;
 use skv_raft::types::LogId;
-use skv_sharding::{MapRevision, ReplicaId};
+use skv_sharding::{GroupId, Lineage, MapRevision, ReplicaId};
 use skv_store::Store;
 use tokio_util::sync::CancellationToken;
 
@@ -20,7 +20,7 @@ use crate::map_copy::MapCopy;
 use crate::members::Changes;
 use crate::orders::Instructions;
 use crate::read::ReadBarrier;
-use crate::readiness::Readiness;
+use crate::readiness::{Quorum, Readiness};
 use crate::reset::Reset;
 use crate::situation::RemovalError;
 use crate::snapshots::Snapshots;
@@ -52,11 +52,13 @@ pub struct Running {
     pub(crate) members: Changes,
     /// The shard managers' orders.
     pub(crate) orders: Instructions,
+    /// The level of this server's abilities.
+    pub(crate) feature_level: u32,
     /// The wall clock.
     pub(crate) clock: Clock,
     /// The way to make it the whole group.
     pub(crate) reset: Reset,
-    /// What is kept of the group's former lives, as it was when that was last looked at.
+    /// The former lives of the group that are kept here, as they were last seen.
     pub(crate) former: Mutex<Option<Former>>,
     /// Cancelled when the leader has proved that this replica's disk went back in time.
     pub(crate) gone_back: CancellationToken,
@@ -90,11 +92,7 @@ impl Running {
     /// Returns the way to make this replica the whole group, if there is a reason to.
     pub(crate) fn may_be_reset(&self) -> Result<Reset, Error> {
         let group = self.place.group;
-        if self.has_quorum() {
-            return Err(Error::InvalidArgument(format!(
-                "{group} has a leader with a quorum: there is nothing to reset"
-            )));
-        }
+        check_lost(self.readiness.quorum(&self.consensus.view()), group)?;
         if self.store.facts().is_none() {
             return Err(Error::InvalidArgument(format!(
                 "this replica of {group} holds no state to go on from"
@@ -110,9 +108,47 @@ impl Running {
         Ok(self.reset.clone())
     }
 
+    /// Returns the incarnations that the group's incarnation came from, as far as they are known.
+    pub(crate) fn lineage(&self) -> Lineage {
+        self.store.facts().map_or_else(Lineage::default, |facts| facts.lineage.clone())
+    }
+
+    /// Returns the level of the abilities that all voters of the group have, as far as this leader knows.
+    pub(crate) fn group_level(&self) -> u32 {
+        self.consensus.common_level(self.feature_level)
+    }
+
     /// Returns true if the group has a quorum as far as this replica can tell. The status reports the
     /// same: a person who reads there that the quorum is lost may act on it.
     pub(crate) fn has_quorum(&self) -> bool {
         self.readiness.quorum_lost(&self.consensus.view()).is_none()
+    }
+}
+
+/// Refuses a reset of a group whose quorum isn't known to be lost.
+fn check_lost(quorum: Quorum, group: GroupId) -> Result<(), Error> {
+    match quorum {
+        Quorum::Lost(_) => Ok(()),
+        Quorum::Held => Err(Error::InvalidArgument(format!(
+            "{group} has a leader with a quorum: there is nothing to reset"
+        ))),
+        Quorum::Unknown => Err(Error::Unavailable(format!(
+            "it isn't known yet whether {group} has a leader with a quorum: ask again in a few seconds"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn a_replica_that_has_just_started_does_not_claim_a_quorum() {
+        let checked = |quorum| check_lost(quorum, GroupId(0));
+        assert_eq!(checked(Quorum::Lost(Duration::from_secs(9))), Ok(()));
+        assert!(matches!(checked(Quorum::Held), Err(Error::InvalidArgument(_))));
+        assert!(matches!(checked(Quorum::Unknown), Err(Error::Unavailable(_))));
     }
 }

@@ -25,9 +25,10 @@ impl Replica {
         match self.state() {
             State::Waiting { replica, reason } => base(v1::ReplicaState::Waiting, replica, reason),
             State::Broken(problem) => base(v1::ReplicaState::Broken, None, problem),
-            State::Reviving(reset) => v1::ReplicaStatus {
-                reset: reset.progress(),
-                ..base(v1::ReplicaState::Waiting, None, reset.description().to_owned())
+            State::Reviving { reset, before } => v1::ReplicaStatus {
+                reset: Some(reset.progress()),
+                problem: reset.description().to_owned(),
+                ..(*before).clone()
             },
             State::Stopped => base(v1::ReplicaState::Stopped, None, "the server is stopping".into()),
             State::Running(running) => running.status(),
@@ -38,7 +39,7 @@ impl Replica {
     pub fn ready(&self) -> Result<(), String> {
         match self.state() {
             State::Waiting { reason: problem, .. } | State::Broken(problem) => Err(problem),
-            State::Reviving(reset) => Err(reset.description().to_owned()),
+            State::Reviving { reset, .. } => Err(reset.description().to_owned()),
             State::Stopped => Err("the server is stopping".into()),
             State::Running(running) => running.ready(),
         }
@@ -46,6 +47,22 @@ impl Replica {
 }
 
 impl Running {
+    /// Returns the part of the status that stays true when its Raft has ended: people who look at the group
+    /// meanwhile must see that this replica has what it has, and revive no other one.
+    pub(super) fn remains(&self) -> v1::ReplicaStatus {
+        v1::ReplicaStatus {
+            state: v1::ReplicaState::Waiting as i32,
+            ready: false,
+            leader: 0,
+            membership: None,
+            peers: Vec::new(),
+            quorum_lost_ms: 0,
+            disk_full: false,
+            memory_full: false,
+            ..self.status()
+        }
+    }
+
     /// Checks that the replica is ready; the error is the reason why it isn't.
     pub fn ready(&self) -> Result<(), String> {
         if self.store.facts().is_none() {
@@ -54,8 +71,13 @@ impl Running {
         self.readiness.check(&self.consensus.view())
     }
 
+    /// Returns true if no write can be committed, for want of room here or on a majority of the disks.
+    pub(super) fn is_full_on_disk(&self) -> bool {
+        self.writes.is_full() || !self.consensus.can_commit()
+    }
+
     /// Returns true if nothing is taken here that makes the data grow.
-    fn is_full_in_memory(&self) -> bool {
+    pub(super) fn is_full_in_memory(&self) -> bool {
         let memory = self.writes.memory();
         memory.is_full() || self.hints.is_leader() && !memory.is_open()
     }

@@ -1,13 +1,15 @@
 //! Times and sizes that a person may choose.
 
+use skv_raft::header::FEATURE_LEVEL;
+
 /// Times and sizes that trade one good thing for another.
 #[derive(Debug, Clone, Copy, clap::Args)]
 pub struct Tuning {
     /// The interval between the heartbeats of a leader, in ms.
     #[arg(long, env = "SKV_HEARTBEAT_MS", default_value_t = Tuning::DEFAULT.heartbeat_ms)]
     pub heartbeat_ms: u64,
-    /// After at least this long without its leader a replica stands for election, in ms;
-    /// at most twice as long.
+    /// A replica stands for election when its leader has been silent for three to four times as
+    /// long, in ms.
     #[arg(long, env = "SKV_ELECTION_TIMEOUT_MS", default_value_t = Tuning::DEFAULT.election_timeout_ms)]
     pub election_timeout_ms: u64,
     /// Write a snapshot after this many bytes of log, or after a quarter of the last snapshot if
@@ -25,6 +27,10 @@ pub struct Tuning {
     /// Bytes per second that this server hands over to other groups at most; 0: no limit.
     #[arg(long, env = "SKV_TRANSFER_BYTES_PER_SECOND", default_value_t = Tuning::DEFAULT.transfer_bytes_per_second)]
     pub transfer_bytes_per_second: u64,
+    /// The level of the abilities that this server announces to others. It is that of the program, but in
+    /// tests of different versions.
+    #[arg(skip = FEATURE_LEVEL)]
+    pub feature_level: u32,
 }
 
 impl Tuning {
@@ -37,6 +43,7 @@ impl Tuning {
         replace_after_ms: 30_000,
         // Twice as many are felt by those who use other shards.
         transfer_bytes_per_second: 8 << 20,
+        feature_level: FEATURE_LEVEL,
     };
 }
 

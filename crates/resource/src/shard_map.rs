@@ -16,14 +16,14 @@ use serde_json::Value;
     singular = "shardmap",
     namespaced,
     no_spec,
-    doc = "Which group of a ShardedKV owns which shard. Kept by its shard manager: changes by hand break it.",
+    doc = "The groups that own the shards of a ShardedKV. Kept by its shard manager: changes by hand break it.",
     derive = "PartialEq",
     derive = "Default",
     printcolumn(
         name = "Revision",
         type_ = "integer",
         json_path = ".record.revision",
-        description = "How often the map was written"
+        description = "The number of times that the map was written"
     ),
     printcolumn(name = "Cluster", type_ = "string", json_path = ".record.cluster"),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp")

@@ -114,7 +114,7 @@ const WIDEST_STEP: u64 = 1 << 20;
 impl Incarnation {
     /// Returns the next incarnation. The step is drawn by chance, so that two replicas which are made
     /// the whole group from the same incarnation, each unknown to the other, begin different ones: of
-    /// these the higher is the group, and the other one ends.
+    /// these the one that a shard manager records is the group, and the other one ends.
     #[must_use]
     pub fn next(self, random: u64) -> Incarnation {
         let step = 1 + random % WIDEST_STEP;

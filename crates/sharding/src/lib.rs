@@ -6,6 +6,7 @@
 mod hash;
 mod ids;
 mod limits;
+mod lineage;
 mod map;
 mod plan;
 mod ring;
@@ -18,7 +19,8 @@ pub use ids::{
     Revision, ShardId,
 };
 pub use limits::{LEAST_MEMORY_BYTES, Limits};
-pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap};
+pub use lineage::Lineage;
+pub use map::{Configuration, Group, MapError, Owner, OwnerRange, Replica, ShardMap, check_count};
 pub use plan::{Layout, ParsePolicyError, PlanError, Policy, plan};
 pub use ring::{Ring, RingError};
 pub use shard_set::{MAX_SHARDS, ParseShardSetError, ShardSet};

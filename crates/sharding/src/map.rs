@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, KeyError, MapRevision, ReplicaId, ShardId,
+    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, KeyError, MAX_SHARDS, MapRevision,
+    ReplicaId, ShardId,
 };
 
 /// A member of a group, and its addresses.
@@ -90,6 +91,17 @@ pub enum MapError {
         /// All shards.
         shards: u32,
     },
+    /// There are more shards than a cluster may have.
+    #[error("{0} shards are more than the {MAX_SHARDS} that a cluster may have")]
+    TooMany(u32),
+    /// A number that is counted up is near the end of all numbers.
+    #[error("the {what} {number} is more than anything counts to")]
+    Count {
+        /// The number that is counted up.
+        what: &'static str,
+        /// Its value.
+        number: u64,
+    },
     /// A shard's owner isn't among the groups.
     #[error("shard {shard} belongs to {group}, which the map doesn't know")]
     UnknownGroup {
@@ -151,6 +163,10 @@ impl ShardMap {
         ranges: impl IntoIterator<Item = OwnerRange>,
         shards: u32,
     ) -> Result<Vec<Owner>, MapError> {
+        // A range of a few bytes may have any number of shards.
+        if shards > MAX_SHARDS {
+            return Err(MapError::TooMany(shards));
+        }
         let mut owners = Vec::new();
         for range in ranges {
             let end = owners.len() as u32;
@@ -169,15 +185,23 @@ impl ShardMap {
         Ok(owners)
     }
 
-    /// Checks that every owner is a known group.
+    /// Checks that every owner is a known group, and that all that is counted can be counted on.
     pub fn check(&self) -> Result<(), MapError> {
+        check_count("map revision", self.revision.0)?;
+        check_count("configuration", self.configuration)?;
         for (shard, owner) in (0..).zip(&self.owners) {
+            check_count("epoch", owner.epoch.0)?;
             if !self.groups.contains_key(&owner.group) {
                 return Err(MapError::UnknownGroup { shard: ShardId(shard), group: owner.group });
             }
         }
         Ok(())
     }
+}
+
+/// Checks a number that is counted up: nothing may follow the last number of all.
+pub fn check_count(what: &'static str, number: u64) -> Result<(), MapError> {
+    if number < COUNT_LIMIT { Ok(()) } else { Err(MapError::Count { what, number }) }
 }
 
 #[cfg(test)]
@@ -225,6 +249,25 @@ mod tests {
             Err(MapError::Incomplete { covered: u32::MAX, shards: 3 })
         );
         assert!(map(vec![owner]).check().is_err());
+    }
+
+    #[test]
+    fn a_range_of_a_few_bytes_takes_no_memory_for_billions_of_shards() {
+        let owner = Owner { group: GroupId(0), epoch: Epoch(1) };
+        let all = |count| ShardMap::owners_from([OwnerRange { first: 0, count, owner }], count);
+        assert_eq!(all(MAX_SHARDS + 1), Err(MapError::TooMany(MAX_SHARDS + 1)));
+        assert_eq!(all(MAX_SHARDS).unwrap().len(), MAX_SHARDS as usize);
+    }
+
+    #[test]
+    fn nothing_counts_up_to_the_end() {
+        let end = |what| MapError::Count { what, number: u64::MAX };
+        let revision = ShardMap { revision: MapRevision(u64::MAX), ..map(Vec::new()) };
+        assert_eq!(revision.check(), Err(end("map revision")));
+        let configuration = ShardMap { configuration: u64::MAX, ..map(Vec::new()) };
+        assert_eq!(configuration.check(), Err(end("configuration")));
+        let epoch = map(vec![Owner { group: GroupId(0), epoch: Epoch(u64::MAX) }]);
+        assert_eq!(epoch.check(), Err(end("epoch")));
     }
 
     #[test]

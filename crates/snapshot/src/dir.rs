@@ -10,11 +10,13 @@ use parking_lot::Mutex;
 use skv_disk::Disk;
 use skv_proto::v1;
 
-use crate::file::{OpenError, SnapshotFile};
+use crate::file::{OpenError, SnapshotFile, whole_prefix};
 use crate::format::Encoder;
 use crate::growing::Growing;
+use crate::place::Place;
 use crate::progress::Progress;
-use crate::spool::Spool;
+use crate::receiving::{self, Fingerprint, Receiving};
+use crate::spool::{Announced, Judge, Spool};
 
 const EXTENSION: &str = "snap";
 
@@ -27,45 +29,48 @@ const TEMPORARY_EXTENSION: &str = "tmp";
 /// The directory of a replica's snapshots.
 #[derive(Debug)]
 pub struct SnapshotDir {
-    disk: Arc<dyn Disk>,
-    path: PathBuf,
-    current: Mutex<Current>,
+    place: Arc<Place>,
+    /// The newest snapshot, if there was ever one. It is asked for by tasks that mustn't wait for the disk.
+    current: Mutex<Option<SnapshotFile>>,
     written: Progress,
-}
-
-#[derive(Debug)]
-enum Current {
-    /// The newest snapshot, if there was ever one.
-    Open(Option<SnapshotFile>),
-    /// The replica has stopped, and somebody else may use the directory.
-    Closed,
+    receiving: Receiving,
+    judge: fn() -> Judge,
 }
 
 impl SnapshotDir {
-    /// Opens the newest snapshot of a directory that exists, and removes what a crash left
-    /// behind. The snapshot's items are checked when they are read. Blocks.
+    /// Opens the newest snapshot of a directory, and removes what a crash left behind. The snapshot's items
+    /// are checked when they are read. A directory that is missing is made again: whoever opens it knows
+    /// whether a snapshot has to be there. Blocks.
     pub fn open(disk: Arc<dyn Disk>, path: PathBuf) -> Result<Self, OpenError> {
         let io = |file: &Path| {
             let file = file.to_owned();
             move |source| OpenError::Io { file, source }
         };
-        let mut snapshots = Vec::new();
-        for file in disk.list(&path).map_err(io(&path))? {
+        let place = Place::new(disk, path);
+        let (disk, path) = (&place.disk, &place.path);
+        place.make_again().map_err(io(path))?;
+        let (mut snapshots, mut parts) = (Vec::new(), Vec::new());
+        for file in disk.list(path).map_err(io(path))? {
+            let is = |extension| file.extension().is_some_and(|e| e == extension);
             if let Some(position) = position_of(&file) {
                 snapshots.push((position, file));
-            } else if file.extension().is_some_and(|e| e == TEMPORARY_EXTENSION) {
+            } else if is(receiving::EXTENSION) {
+                parts.push(file);
+            } else if is(TEMPORARY_EXTENSION) {
                 disk.remove(&file).map_err(io(&file))?;
             }
         }
         snapshots.sort();
+        let mut newest = None;
         let current = match snapshots.pop() {
             None => None,
             Some((position, file)) => {
-                let snapshot = SnapshotFile::open(&disk, &file, Progress::default())?;
+                let snapshot = SnapshotFile::open(disk, &file, Progress::default())?;
                 if position_in(snapshot.header()) != position {
                     let reason = "its name and its header disagree".to_owned();
                     return Err(OpenError::Damaged { file, offset: 0, reason });
                 }
+                newest = position;
                 Some(snapshot)
             }
         };
@@ -73,16 +78,25 @@ impl SnapshotDir {
         for (_, file) in snapshots {
             disk.remove(&file).map_err(io(&file))?;
         }
-        let current = Mutex::new(Current::Open(current));
-        Ok(Self { disk, path, current, written: Progress::default() })
+        let left = receiving::sort_out(&**disk, parts, newest).map_err(io(path))?;
+        Ok(Self {
+            place: Arc::new(place),
+            current: Mutex::new(current),
+            written: Progress::default(),
+            receiving: Receiving::with(left),
+            judge: || Box::new(|_| Ok(())),
+        })
     }
 
-    /// Returns the newest snapshot; `None` if there was never one.
+    /// Has the items of snapshots that are received judged, each snapshot by a judge of its own.
+    #[must_use]
+    pub fn judging(self, judge: fn() -> Judge) -> Self {
+        Self { judge, ..self }
+    }
+
+    /// Returns the newest snapshot; `None` if there was never one, or the directory is closed.
     pub fn current(&self) -> Option<SnapshotFile> {
-        match &*self.current.lock() {
-            Current::Open(snapshot) => snapshot.clone(),
-            Current::Closed => None,
-        }
+        self.current.lock().clone()
     }
 
     /// Writes a snapshot to a temporary file, on a task of the disk.
@@ -91,21 +105,22 @@ impl SnapshotDir {
         header: v1::SnapshotHeader,
         items: impl Iterator<Item = v1::SnapshotItem> + Send + 'static,
     ) -> io::Result<SnapshotFile> {
-        let (disk, path, written) = (Arc::clone(&self.disk), self.temporary(), self.written.clone());
-        skv_disk::run(&*self.disk, "snapshot-write", async move {
-            disk.lower_priority();
-            let file = write(&*disk, &path, &header, items, written).await;
-            if file.is_err() {
-                let _ = disk.remove(&path);
+        let (place, path, written) = (Arc::clone(&self.place), self.temporary(), self.written.clone());
+        skv_disk::run(&*self.place.disk, "snapshot-write", async move {
+            place.disk.lower_priority();
+            let file = Growing::from(place.create(&path)?, 0, written);
+            let snapshot = match write(file, &header, items).await {
+                Ok(()) => {
+                    let opened = SnapshotFile::open(&place.disk, &path, Progress::default());
+                    opened.map_err(io::Error::other)
+                }
+                Err(error) => Err(error),
+            };
+            match &snapshot {
+                Ok(snapshot) => snapshot.set_temporary(),
+                Err(_) => _ = place.disk.remove(&path),
             }
-            file?;
-            let snapshot = SnapshotFile::open(&disk, &path, Progress::default());
-            if snapshot.is_err() {
-                let _ = disk.remove(&path);
-            }
-            let snapshot = snapshot.map_err(io::Error::other)?;
-            snapshot.set_temporary();
-            Ok(snapshot)
+            snapshot
         })
         .await?
     }
@@ -115,9 +130,32 @@ impl SnapshotDir {
         self.written.clone()
     }
 
-    /// Starts to receive a snapshot of `length` bytes.
+    /// Starts to receive a snapshot of `length` bytes, of which nothing else is known.
     pub fn spool(&self, length: u64) -> Spool {
-        Spool::start(&self.disk, self.temporary(), length)
+        let fingerprint = Fingerprint { term: 0, index: 0, length, checksum: 0 };
+        self.start(Announced { fingerprint, from: 0, resumable: false })
+    }
+
+    /// Starts to receive a snapshot, or goes on at byte `from`, which must be [`held`](Self::held).
+    pub fn resume(&self, fingerprint: Fingerprint, from: u64) -> Spool {
+        self.start(Announced { fingerprint, from, resumable: true })
+    }
+
+    fn start(&self, announced: Announced) -> Spool {
+        Spool::start(Arc::clone(&self.place), announced, self.receiving.turn(), (self.judge)())
+    }
+
+    /// Returns the bytes that are here of a snapshot whose transfer was interrupted. A transfer that is
+    /// still under way ends: its sender has begun another one.
+    pub async fn held(&self, fingerprint: Fingerprint) -> io::Result<u64> {
+        let (place, turn) = (Arc::clone(&self.place), self.receiving.turn());
+        skv_disk::run(&*self.place.disk, "snapshot-held", async move {
+            let mut left = turn.left.lock().await;
+            let Some(found) = left.as_mut().filter(|left| left.fingerprint == fingerprint) else { return 0 };
+            // After a crash the end of the file may be missing.
+            *found.length.get_or_insert_with(|| whole_prefix(&*place.disk, &found.path))
+        })
+        .await
     }
 
     /// Makes a snapshot the current one, durably, and removes the one before; unless a newer one
@@ -125,59 +163,76 @@ impl SnapshotDir {
     /// changed nothing, and the call can be tried again.
     pub async fn keep(self: &Arc<Self>, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
         let this = Arc::clone(self);
-        skv_disk::run(&*self.disk, "snapshot-keep", async move {
-            let position = position_in(snapshot.header());
+        skv_disk::run(&*self.place.disk, "snapshot-keep", async move {
             let snapshot = this.own(snapshot).await?;
-            let mut current = this.current.lock();
-            let before = match &*current {
-                Current::Closed => return Err(io::Error::other("the replica has stopped")),
-                Current::Open(before) => before.clone(),
-            };
-            if let Some(before) = &before
-                && position_in(before.header()) >= position
-            {
-                return Ok(before.clone());
-            }
-            let path = this.path.join(name(position));
-            this.disk.rename(snapshot.path(), &path)?;
-            if let Err(error) = this.disk.sync_dir(&this.path) {
-                this.disk.rename(&path, snapshot.path())?;
-                return Err(error);
-            }
-            snapshot.set_permanent();
-            let kept = snapshot.renamed(path);
-            *current = Current::Open(Some(kept.clone()));
-            if let Some(before) = before {
-                this.disk.remove(before.path())?;
-            }
-            Ok(kept)
+            this.place.change(|| this.put_in_place(&snapshot))
         })
         .await?
     }
 
-    /// Ends the keeping of snapshots: the directory may get another user.
+    /// Gives a file of the directory the name of the current one. Nobody else changes the directory.
+    fn put_in_place(&self, snapshot: &SnapshotFile) -> io::Result<SnapshotFile> {
+        let Place { disk, path: dir, .. } = &*self.place;
+        let position = position_in(snapshot.header());
+        let before = self.current();
+        if let Some(before) = &before
+            && position_in(before.header()) >= position
+        {
+            return Ok(before.clone());
+        }
+        let path = dir.join(name(position));
+        disk.rename(snapshot.path(), &path)?;
+        if let Err(error) = disk.sync_dir(dir) {
+            disk.rename(&path, snapshot.path())?;
+            return Err(error);
+        }
+        snapshot.set_permanent();
+        let kept = snapshot.renamed(path);
+        *self.current.lock() = Some(kept.clone());
+        match before.map_or(Ok(()), |before| disk.remove(before.path())) {
+            // Somebody removed the directory, and it was made again.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(kept),
+            removed => removed.map(|()| kept),
+        }
+    }
+
+    /// Ends the keeping of snapshots: the directory may get another user. Blocks as long as the disk does.
     pub fn close(&self) {
-        *self.current.lock() = Current::Closed;
+        self.place.close();
+        *self.current.lock() = None;
+    }
+
+    /// Does the same in a task of the disk.
+    pub async fn closed(self: &Arc<Self>) -> io::Result<()> {
+        let this = Arc::clone(self);
+        skv_disk::run(&*self.place.disk, "snapshot-close", async move { this.close() }).await
+    }
+
+    /// Returns true if somebody closes it, or has closed it.
+    pub fn is_closing(&self) -> bool {
+        self.place.is_closing()
     }
 
     /// Returns a snapshot as a file of this directory.
     async fn own(&self, snapshot: SnapshotFile) -> io::Result<SnapshotFile> {
-        if snapshot.is_in(&self.disk, &self.path) {
+        let disk = &self.place.disk;
+        // A file that somebody removed can still be read, and is copied too.
+        if snapshot.is_in(disk, &self.place.path) && disk.exists(snapshot.path())? {
             return Ok(snapshot);
         }
         let path = self.temporary();
+        let mut file = Growing::from(self.place.create(&path)?, 0, self.written.clone());
         let copy = async {
-            let mut file = Growing::create(&*self.disk, &path, self.written.clone())?;
             while file.length() < snapshot.length() {
                 file.append(&snapshot.piece(file.length())?).await?;
             }
             file.finish().await?;
-            SnapshotFile::open(&self.disk, &path, Progress::default()).map_err(io::Error::other)
+            SnapshotFile::open(disk, &path, Progress::default()).map_err(io::Error::other)
         };
         let copy = copy.await;
         match &copy {
             Ok(copy) => copy.set_temporary(),
-            Err(_) => _ = self.disk.remove(&path),
+            Err(_) => _ = disk.remove(&path),
         }
         copy
     }
@@ -187,18 +242,15 @@ impl SnapshotDir {
     fn temporary(&self) -> PathBuf {
         static NEXT: AtomicU64 = AtomicU64::new(0);
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        self.path.join(format!("{number}.{TEMPORARY_EXTENSION}"))
+        self.place.path.join(format!("{number}.{TEMPORARY_EXTENSION}"))
     }
 }
 
 async fn write(
-    disk: &dyn Disk,
-    path: &Path,
+    mut file: Growing,
     header: &v1::SnapshotHeader,
     items: impl Iterator<Item = v1::SnapshotItem>,
-    written: Progress,
 ) -> io::Result<()> {
-    let mut file = Growing::create(disk, path, written)?;
     let (mut encoder, mut piece) = Encoder::new(header);
     for item in items {
         if let Some(next) = encoder.add(&item) {
@@ -232,4 +284,17 @@ fn position_of(file: &Path) -> Option<Position> {
         None => None,
     };
     (file.file_name()?.to_str()? == name(position)).then_some(position)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use skv_disk::MemoryDisk;
+
+    #[test]
+    fn whoever_asks_for_the_newest_does_not_wait_for_the_disk() {
+        let dir = SnapshotDir::open(Arc::new(MemoryDisk::new()), "/s".into()).unwrap();
+        let asked = dir.place.change(|| Ok(dir.current().is_none()));
+        assert!(asked.unwrap(), "somebody else changes names meanwhile");
+    }
 }

@@ -1,4 +1,4 @@
-//! One snapshot file, complete: reading it item by item, and sending it byte by byte.
+//! A complete snapshot file: reading it item by item, and sending it byte by byte.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,6 +17,7 @@ use crate::format::{
     BadPreamble, FRAME_HEADER, FrameHeader, Kind, PREAMBLE, Totals, VERSION, check_preamble,
 };
 use crate::progress::Progress;
+use crate::receiving::Fingerprint;
 
 /// The number of bytes that are read and sent at once.
 const PIECE: u64 = 1 << 20;
@@ -72,6 +73,8 @@ struct Inner {
     file: Arc<dyn DiskFile>,
     header: v1::SnapshotHeader,
     length: u64,
+    /// The checksum at the end of the file, of everything before its last frame.
+    checksum: u32,
     temporary: Mutex<bool>,
     progress: Progress,
 }
@@ -93,9 +96,9 @@ impl SnapshotFile {
         let (disk, path) = (Arc::clone(disk), path.to_owned());
         let mut reader = Reader::new(&path, &*file, &progress)?;
         let header = reader.header()?;
-        let length = reader.length;
+        let (length, checksum) = (reader.length, reader.last_number()?);
         let temporary = Mutex::new(false);
-        Ok(Self(Arc::new(Inner { disk, path, file, header, length, temporary, progress })))
+        Ok(Self(Arc::new(Inner { disk, path, file, header, length, checksum, temporary, progress })))
     }
 
     /// Has the file removed when its last handle goes, until [`Self::set_permanent`].
@@ -110,13 +113,14 @@ impl SnapshotFile {
 
     /// Returns the same file under the name that it was given.
     pub(super) fn renamed(&self, path: PathBuf) -> Self {
-        let Inner { disk, file, header, length, progress, .. } = &*self.0;
+        let Inner { disk, file, header, length, checksum, progress, .. } = &*self.0;
         Self(Arc::new(Inner {
             disk: Arc::clone(disk),
             path,
             file: Arc::clone(file),
             header: header.clone(),
             length: *length,
+            checksum: *checksum,
             temporary: Mutex::new(false),
             progress: progress.clone(),
         }))
@@ -142,6 +146,13 @@ impl SnapshotFile {
         self.0.length
     }
 
+    /// Returns what tells this file from others.
+    pub fn fingerprint(&self) -> Fingerprint {
+        let Inner { header, length, checksum, .. } = &*self.0;
+        let (term, index) = header.last_log_id.as_ref().map_or((0, 0), |id| (id.term, id.index));
+        Fingerprint { term, index, length: *length, checksum: *checksum }
+    }
+
     /// Passes every item to `each`, and checks every byte of the file on the way. An item that `each`
     /// refuses is damage. Blocks.
     pub fn read(
@@ -161,14 +172,14 @@ impl SnapshotFile {
         Ok(())
     }
 
-    /// Returns the file's bytes, read ahead by a task of the disk.
-    pub fn chunks(&self) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
+    /// Returns the file's bytes from this offset on, read ahead by a task of the disk.
+    pub fn chunks(&self, from: u64) -> impl Stream<Item = io::Result<Bytes>> + Send + 'static {
         let (pieces, received) = mpsc::channel(PIECES_AHEAD);
         let this = self.clone();
         self.0.disk.spawn(
             "snapshot-send",
             Box::pin(async move {
-                let mut offset = 0;
+                let mut offset = from;
                 while offset < this.0.length {
                     let piece = this.piece(offset);
                     let failed = piece.is_err();
@@ -188,6 +199,22 @@ impl SnapshotFile {
         self.0.file.read_exact_at(&mut piece, offset)?;
         Ok(piece.into())
     }
+}
+
+/// Returns the length of the part of a file, from its beginning, in which every frame is whole; 0 if it
+/// can't be read at all. Blocks.
+pub(super) fn whole_prefix(disk: &dyn Disk, path: &Path) -> u64 {
+    let progress = Progress::default();
+    let Ok(file) = disk.open(path) else { return 0 };
+    let Ok(mut reader) = Reader::new(path, &*file, &progress) else { return 0 };
+    if reader.header().is_err() {
+        return 0;
+    }
+    let mut whole = reader.seen.offset;
+    while reader.frame().is_ok() {
+        whole = reader.seen.offset;
+    }
+    whole
 }
 
 /// Reads frames in order and checks them.
@@ -223,6 +250,14 @@ impl<'a> Reader<'a> {
         }
         let read = self.file.read_exact_at(bytes, self.seen.offset);
         read.map_err(|source| OpenError::Io { file: self.path.to_owned(), source })
+    }
+
+    /// Returns the number in the last bytes of the file, which is longer than that.
+    fn last_number(&self) -> Result<u32, OpenError> {
+        let mut bytes = [0; 4];
+        let read = self.file.read_exact_at(&mut bytes, self.length - 4);
+        read.map_err(|source| OpenError::Io { file: self.path.to_owned(), source })?;
+        Ok(u32::from_le_bytes(bytes))
     }
 
     fn header(&mut self) -> Result<v1::SnapshotHeader, OpenError> {

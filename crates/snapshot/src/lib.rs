@@ -7,10 +7,13 @@ mod dir;
 mod file;
 mod format;
 mod growing;
+mod place;
 mod progress;
+mod receiving;
 mod spool;
 
 pub use dir::SnapshotDir;
 pub use file::{OpenError, SnapshotFile};
 pub use progress::Progress;
-pub use spool::{Spool, SpoolError};
+pub use receiving::Fingerprint;
+pub use spool::{Judge, Spool, SpoolError};

@@ -6,6 +6,8 @@ use clap::ValueEnum;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use crate::variable;
+
 /// The form of the log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
@@ -32,11 +34,18 @@ pub fn start_log(format: LogFormat, to: LogTo, filter: &str) {
     }
 }
 
+/// Returns the filter of the log that an environment variable sets, else this one. An empty variable would
+/// hide all but errors.
+pub fn log_filter(name: &str, filter: &str) -> EnvFilter {
+    let set = variable(name).and_then(|value| EnvFilter::try_new(value.to_str()?).ok());
+    set.unwrap_or_else(|| EnvFilter::new(filter))
+}
+
 fn write_log<W>(format: LogFormat, filter: &str, writer: W, colours: bool)
 where
     W: for<'a> MakeWriter<'a> + Send + Sync + 'static,
 {
-    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new(filter));
+    let filter = log_filter(EnvFilter::DEFAULT_ENV, filter);
     let log = tracing_subscriber::fmt().with_env_filter(filter).with_ansi(colours).with_writer(writer);
     // Fails only if there is a log already, which then stays.
     let _ = match format {

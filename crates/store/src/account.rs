@@ -17,19 +17,24 @@ const ROUNDED_UP: u64 = 16;
 /// The cost of a session with a decided request: its places in the table and in the order of use.
 pub(super) const PER_SESSION: u64 = 250;
 /// The cost of each further decided request.
-const PER_DECIDED: u64 = 72;
+pub(super) const PER_DECIDED: u64 = 72;
 /// The cost of an old value beside its bytes.
-const PER_OLD_VALUE: u64 = 100;
+pub(super) const PER_OLD_VALUE: u64 = 100;
 /// The cost of a change beside its key.
 const PER_CHANGE: u64 = 64;
 /// The cost of a deletion beside its key, in addition to that of a change.
-const PER_TOMBSTONE: u64 = 112;
+pub(super) const PER_TOMBSTONE: u64 = 112;
 /// The cost of a forgotten session that is remembered for a target.
 const PER_FORGOTTEN: u64 = 28;
 
+/// Returns the bytes that keys and values of so many bytes take.
+pub(super) fn rounded(bytes: u64) -> u64 {
+    bytes + bytes / ROUNDED_UP
+}
+
 /// Returns the bytes of records.
 fn records(count: u64, bytes: u64) -> u64 {
-    bytes + bytes / ROUNDED_UP + count * PER_KEY
+    rounded(bytes) + count * PER_KEY
 }
 
 /// Returns the bytes of sessions with their decided requests and old values.

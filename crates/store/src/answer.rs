@@ -14,7 +14,7 @@ use crate::handoff::{Move, StepRefusal};
 pub enum Applied {
     /// There is nothing to say.
     Nothing,
-    /// One outcome for each command, in their order.
+    /// The outcome of each command, in their order.
     Batch(Vec<Outcome>),
     /// The group is founded.
     Founded {

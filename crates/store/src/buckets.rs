@@ -9,6 +9,9 @@ use hashbrown::hash_table::Entry;
 /// A bucket is split when there are more items than this for each bucket.
 const SPLIT_ABOVE: usize = 256;
 
+/// The most buckets that are made for what is only announced. A larger table grows as it is filled.
+const MOST_AT_FIRST: usize = 1 << 16;
+
 /// Two buckets are merged when there are fewer items than this for each bucket.
 const MERGE_BELOW: usize = 64;
 
@@ -31,7 +34,8 @@ impl<T> Default for Buckets<T> {
 impl<T: Clone> Buckets<T> {
     /// Returns an empty table with buckets for this many items.
     pub(super) fn with_capacity(items: usize) -> Self {
-        Self { tables: vec![Arc::default(); items.div_ceil(SPLIT_ABOVE).max(1)], len: 0, copied: 0 }
+        let tables = items.div_ceil(SPLIT_ABOVE).clamp(1, MOST_AT_FIRST);
+        Self { tables: vec![Arc::default(); tables], len: 0, copied: 0 }
     }
 
     /// Returns the number of items.

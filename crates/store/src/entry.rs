@@ -90,8 +90,10 @@ pub fn encode_retire(time: u64) -> Bytes {
     encode(time, Entry::Retire(v1::entry::Retire {}))
 }
 
-/// Checks that an entry can be applied, before it is taken into a log.
+/// Checks that an entry can be applied, before it is taken into a log; and before it is decoded, that
+/// this takes little memory.
 pub fn readable(entry: &Bytes) -> Result<(), ApplyError> {
+    skv_proto::check_inner::<v1::Entry>(entry).map_err(|excess| ApplyError::Corrupt(excess.to_string()))?;
     decode(entry).map(drop)
 }
 

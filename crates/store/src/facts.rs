@@ -2,7 +2,7 @@
 
 use skv_proto::v1;
 use skv_sharding::{
-    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, ShardId,
+    COUNT_LIMIT, ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, Lineage, MapRevision, ShardId,
 };
 
 use crate::Rejection;
@@ -84,6 +84,8 @@ pub struct Facts {
     pub uid: GroupUid,
     /// Its incarnation, which a reset raises.
     pub incarnation: Incarnation,
+    /// The incarnations that this one came from.
+    pub lineage: Lineage,
     /// The hash that finds the shard of a key.
     pub hash: Hash,
     /// The cluster's number of shards.
@@ -138,6 +140,7 @@ impl Facts {
             group: GroupId(record.group),
             uid: GroupUid(record.group_uid),
             incarnation: Incarnation(0),
+            lineage: Lineage::default(),
             hash: record.hash().try_into().map_err(|_| RecordError::UnknownHash(record.hash))?,
             shards: check_shards(record.shards)?,
             obeyed_revision: MapRevision(entry.manager_version),
@@ -186,6 +189,7 @@ impl From<&Facts> for v1::group_state::Founded {
             obeyed_version: facts.obeyed_revision.0,
             limits: Some(facts.limits.into()),
             retired: facts.retired,
+            lineage: facts.lineage.iter().map(|incarnation| incarnation.0).collect(),
         }
     }
 }
@@ -198,6 +202,7 @@ impl TryFrom<v1::group_state::Founded> for Facts {
             group: GroupId(wire.group),
             uid: GroupUid(wire.group_uid),
             incarnation: Incarnation(wire.incarnation),
+            lineage: Lineage::new(wire.lineage.iter().copied().map(Incarnation)),
             hash: wire.hash().try_into().map_err(|_| RecordError::UnknownHash(wire.hash))?,
             shards: check_shards(wire.shards)?,
             obeyed_revision: MapRevision(wire.obeyed_version),

@@ -7,8 +7,8 @@ use skv_memory::{Budget, Charge};
 use skv_sharding::ShardId;
 
 use crate::facts::Facts;
-use crate::handoff::Summary;
-use crate::retained::Retained;
+use crate::handoff::{Move, Progress, Summary};
+use crate::retained::{Hold, Retained};
 use crate::slot::{Owned, Slot};
 
 /// The identity and the shards of a group.
@@ -19,26 +19,41 @@ pub(super) struct Founded {
     pub(super) slots: Box<[RwLock<Slot>]>,
     /// The memory that the slots take.
     charge: Charge,
-    /// The memory that only views of earlier states take.
-    pub(super) retained: Arc<Retained>,
+    /// The memory that only views of earlier states take, of each slot.
+    pub(super) retained: Box<[Arc<Retained>]>,
+}
+
+impl Drop for Founded {
+    /// Views of this state keep what they have of it.
+    fn drop(&mut self) {
+        for (slot, retained) in self.slots.iter_mut().zip(&self.retained) {
+            retained.add_all(slot.get_mut().account());
+        }
+    }
 }
 
 impl Founded {
     pub(super) fn new(facts: Facts, budget: &Budget) -> Self {
         let slots = (0..facts.shards).map(|_| RwLock::default()).collect();
-        let (charge, retained) = (budget.tally().charge(), Retained::new(budget.tally()));
-        Self { facts: Arc::new(facts), slots, charge, retained: Arc::new(retained) }
+        let retained = (0..facts.shards).map(|_| Arc::new(Retained::new(budget.tally()))).collect();
+        Self { facts: Arc::new(facts), slots, charge: budget.tally().charge(), retained }
     }
 
-    /// Changes a slot, and counts the memory that this takes or frees.
-    pub(super) fn change<T>(&self, slot: &RwLock<Slot>, change: impl FnOnce(&mut Slot) -> T) -> T {
-        let mut slot = slot.write();
+    /// Changes the slot of a shard, which must exist, and counts the memory that this takes or frees.
+    pub(super) fn change<T>(&self, shard: ShardId, change: impl FnOnce(&mut Slot) -> T) -> T {
+        let index = shard.0 as usize;
+        let mut slot = self.slots[index].write();
         let before = slot.account();
         let result = change(&mut slot);
         let after = slot.account();
         self.charge.change(before.held, after.held);
-        self.retained.add(before, after);
+        self.retained[index].add(before, after);
         result
+    }
+
+    /// Notes a view of a shard, which must exist, until the hold is dropped.
+    pub(super) fn hold(&self, shard: ShardId) -> Hold {
+        self.retained[shard.0 as usize].hold()
     }
 
     /// Returns the memory that the slots take, in bytes.
@@ -49,6 +64,11 @@ impl Founded {
     /// Counts a slot that is filled while the state is put together.
     pub(super) fn count(&self, before: u64, after: u64) {
         self.charge.change(before, after);
+    }
+
+    /// Returns true if there is a slot for this shard.
+    pub(super) fn has_slot(&self, shard: ShardId) -> bool {
+        (shard.0 as usize) < self.slots.len()
     }
 
     /// Returns the slots, each with the number of its shard.
@@ -64,6 +84,13 @@ impl Founded {
     /// Returns the number of shards that leave or come.
     pub(super) fn handing_off(&self) -> usize {
         self.slots.iter().filter(|slot| slot.read().is_handing_off()).count()
+    }
+
+    /// Returns the result of `of` for the shard of a move out of the group; `None` if there is none such.
+    pub(super) fn leaving<T>(&self, to: &Move, of: impl FnOnce(&Owned, Progress) -> Option<T>) -> Option<T> {
+        let slot = self.slots.get(to.shard.0 as usize)?.read();
+        let departure = slot.departure().filter(|departure| departure.to == *to)?;
+        of(slot.owned()?, departure.progress)
     }
 
     /// Returns the result of `of` for each shard that the group owns.

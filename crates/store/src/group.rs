@@ -217,8 +217,11 @@ impl Store {
 
     /// Returns the whole shard of a move, while it is copied or frozen.
     pub fn base_copy(&self, to: &Move) -> Option<BaseCopy> {
-        let hold = self.founded.read().as_ref()?.retained.hold();
-        self.leaving(to, |owned, _| Some(BaseCopy::of(&owned.shard, owned.changes()?, hold)))
+        let founded = self.founded.read();
+        let founded = founded.as_ref()?;
+        founded.leaving(to, |owned, _| {
+            Some(BaseCopy::of(&owned.shard, owned.changes()?, founded.hold(to.shard)))
+        })
     }
 
     /// Returns the position of a target that has the shard as it was when copying began.
@@ -256,10 +259,7 @@ impl Store {
     }
 
     fn leaving<T>(&self, to: &Move, of: impl FnOnce(&Owned, Progress) -> Option<T>) -> Option<T> {
-        let founded = self.founded.read();
-        let slot = founded.as_ref()?.slots.get(to.shard.0 as usize)?.read();
-        let departure = slot.departure().filter(|departure| departure.to == *to)?;
-        of(slot.owned()?, departure.progress)
+        self.founded.read().as_ref()?.leaving(to, of)
     }
 
     /// Frees a little of what is left of shards that have gone. Returns true if there is more.
@@ -368,13 +368,14 @@ impl Store {
         let limits = &founded.facts.limits;
         let mut context = Context { time, limits, hasher: &self.hasher, scratch };
         for run in commands.chunk_by(|a, b| a.shard == b.shard) {
-            let Some(slot) = founded.slots.get(run[0].shard as usize) else {
+            let shard = ShardId(run[0].shard);
+            if !founded.has_slot(shard) {
                 for _ in run {
                     each(Err(Rejection::WrongGroup { next: None }));
                 }
                 continue;
-            };
-            founded.change(slot, |slot| match slot.serving_mut() {
+            }
+            founded.change(shard, |slot| match slot.serving_mut() {
                 Err(rejection) => run.iter().for_each(|_| each(Err(rejection))),
                 Ok((shard, mut changes)) => {
                     shard.sessions.forget_due(time, limits, &self.hasher);
@@ -418,7 +419,10 @@ impl Store {
             founded.slots().for_each(|(_, slot)| slot.write().rename_copy());
         }
         self.change_facts(|facts| {
-            facts.incarnation = facts.incarnation.max(incarnation);
+            if incarnation > facts.incarnation {
+                facts.lineage = facts.lineage.followed_by(facts.incarnation);
+                facts.incarnation = incarnation;
+            }
             Applied::Reset(facts.incarnation)
         })
     }
@@ -426,9 +430,9 @@ impl Store {
     fn forget_due_sessions(&self, time: u64) {
         let founded = self.founded.read();
         let Some(founded) = founded.as_ref() else { return };
-        for slot in founded.slots.iter().filter(|slot| slot.read().serving().is_ok()) {
+        for (id, _) in founded.slots().filter(|(_, slot)| slot.read().serving().is_ok()) {
             // A frozen shard changes no more: what is sent of it stays true.
-            founded.change(slot, |slot| {
+            founded.change(id, |slot| {
                 if let Ok((shard, _)) = slot.serving_mut() {
                     shard.sessions.forget_due(time, &founded.facts.limits, &self.hasher);
                 }
@@ -450,9 +454,8 @@ impl Store {
         let listed = by_shard(list.moves.into_iter().map(Into::into));
         let own = founded.facts.uid;
         let mut drops = self.drops.lock();
-        let assign = |(id, slot): (ShardId, &RwLock<Slot>)| {
-            founded.change(slot, |slot| slot.assign(listed.get(&id).copied(), own, &mut drops))
-        };
+        let assign =
+            |(id, _)| founded.change(id, |slot| slot.assign(listed.get(&id).copied(), own, &mut drops));
         let frozen = founded.slots().filter_map(assign).collect();
         self.handing_off.store(founded.handing_off(), Ordering::Release);
         Applied::Assigned { accepted: true, revision, frozen }
@@ -463,9 +466,11 @@ impl Store {
             HandoffStep::try_from(step).map_err(|_| StepRefusal::Malformed)?;
         let founded = self.founded.read();
         let founded = founded.as_ref().ok_or(StepRefusal::NotFounded)?;
-        let slot = founded.slots.get(shard.0 as usize).ok_or(StepRefusal::NoSuchShard)?;
+        if !founded.has_slot(shard) {
+            return Err(StepRefusal::NoSuchShard);
+        }
         let context = Context { time, limits: &founded.facts.limits, hasher: &self.hasher, scratch };
-        founded.change(slot, |slot| {
+        founded.change(shard, |slot| {
             let before = slot.is_handing_off();
             let outcome = slot.step(epoch, step, founded.facts.retired, &context, &mut self.drops.lock());
             match (before, slot.is_handing_off()) {

@@ -16,6 +16,7 @@ mod group;
 mod growth;
 mod handoff;
 mod item;
+mod outline;
 mod record;
 mod restore;
 mod restore_error;
@@ -38,6 +39,7 @@ pub use handoff::{
     Arrival, Backlog, BaseCopy, CopyId, Departure, Difference, HandoffStep, MalformedStep, Move, Peer,
     Position, Progress, ShardState, StepRefusal, Summary,
 };
+pub use outline::Inspection;
 pub use record::KeyValue;
 pub use restore::{Restore, Restored};
 pub use restore_error::RestoreError;

@@ -11,6 +11,7 @@ use crate::buckets::Buckets;
 use crate::facts::Facts;
 use crate::founded::Founded;
 use crate::handoff::{CopyId, Peer, Staged};
+use crate::outline::Outline;
 use crate::record::Record;
 use crate::restore_error::RestoreError::{self, Contradiction};
 use crate::sessions::Sessions;
@@ -22,8 +23,10 @@ use crate::slot::{Holding, Owned, Slot};
 pub struct Restore {
     hasher: FixedState,
     budget: Budget,
+    outline: Outline,
     group: Option<(u64, Option<Founded>)>,
-    shard: Option<(v1::ShardState, Slot)>,
+    /// The shard whose items come.
+    shard: Option<(u32, Slot)>,
 }
 
 /// A state that [`Store::restore`](super::Store::restore) takes.
@@ -36,23 +39,24 @@ pub struct Restored {
 impl Restore {
     /// Begins a state for the store that uses this hasher.
     pub(super) fn new(hasher: FixedState, budget: Budget) -> Self {
-        Self { hasher, budget, group: None, shard: None }
+        Self { hasher, budget, outline: Outline::default(), group: None, shard: None }
     }
 
     /// Adds the next item.
     pub fn add(&mut self, item: v1::SnapshotItem) -> Result<(), RestoreError> {
-        let before = self.shard.as_ref().map(|(state, slot)| (state.shard, slot.account().held));
+        let before = self.shard.as_ref().map(|(shard, slot)| (*shard, slot.account().held));
         self.take(item)?;
         // Counted as it comes, since a shard may have most of the data.
-        let (Some((state, slot)), Ok(founded)) = (&self.shard, self.founded()) else { return Ok(()) };
-        let before = before.filter(|(shard, _)| *shard == state.shard).map_or(0, |(_, held)| held);
+        let (Some((shard, slot)), Ok(founded)) = (&self.shard, self.founded()) else { return Ok(()) };
+        let before = before.filter(|(before, _)| before == shard).map_or(0, |(_, held)| held);
         founded.count(before, slot.account().held);
         Ok(())
     }
 
     fn take(&mut self, item: v1::SnapshotItem) -> Result<(), RestoreError> {
-        match item.item.ok_or(Contradiction("an item of an unknown kind"))? {
-            Item::Group(_) if self.group.is_some() => Err(Contradiction("a second group")),
+        let item = item.item.ok_or(Contradiction("an item of an unknown kind"))?;
+        self.outline.note(&item)?;
+        match item {
             Item::Group(group) => {
                 let facts = group.founded.map(Facts::try_from).transpose()?;
                 let founded = facts.map(|facts| Founded::new(facts, &self.budget));
@@ -63,7 +67,7 @@ impl Restore {
                 self.end_shard()?;
                 let holding = holding(&mut state)?;
                 let fence = state.fence.take().ok_or(Contradiction("a shard without its fence"))?.into();
-                self.shard = Some((state, Slot { fence, holding }));
+                self.shard = Some((state.shard, Slot { fence, holding }));
                 Ok(())
             }
             Item::Key(key) => {
@@ -118,6 +122,7 @@ impl Restore {
 
     /// Returns the state, once all items were added.
     pub fn finish(mut self) -> Result<Restored, RestoreError> {
+        self.outline.finish()?;
         self.end_shard()?;
         let (time, founded) = self.group.ok_or(Contradiction("no group"))?;
         Ok(Restored { time, founded })
@@ -131,22 +136,15 @@ impl Restore {
     }
 
     fn end_shard(&mut self) -> Result<(), RestoreError> {
-        let Some((state, slot)) = self.shard.take() else { return Ok(()) };
-        if [state.keys, state.sessions, state.tombstones, state.forgotten] != slot.counts() {
-            return Err(Contradiction("a shard with other numbers of items than it says"));
-        }
-        let place = self.founded()?.slots.get(state.shard as usize);
-        let mut place = place.ok_or(Contradiction("a shard beyond the number of shards"))?.write();
-        if !place.is_untouched() {
-            return Err(Contradiction("a shard twice"));
-        }
-        *place = slot;
+        let Some((shard, slot)) = self.shard.take() else { return Ok(()) };
+        let place = self.founded()?.slots.get(shard as usize);
+        *place.ok_or(Contradiction("a shard beyond the number of shards"))?.write() = slot;
         Ok(())
     }
 }
 
 /// Returns the holding that the next items belong to.
-fn held(shard: &mut Option<(v1::ShardState, Slot)>) -> Option<&mut Holding> {
+fn held(shard: &mut Option<(u32, Slot)>) -> Option<&mut Holding> {
     shard.as_mut().map(|(_, slot)| &mut slot.holding)
 }
 

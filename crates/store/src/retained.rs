@@ -1,5 +1,6 @@
 //! The memory that is kept only because somebody reads an earlier state: records that were replaced
-//! since, and buckets that were copied before they changed.
+//! since, and buckets that were copied before they changed. Counted for each shard on its own: a copy of
+//! one shard keeps nothing of the others.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -15,7 +16,7 @@ pub(super) struct Account {
     pub(super) left: u64,
 }
 
-/// The bytes that views of earlier states keep. The sum errs upwards: it is taken back when the last
+/// The bytes that views of earlier states of a shard keep. The sum errs upwards: it is taken back when the last
 /// view ends, although each lets go of its buckets as they are read.
 #[derive(Debug)]
 pub(super) struct Retained {
@@ -38,14 +39,28 @@ impl Retained {
         Hold(Arc::clone(self))
     }
 
+    /// Returns true if anybody reads an earlier state.
+    pub(super) fn has_views(&self) -> bool {
+        self.views.load(Ordering::Acquire) > 0
+    }
+
     /// Counts the things that a change of a slot has left to the views.
     pub(super) fn add(&self, before: Account, after: Account) {
-        if self.views.load(Ordering::Acquire) == 0 {
+        self.keep(left(before, after));
+    }
+
+    /// Counts a slot that only the views have from now on.
+    pub(super) fn add_all(&self, gone: Account) {
+        self.keep(gone.held);
+    }
+
+    fn keep(&self, bytes: u64) {
+        if !self.has_views() {
             return;
         }
-        self.charge.change(0, left(before, after));
+        self.charge.change(0, bytes);
         // The last view may have ended meanwhile.
-        if self.views.load(Ordering::Acquire) == 0 {
+        if !self.has_views() {
             self.charge.clear();
         }
     }

@@ -85,7 +85,7 @@ pub(super) struct Decided {
     pub(super) decision: Decision,
 }
 
-/// One session as its shard knows it.
+/// A session as its shard knows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Session {
     pub(super) id: SessionId,
@@ -101,8 +101,7 @@ pub(super) struct Session {
 impl Session {
     /// Returns the number and the bytes of the old values that it keeps.
     pub(super) fn old_values(&self) -> (usize, usize) {
-        let sizes = self.decided.iter().filter_map(|decided| Some(decided.decision.old_value()?.1));
-        sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size))
+        old_values(&self.decided)
     }
 
     fn digest(&self) -> u64 {
@@ -169,9 +168,12 @@ impl Sessions {
         self.table.copied()
     }
 
-    /// Returns true if the session is known.
-    pub(super) fn knows(&self, id: &SessionId, hasher: &FixedState) -> bool {
-        self.find(id, hasher).is_some()
+    /// Returns the number of decided requests that a request releases, with the number and bytes of the old
+    /// values that they keep; `None` if its session is unknown.
+    pub(super) fn released_by(&self, id: &RequestId, hasher: &FixedState) -> Option<(usize, (usize, usize))> {
+        let decided = &self.find(&id.session, hasher)?.decided;
+        let released = decided.partition_point(|decided| decided.seq < id.acked_below);
+        Some((released, old_values(&decided[..released])))
     }
 
     /// Returns the floor: unknown sessions opened at or before this time are not accepted.
@@ -391,6 +393,12 @@ impl Sessions {
     fn find(&self, id: &SessionId, hasher: &FixedState) -> Option<&Session> {
         self.table.find(hasher.hash_one(id), |s| s.id == *id)
     }
+}
+
+/// Returns the number and the bytes of the old values that decided requests keep.
+fn old_values(decided: &[Decided]) -> (usize, usize) {
+    let sizes = decided.iter().filter_map(|decided| Some(decided.decision.old_value()?.1));
+    sizes.fold((0, 0), |(count, bytes), size| (count + 1, bytes + size))
 }
 
 fn find_mut<'a>(

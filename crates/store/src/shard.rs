@@ -1,4 +1,4 @@
-//! One shard: its keys, its sessions, its revision; and the effect of a command on it.
+//! A shard: its keys, its sessions, its revision; and the effect of a command on it.
 
 use std::hash::BuildHasher as _;
 

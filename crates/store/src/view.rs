@@ -1,5 +1,6 @@
 //! The whole state as a stream of items.
 
+use parking_lot::RwLock;
 use skv_proto::v1;
 use skv_proto::v1::snapshot_item::Item;
 use skv_sharding::ShardId;
@@ -19,8 +20,6 @@ pub struct StoreView {
     shards: Vec<ShardView>,
     /// The memory that the state takes, in bytes.
     memory: u64,
-    /// Held until all is read.
-    hold: Option<Hold>,
 }
 
 #[derive(Debug)]
@@ -30,16 +29,20 @@ struct ShardView {
     sessions: Buckets<Session>,
     tombstones: Buckets<Tombstone>,
     forgotten: Vec<SessionId>,
+    /// Held until all of the shard is read.
+    hold: Hold,
 }
 
 impl StoreView {
     pub(super) fn new(time: u64, founded: Option<&Founded>) -> Self {
         let shards = founded.map_or(Vec::new(), |founded| {
-            founded.slots().filter_map(|(id, slot)| ShardView::of(id, &slot.read())).collect()
+            let view =
+                |(id, slot): (ShardId, &RwLock<Slot>)| ShardView::of(id, &slot.read(), founded.hold(id));
+            founded.slots().filter_map(view).collect()
         });
-        let (memory, hold) = founded.map(|founded| (founded.held(), founded.retained.hold())).unzip();
+        let memory = founded.map_or(0, Founded::held);
         let founded = founded.map(|founded| founded.facts.as_ref().into());
-        Self { group: v1::GroupState { time, founded }, shards, memory: memory.unwrap_or(0), hold }
+        Self { group: v1::GroupState { time, founded }, shards, memory }
     }
 
     /// Returns the cluster and group that it belongs to; zeros before the group is founded.
@@ -55,14 +58,14 @@ impl StoreView {
     /// Returns all of its items, for [`Restore`](super::Restore). Buckets are let go of as they are
     /// read.
     pub fn into_items(self) -> impl Iterator<Item = v1::SnapshotItem> + Send {
-        let hold = self.hold;
-        let shards = self.shards.into_iter().flat_map(move |shard| {
-            let _ = &hold;
+        let shards = self.shards.into_iter().flat_map(|shard| {
+            let hold = shard.hold;
             std::iter::once(Item::Shard(shard.state))
                 .chain(shard.keys.into_items().map(|record| Item::Key(record.into())))
                 .chain(shard.sessions.into_items().map(|session| Item::Session(session.into())))
                 .chain(shard.tombstones.into_items().map(|tombstone| Item::Tombstone(tombstone.into())))
                 .chain(shard.forgotten.into_iter().map(|id| Item::Forgotten(id.into())))
+                .inspect(move |_| _ = &hold)
         });
         std::iter::once(Item::Group(self.group))
             .chain(shards)
@@ -72,7 +75,7 @@ impl StoreView {
 
 impl ShardView {
     /// Returns the state of a shard; `None` if the group has never had anything of it.
-    fn of(id: ShardId, slot: &Slot) -> Option<Self> {
+    fn of(id: ShardId, slot: &Slot, hold: Hold) -> Option<Self> {
         if slot.is_untouched() {
             return None;
         }
@@ -104,6 +107,6 @@ impl ShardView {
             fence: Some(slot.fence.into()),
             holding: slot.holding.to_wire(),
         };
-        Some(Self { state, keys, sessions, tombstones, forgotten })
+        Some(Self { state, keys, sessions, tombstones, forgotten, hold })
     }
 }

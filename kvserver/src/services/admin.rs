@@ -6,7 +6,7 @@ use skv_proto::v1::admin_server;
 use skv_proto::{Error, v1};
 use skv_raft::wire::Wire as _;
 use skv_replica::{Environment, HandoverError, RemovalError, Replicas, Revived, Running};
-use skv_sharding::{GroupId, GroupUid, ReplicaId};
+use skv_sharding::{ClusterId, GroupId, GroupUid, ReplicaId};
 use skv_store::{ShardState, Summary};
 use tonic::{Request, Response, Status};
 
@@ -124,7 +124,7 @@ impl admin_server::Admin for AdminService {
             return Err(error.into());
         }
         let Revived { incarnation, last, former } =
-            self.replicas.get(GroupId(request.group))?.reset().await?;
+            self.replicas.get(GroupId(request.group))?.reset(request.meant).await?;
         Ok(Response::new(v1::ResetResponse {
             incarnation: incarnation.0,
             last_log: Some(last.to_wire()),
@@ -136,8 +136,9 @@ impl admin_server::Admin for AdminService {
         &self,
         request: Request<v1::RemoveFormerRequest>,
     ) -> Result<Response<v1::RemoveFormerResponse>, Status> {
-        let replica = self.replicas.get(GroupId(request.into_inner().group))?;
-        let bytes = replica.remove_former(&self.env).await?;
+        let v1::RemoveFormerRequest { group, cluster_id, group_uid } = request.into_inner();
+        let meant = (group_uid != 0).then_some((ClusterId(cluster_id), GroupUid(group_uid)));
+        let bytes = self.replicas.get(GroupId(group))?.remove_former(&self.env, meant).await?;
         Ok(Response::new(v1::RemoveFormerResponse { bytes }))
     }
 }

@@ -81,7 +81,7 @@ impl KvService {
     }
 }
 
-/// One hop: the next server must not forward again.
+/// Marks an operation so that the next server doesn't forward it again.
 fn marked_direct(mut operation: Operation) -> Operation {
     match &mut operation {
         Operation::Get(v1::GetRequest { direct, .. })
@@ -169,7 +169,7 @@ impl kv_server::Kv for KvService {
         &self,
         request: Request<Streaming<v1::PipelineRequest>>,
     ) -> Result<Response<Self::PipelineStream>, Status> {
-        let answers = pipeline::serve(self.operations.clone(), request.into_inner(), self.closed.clone());
+        let answers = pipeline::serve(self.operations.clone(), request, self.closed.clone());
         Ok(Response::new(answers))
     }
 }

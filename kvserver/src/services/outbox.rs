@@ -16,7 +16,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 pub(super) const FRAME: usize = 1 << 20;
 /// Bytes of answers to writes that may be under way or wait for the client of one stream.
 const WAITING: usize = 16 << 20;
-/// Thousands of answers with values of so many bytes are no burden.
+/// The size of a value of which thousands of answers are no burden.
 const SHORT: usize = 16 << 10;
 
 /// Room for the answers of one stream's writes.
@@ -26,7 +26,7 @@ pub(super) struct Room {
     puts: Puts,
 }
 
-/// How many values of so many bytes a stream puts, of those that are long.
+/// The long values that a stream is putting: the number of those of each length.
 type Puts = Arc<Mutex<BTreeMap<usize, usize>>>;
 
 /// A long value on its way into the store.
@@ -57,7 +57,7 @@ impl Room {
         Room { places: Arc::new(Semaphore::new(WAITING)), puts: Puts::default() }
     }
 
-    /// A value of so many bytes is put: an append that comes after it may be answered with it.
+    /// Notes that a value of this size is put: an append that comes after it may be answered with it.
     /// `None`: it is too short to matter. Keep it until the put is applied.
     pub(super) fn put(&self, bytes: usize) -> Option<LongPut> {
         (bytes > SHORT).then(|| {
@@ -71,12 +71,12 @@ impl Room {
         self.puts.lock().last_key_value().map_or(0, |(bytes, _)| *bytes)
     }
 
-    /// Whether nobody waits for room.
+    /// Returns true if nobody waits for room.
     pub(super) fn is_left(&self) -> bool {
         self.places.available_permits() > 0
     }
 
-    /// Waits for a place for answers of so many bytes. One that is larger than all of the room gets
+    /// Waits for a place for answers of this size. One that is larger than all of the room gets
     /// all of it. `None`: none is needed any more.
     pub(super) async fn place(&self, bytes: usize) -> Option<Place> {
         self.places.clone().acquire_many_owned(bytes.min(WAITING) as u32).await.ok()
@@ -85,21 +85,21 @@ impl Room {
 
 /// Operations that are carried out when their answers can be sent.
 pub(super) trait Source {
-    /// Adds answers of up to so many bytes to a frame, or a larger one to an empty frame; how many
-    /// bytes they have. 0: there is none that fits.
+    /// Adds answers to a frame up to this size, or a larger one to an empty frame; returns
+    /// their bytes, 0 if there is none that fits.
     fn fill(&mut self, frame: &mut Vec<v1::Answer>, room: usize) -> usize;
 
-    /// Whether all are carried out.
+    /// Returns true if all are carried out.
     fn is_done(&self) -> bool;
 }
 
-/// What waits for the client.
+/// The answers that wait for the client.
 #[derive(Debug)]
 pub(super) struct Outbox<S> {
     answers: VecDeque<v1::Answer>,
-    /// Of all answers.
+    /// The bytes of all answers.
     bytes: usize,
-    /// Of those that are answers to writes.
+    /// The place of those that are answers to writes.
     place: Option<Place>,
     sources: VecDeque<S>,
 }
@@ -111,12 +111,12 @@ impl<S> Default for Outbox<S> {
 }
 
 impl<S: Source> Outbox<S> {
-    /// Whether nothing waits.
+    /// Returns true if nothing waits.
     pub(super) fn is_empty(&self) -> bool {
         self.answers.is_empty() && self.sources.is_empty()
     }
 
-    /// Whether more may be added to it before the client takes something.
+    /// Returns true if more may be added to it before the client takes something.
     pub(super) fn has_room(&self) -> bool {
         self.bytes < WAITING && self.sources.is_empty()
     }
@@ -140,7 +140,7 @@ impl<S: Source> Outbox<S> {
         self.sources.push_back(source);
     }
 
-    /// What goes next. As a rule that is all there is, and nothing is copied.
+    /// Returns the next frame. As a rule that is all there is, and nothing is copied.
     pub(super) fn next_frame(&mut self) -> Vec<v1::Answer> {
         if self.bytes > FRAME {
             return self.cut();
@@ -181,7 +181,7 @@ impl<S: Source> Outbox<S> {
 
 /// Bytes of an answer in its frame.
 pub(super) fn size(answer: &v1::Answer) -> usize {
-    /// Of the frame's field and its length.
+    /// The bytes of the frame's field and its length.
     const FIELD: usize = 6;
     FIELD + answer.encoded_len()
 }
@@ -199,7 +199,7 @@ mod tests {
         v1::Answer { id, answer: Some(Answer::Get(get)) }
     }
 
-    /// Answers of so many bytes, and how many were made.
+    /// Answers of this size, and the number that was made.
     struct Gets {
         left: Vec<v1::Answer>,
         made: usize,

@@ -20,6 +20,7 @@ use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
+use skv_raft::header::FEATURE_LEVEL;
 use skv_replica::Tuning;
 use skv_sharding::{GroupId, Hash, Policy};
 use tokio::net::TcpListener;
@@ -58,6 +59,8 @@ struct Identity {
     managers: Vec<String>,
     /// The bytes of memory that it may use.
     memory: Option<u64>,
+    /// The level of its abilities, by which versions differ.
+    feature_level: u32,
 }
 
 /// The cluster. Everything ends when it is dropped.
@@ -153,6 +156,7 @@ impl Cluster {
                 peers: peers.clone(),
                 managers: found,
                 memory: None,
+                feature_level: FEATURE_LEVEL,
             };
             self.servers.push(Server::start(identity, MemoryDisk::new(), client.0, peer.0));
         }
@@ -250,7 +254,7 @@ impl Cluster {
 
 impl Server {
     fn start(identity: Identity, disk: MemoryDisk, client: TcpListener, peer: TcpListener) -> Self {
-        let Identity { name, group, client_address, peer_address, peers, managers, memory } =
+        let Identity { name, group, client_address, peer_address, peers, managers, memory, feature_level } =
             identity.clone();
         let config = Config {
             server: name,
@@ -266,7 +270,7 @@ impl Server {
             }),
             addresses: Arc::new(Addresses::fixed(peers)),
             memory: Budget::new(memory),
-            tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, ..Tuning::default() },
+            tuning: Tuning { log_segment_bytes: SEGMENT_BYTES, feature_level, ..Tuning::default() },
             log_operations: false,
             disk: Arc::new(disk.clone()),
             data_dir: PathBuf::from("/data"),
@@ -306,6 +310,12 @@ impl Server {
     /// Starts it again with a limit of its memory, or without one.
     pub(crate) async fn limit_memory(&mut self, bytes: Option<u64>) {
         self.identity.memory = bytes;
+        self.restart().await;
+    }
+
+    /// Starts it again as a version that has this level of abilities.
+    pub(crate) async fn update(&mut self, feature_level: u32) {
+        self.identity.feature_level = feature_level;
         self.restart().await;
     }
 

@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::join_all;
 use skv_client::{Clerk, Error};
 use skv_proto::Error as Reason;
 use skv_proto::v1;
@@ -59,6 +60,16 @@ async fn assert_all_there(clerk: &Clerk, keys: std::ops::Range<u32>) {
     }
 }
 
+/// Has a server lead.
+async fn lead(cluster: &Cluster, index: usize) {
+    let leader = cluster.leader().await;
+    if leader != index {
+        let to = cluster.status(index).await.unwrap().replica;
+        cluster.transfer_leader(leader, to).await;
+    }
+    assert_eq!(cluster.leader().await, index);
+}
+
 async fn term(cluster: &Cluster) -> (usize, u64) {
     let leader = cluster.leader().await;
     (leader, cluster.status(leader).await.unwrap().term)
@@ -94,6 +105,42 @@ async fn full_memory_refuses_growth_and_nothing_else_and_recovers_by_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn values_that_no_follower_could_take_are_refused_and_the_way_out_stays_open() {
+    let cluster = limited([Some(LIMIT); 3]).await;
+    let (hasty, patient, leader) = (cluster.clerk(SHORT), cluster.clerk(LONG), cluster.leader().await);
+    let mut count = 0;
+    while cluster.memory_used(leader).await + 2 * (VALUE as u64) < LIMIT / 4 {
+        put(&patient, count, VALUE).await.unwrap();
+        count += 1;
+    }
+    // The distance between the edges is a sixth of a quarter of the limit: 1 MiB.
+    let large = join_all((0..4).map(|key| put(&hasty, PUTS + key, 1 << 20))).await;
+    assert!(large.iter().all(is_memory_full), "{large:?}");
+    assert!(patient.delete("k0").await.unwrap().found, "nothing stands before it that is never committed");
+    put(&patient, 0, VALUE).await.unwrap();
+    for index in 0..3 {
+        caught_up(&cluster, index).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_group_grows_no_further_than_a_majority_takes() {
+    // The leader has no limit, and the edges of the others are 1 MiB apart.
+    let cluster = limited([Some(LIMIT), Some(LIMIT), None]).await;
+    let (hasty, patient) = (cluster.clerk(SHORT), cluster.clerk(LONG));
+    lead(&cluster, 2).await;
+    let mut count = 0;
+    while cluster.memory_used(2).await + 2 * (VALUE as u64) < LIMIT / 4 {
+        put(&patient, count, VALUE).await.unwrap();
+        count += 1;
+    }
+    let large = join_all((0..4).map(|key| put(&hasty, PUTS + key, 1 << 20))).await;
+    assert!(large.iter().all(is_memory_full), "{large:?}");
+    assert!(patient.delete("k0").await.unwrap().found, "nothing stands before it that is never committed");
+    caught_up(&cluster, 0).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn in_a_batch_each_command_is_judged_for_itself() {
     let cluster = limited([Some(LIMIT); 3]).await;
     let hasty = cluster.clerk(SHORT);
@@ -110,12 +157,7 @@ async fn in_a_batch_each_command_is_judged_for_itself() {
 async fn the_group_grows_while_a_majority_has_room_and_only_then() {
     let mut cluster = limited([Some(LIMIT), Some(LIMIT), None]).await;
     let (hasty, patient) = (cluster.clerk(SHORT), cluster.clerk(LONG));
-    let leader = cluster.leader().await;
-    if leader != 2 {
-        let to = cluster.status(2).await.unwrap().replica;
-        cluster.transfer_leader(leader, to).await;
-    }
-    assert_eq!(cluster.leader().await, 2, "the one that has room leads");
+    lead(&cluster, 2).await;
     let count = fill(&hasty).await;
     assert!(cluster.status(2).await.unwrap().memory_full, "its group has no room");
     assert_all_there(&patient, 0..count).await;

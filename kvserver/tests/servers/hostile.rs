@@ -111,6 +111,7 @@ async fn nothing_that_comes_to_the_port_for_servers_ends_one() {
         group: 0,
         group_uid: status.group_uid,
         versions: Some(VERSIONS),
+        ..v1::GroupHeader::default()
     };
     let mut handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
     for step in hostile_steps() {

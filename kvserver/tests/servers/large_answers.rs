@@ -50,7 +50,7 @@ impl Stream {
         self.requests.send(v1::PipelineRequest { operations: operations.collect() }).await.unwrap();
     }
 
-    /// Reads that many answers with values of at least so many bytes.
+    /// Reads that many answers with values of at least this size.
     async fn read(&mut self, count: usize, bytes: usize) {
         let mut seen = BTreeSet::new();
         while seen.len() < count {

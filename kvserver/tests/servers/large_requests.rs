@@ -11,7 +11,7 @@ use skv_proto::{Error, v1};
 use tonic::client::Grpc;
 use tonic::codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder};
 use tonic::transport::Channel;
-use tonic::{Request, Status};
+use tonic::{Code, Request, Status};
 
 use crate::cluster::Cluster;
 
@@ -79,7 +79,7 @@ async fn refusal(url: String, path: &'static str, message: Vec<u8>) -> Error {
     Error::from_status(&refused).unwrap_or_else(|| panic!("{path}: {refused}"))
 }
 
-/// An empty element of a list, so many times, within these fields.
+/// An empty element of a list, this many times, within these fields.
 fn nothing(fields: &[u8], times: usize) -> Vec<u8> {
     let (last, outer) = fields.split_last().unwrap();
     let inner = [last << 3 | 2, 0].repeat(times);
@@ -131,6 +131,29 @@ async fn more_operations_than_a_frame_may_have_end_the_stream_after_what_came_be
     };
     assert_eq!(seen, 8192);
     assert!(refused.to_string().contains("8193 operations, the limit is 8192"), "{refused}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_memory_is_scarce_a_message_that_would_take_too_much_of_it_is_refused() {
+    let mut cluster = Cluster::start().await;
+    cluster.servers[0].limit_memory(Some(128 << 20)).await;
+    cluster.await_status(0, "is ready", |status| status.ready).await;
+    let kv = KvClient::connect(cluster.client_url(0)).await.unwrap();
+    let mut kv = kv.max_encoding_message_size(64 * MIB);
+    let put =
+        |bytes| v1::PutRequest { key: "k".into(), value: vec![b'v'; bytes].into(), ..Default::default() };
+    let refused = kv.put(put(21 * MIB)).await.unwrap_err();
+    assert_eq!(refused.code(), Code::OutOfRange, "{refused}");
+    assert!(refused.message().contains("the limit is"), "{refused}");
+    // The largest value that a group may allow isn't too long a message for any server.
+    let refused = kv.put(put(16 * MIB)).await.unwrap_err();
+    assert!(matches!(Error::from_status(&refused), Some(Error::InvalidArgument(_))), "{refused}");
+
+    let operation = Some(Operation::Put(put(21 * MIB)));
+    let frame = v1::PipelineRequest { operations: vec![v1::Operation { id: 1, operation }] };
+    let mut answers = kv.pipeline(tokio_stream::iter([frame])).await.unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap_err().code(), Code::OutOfRange);
+    cluster.clerk(LONG).put("key", "value").await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -15,4 +15,6 @@ mod resharding;
 mod self_description;
 mod several_managers;
 mod slow_and_failing_disk;
+mod slow_replicas;
 mod stopping;
+mod versions;

@@ -3,9 +3,10 @@
 use std::path::Path;
 use std::time::Duration;
 
+use futures::future::join_all;
 use skv_disk::Disk as _;
-use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
+use skv_proto::{Error, v1};
 use tokio::time::timeout;
 
 use crate::cluster::{Cluster, until};
@@ -17,7 +18,15 @@ const SOON: Duration = Duration::from_millis(500);
 const ALL: usize = 1 << 20;
 
 async fn reset(cluster: &Cluster, index: usize) -> Result<v1::ResetResponse, tonic::Status> {
-    let request = v1::ResetRequest { group: 0, accept_data_loss: true };
+    reset_if(cluster, index, None).await
+}
+
+async fn reset_if(
+    cluster: &Cluster,
+    index: usize,
+    meant: Option<v1::ReplicaIdentity>,
+) -> Result<v1::ResetResponse, tonic::Status> {
+    let request = v1::ResetRequest { group: 0, accept_data_loss: true, meant };
     cluster.admin(index).await.unwrap().reset(request).await.map(tonic::Response::into_inner)
 }
 
@@ -59,8 +68,14 @@ async fn a_reset_needs_nobody_who_waits_for_it_and_is_the_same_for_all_who_ask()
         clerk.put(format!("large-{count}"), vec![b'v'; 1 << 20]).await.unwrap();
     }
     let survivor = lose_the_majority(&mut cluster).await;
+    let before = cluster.status(survivor).await.unwrap();
     cluster.servers[survivor].disk.hold_syncs();
     assert!(timeout(SOON, reset(&cluster, survivor)).await.is_err(), "its writing is held up");
+    // A person who looks meanwhile must not take it for one that has nothing, and revive another one.
+    let meanwhile = cluster.status(survivor).await.unwrap();
+    assert_eq!((meanwhile.state(), meanwhile.reset.is_some()), (v1::ReplicaState::Waiting, true));
+    assert_eq!((meanwhile.group_uid, meanwhile.replica), (before.group_uid, before.replica));
+    assert_eq!(meanwhile.last_log, before.last_log);
     let revived;
     {
         let again = async { tokio::join!(reset(&cluster, survivor), reset(&cluster, survivor)) };
@@ -160,14 +175,26 @@ async fn a_revived_group_counts_though_its_terms_are_lower() {
     assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
 }
 
-/// What the others had may be lost, and what the survivor had before is the only copy.
+/// The data of the others may be lost, and the survivor's from before is the only copy.
 #[tokio::test(flavor = "multi_thread")]
 async fn former_lives_are_kept_until_a_person_removes_them() {
     let mut cluster = Cluster::start().await;
     cluster.clerk(LONG).put("key", "value").await.unwrap();
     let survivor = lose_the_majority(&mut cluster).await;
-    assert_eq!(cluster.status(survivor).await.unwrap().former_bytes, 0);
-    let v1::ResetResponse { former_dir, .. } = reset(&cluster, survivor).await.unwrap();
+    let shown = cluster.status(survivor).await.unwrap();
+    assert_eq!(shown.former_bytes, 0);
+    let v1::ReplicaStatus { cluster_id, group_uid, incarnation, replica, .. } = shown;
+    let meant = v1::ReplicaIdentity { cluster_id, group_uid, incarnation, replica };
+    for other in [
+        v1::ReplicaIdentity { cluster_id: cluster_id + 1, ..meant },
+        v1::ReplicaIdentity { group_uid: group_uid + 1, ..meant },
+        v1::ReplicaIdentity { incarnation: incarnation + 1, ..meant },
+        v1::ReplicaIdentity { replica: replica + 1, ..meant },
+    ] {
+        let refused = reset_if(&cluster, survivor, Some(other)).await.unwrap_err();
+        assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
+    }
+    let v1::ResetResponse { former_dir, .. } = reset_if(&cluster, survivor, Some(meant)).await.unwrap();
     let disk = cluster.servers[survivor].disk.clone();
     assert!(disk.exists(&Path::new(&former_dir).join("identity")).unwrap(), "{former_dir}");
     for other in [(survivor + 1) % 3, (survivor + 2) % 3] {
@@ -180,7 +207,12 @@ async fn former_lives_are_kept_until_a_person_removes_them() {
         };
         cluster.await_status(index, "keeps what it had", keeps).await;
         let mut admin = cluster.admin(index).await.unwrap();
-        let remove = v1::RemoveFormerRequest { group: 0 };
+        let remove = v1::RemoveFormerRequest { group: 0, cluster_id, group_uid };
+        for (cluster_id, group_uid) in [(cluster_id + 1, group_uid), (cluster_id, group_uid + 1)] {
+            let other = v1::RemoveFormerRequest { group: 0, cluster_id, group_uid };
+            let refused = admin.remove_former(other).await.unwrap_err();
+            assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
+        }
         assert!(admin.remove_former(remove).await.unwrap().into_inner().bytes > 0);
         assert_eq!(admin.remove_former(remove).await.unwrap().into_inner().bytes, 0);
         assert_eq!(cluster.status(index).await.unwrap().former_bytes, 0);
@@ -212,16 +244,80 @@ async fn of_two_survivors_that_are_both_revived_one_is_the_group() {
         cluster.await_status(survivor, "serves alone", |status| status.ready).await;
         cluster.stop_and_wait(survivor).await;
     }
-    let newest = *incarnations.iter().max().unwrap();
     assert_ne!(incarnations[0], incarnations[1]);
 
     for index in 0..3 {
         cluster.servers[index].restart().await;
     }
     cluster.start_managers().await;
+    // The shard manager took the first one of which it heard.
+    until("all are of the group that remains", || async {
+        let statuses = join_all((0..3).map(|index| cluster.status(index))).await;
+        let of_it = statuses.iter().flatten().filter(|status| status.ready);
+        let lives: Vec<u32> = of_it.map(|status| status.incarnation).collect();
+        lives.len() == 3 && lives.iter().all(|life| *life == lives[0] && incarnations.contains(life))
+    })
+    .await;
+    assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
+}
+
+/// The majority that was lost would be a group by itself, which takes writes that the revived one never has.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_lost_majority_that_returns_while_the_managers_are_away_does_not_lead() {
+    let mut cluster = Cluster::start().await;
+    cluster.clerk(LONG).put("key", "value").await.unwrap();
+    let survivor = lose_the_majority(&mut cluster).await;
+    cluster.stop_managers().await;
+    let revived = reset(&cluster, survivor).await.unwrap().incarnation;
+    cluster.await_status(survivor, "serves alone", |status| status.ready).await;
+    let returned = [(survivor + 1) % 3, (survivor + 2) % 3];
+    for index in returned {
+        cluster.servers[index].disk.let_sync(ALL);
+        cluster.servers[index].restart().await;
+    }
+    for index in returned {
+        let begins_again = |status: &v1::ReplicaStatus| {
+            assert_ne!(status.state(), v1::ReplicaState::Leader, "of a life that is over");
+            status.state() == v1::ReplicaState::Waiting && status.replica != 0
+        };
+        cluster.await_status(index, "begins again", begins_again).await;
+    }
+    cluster.start_managers().await;
     for index in 0..3 {
-        let is_of_it = |status: &v1::ReplicaStatus| status.ready && status.incarnation == newest;
-        cluster.await_status(index, "is of the group that remains", is_of_it).await;
+        let is_new = |status: &v1::ReplicaStatus| {
+            status.ready && status.incarnation == revived && status.former_bytes > 0
+        };
+        cluster.await_status(index, "is of the revived group, and keeps what it had", is_new).await;
     }
     assert_eq!(cluster.clerk(LONG).get("key").await.unwrap().value, "value");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_replica_leaves_no_former_life() {
+    let mut cluster = Cluster::start().await;
+    cluster.clerk(LONG).put("key", "value").await.unwrap();
+    let survivor = lose_the_majority(&mut cluster).await;
+    let empty = (survivor + 1) % 3;
+    cluster.servers[empty].lose_disk().await;
+    let has_place = |status: &v1::ReplicaStatus| status.group_uid != 0;
+    cluster.await_status(empty, "waits to be admitted", has_place).await;
+    let revived = reset(&cluster, survivor).await.unwrap().incarnation;
+    let is_new = |status: &v1::ReplicaStatus| status.ready && status.incarnation == revived;
+    cluster.await_status(empty, "is of the revived group", is_new).await;
+    let disk = &cluster.servers[empty].disk;
+    let former = Path::new("/data/former");
+    assert!(!disk.exists(former).unwrap() || disk.list(former).unwrap().is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_survivor_whose_files_are_damaged_says_where_they_go() {
+    let mut cluster = Cluster::start().await;
+    let survivor = lose_the_majority(&mut cluster).await;
+    let (disk, before) = (cluster.servers[survivor].disk.clone(), cluster.status(survivor).await.unwrap());
+    disk.open(Path::new("/data/g0/identity")).unwrap().write_all_at(b"damage", 0).unwrap();
+    let failed = reset(&cluster, survivor).await.unwrap_err();
+    let says = ["/data/quarantine", "choose another survivor"];
+    assert!(says.iter().all(|text| failed.message().contains(text)), "{failed}");
+    let is_empty = |status: &v1::ReplicaStatus| status.replica != 0 && status.replica != before.replica;
+    cluster.await_status(survivor, "is an empty replica", is_empty).await;
 }

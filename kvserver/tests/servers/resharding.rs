@@ -71,17 +71,17 @@ impl Workers {
     }
 }
 
-async fn map(cluster: &Cluster) -> v1::ShardMap {
+pub(crate) async fn map(cluster: &Cluster) -> v1::ShardMap {
     cluster.manager().await.get_shard_map(v1::GetShardMapRequest {}).await.unwrap().into_inner()
 }
 
-/// Waits until so many groups exist.
-async fn groups(cluster: &Cluster, count: usize) {
+/// Waits until this many groups exist.
+pub(crate) async fn groups(cluster: &Cluster, count: usize) {
     until("the group is founded", || async { map(cluster).await.groups.len() == count }).await;
 }
 
-/// Waits until each group has so many shards.
-async fn shards(cluster: &Cluster, expected: &[u32]) {
+/// Waits until each group has this many shards.
+pub(crate) async fn shards(cluster: &Cluster, expected: &[u32]) {
     until(&format!("the groups have {expected:?} shards"), || async {
         let mut counts = vec![0; expected.len()];
         map(cluster).await.ranges.iter().for_each(|range| counts[range.group as usize] += range.count);
@@ -171,7 +171,8 @@ async fn a_group_that_is_empty_retires_and_is_made_again_on_the_same_disks() {
 
 /// The header of every message for group 1.
 fn to_group_1(cluster_id: u64, group_uid: u64) -> v1::GroupHeader {
-    v1::GroupHeader { cluster_id, group: 1, group_uid, versions: Some(VERSIONS) }
+    let versions = Some(VERSIONS);
+    v1::GroupHeader { cluster_id, group: 1, group_uid, versions, ..v1::GroupHeader::default() }
 }
 
 /// Early requests wait for their shard, up to a bound of bytes.
@@ -218,6 +219,36 @@ async fn requests_that_wait_for_a_shard_are_bounded_in_bytes() {
         }
     }
     assert!(overloaded > 0 && waited > 0, "{overloaded} of 100 had no place");
+}
+
+/// Both what is left of the life before and the revived group have the shard, under the same epoch.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_source_that_was_revived_since_hands_nothing_over() {
+    use v1::handoff_step::{Chunk, Receive, Step};
+
+    let mut cluster = Cluster::start().await;
+    cluster.start_group().await;
+    groups(&cluster, 2).await;
+    let (leader, map) = (cluster.leader_of(1).await, map(&cluster).await);
+    let source = Step::Receive(Receive { source: 0, source_uid: map.groups[0].uid });
+    let handoff = HandoffClient::connect(cluster.peer_url(leader)).await.unwrap();
+    let take = |shard, step: &Step, sender_incarnation| {
+        let header = v1::GroupHeader { sender_incarnation, ..to_group_1(map.cluster_id, map.groups[1].uid) };
+        let step = Some(v1::HandoffStep { shard, epoch: 99, step: Some(step.clone()) });
+        let (request, mut handoff) =
+            (v1::TakeStepRequest { header: Some(header), step, memory_bytes: 0 }, handoff.clone());
+        async move { handoff.take_step(request).await }
+    };
+    // The record may be a moment ahead of the group.
+    until("the group takes a promise", || async { take(0, &source, Some(0)).await.is_ok() }).await;
+    take(1, &source, Some(9)).await.unwrap();
+    let chunk = Step::Chunk(Chunk::default());
+    for (shard, step) in [(2, &source), (1, &source), (1, &chunk), (0, &chunk)] {
+        let refused = take(shard, step, Some(0)).await.unwrap_err();
+        assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
+    }
+    take(2, &source, Some(9)).await.unwrap();
+    take(3, &source, None).await.expect("an older version doesn't say which life it is");
 }
 
 /// Checks that messages for the former group 1 are refused by the present one, and so are steps that

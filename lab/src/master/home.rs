@@ -25,7 +25,7 @@ impl Home {
     /// Opens the directory that the environment names; else a new one, in place of those that
     /// killed masters of this port left. Only the process that listens on the port may call it.
     pub(super) fn open(port: Port) -> anyhow::Result<Home> {
-        if let Some(directory) = env::var_os(VARIABLE).filter(|directory| !directory.is_empty()) {
+        if let Some(directory) = skv_startup::variable(VARIABLE) {
             let directory = std::path::absolute(&directory)
                 .with_context(|| format!("{VARIABLE} is {}", directory.display()))?;
             return Ok(Home::Kept(directory));

@@ -88,6 +88,25 @@ mod tests {
     }
 
     #[test]
+    fn a_record_that_counts_to_the_end_of_all_numbers_is_refused() {
+        let good = serde_json::to_value(sample_record()).unwrap();
+        let at = |path: &str| {
+            let mut record = good.clone();
+            *record.pointer_mut(path).unwrap() = u64::MAX.into();
+            let body = serde_json::to_vec(&record).unwrap();
+            decode(&[header(VERSION, &body).as_bytes(), &body].concat())
+        };
+        for path in ["/revision", "/epoch", "/owners/0/epoch"] {
+            let problem = at(path);
+            let is_said = |reason: &str| reason.contains("more than anything counts to");
+            assert!(
+                matches!(&problem, Err(Problem::Damaged(reason)) if is_said(reason)),
+                "{path}: {problem:?}"
+            );
+        }
+    }
+
+    #[test]
     fn another_version_is_no_damage() {
         let body = b"whatever version 2 writes";
         let newer = [header(2, body).as_bytes(), body].concat();

@@ -1,7 +1,7 @@
 //! The Admin service of one server, on the same listener as Kv.
 
-use skv_proto::v1;
 use skv_proto::v1::admin_server::Admin;
+use skv_proto::{Error, v1};
 use tonic::{Request, Response, Status};
 
 use crate::kv::FakeServer;
@@ -66,19 +66,36 @@ impl Admin for FakeServer {
         Err(Status::unimplemented("not part of these tests"))
     }
 
-    async fn reset(&self, _: Request<v1::ResetRequest>) -> Result<Response<v1::ResetResponse>, Status> {
+    async fn reset(&self, request: Request<v1::ResetRequest>) -> Result<Response<v1::ResetResponse>, Status> {
+        let status = self.shared.statuses.lock()[self.index].clone();
+        let shown = v1::ReplicaIdentity {
+            cluster_id: status.cluster_id,
+            group_uid: status.group_uid,
+            incarnation: status.incarnation,
+            replica: status.replica,
+        };
+        if request.into_inner().meant != Some(shown) {
+            return Err(Error::WrongIdentity("it isn't the replica that was shown".into()).into());
+        }
         self.shared.admin.lock().push(AdminCall::Reset { server: self.index });
         let duration = *self.shared.resets_take.lock();
         tokio::time::sleep(duration).await;
-        let last_log = self.shared.statuses.lock()[self.index].last_log;
         let former_dir = "/data/former/g0-1".to_owned();
-        Ok(Response::new(v1::ResetResponse { incarnation: 1, last_log, former_dir }))
+        Ok(Response::new(v1::ResetResponse { incarnation: 1, last_log: status.last_log, former_dir }))
     }
 
     async fn remove_former(
         &self,
-        _: Request<v1::RemoveFormerRequest>,
+        request: Request<v1::RemoveFormerRequest>,
     ) -> Result<Response<v1::RemoveFormerResponse>, Status> {
+        let v1::RemoveFormerRequest { cluster_id, group_uid, .. } = request.into_inner();
+        let map = self.shared.map.borrow().clone();
+        let is_meant = map.is_some_and(|map| {
+            map.cluster_id == cluster_id && map.groups.iter().any(|group| group.uid == group_uid)
+        });
+        if !is_meant {
+            return Err(Error::WrongIdentity("it isn't the group that was shown".into()).into());
+        }
         self.shared.admin.lock().push(AdminCall::RemoveFormer { server: self.index });
         Ok(Response::new(v1::RemoveFormerResponse { bytes: 1 << 20 }))
     }

@@ -131,6 +131,9 @@ impl Kv for FakeServer {
         &self,
         request: Request<v1::OpenSessionRequest>,
     ) -> Result<Response<v1::OpenSessionResponse>, Status> {
+        if self.index < self.shared.without_sessions.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         let told = self.shared.opens.lock().pop_front();
         let number = told.unwrap_or_else(|| self.shared.sessions.fetch_add(1, Ordering::Relaxed));
         let opened_at = number.max(request.into_inner().after + 1);

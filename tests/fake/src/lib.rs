@@ -14,7 +14,7 @@ mod shared;
 mod store;
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -56,9 +56,11 @@ impl Fake {
             sessions: AtomicU64::new(1000),
             opens: Mutex::default(),
             ttl_ms: AtomicU64::new(600_000),
+            without_sessions: AtomicUsize::new(0),
             statuses: Mutex::default(),
             admin: Mutex::default(),
             resets_take: Mutex::default(),
+            is_crowded: AtomicBool::new(false),
         });
         let servers: Vec<Listening> =
             (0..sizes.iter().sum()).map(|index| kv::listen(&shared, index)).collect();
@@ -108,6 +110,11 @@ impl Fake {
         self
     }
 
+    /// Has the manager take no more watches of its map.
+    pub fn refuse_watches(&self) {
+        self.shared.is_crowded.store(true, Ordering::Relaxed);
+    }
+
     /// Has a rule decide about transmissions from now on.
     pub fn rule(&self, rule: impl FnMut(&Seen) -> Fate + Send + 'static) {
         *self.shared.rule.lock() = Box::new(rule);
@@ -121,6 +128,11 @@ impl Fake {
     /// Gives the next sessions that are opened these numbers.
     pub fn sessions_open_as(&self, numbers: impl IntoIterator<Item = u64>) {
         self.shared.opens.lock().extend(numbers);
+    }
+
+    /// Has the first servers of this number leave the wish for a session unanswered.
+    pub fn open_no_sessions(&self, servers: usize) {
+        self.shared.without_sessions.store(servers, Ordering::Relaxed);
     }
 
     /// Returns all transmissions so far.

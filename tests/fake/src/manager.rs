@@ -1,6 +1,7 @@
 //! The shard manager.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
@@ -37,6 +38,9 @@ impl ShardManager for FakeManager {
         &self,
         _: Request<v1::WatchShardMapRequest>,
     ) -> Result<Response<Self::WatchShardMapStream>, Status> {
+        if self.shared.is_crowded.load(Ordering::Relaxed) {
+            return Err(Error::Overloaded("all watches are open".into()).into());
+        }
         let maps = WatchStream::new(self.shared.map.subscribe());
         Ok(Response::new(maps.flat_map(|map| stream::iter(map.map(Ok))).boxed()))
     }

@@ -1,7 +1,7 @@
 //! The state that all servers and the manager of a fake share.
 
 use std::collections::VecDeque;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -25,9 +25,13 @@ pub(crate) struct Shared {
     /// The numbers of the sessions that are opened next, if not new ones.
     pub(crate) opens: Mutex<VecDeque<u64>>,
     pub(crate) ttl_ms: AtomicU64,
+    /// The number of servers, from the first on, that leave the wish for a session unanswered.
+    pub(crate) without_sessions: AtomicUsize,
     /// The status of each server's replica.
     pub(crate) statuses: Mutex<Vec<v1::ReplicaStatus>>,
     /// The calls of the Admin services.
     pub(crate) admin: Mutex<Vec<AdminCall>>,
     pub(crate) resets_take: Mutex<Duration>,
+    /// True if the manager takes no more watches.
+    pub(crate) is_crowded: AtomicBool,
 }

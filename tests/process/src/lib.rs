@@ -7,6 +7,7 @@
 mod admin;
 mod cgroup;
 mod cluster;
+mod crowd;
 mod damage;
 mod fail_points;
 mod home;
@@ -25,6 +26,7 @@ mod wait;
 pub use admin::{call_admin, call_admin_for, status};
 pub use cgroup::Cgroup;
 pub use cluster::{Cluster, Placement, Server, Settings};
+pub use crowd::{a_key_of_each, connect, write_everywhere};
 pub use damage::{biggest_file, cut_file, files_under, flip_bit};
 pub use home::{Home, is_alive, signal};
 pub use http::http_get;

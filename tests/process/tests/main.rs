@@ -1,6 +1,7 @@
 //! Tests of real processes, in one program: most of them wait, so that they run beside each other.
 
 mod crashes;
+mod crowds;
 mod disk;
 mod earlier_releases;
 mod examples;
@@ -22,3 +23,4 @@ mod ring;
 mod sharded;
 mod shared_servers;
 mod up;
+mod variables;

@@ -2,16 +2,26 @@
 //! lost.
 
 use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::future::poll_fn;
 use std::sync::Arc;
 use std::time::Duration;
 
+use axum::body::Body as Data;
+use futures::StreamExt as _;
 use parking_lot::Mutex;
 use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use skv_client::{Clerk, Error};
-use skv_process::{Cgroup, Cluster, Settings};
+use skv_process::{Cgroup, Cluster, Settings, eventually};
 use skv_proto::Error as Reason;
+use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::body::Body;
+use tonic::codegen::Service as _;
+use tonic::codegen::http::Request;
+use tonic::transport::Channel;
 
 const LIMIT: u64 = 200 << 20;
 /// Less than the data of the test takes.
@@ -85,6 +95,62 @@ async fn assert_all_there(cluster: &Cluster, known: &Known) {
     }
 }
 
+/// Begins a frame of this many MiB, and sends all but the last of them, or until it is refused. The stream
+/// lives until the result is dropped.
+async fn begin_frame(address: String, mebibytes: u32) -> impl Sized {
+    let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
+    let mut channel = endpoint.connect().await.expect("the server listens");
+    let (sender, pieces) = mpsc::channel::<Vec<u8>>(1);
+    let pieces = Data::from_stream(ReceiverStream::new(pieces).map(Ok::<_, Infallible>));
+    let request = Request::post(format!("http://{address}/shardedkv.v1.Kv/Pipeline"))
+        .header("content-type", "application/grpc")
+        .header("te", "trailers")
+        .body(Body::new(pieces))
+        .expect("a request");
+    poll_fn(|cx| channel.poll_ready(cx)).await.expect("it is connected");
+    let answers = tokio::spawn(channel.call(request));
+    let mut header = vec![0];
+    header.extend((mebibytes << 20).to_be_bytes());
+    let mut sent = sender.send(header).await;
+    for _ in 1..mebibytes {
+        if sent.is_ok() {
+            sent = sender.send(vec![7; 1 << 20]).await;
+        }
+    }
+    (sender, answers)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_that_never_come_whole_end_no_server() {
+    let cgroups: Vec<Cgroup> = Cgroup::new("whole", LOWER).into_iter().collect();
+    let mut cluster = limited(&cgroups);
+    cluster.servers[0].process.set_arguments(|line| {
+        line.retain(|flag| !flag.starts_with("--memory="));
+        line.push(format!("--memory={LOWER}"));
+    });
+    cluster.manager.start();
+    cluster.start_servers();
+    cluster.ready().await;
+    let address = cluster.servers[0].client_address.clone();
+    let frames = (0..3).map(|_| begin_frame(address.clone(), 60));
+    let _begun = futures::future::join_all(frames).await;
+    let clerk = cluster.clerk();
+    for key in 0..20 {
+        clerk.put(format!("{key}"), vec![b'v'; 1 << 16]).await.expect("a put");
+    }
+    assert!(cluster.servers[0].process.is_running());
+    let resident = cluster.servers[0].process.resident();
+    assert!(resident < LOWER, "{resident} bytes");
+    cluster.kill_all();
+}
+
+/// Waits until the shard manager's map tells this of the group, for the operator.
+async fn map_says_full(cluster: &Cluster, full: bool) {
+    let what = format!("the map says that the group's memory is full: {full}");
+    eventually(&what, || async { (cluster.shard_map().await?.groups[0].memory_full == full).then_some(()) })
+        .await;
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn near_the_limit_no_server_is_killed_and_nothing_acknowledged_is_lost() {
     let cgroups: Vec<Cgroup> = (0..3).map_while(|index| Cgroup::new(&format!("{index}"), LIMIT)).collect();
@@ -121,6 +187,7 @@ async fn near_the_limit_no_server_is_killed_and_nothing_acknowledged_is_lost() {
     assert_all_there(&cluster, &known).await;
     let refused = hasty(&cluster).put("new", vec![b'v'; 1 << 17]).await;
     assert!(matches!(refused, Err(Error::Refused(Reason::MemoryFull(_)))), "{refused:?}");
+    map_says_full(&cluster, true).await;
     let clerk = cluster.clerk();
     let there = |(key, length): (String, Option<usize>)| length.filter(|length| *length > 0).map(|_| key);
     let keys: Vec<String> = known.lock().clone().into_iter().filter_map(there).collect();
@@ -128,6 +195,20 @@ async fn near_the_limit_no_server_is_killed_and_nothing_acknowledged_is_lost() {
         assert!(clerk.delete(key).await.expect("a delete").found);
     }
     clerk.put("new", vec![b'v'; 1 << 17]).await.expect("there is room");
+    map_says_full(&cluster, false).await;
     assert!(cluster.servers.iter_mut().all(|server| server.process.is_running()));
     cluster.kill_all();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_of_a_store_in_memory_leaves_room_for_data() {
+    let settings = Settings { memory_only: true, ..Settings::default() };
+    let mut cluster = Cluster::start(settings.server_flag("--memory", LOWER)).await;
+    let clerk = cluster.clerk();
+    // Twice the room for data, of which nothing stays.
+    for number in 0..400 {
+        clerk.put("key", vec![b'v'; 256 << 10]).await.unwrap_or_else(|error| panic!("put {number}: {error}"));
+        assert!(clerk.delete("key").await.expect("a delete").found);
+    }
+    assert!(cluster.servers.iter_mut().all(|server| server.process.is_running()));
 }

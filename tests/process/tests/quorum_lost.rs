@@ -1,10 +1,14 @@
 //! A group that lost its majority for good reports it, and a person can revive it.
 
+use std::time::Duration;
+
 use skv_checker::Outcome;
+use skv_client::Clerk;
 use skv_process::{Client, Cluster, Recorder, Settings, call_admin, eventually};
 use skv_proto::v1::shard_status::State;
 use skv_proto::v1::{ReplicaStatus, ResetRequest};
 use skv_sharding::{GroupId, Hash};
+use tokio::task::JoinSet;
 
 /// Kills all servers of the first group except one, and waits until that reports a lost quorum.
 async fn lose_the_majority(cluster: &mut Cluster) -> ReplicaStatus {
@@ -17,7 +21,7 @@ async fn lose_the_majority(cluster: &mut Cluster) -> ReplicaStatus {
 
 async fn reset(cluster: &Cluster, accept_data_loss: bool) -> Result<u32, tonic::Status> {
     let mut admin = call_admin(&cluster.servers[0].peer_address).await.expect("the server answers");
-    let answer = admin.reset(ResetRequest { group: 0, accept_data_loss }).await?;
+    let answer = admin.reset(ResetRequest { group: 0, accept_data_loss, meant: None }).await?;
     Ok(answer.into_inner().incarnation)
 }
 
@@ -111,6 +115,80 @@ async fn a_group_that_is_revived_from_before_shards_went_has_them_no_more() {
         let expected = if skv_proto::owners(&map.ranges)[&shard] == GroupId(1) { "after" } else { "before" };
         assert_eq!(clerk.get(key(number)).await.expect("a get").value, expected, "{}", key(number));
     }
+}
+
+/// Waits until one server stands at a point and has the whole log all the same, and kills the others.
+/// Returns its index.
+async fn leave_alone_who_stands_at(cluster: &mut Cluster, point: &str) -> usize {
+    cluster.somebody_stands_at(point).await;
+    let line = format!("stands at the fail point {point}");
+    let stander = eventually("one of the servers says so", || async {
+        cluster.servers.iter().position(|server| server.process.log().lines().any(|said| said == line))
+    })
+    .await;
+    eventually("it has the whole log", || async {
+        let mut ends = Vec::new();
+        for server in &cluster.servers {
+            ends.push(server.replica().await?.last_log.map_or(0, |last| last.index));
+        }
+        ends.iter().all(|end| *end == ends[stander]).then_some(())
+    })
+    .await;
+    for (_, server) in cluster.servers.iter_mut().enumerate().filter(|(index, _)| *index != stander) {
+        server.process.kill();
+    }
+    eventually("it says that its quorum is lost", || async {
+        cluster.servers[stander].replica().await.filter(|replica| replica.quorum_lost_ms > 0)
+    })
+    .await;
+    stander
+}
+
+/// A replica that stands while it applies an entry: those behind it are committed, and wait.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_reset_amid_entries_that_are_being_applied_applies_each_of_them_once() {
+    const BEHIND: u64 = 8;
+    const HASTY: Duration = Duration::from_secs(2);
+    let mut cluster = Cluster::start(Settings { fail_points: true, ..Settings::default() }).await;
+    let recorder = Recorder::new();
+    let mut first = Client::new(0, cluster.clerk(), &recorder);
+    // Each client has a key of its own: the order of many calls that were never answered can't be found.
+    let key_of = |id: u64| format!("k{id}");
+    assert_eq!(first.append_token(&key_of(0)).await, Outcome::Ok);
+    let leader = cluster.leader(0).await;
+    let applied = cluster.servers[leader].replica().await.and_then(|replica| replica.applied);
+    let point = format!("applying-{}", applied.expect("an append was applied").index + 5);
+    cluster.arm_to_stand(&point);
+    let mut clients = JoinSet::new();
+    for id in 1..=BEHIND {
+        let mut options = cluster.clerk_options();
+        options.deadline = HASTY;
+        let clerk = Clerk::connect(options).expect("the options are right");
+        let mut client = Client::new(id, clerk, &recorder);
+        clients.spawn(async move {
+            for _ in 0..3 {
+                client.append_token(&key_of(id)).await;
+            }
+        });
+    }
+    clients.join_all().await;
+    let stander = leave_alone_who_stands_at(&mut cluster, &point).await;
+    let alone = &cluster.servers[stander];
+    let mut admin = call_admin(&alone.peer_address).await.expect("the server answers");
+    let request = ResetRequest { group: 0, accept_data_loss: true };
+    let reset = tokio::spawn(async move { admin.reset(request).await });
+    eventually("the reset is under way", || async {
+        alone.replica().await.filter(|replica| replica.problem.contains("whole group"))
+    })
+    .await;
+    cluster.release(&point);
+    reset.await.expect("it doesn't panic").expect("the group is revived");
+    alone.ready().await;
+    for id in 0..=BEHIND {
+        assert_eq!(first.append_token(&key_of(id)).await, Outcome::Ok);
+        assert_eq!(first.get(&key_of(id)).await, Outcome::Ok);
+    }
+    skv_process::assert_linearizable(&recorder.events());
 }
 
 /// The steps of a reset.

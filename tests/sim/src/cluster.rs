@@ -2,6 +2,7 @@
 //! them. Their faults are in `faults.rs`.
 
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -21,12 +22,15 @@ use skv_sharding::{GroupId, Policy};
 use tokio_util::sync::CancellationToken;
 
 use crate::layout::{
-    CLIENT_PORT, HASH, MANAGER_PORT, MANAGERS, PEER_PORT, SERVERS, SHARDS, managers, server_name, servers_of,
+    CLIENT_PORT, HASH, LOOK, MANAGER_PORT, MANAGERS, PEER_PORT, SERVERS, SHARDS, managers, server_name,
+    servers_of,
 };
 use crate::{net, operator};
 
 /// The beginning of the simulated time, in ms since 1970.
 const EPOCH_MS: u64 = 1_700_000_000_000;
+/// The longest simulated time.
+const LONGEST: Duration = Duration::from_hours(30);
 /// The size of segments: small, so that segments and snapshots come and go while the simulation runs.
 const SEGMENT_BYTES: u32 = 4 << 20;
 const SNAPSHOT_BYTES: u64 = 16 << 10;
@@ -65,6 +69,44 @@ impl DiskSlot {
     }
 }
 
+/// The wall clock of a server: how many ms it differs from the right time.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct WallClock(Arc<AtomicI64>);
+
+impl WallClock {
+    /// Has it jump to this difference.
+    pub(crate) fn set(&self, ms: i64) {
+        self.0.store(ms, Ordering::Relaxed);
+    }
+
+    fn now_ms(&self) -> u64 {
+        let right = EPOCH_MS + turmoil::elapsed().as_millis() as u64;
+        right.saturating_add_signed(self.0.load(Ordering::Relaxed))
+    }
+}
+
+/// The times of a simulation: the slower it goes, the more of it can be seen.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pace {
+    /// The step of the simulated time.
+    pub(crate) tick: Duration,
+    /// The interval between the heartbeats of a leader.
+    pub(crate) heartbeat_ms: u64,
+    /// The time without its leader after which a replica stands for election.
+    pub(crate) election_timeout_ms: u64,
+    /// The time between two looks of watchers.
+    pub(crate) look: Duration,
+}
+
+impl Pace {
+    const USUAL: Pace = Pace {
+        tick: Duration::from_millis(1),
+        heartbeat_ms: Tuning::DEFAULT.heartbeat_ms,
+        election_timeout_ms: Tuning::DEFAULT.election_timeout_ms,
+        look: LOOK,
+    };
+}
+
 /// A cluster in a simulation.
 pub(crate) struct Cluster {
     /// The simulation, for clients to be added.
@@ -73,6 +115,10 @@ pub(crate) struct Cluster {
     pub(crate) disks: Vec<DiskSlot>,
     /// The memory of each server.
     pub(crate) memory: Vec<Budget>,
+    /// The clock of each server.
+    pub(crate) clocks: Vec<WallClock>,
+    /// The time between two looks of watchers.
+    pub(crate) look: Duration,
     /// The shard managers' record.
     pub(crate) record: MemoryStore,
     /// The hosts of clerks that faults may cut off.
@@ -82,10 +128,15 @@ pub(crate) struct Cluster {
 impl Cluster {
     /// Makes all hosts, ready to run.
     pub(crate) fn start(seed: u64, groups: usize) -> Self {
+        Cluster::with_pace(seed, groups, Pace::USUAL)
+    }
+
+    /// Makes all hosts, ready to run at this pace.
+    pub(crate) fn with_pace(seed: u64, groups: usize, pace: Pace) -> Self {
         let mut sim = turmoil::Builder::new()
             .rng_seed(seed)
-            .simulation_duration(Duration::from_hours(1))
-            .tick_duration(Duration::from_millis(1))
+            .simulation_duration(LONGEST)
+            .tick_duration(pace.tick)
             .min_message_latency(Duration::from_micros(100))
             .max_message_latency(Duration::from_millis(5))
             .tcp_capacity(4096)
@@ -98,10 +149,14 @@ impl Cluster {
         sim.host("operator", move || operator::run(groups));
         let disks: Vec<DiskSlot> = (0..groups * SERVERS).map(|_| DiskSlot::default()).collect();
         let memory: Vec<Budget> = disks.iter().map(|_| Budget::new(Some(MEMORY))).collect();
-        for (index, (disk, memory)) in disks.iter().cloned().zip(memory.iter().cloned()).enumerate() {
-            sim.host(server_name(index), move || run_server(index, disk.get(), memory.clone()));
+        let clocks: Vec<WallClock> = disks.iter().map(|_| WallClock::default()).collect();
+        for (index, disk) in disks.iter().enumerate() {
+            let (disk, memory, clock) = (disk.clone(), memory[index].clone(), clocks[index].clone());
+            sim.host(server_name(index), move || {
+                run_server(index, disk.get(), memory.clone(), clock.clone(), pace)
+            });
         }
-        Cluster { sim, disks, memory, record, clerks: Vec::new() }
+        Cluster { sim, disks, memory, clocks, look: pace.look, record, clerks: Vec::new() }
     }
 
     /// Adds the host of a clerk.
@@ -160,7 +215,13 @@ async fn run_manager(store: MemoryStore) -> turmoil::Result {
     Ok(())
 }
 
-async fn run_server(index: usize, disk: MemoryDisk, memory: Budget) -> turmoil::Result {
+async fn run_server(
+    index: usize,
+    disk: MemoryDisk,
+    memory: Budget,
+    clock: WallClock,
+    pace: Pace,
+) -> turmoil::Result {
     let (name, group) = (server_name(index), index / SERVERS);
     let address = |host: &str, port: u16| format!("{host}:{port}");
     let peers = servers_of(group).map(server_name).map(|name| NamedServer {
@@ -180,13 +241,15 @@ async fn run_server(index: usize, disk: MemoryDisk, memory: Budget) -> turmoil::
             log_segment_bytes: SEGMENT_BYTES,
             snapshot_log_bytes: SNAPSHOT_BYTES,
             transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND,
+            heartbeat_ms: pace.heartbeat_ms,
+            election_timeout_ms: pace.election_timeout_ms,
             ..Tuning::default()
         },
         memory,
         log_operations: false,
         disk: Arc::new(disk),
         data_dir: PathBuf::from("/data"),
-        clock: Clock::from_fn(|| EPOCH_MS + turmoil::elapsed().as_millis() as u64),
+        clock: Clock::from_fn(move || clock.now_ms()),
         connector: net::connector(),
         beside: Services::default(),
         metrics: Metrics::new(),

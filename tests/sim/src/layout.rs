@@ -1,9 +1,12 @@
 //! The hosts of the simulation: their names, ports and addresses, and the shape of the store.
 
 use std::ops::Range;
+use std::time::Duration;
 
 use skv_sharding::Hash;
 
+/// The usual interval at which servers are asked how they are.
+pub(crate) const LOOK: Duration = Duration::from_millis(500);
 /// The number of servers of a group.
 pub(crate) const SERVERS: usize = 3;
 /// The number of shards.

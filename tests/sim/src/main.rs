@@ -6,8 +6,10 @@
 
 mod apart;
 mod ballast;
+mod clocks;
 mod cluster;
 mod faults;
+mod full_disks;
 mod layout;
 mod net;
 mod operator;
@@ -51,6 +53,9 @@ struct Options {
     /// The faults, and the work that goes on meanwhile.
     #[arg(long, value_enum, default_value_t = Scenario::Storm)]
     scenario: Scenario,
+    /// The simulated minutes for which all disks are full, in that scenario: a day.
+    #[arg(long, default_value_t = 24 * 60)]
+    minutes: u64,
     /// Show the servers' logs on standard error; for example `info`.
     #[arg(long)]
     log: Option<String>,
@@ -70,6 +75,10 @@ enum Scenario {
     RolledBack,
     /// A group is reset amid a move, while the shard managers are away.
     Revived,
+    /// All disks of a group are full for a day.
+    FullDisks,
+    /// The clocks of servers jump by years.
+    Clocks,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -84,9 +93,14 @@ fn main() -> anyhow::Result<ExitCode> {
         Scenario::Storm => simulate(&options, SmallRng::seed_from_u64(seed))?,
         Scenario::Apart => apart::simulate(seed)?,
         Scenario::RolledBack => rolled_back::simulate(seed)?,
-        // These two ask nobody for a history.
+        Scenario::Clocks => clocks::simulate(seed)?,
+        // These ask nobody for a history.
         Scenario::SlowSnapshots => return slow_snapshots::simulate(seed).map(|()| ExitCode::SUCCESS),
         Scenario::Revived => return revived::simulate(seed).map(|()| ExitCode::SUCCESS),
+        Scenario::FullDisks => {
+            let lasts = Duration::from_mins(options.minutes);
+            return full_disks::simulate(seed, lasts).map(|()| ExitCode::SUCCESS);
+        }
     };
     for event in &events {
         println!("{}", serde_json::to_string(event)?);

@@ -12,11 +12,11 @@ use skv_proto::v1;
 use skv_proto::v1::shard_status::State;
 
 use crate::cluster::Cluster;
-use crate::layout::{MANAGERS, managers, server_name, servers_of};
+use crate::layout::{LOOK, MANAGERS, managers, server_name, servers_of};
 use crate::net;
 use crate::operator::admin;
 use crate::resharding::{Changes, PAUSE, TIMEOUT, come_to_rest, manager, shards_of};
-use crate::watcher::{LOOK, Seen};
+use crate::watcher::Seen;
 
 /// The source has all shards at first; the target gets half of them.
 const SOURCE: usize = 0;
@@ -27,7 +27,7 @@ const VALUE_BYTES: usize = 128 << 10;
 /// Longer than a target waits for a move to go on, before it asks after it.
 const AWAY: Duration = Duration::from_secs(40);
 
-/// What the hosts of the simulation say to each other.
+/// The signals between hosts of the simulation.
 #[derive(Debug, Clone, Default)]
 struct Flags {
     written: Arc<AtomicBool>,
@@ -140,7 +140,7 @@ async fn revive(survivor: usize, flags: Flags) -> turmoil::Result {
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(mut admin) = admin(&dial, survivor) else { continue };
-        let request = v1::ResetRequest { group: SOURCE as u32, accept_data_loss: true };
+        let request = v1::ResetRequest { group: SOURCE as u32, accept_data_loss: true, meant: None };
         match tokio::time::timeout(Duration::from_mins(1), admin.reset(request)).await {
             Ok(Ok(_)) => break,
             Ok(Err(status)) => eprintln!("{:?}: not yet: {}", turmoil::elapsed(), status.message()),

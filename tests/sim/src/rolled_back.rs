@@ -22,7 +22,7 @@ const LOAD: Load = Load {
     pause: Duration::from_millis(200),
     deadline: Duration::from_mins(1),
 };
-/// What the disk loses.
+/// The time that the disk loses.
 const LOST: Duration = Duration::from_secs(5);
 /// In which it is found out, and a new replica is a voter.
 const SOON: Duration = Duration::from_mins(1);

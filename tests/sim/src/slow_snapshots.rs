@@ -1,28 +1,35 @@
 //! A group whose snapshots take more than a minute to become durable, while a clerk writes: its log
 //! must be purged all the same. Then a server loses its disk, and gets everything by a snapshot
-//! that takes nearly a minute: it must become a voter.
+//! that takes nearly a minute, over a network that breaks in the middle, again and again: it must become
+//! a voter.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, ensure};
 use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
 
 use crate::cluster::Cluster;
-use crate::layout::{managers, server_name};
+use crate::layout::{LOOK, managers, server_name, servers_of};
 use crate::net;
-use crate::watcher::{LOOK, Seen};
+use crate::watcher::Seen;
 
 /// The number of keys that the clerk writes again and again.
 const KEYS: u64 = 24;
 const VALUE_BYTES: usize = 512 << 10;
 /// The pause of the clerk, once every key is there.
 const PAUSE: Duration = Duration::from_secs(2);
-/// The delay of a sync. A snapshot becomes durable in some 50 pieces, while it is written and while it is received.
-const SLOW: Duration = Duration::from_millis(1500);
-const SLOW_TO_RECEIVE: Duration = Duration::from_secs(1);
+/// The delay of a sync. A snapshot becomes durable in some seven pieces, while it is written and while it is
+/// received.
+const SLOW: Duration = Duration::from_secs(15);
+const SLOW_TO_RECEIVE: Duration = Duration::from_secs(8);
+/// The time for which the network holds, and for which it is broken then.
+const HOLDS: Duration = Duration::from_secs(25);
+const BROKEN: Duration = Duration::from_secs(12);
+/// The number of times that it breaks at most.
+const BREAKS: u32 = 20;
 /// The server that loses its disk.
 const LOST: usize = 2;
 
@@ -71,10 +78,34 @@ pub(crate) fn simulate(seed: u64) -> anyhow::Result<()> {
     eprintln!("{:?}: {} has lost its disk", cluster.sim.elapsed(), server_name(LOST));
     let replaced = || seen.all(|status| status.ready && status.snapshot.is_some());
     cluster.run("a look at the new replica", || !replaced(), Duration::from_mins(1))?;
-    cluster.run("the new replica", replaced, Duration::from_mins(10))?;
+    let mut breaks = 0;
+    while breaks < BREAKS {
+        cluster.run_for(HOLDS)?;
+        if replaced() {
+            break;
+        }
+        break_network(&mut cluster)?;
+        breaks += 1;
+    }
+    eprintln!("{:?}: the network broke {breaks} times", cluster.sim.elapsed());
+    ensure!(replaced() && breaks > 1, "no new replica, or none that had to wait for the network");
     shared.replaced.store(true, Ordering::Relaxed);
     eprintln!("{:?}: it is a voter again", cluster.sim.elapsed());
     cluster.run("reading all keys", || shared.read.load(Ordering::Relaxed), Duration::from_mins(1))
+}
+
+/// Has the others not reach the lost server, nor it them, for a while.
+fn break_network(cluster: &mut Cluster) -> anyhow::Result<()> {
+    let lost = server_name(LOST);
+    let others: Vec<String> = servers_of(0).filter(|server| *server != LOST).map(server_name).collect();
+    for other in &others {
+        cluster.sim.partition(lost.as_str(), other.as_str());
+    }
+    cluster.run_for(BROKEN)?;
+    for other in &others {
+        cluster.sim.repair(lost.as_str(), other.as_str());
+    }
+    Ok(())
 }
 
 /// Writes until there is enough, and reads the keys back.

@@ -10,10 +10,7 @@ use crate::layout::{SERVERS, servers_of};
 use crate::net;
 use crate::operator::statuses;
 
-/// How often servers are asked.
-pub(crate) const LOOK: Duration = Duration::from_millis(500);
-
-/// What the servers of a group said last: those that answered, by their numbers.
+/// The last answers of the servers of a group: those that answered, by their numbers.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Seen(Arc<Mutex<Vec<(usize, ReplicaStatus)>>>);
 
@@ -22,22 +19,23 @@ impl Seen {
     pub(crate) fn watch(cluster: &mut Cluster, group: usize) -> Seen {
         let seen = Seen::default();
         let watched = seen.clone();
-        cluster.sim.host(format!("watcher-{group}"), move || watch(group, watched.clone()));
+        let look = cluster.look;
+        cluster.sim.host(format!("watcher-{group}"), move || watch(group, look, watched.clone()));
         seen
     }
 
-    /// What they said last.
+    /// Returns the last answers.
     pub(crate) fn statuses(&self) -> Vec<(usize, ReplicaStatus)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Whether all servers answer, and say so.
+    /// Returns true if all servers answer, and say so.
     pub(crate) fn all(&self, condition: impl Fn(&ReplicaStatus) -> bool) -> bool {
         let statuses = self.statuses();
         statuses.len() == SERVERS && statuses.iter().all(|(_, status)| condition(status))
     }
 
-    /// What one server said last.
+    /// Returns a server's last answer.
     pub(crate) fn of(&self, server: usize) -> Option<ReplicaStatus> {
         self.statuses().into_iter().find(|(index, _)| *index == server).map(|(_, status)| status)
     }
@@ -55,11 +53,11 @@ impl Seen {
     }
 }
 
-async fn watch(group: usize, seen: Seen) -> turmoil::Result {
+async fn watch(group: usize, look: Duration, seen: Seen) -> turmoil::Result {
     let dial = skv_net::dial(net::connector());
     loop {
         let now = statuses(&dial, group).await;
         *seen.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
-        tokio::time::sleep(LOOK).await;
+        tokio::time::sleep(look).await;
     }
 }

@@ -5,9 +5,10 @@
 use std::process::{Command, Output};
 
 /// The names of all faults of a cluster.
-const FAULTS: [&str; 12] = [
+const FAULTS: [&str; 13] = [
     "PowerLoss",
     "SlowDisk",
+    "MemoryFull",
     "Isolated",
     "Apart",
     "OneWay",
@@ -23,7 +24,8 @@ const FAULTS: [&str; 12] = [
 const MOVING: &str = "--groups=3";
 
 fn simulate(seed: u64, scenario: &str) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_skv-sim")).arg(format!("--seed={seed}")).arg(scenario).output().unwrap()
+    let program = env!("CARGO_BIN_EXE_skv-sim");
+    Command::new(program).arg(format!("--seed={seed}")).args(scenario.split(' ')).output().unwrap()
 }
 
 /// Returns the events of a run, which must have ended well.
@@ -80,6 +82,18 @@ fn nobody_else_notices_that_source_and_target_of_moves_are_apart_for_long() {
 #[test]
 fn snapshots_may_take_long() {
     succeed(1, "--scenario=slow-snapshots");
+}
+
+/// The time of the test is enough for sessions to be forgotten, and for many changes of the leader.
+#[test]
+fn full_disks_stop_writes_and_nothing_else() {
+    succeed(1, "--scenario=full-disks --minutes=30");
+}
+
+#[test]
+fn clocks_may_jump_by_years() {
+    let trace = succeed(1, "--scenario=clocks");
+    assert!(trace.contains("strikes: Clock"), "{trace}");
 }
 
 /// Each is found out by its leader, and a new replica takes its place.

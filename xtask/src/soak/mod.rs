@@ -28,13 +28,13 @@ pub(crate) struct Args {
     /// The time in hours; 0.1 are six minutes.
     #[arg(long, default_value_t = 1.0, conflicts_with = "seed")]
     hours: f64,
-    /// The tests to run; with all, each kind has a third of the time.
+    /// The tests to run; with all, each kind has a quarter of the time.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Begin with this seed; without it, one that is drawn.
     #[arg(long)]
     from: Option<u64>,
-    /// Run only the round of this seed, of the processes.
+    /// Run only the round of this seed, of the processes, or of fuzz.
     #[arg(long, conflicts_with = "from")]
     seed: Option<u64>,
     /// The form of the output.
@@ -50,6 +50,8 @@ enum What {
     Seeds,
     /// Defects of tests/mutants.yaml.
     Mutants,
+    /// Messages, log entries and files that nobody designed for.
+    Fuzz,
     /// Each of them.
     All,
 }
@@ -65,20 +67,26 @@ enum Format {
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let seconds = args.hours * 3600.0;
     ensure!(seconds.is_finite() && seconds > 0.0, "--hours must be more than 0");
-    let programs =
-        build::programs(Profile::Dev, &["kvserver", "shardmanager", "skv", "skv-sim", "skv-soak"])?;
+    let programs = build::programs(
+        Profile::Dev,
+        &["kvserver", "shardmanager", "skv", "skv-fuzz", "skv-sim", "skv-soak"],
+    )?;
     let first = args.seed.or(args.from).unwrap_or_else(drawn);
     let whole = Time::begin(Duration::from_secs_f64(seconds))?;
     let mut report = Report::default();
     let rounds = |kind, only| Rounds { kind, programs: programs.clone(), first, only, kept: kept() };
     let (all, only_one) = (args.what == What::All, args.seed.is_some());
     if args.what == What::Processes || all {
-        let time = if all { whole.part(3) } else { whole.clone() };
+        let time = if all { whole.part(4) } else { whole.clone() };
         report.add("processes", rounds(Kind::Processes, only_one).run(&time)?);
     }
     if args.what == What::Mutants || all {
-        let time = if all { whole.part(2) } else { whole.clone() };
+        let time = if all { whole.part(3) } else { whole.clone() };
         report.add("mutants", defects::run(&time, first)?);
+    }
+    if args.what == What::Fuzz || all {
+        let time = if all { whole.part(2) } else { whole.clone() };
+        report.add("fuzz", rounds(Kind::Fuzz, only_one).run(&time)?);
     }
     if args.what == What::Seeds || all {
         report.add("seeds", rounds(Kind::Seeds, only_one).run(&whole)?);

@@ -1,4 +1,5 @@
-//! Runs of one seed each, in a process of its own: simulated clusters, and rounds on real processes.
+//! Runs of one seed each, in a process of its own: simulated clusters, rounds on real processes, and inputs
+//! that nobody designed for.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -21,8 +22,20 @@ use super::time::Time;
 use crate::sim;
 
 /// The scenarios that seeds take turns with.
-const SCENARIOS: [&str; 6] =
-    ["--groups=3", "--groups=1", "--scenario=rolled-back", "--groups=3", "--groups=1", "--scenario=revived"];
+const SCENARIOS: [&str; 12] = [
+    "--groups=3",
+    "--groups=1",
+    "--scenario=rolled-back",
+    "--groups=3",
+    "--scenario=clocks",
+    "--groups=1",
+    "--scenario=revived",
+    "--groups=3",
+    "--scenario=full-disks",
+    "--groups=1",
+    "--scenario=slow-snapshots",
+    "--scenario=apart",
+];
 /// The time in which faults strike in a round, if that much is left.
 const ROUND: Duration = Duration::from_mins(1);
 /// The shortest useful round.
@@ -37,6 +50,8 @@ pub(super) enum Kind {
     Seeds,
     /// Real processes.
     Processes,
+    /// Inputs that nobody designed for.
+    Fuzz,
 }
 
 /// Runs from one seed on.
@@ -58,7 +73,7 @@ struct Ended {
     stderr: String,
 }
 
-/// The report of `tests/soak`.
+/// The report of `tests/soak`, and of `tests/fuzz`.
 #[derive(Deserialize)]
 struct Round {
     operations: u64,
@@ -72,7 +87,7 @@ impl Rounds {
     /// Runs one after the other until the time is over; simulated ones beside each other.
     pub(super) fn run(&self, time: &Time) -> anyhow::Result<Tally> {
         let beside = match self.kind {
-            Kind::Seeds if !self.only => thread::available_parallelism().map_or(1, usize::from),
+            Kind::Seeds | Kind::Fuzz if !self.only => thread::available_parallelism().map_or(1, usize::from),
             _ => 1,
         };
         let began = Instant::now();
@@ -107,12 +122,13 @@ impl Rounds {
         match self.kind {
             Kind::Seeds => "seeds",
             Kind::Processes => "processes",
+            Kind::Fuzz => "fuzz",
         }
     }
 
     fn may_begin(&self, time: &Time) -> bool {
         let enough = match self.kind {
-            Kind::Seeds => Duration::ZERO,
+            Kind::Seeds | Kind::Fuzz => Duration::ZERO,
             Kind::Processes => SHORTEST,
         };
         !time.is_over() && time.left() > enough
@@ -126,7 +142,7 @@ impl Rounds {
         let Some(ended) = run_to_end(command, &place, time)? else { return Ok(None) };
         let (mut tally, problem) = match self.kind {
             Kind::Seeds => of_simulation(seed, &ended),
-            Kind::Processes => of_processes(seed, &ended),
+            Kind::Processes | Kind::Fuzz => of_processes(seed, &ended),
         };
         tally.runs = 1;
         if let Some(problem) = problem {
@@ -152,6 +168,11 @@ impl Rounds {
                 command.arg(format!("--seed={seed}")).arg(format!("--seconds={}", lasts.as_secs()));
                 command.arg("--keep").arg(place).env("SKV_PROGRAMS", &self.programs);
                 (command, format!("cargo xtask soak processes --seed {seed}"))
+            }
+            Kind::Fuzz => {
+                let mut command = Command::new(self.programs.join("skv-fuzz"));
+                command.arg(format!("--seed={seed}"));
+                (command, format!("cargo xtask soak fuzz --seed {seed}"))
             }
         }
     }

@@ -8,13 +8,17 @@
 //! - `lengths`: no file and no function is too long
 //! - `unused`: crates name all dependencies of their manifests
 //! - `openings`: doc comments begin with a verb or a noun
+//! - `documents`: the page about the JSON of `skv` has the fields that are printed
+//! - `known_bugs`: the table of known bugs names tests and defects that there are
 //! - `limits`: the excesses that are allowed for now, and may only become fewer
 
 mod arrows;
 mod circles;
 mod crates;
+mod documents;
 mod finding;
 mod imports;
+mod known_bugs;
 mod lengths;
 mod limits;
 mod modules;
@@ -60,6 +64,8 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     findings.extend(arrows::check(&drawing, &crates));
     findings.extend(pure_crates::check(root, &drawing, &crates)?);
     findings.extend(unused::check(&sources, &crates));
+    findings.extend(known_bugs::check(root, &sources)?);
+    findings.extend(documents::check(root, &sources)?);
     let mut loans = BTreeSet::new();
     for target in &targets {
         let circles = circles::check(&sources, target);

@@ -17,8 +17,8 @@ from shardedkv.errors import (
     is_refusal,
 )
 from shardedkv.group import Group, Member
-from shardedkv.pauses import Backoff
-from shardedkv.peer import Answered, Lost, NotSent, Peer
+from shardedkv.pauses import Backoff, left
+from shardedkv.peer import Answered, Lost, NotSent, Overdue, Peer
 from shardedkv.routing import Placement, Router
 from shardedkv.sessions import After, Sessions, Ticket
 from shardedkv.tried import Tried
@@ -51,7 +51,8 @@ class Call:
         self._is_mutation = method != "Get"
         self._patience = deadline
         self._deadline = time.monotonic() + deadline
-        self._attempt_timeout = attempt_timeout
+        # A server that keeps silent leaves time for another one.
+        self._attempt_timeout = min(attempt_timeout, deadline / 2)
         self._ticket: Ticket | None = None
         self._after = After()
         self._backoff = Backoff()
@@ -91,7 +92,7 @@ class Call:
                 self._give_up()
 
     def _look_for_a_map(self) -> None:
-        self._router.refresh(self._attempt_timeout)
+        self._router.refresh(self._attempt_timeout, self._deadline)
         self._unsent = f"no shard map yet: {self._router.trouble}"
         if time.monotonic() >= self._deadline:
             self._give_up()
@@ -102,13 +103,13 @@ class Call:
         """Makes a transmission; returns its answer, or what comes next."""
         group, member, ends_round = self._router.choose(placement)
         if group is None or member is None:
-            self._router.refresh(self._attempt_timeout)
+            self._router.refresh(self._attempt_timeout, self._deadline)
             return self._forward(placement)
         outcome = self._ask(placement, group, member)
         leads_on = group.leader is not None or not self._router.is_owner(group, placement)
         if ends_round and outcome is _Next.AGAIN and not leads_on:
             # Also the addresses may be old.
-            self._router.refresh(self._attempt_timeout)
+            self._router.refresh(self._attempt_timeout, self._deadline)
             self._sleep(random.uniform(*ROUND))
             if self._never_sent():
                 # As behind a port-forward: only some servers can be reached.
@@ -126,7 +127,7 @@ class Call:
         except Lost as failure:
             self._note(group, member, failure)
             self._router.failed(group, member)
-            self._transmission_lost(str(failure))
+            self._transmission_lost(failure)
             return _Next.AGAIN
         except Answered as failure:
             self._note(group, member, failure)
@@ -150,7 +151,7 @@ class Call:
         except NotSent as failure:
             self._unsent = str(failure)
         except Lost as failure:
-            self._transmission_lost(str(failure))
+            self._transmission_lost(failure)
         except Answered as failure:
             self._after_error(failure.error)
         return _Next.PAUSE
@@ -161,7 +162,7 @@ class Call:
         request.direct = direct
         if self._ticket is not None:
             request.id.CopyFrom(self._ticket.request_id())
-        timeout = max(0.001, min(self._attempt_timeout, self._deadline - time.monotonic()))
+        timeout = max(0.001, min(self._attempt_timeout, left(self._deadline)))
         return peer.call(getattr(peer.kv, self._method), request, timeout)
 
     def _note(self, group: Group, member: Member, failure: NotSent | Lost | Answered) -> None:
@@ -170,9 +171,10 @@ class Call:
             self._tried = Tried(group)
         self._tried.failed(member, failure)
 
-    def _transmission_lost(self, why: str) -> None:
-        self._lost = self._lost or why
-        self._attempt_timeout *= 2
+    def _transmission_lost(self, failure: Lost) -> None:
+        self._lost = self._lost or str(failure)
+        if isinstance(failure, Overdue):
+            self._attempt_timeout = min(2 * self._attempt_timeout, self._patience / 2)
 
     def _after_error(self, error: e.Error) -> _Next:
         if error.reason == e.REASON_ALREADY_APPLIED:
@@ -188,10 +190,10 @@ class Call:
             case e.REASON_WRONG_GROUP | e.REASON_SHARD_MOVING:
                 if error.HasField("owner") and self._router.learn_owner(error.owner):
                     return _Next.AGAIN
-                self._router.refresh(self._attempt_timeout)
+                self._router.refresh(self._attempt_timeout, self._deadline)
                 return _Next.PAUSE
             case e.REASON_WRONG_IDENTITY:
-                self._router.refresh(self._attempt_timeout)
+                self._router.refresh(self._attempt_timeout, self._deadline)
                 return _Next.PAUSE
             case e.REASON_SESSION_EXPIRED:
                 return self._session_refused(error.floor)
@@ -233,7 +235,7 @@ class Call:
         return 0.0
 
     def _sleep(self, pause: float) -> None:
-        time.sleep(max(0.0, min(pause, self._deadline - time.monotonic())))
+        time.sleep(min(pause, left(self._deadline)))
 
     def _give_up(self) -> NoReturn:
         """Raises the error that says what is known when there is no answer."""

@@ -1,5 +1,6 @@
 """The clerk: the handle that applications call."""
 
+import os
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -32,7 +33,7 @@ class Options:
     # The time after which a call is given up.
     deadline: float = 10.0
     # The time that a transmission may stay unanswered before the call is sent again. Doubles with each
-    # transmission of the same call that overran it.
+    # transmission of the same call that overran it. Half of the deadline at most.
     attempt_timeout: float = 1.0
     # The maker of connections.
     connect: Callable[[str], grpc.Channel] = open_channel
@@ -64,6 +65,7 @@ class Clerk:
             parts = _ADDRESS.fullmatch(address) if isinstance(address, str) else None
             if parts is None or int(parts[1]) > 65535:
                 raise Invalid(f"{address!r} is not an address of the form HOST:PORT")
+        self._process = os.getpid()
         self._options = options or Options()
         self._router = Router(self._options.connect, list(managers), list(servers))
         self._sessions = Sessions(self._router, self._options.attempt_timeout)
@@ -94,7 +96,9 @@ class Clerk:
 
     def close(self) -> None:
         """Ends all connections, and the calls of other threads. Later calls raise `Invalid`."""
-        self._router.close()
+        # After a fork the connections are those of the process that made them.
+        if os.getpid() == self._process:
+            self._router.close()
 
     def __enter__(self) -> "Clerk":
         return self
@@ -103,6 +107,9 @@ class Clerk:
         self.close()
 
     def _call(self, method, request):
+        # Two processes under one session would use the same numbers for different mutations.
+        if os.getpid() != self._process:
+            raise Invalid("a clerk belongs to the process that made it: make one in each")
         if self._router.closed:
             raise Invalid("the clerk was closed")
         size = request.ByteSize() + ENVELOPE

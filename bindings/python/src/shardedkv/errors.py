@@ -28,6 +28,10 @@ Reason.__doc__ = """Why a server refused: as in error.proto, which says what eac
 class ClerkError(Exception):
     """A call has no answer. Only OutcomeUnknown leaves open whether a mutation was applied."""
 
+    def __reduce__(self):
+        """For other processes: they get the same text, which isn't made again from its parts."""
+        return _restore, (type(self), self.args, self.__dict__)
+
 
 class Invalid(ClerkError, ValueError):
     """The options or the call can't be right; nothing was sent."""
@@ -82,6 +86,13 @@ class NoAnswer(ClerkError):
 
     def __init__(self, why: str):
         super().__init__(f"no answer before the deadline ({why})")
+
+
+def _restore(kind: type[ClerkError], args: tuple, state: dict) -> ClerkError:
+    error = kind.__new__(kind, *args)
+    error.args = args
+    error.__dict__.update(state)
+    return error
 
 
 def is_refusal(error: error_pb2.Error) -> bool:

@@ -24,9 +24,10 @@ class Group:
     incarnation: int = 0
     members: list[Member] = field(default_factory=list)
     leader: Member | None = None
-    # The highest term heard of.
-    term: int = 0
-    # Whoever was said to lead in `term` and then failed: others may not know yet.
+    # The newest leader heard of: its term, and its id. Within a term a replica of a higher id may depose
+    # another one.
+    newest: tuple[int, int] = (0, 0)
+    # The member that was said to lead in that term and then failed: others may not know yet.
     barred: int | None = None
     # The number of members that were asked while nobody knew the leader.
     probes: int = 0
@@ -47,13 +48,14 @@ class Group:
         return member, self.probes % len(self.members) == 0
 
     def hint(self, leader: Member, term: int) -> bool:
-        """Somebody says who leads in `term`. Returns whether that is news."""
-        same_term = term == self.term and self.leader is None and self.barred != leader.id
-        if term <= self.term and not same_term:
+        """Takes over the leader of `term` from an answer. Returns True if that is news."""
+        named = (term, leader.id)
+        is_found_again = named == self.newest and self.leader is None and self.barred != leader.id
+        if named <= self.newest and not is_found_again:
             return False
-        if term > self.term:
+        if named > self.newest:
             self.barred = None
-        self.term = term
+        self.newest = named
         self.leader = leader
         return True
 

@@ -1,9 +1,16 @@
 """Pauses between attempts, jittered so that callers don't move in step."""
 
 import random
+import threading
+import time
 
 FIRST = 0.010
 LONGEST = 0.320
+
+
+def left(deadline: float) -> float:
+    """Returns the seconds until then, as far as a lock can wait."""
+    return min(max(0.0, deadline - time.monotonic()), threading.TIMEOUT_MAX)
 
 
 class Backoff:

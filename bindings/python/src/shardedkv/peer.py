@@ -12,9 +12,6 @@ from shardedkv.v1 import error_pb2, kv_pb2_grpc, shard_manager_pb2_grpc
 # The same as the servers'.
 MESSAGE_LIMIT = 64 << 20
 
-# The words after the address of a server that keeps silent.
-SILENT = "did not answer in time"
-
 _NOBODY = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED)
 
 
@@ -34,6 +31,10 @@ class Lost(Exception):
     """Nobody knows whether the request arrived."""
 
 
+class Overdue(Lost):
+    """The same: the server left it unanswered for as long as the attempt may take."""
+
+
 def open_channel(address: str) -> grpc.Channel:
     """A connection that is made again soon after it broke, and never sends anything twice."""
     options = [
@@ -49,7 +50,16 @@ def open_channel(address: str) -> grpc.Channel:
         ("grpc.max_receive_message_length", MESSAGE_LIMIT),
         ("grpc.max_send_message_length", MESSAGE_LIMIT),
     ]
+    if authority(address) != address:
+        options.append(("grpc.default_authority", authority(address)))
     return grpc.insecure_channel(address, options)
+
+
+def authority(address: str) -> str:
+    """Returns the name by which requests call a server. A final dot, which marks a complete name, is for
+    lookups only: neither proxies nor certificates have it."""
+    host, port = address.rsplit(":", 1)
+    return f"{host.rstrip('.')}:{port}"
 
 
 class Peer:
@@ -84,7 +94,7 @@ class Peer:
             # Not said by a server of ours, so by the connection.
             self._connected = False
             if failure.code() == grpc.StatusCode.DEADLINE_EXCEEDED:
-                raise Lost(f"{self.address} {SILENT}") from None
+                raise Overdue(f"{self.address} did not answer in time") from None
             raise Lost(f"{self.address}: {failure.details()}") from None
 
     def close(self) -> None:

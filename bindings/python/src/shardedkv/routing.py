@@ -11,6 +11,7 @@ import grpc
 
 from shardedkv.group import Group, Member
 from shardedkv.hashing import shard_of
+from shardedkv.pauses import left
 from shardedkv.peer import Answered, Lost, NotSent, Peer
 from shardedkv.v1 import common_pb2, error_pb2, shard_manager_pb2
 
@@ -18,6 +19,8 @@ from shardedkv.v1 import common_pb2, error_pb2, shard_manager_pb2
 REFRESH_PAUSE = 0.1
 # The same while no server has a map, which is no emergency: calls are forwarded.
 BLIND_PAUSE = 1.0
+# The largest number of shards that a cluster may have.
+MAX_SHARDS = 65_536
 
 
 @dataclass(frozen=True)
@@ -109,26 +112,28 @@ class Router:
         with self._lock:
             group.failed(member)
 
-    def refresh(self, timeout: float) -> None:
+    def refresh(self, timeout: float, deadline: float) -> None:
         """Asks the shard managers for their map, and if none answers, servers until a copy has news.
 
-        One call asks at a time, and not too often.
+        One call asks at a time, and not too often. Takes no longer than until the deadline.
         """
         before = self._refreshed
-        with self._refreshing:
+        if not self._refreshing.acquire(timeout=left(deadline)):
+            return
+        try:
             pause = BLIND_PAUSE if self._blind and self._known is None else REFRESH_PAUSE
             if self._refreshed != before or time.monotonic() < self._refreshed + pause:
                 return
-            expires, known = time.monotonic() + timeout, self._revision()
+            expires, known = min(time.monotonic() + timeout, deadline), self._revision()
             asked = [(peer, peer.manager.GetShardMap) for peer in self._managers]
             asked += [(peer, peer.kv.GetShardMap) for peer in self.servers()]
             for peer, method in asked:
-                left = expires - time.monotonic()
-                if left <= 0:
+                remaining = left(expires)
+                if remaining <= 0:
                     break
                 try:
                     # One that is silent leaves time for the next.
-                    shard_map = peer.call(method, shard_manager_pb2.GetShardMapRequest(), left / 2)
+                    shard_map = peer.call(method, shard_manager_pb2.GetShardMapRequest(), remaining / 2)
                 except (Answered, NotSent, Lost) as failure:
                     self.trouble = str(failure)
                     if isinstance(failure, Answered) and peer not in self._managers:
@@ -140,6 +145,8 @@ class Router:
                 elif from_manager or self._revision() > known:
                     break
             self._refreshed = time.monotonic()
+        finally:
+            self._refreshing.release()
 
     def learn_leader(self, group_id: int, leader: common_pb2.Replica, term: int) -> None:
         """Somebody says who leads a group in `term`."""
@@ -234,5 +241,8 @@ def _peers_of(group: Group) -> list[Peer]:
 
 def _owners(shard_map: common_pb2.ShardMap) -> list[tuple[int, int]] | None:
     """Returns the group and the epoch of each shard; `None` if the map isn't whole."""
-    owners = [(r.group, r.epoch) for r in shard_map.ranges for _ in range(r.count)]
-    return owners if owners and len(owners) == shard_map.shards else None
+    shards = sum(r.count for r in shard_map.ranges)
+    # A range of a few bytes may have any number of shards.
+    if shards != shard_map.shards or not 0 < shards <= MAX_SHARDS:
+        return None
+    return [(r.group, r.epoch) for r in shard_map.ranges for _ in range(r.count)]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from dataclasses import dataclass
 
 from shardedkv.errors import Refused, Unreachable
-from shardedkv.pauses import Backoff
+from shardedkv.pauses import Backoff, left
 from shardedkv.peer import Answered, Lost, NotSent
 from shardedkv.routing import Placement, Router
 from shardedkv.v1 import error_pb2, kv_pb2
@@ -39,7 +39,7 @@ class Session:
         with self._changed:
             window = self._windows[shard]
             while (seq := window.begin()) is None:
-                if not self._changed.wait(deadline - time.monotonic()):
+                if not self._changed.wait(left(deadline)):
                     error = error_pb2.Error(reason=error_pb2.REASON_WINDOW_EXCEEDED)
                     error.message = f"{WINDOW} mutations of shard {shard} are outstanding"
                     raise Refused(error)
@@ -103,12 +103,17 @@ class Sessions:
         """A place for one mutation."""
         session = self._usable(placement, after)
         if session is None:
-            with self._opening:
+            if not self._opening.acquire(timeout=left(deadline)):
+                raise Unreachable("no session was opened in time")
+            try:
                 session = self._usable(placement, after) or self._open(placement, after, deadline)
+            finally:
+                self._opening.release()
         elif not session.is_young() and self._opening.acquire(blocking=False):
             # Servers forget sessions that are old; the calls of this one should have ended by then.
             try:
-                session = self._open(placement, after, min(deadline, time.monotonic() + self._attempt_timeout))
+                patience = min(self._attempt_timeout, left(deadline) / 2)
+                session = self._open(placement, after, time.monotonic() + patience)
             except (Refused, Unreachable):
                 pass  # It still does.
             finally:
@@ -128,10 +133,11 @@ class Sessions:
         request = kv_pb2.OpenSessionRequest(after=after.floor)
         while not self._router.closed:
             for peer in self._router.servers(placement):
-                timeout = min(self._attempt_timeout, deadline - time.monotonic())
-                if timeout <= 0:
-                    raise error
+                if left(deadline) == 0:
+                    break
                 try:
+                    # One that is silent leaves time for the next.
+                    timeout = min(self._attempt_timeout, left(deadline) / 2)
                     answer = peer.call(peer.kv.OpenSession, request, timeout)
                 except Answered as refusal:
                     error = Refused(refusal.error)
@@ -144,5 +150,7 @@ class Sessions:
                     self._current = session
                     return session
                 error = Unreachable(f"{peer.address} opened no new session")
-            time.sleep(max(0.0, min(backoff.next(), deadline - time.monotonic())))
+            time.sleep(min(backoff.next(), left(deadline)))
+            if left(deadline) == 0:
+                raise error
         raise Unreachable("the clerk was closed")

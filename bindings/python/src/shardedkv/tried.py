@@ -2,7 +2,7 @@
 
 from shardedkv.errors import describe
 from shardedkv.group import Group, Member
-from shardedkv.peer import SILENT, Answered, Lost, NotSent
+from shardedkv.peer import Answered, Lost, NotSent, Overdue
 from shardedkv.v1 import error_pb2 as e
 
 
@@ -47,8 +47,10 @@ def _describe(failure: NotSent | Lost | Answered, address: str) -> str:
     reason = str(failure).removeprefix(address).lstrip(": ")
     if isinstance(failure, NotSent):
         return f"can't be reached ({reason})"
+    if isinstance(failure, Overdue):
+        return reason
     if isinstance(failure, Lost):
-        return reason if reason == SILENT else f"gave no answer ({reason})"
+        return f"gave no answer ({reason})"
     error = failure.error
     if error.reason != e.REASON_NOT_LEADER:
         return f"says: {describe(error)}"

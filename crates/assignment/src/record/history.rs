@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use skv_sharding::{Configuration, GroupId, ShardId, ShardSet};
+use skv_sharding::{Configuration, GroupId, MapError, ShardId, ShardSet, check_count};
 
 /// The number of groups and shards that all differences together may name, roughly, at some 6 bytes each:
 /// with the owners and moves of 10,000 shards a record stays below the 1.5 MiB that etcd takes. Of 240
@@ -50,6 +50,11 @@ impl History {
     pub fn get(&self, number: u64) -> Option<Configuration> {
         let kept = if number == 0 { 0 } else { number.checked_sub(self.forgotten()).filter(|&n| n > 0)? };
         usize::try_from(kept).ok().filter(|&n| n <= self.differences.len()).map(|n| self.replay(n))
+    }
+
+    /// Checks that more configurations can be counted.
+    pub(super) fn check(&self) -> Result<(), MapError> {
+        self.differences.iter().try_for_each(|difference| check_count("configuration", difference.forgotten))
     }
 
     fn forgotten(&self) -> u64 {

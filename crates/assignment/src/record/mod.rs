@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 pub use skv_sharding::Limits;
 use skv_sharding::{
     ClusterId, Epoch, Group, GroupId, GroupUid, Hash, Incarnation, MapError, MapRevision, Owner, Policy,
-    Replica, ReplicaId, ShardId, ShardMap, ShardSet,
+    Replica, ReplicaId, ShardId, ShardMap, ShardSet, check_count,
 };
 
 pub use history::History;
@@ -129,6 +129,12 @@ impl Record {
 
     /// Checks the invariants that the types can't express.
     pub fn check(&self) -> Result<(), MapError> {
+        // Before the map is made of it, which counts the configurations.
+        self.history.check()?;
+        check_count("epoch", self.epoch.0)?;
+        for planned in self.moves.values() {
+            check_count("epoch of a move", planned.epoch.0)?;
+        }
         for (&shard, &PlannedMove { to: group, .. }) in &self.moves {
             if !self.groups.contains_key(&group) {
                 return Err(MapError::UnknownGroup { shard, group });

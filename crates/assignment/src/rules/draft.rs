@@ -98,7 +98,7 @@ impl<'a> Draft<'a> {
     ) -> Plan {
         let Registration { group: id, replica, .. } = registration;
         if let Some(group) = self.record.groups.get(id)
-            && report.incarnation < group.incarnation
+            && report.is_of_another_life(group.incarnation)
         {
             // The group was revived without it: it has to start again, as a new replica.
             return Plan::Join { uid: group.uid, incarnation: group.incarnation };

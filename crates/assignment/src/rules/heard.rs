@@ -4,9 +4,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use skv_sharding::{GroupId, Incarnation, ReplicaId};
+use skv_sharding::{GroupId, Incarnation, Lineage, ReplicaId};
 
-use super::registration::{Held, Registration, Reign, Report};
+use super::registration::{Full, Held, Registration, Reign, Report};
 use super::settings::ALIVE;
 use crate::record::{GroupRecord, Record};
 
@@ -21,8 +21,12 @@ pub struct Heard {
     /// The groups that any replica claimed to belong to.
     claimed: BTreeSet<GroupId>,
     leaders: BTreeMap<GroupId, Leader>,
+    /// The lineages of the incarnations that these lead.
+    lineages: BTreeMap<GroupId, Lineage>,
     /// The highest committed entry that a leader of each group reported, with the group's incarnation.
     committed: BTreeMap<GroupId, (Incarnation, u64)>,
+    /// The groups whose leaders reported last that they lack room.
+    full: BTreeMap<GroupId, Full>,
     /// The times of the first and the last registration that were taken.
     listened: Option<(Duration, Duration)>,
 }
@@ -62,12 +66,43 @@ impl Heard {
         let is_gone = |group: &GroupId| !record.groups.contains_key(group) && record.retired.had(*group);
         self.claimed.retain(|group| !is_gone(group));
         self.leaders.retain(|group, _| !is_gone(group));
+        self.lineages.retain(|group, _| !is_gone(group));
         self.committed.retain(|group, _| !is_gone(group));
+        self.full.retain(|group, _| !is_gone(group));
         for servers in self.alive.values_mut() {
             servers.retain(|_, Heartbeat { registration, .. }| {
                 registration.held.report().is_none_or(|report| record.retired.get(report.uid).is_none())
             });
         }
+        for (&id, group) in &record.groups {
+            self.forget_twin(id, group.incarnation);
+        }
+    }
+
+    /// Forgets the reports of a twin of the recorded incarnation that came before that was recorded: with a
+    /// higher number they would count as newer than those of the group.
+    fn forget_twin(&mut self, group: GroupId, recorded: Incarnation) {
+        if let Some(servers) = self.alive.get_mut(&group) {
+            let is_later = |report: &Report| report.incarnation > recorded;
+            servers.retain(|_, Heartbeat { registration, .. }| {
+                let report = registration.held.report().filter(|report| is_later(report));
+                report.is_none_or(|report| !report.is_of_another_life(recorded))
+            });
+        }
+        let is_later = self.leaders.get(&group).is_some_and(|leader| leader.incarnation > recorded);
+        if is_later && self.leads_twin(group, recorded) {
+            self.leaders.remove(&group);
+            self.lineages.remove(&group);
+            self.full.remove(&group);
+            if self.committed.get(&group).is_some_and(|(incarnation, _)| *incarnation > recorded) {
+                self.committed.remove(&group);
+            }
+        }
+    }
+
+    /// Returns true if the known leader of a group leads a twin of this incarnation.
+    fn leads_twin(&self, group: GroupId, incarnation: Incarnation) -> bool {
+        self.lineages.get(&group).is_some_and(|lineage| lineage.excludes(incarnation))
     }
 
     /// Drops a replica that registers from the members that were counted for its group.
@@ -90,15 +125,21 @@ impl Heard {
         if registration.held != Held::Nothing {
             self.claimed.insert(registration.group);
         }
-        if let Some(&Report { incarnation, term, leader: Some(id), .. }) = registration.held.report() {
+        if let Some(&Report { incarnation, ref lineage, term, leader: Some(id), .. }) =
+            registration.held.report()
+        {
             let new = Leader { id, incarnation, term };
             if self.leaders.get(&registration.group).is_none_or(|known| known.reign() < new.reign()) {
                 self.leaders.insert(registration.group, new);
+                self.lineages.insert(registration.group, lineage.clone());
             }
         }
-        if let Some(&Report { incarnation, confirmed: true, committed, .. }) = registration.held.report() {
+        if let Some(report @ Report { confirmed: true, .. }) = registration.held.report() {
             let known = self.committed.entry(registration.group).or_default();
-            *known = (*known).max((incarnation, committed));
+            *known = (*known).max((report.incarnation, report.committed));
+            if self.is_newest(registration.group, report) {
+                self.full.insert(registration.group, report.full);
+            }
         }
         let heartbeat = Heartbeat { registration: registration.clone(), at: now };
         self.alive
@@ -149,15 +190,25 @@ impl Heard {
         has_listened && !self.group(group).any(is_part)
     }
 
-    /// Returns true if no later leader of the group is known than the one that sends this report.
+    /// Returns true if no later leader of the group is known than the one that sends this report. The leader
+    /// of a twin is no later one.
     pub(super) fn is_newest(&self, group: GroupId, report: &Report) -> bool {
-        self.leaders.get(&group).is_none_or(|leader| leader.reign() <= report.reign())
+        let is_of_twin = |leader: &Leader| {
+            leader.incarnation != report.incarnation && self.leads_twin(group, report.incarnation)
+        };
+        let is_no_later = |leader: &Leader| leader.reign() <= report.reign() || is_of_twin(leader);
+        self.leaders.get(&group).is_none_or(is_no_later)
     }
 
     /// Returns the index of the last entry of each group that a leader reported as committed, with the
     /// group's incarnation. Before a reset it shows what may be lost.
     pub fn committed(&self) -> &BTreeMap<GroupId, (Incarnation, u64)> {
         &self.committed
+    }
+
+    /// Returns the room that each group lacks, as its newest leader reported it last.
+    pub fn full(&self) -> &BTreeMap<GroupId, Full> {
+        &self.full
     }
 
     /// Returns the last reported leader of each group.

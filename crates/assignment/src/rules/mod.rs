@@ -29,5 +29,5 @@ pub use decision::{Decision, Event};
 pub use heard::{Heard, Leader};
 pub use moves::Pending;
 pub use register::register;
-pub use registration::{Held, Plan, Refusal, Registration, Report};
+pub use registration::{Full, Held, Plan, Refusal, Registration, Report};
 pub use settings::{ALIVE, Ids, Settings};

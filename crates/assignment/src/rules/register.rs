@@ -33,6 +33,10 @@ pub fn register(
     }
     check_origin(settings, record, registration)?;
     check_name(settings, record, heard, registration)?;
+    if let Some(decision) = record.and_then(|record| answer_to_twin(record, registration)) {
+        heard.drop_replica(registration);
+        return Ok(decision);
+    }
     heard.note(registration, now);
 
     let stale = record.and_then(|record| rebuild::evidence_against(record, heard));
@@ -59,6 +63,19 @@ pub fn register(
         Some(report) => draft.follow(settings, registration, report, heard),
     };
     Ok(draft.decide(plan))
+}
+
+/// Returns the decision on a twin of the recorded incarnation, which isn't noted: with a higher number its
+/// reports would count as newer than those of the group.
+fn answer_to_twin(record: &Record, registration: &Registration) -> Option<Decision> {
+    let group = record.groups.get(&registration.group)?;
+    let report = registration.held.report().filter(|report| report.incarnation > group.incarnation)?;
+    report.is_of_another_life(group.incarnation).then_some(Decision {
+        change: None,
+        revision: record.revision,
+        cluster: Some(record.cluster),
+        plan: Plan::Join { uid: group.uid, incarnation: group.incarnation },
+    })
 }
 
 /// Returns the cluster and plan for a first member that has not begun while the record was lost: its group

@@ -1,7 +1,7 @@
 //! The registration of a replica, and the plan or refusal that it gets.
 
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Replica, ReplicaId, ShardId,
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, Lineage, MapRevision, Replica, ReplicaId, ShardId,
 };
 
 use crate::record::{Bootstrap, Limits, PlannedMove};
@@ -64,6 +64,8 @@ pub struct Report {
     pub uid: GroupUid,
     /// The group's incarnation.
     pub incarnation: Incarnation,
+    /// The incarnations that it came from, as far as they are known.
+    pub lineage: Lineage,
     /// The group's members; their addresses may be empty.
     pub members: Vec<Replica>,
     /// The shards that the group owns.
@@ -88,6 +90,17 @@ pub struct Report {
     pub passed: Vec<(ShardId, Epoch)>,
     /// The index of the last entry that the replica knows to be committed.
     pub committed: u64,
+    /// The room that the group lacks, as its leader knows it.
+    pub full: Full,
+}
+
+/// The room that a group lacks for writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Full {
+    /// True if it refuses writes, since disks are full.
+    pub disk: bool,
+    /// True if it refuses what makes its data grow, for want of memory.
+    pub memory: bool,
 }
 
 /// The order of reports: the incarnation of a group, a term of it, and a leader of that term.
@@ -106,6 +119,15 @@ impl Report {
     /// only a replica of a higher id deposes another.
     pub(super) fn reign(&self) -> Reign {
         (self.incarnation, self.term, self.leader)
+    }
+
+    /// Returns true if this is the report of a former life of a group that is known as `recorded`; or of a
+    /// twin, that was revived from another replica than the recorded one was, each unknown to the other. The
+    /// one that was recorded first is the group, whatever the numbers: the other one may return late, with
+    /// fewer replicas and fewer writes. What an older version revived counts by its number, since nobody knows
+    /// where it came from.
+    pub(super) fn is_of_another_life(&self, recorded: Incarnation) -> bool {
+        self.incarnation < recorded || self.incarnation > recorded && self.lineage.excludes(recorded)
     }
 
     /// Returns the highest epoch that the group knows of.

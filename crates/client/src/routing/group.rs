@@ -45,9 +45,10 @@ pub(crate) struct GroupRoute {
 struct State {
     members: Vec<Arc<Member>>,
     leader: Option<Arc<Member>>,
-    /// The highest term heard of.
-    term: u64,
-    /// The member that was said to lead in `term` and then failed: others may not know yet.
+    /// The newest leader heard of: its term, and its id. Within a term a replica of a higher id may
+    /// depose another one.
+    newest: (u64, Option<ReplicaId>),
+    /// The member that was said to lead in that term and then failed: others may not know yet.
     barred: Option<ReplicaId>,
     /// The time until which another call is trusted to find the leader.
     probing: Option<Instant>,
@@ -175,15 +176,16 @@ impl GroupRoute {
     /// Takes over the leader of `term` from a server's answer. Returns true if that is news.
     pub(super) fn hint(&self, leader: &Replica, term: u64, pool: &Pool) -> bool {
         let mut state = self.state.lock();
-        let news = term > state.term
-            || term == state.term && state.leader.is_none() && state.barred != Some(leader.id);
-        if !news {
+        let named = (term, Some(leader.id));
+        let is_newer = named > state.newest;
+        let is_found_again = named == state.newest && state.leader.is_none() && state.barred != named.1;
+        if !is_newer && !is_found_again {
             return false;
         }
-        if term > state.term {
+        if is_newer {
             state.barred = None;
         }
-        state.term = term;
+        state.newest = named;
         let known = state.members.iter().find(|member| member.is(leader)).cloned();
         let member = known.unwrap_or_else(|| Arc::new(Member::new(leader, pool)));
         self.found(&mut state, member);

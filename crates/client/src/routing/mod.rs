@@ -203,11 +203,11 @@ impl Router {
                 return self.forwarder(now);
             }
         };
-        // A seed that is connected already need not wait for an address that perhaps isn't
+        // A seed that has answered already need not wait for an address that perhaps isn't
         // reachable, as behind a port-forward.
         if self.seeds_are_servers
             && !member.peer.is_open()
-            && let Some(seed) = self.seeds.iter().find(|seed| seed.is_open())
+            && let Some(seed) = self.seeds.iter().find(|seed| seed.answers())
         {
             member.peer.connect_in_background();
             return Route::Forward(Arc::clone(seed));

@@ -2,22 +2,23 @@
 //! and the sequence numbers of their mutations.
 
 mod age;
+mod lanes;
 mod window;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use parking_lot::{Mutex, RwLock};
+use parking_lot::RwLock;
+use skv_net::race;
 use skv_proto::v1;
-use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::error::Error;
 use crate::pause::Backoff;
 use crate::routing::{Layout, Placement, Router};
-use crate::transport::{Failure, Patience};
+use crate::transport::{Failure, Patience, Peer};
 use age::Age;
-use window::Window;
+use lanes::Lanes;
 
 /// A session. Its sequence numbers count per lane: a lane is a shard or, while the shards
 /// aren't known, all keys. Either way no number is used twice within a shard.
@@ -27,13 +28,7 @@ pub(crate) struct Session {
     opened: Instant,
     ttl: Duration,
     layout: Layout,
-    lanes: Box<[Lane]>,
-}
-
-#[derive(Debug, Default)]
-struct Lane {
-    window: Mutex<Window>,
-    has_room: Notify,
+    lanes: Lanes,
 }
 
 /// A mutation's place in a session. When it is dropped, the mutation has its final
@@ -48,14 +43,14 @@ pub(crate) struct Ticket {
 impl Ticket {
     /// Returns the id to send now.
     pub(crate) fn request_id(&self) -> v1::RequestId {
-        let acked_below = self.session.lanes[self.lane].window.lock().acked_below();
+        let acked_below = self.session.lanes.get(self.lane).window.lock().acked_below();
         v1::RequestId { session: Some(self.session.id), seq: self.seq, acked_below }
     }
 }
 
 impl Drop for Ticket {
     fn drop(&mut self) {
-        let lane = &self.session.lanes[self.lane];
+        let lane = self.session.lanes.get(self.lane);
         if lane.window.lock().finish(self.seq) {
             lane.has_room.notify_waiters();
         }
@@ -69,7 +64,7 @@ impl Session {
             opened: Instant::now(),
             ttl: Duration::from_millis(answer.ttl_ms),
             layout,
-            lanes: (0..layout.lanes()).map(|_| Lane::default()).collect(),
+            lanes: Lanes::new(layout.lanes()),
         }
     }
 
@@ -77,17 +72,19 @@ impl Session {
         Age::of(now.saturating_duration_since(self.opened), self.ttl)
     }
 
-    async fn ticket(self: Arc<Self>, lane: usize, deadline: Instant) -> Result<Ticket, Error> {
-        if let Some(seq) = self.lanes[lane].window.lock().begin() {
-            return Ok(Ticket { session: Arc::clone(&self), lane, seq });
+    async fn ticket(self: Arc<Self>, number: usize, deadline: Instant) -> Result<Ticket, Error> {
+        let lane = self.lanes.get(number);
+        let ticket = |seq| Ticket { session: Arc::clone(&self), lane: number, seq };
+        if let Some(seq) = lane.window.lock().begin() {
+            return Ok(ticket(seq));
         }
         loop {
-            let mut room = std::pin::pin!(self.lanes[lane].has_room.notified());
+            let mut room = std::pin::pin!(lane.has_room.notified());
             room.as_mut().enable();
             let acked_below = {
-                let mut window = self.lanes[lane].window.lock();
+                let mut window = lane.window.lock();
                 if let Some(seq) = window.begin() {
-                    return Ok(Ticket { session: Arc::clone(&self), lane, seq });
+                    return Ok(ticket(seq));
                 }
                 window.acked_below()
             };
@@ -189,7 +186,7 @@ impl Sessions {
     }
 
     /// Any server can open a session; the one that will get the mutation has the clock that
-    /// suits best.
+    /// suits best. The next one is asked beside one that keeps silent.
     async fn open_alone(
         &self,
         placement: Placement,
@@ -200,24 +197,30 @@ impl Sessions {
         let mut backoff = Backoff::default();
         let mut error = Error::Unreachable("no server is known".to_owned());
         loop {
-            for peer in self.router.servers(Some(placement)) {
-                match peer.open_session(after.floor, patience).await {
-                    Ok(answer) if answer.session.is_some_and(|id| after.accepts(id)) => {
-                        let session = Arc::new(Session::new(&answer, placement.layout()));
-                        *self.current.write() = Some(Arc::clone(&session));
-                        return Ok(session);
-                    }
-                    Ok(_) => error = Error::Unreachable(format!("{} opened no new session", peer.address())),
-                    Err(Failure::Answered(answer)) => error = Error::Refused(*answer),
-                    Err(Failure::NotSent(why) | Failure::Lost(why)) => {
-                        error = Error::Unreachable(why.to_string());
-                    }
+            let servers = self.router.servers(Some(placement));
+            match race(&servers, |server| open_at(server, after, patience), &mut 0).await {
+                Ok((_, answer)) => {
+                    let session = Arc::new(Session::new(&answer, placement.layout()));
+                    *self.current.write() = Some(Arc::clone(&session));
+                    return Ok(session);
                 }
+                Err(mut failures) => error = failures.pop().map_or(error, |(_, failure)| failure),
             }
             let pause = backoff.next(self.router.jitter());
             if tokio::time::timeout_at(deadline, tokio::time::sleep(pause)).await.is_err() {
                 return Err(error);
             }
+        }
+    }
+}
+
+async fn open_at(server: &Peer, after: After, patience: Patience) -> Result<v1::OpenSessionResponse, Error> {
+    match server.open_session(after.floor, patience).await {
+        Ok(answer) if answer.session.is_some_and(|id| after.accepts(id)) => Ok(answer),
+        Ok(_) => Err(Error::Unreachable(format!("{} opened no new session", server.address()))),
+        Err(Failure::Answered(answer)) => Err(Error::Refused(*answer)),
+        Err(Failure::NotSent(why) | Failure::Lost(why) | Failure::Overdue(why)) => {
+            Err(Error::Unreachable(why.to_string()))
         }
     }
 }

@@ -40,6 +40,15 @@ pub(crate) enum Failure {
     /// The request may or may not have arrived.
     #[error("{0}")]
     Lost(Arc<str>),
+    /// The same: the server has left it unanswered for as long as the attempt may take.
+    #[error("{0}")]
+    Overdue(Arc<str>),
+}
+
+impl Failure {
+    fn overdue(address: &str) -> Failure {
+        Failure::Overdue(format!("{address} did not answer in time").into())
+    }
 }
 
 /// The result of a transmission.

@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
@@ -50,6 +50,7 @@ impl Pool {
             links: (0..self.connections).map(|_| Arc::default()).collect(),
             turn: AtomicUsize::new(0),
             unary_calls: AtomicUsize::new(0),
+            is_heard: AtomicBool::new(false),
             attempts: Arc::new(Attempts::new(&self.dialer)),
         });
         peers.insert(address, Arc::clone(&peer));
@@ -79,6 +80,9 @@ pub(crate) struct Peer {
     links: Box<[Arc<Slot<Link>>]>,
     turn: AtomicUsize,
     unary_calls: AtomicUsize,
+    /// True if the last request of its own was answered. A connection alone says little: the system
+    /// accepts it, also for a process that stands still.
+    is_heard: AtomicBool,
     attempts: Arc<Attempts>,
 }
 
@@ -108,6 +112,11 @@ impl Peer {
     pub(crate) fn is_open(&self) -> bool {
         self.pipes.iter().any(|slot| slot.get().is_some())
             || self.links.iter().any(|slot| slot.get().is_some())
+    }
+
+    /// Returns true if there is a connection, and somebody at its other end.
+    pub(crate) fn answers(&self) -> bool {
+        self.is_heard.load(Ordering::Relaxed) && self.is_open()
     }
 
     /// Returns the reason why the last attempt to connect failed; `None` if it didn't.
@@ -192,11 +201,14 @@ impl Peer {
         let connections = wanted.clamp(1, self.links.len());
         let slot = &self.links[self.turn.fetch_add(1, Ordering::Relaxed) % connections];
         let link = self.link(slot, patience).await?;
-        match tokio::time::timeout_at(patience.expires(), call(link.kv())).await {
+        let result = match tokio::time::timeout_at(patience.expires(), call(link.kv())).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
             Ok(Err(status)) => Err(self.failure(&status)),
-            Err(_) => Err(Failure::Lost(format!("{} did not answer in time", self.address).into())),
-        }
+            Err(_) => Err(Failure::overdue(&self.address)),
+        };
+        let is_heard = matches!(result, Ok(_) | Err(Failure::Answered(_)));
+        self.is_heard.store(is_heard, Ordering::Relaxed);
+        result
     }
 
     fn failure(&self, status: &Status) -> Failure {

@@ -159,11 +159,11 @@ impl Shared {
         }
         let State { waiting, queue, .. } = &mut *state;
         let unsent: Vec<u64> = queue.iter().map(|queued| queued.operation.id).collect();
-        let why: Arc<str> = format!("{address} did not answer in time").into();
+        let late = Failure::overdue(address);
         for id in overdue {
             let failure = match unsent.binary_search(&id) {
-                Ok(_) => Failure::NotSent(Arc::clone(&why)),
-                Err(_) => Failure::Lost(Arc::clone(&why)),
+                Ok(_) => Failure::NotSent(late.to_string().into()),
+                Err(_) => late.clone(),
             };
             if let Some(overdue) = waiting.remove(&id) {
                 let _ = overdue.reply.send(Err(failure));

@@ -54,6 +54,20 @@ async fn one_silent_call_does_not_hold_up_the_others() {
     }
 }
 
+#[tokio::test]
+async fn only_silence_gives_the_next_transmission_more_time() {
+    for transport in TRANSPORTS {
+        let fake = Fake::group(1, 4);
+        fake.rule(|seen| match seen.nth {
+            0..12 => Fate::Break,
+            // Twice the time for each of those would be far beyond the deadline.
+            12 => Fate::Lose,
+            _ => Fate::Serve,
+        });
+        clerk(&fake, transport).put("k", "v").await.unwrap();
+    }
+}
+
 async fn both_errors(clerk: &Clerk) -> (Error, Error) {
     let (get, append) = tokio::join!(clerk.get("k"), clerk.append("k", "x"));
     (get.unwrap_err(), append.unwrap_err())

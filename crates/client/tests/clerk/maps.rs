@@ -2,6 +2,7 @@
 
 use skv_client::{Clerk, Options, Transport};
 use skv_fake::{Fake, Fate, Seen};
+use skv_proto::v1;
 use skv_sharding::GroupId;
 
 use crate::{TRANSPORTS, clerk, options};
@@ -39,8 +40,8 @@ async fn a_clerk_waits_for_the_first_map() {
     put.await.unwrap().unwrap();
 }
 
-fn v1_empty(map: &skv_proto::v1::ShardMap) -> skv_proto::v1::ShardMap {
-    skv_proto::v1::ShardMap { shards: 0, ranges: Vec::new(), groups: Vec::new(), revision: 0, ..map.clone() }
+fn v1_empty(map: &v1::ShardMap) -> v1::ShardMap {
+    v1::ShardMap { shards: 0, ranges: Vec::new(), groups: Vec::new(), revision: 0, ..map.clone() }
 }
 
 #[tokio::test]
@@ -64,6 +65,29 @@ async fn seeds_are_asked_for_the_map() {
                 break;
             }
         }
+    }
+}
+
+#[tokio::test]
+async fn a_map_names_the_later_leader_of_one_term() {
+    let mut fake = Fake::groups(&[3], &[0]);
+    let lead = |fake: &mut Fake, leader: usize, revision: u64| {
+        let leader = fake.replica(leader).id.0;
+        let mut map = v1::ShardMap { revision, ..fake.map() };
+        (map.groups[0].leader, map.groups[0].leader_term) = (leader, 5);
+        fake.publish(map);
+    };
+    lead(&mut fake, 1, 2);
+    let clerk = clerk(&fake, Transport::Stream);
+    clerk.put("k", "v").await.unwrap();
+    assert_eq!(fake.seen().last().unwrap().server, 1);
+    lead(&mut fake, 2, 3);
+    let served_by = async || {
+        clerk.get("k").await.unwrap();
+        fake.seen().last().unwrap().server
+    };
+    while served_by().await != 2 {
+        tokio::task::yield_now().await;
     }
 }
 

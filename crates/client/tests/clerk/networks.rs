@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use skv_client::{Clerk, Error, Options};
-use skv_fake::Fake;
+use skv_fake::{Fake, Fate};
 use tokio::net::TcpStream;
 
 use crate::{TRANSPORTS, options};
@@ -67,6 +67,55 @@ async fn callers_share_one_attempt_and_give_up_at_their_deadline() {
         // 1, 2 and 4 times what a call waits, and as many again for the clerk's questions for a map.
         let attempts = attempts.load(Ordering::Relaxed);
         assert!(attempts <= 12, "{attempts} attempts");
+    }
+}
+
+/// Returns a listener that accepts connections and never says a word, as a process that stands still.
+fn mute() -> (std::net::TcpListener, String) {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    (listener, address)
+}
+
+#[tokio::test]
+async fn one_silent_address_doesnt_use_up_the_deadline() {
+    for transport in TRANSPORTS {
+        let fake = Fake::group(1, 4);
+        let ((_first, first), (_second, second)) = (mute(), mute());
+        for target in [
+            Options::seeds([first.clone(), second.clone(), fake.server(0)]),
+            Options::manager([first, second, fake.manager()]),
+        ] {
+            let mut options = options(target, transport);
+            // The silent ones alone could use up all of it.
+            options.attempt_timeout = Duration::from_secs(5);
+            options.deadline = Duration::from_secs(10);
+            Clerk::connect(options).unwrap().put("k", "v").await.unwrap();
+        }
+    }
+}
+
+#[tokio::test]
+async fn silent_servers_dont_use_up_the_deadline_of_a_session() {
+    for transport in TRANSPORTS {
+        let fake = Fake::group(3, 4);
+        fake.open_no_sessions(2);
+        let mut options = options(Options::manager([fake.manager()]), transport);
+        options.attempt_timeout = Duration::from_secs(5);
+        options.deadline = Duration::from_secs(10);
+        Clerk::connect(options).unwrap().put("k", "v").await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn no_time_is_too_long() {
+    for transport in TRANSPORTS {
+        let fake = Fake::group(1, 4);
+        fake.rule(|seen| if seen.nth < 3 { Fate::Break } else { Fate::Serve });
+        let mut options = options(Options::manager([fake.manager()]), transport);
+        (options.deadline, options.attempt_timeout) = (Duration::MAX, Duration::MAX);
+        options.connect_timeout = Duration::MAX;
+        Clerk::connect(options).unwrap().put("k", "v").await.unwrap();
     }
 }
 

@@ -154,6 +154,63 @@ async fn all_that_is_promised_can_be_written_in_any_order() {
     }
 }
 
+/// A follower gets many small entries in one request, and promises room for all of them at once.
+#[tokio::test]
+async fn entries_that_come_together_have_room_for_their_headers() {
+    const TOGETHER: usize = 20;
+    let (_disk, log) = full().await;
+    let bytes = skv_log::together([10; TOGETHER]);
+    let mut promised = Vec::new();
+    while let Ok(room) = log.space().reserve(bytes).await {
+        promised.push(room);
+    }
+    assert!(promised.len() > 3);
+    let mut index = 0;
+    let mut written = Vec::new();
+    for _ in 0..promised.len() {
+        let entries = (index..index + TOGETHER as u64).map(|index| entry(1, index, 10)).collect();
+        index += TOGETHER as u64;
+        let (done, durable) = tokio::sync::oneshot::channel();
+        log.append(entries, Box::new(|result| drop(done.send(result)))).unwrap();
+        written.push(durable);
+    }
+    for durable in written {
+        let durable = tokio::time::timeout(std::time::Duration::from_secs(10), durable).await;
+        durable.expect("what is promised fits").unwrap().unwrap();
+    }
+    assert_eq!(skv_log::together([]), 0);
+    assert_eq!(skv_log::together([7]), 7);
+}
+
+/// A leader whose disk hangs gives up waiting for its entries, and a follower's stream may break.
+#[tokio::test]
+async fn room_that_nobody_holds_any_more_is_kept_until_its_entry_is_written() {
+    let (disk, log) = full().await;
+    disk.hold_syncs();
+    let mut written = Vec::new();
+    for index in 0..200 {
+        let Ok(room) = log.space().reserve(400).await else { break };
+        let (done, durable) = tokio::sync::oneshot::channel();
+        log.append(vec![entry(1, index, 400)], Box::new(|result| drop(done.send(result)))).unwrap();
+        drop(room);
+        written.push(durable);
+    }
+    disk.let_sync(1 << 20);
+    let count = written.len();
+    for durable in written {
+        let durable = tokio::time::timeout(std::time::Duration::from_secs(10), durable).await;
+        durable.expect("what is promised fits").unwrap().unwrap();
+    }
+    disk.set_capacity(None);
+    let mut changes = log.space().watch_full();
+    changes.wait_for(|full| !full).await.unwrap();
+    let mut again = Vec::new();
+    for _ in 0..count {
+        let room = tokio::time::timeout(std::time::Duration::from_secs(10), log.space().reserve(400)).await;
+        again.push(room.expect("it was all given back").unwrap());
+    }
+}
+
 #[tokio::test]
 async fn a_promise_waits_for_the_next_segment_and_for_other_promises() {
     let disk = formatted(&options(SECTORS)).await;

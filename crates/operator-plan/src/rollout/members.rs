@@ -61,9 +61,12 @@ impl Members {
             statuses.iter().filter_map(|(server, status)| Some((server.clone(), id_of(status)?))).collect();
         let leader = skv_turnover::leading(statuses).map(|(server, status)| Leader::new(server, status));
         let Report { lives, retired, voters, unaware, .. } = Report::of(statuses);
-        // A server whose replica has no id yet hasn't opened its files, and may find any data there.
-        let waits =
-            |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Waiting && status.replica != 0;
+        // A server whose replica has no id yet hasn't opened its files, and may find any data there. One that
+        // revives the group has all that is left of it.
+        let waits = |status: &v1::ReplicaStatus| {
+            let is_waiting = status.state() == v1::ReplicaState::Waiting;
+            is_waiting && status.replica != 0 && status.reset.is_none()
+        };
         let waiting = statuses.iter().filter(|(_, status)| waits(status)).map(|(s, _)| s.clone()).collect();
         let is_broken = |status: &v1::ReplicaStatus| status.state() == v1::ReplicaState::Broken;
         let broken =
@@ -288,6 +291,18 @@ pub(super) mod tests {
         let members = Members::from_statuses(&statuses);
         assert!(members.report().is_retired());
         assert_eq!(members.waiting, ["demo-g0-1".to_owned()].into());
+    }
+
+    /// All that is left of the group would go with its pod.
+    #[test]
+    fn a_replica_that_revives_its_group_does_not_wait_for_one() {
+        let mut statuses = statuses(&[1, 2, 3]);
+        let survivor = statuses.get_mut("demo-g0-0").unwrap();
+        survivor.state = v1::ReplicaState::Waiting as i32;
+        assert!(Members::from_statuses(&statuses).waiting.contains("demo-g0-0"));
+        statuses.get_mut("demo-g0-0").unwrap().reset = Some(v1::ResetProgress::default());
+        let members = Members::from_statuses(&statuses);
+        assert!(members.waiting.is_empty() && members.may_vote("demo-g0-0"), "{members:?}");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! The messages for each situation.
 
 use k8s_openapi::jiff::ToSpan as _;
+use skv_proto::v1;
 use skv_resource::Replacing;
 use skv_sharding::{ClusterId, GroupId};
 use skv_turnover::Assignment;
@@ -48,6 +49,8 @@ fn seen(ready: [u32; 2]) -> Observed {
             cluster: ClusterId(7),
             configuration: 1,
             leaders: [(GroupId(0), "demo-g0-1".to_owned())].into(),
+            disk_full: BTreeSet::new(),
+            memory_full: BTreeSet::new(),
             assignment: Assignment {
                 shards: [(GroupId(0), 120), (GroupId(1), 120)].into(),
                 ..Assignment::default()
@@ -129,6 +132,35 @@ fn what_keeps_pods_from_running_is_said_at_once() {
     let status = first(&seen);
     assert_eq!(condition(&status, Degraded), ("True", "PodsNotRunning"));
     assert_eq!(status.summary, "demo-g1-0: ImagePullBackOff: no such image");
+}
+
+#[test]
+fn want_of_room_degrades_the_groups_that_have_it_until_there_is_room() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let mut full = seen([3, 3]);
+    full.map.as_mut().unwrap().memory_full = [GroupId(1)].into();
+    let status = status_of(&spec, &running, &full, 2);
+    assert_eq!(condition(&status, Degraded), ("True", "MemoryFull"));
+    assert_eq!(status.summary, "no room in the memory of g1: what makes data grow is refused");
+    assert_eq!(condition(&status, Available).0, "True", "reads go on");
+    let news = notices(&running.conditions, &status.conditions);
+    assert!(news.iter().any(|event| event.is_warning && event.reason == "MemoryFull"), "{news:?}");
+
+    full.map.as_mut().unwrap().disk_full = [GroupId(0), GroupId(1)].into();
+    let status = status_of(&spec, &status, &full, 3);
+    assert_eq!(condition(&status, Degraded), ("True", "DiskFull"));
+    assert_eq!(status.summary, "no room on the disks of g0, g1: writes are refused");
+    let status = status_of(&spec, &status, &seen([3, 3]), 4);
+    assert_eq!(condition(&status, Degraded), ("False", "Healthy"));
+}
+
+#[test]
+fn the_shard_manager_tells_which_groups_lack_room() {
+    let group = |id, disk_full, memory_full| v1::Group { id, disk_full, memory_full, ..v1::Group::default() };
+    let groups = vec![group(0, true, false), group(1, false, true), group(2, false, false)];
+    let map = v1::ShardMap { groups, ..v1::ShardMap::default() };
+    let seen = ObservedMap::of(&map, &v1::Configuration::default());
+    assert_eq!((seen.disk_full, seen.memory_full), ([GroupId(0)].into(), [GroupId(1)].into()));
 }
 
 #[test]

@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
+mod interrupted;
+mod judged;
 mod log_suite;
 mod snapshot_files;
 mod state_machine;

@@ -227,7 +227,7 @@ async fn a_snapshot_travels_from_one_directory_to_another() {
     let sent = source.keep(write(&source, &store, 3, 9).await).await.unwrap();
 
     let mut spool = target.spool(sent.length());
-    let mut chunks = sent.chunks();
+    let mut chunks = sent.chunks(0);
     // Taking its place doesn't disturb a snapshot that is being sent.
     source.keep(write(&source, &store, 3, 10).await).await.unwrap();
     while let Some(chunk) = chunks.next().await {

@@ -1,4 +1,4 @@
-//! What is kept of a group's former lives: the files of a replica from before the group was revived,
+//! The former lives of a group: the files of a replica from before the group was revived,
 //! from it or without it. They may be the only copy of writes that the new life lacks, so nothing
 //! removes them but a person.
 
@@ -6,11 +6,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use skv_disk::Disk;
-use skv_sharding::GroupId;
+use skv_disk::checked_file::{self, ReadError};
+use skv_sharding::{GroupId, GroupUid, Incarnation};
 
-use super::DataDir;
+use super::{DataDir, IDENTITY_FORMAT, Identity};
 
-/// What is kept of a group's former lives on one server.
+/// The former lives of a group that one server keeps.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Former {
     /// The directory in which each has a directory of its own.
@@ -25,6 +26,36 @@ impl DataDir {
     pub fn keep_as_former(&self, group: GroupId) -> io::Result<PathBuf> {
         self.forget_reborn(group)?;
         self.put_aside(group, &self.former_dir())
+    }
+
+    /// Returns true unless a directory is known to be one of this incarnation, or of a replica that had no place
+    /// in a group, or in another one.
+    pub(super) fn may_be_former(
+        &self,
+        dir: &Path,
+        uid: GroupUid,
+        incarnation: Incarnation,
+    ) -> io::Result<bool> {
+        match checked_file::read::<Identity>(&*self.disk, &dir.join("identity"), IDENTITY_FORMAT) {
+            Ok(Some(identity)) => Ok(identity
+                .belongs
+                .is_some_and(|belongs| belongs.uid == uid && belongs.incarnation != incarnation)),
+            Ok(None) | Err(ReadError::Damaged { .. } | ReadError::UnsupportedVersion { .. }) => Ok(true),
+            Err(ReadError::Io { source, .. }) => Err(source),
+        }
+    }
+
+    /// Moves a directory to where the former lives are.
+    pub(super) fn keep_directory(&self, dir: &Path) -> io::Result<()> {
+        let (to, from) = (self.former_dir(), self.quarantine_dir());
+        self.disk.create_dir_all(&to)?;
+        self.disk.sync_dir(&self.root)?;
+        if let Some(name) = dir.file_name() {
+            self.disk.rename(dir, &to.join(name))?;
+            self.disk.sync_dir(&to)?;
+            self.disk.sync_dir(&from)?;
+        }
+        Ok(())
     }
 
     /// Returns what is kept of a group's former lives; `None` if that is nothing. Looks at every file.

@@ -97,7 +97,7 @@ async fn a_former_life_is_kept_until_a_person_removes_it() {
         let data = data(&disk);
         // A replica that is a voter removes what it no longer needs.
         open(&disk).await;
-        data.clear_quarantine(GROUP).unwrap();
+        clear_quarantine(&data, 0);
         let former = data.former(GROUP).unwrap().unwrap();
         assert!(disk.exists(&place.join("identity")).unwrap());
         assert_eq!(former.dir, Path::new(ROOT).join("former"));
@@ -110,6 +110,72 @@ async fn a_former_life_is_kept_until_a_person_removes_it() {
         assert_eq!((data.former(GROUP).unwrap(), data.remove_former(GROUP).unwrap()), (None, 0));
         assert!(disk.exists(&former.dir.join("g1-1")).unwrap());
     }
+}
+
+/// Clears the quarantine for a successor of this incarnation.
+fn clear_quarantine(data: &DataDir, incarnation: u32) {
+    data.clear_quarantine(GROUP, BELONGS.uid, Incarnation(incarnation)).unwrap();
+}
+
+/// The group was revived while a damaged replica lay in quarantine, which may have more than the survivor had.
+#[tokio::test]
+async fn damaged_files_of_a_former_life_are_kept_until_a_person_removes_them() {
+    let bench = Bench::new().await;
+    let [mut kept, mut removed] = [None, None];
+    for (incarnation, place) in [(0, &mut removed), (1, &mut kept)] {
+        let data = data(&bench.disk);
+        open(&bench.disk).await;
+        data.save_identity(&bench.old).await.unwrap();
+        let quarantined = data.quarantine(GROUP).unwrap();
+        clear_quarantine(&data, incarnation);
+        assert!(!bench.disk.exists(&quarantined).unwrap());
+        *place = data.former(GROUP).unwrap();
+    }
+    assert!(removed.is_none() && kept.is_some(), "{removed:?} {kept:?}");
+
+    // Nobody can tell of which life it is.
+    let data = data(&bench.disk);
+    data.remove_former(GROUP).unwrap();
+    open(&bench.disk).await;
+    let quarantined = data.quarantine(GROUP).unwrap();
+    bench.disk.remove(&quarantined.join("identity")).unwrap();
+    clear_quarantine(&data, 0);
+    assert!(data.former(GROUP).unwrap().is_some());
+    // It had no place in the group, and so nothing of it.
+    data.remove_former(GROUP).unwrap();
+    open(&bench.disk).await;
+    data.quarantine(GROUP).unwrap();
+    clear_quarantine(&data, 1);
+    assert_eq!(data.former(GROUP).unwrap(), None);
+}
+
+#[tokio::test]
+async fn a_replica_that_holds_nothing_leaves_nothing() {
+    let bench = Bench::new().await;
+    for _ in 0..2 {
+        data(&bench.disk).discard(GROUP).unwrap();
+    }
+    for disk in power_failures(&bench.disk) {
+        assert_eq!(open(&disk).await.belongs, None, "a new, empty replica");
+        assert_eq!(data(&disk).former(GROUP).unwrap(), None);
+    }
+}
+
+/// It is put aside then, and another one gets its name.
+#[tokio::test]
+async fn a_directory_that_cannot_be_opened_is_used_by_nobody() {
+    let bench = Bench::new().await;
+    let other = Identity { replica: ReplicaId(78), ..bench.old };
+    data(&bench.disk).save_identity(&other).await.unwrap();
+    let disk: Arc<dyn Disk> = Arc::new(bench.disk.clone());
+    let data = DataDir { disk: disk.clone(), ..data(&bench.disk) };
+    let refused = data.open(GROUP, Arc::new(Store::new(1))).await.err().unwrap();
+    assert!(
+        matches!(&refused, OpenError::Damaged { reason, .. } if reason.contains("log of replica")),
+        "{refused}"
+    );
+    drop(data);
+    assert_eq!(Arc::strong_count(&disk), 1, "the tasks of its log have ended");
 }
 
 #[tokio::test]

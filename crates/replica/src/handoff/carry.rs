@@ -1,4 +1,4 @@
-//! One shard on its way from our group to another.
+//! A shard on its way from our group to another.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -13,14 +13,14 @@ use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::{self, Begin, Chunk, Freeze, Pause, Receive, Step};
 use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
-use skv_store::{CopyId, Move, Peer, Position, Progress, StepRefusal};
+use skv_store::{CopyId, Move, Position, Progress, StepRefusal};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use crate::environment::Environment;
 use crate::handoff::brake::Brake;
 use crate::handoff::steps::name;
-use crate::handoff::target::Group;
+use crate::handoff::target::{Group, Needs};
 use crate::running::Running;
 
 /// The bytes of one chunk. Writes of other shards wait behind it in the target's log.
@@ -40,7 +40,7 @@ pub(super) struct Carrier {
     own: Arc<Running>,
     env: Arc<Environment>,
     to: Move,
-    target: Group,
+    target: Arc<Group>,
     stands: Arc<AtomicBool>,
     /// Held by the step that asks an unreachable target again: of all chunks under way one at a time,
     /// or each would dial all of the target's servers again and again.
@@ -72,8 +72,7 @@ impl From<Error> for Stop {
 }
 
 impl Carrier {
-    pub(super) fn new(own: Arc<Running>, env: &Arc<Environment>, to: Move) -> Self {
-        let target = Group::new(&own, env, Peer { group: to.target, uid: to.target_uid });
+    pub(super) fn new(own: Arc<Running>, env: &Arc<Environment>, to: Move, target: Arc<Group>) -> Self {
         Carrier { own, env: env.clone(), to, target, stands: Arc::default(), asking_again: Mutex::default() }
     }
 
@@ -251,7 +250,7 @@ impl Carrier {
             // A leader that is cut off from its group goes on for a while: it would only disturb the
             // next.
             self.own.check_leads()?;
-            match self.target.take(shard, epoch, step.clone(), self.memory_of(&step)).await {
+            match self.target.take(shard, epoch, step.clone(), self.needs_of(&step)).await {
                 Ok(v1::StepRefusal::None) => {
                     self.stands.store(false, Ordering::Relaxed);
                     return Ok(());
@@ -272,7 +271,7 @@ impl Carrier {
                         _ => Stop::Again(problem),
                     });
                 }
-                Err(error @ Error::MemoryFull(_)) => {
+                Err(error @ (Error::MemoryFull(_) | Error::UnsupportedVersion(_))) => {
                     return Err(Stop::Again(format!("{target} refuses {}: {error}", name(&step))));
                 }
                 // If it were sent again, it would be refused again.
@@ -301,17 +300,21 @@ impl Carrier {
         }
     }
 
-    /// Returns the memory that the target needs for a step; 0 for one that mustn't wait, since nobody
+    /// Returns what the target must have for a step; nothing for one that mustn't wait, since nobody
     /// serves the shard.
-    fn memory_of(&self, step: &Step) -> u64 {
+    ///
+    /// The shard holds nothing above the level of this leader, who proposes all that is written to it: so
+    /// the level that this leader asked for before it froze the shard is enough for all that follows.
+    fn needs_of(&self, step: &Step) -> Needs {
         if self.own.store.progress(&self.to) == Some(Progress::Frozen) {
-            return 0;
+            return Needs::default();
         }
-        match step {
+        let memory_bytes = match step {
             Step::Receive(_) => self.own.store.memory_of(self.to.shard),
             Step::Chunk(chunk) => chunk.encoded_len() as u64,
             _ => 0,
-        }
+        };
+        Needs { memory_bytes, feature_level: self.own.feature_level }
     }
 
     /// Returns the copy that goes on, if more is kept for it than a new one would cost.

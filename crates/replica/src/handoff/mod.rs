@@ -21,14 +21,16 @@ use std::time::Duration;
 use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
-use skv_sharding::ShardId;
-use skv_store::{Applied, Arrival, Departure, Move, Progress, ShardState, encode_assign, encode_retire};
+use skv_sharding::{Epoch, ShardId};
+use skv_store::{
+    Applied, Arrival, Departure, Move, Peer, Progress, ShardState, encode_assign, encode_retire,
+};
 use tokio::task::{AbortHandle, JoinSet};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::environment::Environment;
 use crate::handoff::carry::{Carrier, Ended};
-use crate::handoff::target::Group;
+use crate::handoff::target::{Group, Groups};
 use crate::handoff::watched::Watched;
 use crate::running::Running;
 
@@ -72,7 +74,7 @@ impl Running {
         let mut tick = tokio::time::interval(INTERVAL);
         tick.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let (mut carried, mut carriers) = (BTreeMap::<ShardId, Carried>::new(), JoinSet::new());
-        let mut questions = JoinSet::new();
+        let (mut questions, mut groups) = (JoinSet::new(), Groups::default());
         loop {
             tokio::select! {
                 biased;
@@ -85,15 +87,21 @@ impl Running {
             }
             while carriers.try_join_next().is_some() {}
             while questions.try_join_next().is_some() {}
+            // A replica that leads by now hears of no entries any more.
+            self.writes.memory().settle(None);
             carried.retain(|_, carried| !carried.task.is_finished());
             if !self.hints.is_leader() || self.writes.is_held() {
                 carriers.abort_all();
                 questions.abort_all();
+                groups.clear();
                 *self.handoffs.watched.lock() = Watched::default();
+                self.handoffs.keep_promises(|_, _| None);
                 continue;
             }
+            self.handoffs.keep_promises(|shard, epoch| self.arrived(shard, epoch));
             self.obey_list().await;
             if !self.store.is_handing_off() && carried.is_empty() {
+                groups.clear();
                 continue;
             }
             let is_elsewhere = |to: &Move| carry::recorded_owner(self, env, to).is_some();
@@ -112,15 +120,17 @@ impl Running {
             for (waits, departure) in departures {
                 let to = departure.to;
                 if !carried.contains_key(&to.shard) && may_begin(&departure, waits, &carried) {
-                    let carrier = Carrier::new(self.clone(), env, to);
+                    let target = groups.get(self, env, Peer { group: to.target, uid: to.target_uid });
+                    let carrier = Carrier::new(self.clone(), env, to, target);
                     let stands = carrier.stands();
                     carried.insert(to.shard, Carried { to, stands, task: carriers.spawn(carrier.run()) });
                 }
             }
             let still = self.handoffs.watched.lock().still(self.store.arrivals(), Instant::now());
             for arrival in still {
+                let source = groups.get(self, env, arrival.source);
                 let (this, env) = (self.clone(), env.clone());
-                questions.spawn(async move { this.ask_after(&env, arrival).await });
+                questions.spawn(async move { this.ask_after(&env, &source, arrival).await });
             }
         }
     }
@@ -174,9 +184,20 @@ impl Running {
         }
     }
 
+    /// Returns the memory that the parts of a shard take that have come; `None` if it doesn't come.
+    fn arrived(&self, shard: ShardId, epoch: Epoch) -> Option<u64> {
+        let is_it = |arrival: &Arrival| (arrival.shard, arrival.epoch) == (shard, epoch);
+        self.store.arrivals().iter().any(is_it).then(|| self.store.memory_of(shard))
+    }
+
     /// Forgets the parts of a shard that came, if its source has given that move up.
-    async fn ask_after(&self, env: &Arc<Environment>, Arrival { shard, epoch, source, .. }: Arrival) {
-        let is_over = match Group::new(self, env, source).is_leaving(shard, epoch).await {
+    async fn ask_after(
+        &self,
+        env: &Arc<Environment>,
+        group: &Group,
+        Arrival { shard, epoch, source, .. }: Arrival,
+    ) {
+        let is_over = match group.is_leaving(shard, epoch).await {
             Ok(leaving) => !leaving,
             // A source that is gone can't report it; the map that has the shard elsewhere is proof
             // enough.

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
-use skv_sharding::{Epoch, ShardId};
+use skv_memory::Charge;
+use skv_sharding::{Epoch, GroupUid, Incarnation, ShardId};
 use skv_store::Departure;
 
 use crate::handoff::brake::Slowed;
@@ -19,12 +20,69 @@ pub struct Handoffs {
     pub(crate) watched: Mutex<Watched>,
     /// The epochs that targets of moves have refused because they passed them.
     passed: Mutex<BTreeMap<ShardId, Epoch>>,
+    /// The shards that have room here and aren't whole yet.
+    promises: Mutex<BTreeMap<ShardId, Promise>>,
+    /// The newest incarnations of other groups that handed something over.
+    sources: Mutex<BTreeMap<GroupUid, Source>>,
+}
+
+/// A group that handed something over.
+#[derive(Debug, Clone, Copy)]
+struct Source {
+    /// The incarnation that the map showed then.
+    recorded: Incarnation,
+    newest: Incarnation,
+}
+
+/// The room of a shard that comes.
+#[derive(Debug)]
+struct Promise {
+    epoch: Epoch,
+    /// The bytes that its source has of it.
+    bytes: u64,
+    /// The bytes of it that are missing.
+    missing: Charge,
 }
 
 impl Handoffs {
+    /// Keeps the room of a shard that comes, until [`Self::keep_promises`] gives it back.
+    pub(super) fn keep_promise(&self, shard: ShardId, epoch: Epoch, bytes: u64, missing: Charge) {
+        if bytes > 0 {
+            self.promises.lock().insert(shard, Promise { epoch, bytes, missing });
+        }
+    }
+
+    /// Gives back the room of shards that don't come any more, and of the parts that have come. `arrived`
+    /// returns the bytes of a shard that are here; `None` if it doesn't come.
+    pub(super) fn keep_promises(&self, arrived: impl Fn(ShardId, Epoch) -> Option<u64>) {
+        self.promises.lock().retain(|shard, promise| {
+            let Some(arrived) = arrived(*shard, promise.epoch) else { return false };
+            promise.missing.change(promise.missing.bytes(), promise.bytes.saturating_sub(arrived));
+            true
+        });
+    }
+
     /// Notes that the target of a move has passed its epoch. Returns true if that is new.
     pub(super) fn note_passed(&self, shard: ShardId, epoch: Epoch) -> bool {
         self.passed.lock().insert(shard, epoch) != Some(epoch)
+    }
+
+    /// Takes a step of a group's incarnation while the map shows `recorded`. Returns the newest incarnation of
+    /// that group that is known. As soon as the shard managers have recorded another one, that counts: of two
+    /// that came from one, theirs is the group, whatever the numbers.
+    pub(super) fn newest_life(
+        &self,
+        uid: GroupUid,
+        recorded: Incarnation,
+        theirs: Incarnation,
+    ) -> Incarnation {
+        let mut sources = self.sources.lock();
+        let source = sources.entry(uid).or_insert(Source { recorded, newest: recorded });
+        if source.recorded != recorded {
+            *source = Source { recorded, newest: recorded };
+        }
+        source.newest = source.newest.max(theirs);
+        source.newest
     }
 
     /// Returns the moves of these whose targets have passed their epochs, and forgets all others.
@@ -35,5 +93,42 @@ impl Handoffs {
         };
         passed.retain(|&shard, epoch| is_one(shard, *epoch));
         passed.iter().map(|(&shard, &epoch)| (shard, epoch)).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_memory::Budget;
+
+    use super::*;
+
+    #[test]
+    fn a_promise_is_room_for_what_is_missing() {
+        let (handoffs, budget) = (Handoffs::default(), Budget::new(Some(512 << 20)));
+        let promise = |shard, mib: u64| {
+            let room = budget.promise(mib << 20)?;
+            handoffs.keep_promise(ShardId(shard), Epoch(2), mib << 20, room);
+            Some(())
+        };
+        assert!(promise(1, 200).is_some());
+        assert!(promise(2, 200).is_none(), "two don't fit");
+        handoffs.keep_promises(|_, epoch| (epoch == Epoch(2)).then_some(100 << 20));
+        assert!(promise(3, 200).is_some(), "half of the first has come and isn't counted here");
+        handoffs.keep_promises(|shard, _| (shard == ShardId(3)).then_some(0));
+        assert!(promise(4, 130).is_some(), "the first is there");
+    }
+
+    #[test]
+    fn a_source_that_was_revived_since_is_known_before_and_after_the_managers_have_heard_of_it() {
+        let handoffs = Handoffs::default();
+        let newest = |recorded, theirs| {
+            handoffs.newest_life(GroupUid(7), Incarnation(recorded), Incarnation(theirs)).0
+        };
+        assert_eq!(newest(0, 0), 0);
+        assert_eq!(newest(0, 9), 9);
+        assert_eq!(newest(0, 0), 9, "what is left of the life before");
+        assert_eq!(newest(5, 5), 5, "the managers have another one that came from the same");
+        assert_eq!(newest(5, 0), 5);
+        assert_eq!(handoffs.newest_life(GroupUid(8), Incarnation(0), Incarnation(0)), Incarnation(0));
     }
 }

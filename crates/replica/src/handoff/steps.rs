@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use skv_fail_points::fail_point;
+use skv_memory::{Charge, Purpose};
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
-use skv_sharding::{Epoch, ShardId};
-use skv_store::{Applied, HandoffStep, StepRefusal, encode_handoff};
+use skv_sharding::{Epoch, GroupId, GroupUid, Incarnation, ShardId};
+use skv_store::{Applied, Arrival, HandoffStep, StepRefusal, encode_handoff};
 use tokio::time::Instant;
 
 use crate::propose::not_applied;
@@ -21,20 +22,64 @@ const ARRIVALS: usize = 4;
 const DEADLINE: Duration = Duration::from_secs(5);
 
 impl Running {
-    /// Refuses a step of another group's handoff for which the group has no room in memory. What was
-    /// promised stays promised, and a step for which nobody serves the shard never waits.
-    pub fn admit_step(&self, step: &HandoffStep, memory_bytes: u64) -> Result<(), Error> {
-        self.check_leads()?;
-        let is_promised = self.has_promised(step.shard(), step.epoch());
-        if waits_for_room(step.step(), is_promised, memory_bytes) {
-            self.writes.memory().admit_bytes(memory_bytes)
+    /// Refuses a step of a source that was revived since, as an incarnation that the map shows or whose steps
+    /// came here: it has the shard under the same epoch, and both would hand it over. A source of an older
+    /// version doesn't say of which incarnation it is.
+    pub fn check_source(&self, step: &HandoffStep, theirs: Option<u32>) -> Result<(), Error> {
+        let Some(theirs) = theirs.map(Incarnation) else { return Ok(()) };
+        let source = if let Step::Receive(receive) = step.step() {
+            Some((GroupId(receive.source), GroupUid(receive.source_uid)))
         } else {
-            Ok(())
+            let is_it = |arrival: &Arrival| (arrival.shard, arrival.epoch) == (step.shard(), step.epoch());
+            let arrival = self.store.arrivals().into_iter().find(is_it);
+            arrival.map(|arrival| (arrival.source.group, arrival.source.uid))
+        };
+        let Some((group, uid)) = source else { return Ok(()) };
+        let recorded = self.map.incarnation(group, uid).unwrap_or_default();
+        let newest = self.handoffs.newest_life(uid, recorded, theirs);
+        if theirs < newest {
+            return Err(Error::WrongIdentity(format!(
+                "{group} was revived since, as incarnation {newest}; incarnation {theirs} hands nothing over"
+            )));
         }
+        Ok(())
+    }
+
+    /// Refuses a step of another group's handoff for which the group has no room in memory, or takes that
+    /// room. What was promised stays promised, and a part that came before needs none.
+    pub fn admit_step(&self, step: &HandoffStep, memory_bytes: u64) -> Result<StepRoom, Error> {
+        self.check_leads()?;
+        let (shard, epoch, memory) = (step.shard(), step.epoch(), self.writes.memory());
+        Ok(match (need_of(step.step(), self.has_promised(shard, epoch), memory_bytes), step.step()) {
+            (Need::Promise, _) => {
+                StepRoom::Promise(shard, epoch, memory_bytes, memory.promise(memory_bytes)?)
+            }
+            (Need::Promised, _) => {
+                StepRoom::Promise(shard, epoch, memory_bytes, memory.promised(memory_bytes))
+            }
+            (Need::Growth(purpose), Step::Chunk(chunk)) => match self.store.growth_by(shard, epoch, chunk) {
+                0 => StepRoom::Nothing,
+                bytes => StepRoom::Growth(memory.admit_bytes(bytes, purpose)?),
+            },
+            _ => StepRoom::Nothing,
+        })
+    }
+
+    /// Takes a step of another group's handoff, for which there is room.
+    pub async fn take_step_of_other(
+        &self,
+        step: HandoffStep,
+        room: StepRoom,
+    ) -> Result<Result<(), StepRefusal>, Error> {
+        let taken = self.take_step(step).await?;
+        if let (Ok(()), StepRoom::Promise(shard, epoch, bytes, charge)) = (&taken, room) {
+            self.handoffs.keep_promise(shard, epoch, bytes, charge);
+        }
+        Ok(taken)
     }
 
     /// Takes a step of a handoff by the group's log.
-    pub async fn take_step(&self, step: HandoffStep) -> Result<Result<(), StepRefusal>, Error> {
+    pub(super) async fn take_step(&self, step: HandoffStep) -> Result<Result<(), StepRefusal>, Error> {
         self.check_leads()?;
         let (shard, epoch) = (step.shard(), step.epoch());
         if matches!(step.step(), Step::Receive(_)) && !self.has_promised(shard, epoch) {
@@ -103,12 +148,37 @@ impl Running {
     }
 }
 
-/// Returns true if a step must wait until there is room in memory.
-fn waits_for_room(step: &Step, is_promised: bool, memory_bytes: u64) -> bool {
+/// The room in memory that a step of another group's handoff needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Need {
+    Nothing,
+    /// Room for the whole shard, beside all others that were promised.
+    Promise,
+    /// The same, but it was promised before.
+    Promised,
+    /// Room for what it brings.
+    Growth(Purpose),
+}
+
+/// The room in memory that a step of another group's handoff has.
+#[derive(Debug)]
+pub enum StepRoom {
+    /// It needs none.
+    Nothing,
+    /// The shard with its epoch has room for so many bytes.
+    Promise(ShardId, Epoch, u64, Charge),
+    /// The step has room until it is taken.
+    Growth(Charge),
+}
+
+/// Returns the need of a step. The memory that the source names is 0 if nobody serves the shard.
+fn need_of(step: &Step, is_promised: bool, memory_bytes: u64) -> Need {
     match step {
-        Step::Receive(_) => !is_promised,
-        Step::Chunk(_) => memory_bytes > 0,
-        _ => false,
+        Step::Receive(_) if !is_promised => Need::Promise,
+        Step::Receive(_) => Need::Promised,
+        Step::Chunk(_) if memory_bytes > 0 => Need::Growth(Purpose::Promised),
+        Step::Chunk(_) => Need::Growth(Purpose::WayOut),
+        _ => Need::Nothing,
     }
 }
 
@@ -131,14 +201,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_step_waits_for_room_only_while_somebody_serves_the_shard() {
+    fn a_shard_that_nobody_serves_goes_on_for_longer_and_its_last_step_never_waits() {
         let receive = Step::Receive(v1::handoff_step::Receive::default());
         let chunk = Step::Chunk(v1::handoff_step::Chunk::default());
         let install = Step::Install(v1::handoff_step::Install::default());
-        assert!(waits_for_room(&receive, false, 0), "an older source doesn't say how much it is");
-        assert!(!waits_for_room(&receive, true, 100));
-        assert!(waits_for_room(&chunk, true, 100));
-        assert!(!waits_for_room(&chunk, true, 0));
-        assert!(!waits_for_room(&install, true, 100));
+        assert_eq!(need_of(&receive, false, 0), Need::Promise, "an older source doesn't say how much it is");
+        assert_eq!(need_of(&receive, true, 100), Need::Promised);
+        assert_eq!(need_of(&chunk, true, 100), Need::Growth(Purpose::Promised));
+        assert_eq!(need_of(&chunk, true, 0), Need::Growth(Purpose::WayOut));
+        assert_eq!(need_of(&install, true, 100), Need::Nothing);
     }
 }

@@ -11,8 +11,8 @@ use skv_net::MESSAGE_LIMIT;
 use skv_proto::v1::handoff_client::HandoffClient;
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
-use skv_raft::header::VERSIONS;
-use skv_sharding::{ClusterId, Epoch, ShardId};
+use skv_raft::header::{FIRST_LEVEL, Place, VERSIONS};
+use skv_sharding::{ClusterId, Epoch, GroupUid, Incarnation, ShardId};
 use skv_store::Peer;
 use tonic::transport::Channel;
 use tonic::{Request, Status};
@@ -27,8 +27,19 @@ const TIMEOUT: Duration = Duration::from_secs(6);
 pub(super) struct Group {
     env: Arc<Environment>,
     cluster: ClusterId,
+    /// The incarnation of our group.
+    own: Incarnation,
     peer: Peer,
     known: Mutex<Known>,
+}
+
+/// The abilities that a target must have for a step.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Needs {
+    /// The bytes that it must have room for; 0 for a step that mustn't wait.
+    pub(super) memory_bytes: u64,
+    /// The feature level of all its voters; 0 for a step that mustn't wait.
+    pub(super) feature_level: u32,
 }
 
 /// The facts that were found out about it.
@@ -39,27 +50,47 @@ struct Known {
     connections: HashMap<String, Channel>,
 }
 
-impl Group {
-    /// Makes a group as one of ours reaches it.
-    pub(super) fn new(own: &Running, env: &Arc<Environment>, peer: Peer) -> Self {
-        Group { env: env.clone(), cluster: own.place.cluster, peer, known: Mutex::default() }
+/// The groups that shards go to and come from, each reached by connections that all of its shards share:
+/// thousands of small shards would else make thousands.
+#[derive(Default)]
+pub(super) struct Groups(HashMap<GroupUid, Arc<Group>>);
+
+impl Groups {
+    /// Returns a group as one of ours reaches it.
+    pub(super) fn get(&mut self, own: &Running, env: &Arc<Environment>, peer: Peer) -> Arc<Group> {
+        self.0.entry(peer.uid).or_insert_with(|| Arc::new(Group::new(own, env, peer))).clone()
     }
 
-    /// Asks the group to take a step, if it has room for this many bytes.
+    /// Closes the connections that no shard needs any more.
+    pub(super) fn clear(&mut self) {
+        self.0.clear();
+    }
+}
+
+impl Group {
+    /// Makes a group as one of ours reaches it.
+    fn new(own: &Running, env: &Arc<Environment>, peer: Peer) -> Self {
+        let Place { cluster, incarnation, .. } = own.place;
+        Group { env: env.clone(), cluster, own: incarnation, peer, known: Mutex::default() }
+    }
+
+    /// Asks the group to take a step, if it can do what the step needs.
     pub(super) async fn take(
         &self,
         shard: ShardId,
         epoch: Epoch,
         step: Step,
-        memory_bytes: u64,
+        needs: Needs,
     ) -> Result<v1::StepRefusal, Error> {
         let step = v1::HandoffStep { shard: shard.0, epoch: epoch.0, step: Some(step) };
-        let request = v1::TakeStepRequest { header: Some(self.header()), step: Some(step), memory_bytes };
+        let Needs { memory_bytes, feature_level } = needs;
+        let header = v1::GroupHeader { feature_level, ..self.header() };
+        let request = v1::TakeStepRequest { header: Some(header), step: Some(step), memory_bytes };
         let answer = self.ask(move |mut client| {
             let request = timed(request.clone());
             async move { client.take_step(request).await }.boxed()
         });
-        Ok(answer.await?.refusal())
+        taken(answer.await?, needs)
     }
 
     /// Asks whether the group still means to hand a shard over.
@@ -78,6 +109,8 @@ impl Group {
             group: self.peer.group.0,
             group_uid: self.peer.uid.0,
             versions: Some(VERSIONS),
+            feature_level: 0,
+            sender_incarnation: Some(self.own.0),
         }
     }
 
@@ -106,7 +139,10 @@ impl Group {
                     return Ok(answer.into_inner());
                 }
                 // The leader has decided: nobody else in its group knows better.
-                Err(status) if let Some(error @ Error::MemoryFull(_)) = Error::from_status(&status) => {
+                Err(status)
+                    if let Some(error @ (Error::MemoryFull(_) | Error::UnsupportedVersion(_))) =
+                        Error::from_status(&status) =>
+                {
                     self.known.lock().leader = Some(address);
                     return Err(error);
                 }
@@ -138,8 +174,51 @@ impl Group {
     }
 }
 
+/// Reads a target's answer. A refusal for a reason that only a newer target knows is a refusal all the
+/// same; and a target of an older version doesn't look at the level that it is asked for.
+fn taken(answer: v1::TakeStepResponse, needs: Needs) -> Result<v1::StepRefusal, Error> {
+    let refusal = v1::StepRefusal::try_from(answer.refusal).map_err(|_| {
+        Error::UnsupportedVersion(format!("it is refused for a newer reason, {}", answer.refusal))
+    })?;
+    let level = answer.feature_level.max(FIRST_LEVEL);
+    if refusal == v1::StepRefusal::None && level < needs.feature_level {
+        let asked = needs.feature_level;
+        return Err(Error::UnsupportedVersion(format!(
+            "the target has feature level {level}, not yet {asked}"
+        )));
+    }
+    Ok(refusal)
+}
+
 fn timed<T>(message: T) -> Request<T> {
     let mut request = Request::new(message);
     request.set_timeout(TIMEOUT);
     request
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answered(refusal: i32, feature_level: u32, asked: u32) -> Result<v1::StepRefusal, Error> {
+        let needs = Needs { feature_level: asked, ..Needs::default() };
+        taken(v1::TakeStepResponse { refusal, feature_level }, needs)
+    }
+
+    #[test]
+    fn a_refusal_that_only_a_newer_target_knows_is_no_consent() {
+        assert!(matches!(answered(99, 9, 0), Err(Error::UnsupportedVersion(_))));
+        let busy = v1::StepRefusal::Busy;
+        assert_eq!(answered(busy as i32, 1, 2), Ok(busy));
+        assert_eq!(answered(0, 0, 0), Ok(v1::StepRefusal::None));
+    }
+
+    #[test]
+    fn a_target_of_a_lower_level_is_no_target_and_one_that_says_none_has_the_first() {
+        let fits = |level, asked| answered(0, level, asked).is_ok();
+        assert_eq!(
+            [fits(0, 1), fits(0, 2), fits(1, 2), fits(2, 2), fits(3, 2)],
+            [true, false, false, true, true]
+        );
+    }
 }

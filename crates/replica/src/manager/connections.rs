@@ -33,7 +33,7 @@ pub(super) struct Connections {
 /// The result of the last lookups.
 #[derive(Default)]
 struct Kept {
-    /// When all names were last found.
+    /// The time at which all names were last found.
     found: Option<Instant>,
     /// True if a manager couldn't be reached since.
     doubtful: bool,

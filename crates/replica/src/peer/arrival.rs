@@ -7,22 +7,26 @@ use std::time::Duration;
 
 use futures::future::BoxFuture;
 use futures::{FutureExt as _, Stream, stream};
+use skv_memory::Charge;
 use skv_proto::v1::install_snapshot_request::Message;
 use skv_proto::v1::install_snapshot_response::{Progress as Report, Result as Answer};
 use skv_proto::{Error, v1};
-use skv_raft::Consensus;
 use skv_raft::state_machine::meta_of;
 use skv_raft::types::{SnapshotMeta, Vote};
 use skv_raft::wire::Wire as _;
 use skv_snapshot::{Progress, SnapshotFile, Spool, SpoolError};
 use tonic::{Status, Streaming};
 
+use crate::memory::MemoryGate;
+
 /// The interval at which progress is reported to the leader, which gives up after several times that.
 const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Takes a snapshot and installs it; the last answer reports the end.
+/// Takes a snapshot and installs it; the last answer reports the end. Its room in memory is `reserved`
+/// until then.
 pub(super) fn receive(
-    consensus: Consensus,
+    memory: MemoryGate,
+    reserved: Charge,
     leader: Vote,
     meta: SnapshotMeta,
     messages: Streaming<v1::InstallSnapshotRequest>,
@@ -34,7 +38,13 @@ pub(super) fn receive(
         if meta_of(&snapshot).as_ref() != Ok(&meta) {
             return Err(Error::InvalidArgument("the snapshot isn't the one that was announced".into()).into());
         }
-        let vote = consensus.install(leader, meta, snapshot).await;
+        // Other data may have grown while it came.
+        let bytes = snapshot.header().memory_bytes.max(snapshot.length());
+        if !memory.can_hold(bytes) {
+            return Err(Error::MemoryFull(format!("the snapshot takes {bytes} bytes")).into());
+        }
+        let vote = memory.consensus.install(leader, meta, snapshot).await;
+        drop(reserved);
         Ok(vote.map_err(|error| Error::Unavailable(error.to_string()))?.to_wire())
     };
     reported(installed.boxed(), progress)
@@ -97,8 +107,9 @@ mod tests {
     use skv_disk::MemoryDisk;
     use skv_snapshot::SnapshotDir;
 
-    /// The length of a snapshot that becomes durable in two pieces.
-    const LENGTH: usize = 512 << 10;
+    /// The length of a snapshot, and the bytes of it that are durable after the first syncs.
+    const LENGTH: usize = 1 << 20;
+    const DURABLE: [u64; 2] = [256 << 10, 768 << 10];
 
     #[tokio::test(start_paused = true)]
     async fn a_disk_that_gets_on_is_heard_of_and_one_that_hangs_is_not() {
@@ -116,10 +127,10 @@ mod tests {
         let mut next = async || timeout(REPORT_EVERY * 100, answers.next()).await;
 
         assert!(next().await.is_err(), "nothing is durable yet");
-        for half in 1..=2 {
+        for bytes in DURABLE {
             disk.let_sync(1);
             let answer = next().await.unwrap().unwrap().unwrap();
-            assert_eq!(answer.result, Some(Answer::Progress(Report { bytes: half * LENGTH as u64 / 2 })));
+            assert_eq!(answer.result, Some(Answer::Progress(Report { bytes })));
             assert!(next().await.is_err(), "the disk hangs again");
         }
         disk.let_sync(1);

@@ -42,14 +42,17 @@ impl handoff_server::Handoff for HandoffService {
     ) -> Result<Response<v1::TakeStepResponse>, Status> {
         let v1::TakeStepRequest { header, step, memory_bytes } = request.into_inner();
         let running = self.receiver(header.as_ref())?;
+        let feature_level = running.group_level();
         // A source may be of a newer version, or broken: its step is judged before it is committed.
         let step = HandoffStep::try_from(step.unwrap_or_default())
             .map_err(|malformed| Error::InvalidArgument(malformed.to_string()))?;
         if !matches!(step.step(), Step::Receive(_) | Step::Chunk(_) | Step::Install(_)) {
             return Err(Error::InvalidArgument("this is no step for a target".into()).into());
         }
-        running.admit_step(&step, memory_bytes)?;
-        let refusal = match running.take_step(step).await? {
+        running.check_source(&step, header.and_then(|header| header.sender_incarnation))?;
+        let room = running.admit_step(&step, memory_bytes)?;
+        refuse_higher(header.map_or(0, |header| header.feature_level), feature_level)?;
+        let refusal = match running.take_step_of_other(step, room).await? {
             Ok(()) => v1::StepRefusal::None,
             Err(StepRefusal::Passed(_)) => v1::StepRefusal::Passed,
             Err(StepRefusal::NotDue) => v1::StepRefusal::NotDue,
@@ -60,7 +63,7 @@ impl handoff_server::Handoff for HandoffService {
                 return Err(Error::InvalidArgument(refusal.to_string()).into());
             }
         };
-        Ok(Response::new(v1::TakeStepResponse { refusal: refusal as i32 }))
+        Ok(Response::new(v1::TakeStepResponse { refusal: refusal as i32, feature_level }))
     }
 
     async fn is_leaving(
@@ -76,4 +79,16 @@ impl handoff_server::Handoff for HandoffService {
             |departure: &skv_store::Departure| departure.to.shard == shard && departure.to.epoch == epoch;
         Ok(Response::new(v1::IsLeavingResponse { leaving: running.store.departures().iter().any(is_it) }))
     }
+}
+
+/// Refuses a step of a shard that may hold what a voter of this group doesn't know. Nothing of it may be
+/// committed here: an older voter would leave that out, or couldn't apply it (invariant 12).
+fn refuse_higher(asked: u32, ours: u32) -> Result<(), Error> {
+    if asked <= ours {
+        return Ok(());
+    }
+    Err(Error::UnsupportedVersion(format!(
+        "the shard may hold what only feature level {asked} knows, and not all servers of this group have it: they \
+         have level {ours}. It waits until they are updated"
+    )))
 }

@@ -13,12 +13,13 @@ use skv_proto::v1::append_entries_response::{Accepted, Result as Outcome};
 use skv_proto::v1::install_snapshot_request;
 use skv_proto::v1::raft_server;
 use skv_proto::{Error, v1};
-use skv_raft::append;
-use skv_raft::header::{FEATURE_LEVEL, required};
+use skv_raft::header::required;
 use skv_raft::judge;
 use skv_raft::types::{AppendRequest, LogEntry, LogId, SnapshotMeta, StoredMembership, Vote};
 use skv_raft::wire::{Wire, WireError};
+use skv_raft::{Verdict, append};
 use skv_sharding::{GroupId, ReplicaId};
+use skv_snapshot::Fingerprint;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
@@ -43,7 +44,7 @@ impl RaftService {
     fn receiver(&self, header: Option<&v1::PeerHeader>) -> Result<(Arc<Running>, u32), Error> {
         let header = required(header)?;
         let running = self.replicas.get(GroupId(header.group))?.running()?;
-        let version = running.place.check(header)?;
+        let version = running.place.check(header, &running.lineage())?;
         Ok((running, version))
     }
 }
@@ -65,15 +66,21 @@ impl raft_server::Raft for RaftService {
         };
         let (running, version) = self.receiver(Some(&hello))?;
         tracing::debug!(from = hello.from, group = %running.place.group, version, "append stream opened");
-        let accepted = Outcome::Accepted(Accepted { version, feature_level: FEATURE_LEVEL });
+        let feature_level = running.feature_level;
+        let accepted = Outcome::Accepted(Accepted { version, feature_level });
         let results = append_results(&running, ReplicaId(hello.from), requests);
         let follower = running;
         let responses = stream::once(async move { Ok(accepted) })
             .chain(results)
             .take_until(self.closed.clone().cancelled_owned())
             .map(move |result| {
-                let memory_full = follower.writes.memory().is_full();
-                result.map(|result| v1::AppendEntriesResponse { result: Some(result), memory_full })
+                let (memory, disk_full) = (follower.writes.memory(), follower.writes.is_full());
+                result.map(|result| v1::AppendEntriesResponse {
+                    result: Some(result),
+                    memory_full: memory.is_full(),
+                    disk_full,
+                    memory_left: memory.left(),
+                })
             });
         Ok(Response::new(responses.boxed()))
     }
@@ -126,12 +133,25 @@ impl raft_server::Raft for RaftService {
         judge::leader(&leader, from(request.header.as_ref()), running.place.replica)?;
         let acknowledged = request.acknowledged.ok_or_else(|| missing("acknowledged")).map_err(invalid)?;
         let acknowledged = LogId::from_wire(acknowledged).map_err(invalid)?;
-        let begins_again = running.consensus.lacks(&leader, &acknowledged).await;
-        if begins_again {
+        let verdict = running.consensus.lacks(&leader, &acknowledged).await;
+        if verdict == Verdict::Lacks {
             tracing::error!(group = %running.place.group, %acknowledged, "this replica lacks what it acknowledged: its disk went back in time");
             running.gone_back.cancel();
         }
-        Ok(Response::new(v1::TellReversionResponse { begins_again }))
+        Ok(Response::new(verdict.into()))
+    }
+
+    async fn held_snapshot(
+        &self,
+        request: Request<v1::HeldSnapshotRequest>,
+    ) -> Result<Response<v1::HeldSnapshotResponse>, Status> {
+        let request = request.into_inner();
+        let (running, _) = self.receiver(request.header.as_ref())?;
+        let leader = vote(request.vote)?;
+        judge::leader(&leader, from(request.header.as_ref()), running.place.replica)?;
+        let snapshot = fingerprint(request.last_log_id.as_ref(), request.length, request.checksum);
+        let bytes = running.snapshots.held(snapshot).await;
+        Ok(Response::new(v1::HeldSnapshotResponse { bytes }))
     }
 
     async fn install_snapshot(
@@ -157,14 +177,14 @@ impl raft_server::Raft for RaftService {
         };
         let committed = running.consensus.watch().local_committed();
         judge::snapshot(meta.last_log_id.as_ref(), &leader_vote, committed.as_ref())?;
-        tracing::info!(group = %running.place.group, bytes = start.length, last = ?meta.last_log_id, "receiving a snapshot");
+        tracing::info!(group = %running.place.group, bytes = start.length, from = start.offset, last = ?meta.last_log_id, "receiving a snapshot");
 
-        let memory = start.memory_bytes.max(start.length);
-        if !running.writes.memory().can_hold(memory) {
-            return Err(Error::MemoryFull(format!("a snapshot takes {memory} bytes")).into());
-        }
-        let spool = running.snapshots.spool(start.length);
-        let answers = arrival::receive(running.consensus.clone(), leader_vote, meta, messages, spool)
+        let (memory, bytes) = (running.writes.memory().clone(), start.memory_bytes.max(start.length));
+        let no_room = || Error::MemoryFull(format!("a snapshot takes {bytes} bytes"));
+        let reserved = memory.reserve(bytes).ok_or_else(no_room)?;
+        let snapshot = fingerprint(start.last_log_id.as_ref(), start.length, start.checksum);
+        let spool = running.snapshots.receive(snapshot, start.offset);
+        let answers = arrival::receive(memory, reserved, leader_vote, meta, messages, spool)
             .take_until(self.closed.clone().cancelled_owned());
         Ok(Response::new(answers.boxed()))
     }
@@ -173,6 +193,12 @@ impl raft_server::Raft for RaftService {
 /// Returns the sender of a message whose header was checked.
 fn from(header: Option<&v1::PeerHeader>) -> ReplicaId {
     ReplicaId(header.map_or(0, |header| header.from))
+}
+
+/// Returns what a leader says of a snapshot's file.
+fn fingerprint(last: Option<&v1::LogId>, length: u64, checksum: u32) -> Fingerprint {
+    let (term, index) = last.map_or((0, 0), |last| (last.term, last.index));
+    Fingerprint { term, index, length, checksum }
 }
 
 fn missing(field: &'static str) -> WireError {
@@ -269,20 +295,21 @@ impl Admitted {
 /// Reserves room for the entries of a request. Without room only those are admitted that
 /// need none: the entry by which a new leader begins mustn't wait behind a full disk.
 async fn admit(mut request: AppendRequest, running: &Running) -> Admitted {
-    let mut bytes = append::log_bytes(&request.entries);
-    let mut refusal = None;
     let memory = running.writes.memory();
-    if bytes > 0 && !memory.can_take(bytes as u64) {
-        let fitting = fitting_in_memory(&request, running).await;
-        if fitting < request.entries.len() {
-            refusal = Some(memory.refusal().into());
-            request.entries.truncate(fitting);
-            bytes = append::log_bytes(&request.entries);
-        }
+    memory.settle(request.entries.first().map(|entry| entry.log_id.index));
+    let mut refusal = None;
+    let (fitting, growth) = fitting_in_memory(&request, running).await;
+    if fitting < request.entries.len() {
+        refusal = Some(memory.refusal().into());
+        request.entries.truncate(fitting);
         if fitting == 0 {
             return Admitted { request: None, reservation: None, refusal };
         }
     }
+    if let Some(last) = request.entries.last() {
+        memory.expect(last.log_id.index, growth);
+    }
+    let bytes = append::log_bytes(&request.entries);
     if bytes == 0 {
         return Admitted { request: Some(request), reservation: None, refusal };
     }
@@ -301,15 +328,21 @@ async fn admit(mut request: AppendRequest, running: &Running) -> Admitted {
     }
 }
 
-/// Returns the number of entries before the first one that the memory of this server can't take: else the
-/// system would end the process, and after its restart again.
-async fn fitting_in_memory(request: &AppendRequest, running: &Running) -> usize {
+/// Returns the number of entries before the first one that the memory of this server can't take, and the
+/// growth that they cause: else the system would end the process, and after its restart again.
+async fn fitting_in_memory(request: &AppendRequest, running: &Running) -> (usize, u64) {
     let memory = running.writes.memory();
-    let mut bytes = 0;
+    let bytes = request.entries.iter().filter_map(append::payload).map(Bytes::len).sum();
+    if bytes == 0 || memory.takes_easily(bytes) {
+        return (request.entries.len(), bytes as u64);
+    }
+    let mut growth = 0;
     let needs = |entry: &LogEntry| {
-        let growth = append::payload(entry).filter(|payload| memory.is_growth(payload));
-        bytes += growth.map_or(0, Bytes::len);
-        growth.is_some() && !memory.can_take(bytes as u64)
+        let more = append::payload(entry).map_or(0, |payload| memory.growth_of(payload));
+        let fits = more == 0 || memory.can_take(growth + more);
+        growth += if fits { more } else { 0 };
+        !fits
     };
-    running.consensus.entries_without_need(&request.entries, needs).await
+    let fitting = running.consensus.entries_without_need(&request.entries, needs).await;
+    (fitting, growth)
 }

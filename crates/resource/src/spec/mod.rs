@@ -59,19 +59,19 @@ pub use tuning::{TRANSFER_BYTES_PER_SECOND, Tuning};
         name = "Ready",
         type_ = "string",
         json_path = ".status.ready",
-        description = "How many of all servers are ready"
+        description = "The servers that are ready, of all"
     ),
     printcolumn(
         name = "Shards",
         type_ = "string",
         json_path = ".status.shards",
-        description = "How many of all shards a group owns"
+        description = "The shards that a group owns, of all"
     ),
     printcolumn(
         name = "Moving",
         type_ = "integer",
         json_path = ".status.moving",
-        description = "How many shards aren't yet where the newest configuration wants them"
+        description = "The shards that aren't yet where the newest configuration wants them"
     ),
     printcolumn(
         name = "Version",
@@ -83,7 +83,7 @@ pub use tuning::{TRANSFER_BYTES_PER_SECOND, Tuning};
         name = "Status",
         type_ = "string",
         json_path = ".status.summary",
-        description = "What a person should know first",
+        description = "The first thing that a person should know",
         priority = 1
     ),
     printcolumn(name = "Age", type_ = "date", json_path = ".metadata.creationTimestamp"),

@@ -15,9 +15,9 @@ pub struct Server {
     #[schemars(range(min = 1, max = 1024))]
     #[serde(skip_serializing_if = "Option::is_none")]
     pub worker_threads: Option<u16>,
-    /// How much memory each server may use, such as 2Gi: at least 128Mi. Beyond a part of it nothing is
-    /// taken that makes the data grow. By default what its container may have (`resources.limits.memory`),
-    /// or else what the machine has.
+    /// The memory that each server may use, such as 2Gi: at least 128Mi. Beyond a part of it nothing is
+    /// taken that makes the data grow. By default the limit of its container (`resources.limits.memory`),
+    /// or else the memory of the machine.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(extend("x-kubernetes-validations" = [
         { "rule": "quantity(self).compareTo(quantity('128Mi')) >= 0", "message": "must be at least 128Mi" }

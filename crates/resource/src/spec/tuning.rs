@@ -13,8 +13,8 @@ pub struct Tuning {
     /// The interval between the heartbeats of a leader, in milliseconds.
     #[schemars(range(min = 10, max = 10000))]
     pub heartbeat_ms: u64,
-    /// After at least this long without its leader a replica stands for election, in
-    /// milliseconds; at most twice as long. At least three heartbeats.
+    /// A replica stands for election when its leader has been silent for three to four times as long, in
+    /// milliseconds. At least three heartbeats.
     #[schemars(range(min = 50, max = 60000))]
     pub election_timeout_ms: u64,
     /// A replica writes a snapshot after this many bytes of log, or after a quarter of the

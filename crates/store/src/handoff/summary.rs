@@ -29,7 +29,7 @@ impl From<Progress> for ShardState {
     }
 }
 
-/// One shard in its group.
+/// A shard in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// The shard.

@@ -7,4 +7,5 @@ mod handoff;
 mod memory;
 mod model;
 mod sessions;
+mod snapshots;
 mod support;

@@ -10,13 +10,14 @@ mod wait;
 use std::sync::Arc;
 
 use futures::FutureExt as _;
+use skv_memory::Budget;
 use skv_proto::v1::answer::Answer;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
 use skv_replica::map_copy::MapCopy;
 use skv_replica::{Replicas, Running};
 
-pub(super) use self::part::{Answers, Part, Pending, Reads};
+pub(super) use self::part::{Answers, Later, Part, Pending};
 use self::part::{answer, answers_in, read, read_applied, write_in_room, write_one};
 use self::request::{Task, check, key_of, task};
 use self::route::{Route, route};
@@ -34,6 +35,7 @@ pub(crate) struct Operations {
     metrics: Arc<Metrics>,
     log: bool,
     waiting: WaitingRoom,
+    budget: Budget,
 }
 
 /// An operation that no replica here can take now.
@@ -78,8 +80,19 @@ impl Sorted {
 
 impl Operations {
     /// Operations on these replicas; with `log` each one's input and result is printed.
-    pub(crate) fn new(replicas: Arc<Replicas>, map: Arc<MapCopy>, metrics: Arc<Metrics>, log: bool) -> Self {
-        Operations { replicas, map, metrics, log, waiting: WaitingRoom::new() }
+    pub(crate) fn new(
+        replicas: Arc<Replicas>,
+        map: Arc<MapCopy>,
+        metrics: Arc<Metrics>,
+        budget: Budget,
+        log: bool,
+    ) -> Self {
+        Operations { replicas, map, metrics, log, waiting: WaitingRoom::new(&budget), budget }
+    }
+
+    /// Returns the memory that operations may take.
+    pub(super) fn budget(&self) -> &Budget {
+        &self.budget
     }
 
     /// Carries one operation out.
@@ -161,7 +174,7 @@ impl Operations {
         match self.settle(Err(Unplaced::Arriving(arriving))).await {
             Ok((running, Task::Write(command))) => self.write_alone(running, command, id, room, told).await,
             Ok((running, Task::Read(key))) => read(running, self.map, vec![(id, key)], told).await,
-            Err(problem) => told.finished(vec![answer(id, Err(problem))], None),
+            Err(problem) => told.finished(answer(id, Err(problem))),
         }
     }
 

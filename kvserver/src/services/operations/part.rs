@@ -1,6 +1,7 @@
 //! A part of a frame that one replica carries out: writes that are proposed together, or reads.
 
 use std::sync::Arc;
+use std::vec::IntoIter;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
@@ -8,7 +9,7 @@ use skv_proto::v1::answer::Answer;
 use skv_proto::{Error, v1};
 use skv_replica::Running;
 use skv_replica::map_copy::MapCopy;
-use skv_store::Outcome;
+use skv_store::Rejection;
 
 use super::route::rejected;
 use super::share::Writes;
@@ -20,11 +21,13 @@ use crate::services::outbox::{self, Place, Room, Source};
 pub(in crate::services) type Answers = Vec<v1::Answer>;
 
 /// The result of a part of a frame.
-pub(in crate::services) enum Part {
-    /// Answers, with the room that they take until the client has them.
-    Answers(Answers, Option<Place>),
-    /// Reads that may be carried out from now on.
-    Reads(Reads),
+#[derive(Default)]
+pub(in crate::services) struct Part {
+    pub(in crate::services) answers: Answers,
+    /// The room that these take until the client has them.
+    pub(in crate::services) place: Option<Place>,
+    /// The others, which are made when they can be sent.
+    pub(in crate::services) later: Option<Later>,
 }
 
 /// A part of a frame on its way.
@@ -44,33 +47,8 @@ pub(super) async fn write_one(
     let key = command.key.clone();
     let outcome = running.writes.submit(vec![command]).await?.pop();
     let lost = || Error::Internal("the operation got no answer".into());
-    answered(outcome.ok_or_else(lost)?, running, map, &key)
-}
-
-fn answered(outcome: Outcome, running: &Running, map: &MapCopy, key: &[u8]) -> Result<Answer, Error> {
-    outcome.map(Answer::from).map_err(|rejection| rejected(rejection, running, map, key))
-}
-
-async fn write(
-    running: Arc<Running>,
-    map: Arc<MapCopy>,
-    commands: Vec<v1::Command>,
-    ids: Vec<u64>,
-) -> Answers {
-    let keys: Vec<Bytes> = commands.iter().map(|command| command.key.clone()).collect();
-    match running.writes.submit(commands).await {
-        Ok(outcomes) => {
-            let outcomes = ids.into_iter().zip(keys).zip(outcomes);
-            outcomes.map(|((id, key), o)| answer(id, answered(o, &running, &map, &key))).collect()
-        }
-        Err(problem) => refused(ids, problem),
-    }
-}
-
-fn refused(ids: impl IntoIterator<Item = u64>, problem: Error) -> Answers {
-    let problem = v1::Error::from(problem);
-    let refuse = |id| v1::Answer { id, answer: Some(Answer::Error(problem.clone())) };
-    ids.into_iter().map(refuse).collect()
+    let outcome = outcome.ok_or_else(lost)??;
+    outcome.map(Answer::from).map_err(|rejection| rejected(rejection, running, map, &key))
 }
 
 /// Proposes writes when there is room for their answers.
@@ -83,9 +61,24 @@ pub(super) async fn write_in_room(
 ) -> Part {
     let Writes { commands, ids, expected, puts, .. } = writes;
     let place = room.place(expected).await;
-    let answers = write(running, map, commands, ids).await;
+    let keys: Vec<Bytes> = commands.iter().map(|command| command.key.clone()).collect();
+    let outcomes = match running.writes.submit(commands).await {
+        Ok(outcomes) => outcomes,
+        Err(problem) => return told.later(Rest::refused(ids, problem)),
+    };
     drop(puts);
-    told.finished(answers, place)
+    let (mut answers, mut rejected) = (Vec::with_capacity(ids.len()), Vec::new());
+    for ((id, key), outcome) in ids.into_iter().zip(keys).zip(outcomes) {
+        match outcome {
+            Ok(Ok(applied)) => answers.push(answer(id, Ok(applied.into()))),
+            Ok(Err(rejection)) => rejected.push((id, key, Ok(rejection))),
+            Err(problem) => rejected.push((id, key, Err(problem))),
+        }
+    }
+    told.tell(&answers);
+    let rejected = rejected.into_iter();
+    let later = (rejected.len() > 0).then(|| Later::new(Rest::Rejected { running, map, rejected }, told));
+    Part { answers, place, later }
 }
 
 /// Waits until what is read is at least as new as the operations' arrival; it may be newer.
@@ -96,30 +89,82 @@ pub(super) async fn read(
     told: Told,
 ) -> Part {
     if let Err(problem) = running.reads.pass().await {
-        return told.finished(refused(reads.into_iter().map(|(id, _)| id), problem), None);
+        return told.later(Rest::refused(reads.into_iter().map(|(id, _)| id).collect(), problem));
     }
-    Part::Reads(Reads { running, map, keys: reads.into_iter(), next: None, told })
+    told.later(Rest::Reads { running, map, keys: reads.into_iter() })
 }
 
-/// Reads that are carried out as their answers are sent.
-pub(in crate::services) struct Reads {
-    running: Arc<Running>,
-    map: Arc<MapCopy>,
-    keys: std::vec::IntoIter<(u64, Bytes)>,
-    /// Read already, but too large for the frame before.
+/// Operations that are answered as their answers are sent: reads, and what has an error, which names
+/// addresses and takes many times the bytes of a small write. All writes of a queue may lose their leader at
+/// the same moment.
+pub(in crate::services) struct Later {
+    rest: Rest,
+    /// Made already, but too large for the frame before.
     next: Option<Box<v1::Answer>>,
     told: Told,
 }
 
-impl Source for Reads {
+/// The reason why a write isn't done: it was rejected when its entry was applied, or it is in none.
+type Refused = Result<Rejection, Error>;
+
+/// The operations that aren't answered yet.
+enum Rest {
+    Reads { running: Arc<Running>, map: Arc<MapCopy>, keys: IntoIter<(u64, Bytes)> },
+    Rejected { running: Arc<Running>, map: Arc<MapCopy>, rejected: IntoIter<(u64, Bytes, Refused)> },
+    Refused { ids: IntoIter<u64>, problem: v1::Error },
+}
+
+impl Rest {
+    /// Returns operations that are all refused for one reason.
+    fn refused(ids: Vec<u64>, problem: Error) -> Rest {
+        Rest::Refused { ids: ids.into_iter(), problem: problem.into() }
+    }
+
+    fn is_empty(&self) -> bool {
+        let left = match self {
+            Rest::Reads { keys, .. } => keys.len(),
+            Rest::Rejected { rejected, .. } => rejected.len(),
+            Rest::Refused { ids, .. } => ids.len(),
+        };
+        left == 0
+    }
+
+    /// Returns the next answer.
+    fn answer(&mut self) -> Option<v1::Answer> {
+        match self {
+            Rest::Reads { running, map, keys } => {
+                let (id, key) = keys.next()?;
+                Some(answer(id, read_applied(running, map, &key)))
+            }
+            Rest::Rejected { running, map, rejected: rest } => {
+                let (id, key, refused) = rest.next()?;
+                let problem = match refused {
+                    Ok(rejection) => rejected(rejection, running, map, &key),
+                    Err(problem) => problem,
+                };
+                Some(answer(id, Err(problem)))
+            }
+            Rest::Refused { ids, problem } => {
+                let id = ids.next()?;
+                Some(v1::Answer { id, answer: Some(Answer::Error(problem.clone())) })
+            }
+        }
+    }
+}
+
+impl Later {
+    fn new(rest: Rest, told: Told) -> Later {
+        Later { rest, next: None, told }
+    }
+}
+
+impl Source for Later {
     fn fill(&mut self, frame: &mut Vec<v1::Answer>, room: usize) -> usize {
         let (mut bytes, before) = (0, frame.len());
-        let Reads { running, map, keys, next, .. } = self;
-        let read = |(id, key): (u64, Bytes)| answer(id, read_applied(running, map, &key));
-        while let Some(answer) = next.take().map(|next| *next).or_else(|| keys.next().map(read)) {
+        while let Some(answer) = self.next.take().map(|next| *next).or_else(|| self.rest.answer()) {
             let size = outbox::size(&answer);
             if !frame.is_empty() && bytes + size > room {
-                *next = Some(Box::new(answer));
+                self.next = Some(Box::new(answer));
                 break;
             }
             bytes += size;
@@ -130,7 +175,7 @@ impl Source for Reads {
     }
 
     fn is_done(&self) -> bool {
-        self.next.is_none() && self.keys.len() == 0
+        self.next.is_none() && self.rest.is_empty()
     }
 }
 
@@ -151,9 +196,16 @@ impl Told {
         }
     }
 
-    pub(super) fn finished(self, answers: Answers, place: Option<Place>) -> Part {
+    /// Returns a part with this one answer.
+    pub(super) fn finished(self, answer: v1::Answer) -> Part {
+        let answers = vec![answer];
         self.tell(&answers);
-        Part::Answers(answers, place)
+        Part { answers, ..Part::default() }
+    }
+
+    /// Returns a part whose answers are made when they can be sent.
+    fn later(self, rest: Rest) -> Part {
+        Part { later: Some(Later::new(rest, self)), ..Part::default() }
     }
 }
 
@@ -170,4 +222,47 @@ pub(super) fn read_applied(running: &Running, map: &MapCopy, key: &[u8]) -> Resu
 
 pub(super) fn answers_in(answers: &[v1::Answer]) -> impl Iterator<Item = &Answer> {
     answers.iter().filter_map(|answer| answer.answer.as_ref())
+}
+
+#[cfg(test)]
+mod tests {
+    use prost::Message as _;
+    use skv_sharding::{GroupId, Replica, ReplicaId};
+
+    use super::*;
+    use crate::metrics::Metrics;
+    use crate::services::outbox::{FRAME, Outbox};
+
+    /// Many answers would be much more than the ids of their operations, and nobody may want them yet.
+    #[test]
+    fn writes_that_lose_their_leader_are_answered_as_the_client_takes_the_answers() {
+        const WRITES: u64 = 50_000;
+        let leader = Replica {
+            id: ReplicaId(2),
+            server: "kv-0-1".into(),
+            client_address: format!("kv-0-1.{}:7000", "long".repeat(20)),
+            peer_address: format!("kv-0-1.{}:7001", "long".repeat(20)),
+            instance: String::new(),
+        };
+        let problem = Error::NotLeader { group: GroupId(0), leader: Some(leader), term: 7 };
+        let told = Told { timer: Metrics::new().timer(), logged: None };
+        let mut outbox = Outbox::default();
+        outbox.add_source(told.later(Rest::refused((0..WRITES).collect(), problem)).later.unwrap());
+        assert!(!outbox.has_room(), "nothing more is read meanwhile");
+        let mut next = 0;
+        while !outbox.is_empty() {
+            let answers = outbox.next_frame();
+            for answer in &answers {
+                assert_eq!(answer.id, next);
+                assert!(
+                    matches!(&answer.answer, Some(Answer::Error(error)) if error.message.contains("kv-0-1."))
+                );
+                next += 1;
+            }
+            let bytes = v1::PipelineResponse { answers }.encoded_len();
+            assert!(bytes <= FRAME, "{bytes} bytes at once");
+        }
+        assert_eq!(next, WRITES);
+        assert!(outbox.has_room());
+    }
 }

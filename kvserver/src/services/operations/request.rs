@@ -1,4 +1,4 @@
-//! One operation as it was asked for: what it names, whether it may be carried out, and the command or
+//! An operation as it was asked for: what it names, whether it may be carried out, and the command or
 //! read that it comes down to. Pure.
 
 use bytes::Bytes;
@@ -11,7 +11,7 @@ use skv_store::Facts;
 /// The work that an operation comes down to.
 pub(super) enum Task {
     Write(v1::Command),
-    /// Of this key.
+    /// To read this key.
     Read(Bytes),
 }
 

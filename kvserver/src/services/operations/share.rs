@@ -24,7 +24,7 @@ pub(super) struct Share {
     pub(super) running: Arc<Running>,
     pub(super) writes: Vec<Writes>,
     pub(super) reads: Vec<(u64, Bytes)>,
-    /// How long the values of keys that are appended to will be.
+    /// The future lengths of the values of keys that are appended to.
     lengths: HashMap<Bytes, usize>,
 }
 

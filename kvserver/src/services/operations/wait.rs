@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use skv_memory::Budget;
 use skv_proto::v1::operation::Operation;
 use skv_proto::{Error, v1};
 use skv_replica::Running;
@@ -13,23 +14,30 @@ use tokio::time::Instant;
 
 use super::request::size_of;
 
-/// Bytes of keys and values that may wait here for shards that are on their way, and as many for shards
-/// that change as fast as they are copied.
-const ROOM_BYTES: usize = 32 << 20;
+/// Bytes of keys and values that may wait here, if memory isn't scarce: half of them for shards that are on
+/// their way, and half for shards that change as fast as they are copied.
+const WAITING_BYTES: usize = 64 << 20;
 /// Bytes that an operation takes of that beside its key and value.
 const OPERATION_BYTES: usize = 16 << 10;
-/// How long an operation waits for its shard. Its sender then finds out where it is.
+/// The longest time for which an operation waits for its shard. Its sender then looks for it elsewhere.
 const ARRIVAL: Duration = Duration::from_secs(2);
-/// How often it is looked whether a shard has come.
+/// The interval at which an operation looks for its shard.
 const LOOK_AGAIN: Duration = Duration::from_millis(2);
 
 /// The room in which operations wait.
 #[derive(Debug, Clone)]
 pub(super) struct WaitingRoom {
     /// For operations that wait for their shard.
-    early: Arc<Semaphore>,
+    early: Half,
     /// For writes that are slowed down.
-    slowed: Arc<Semaphore>,
+    slowed: Half,
+}
+
+/// A half of the room.
+#[derive(Debug, Clone)]
+struct Half {
+    places: Arc<Semaphore>,
+    bytes: usize,
 }
 
 /// An operation whose shard is on its way to a replica here.
@@ -48,7 +56,7 @@ impl Arriving {
     }
 }
 
-/// How long a write has to wait, with the room that it takes meanwhile.
+/// The time that a write has to wait, with the room that it takes meanwhile.
 pub(super) struct Delay {
     delay: Duration,
     _permit: OwnedSemaphorePermit,
@@ -61,15 +69,16 @@ impl Delay {
 }
 
 impl WaitingRoom {
-    pub(super) fn new() -> Self {
-        let room = || Arc::new(Semaphore::new(ROOM_BYTES));
-        WaitingRoom { early: room(), slowed: room() }
+    pub(super) fn new(budget: &Budget) -> Self {
+        let bytes = (budget.server_buffer(WAITING_BYTES) / 2).max(OPERATION_BYTES);
+        let half = || Half { places: Arc::new(Semaphore::new(bytes)), bytes };
+        WaitingRoom { early: half(), slowed: half() }
     }
 
     /// Waits until a shard that is on its way here has come, or doesn't come any more. So that
     /// who was sent here by the source needn't ask again and again.
     pub(super) async fn await_arrival(&self, arriving: &Arriving) -> Result<(), Error> {
-        let _permit = enter(&self.early, size_of(&arriving.operation))?;
+        let _permit = self.early.enter(size_of(&arriving.operation))?;
         let store = &arriving.running.store;
         let arrives = || matches!(store.serves(arriving.shard), Err(Rejection::Arriving { .. }));
         let deadline = Instant::now() + ARRIVAL;
@@ -88,13 +97,44 @@ impl WaitingRoom {
     pub(super) fn slow_down(&self, running: &Running, command: &v1::Command) -> Result<Option<Delay>, Error> {
         let Some(delay) = running.handoffs.slowed.delay(ShardId(command.shard)) else { return Ok(None) };
         let bytes = command.key.len() + command.value.len();
-        Ok(Some(Delay { delay, _permit: enter(&self.slowed, bytes)? }))
+        Ok(Some(Delay { delay, _permit: self.slowed.enter(bytes)? }))
     }
 }
 
-/// Takes the room where an operation of so many bytes waits.
-fn enter(room: &Arc<Semaphore>, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
-    let bytes = u32::try_from(bytes.saturating_add(OPERATION_BYTES)).unwrap_or(u32::MAX);
-    let full = |_| Error::Overloaded("too many requests wait for shards that move".into());
-    room.clone().try_acquire_many_owned(bytes).map_err(full)
+impl Half {
+    /// Takes the room where an operation of this size waits: all of it, if it has more.
+    fn enter(&self, bytes: usize) -> Result<OwnedSemaphorePermit, Error> {
+        let bytes = bytes.saturating_add(OPERATION_BYTES).min(self.bytes) as u32;
+        let full = |_| Error::Overloaded("too many requests wait for shards that move".into());
+        self.places.clone().try_acquire_many_owned(bytes).map_err(full)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MIB: usize = 1 << 20;
+
+    /// Returns the number of operations of this size that wait at the same time.
+    fn entered(limit: Option<u64>, bytes: usize) -> usize {
+        let room = WaitingRoom::new(&Budget::new(limit));
+        let entered: Vec<_> = (0..10_000).map_while(|_| room.early.enter(bytes).ok()).collect();
+        assert!(room.slowed.enter(bytes).is_ok(), "they don't take the room of others");
+        entered.len()
+    }
+
+    #[test]
+    fn little_waits_where_memory_is_scarce() {
+        assert_eq!(entered(None, MIB), 31);
+        assert_eq!(entered(Some(128 << 20), MIB), 3);
+        assert_eq!(entered(None, 0), 2048);
+        assert_eq!(entered(Some(128 << 20), 0), 256);
+    }
+
+    #[test]
+    fn an_operation_that_is_larger_than_the_room_waits_alone() {
+        assert_eq!(entered(Some(128 << 20), 16 * MIB), 1);
+        assert_eq!(entered(Some(0), 0), 1);
+    }
 }

@@ -10,11 +10,13 @@ mod world;
 use std::time::Duration;
 
 use skv_sharding::{
-    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, MapRevision, Owner, Policy, Replica, ReplicaId,
-    ShardId, ShardSet,
+    ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, Lineage, MapRevision, Owner, Policy, Replica,
+    ReplicaId, ShardId, ShardSet,
 };
 
-use super::{ALIVE, Decision, Event, Heard, Held, Plan, Refusal, Registration, Report, Settings, register};
+use super::{
+    ALIVE, Decision, Event, Full, Heard, Held, Plan, Refusal, Registration, Report, Settings, register,
+};
 use crate::record::{GroupRecord, Limits, Record};
 
 const LIMITS: Limits = Limits {
@@ -119,6 +121,7 @@ impl Bench {
         let report = Report {
             uid: known.uid,
             incarnation: known.incarnation,
+            lineage: Lineage::default(),
             members: known
                 .members
                 .iter()
@@ -133,6 +136,7 @@ impl Bench {
             leader: None,
             passed: Vec::new(),
             committed: 0,
+            full: Full::default(),
             epoch: Epoch(0),
             retired: false,
         };

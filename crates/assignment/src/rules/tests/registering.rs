@@ -280,31 +280,74 @@ fn of_two_leaders_of_a_term_the_one_with_the_higher_id_counts() {
     assert_eq!((bench.record.clone(), known(&bench)), (before, ReplicaId(2)), "it leads no more");
 }
 
-/// Two people have revived the group, each from another replica, and neither knew of the other.
+/// The two incarnations of a group that two people revived, each from another replica.
+fn twins() -> [Incarnation; 2] {
+    [Incarnation(0).next(7), Incarnation(0).next(99)]
+}
+
+/// Returns the registration of the replica that is one of the twins.
+fn revived(bench: &Bench, twin: Incarnation) -> Registration {
+    let n = u64::from(twin == twins()[1]);
+    let new = replica(70 + n, &member(0, n).server);
+    let report = Registration { replica: new.clone(), ..bench.data(0, n) };
+    with(confirmed(report), |report| {
+        report.lineage = Lineage::default().followed_by(Incarnation(0));
+        (report.incarnation, report.members) = (twin, vec![new]);
+    })
+}
+
+/// Neither knew of the other. The second one may return late, and have less than a group that lives.
 #[test]
-fn of_two_revivals_one_remains() {
-    let (one, other) = (Incarnation(0).next(7), Incarnation(0).next(99));
-    for order in [[one, other], [other, one]] {
+fn of_two_revivals_the_one_that_was_recorded_remains() {
+    let [one, other] = twins();
+    for [first, second] in [[one, other], [other, one]] {
         let mut bench = Bench::new();
         bench.found();
         bench.silence();
-        let revived = |bench: &Bench, incarnation: Incarnation| {
-            let n = u64::from(incarnation == other);
-            let new = replica(70 + n, &member(0, n).server);
-            let report = Registration { replica: new.clone(), ..bench.data(0, n) };
-            with(confirmed(report), |report| {
-                (report.incarnation, report.members) = (incarnation, vec![new]);
-            })
-        };
-        for incarnation in order {
-            bench.say(&revived(&bench, incarnation));
+        assert!(serves(&bench.say(&revived(&bench, first))));
+        let joins = Plan::Join { uid: bench.group(0).uid, incarnation: first };
+        for _ in 0..2 {
+            let before = bench.record.clone();
+            assert_eq!(bench.say(&revived(&bench, second)), joins, "it begins again");
+            assert_eq!(bench.record, before);
+            assert_eq!(bench.heard.leaders()[&GroupId(0)].incarnation, first);
+            assert!(serves(&bench.say(&revived(&bench, first))));
         }
-        let joins = Plan::Join { uid: bench.group(0).uid, incarnation: other };
-        assert_eq!(bench.say(&revived(&bench, one)), joins, "the lower one begins again");
-        assert!(serves(&bench.say(&revived(&bench, other))));
-        assert_eq!(bench.group(0).incarnation, other);
-        assert_eq!(bench.group(0).members[0].id, ReplicaId(71));
     }
+}
+
+#[test]
+fn a_twin_that_was_heard_before_the_other_one_was_recorded_counts_for_nothing() {
+    let [lower, higher] = twins();
+    let mut bench = Bench::new();
+    bench.found();
+    bench.silence();
+    bench.say(&with(revived(&bench, higher), |report| report.confirmed = false));
+    assert!(serves(&bench.say(&revived(&bench, lower))));
+    assert_eq!(bench.group(0).incarnation, lower, "it was the first one that confirmed");
+    assert!(bench.heard.leaders().get(&GroupId(0)).is_none_or(|leader| leader.incarnation == lower));
+    bench.say(&revived(&bench, lower));
+    assert_eq!(bench.heard.leaders()[&GroupId(0)].incarnation, lower);
+}
+
+/// Managers may have been away while the group was revived more than once.
+#[test]
+fn an_incarnation_whose_ancestor_is_recorded_is_the_group() {
+    let mut bench = Bench::new();
+    bench.found();
+    let of = |bench: &Bench, incarnation, ancestors: &[u32]| {
+        with(bench.leader(0, 0), |report| {
+            report.incarnation = Incarnation(incarnation);
+            report.lineage = Lineage::new(ancestors.iter().copied().map(Incarnation));
+        })
+    };
+    for (incarnation, ancestors) in [(5, &[0][..]), (9, &[0, 5, 7]), (12, &[0, 5, 7, 9])] {
+        assert!(serves(&bench.say(&of(&bench, incarnation, ancestors))));
+        assert_eq!(bench.group(0).incarnation, Incarnation(incarnation));
+    }
+    let joins = Plan::Join { uid: bench.group(0).uid, incarnation: Incarnation(12) };
+    assert_eq!(bench.say(&of(&bench, 20, &[0, 5, 7, 10])), joins);
+    assert!(serves(&bench.say(&of(&bench, 21, &[]))), "an older version kept no lineage");
 }
 
 #[test]

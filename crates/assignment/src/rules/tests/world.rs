@@ -112,6 +112,7 @@ impl World {
                 report: Report {
                     uid: truth.uid,
                     incarnation: Incarnation(0),
+                    lineage: Lineage::default(),
                     members: truth.members.clone(),
                     owned: truth.owned.clone(),
                     epoch: Epoch(0),
@@ -124,6 +125,7 @@ impl World {
                     leader: self.leader(group).map(|s| ReplicaId(self.disks[s].id)),
                     passed: Vec::new(),
                     committed: 0,
+                    full: Full::default(),
                 },
             },
             (Some((cluster, _)), _) => Held::Place { cluster },

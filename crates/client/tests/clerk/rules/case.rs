@@ -146,6 +146,7 @@ impl Refusal {
             owner: self.owner.as_ref().map(owner),
             floor: self.floor,
             revision: self.revision,
+            incarnation: 0,
         })
     }
 }
