@@ -26,6 +26,7 @@ use crate::options::Options;
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
 use crate::servers::Network;
+use crate::time;
 use skv_operator_plan::names::{INSTANCE_LABEL, MANAGER, Names};
 
 /// The pause that gathers changes: those of one resource's objects come in swarms.
@@ -64,6 +65,7 @@ pub(crate) async fn control(
         metrics,
         cluster_domain: options.cluster_domain.clone(),
         own_namespace: options.own_namespace.clone(),
+        clock: time::system(),
     };
     let driver = Arc::new(Driver { context, failures: Mutex::default() });
     let config = Config::default().debounce(DEBOUNCE).concurrency(options.concurrency);

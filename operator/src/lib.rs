@@ -15,6 +15,8 @@
 mod api_client;
 mod apply;
 mod cache;
+#[cfg(test)]
+mod checked;
 mod claims;
 mod controller;
 mod dereference;

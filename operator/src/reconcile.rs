@@ -23,7 +23,7 @@ use crate::metrics::Metrics;
 use crate::report::Reporter;
 use crate::rollout::{self, Actor};
 use crate::servers::Servers;
-use crate::time::now;
+use crate::time::Clock;
 
 /// The pause before the next look at a steady resource: leaders change without a trace in the API server.
 const LOOK_AGAIN: Duration = Duration::from_secs(30);
@@ -40,6 +40,7 @@ pub(crate) struct Context {
     pub(crate) metrics: Arc<Metrics>,
     pub(crate) cluster_domain: String,
     pub(crate) own_namespace: String,
+    pub(crate) clock: Clock,
 }
 
 /// Does the work that is due for one resource, and returns the time of the next look.
@@ -57,7 +58,7 @@ pub(crate) async fn reconcile(
         Ok(resource) => resource,
         Err(invalid) => {
             context.metrics.passed("invalid");
-            if context.reporter.report_unreadable(&names, invalid).await? {
+            if context.reporter.report_unreadable(&names, invalid, (context.clock)()).await? {
                 tracing::warn!(namespace = names.namespace, name = names.resource, %invalid, "the resource can't be read");
             }
             return Ok(Action::await_change());
@@ -67,7 +68,7 @@ pub(crate) async fn reconcile(
     if !problems.is_empty() {
         context.metrics.passed("invalid");
         let old = resource.status.clone().unwrap_or_default();
-        let new = status::invalid(&old, &problems, resource.metadata.generation, now());
+        let new = status::invalid(&old, &problems, resource.metadata.generation, (context.clock)());
         context.reporter.report(resource, new).await?;
         return Ok(Action::await_change());
     }
@@ -83,13 +84,13 @@ fn problems(resource: &ShardedKv) -> Vec<Problem> {
 }
 
 async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Result<Action, Error> {
-    let now = now();
+    let now = (context.clock)();
     let Context { cache, client, .. } = context;
     let (servers, spec) = (context.servers.as_ref(), &resource.spec);
     let manager_address = names.manager_address(&context.cluster_domain, spec.ports.manager);
     let seen = dereference(cache, servers, &names, spec, &manager_address, now).await;
     let resolved = Resolved::of(names, spec, &seen)?;
-    let Some(plan) = rollout::plan(client, servers, resource, resolved, seen, now).await? else {
+    let Some(mut plan) = rollout::plan(client, servers, resource, resolved, seen, now).await? else {
         // The resource has changed since it was watched; the change is on its way.
         return Ok(Action::requeue(LOOK_SOON));
     };
@@ -98,6 +99,10 @@ async fn maintain(resource: &ShardedKv, names: Names, context: &Context) -> Resu
         return Ok(Action::await_change());
     }
     let changed = applied.as_ref().is_ok_and(|changed| *changed);
+    if changed {
+        // It was decided before the change: the shard manager, say, isn't rolled out any more.
+        plan.decision.step = None;
+    }
     let mut resource = plan.resource.clone();
     let names = &plan.resolved.names;
     let actor = Actor { client, servers, names, manager_address: &manager_address };

@@ -2,6 +2,7 @@
 
 use k8s_openapi::api::core::v1::ObjectReference;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, DynamicObject, PostParams};
 use kube::core::ApiResource;
 use kube::core::error_boundary::InvalidObject;
@@ -15,7 +16,6 @@ use skv_resource::{ShardedKv, ShardedKvStatus};
 use crate::api_client::write_status;
 use crate::error::Error;
 use crate::events;
-use crate::time::now;
 
 /// Writes statuses and Events.
 pub(crate) struct Reporter {
@@ -45,6 +45,7 @@ impl Reporter {
         &self,
         names: &Names,
         invalid: &InvalidObject,
+        now: Timestamp,
     ) -> Result<bool, Error> {
         let kind = ApiResource::erase::<ShardedKv>(&());
         let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &names.namespace, &kind);
@@ -58,7 +59,7 @@ impl Reporter {
             serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();
         let verdict =
             Verdict::invalid(Reason::Unreadable, format!("the resource can't be read: {}", invalid.error));
-        let new = conditions(&old, [verdict], generation, now());
+        let new = conditions(&old, [verdict], generation, now);
         if new == old {
             return Ok(false);
         }

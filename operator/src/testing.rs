@@ -181,23 +181,29 @@ fn is_collection(path: &str) -> bool {
 }
 
 /// Returns true if the body was made from another version of the object.
-fn is_stale(body: &Value, object: &Value) -> bool {
+pub(crate) fn is_stale(body: &Value, object: &Value) -> bool {
     let version = &body["metadata"]["resourceVersion"];
     !version.is_null() && *version != object["metadata"]["resourceVersion"]
 }
 
-fn merge(object: &mut Value, patch: Value) {
+/// Merges as both kinds of patches do that operators send: lists are replaced, and null removes.
+pub(crate) fn merge(object: &mut Value, patch: Value) {
     match (object, patch) {
         (Value::Object(object), Value::Object(patch)) => {
             for (field, value) in patch {
-                merge(object.entry(field).or_insert(Value::Null), value);
+                if value.is_null() {
+                    object.remove(&field);
+                } else {
+                    merge(object.entry(field).or_insert_with(|| json!({})), value);
+                }
             }
         }
         (object, patch) => *object = patch,
     }
 }
 
-fn failure(code: u16) -> Value {
+/// Returns the answer of a refused request.
+pub(crate) fn failure(code: u16) -> Value {
     let reason = if code == 404 { "NotFound" } else { "" };
     json!({
         "kind": "Status", "apiVersion": "v1", "status": "Failure", "code": code, "message": "refused", "reason": reason,

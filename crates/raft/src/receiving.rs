@@ -56,7 +56,7 @@ impl Receiving {
     }
 }
 
-/// One snapshot on its way to a follower.
+/// The transfer of one snapshot to a follower.
 #[derive(Debug)]
 pub(crate) struct Transfer {
     receiving: Receiving,

@@ -14,7 +14,7 @@ use crate::place::Place;
 /// The extension of files that are received.
 pub(super) const EXTENSION: &str = "part";
 
-/// What tells the file of one snapshot from all others: its length and the checksum of its bytes, and the
+/// The marks that tell the file of one snapshot from all others: its length, the checksum of its bytes, and the
 /// last entry that it covers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Fingerprint {

@@ -54,7 +54,7 @@ pub struct Spool {
 /// The snapshot that a spool takes.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Announced {
-    /// What is known of the whole file.
+    /// The marks of the whole file.
     pub(super) fingerprint: Fingerprint,
     /// The offset of the first byte that comes.
     pub(super) from: u64,

@@ -89,6 +89,7 @@ impl Operator {
             metrics: Arc::default(),
             cluster_domain: "cluster.local".to_owned(),
             own_namespace: "operators".to_owned(),
+            clock: crate::time::system(),
         };
         Operator { server, context }
     }

@@ -4,14 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
 use k8s_openapi::NamespaceResourceScope;
-use k8s_openapi::api::apps::v1::StatefulSet;
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ListParams};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use skv_operator_plan::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names, ServerSet};
-use skv_operator_plan::observed::{Objects, ObservedServers, observe};
+use skv_operator_plan::observed::{Objects, Observed, ObservedServers, observe};
 use skv_operator_plan::placement;
 use skv_operator_plan::pods::{PodState, ServerPod};
 use skv_operator_plan::rollout::{Leader, Look, Members};
@@ -38,13 +38,13 @@ pub(crate) async fn look(
         sets: list::<StatefulSet>(client, names).await?,
         pods: list::<Pod>(client, names).await?,
         claims: list::<PersistentVolumeClaim>(client, names).await?,
-        deployments: Vec::new(),
+        deployments: list::<Deployment>(client, names).await?,
     };
-    let seen = observe(&objects, now).servers;
+    let Observed { servers: seen, managers_rolled_out, .. } = observe(&objects, now);
     let members = members(servers, &resource.spec, &seen).await;
     let later = later(servers, &seen, &members).await;
     let lost_nodes = lost_nodes(client, &seen).await?;
-    Ok(Some(Look { resource, servers: seen, members, later, lost_nodes }))
+    Ok(Some(Look { resource, servers: seen, managers_rolled_out, members, later, lost_nodes }))
 }
 
 async fn list<K>(client: &Client, names: &Names) -> Result<Vec<K>, Error>

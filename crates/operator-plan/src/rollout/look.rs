@@ -16,6 +16,8 @@ pub struct Look {
     pub resource: ShardedKv,
     /// The resource's servers.
     pub servers: BTreeMap<ServerSet, ObservedServers>,
+    /// True if all pods of the shard manager are as its Deployment says, and ready.
+    pub managers_rolled_out: bool,
     /// The members of each group, as its servers report them.
     pub members: BTreeMap<GroupId, Members>,
     /// The leaders, as they reported when they were asked once more.

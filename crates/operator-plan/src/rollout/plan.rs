@@ -70,7 +70,7 @@ impl Plan {
 
     /// Decides by a live look, which replaces the cached state of the servers.
     pub fn of_look(look: Look, resolved: Resolved, seen: Observed) -> Plan {
-        let Look { resource, servers, members, later, lost_nodes } = look;
+        let Look { resource, servers, managers_rolled_out, members, later, lost_nodes } = look;
         let seen = seen.with_servers(&resolved.spec, servers);
         let may_change = groups_may_change(&resolved);
         let assignment = seen.assignment().filter(|_| may_change);
@@ -100,7 +100,7 @@ impl Plan {
             aside: &assignment.map(|assignment| &groups - &assignment.sharing).unwrap_or_default(),
             later: &later,
             lost_nodes: &lost_nodes,
-            managers_rolled_out: seen.managers_rolled_out,
+            managers_rolled_out,
         };
         let decision = situation.decide();
         Plan {

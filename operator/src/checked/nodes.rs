@@ -1,0 +1,226 @@
+//! Nodes, and what their kubelets do: pods are placed, servers start, hang and stop, and their state is told
+//! to the API server.
+
+use rand::RngExt as _;
+use serde_json::{Value, json};
+
+use super::objects::{is_leaving, is_true, place};
+use super::world::World;
+
+/// The seconds after which a node that isn't heard from counts as lost.
+const SILENCE: i64 = 40;
+/// The seconds after which pods on a lost node are deleted.
+const PATIENCE: i64 = 60;
+
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(super) enum NodeState {
+    #[default]
+    Up,
+    /// Nothing runs on it.
+    Down,
+    /// Its kubelet isn't heard, and what runs on it runs.
+    Silent,
+}
+
+#[derive(Debug, Default)]
+pub(super) struct Node {
+    pub(super) state: NodeState,
+    pub(super) since: i64,
+    /// The time at which it is back.
+    pub(super) until: i64,
+    pub(super) cordoned: bool,
+}
+
+impl Node {
+    pub(super) fn is_lost(&self, now: i64) -> bool {
+        self.state != NodeState::Up && now > self.since + SILENCE
+    }
+}
+
+/// A server that runs.
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    pub(super) server: String,
+    pub(super) group: u32,
+    pub(super) node: String,
+    pub(super) address: String,
+    pub(super) replica: u64,
+    pub(super) hangs_until: i64,
+}
+
+impl World {
+    /// Breaks a node for some time.
+    pub(super) fn break_node(&mut self, name: &str, state: NodeState, until: i64) {
+        if state == NodeState::Down {
+            self.processes.retain(|_, process| process.node != name);
+        }
+        if let Some(node) = self.nodes.get_mut(name) {
+            *node = Node { state, since: self.now, until, cordoned: node.cordoned };
+        }
+    }
+
+    pub(super) fn run_nodes(&mut self) {
+        let now = self.now;
+        for node in self.nodes.values_mut().filter(|node| node.state != NodeState::Up && node.until <= now) {
+            *node = Node { since: now, cordoned: node.cordoned, ..Node::default() };
+        }
+        for name in self.nodes.keys().cloned().collect::<Vec<_>>() {
+            let ready = if self.nodes[&name].is_lost(now) { "Unknown" } else { "True" };
+            let object = json!({
+                "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
+                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+            });
+            match self.objects.get("nodes", &name) {
+                Some(node) if node["status"] == object["status"] => {}
+                _ => drop(self.objects.store("nodes", &name, object)),
+            }
+        }
+        self.end_orphans();
+        for name in self.objects.names("pods") {
+            self.run_pod(&name);
+        }
+    }
+
+    /// Ends the servers whose pods are gone, where the kubelet answers.
+    fn end_orphans(&mut self) {
+        let uids: Vec<String> = self
+            .objects
+            .kind("pods")
+            .values()
+            .filter_map(|pod| Some(pod["metadata"]["uid"].as_str()?.to_owned()))
+            .collect();
+        let nodes = &self.nodes;
+        self.processes.retain(|uid, process| {
+            uids.contains(uid) || nodes.get(&process.node).is_some_and(|node| node.state == NodeState::Silent)
+        });
+    }
+
+    fn run_pod(&mut self, name: &str) {
+        let Some(pod) = self.objects.get("pods", name).cloned() else { return };
+        let uid = pod["metadata"]["uid"].as_str().unwrap_or_default().to_owned();
+        let Some(on) = pod["spec"]["nodeName"].as_str().map(str::to_owned) else {
+            if is_leaving(&pod) {
+                self.objects.remove("pods", name);
+            } else {
+                self.schedule(name);
+            }
+            return;
+        };
+        let Some(node) = self.nodes.get(&on) else { return };
+        if node.state != NodeState::Up {
+            if node.is_lost(self.now) {
+                let evicted = self.now > node.since + SILENCE + PATIENCE;
+                self.lose_pod(name, &pod, evicted);
+            }
+            return;
+        }
+        if is_leaving(&pod) {
+            if self.rng.random_bool(0.3) {
+                self.processes.remove(&uid);
+                self.objects.remove("pods", name);
+            }
+            return;
+        }
+        if !self.processes.contains_key(&uid) {
+            self.start(name, &pod, &uid, on);
+        }
+        self.tell(name, &uid);
+    }
+
+    fn schedule(&mut self, name: &str) {
+        let pods = self.objects.kind("pods");
+        let load =
+            |node: &String| pods.values().filter(|pod| pod["spec"]["nodeName"] == node.as_str()).count();
+        let fits = self.nodes.iter().filter(|(_, node)| !node.cordoned && !node.is_lost(self.now));
+        let best = fits.map(|(name, _)| name).min_by_key(|name| load(name)).cloned();
+        if self.rng.random_bool(0.3) {
+            return;
+        }
+        self.objects.change("pods", name, |pod| match best {
+            Some(node) => {
+                pod["spec"]["nodeName"] = json!(node);
+                pod["status"]["conditions"] = json!([{ "type": "PodScheduled", "status": "True" }]);
+            }
+            None => {
+                pod["status"]["conditions"] =
+                    json!([{ "type": "PodScheduled", "status": "False", "reason": "Unschedulable" }]);
+            }
+        });
+    }
+
+    /// Shows what becomes of a pod whose node isn't heard from.
+    fn lose_pod(&mut self, name: &str, pod: &Value, evicted: bool) {
+        let stamp = self.stamp();
+        if is_true(pod, "Ready") {
+            let since = stamp.clone();
+            self.objects.change("pods", name, |pod| set_ready(pod, "False", &since));
+        }
+        if evicted && !is_leaving(pod) {
+            self.objects.change("pods", name, |pod| pod["metadata"]["deletionTimestamp"] = stamp);
+        }
+    }
+
+    fn start(&mut self, name: &str, pod: &Value, uid: &str, node: String) {
+        let Some((group, _)) = place(name) else { return };
+        let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
+        if image.starts_with("bad") {
+            self.objects.change("pods", name, |pod| {
+                pod["status"]["containerStatuses"] =
+                    container(json!({ "waiting": { "reason": "ErrImagePull" } }));
+            });
+            return;
+        }
+        if self.rng.random_bool(0.5) {
+            return;
+        }
+        let fresh = self.rng.random_range(1..u64::MAX);
+        let replica =
+            if self.in_memory { fresh } else { *self.disks.entry(name.to_owned()).or_insert(fresh) };
+        let ip = format!("10.{}.{}.{}", fresh >> 16 & 255, fresh >> 8 & 255, fresh & 255);
+        let address = format!("{ip}:7001");
+        let process = Process { server: name.to_owned(), group, node, address, replica, hangs_until: 0 };
+        self.processes.insert(uid.to_owned(), process);
+        let started = self.stamp();
+        self.objects.change("pods", name, |pod| {
+            pod["status"]["podIP"] = json!(ip);
+            pod["status"]["containerStatuses"] = container(json!({ "running": { "startedAt": started } }));
+        });
+    }
+
+    /// Tells the API server whether a server is ready.
+    fn tell(&mut self, name: &str, uid: &str) {
+        let Some(process) = self.processes.get(uid) else { return };
+        let is_ready = self.serves(process);
+        let Some(pod) = self.objects.get("pods", name) else { return };
+        if is_true(pod, "Ready") == is_ready && has_condition(pod, "Ready") {
+            return;
+        }
+        let (stamp, status) = (self.stamp(), if is_ready { "True" } else { "False" });
+        self.objects.change("pods", name, |pod| set_ready(pod, status, &stamp));
+    }
+
+    /// Returns true if a server answers, votes, and has heard a leader lately.
+    pub(super) fn serves(&self, process: &Process) -> bool {
+        let Some(group) = self.groups.get(&process.group) else { return false };
+        process.hangs_until <= self.now
+            && group.voters.contains_key(&process.replica)
+            && self.now - group.led_at < 10
+    }
+}
+
+fn container(state: Value) -> Value {
+    json!([{
+        "name": "kvserver", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+    }])
+}
+
+fn has_condition(object: &Value, condition: &str) -> bool {
+    object["status"]["conditions"].as_array().into_iter().flatten().any(|of| of["type"] == condition)
+}
+
+fn set_ready(pod: &mut Value, status: &str, since: &Value) {
+    pod["status"]["conditions"] = json!([
+        { "type": "PodScheduled", "status": "True" },
+        { "type": "Ready", "status": status, "lastTransitionTime": since },
+    ]);
+}

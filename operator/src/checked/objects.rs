@@ -1,0 +1,97 @@
+//! The objects that the API server stores: by kind and path, each with the version of its last change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde_json::{Value, json};
+
+/// The namespace of everything here.
+pub(super) const NAMESPACE: &str = "prod";
+/// The name of the resource.
+pub(super) const NAME: &str = "demo";
+
+/// The objects of one kind, by name.
+pub(super) type Kind = BTreeMap<String, Arc<Value>>;
+
+/// All objects. A kind is named as in paths: `pods`.
+#[derive(Default)]
+pub(super) struct Objects {
+    kinds: BTreeMap<String, Kind>,
+    version: u64,
+}
+
+impl Objects {
+    /// Returns all objects of a kind.
+    pub(super) fn kind(&self, kind: &str) -> Kind {
+        self.kinds.get(kind).cloned().unwrap_or_default()
+    }
+
+    /// Returns the names of all objects of a kind.
+    pub(super) fn names(&self, kind: &str) -> Vec<String> {
+        self.kinds.get(kind).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+    }
+
+    pub(super) fn get(&self, kind: &str, name: &str) -> Option<&Arc<Value>> {
+        self.kinds.get(kind)?.get(name)
+    }
+
+    pub(super) fn remove(&mut self, kind: &str, name: &str) -> Option<Arc<Value>> {
+        self.kinds.get_mut(kind)?.remove(name)
+    }
+
+    /// Stores an object. Without a change it gets no new version; another specification is another generation.
+    pub(super) fn store(&mut self, kind: &str, name: &str, mut object: Value) -> Arc<Value> {
+        let before = self.get(kind, name).cloned();
+        if let Some(before) = &before
+            && **before == object
+        {
+            return Arc::clone(before);
+        }
+        self.version += 1;
+        let generation = match &before {
+            Some(before) if before["spec"] == object["spec"] => before["metadata"]["generation"].clone(),
+            Some(before) => json!(before["metadata"]["generation"].as_i64().unwrap_or(0) + 1),
+            None => json!(1),
+        };
+        let metadata = &mut object["metadata"];
+        metadata["resourceVersion"] = json!(self.version.to_string());
+        metadata["generation"] = generation;
+        if metadata["uid"].is_null() {
+            metadata["uid"] = json!(format!("uid-{}", self.version));
+        }
+        let stored = Arc::new(object);
+        self.kinds.entry(kind.to_owned()).or_default().insert(name.to_owned(), Arc::clone(&stored));
+        stored
+    }
+
+    /// Changes an object, if it is there.
+    pub(super) fn change(&mut self, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
+        if let Some(object) = self.get(kind, name) {
+            let mut object = (**object).clone();
+            change(&mut object);
+            self.store(kind, name, object);
+        }
+    }
+}
+
+/// Returns true if an object is being deleted.
+pub(super) fn is_leaving(object: &Value) -> bool {
+    !object["metadata"]["deletionTimestamp"].is_null()
+}
+
+/// Returns true if a condition of an object is true.
+pub(super) fn is_true(object: &Value, condition: &str) -> bool {
+    let mut conditions = object["status"]["conditions"].as_array().into_iter().flatten();
+    conditions.any(|of| of["type"] == condition && of["status"] == "True")
+}
+
+/// Returns the group and the ordinal of a server.
+pub(super) fn place(server: &str) -> Option<(u32, u32)> {
+    let (group, ordinal) = server.strip_prefix(NAME)?.strip_prefix("-g")?.split_once('-')?;
+    Some((group.parse().ok()?, ordinal.parse().ok()?))
+}
+
+/// Returns the name of a server.
+pub(super) fn server(group: u32, ordinal: u32) -> String {
+    format!("{NAME}-g{group}-{ordinal}")
+}

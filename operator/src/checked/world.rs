@@ -1,0 +1,124 @@
+//! Everything there is beside the operators.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use k8s_openapi::jiff::Timestamp;
+use parking_lot::Mutex;
+use rand::rngs::SmallRng;
+use rand::{RngExt as _, SeedableRng as _};
+use serde_json::{Value, json};
+
+use super::judge::Judge;
+use super::manager::Manager;
+use super::nodes::{Node, Process};
+use super::objects::{NAME, NAMESPACE, Objects};
+use super::people::People;
+use super::raft::{Group, Hosted};
+
+/// The time at which each world begins, in seconds since 1970.
+const BEGINNING: i64 = 1_767_225_600;
+
+/// The world, shared by what acts in it.
+pub(super) type Shared = Arc<Mutex<World>>;
+
+pub(super) struct World {
+    pub(super) rng: SmallRng,
+    /// Seconds since 1970.
+    pub(super) now: i64,
+    pub(super) objects: Objects,
+    pub(super) nodes: BTreeMap<String, Node>,
+    /// The servers that run, by the uid of their pod.
+    pub(super) processes: BTreeMap<String, Process>,
+    /// The replica on each server's volume.
+    pub(super) disks: BTreeMap<String, u64>,
+    pub(super) groups: BTreeMap<u32, Group>,
+    pub(super) manager: Manager,
+    pub(super) people: People,
+    pub(super) judge: Judge,
+    pub(super) in_memory: bool,
+    /// True once nothing bad happens any more.
+    pub(super) calm: bool,
+}
+
+impl World {
+    /// Returns a world with a resource that has just been created.
+    pub(super) fn new(seed: u64) -> World {
+        let mut rng = SmallRng::seed_from_u64(seed);
+        let in_memory = rng.random_bool(0.4);
+        let nodes = (0..rng.random_range(4..7)).map(|n| (format!("node{n}"), Node::default())).collect();
+        let mut world = World {
+            now: BEGINNING,
+            objects: Objects::default(),
+            nodes,
+            processes: BTreeMap::new(),
+            disks: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            manager: Manager::default(),
+            people: People::default(),
+            judge: Judge::default(),
+            in_memory,
+            calm: false,
+            rng,
+        };
+        let groups = world.rng.random_range(1..3);
+        world.objects.store(
+            "shardedkvs",
+            NAME,
+            json!({
+                "apiVersion": "shardedkv.io/v1alpha1",
+                "kind": "ShardedKV",
+                "metadata": { "name": NAME, "namespace": NAMESPACE },
+                "spec": {
+                    "groups": groups, "shards": 12, "image": { "name": "shardedkv:1" },
+                    "storage": { "memoryOnly": in_memory },
+                },
+            }),
+        );
+        world
+    }
+
+    /// Lets a second pass.
+    pub(super) fn tick(&mut self) {
+        self.now += 1;
+        if !self.calm {
+            self.live_on();
+        }
+        self.run_nodes();
+        self.run_controllers();
+        self.run_manager();
+        let hosted = self.hosted();
+        for group in self.groups.values_mut() {
+            group.tick(self.now, self.manager.replicas, &hosted, &mut self.rng);
+        }
+        self.judge_tick(&hosted);
+    }
+
+    /// Returns the servers that run and answer, each with the replica that it hosts.
+    pub(super) fn hosted(&self) -> Hosted {
+        let answers = self.processes.values().filter(|process| process.hangs_until <= self.now);
+        answers.map(|process| (process.server.clone(), process.replica)).collect()
+    }
+
+    /// Returns the specification of the resource.
+    pub(super) fn spec(&self) -> Value {
+        self.objects.get("shardedkvs", NAME).map(|resource| resource["spec"].clone()).unwrap_or_default()
+    }
+
+    /// Returns what the operator says.
+    pub(super) fn summary(&self) -> Value {
+        self.objects
+            .get("shardedkvs", NAME)
+            .map(|resource| resource["status"]["summary"].clone())
+            .unwrap_or_default()
+    }
+
+    /// Returns the time as objects have it.
+    pub(super) fn stamp(&self) -> Value {
+        json!(self.timestamp().to_string())
+    }
+
+    pub(super) fn timestamp(&self) -> Timestamp {
+        Timestamp::from_second(self.now).unwrap_or_default()
+    }
+}
