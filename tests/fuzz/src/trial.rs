@@ -1,5 +1,6 @@
 //! An input, watched while it is read.
 
+use std::fmt::Write as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use crate::memory;
@@ -59,7 +60,11 @@ impl Trial {
 
 /// Returns the bytes as text, or as many of them as a person looks at.
 pub(crate) fn shown(bytes: &[u8]) -> String {
-    let mut text: String = bytes.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+    let mut text = String::new();
+    for byte in bytes.iter().take(SHOWN) {
+        // A text grows.
+        let _ = write!(text, "{byte:02x}");
+    }
     if bytes.len() > SHOWN {
         text.push_str("...");
     }

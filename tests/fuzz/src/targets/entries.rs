@@ -139,7 +139,7 @@ pub(super) fn usual_commands() -> Vec<v1::Command> {
 pub(crate) fn apply_all(trial: &mut Trial, entries: Vec<Vec<u8>>) -> Result<(), String> {
     let store = store().map_err(|error| error.to_string())?;
     for (number, entry) in entries.into_iter().enumerate() {
-        apply(trial, &store, entry.into())?;
+        apply(trial, &store, &entry.into())?;
         if number % SNAPSHOT_EVERY == 0 {
             compare(trial, &store)?;
         }
@@ -148,21 +148,21 @@ pub(crate) fn apply_all(trial: &mut Trial, entries: Vec<Vec<u8>>) -> Result<(), 
 }
 
 /// Applies an entry, as a replica does that judged it before.
-fn apply(trial: &mut Trial, store: &Store, entry: Bytes) -> Result<(), String> {
-    let is_readable = trial.read("an entry", &entry, || skv_store::readable(&entry).is_ok())?;
+fn apply(trial: &mut Trial, store: &Store, entry: &Bytes) -> Result<(), String> {
+    let is_readable = trial.read("an entry", entry, || skv_store::readable(entry).is_ok())?;
     if !is_readable {
         trial.refuse();
         return Ok(());
     }
-    trial.read("an entry whose growth is judged", &entry, || store.growth_of(&entry))?;
-    let applied = trial.read("an entry that is applied", &entry, || store.apply(&entry))?;
+    trial.read("an entry whose growth is judged", entry, || store.growth_of(entry))?;
+    let applied = trial.read("an entry that is applied", entry, || store.apply(entry))?;
     if let Err(error) = applied {
         return Err(format!(
             "an entry that can be read isn't applied: {error}\n{}",
-            crate::trial::shown(&entry)
+            crate::trial::shown(entry)
         ));
     }
-    trial.read("a store after an entry", &entry, || use_all(store))
+    trial.read("a store after an entry", entry, || use_all(store))
 }
 
 /// Asks a store for everything that clients, leaders and carriers ask for.

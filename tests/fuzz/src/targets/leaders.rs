@@ -23,8 +23,8 @@ const CHUNK: usize = 300;
 /// Returns snapshots of leaders that no group has, as they are sent.
 pub(super) async fn snapshots(draw: &mut Draw, world: &World) -> anyhow::Result<Vec<Sent>> {
     let (messages, mut all) = (entries::known()?, Vec::new());
-    for group in [0, 1] {
-        let status = world.status(group as usize).await?;
+    for group in [0_usize, 1] {
+        let status = world.status(group).await?;
         let header = header(&status);
         let contents = contents(&status, &header)?;
         for number in 0..SNAPSHOTS {
@@ -38,7 +38,7 @@ pub(super) async fn snapshots(draw: &mut Draw, world: &World) -> anyhow::Result<
             let messages = [Message::Start(start)].into_iter().chain(chunks);
             let encode = |message| v1::InstallSnapshotRequest { message: Some(message) }.encode_to_vec();
             all.push(Sent::Call {
-                address: world.peer(group as usize).to_owned(),
+                address: world.peer(group).to_owned(),
                 path: "/shardedkv.v1.Raft/InstallSnapshot".to_owned(),
                 messages: messages.map(encode).map(Bytes::from).collect(),
             });

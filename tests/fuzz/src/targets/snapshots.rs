@@ -79,7 +79,7 @@ pub(super) fn change(
     let of = messages.of("shardedkv.v1.SnapshotItem")?;
     if draw.chance(15) {
         contents.header =
-            changed(draw, messages, &messages.of("shardedkv.v1.SnapshotHeader")?, &contents.header)?;
+            changed(draw, messages, &messages.of("shardedkv.v1.SnapshotHeader")?, &contents.header);
     }
     for _ in 0..=draw.below(CHANGES) {
         let items = &mut contents.items;
@@ -92,23 +92,18 @@ pub(super) fn change(
             1 => drop(items.remove(at)),
             2 => items.insert(at, items[other].clone()),
             3 => items.insert(at, messages.bytes(draw, &of)),
-            _ => items[at] = changed(draw, messages, &of, &items[at])?,
+            _ => items[at] = changed(draw, messages, &of, &items[at]),
         }
     }
     Ok(contents)
 }
 
-fn changed(
-    draw: &mut Draw,
-    messages: &Messages,
-    of: &MessageDescriptor,
-    bytes: &[u8],
-) -> anyhow::Result<Vec<u8>> {
+fn changed(draw: &mut Draw, messages: &Messages, of: &MessageDescriptor, bytes: &[u8]) -> Vec<u8> {
     let Ok(mut message) = prost_reflect::DynamicMessage::decode(of.clone(), bytes) else {
-        return Ok(bytes.to_vec());
+        return bytes.to_vec();
     };
     messages.change(draw, &mut message);
-    Ok(message.encode_to_vec())
+    message.encode_to_vec()
 }
 
 /// Writes a file of contents that can be decoded; `None` if they can't be.
