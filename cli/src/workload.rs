@@ -121,8 +121,8 @@ pub(crate) async fn run(target: &Target, args: Args) -> anyhow::Result<Outcome> 
         let random = SmallRng::seed_from_u64(seed.wrapping_add(client));
         clients.push(tokio::spawn(Arc::clone(&run).client_until_failure(client, clerk, random)));
     }
-    let ended = join_all(clients).await.into_iter();
-    let ended = ended.map(|client| client.context("a client failed")?).collect::<anyhow::Result<()>>();
+    let mut ended = join_all(clients).await.into_iter();
+    let ended = ended.try_for_each(|client| client.context("a client failed")?);
     stopper.abort();
     let flushed = run.history.as_ref().map_or(Ok(()), HistoryWriter::flush);
     // Whatever failed, the keys don't stay.

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 
 use crate::environment::Environment;
-use crate::lifecycle::{Failed, waiting};
+use crate::failed::Failed;
 use crate::replica::Replica;
 use crate::running::Running;
 
@@ -36,7 +36,7 @@ pub(super) async fn put_aside(
     stop: &CancellationToken,
 ) -> Result<(), Failed> {
     let group = replica.group;
-    waiting(replica, None, &reason);
+    replica.wait(None, &reason);
     let put_aside = patiently(env, "quarantine", || {
         let data = env.data.clone();
         async move {

@@ -4,6 +4,7 @@
 mod aside;
 mod data_dir;
 mod environment;
+mod failed;
 mod handoff;
 mod handover;
 mod lead;
@@ -31,12 +32,13 @@ mod writes;
 
 pub use data_dir::{Belongs, DataDir, Former, Identity};
 pub use environment::Environment;
+pub use failed::Failed;
 pub use handoff::brake::Slowed;
 pub use handoff::counters::HandoffCounters;
 pub use handoff::pace::Pace;
 pub use handover::HandoverError;
 pub use leader::LeaderHints;
-pub use lifecycle::{Failed, run};
+pub use lifecycle::run;
 pub use memory::MemoryGate;
 pub use propose::Outcomes;
 pub use read::ReadBarrier;

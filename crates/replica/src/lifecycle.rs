@@ -10,7 +10,6 @@ use skv_log::{Finished, Log};
 use skv_raft::header::Place;
 use skv_raft::state_machine::StateMachine;
 use skv_raft::{Consensus, Stopped, Timing};
-use skv_sharding::ReplicaId;
 use skv_store::Store;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -18,6 +17,7 @@ use tokio_util::sync::CancellationToken;
 use crate::aside::{Aside, RETRY, patiently, put_aside};
 use crate::data_dir::{Belongs, Identity, OpenError, Opened};
 use crate::environment::Environment;
+use crate::failed::Failed;
 use crate::handoff::state::Handoffs;
 use crate::leader::LeaderHints;
 use crate::members::Changes;
@@ -44,14 +44,6 @@ const HEARD_WITHIN: Duration = Duration::from_millis(2);
 
 /// The time for which a stopping replica waits for its Raft to end.
 const SHUTDOWN: Duration = Duration::from_secs(5);
-
-/// The failure of a replica that can't go on, and the server with it.
-#[derive(Debug, thiserror::Error)]
-#[error("the replica of {group} can't go on: {reason}")]
-pub struct Failed {
-    pub(super) group: skv_sharding::GroupId,
-    pub(super) reason: String,
-}
 
 /// The end of one life of a replica.
 enum End {
@@ -90,7 +82,7 @@ pub async fn run(
             End::Reset(reviver) => reviver.revive(&env, group).await,
             End::NotNow(reason) => {
                 tracing::warn!(%group, reason, "the replica's files can't be opened; it is tried again");
-                waiting(&replica, None, &reason);
+                replica.wait(None, &reason);
                 tokio::select! {
                     () = tokio::time::sleep(RETRY) => {}
                     () = stop.cancelled() => {}
@@ -127,10 +119,6 @@ pub async fn run(
     Ok(())
 }
 
-pub(super) fn waiting(replica: &Replica, id: Option<ReplicaId>, reason: &str) {
-    replica.set(State::Waiting { replica: id, reason: reason.to_owned() });
-}
-
 async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToken) -> End {
     let group = replica.group;
     let store = Arc::new(Store::within(env.memory.clone(), entropy::random_id()));
@@ -145,8 +133,8 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     let place = if let Some(place) = known {
         place
     } else {
-        waiting(replica, Some(identity.replica), "waiting for the shard manager's plan");
-        let waits = |reason: String| waiting(replica, Some(identity.replica), &reason);
+        replica.wait(Some(identity.replica), "waiting for the shard manager's plan");
+        let waits = |reason: String| replica.wait(Some(identity.replica), &reason);
         let belongs = tokio::select! {
             belongs = registration::await_place(env, &identity, waits) => belongs,
             () = stop.cancelled() => return End::Stopped,
@@ -178,7 +166,7 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
     match end {
         End::Stopped => replica.set(State::Stopped),
         End::Reset(_) => replica.set(State::Reviving { reset, before: Arc::new(running.remains()) }),
-        _ => waiting(replica, None, "its Raft ends"),
+        _ => replica.wait(None, "its Raft ends"),
     }
     leave_files(env, running, files, end, stop).await
 }

@@ -96,6 +96,11 @@ impl Replica {
     pub(crate) fn set(&self, state: State) {
         *self.state.write() = state;
     }
+
+    /// Shows that the replica waits, for this reason.
+    pub(crate) fn wait(&self, id: Option<ReplicaId>, reason: &str) {
+        self.set(State::Waiting { replica: id, reason: reason.to_owned() });
+    }
 }
 
 impl Replica {

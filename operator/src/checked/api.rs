@@ -1,4 +1,4 @@
-//! The API server: what it answers to each request, and who may delete which pod.
+//! The API server: the answers to requests, and the disruption budgets.
 
 use rand::RngExt as _;
 use serde_json::{Value, json};
@@ -7,10 +7,10 @@ use super::objects::{NAME, is_leaving, is_true, place};
 use super::world::World;
 use crate::testing::{failure, is_stale, merge};
 
-/// Who makes a request.
+/// The maker of a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Caller {
-    /// One of the operators.
+    /// An operator, by its number.
     Operator(usize),
     Person,
 }
@@ -129,7 +129,7 @@ fn refusal(code: u16) -> Answer {
     (code, failure(code))
 }
 
-/// What a path names.
+/// The object that a path names.
 #[derive(Debug)]
 struct Target<'a> {
     kind: &'a str,

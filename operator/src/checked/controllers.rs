@@ -1,4 +1,4 @@
-//! What Kubernetes does by itself: pods and claims of StatefulSets, and the state of Deployments.
+//! The controllers of Kubernetes: pods and claims of StatefulSets, and the state of Deployments.
 
 use rand::RngExt as _;
 use serde_json::{Value, json};

@@ -16,7 +16,7 @@ const NEARLY: u64 = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Judge {
-    /// What was true when the pass of each operator began.
+    /// The facts at the beginning of each operator's pass.
     began: BTreeMap<usize, Truth>,
     /// The voters that operators took from each group, and that aren't back yet, with their servers.
     away: BTreeMap<u32, BTreeMap<u64, String>>,

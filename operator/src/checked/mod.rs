@@ -63,7 +63,9 @@ fn no_step_of_an_operator_makes_anything_worse_and_all_comes_to_rest() {
             .collect()
     });
     let mut total = run::Tally::default();
-    totals.iter().for_each(|tally| total.add(tally));
+    for tally in &totals {
+        total.add(tally);
+    }
     println!("{total}");
     assert!(total.is_worth_something(), "{total}");
 }

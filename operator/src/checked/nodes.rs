@@ -1,4 +1,4 @@
-//! Nodes, and what their kubelets do: pods are placed, servers start, hang and stop, and their state is told
+//! Nodes and their kubelets: pods are placed, servers start, hang and stop, and their state is told
 //! to the API server.
 
 use rand::RngExt as _;
@@ -166,7 +166,7 @@ impl World {
         if image.starts_with("bad") {
             self.objects.change("pods", name, |pod| {
                 pod["status"]["containerStatuses"] =
-                    container(json!({ "waiting": { "reason": "ErrImagePull" } }));
+                    container(&json!({ "waiting": { "reason": "ErrImagePull" } }));
             });
             return;
         }
@@ -183,7 +183,7 @@ impl World {
         let started = self.stamp();
         self.objects.change("pods", name, |pod| {
             pod["status"]["podIP"] = json!(ip);
-            pod["status"]["containerStatuses"] = container(json!({ "running": { "startedAt": started } }));
+            pod["status"]["containerStatuses"] = container(&json!({ "running": { "startedAt": started } }));
         });
     }
 
@@ -208,7 +208,7 @@ impl World {
     }
 }
 
-fn container(state: Value) -> Value {
+fn container(state: &Value) -> Value {
     json!([{
         "name": "kvserver", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
     }])

@@ -34,7 +34,7 @@ pub(super) struct Operator {
     world: Shared,
     context: Context,
     fuse: Arc<Fuse>,
-    /// What its watches saw, by kind, and the time until which each stands still.
+    /// The objects that its watches saw, by kind, and the time until which each stands still.
     seen: BTreeMap<String, Kind>,
     still_until: BTreeMap<String, i64>,
 }

@@ -1,4 +1,4 @@
-//! What everybody else does: people who change the resource, drain nodes and delete pods, and what breaks.
+//! Everybody else: people who change the resource, drain nodes and delete pods; and all that breaks.
 
 use rand::RngExt as _;
 use serde_json::{Value, json};
@@ -8,7 +8,7 @@ use super::nodes::NodeState;
 use super::objects::{NAME, is_leaving, place};
 use super::world::World;
 
-/// What people are about.
+/// The work that people have begun.
 #[derive(Debug, Default)]
 pub(super) struct People {
     /// The node that is being drained, and the time at which that ends.

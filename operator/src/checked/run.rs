@@ -1,4 +1,4 @@
-//! One seed: a time of trouble, then a time of calm in which all must come to rest.
+//! A seed: a time of trouble, then a time of calm in which all must come to rest.
 
 use std::fmt;
 use std::sync::Arc;
@@ -16,7 +16,7 @@ const PATIENCE: u32 = 600;
 /// The rounds in which nothing may be written then.
 const REST: u32 = 5;
 
-/// What was tried.
+/// The work that was done.
 #[derive(Debug, Default)]
 pub(super) struct Tally {
     seeds: u64,

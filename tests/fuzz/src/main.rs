@@ -21,15 +21,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
-use peak_alloc::PeakAlloc;
 use tokio::time::Instant;
 
 use crate::report::Report;
 use crate::targets::Kind;
-
-/// Counts the memory of everything in this process.
-#[global_allocator]
-static MEMORY: PeakAlloc = PeakAlloc;
 
 /// Sends what nobody designed for to everything that reads.
 #[derive(Debug, clap::Parser)]

@@ -1,8 +1,11 @@
 //! The memory that a piece of work takes at its peak.
 
+use peak_alloc::PeakAlloc;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
 
-use crate::MEMORY;
+/// Counts the memory of everything in this process.
+#[global_allocator]
+static MEMORY: PeakAlloc = PeakAlloc;
 
 /// The most addresses that this process may have. More is a finding that ends it, and not the machine.
 const ADDRESSES: u64 = 16 << 30;

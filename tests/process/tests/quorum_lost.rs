@@ -175,7 +175,7 @@ async fn a_reset_amid_entries_that_are_being_applied_applies_each_of_them_once()
     let stander = leave_alone_who_stands_at(&mut cluster, &point).await;
     let alone = &cluster.servers[stander];
     let mut admin = call_admin(&alone.peer_address).await.expect("the server answers");
-    let request = ResetRequest { group: 0, accept_data_loss: true };
+    let request = ResetRequest { group: 0, accept_data_loss: true, meant: None };
     let reset = tokio::spawn(async move { admin.reset(request).await });
     eventually("the reset is under way", || async {
         alone.replica().await.filter(|replica| replica.problem.contains("whole group"))

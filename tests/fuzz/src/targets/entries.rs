@@ -9,7 +9,7 @@ use skv_proto::v1::handoff_step::{Begin, Freeze, Install, Receive, Step};
 use skv_sharding::{ClusterId, Epoch, GroupId, GroupUid, Hash, MapRevision, ShardId};
 use skv_store::{ENTRY_VERSION, HandoffStep, Move, Store};
 
-use super::found;
+use super::found::found;
 use crate::draw::Draw;
 use crate::message::Messages;
 use crate::trial::Trial;

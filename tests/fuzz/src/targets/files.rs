@@ -15,8 +15,9 @@ use skv_sharding::{
     ShardId, ShardMap,
 };
 
+use super::found::found;
+use super::runtime::runtime;
 use super::snapshots::bytes_of;
-use super::{found, runtime};
 use crate::draw::Draw;
 use crate::trial::Trial;
 use crate::{json, raw};

@@ -11,8 +11,9 @@ use skv_log::{Entry, Log, LogId, Options, Vote};
 use tokio::sync::oneshot;
 use tokio::time::timeout;
 
+use super::found::found;
+use super::runtime::runtime;
 use super::snapshots::bytes_of;
-use super::{found, runtime};
 use crate::draw::Draw;
 use crate::raw;
 use crate::trial::Trial;

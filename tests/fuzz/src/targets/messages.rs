@@ -13,7 +13,7 @@ use skv_raft::{append, judge};
 use skv_sharding::{ClusterId, MapRevision, ReplicaId, ShardMap};
 use skv_store::{HandoffStep, Limits};
 
-use super::found;
+use super::found::found;
 use crate::draw::Draw;
 use crate::message::Messages;
 use crate::trial::Trial;
@@ -62,7 +62,7 @@ const DECODERS: &[(&str, Decoder)] = plain! {
         AppendRequest AppendResponse GetShardIndexRequest GetShardIndexResponse;
 };
 
-/// What is made of some messages at once, beside decoding them.
+/// The things that are made of some messages at once, beside decoding them.
 const USES: &[(&str, Decoder)] = &[
     ("shardedkv.v1.ShardMap", shard_map),
     ("shardedkv.v1.Error", error),

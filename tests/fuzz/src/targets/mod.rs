@@ -8,16 +8,16 @@
 
 pub(crate) mod entries;
 mod files;
+mod found;
 mod leaders;
 mod logs;
 pub(crate) mod messages;
 mod ports;
 mod records;
+mod runtime;
 mod services;
 mod snapshots;
 mod world;
-
-use tokio::runtime::{Builder, Runtime};
 
 use crate::draw::Draw;
 use crate::trial::Trial;
@@ -92,14 +92,4 @@ impl Kind {
         };
         played.map_err(|error| format!("{error:#}"))
     }
-}
-
-/// Makes the runtime of a round on files.
-fn runtime() -> anyhow::Result<Runtime> {
-    Ok(Builder::new_current_thread().enable_all().build()?)
-}
-
-/// Turns a finding into an error.
-fn found<T>(result: Result<T, String>) -> anyhow::Result<T> {
-    result.map_err(anyhow::Error::msg)
 }

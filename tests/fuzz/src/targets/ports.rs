@@ -1,4 +1,4 @@
-//! What is sent to the ports: calls of every method with any messages, and connections that carry any
+//! Everything that is sent to the ports: calls of every method with any messages, and connections that carry any
 //! bytes.
 
 use std::time::Duration;

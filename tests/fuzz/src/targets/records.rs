@@ -14,7 +14,8 @@ use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, MapRevision, Owner, Policy, Replica, ReplicaId, ShardId,
 };
 
-use super::{found, runtime};
+use super::found::found;
+use super::runtime::runtime;
 use crate::draw::Draw;
 use crate::trial::Trial;
 use crate::{json, raw};

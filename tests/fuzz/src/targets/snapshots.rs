@@ -14,7 +14,9 @@ use skv_snapshot::{SnapshotDir, SnapshotFile};
 use skv_store::{ENTRY_VERSION, Store};
 use tokio::runtime::Runtime;
 
-use super::{entries, found, runtime};
+use super::entries;
+use super::found::found;
+use super::runtime::runtime;
 use crate::draw::Draw;
 use crate::message::Messages;
 use crate::raw;
