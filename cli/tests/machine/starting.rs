@@ -120,9 +120,11 @@ fn logs_are_shown_and_followed() {
     let complaint = place.home.must_fail(1, &["logs", "g7"]);
     assert!(complaint.contains("there is no log of g7: there are store-g0-0, store-manager"), "{complaint}");
 
-    let mut logs = place.home.command(["logs", "-f", "-n", "0", "supervisor"]);
+    let mut logs = place.home.command(["logs", "-f", "-n", "1", "supervisor"]);
     let mut child = logs.stdout(Stdio::piped()).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
+    // What comes before the first line is shown would be no news.
+    lines.next().unwrap().unwrap();
     signal(pids(&place.data("store"))[2], Signal::KILL);
     let line = lines.next().unwrap().unwrap();
     assert!(line.starts_with("store-g0-0 ended with signal: 9"), "{line}");
