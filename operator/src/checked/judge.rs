@@ -1,5 +1,5 @@
-//! The judge: compares what an operator does with what is true at that moment, and was when its pass began.
-//! What breaks by itself between the two isn't the operator's doing.
+//! The judge: compares what an operator does with what was true at some moment of its pass. What breaks, or
+//! what another operator changes, between its look and its step isn't its doing.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,8 +16,8 @@ const NEARLY: u64 = 20;
 
 #[derive(Debug, Default)]
 pub(super) struct Judge {
-    /// The facts at the beginning of each operator's pass.
-    began: BTreeMap<usize, Truth>,
+    /// The facts at each moment of the pass of each operator.
+    moments: BTreeMap<usize, Vec<Truth>>,
     /// The voters that operators took from each group, and that aren't back yet, with their servers.
     away: BTreeMap<u32, BTreeMap<u64, String>>,
     pub(super) findings: Vec<String>,
@@ -40,7 +40,7 @@ impl World {
     /// Notes the beginning of a pass.
     pub(super) fn judge_pass(&mut self, operator: usize) {
         let truth = self.truth();
-        self.judge.began.insert(operator, truth);
+        self.judge.moments.insert(operator, vec![truth]);
     }
 
     fn truth(&self) -> Truth {
@@ -59,8 +59,19 @@ impl World {
         }
     }
 
-    /// Forgets who is back, or votes no more.
+    /// Notes the end of a pass.
+    pub(super) fn judge_end(&mut self, operator: usize) {
+        self.judge.moments.remove(&operator);
+    }
+
+    /// Forgets who is back, or votes no more; and notes the facts for the passes under way.
     pub(super) fn judge_tick(&mut self, hosted: &Hosted) {
+        if !self.judge.moments.is_empty() {
+            let truth = self.truth();
+            for moments in self.judge.moments.values_mut() {
+                moments.push(truth.clone());
+            }
+        }
         for (number, away) in &mut self.judge.away {
             let Some(group) = self.groups.get(number) else {
                 away.clear();
@@ -82,11 +93,11 @@ impl World {
     pub(super) fn judge_deletion(&mut self, caller: Caller, name: &str, pod: &Value, at_once: bool) {
         let Caller::Operator(operator) = caller else { return };
         self.judge.taken += 1;
-        let began = self.judge.began.get(&operator).cloned().unwrap_or_default();
-        let now = self.truth();
+        let mut moments = self.judge.moments.get(&operator).cloned().unwrap_or_default();
+        moments.push(self.truth());
         if is_leaving(pod) {
             let node = pod["spec"]["nodeName"].as_str().unwrap_or_default();
-            if at_once && [&began, &now].iter().all(|truth| truth.answering_nodes.contains(node)) {
+            if at_once && moments.iter().all(|truth| truth.answering_nodes.contains(node)) {
                 self.find(format!("{name} is let go, and its node {node} answers"));
             }
             return;
@@ -103,10 +114,10 @@ impl World {
         if let Some((_, other)) = other {
             said.push(format!("{name} is taken while {other} isn't back"));
         }
-        said.extend(self.takes_majority(&process, group, [&began, &now]));
+        said.extend(self.takes_majority(&process, group, &moments));
         said.extend(self.takes_data(&process, group));
         let works = self.serves(&process);
-        if works && ![&began, &now].iter().any(|truth| truth.managers_rolled_out) {
+        if works && !moments.iter().any(|truth| truth.managers_rolled_out) {
             said.push(format!("{name} is taken before the shard manager is rolled out"));
         }
         for finding in said {
@@ -116,19 +127,19 @@ impl World {
     }
 
     /// Says if a group that worked has no majority, or no leader, without a replica.
-    fn takes_majority(&self, process: &Process, group: &Group, truths: [&Truth; 2]) -> Option<String> {
+    fn takes_majority(&self, process: &Process, group: &Group, moments: &[Truth]) -> Option<String> {
         let name = &process.server;
         let is_alone = group.voters.len() == 1;
-        let is_needed = |truth: &&Truth| {
+        let is_needed = |truth: &Truth| {
             let mut live = truth.live.get(&process.group).cloned().unwrap_or_default();
             live.remove(&process.replica);
             !group.is_majority(&live)
         };
-        if !is_alone && truths.iter().all(is_needed) {
+        if !is_alone && moments.iter().all(is_needed) {
             return Some(format!("{name} is taken, without which its group has no majority"));
         }
-        let is_leaderless = |truth: &&Truth| !truth.led.contains(&process.group);
-        let all_leaderless = self.in_memory && truths.iter().all(is_leaderless);
+        let is_leaderless = |truth: &Truth| !truth.led.contains(&process.group);
+        let all_leaderless = self.in_memory && moments.iter().all(is_leaderless);
         all_leaderless.then(|| format!("{name} is taken from a group in memory that has no leader"))
     }
 

@@ -121,12 +121,14 @@ impl Operator {
         });
         self.fuse.left.store(killed_after.unwrap_or(u32::MAX), Ordering::Relaxed);
         self.world.lock().judge_pass(self.number);
-        tokio::select! {
+        let survived = tokio::select! {
             biased;
             () = self.fuse.blown.notified() => false,
             // What failed is tried again by the next pass.
             _ = Box::pin(reconcile(&resource, &self.context)) => true,
-        }
+        };
+        self.world.lock().judge_end(self.number);
+        survived
     }
 }
 
