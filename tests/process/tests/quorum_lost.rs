@@ -157,7 +157,7 @@ async fn a_reset_amid_entries_that_are_being_applied_applies_each_of_them_once()
     assert_eq!(first.append_token(&key_of(0)).await, Outcome::Ok);
     let leader = cluster.leader(0).await;
     let applied = cluster.servers[leader].replica().await.and_then(|replica| replica.applied);
-    let point = format!("applying-{}", applied.expect("an append was applied").index + 5);
+    let point = format!("applying-{}", applied.expect("an append was applied").index + 2);
     cluster.arm_to_stand(&point);
     let mut clients = JoinSet::new();
     for id in 1..=BEHIND {
