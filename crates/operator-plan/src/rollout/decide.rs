@@ -22,6 +22,9 @@ use crate::placement;
 use crate::pods::{PodState, ServerPod};
 use crate::resolved::Resolved;
 
+/// The message while the shard manager isn't as the specification says.
+const MANAGER_FIRST: &str = "waiting for the shard manager, which is updated before the servers";
+
 /// Returns true if the cached view gives reason to look at all. Without one no server is asked.
 pub(super) fn needs_look(
     resolved: &Resolved,
@@ -93,6 +96,8 @@ impl Situation<'_> {
                 _ if !self.is_outdated(pod) => return None,
                 Some(_) if is_aside => return None,
                 Some(why) => return Some((None, format!("replacing {name}: {why}"))),
+                // The settings may have changed again since.
+                None if !self.managers_rolled_out => return Some((None, MANAGER_FIRST.to_owned())),
                 None => Step::Evict(PodRef::from(pod)),
             };
             return Some((Some(step), format!("replacing {name}")));
@@ -140,10 +145,7 @@ impl Situation<'_> {
         }
         // A shard manager that still wants more members would offer a removed one again.
         if !self.managers_rolled_out {
-            return (
-                None,
-                Some("waiting for the shard manager, which is updated before the servers".to_owned()),
-            );
+            return (None, Some(MANAGER_FIRST.to_owned()));
         }
         for id in surplus {
             if let Some((step, doing)) = self.remove_one(id) {
