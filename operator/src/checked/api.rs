@@ -78,6 +78,7 @@ impl World {
         if !self.budget_allows(name, is_true(pod, "Ready")) {
             return refusal(429);
         }
+        self.judge_eviction(caller, name);
         self.delete(caller, "pods", name, options)
     }
 

@@ -89,6 +89,15 @@ impl World {
         self.judge.writes += 1;
     }
 
+    /// Judges an eviction, by which pods are replaced that work: the shard manager's turn is before theirs.
+    pub(super) fn judge_eviction(&mut self, caller: Caller, name: &str) {
+        let Caller::Operator(operator) = caller else { return };
+        let moments = self.judge.moments.get(&operator).into_iter().flatten();
+        if !moments.chain([&self.truth()]).any(|truth| truth.managers_rolled_out) {
+            self.find(format!("{name} is evicted before the shard manager is rolled out"));
+        }
+    }
+
     /// Judges the deletion of a pod.
     pub(super) fn judge_deletion(&mut self, caller: Caller, name: &str, pod: &Value, at_once: bool) {
         let Caller::Operator(operator) = caller else { return };
@@ -116,10 +125,6 @@ impl World {
         }
         said.extend(self.takes_majority(&process, group, &moments));
         said.extend(self.takes_data(&process, group));
-        let works = self.serves(&process);
-        if works && !moments.iter().any(|truth| truth.managers_rolled_out) {
-            said.push(format!("{name} is taken before the shard manager is rolled out"));
-        }
         for finding in said {
             self.find(finding);
         }
