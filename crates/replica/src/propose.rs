@@ -221,7 +221,7 @@ struct Fitting {
 
 /// Refuses the commands for which there is no room in memory, and returns the others. Most were judged
 /// before they came here, while the gate was closed; here they take their room.
-fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, bytes: usize) -> Option<Fitting> {
+fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, mut bytes: usize) -> Option<Fitting> {
     let count = batch.iter().map(|submission| submission.commands.len()).sum();
     let growth = memory.entry(count, bytes);
     let (mut commands, mut asked) = (Vec::with_capacity(count), Vec::with_capacity(batch.len()));
@@ -231,6 +231,7 @@ fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, bytes: usize) -> Optio
             if growth.admits(&command) {
                 commands.push(command);
             } else {
+                bytes -= queued_bytes(&command);
                 refused.push((place, memory.refusal()));
             }
         }
@@ -242,7 +243,6 @@ fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, bytes: usize) -> Optio
             one.answer(Vec::new());
         }
     }
-    let bytes = commands.iter().map(queued_bytes).sum();
     (!commands.is_empty()).then(|| Fitting { commands, asked, bytes, ahead: growth.into_ahead() })
 }
 
