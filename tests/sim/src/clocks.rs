@@ -11,7 +11,7 @@ use crate::layout::{SERVERS, server_name};
 use crate::operator::random_below;
 use crate::resharding::Changes;
 use crate::watcher::Seen;
-use crate::workload::{self, History, Load};
+use crate::workload::{self, Load};
 
 const LOAD: Load = Load {
     clients: 4,
@@ -57,13 +57,8 @@ pub(crate) fn simulate(seed: u64) -> anyhow::Result<Vec<Event>> {
     }
     changes.enough();
     cluster.run("the clients' last calls", || history.is_complete(), Duration::from_mins(2))?;
-    let events = history.events();
-    judge(&events, &jumps)?;
-
-    let keys = events.into_iter().map(|event| event.key).collect();
-    let last = workload::read_all(&mut cluster, LOAD.clients + 1, keys);
-    cluster.run("reading all keys", || last.is_complete(), Duration::from_mins(2))?;
-    Ok([history, last].iter().flat_map(History::events).collect())
+    judge(&history.events(), &jumps)?;
+    workload::read_back(&mut cluster, LOAD.clients + 1, vec![history])
 }
 
 /// Checks that reads and writes are answered soon after each jump.

@@ -131,9 +131,5 @@ fn simulate(options: &Options, rng: SmallRng) -> anyhow::Result<Vec<Event>> {
     let ended = || changes.are_over() && histories.iter().all(History::is_complete);
     cluster.run("coming to rest", ended, Duration::from_mins(5))?;
 
-    let keys = histories.iter().flat_map(History::events).map(|event| event.key).collect();
-    let last = workload::read_all(&mut cluster, options.clients + 1, keys);
-    cluster.run("reading all keys", || last.is_complete(), Duration::from_mins(2))?;
-    histories.push(last);
-    Ok(histories.iter().flat_map(History::events).collect())
+    workload::read_back(&mut cluster, options.clients + 1, histories)
 }

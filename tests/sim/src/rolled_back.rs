@@ -12,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::layout::server_name;
 use crate::resharding::Changes;
 use crate::watcher::Seen;
-use crate::workload::{self, History, Load};
+use crate::workload::{self, Load};
 
 const ROUNDS: u32 = 4;
 const LOAD: Load = Load {
@@ -40,10 +40,7 @@ pub(crate) fn simulate(seed: u64) -> anyhow::Result<Vec<Event>> {
     }
     changes.enough();
     cluster.run("the clients' last calls", || history.is_complete(), Duration::from_mins(2))?;
-    let keys = history.events().into_iter().map(|event| event.key).collect();
-    let last = workload::read_all(&mut cluster, LOAD.clients + 1, keys);
-    cluster.run("reading all keys", || last.is_complete(), Duration::from_mins(2))?;
-    Ok([history, last].iter().flat_map(History::events).collect())
+    workload::read_back(&mut cluster, LOAD.clients + 1, vec![history])
 }
 
 fn is_ready(status: &ReplicaStatus) -> bool {

@@ -89,8 +89,21 @@ fn now() -> u64 {
     turmoil::sim_elapsed().unwrap_or_default().as_nanos() as u64
 }
 
+/// Reads each key of these histories once more, as another client, and returns all events.
+pub(crate) fn read_back(
+    cluster: &mut Cluster,
+    client: u64,
+    mut histories: Vec<History>,
+) -> anyhow::Result<Vec<Event>> {
+    let keys = histories.iter().flat_map(History::events).map(|event| event.key).collect();
+    let last = read_all(cluster, client, keys);
+    cluster.run("reading all keys", || last.is_complete(), Duration::from_mins(2))?;
+    histories.push(last);
+    Ok(histories.iter().flat_map(History::events).collect())
+}
+
 /// Adds a client that reads each of these keys once, as this client of the history.
-pub(crate) fn read_all(cluster: &mut Cluster, client: u64, keys: BTreeSet<String>) -> History {
+fn read_all(cluster: &mut Cluster, client: u64, keys: BTreeSet<String>) -> History {
     let history = History::of(1);
     let read = history.clone();
     cluster.add_clerk("reader".to_owned(), async move {

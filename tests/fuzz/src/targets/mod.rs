@@ -11,6 +11,7 @@ mod files;
 mod found;
 mod leaders;
 mod logs;
+mod manager;
 pub(crate) mod messages;
 mod ports;
 mod records;

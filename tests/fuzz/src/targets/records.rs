@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 use shardmanager::record::{GroupRecord, History, Limits, Record, Requests, RetiredGroups};
-use shardmanager::rules::{Change, Settings};
+use shardmanager::rules::Change;
 use shardmanager::store::{FileStore, MapStore as _, MemoryStore, StoreError};
 use shardmanager::{Environment, Manager};
 use skv_proto::v1;
@@ -15,6 +15,7 @@ use skv_sharding::{
 };
 
 use super::found::found;
+use super::manager::settings;
 use super::runtime::runtime;
 use crate::draw::Draw;
 use crate::trial::Trial;
@@ -75,15 +76,7 @@ fn written(value: &Value) -> anyhow::Result<Vec<u8>> {
 
 /// Runs a manager with a record.
 async fn work(record: Record) -> anyhow::Result<()> {
-    let settings = Settings {
-        groups: 2,
-        replicas: 1,
-        shards: SHARDS,
-        hash: Hash::Fnv1,
-        policy: Policy::Minimal,
-        ring: false,
-        limits: Limits::DEFAULT,
-    };
+    let settings = settings(2, SHARDS);
     let store = MemoryStore::default();
     store.replace(Some(record));
     let manager =

@@ -10,8 +10,6 @@ use futures::FutureExt as _;
 use kvserver::Metrics;
 use kvserver::server::{self, Config, ServerError};
 use shardmanager::Environment;
-use shardmanager::record::Limits;
-use shardmanager::rules::Settings;
 use shardmanager::store::MemoryStore;
 use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
@@ -23,12 +21,14 @@ use skv_proto::v1;
 use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_replica::Tuning;
-use skv_sharding::{GroupId, Hash, Policy};
+use skv_sharding::GroupId;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::server::TcpIncoming;
+
+use super::manager::settings;
 
 /// The id of a replica that no server has.
 pub(super) const STRANGER: u64 = 4242;
@@ -204,15 +204,7 @@ async fn serve(
 }
 
 async fn run_manager(listener: TcpListener) -> anyhow::Result<()> {
-    let settings = Settings {
-        groups: GROUPS,
-        replicas: 1,
-        shards: SHARDS,
-        hash: Hash::Fnv1,
-        policy: Policy::Minimal,
-        ring: false,
-        limits: Limits::DEFAULT,
-    };
+    let settings = settings(GROUPS, SHARDS);
     let environment = Environment::new(skv_disk::entropy::random_id);
     let manager =
         shardmanager::Manager::open(settings, Arc::new(MemoryStore::default()), environment).await?;
