@@ -13,6 +13,7 @@ use kube::api::{ApiResource, DynamicObject};
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
+use skv_proto::v1;
 
 use crate::cache::Cache;
 use skv_operator_plan::names::{MANAGED_BY_LABEL, MANAGER};
@@ -200,6 +201,12 @@ pub(crate) fn merge(object: &mut Value, patch: Value) {
         }
         (object, patch) => *object = patch,
     }
+}
+
+/// Returns the owner of each shard as shard managers send it.
+pub(crate) fn ranges(owners: &[u32]) -> Vec<v1::ShardRange> {
+    let range = |(first, group): (u32, &u32)| v1::ShardRange { first, count: 1, group: *group, epoch: 1 };
+    (0..).zip(owners).map(range).collect()
 }
 
 /// Returns the answer of a refused request.

@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use super::objects::{NAME, is_leaving, is_true, place};
+use super::objects::{is_leaving, is_true, place, set_of};
 use super::world::World;
 use crate::testing::{failure, is_stale, merge};
 
@@ -85,7 +85,7 @@ impl World {
     /// Returns true if the disruption budget of a pod's group lets one more go.
     fn budget_allows(&self, name: &str, is_ready: bool) -> bool {
         let Some((group, _)) = place(name) else { return true };
-        let set = format!("{NAME}-g{group}");
+        let set = set_of(group);
         if self.objects.get("poddisruptionbudgets", &set).is_none() {
             return true;
         }
@@ -112,13 +112,11 @@ impl World {
             self.judge_deletion(caller, name, &object, at_once);
             if at_once {
                 self.objects.remove(kind, name);
-            } else if !is_leaving(&object) {
-                let stamp = self.stamp();
-                self.objects.change(kind, name, |pod| pod["metadata"]["deletionTimestamp"] = stamp);
+            } else {
+                self.begin_to_leave(kind, name);
             }
         } else if kind == "persistentvolumeclaims" {
-            let stamp = self.stamp();
-            self.objects.change(kind, name, |claim| claim["metadata"]["deletionTimestamp"] = stamp);
+            self.begin_to_leave(kind, name);
         } else {
             self.objects.remove(kind, name);
         }

@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use super::objects::{NAMESPACE, is_leaving, place, server};
+use super::objects::{NAMESPACE, claim_of, is_leaving, place, server, server_of, set_of};
 use super::world::World;
 
 impl World {
@@ -36,12 +36,9 @@ impl World {
                 self.make_pod(&set, &pod);
             }
         }
-        let stamp = self.stamp();
         for pod in self.objects.names("pods") {
             if place(&pod).is_some_and(|(of, ordinal)| of == group && ordinal >= wanted) {
-                self.objects.change("pods", &pod, |pod| {
-                    pod["metadata"]["deletionTimestamp"] = stamp.clone();
-                });
+                self.begin_to_leave("pods", &pod);
             }
         }
         let generation = set["metadata"]["generation"].clone();
@@ -63,7 +60,7 @@ impl World {
 
     fn make_claim(&mut self, set: &Value, pod: &str) {
         let template = &set["spec"]["volumeClaimTemplates"][0];
-        let name = format!("data-{pod}");
+        let name = claim_of(pod);
         if template.is_null() || self.objects.get("persistentvolumeclaims", &name).is_some() {
             return;
         }
@@ -78,17 +75,10 @@ impl World {
 
     /// Deletes the pods of sets that are gone.
     fn collect(&mut self) {
-        let stamp = self.stamp();
         for pod in self.objects.names("pods") {
             let Some((group, _)) = place(&pod) else { continue };
-            let set = server(group, 0);
-            let set = set.trim_end_matches("-0");
-            if self.objects.get("statefulsets", set).is_none() {
-                self.objects.change("pods", &pod, |pod| {
-                    if pod["metadata"]["deletionTimestamp"].is_null() {
-                        pod["metadata"]["deletionTimestamp"] = stamp.clone();
-                    }
-                });
+            if self.objects.get("statefulsets", &set_of(group)).is_none() {
+                self.begin_to_leave("pods", &pod);
             }
         }
     }
@@ -96,10 +86,10 @@ impl World {
     /// Removes a claim that is being deleted once no pod uses it, and the data with it.
     fn run_claim(&mut self, name: &str) {
         let Some(claim) = self.objects.get("persistentvolumeclaims", name) else { return };
-        let server = name.trim_start_matches("data-").to_owned();
-        if is_leaving(claim) && self.objects.get("pods", &server).is_none() {
+        let server = server_of(name);
+        if is_leaving(claim) && self.objects.get("pods", server).is_none() {
             self.objects.remove("persistentvolumeclaims", name);
-            self.disks.remove(&server);
+            self.disks.remove(server);
         }
     }
 

@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use rand::RngExt as _;
 use skv_proto::v1;
 
-use super::objects::{NAME, place};
+use super::objects::{place, set_of};
 use super::raft::Group;
 use super::world::World;
 use crate::servers::ManagerState;
+use crate::testing::ranges;
 
 const SHARDS: usize = 12;
 
@@ -116,7 +117,7 @@ impl World {
         for group in self.groups.values_mut().filter(|group| group.retired && !group.forgotten) {
             group.forgotten = now % 7 == 0;
         }
-        let gone = |group: &u32| self.objects.get("statefulsets", &format!("{NAME}-g{group}")).is_none();
+        let gone = |group: &u32| self.objects.get("statefulsets", &set_of(*group)).is_none();
         let over: Vec<u32> =
             self.groups.iter().filter(|(n, g)| g.forgotten && gone(n)).map(|(n, _)| *n).collect();
         for number in over {
@@ -151,9 +152,4 @@ impl World {
         };
         Some(ManagerState { map, configuration })
     }
-}
-
-fn ranges(owners: &[u32]) -> Vec<v1::ShardRange> {
-    let range = |(first, group): (u32, &u32)| v1::ShardRange { first, count: 1, group: *group, epoch: 1 };
-    (0..).zip(owners).map(range).collect()
 }

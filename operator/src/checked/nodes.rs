@@ -3,6 +3,7 @@
 
 use rand::RngExt as _;
 use serde_json::{Value, json};
+use skv_operator_plan::names::SERVER;
 
 use super::objects::{is_leaving, is_true, place};
 use super::world::World;
@@ -152,11 +153,10 @@ impl World {
     fn lose_pod(&mut self, name: &str, pod: &Value, evicted: bool) {
         let stamp = self.stamp();
         if is_true(pod, "Ready") {
-            let since = stamp.clone();
-            self.objects.change("pods", name, |pod| set_ready(pod, "False", &since));
+            self.objects.change("pods", name, |pod| set_ready(pod, "False", &stamp));
         }
-        if evicted && !is_leaving(pod) {
-            self.objects.change("pods", name, |pod| pod["metadata"]["deletionTimestamp"] = stamp);
+        if evicted {
+            self.begin_to_leave("pods", name);
         }
     }
 
@@ -210,7 +210,7 @@ impl World {
 
 fn container(state: &Value) -> Value {
     json!([{
-        "name": "kvserver", "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
+        "name": SERVER, "image": "", "imageID": "", "ready": false, "restartCount": 0, "state": state,
     }])
 }
 

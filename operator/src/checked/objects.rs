@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use serde_json::{Value, json};
+use skv_operator_plan::names::DATA;
 
 /// The namespace of everything here.
 pub(super) const NAMESPACE: &str = "prod";
@@ -91,7 +92,22 @@ pub(super) fn place(server: &str) -> Option<(u32, u32)> {
     Some((group.parse().ok()?, ordinal.parse().ok()?))
 }
 
+/// Returns the name of a group's StatefulSet, and of its disruption budget.
+pub(super) fn set_of(group: u32) -> String {
+    format!("{NAME}-g{group}")
+}
+
+/// Returns the name of a server's claim.
+pub(super) fn claim_of(server: &str) -> String {
+    format!("{DATA}-{server}")
+}
+
+/// Returns the name of a claim's server.
+pub(super) fn server_of(claim: &str) -> &str {
+    claim.strip_prefix(DATA).and_then(|rest| rest.strip_prefix('-')).unwrap_or(claim)
+}
+
 /// Returns the name of a server.
 pub(super) fn server(group: u32, ordinal: u32) -> String {
-    format!("{NAME}-g{group}-{ordinal}")
+    format!("{}-{ordinal}", set_of(group))
 }

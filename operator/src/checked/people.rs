@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::api::Caller;
 use super::nodes::NodeState;
-use super::objects::{NAME, is_leaving, place};
+use super::objects::{NAME, claim_of, is_leaving, place};
 use super::world::World;
 
 /// The work that people have begun.
@@ -116,7 +116,7 @@ impl World {
     /// Deletes the claims of pods that a lost node doesn't let go, as people are told to.
     pub(super) fn give_up_volumes(&mut self) {
         for name in self.lost_pods() {
-            let path = format!("/api/v1/namespaces/prod/persistentvolumeclaims/data-{name}");
+            let path = format!("/api/v1/namespaces/prod/persistentvolumeclaims/{}", claim_of(&name));
             self.answer(Caller::Person, "DELETE", &path, json!({}));
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use futures::future::BoxFuture;
 use rand::RngExt as _;
+use skv_operator_plan::names::RESTART_HASH_ANNOTATION;
 use skv_proto::v1;
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 use tokio::task::yield_now;
@@ -220,7 +221,7 @@ impl World {
                 return Some(format!("{name} has {} replicas", set["spec"]["replicas"]));
             }
             let hash = |object: &serde_json::Value| {
-                object["metadata"]["annotations"]["shardedkv.io/restart-hash"].clone()
+                object["metadata"]["annotations"][RESTART_HASH_ANNOTATION].clone()
             };
             let wanted = hash(&set["spec"]["template"]);
             for ordinal in 0..replicas {

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use super::judge::Judge;
 use super::manager::Manager;
 use super::nodes::{Node, Process};
-use super::objects::{NAME, NAMESPACE, Objects};
+use super::objects::{NAME, NAMESPACE, Objects, is_leaving};
 use super::people::People;
 use super::raft::{Group, Hosted};
 
@@ -111,6 +111,16 @@ impl World {
             .get("shardedkvs", NAME)
             .map(|resource| resource["status"]["summary"].clone())
             .unwrap_or_default()
+    }
+
+    /// Marks an object as one that is being deleted, if it isn't yet.
+    pub(super) fn begin_to_leave(&mut self, kind: &str, name: &str) {
+        let stamp = self.stamp();
+        self.objects.change(kind, name, |object| {
+            if !is_leaving(object) {
+                object["metadata"]["deletionTimestamp"] = stamp;
+            }
+        });
     }
 
     /// Returns the time as objects have it.

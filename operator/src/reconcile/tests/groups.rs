@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use parking_lot::Mutex;
 
 use super::*;
+use crate::testing::ranges;
 
 const SHARDS: u32 = 12;
 
@@ -62,11 +63,6 @@ impl Cluster {
 
 fn uid(group: u32) -> u64 {
     u64::from(group) + 100
-}
-
-fn ranges(owners: &[u32]) -> Vec<v1::ShardRange> {
-    let range = |(first, group): (u32, &u32)| v1::ShardRange { first, count: 1, group: *group, epoch: 1 };
-    (0..).zip(owners).map(range).collect()
 }
 
 fn done<'a>() -> BoxFuture<'a, Result<(), String>> {
