@@ -73,7 +73,7 @@ fn shapes(descriptors: &FileDescriptorSet) -> Result<String, std::fmt::Error> {
                 writeln!(code, "const _: () = assert!(size_of::<{element}>() <= LARGEST_ELEMENT);")?;
             }
         }
-        let fields: Vec<String> = counted.map(|field| shape_of(field, &messages)).collect();
+        let fields: Vec<String> = counted.map(|field| shape_of(field, &messages, &growing)).collect();
         writeln!(code, "static {}: Shape = Shape {{ fields: &[{}] }};", constant(name), fields.join(", "))?;
         writeln!(code, "impl Shaped for {path} {{ const SHAPE: &'static Shape = &{}; }}", constant(name))?;
     }
@@ -101,10 +101,19 @@ fn is_repeated(field: &FieldDescriptorProto) -> bool {
     field.label() == Label::Repeated
 }
 
-fn shape_of(field: &FieldDescriptorProto, messages: &BTreeMap<String, Noted>) -> String {
+/// Returns the shape of a field; `growing` are the messages that can grow, and only those are looked into.
+fn shape_of(
+    field: &FieldDescriptorProto,
+    messages: &BTreeMap<String, Noted>,
+    growing: &BTreeSet<&str>,
+) -> String {
     let number = field.number();
     let message = messages.get(field.type_name());
-    let inner = message.map_or("None".to_owned(), |_| format!("Some(&{})", constant(field.type_name())));
+    let inner = if growing.contains(field.type_name()) {
+        format!("Some(&{})", constant(field.type_name()))
+    } else {
+        "None".to_owned()
+    };
     let each = match (is_repeated(field), field.r#type(), message) {
         (false, ..) => "Each::Once".to_owned(),
         (true, _, Some((path, _))) => format!("Each::Item(size_of::<{path}>())"),

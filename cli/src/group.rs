@@ -1,5 +1,6 @@
 //! `skv group`: changes of whole groups.
 
+mod choice;
 mod members;
 mod reset;
 mod survivors;
@@ -94,6 +95,9 @@ Example:
     /// Acknowledged writes that this replica hasn't seen are lost. It takes as long as writing the
     /// whole state does, and goes on if this command is stopped; the same command then waits for it.
     #[command(after_help = "\
+Exit codes: 0 revived, 1 failed, or the loss isn't accepted, 4 not known yet whether the majority is lost: \
+ask again in some seconds.
+
 Examples:
   skv group reset g0                      what each replica has, and what is known to be lost
   skv group reset g0 --accept-data-loss
@@ -147,7 +151,8 @@ async fn transfer_leader(
     let to = to.map(|name| named(&members, name)).transpose()?.map_or(0, |member| member.replica.id);
     let leader = leader(&members, group)?;
     let address = &leader.replica.peer_address;
-    let request = v1::TransferLeaderRequest { group: group.0, to };
+    let meant = leader.status.as_ref().ok().and_then(v1::ReplicaStatus::identity);
+    let request = v1::TransferLeaderRequest { group: group.0, to, meant };
     let answer = admin::connect_patiently(target, address).await?.transfer_leader(request).await;
     let new = answer.map_err(|status| explain(&status, address))?.into_inner().leader;
     let new = members

@@ -13,6 +13,8 @@ pub(crate) enum Outcome {
     NoSuchKey,
     /// The key has another revision than demanded.
     ConditionFailed,
+    /// Nothing was done, since too little is known for now, and the reason was printed.
+    NotYet,
 }
 
 impl From<Outcome> for ExitCode {
@@ -22,6 +24,7 @@ impl From<Outcome> for ExitCode {
             Outcome::Failed => ExitCode::FAILURE,
             Outcome::NoSuchKey => ExitCode::from(2),
             Outcome::ConditionFailed => ExitCode::from(3),
+            Outcome::NotYet => ExitCode::from(4),
         }
     }
 }

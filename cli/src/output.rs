@@ -8,6 +8,7 @@ use serde::Serialize;
 use skv_local::screen::Stream;
 
 use crate::fitting::Grid;
+use crate::name::Name;
 
 /// The form of a command's output.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, clap::ValueEnum)]
@@ -190,7 +191,7 @@ pub(crate) fn print_json_line(document: &impl Serialize) -> anyhow::Result<()> {
 
 /// Returns the name under which this program was called: a wrapper that runs it sets a variable.
 pub(crate) fn this_command() -> String {
-    std::env::var("SKV_COMMAND").unwrap_or_else(|_| "skv".to_owned())
+    std::env::var("SKV_COMMAND").unwrap_or_else(|_| Name::current().text().to_owned())
 }
 
 /// Bytes in JSON: as text where they are text.

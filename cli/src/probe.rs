@@ -2,15 +2,11 @@
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use http::header::HOST;
-use http::{Request, Uri};
-use http_body_util::{BodyExt as _, Empty};
-use hyper::client::conn::http1;
-use hyper_util::rt::TokioIo;
+use http::Uri;
 
 use crate::outcome::Outcome;
-use crate::output;
 use crate::target::Target;
+use crate::{output, process};
 
 const HTTP_PORT: u16 = 80;
 
@@ -49,17 +45,5 @@ async fn ask(page: Uri) -> anyhow::Result<(http::StatusCode, Bytes)> {
     };
     let address = format!("{host}:{}", page.port_u16().unwrap_or(HTTP_PORT));
     let path = page.path_and_query().map_or("/", |path| path.as_str());
-    let name = skv_net::authority(&address);
-    let request = Request::get(path).header(HOST, &*name).body(Empty::<Bytes>::new())?;
-    let answered = async {
-        let stream = skv_net::tcp()(address.clone()).await?;
-        let (mut requests, connection) = http1::handshake(TokioIo::new(stream)).await?;
-        // It ends with the answer; a fault of it is the answer's too.
-        tokio::spawn(connection);
-        anyhow::Ok(requests.send_request(request).await?)
-    };
-    let answer = answered.await.with_context(|| format!("can't ask {page}"))?;
-    let status = answer.status();
-    let body = answer.into_body().collect().await.with_context(|| format!("can't read {page}"))?;
-    Ok((status, body.to_bytes()))
+    process::page(&skv_net::tcp(), &address, path).await
 }

@@ -6,10 +6,8 @@ mod document;
 mod table;
 
 use std::collections::HashMap;
-use std::io::{self, IsTerminal as _};
 use std::time::Duration;
 
-use clap::ValueHint;
 use skv_local::data_dir::read_record;
 use skv_local::process::ProcessId;
 use skv_local::screen::Stream;
@@ -18,10 +16,11 @@ use tokio::time::sleep;
 
 use self::document::{Group, Status, Store};
 use crate::admin;
+use crate::complaint;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::Target;
-use crate::{complaint, duration};
+use crate::watching::{CLEAR, Watching, clears, until_ctrl_c};
 
 /// Show every group and replica, and how they are.
 #[derive(Debug, clap::Args)]
@@ -29,13 +28,14 @@ use crate::{complaint, duration};
 Exit codes: 0 all replicas are ready, 1 not all are.
 
   SHARDS    shards that the group owns
-  STATE     leader, follower, learner (receives the log, has no vote), candidate, waiting (for its place in a
-            group), quarantined (its damaged files are kept), unreachable
+  STATE     leader, follower, learner (receives the log, has no vote), candidate, waiting (for
+            its place in a group), broken (only a person can help), stopped, unreachable
   READY     it can serve, or vote and follow
   TERM      the number of elections that its group has seen
   APPLIED   entries of the log that are in its state: an entry holds many operations
   LOG       bytes of the log on disk; older entries go when a snapshot has what they did
-  SESSIONS  clerks whose last answers are kept, so that a request that is sent again isn't applied again
+  SESSIONS  clerks whose last answers are kept, so that a request that is sent again isn't
+            applied again
 
 Examples:
   skv status
@@ -44,28 +44,21 @@ Examples:
   skv --store quickstart status  of another store than the one that commands use
 ")]
 pub(crate) struct Args {
-    /// Show it again after this time [default: 2s], until Ctrl-C.
-    #[arg(long, short, value_name = "TIME", num_args = 0..=1, require_equals = true)]
-    #[arg(default_missing_value = "2s", value_parser = duration::positive, value_hint = ValueHint::Other)]
-    watch: Option<Duration>,
+    #[command(flatten)]
+    watching: Watching,
     #[command(flatten)]
     output: Output,
 }
 
 pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
-    match args.watch {
+    match args.watching.watch {
         None => show(target, args.output.format).await,
-        Some(every) => {
-            tokio::select! {
-                failed = watch(target, args.output.format, every) => failed,
-                stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Done)?),
-            }
-        }
+        Some(every) => until_ctrl_c(watch(target, args.output.format, every)).await,
     }
 }
 
 async fn watch(target: &Target, format: Format, every: Duration) -> anyhow::Result<Outcome> {
-    let clears = io::stdout().is_terminal() && format == Format::Text;
+    let clears = clears(format);
     loop {
         // What can't be reached now may be back soon; a reader that is gone won't.
         let (note, page) = match look(target, format).await {
@@ -75,6 +68,11 @@ async fn watch(target: &Target, format: Format, every: Duration) -> anyhow::Resu
         print(note, &page, clears)?;
         sleep(every).await;
     }
+}
+
+/// Returns the status as it is printed for programs.
+pub(crate) async fn as_json(target: &Target) -> anyhow::Result<String> {
+    Ok(look(target, Format::Json).await?.page)
 }
 
 async fn show(target: &Target, format: Format) -> anyhow::Result<Outcome> {
@@ -97,7 +95,7 @@ fn print(note: Option<String>, page: &str, clears: bool) -> anyhow::Result<()> {
 
 fn in_place(note: Option<String>, page: &str) -> String {
     let note = note.map_or_else(String::new, |note| format!("{note}\n"));
-    format!("\x1b[H\x1b[2J{note}{page}")
+    format!("{CLEAR}{note}{page}")
 }
 
 /// The status as it is printed.

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 use std::ffi::{OsStr, OsString};
+use std::io::{BufRead as _, BufReader};
 use std::os::unix::ffi::OsStringExt as _;
 use std::process::{Command, Output, Stdio};
 
@@ -78,6 +79,32 @@ fn people_of_other_stores_find_their_words() {
     assert_eq!(out(&on(&fake, ["set", "k", "v"])), "revision 1\n");
     assert_eq!(out(&on(&fake, ["del", "k"])), "deleted\n");
     assert_eq!(on(&fake, ["rm", "k"]).status.code(), Some(2));
+}
+
+#[test]
+fn a_status_is_watched_also_while_its_servers_are_away() {
+    let mut fake = Fake::group(1, 4);
+    let mut watch = Command::new(env!("CARGO_BIN_EXE_skv"))
+        .args(["--manager", &fake.manager(), "status", "--watch=20ms", "-o", "json"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut lines = BufReader::new(watch.stdout.take().unwrap()).lines().map(Result::unwrap);
+    let mut has_quorum = || {
+        let mut document = String::new();
+        while !document.ends_with("\n}\n") {
+            document.extend([&*lines.next().expect("it goes on"), "\n"]);
+        }
+        serde_json::from_str::<Value>(&document).unwrap()["groups"][0]["quorum"] == true
+    };
+    assert!(has_quorum());
+    assert!(has_quorum(), "again");
+    fake.kill_server(0);
+    while has_quorum() {}
+    assert!(!has_quorum());
+    watch.kill().unwrap();
+    watch.wait().unwrap();
 }
 
 #[test]

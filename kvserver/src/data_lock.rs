@@ -4,15 +4,21 @@
 use std::fs::{self, DirBuilder, File, OpenOptions, TryLockError};
 use std::os::unix::fs::{DirBuilderExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::{Context as _, bail};
+use skv_disk::RealDisk;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// A directory that this process keeps until this is dropped.
 #[derive(Debug)]
-pub struct DataLock {
+pub struct DataLock(Arc<Held>);
+
+/// The file that is locked, and the path at which it was.
+#[derive(Debug)]
+struct Held {
     path: PathBuf,
     file: File,
 }
@@ -28,7 +34,7 @@ impl DataLock {
         let file = options.write(true).create(true).truncate(true).mode(0o600).open(&path);
         let file = file.with_context(|| format!("opening {}", path.display()))?;
         match file.try_lock() {
-            Ok(()) => Ok(DataLock { path, file }),
+            Ok(()) => Ok(DataLock(Arc::new(Held { path, file }))),
             Err(TryLockError::WouldBlock) => {
                 bail!("{} is in use by another server; stop that one first", data_dir.display())
             }
@@ -40,16 +46,24 @@ impl DataLock {
 
     /// Waits until the directory isn't at its path any more, and returns that as an error.
     pub async fn until_gone(&self) -> anyhow::Error {
-        while self.is_here() {
+        loop {
+            let held = Arc::clone(&self.0);
+            // A disk may take any time for it, and the server goes on and may be stopped meanwhile.
+            let look = async move { held.is_here() };
+            if let Ok(false) = skv_disk::run(&RealDisk::default(), "data-lock", look).await {
+                break;
+            }
             tokio::time::sleep(LOOK_EVERY).await;
         }
         anyhow::anyhow!(
             "the data directory was moved or deleted ({} isn't the file that this server has locked): what it \
              acknowledged from now on would be lost",
-            self.path.display()
+            self.0.path.display()
         )
     }
+}
 
+impl Held {
     /// Returns true if the path leads to the file that is locked, as far as can be seen: a disk that can't be
     /// read for a while says nothing.
     fn is_here(&self) -> bool {
@@ -81,11 +95,11 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let dir = root.path().join("data");
         let lock = DataLock::take(&dir).unwrap();
-        assert!(lock.is_here());
+        assert!(lock.0.is_here());
         fs::remove_dir_all(&dir).unwrap();
         let message = lock.until_gone().await.to_string();
         assert!(message.contains("was moved or deleted"), "{message}");
         let other = DataLock::take(&dir).unwrap();
-        assert_eq!((lock.is_here(), other.is_here()), (false, true));
+        assert_eq!((lock.0.is_here(), other.0.is_here()), (false, true));
     }
 }

@@ -11,6 +11,7 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
+use skv_log::OnWritten;
 use skv_memory::Budget;
 use skv_proto::v1::answer::Answer;
 use skv_proto::{Error, v1};
@@ -47,7 +48,9 @@ pub struct Metrics {
     answered: [Counter; 4],
     failed: Family<ReasonLabels, Counter>,
     duration: Histogram,
+    log: LogTimes,
     replicas: ReplicaGauges,
+    snapshot_age: PerGroup,
     map_revision: Gauge<u64, AtomicU64>,
     map_lag: Gauge<u64, AtomicU64>,
     memory: MemoryGauges,
@@ -154,6 +157,24 @@ impl MemoryGauges {
     }
 }
 
+/// The sizes and times of batches of all logs of the server.
+struct LogTimes {
+    bytes: Histogram,
+    time: Histogram,
+}
+
+impl LogTimes {
+    fn register(registry: &mut Registry) -> Self {
+        // 512 B to 4 MiB, and 50 us to 26 s.
+        let bytes = Histogram::new(exponential_buckets(512.0, 2.0, 14));
+        let time = Histogram::new(exponential_buckets(50e-6, 2.0, 20));
+        let help = "Bytes of a batch of the log, which is synced once";
+        let bytes = register(registry, "log_batch_bytes", help, bytes);
+        let help = "Time to write and sync a batch of the log";
+        LogTimes { bytes, time: register(registry, "log_sync_seconds", help, time) }
+    }
+}
+
 /// Shows a metric under a name, and answers it.
 fn register<M: Metric + Clone>(registry: &mut Registry, name: &str, help: &str, metric: M) -> M {
     registry.register(name, help, metric.clone());
@@ -179,7 +200,11 @@ impl Metrics {
         let duration = register(r, "operation_duration_seconds", help, duration);
         let answered = [Kind::Get, Kind::Put, Kind::Append, Kind::Delete]
             .map(|operation| operations.get_or_create(&OperationLabels { operation }).clone());
+        let log = LogTimes::register(r);
         let replicas = ReplicaGauges::register(r);
+        let help =
+            "Time since the newest snapshot was written or received, or else since the replica started";
+        let snapshot_age = register(r, "replica_snapshot_age_seconds", help, PerGroup::default());
         let handoffs = Arc::new(HandoffCounters::register(r));
         let help = "Revision of this server's copy of the shard map";
         let map_revision = register(r, "map_revision", help, Gauge::default());
@@ -194,7 +219,9 @@ impl Metrics {
             answered,
             failed,
             duration,
+            log,
             replicas,
+            snapshot_age,
             map_revision,
             map_lag,
             memory,
@@ -206,6 +233,15 @@ impl Metrics {
     /// Returns the counters of shards that leave.
     pub fn handoffs(&self) -> Arc<HandoffCounters> {
         self.handoffs.clone()
+    }
+
+    /// Returns what counts the batches of a log.
+    pub fn on_written(&self) -> OnWritten {
+        let (bytes, time) = (self.log.bytes.clone(), self.log.time.clone());
+        OnWritten::new(move |written| {
+            bytes.observe(written.bytes as f64);
+            time.observe(written.time.as_secs_f64());
+        })
     }
 
     /// Returns the counters of a listener.
@@ -246,6 +282,10 @@ impl Metrics {
     pub fn encode(&self, replicas: &Replicas, env: &Environment) -> Result<String, fmt::Error> {
         self.memory.set(&env.memory);
         self.replicas.set(replicas);
+        for replica in replicas.iter() {
+            let age = replica.running().map_or(0, |running| running.snapshot_age().as_secs());
+            self.snapshot_age.get_or_create(&GroupLabels { group: replica.group.to_string() }).set(age);
+        }
         let revision = env.map.revision().0;
         let running = replicas.iter().filter_map(|replica| replica.running().ok());
         let told = running.map(|running| running.told_revision().0).max().unwrap_or(0);
@@ -296,7 +336,8 @@ mod tests {
         // Metrics with labels are shown when they have a value.
         metrics.listener("client");
         metrics.failed.get_or_create(&ReasonLabels { reason: "NOT_LEADER".to_owned() }).inc();
-        for (family, _) in &metrics.replicas.0 {
+        let families = metrics.replicas.0.iter().map(|(family, _)| family);
+        for family in families.chain([&metrics.snapshot_age]) {
             family.get_or_create(&GroupLabels { group: "g0".to_owned() }).set(0);
         }
         let mut text = String::new();

@@ -33,13 +33,13 @@ pub struct Options {
     pub memory_only: bool,
 
     /// Listens here for users.
-    #[arg(long, env = "SKV_CLIENT_LISTEN", default_value = "0.0.0.0:7000")]
+    #[arg(long, env = "SKV_CLIENT_LISTEN", default_value = "[::]:7000")]
     pub client_listen: SocketAddr,
     /// Listens here for other servers, and for `skv` commands that manage servers.
-    #[arg(long, env = "SKV_PEER_LISTEN", default_value = "0.0.0.0:7001")]
+    #[arg(long, env = "SKV_PEER_LISTEN", default_value = "[::]:7001")]
     pub peer_listen: SocketAddr,
     /// Listens here for /metrics, /livez and /readyz.
-    #[arg(long, env = "SKV_HTTP_LISTEN", default_value = "0.0.0.0:7002")]
+    #[arg(long, env = "SKV_HTTP_LISTEN", default_value = "[::]:7002")]
     pub http_listen: SocketAddr,
     /// The address under which users reach --client-listen [default: the listener's own].
     #[arg(long, env = "SKV_CLIENT_ADVERTISE")]

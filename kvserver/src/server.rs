@@ -179,6 +179,7 @@ fn environment(config: &Config) -> Environment {
     let log_options = skv_log::Options {
         segment_bytes: config.tuning.log_segment_bytes,
         cache_bytes: config.memory.buffer(usual.cache_bytes),
+        on_written: config.metrics.on_written(),
     };
     let manager = Manager::new(config.managers.clone(), config.resolve.clone(), dial.clone());
     Environment {

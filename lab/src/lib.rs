@@ -18,8 +18,8 @@ use std::num::NonZeroU16;
 use skv_sharding::{Hash, Policy};
 
 pub use client::clt;
-pub use master::master_svr;
-pub use server::svr;
+pub use master::{master_services, master_svr};
+pub use server::{server_services, svr};
 
 /// The port of loopback at which a program listens.
 type Port = NonZeroU16;

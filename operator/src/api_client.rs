@@ -1,7 +1,8 @@
 //! The client of the API server.
 
-use kube::api::{Api, PostParams};
+use kube::api::{Api, ApiResource, DynamicObject, PostParams};
 use kube::{Client, Config, ResourceExt as _};
+use serde_json::json;
 use skv_resource::ShardedKv;
 
 use crate::error::Error;
@@ -17,9 +18,20 @@ pub(crate) fn connect(mut config: Config) -> kube::Result<Client> {
 /// Writes the status of a resource; returns the resource as it is then. A write against a version that has
 /// changed meanwhile is refused by the API server.
 pub(crate) async fn write_status(client: &Client, resource: &ShardedKv) -> Result<ShardedKv, Error> {
-    let (namespace, name) = (resource.namespace().unwrap_or_default(), resource.name_any());
-    let api: Api<ShardedKv> = Api::namespaced(client.clone(), &namespace);
-    let written = api.replace_status(&name, &PostParams::default(), resource).await;
+    let data = json!({ "spec": resource.spec, "status": resource.status });
+    let mut object = DynamicObject::new("", &ApiResource::erase::<ShardedKv>(&())).data(data);
+    object.metadata = resource.metadata.clone();
+    let written = write_status_of(client, &object).await?;
+    // The specification in the answer may be one that can't be read.
+    Ok(ShardedKv { metadata: written.metadata, ..resource.clone() })
+}
+
+/// Writes the status of a resource that need not be readable; no other part of it is written.
+pub(crate) async fn write_status_of(client: &Client, object: &DynamicObject) -> Result<DynamicObject, Error> {
+    let (namespace, name) = (object.namespace().unwrap_or_default(), object.name_any());
+    let kind = ApiResource::erase::<ShardedKv>(&());
+    let api: Api<DynamicObject> = Api::namespaced_with(client.clone(), &namespace, &kind);
+    let written = api.replace_status(&name, &PostParams::default(), object).await;
     written.map_err(|source| Error::api("write the status of", &format!("ShardedKV {name}"), source))
 }
 

@@ -11,13 +11,14 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
-use kube::{Client, ResourceExt as _};
+use kube::{Client, ResourceExt};
 use parking_lot::Mutex;
 use serde_json::Value;
 use skv_sharding::fnv1a;
 
 use crate::cache::Cache;
 use crate::error::Error;
+use crate::unchanged::Unchanged;
 use skv_operator_plan::build::Desired;
 use skv_operator_plan::names::{MANAGER, Names};
 use skv_operator_plan::ownership::{Ownership, ownership};
@@ -37,6 +38,8 @@ pub(crate) enum Change {
 pub(crate) struct Applier {
     client: Client,
     applied: Mutex<HashMap<Key, Applied>>,
+    /// The resources of which nothing need be applied.
+    pub(crate) unchanged: Unchanged,
 }
 
 /// The kind, namespace and name of an object.
@@ -51,7 +54,7 @@ struct Applied {
 
 impl Applier {
     pub(crate) fn new(client: Client) -> Applier {
-        Applier { client, applied: Mutex::default() }
+        Applier { client, applied: Mutex::default(), unchanged: Unchanged::default() }
     }
 
     /// Applies one object unless it is as it should be.
@@ -81,7 +84,7 @@ impl Applier {
         let mut content = desired.content.clone();
         if desired.counts_pods() && exists {
             // The number of pods follows from the observed object: a later version isn't touched.
-            let seen = live.as_ref().and_then(|live| live.resource_version());
+            let seen = live.as_ref().and_then(ResourceExt::resource_version);
             let seen = seen.ok_or_else(|| Error::Unseen { object: desired.title() })?;
             content["metadata"]["resourceVersion"] = seen.into();
         }
@@ -144,6 +147,7 @@ impl Applier {
         self.applied.lock().retain(|(_, namespace, name), _| {
             *namespace != names.namespace || (*name != names.resource && !name.starts_with(&prefix))
         });
+        self.unchanged.forget(names);
     }
 
     fn api(&self, desired: &Desired) -> Api<DynamicObject> {

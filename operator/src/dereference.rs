@@ -3,6 +3,8 @@
 
 use k8s_openapi::jiff::Timestamp;
 use kube::Resource;
+use kube::api::DynamicObject;
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use skv_operator_plan::names::Names;
 use skv_operator_plan::observed::{Objects, Observed, ObservedMap, observe};
@@ -35,6 +37,12 @@ pub(crate) async fn dereference(
 }
 
 fn all<K: Resource<DynamicType = ()> + DeserializeOwned>(cache: &Cache, names: &Names) -> Vec<K> {
-    let parsed = cache.of::<K>(names).into_iter().map(|object| (*object).clone().try_parse::<K>());
-    parsed.filter_map(Result::ok).collect()
+    cache.of::<K>(names).iter().filter_map(|object| parsed(object).ok()).collect()
+}
+
+/// Returns an object by its type. Nothing is copied that the type doesn't have.
+fn parsed<K: Resource + DeserializeOwned>(object: &DynamicObject) -> Result<K, serde_json::Error> {
+    let mut parsed: K = Deserialize::deserialize(&object.data)?;
+    *parsed.meta_mut() = object.metadata.clone();
+    Ok(parsed)
 }

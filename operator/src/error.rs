@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-/// The reason for which a pass over a resource ended early.
+/// The longest pause in seconds: a pass that failed has cared for all the rest, which goes on as in a steady
+/// state.
+const LONGEST_SECONDS: u64 = 30;
+
+/// A failure in a pass over a resource.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Error {
     /// The API server refused a request, or couldn't be reached.
@@ -79,8 +83,8 @@ impl Error {
     /// Returns the pause before the next try after this number of failures in a row.
     pub(crate) fn pause(&self, failures: u32) -> Option<Duration> {
         match self.class() {
-            Class::Passing => Some(Duration::from_secs(60.min(1 << failures.min(6)))),
-            Class::Lasting => Some(Duration::from_secs(300.min(15 << failures.min(5)))),
+            Class::Passing => Some(Duration::from_secs(LONGEST_SECONDS.min(1 << failures.min(5)))),
+            Class::Lasting => Some(Duration::from_secs(LONGEST_SECONDS.min(15 << failures.min(1)))),
             Class::Gone => None,
         }
     }
@@ -120,7 +124,7 @@ mod tests {
         for code in [409, 429, 500, 503] {
             let error = refused(code, "");
             let pauses: Vec<_> = [0, 1, 3, 20].map(|n| error.pause(n).unwrap().as_secs()).to_vec();
-            assert_eq!(pauses, [1, 2, 8, 60], "{code}");
+            assert_eq!(pauses, [1, 2, 8, 30], "{code}");
         }
     }
 
@@ -128,7 +132,7 @@ mod tests {
     fn what_a_person_must_mend_is_tried_seldom() {
         for code in [403, 422] {
             assert_eq!(refused(code, "").pause(0), Some(Duration::from_secs(15)));
-            assert_eq!(refused(code, "").pause(9), Some(Duration::from_mins(5)));
+            assert_eq!(refused(code, "").pause(9), Some(Duration::from_secs(30)));
         }
         assert_eq!(Error::Foreign { object: "Service demo".to_owned() }.class(), Class::Lasting);
     }

@@ -8,8 +8,8 @@ use kube::runtime::events::{Event, EventType};
 use skv_operator_plan::build::Desired;
 use skv_operator_plan::condition::Notice;
 use skv_operator_plan::names::{Names, ServerSet};
-use skv_operator_plan::rollout::{GroupStep, Step};
-use skv_resource::ShardedKv;
+use skv_operator_plan::rollout::{Abandoned, GroupStep, Step};
+use skv_resource::{HeldEviction, ShardedKv};
 use skv_sharding::GroupId;
 
 /// Returns the Event of a condition that changed.
@@ -21,6 +21,13 @@ pub(crate) fn of_condition(notice: Notice) -> Event {
         action: notice.type_,
         secondary: None,
     }
+}
+
+/// Returns the Event of an eviction that will have to wait.
+pub(crate) fn of_held_eviction(resource: &ShardedKv, held: &HeldEviction) -> Event {
+    let HeldEviction { server, node, waits_for } = held;
+    let note = format!("The eviction of {server} from node {node} waits until {waits_for} is ready");
+    event(resource, "EvictionWaits", "Evict", note, ("Pod", server))
 }
 
 /// Returns the Event of an object that was created. Of all objects, people want to hear of new servers.
@@ -44,6 +51,14 @@ pub(crate) fn of_step(resource: &ShardedKv, step: &Step) -> Event {
             &pod.name,
             format!("Let go of {}: its node is lost, and it has no volume that is to stay", pod.name),
         ),
+        Step::Abandon(abandoned) => {
+            let Abandoned { pod, why, keep, .. } = abandoned;
+            let volume = match keep {
+                Some(volume) => format!("its volume {volume} is kept"),
+                None => "its volume isn't kept".to_owned(),
+            };
+            ("ReplicaReplaced", &pod.name, format!("Replaced the replica of {}: {why}; {volume}", pod.name))
+        }
         Step::HandOver { group, server, .. } => {
             ("HandedOver", server, format!("{server} handed over the leadership of {group}"))
         }

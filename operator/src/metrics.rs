@@ -8,6 +8,8 @@ use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::Registry;
 
+use crate::health::Health;
+
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct ResultLabel {
     result: &'static str,
@@ -18,15 +20,17 @@ struct KindLabel {
     kind: String,
 }
 
-/// The counters and times of the operator.
+/// The counters, times and health of the operator.
 #[derive(Debug)]
 pub(crate) struct Metrics {
     registry: Registry,
     passes: Family<ResultLabel, Counter>,
     pub(crate) duration: Histogram,
     writes: Family<KindLabel, Counter>,
+    pub(crate) resources: Gauge,
     pub(crate) leads: Gauge,
     pub(crate) listeners: skv_listen::Metrics,
+    pub(crate) health: Health,
 }
 
 impl Default for Metrics {
@@ -42,11 +46,22 @@ impl Default for Metrics {
             duration.clone(),
         );
         let writes = Family::default();
-        registry.register("writes", "Objects that were created, applied or deleted, by kind", writes.clone());
+        registry.register(
+            "writes",
+            "Objects that were created, applied, annotated or switched off, by kind",
+            writes.clone(),
+        );
+        let resources = Gauge::default();
+        registry.register(
+            "resources",
+            "Resources that exist and have been passed over since this operator began to act",
+            resources.clone(),
+        );
         let leads = Gauge::default();
         registry.register("leader", "1: this operator holds the Lease", leads.clone());
         let listeners = skv_listen::Metrics::register(&mut registry);
-        Metrics { registry, passes, duration, writes, leads, listeners }
+        let health = Health::default();
+        Metrics { registry, passes, duration, writes, resources, leads, listeners, health }
     }
 }
 

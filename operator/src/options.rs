@@ -24,15 +24,20 @@ pub struct Options {
     /// Tells it from others that want the Lease, such as the pod's name [default: random].
     #[arg(long, env = "SKV_IDENTITY", value_name = "NAME")]
     pub identity: Option<String>,
-    /// The domain of the cluster's Services.
-    #[arg(long, env = "SKV_CLUSTER_DOMAIN", value_name = "DOMAIN", default_value = "cluster.local")]
-    pub cluster_domain: String,
-    /// Work on this many resources at a time.
+    /// The domain of the cluster's Services [default: the one in a pod's /etc/resolv.conf, or else
+    /// cluster.local].
+    #[arg(long, env = "SKV_CLUSTER_DOMAIN", value_name = "DOMAIN")]
+    pub cluster_domain: Option<String>,
+    /// The image of stores whose resource names none, such as the operator's own. They keep it.
+    #[arg(long, env = "SKV_IMAGE", value_name = "IMAGE",
+          default_value = concat!("shardedkv:", env!("CARGO_PKG_VERSION")))]
+    pub image: String,
+    /// Work on this many resources at a time, in each of the namespaces if some are given.
     #[arg(long, env = "SKV_CONCURRENCY", value_name = "N", default_value_t = 16,
           value_parser = clap::value_parser!(u16).range(1..=1024))]
     pub concurrency: u16,
     /// Listens here for /metrics, /livez and /readyz.
-    #[arg(long, env = "SKV_HTTP_LISTEN", value_name = "ADDR", default_value = "0.0.0.0:8080")]
+    #[arg(long, env = "SKV_HTTP_LISTEN", value_name = "ADDR", default_value = "[::]:8080")]
     pub http_listen: SocketAddr,
     /// The form of the log. RUST_LOG chooses what is logged.
     #[arg(long, env = "SKV_LOG_FORMAT", value_enum, value_name = "FORMAT", default_value_t = LogFormat::Text)]

@@ -15,6 +15,7 @@ use crate::http::routes;
 use crate::lease::Candidate;
 use crate::metrics::Metrics;
 use crate::options::Options;
+use crate::surroundings::Surroundings;
 
 /// Runs until SIGTERM or SIGINT; fails when the Lease is lost.
 pub async fn run(options: Options) -> anyhow::Result<()> {
@@ -54,18 +55,22 @@ async fn lead(
     candidate.acquire().await;
     metrics.leads.set(1);
     tracing::info!(lease = candidate.lease, "the Lease is ours");
+    tokio::select! {
+        ended = act(client, options, metrics) => ended,
+        // Work under way is dropped with the process: another operator may act now.
+        () = candidate.hold() => bail!("the Lease {} was lost", candidate.lease),
+    }
+}
+
+async fn act(client: Client, options: &Options, metrics: Arc<Metrics>) -> anyhow::Result<()> {
+    let surroundings = Surroundings::find(&client, options).await?;
     let scopes = match options.namespaces.as_slice() {
         [] => vec![None],
         some => some.iter().cloned().map(Some).collect(),
     };
-    let work = join_all(
-        scopes.into_iter().map(|scope| control(client.clone(), scope, options, Arc::clone(&metrics))),
-    );
-    tokio::select! {
-        _ = work => bail!("the watches ended"),
-        // Work under way is dropped with the process: another operator may act now.
-        () = candidate.hold() => bail!("the Lease {} was lost", candidate.lease),
-    }
+    let in_scope = |scope| control(client.clone(), scope, options, &surroundings, Arc::clone(&metrics));
+    join_all(scopes.into_iter().map(in_scope)).await;
+    bail!("the watches ended")
 }
 
 async fn stop(candidate: &Candidate) -> anyhow::Result<()> {

@@ -1,19 +1,15 @@
 //! The reports for people: writes the status where it differs, and publishes the Events.
 
 use k8s_openapi::api::core::v1::ObjectReference;
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, DynamicObject, PostParams};
-use kube::core::ApiResource;
-use kube::core::error_boundary::InvalidObject;
+use kube::api::{ApiResource, DynamicObject};
 use kube::runtime::events::{Event, Recorder};
 use kube::{Client, Resource as _};
-use serde_json::json;
-use skv_operator_plan::condition::{Reason, Verdict, conditions, notices};
-use skv_operator_plan::names::Names;
+use skv_operator_plan::condition::{Verdict, notices};
+use skv_operator_plan::status;
 use skv_resource::{ShardedKv, ShardedKvStatus};
 
-use crate::api_client::write_status;
+use crate::api_client::{write_status, write_status_of};
 use crate::error::Error;
 use crate::events;
 
@@ -31,47 +27,36 @@ impl Reporter {
             return Ok(false);
         }
         let notices = notices(&old.conditions, &new.conditions);
+        let held = new.held_evictions.iter().filter(|held| !old.held_evictions.contains(held));
+        let held: Vec<Event> = held.map(|held| events::of_held_eviction(resource, held)).collect();
         let mut changed = resource.clone();
         changed.status = Some(new);
         write_status(&self.client, &changed).await?;
-        for notice in notices {
-            self.publish(&events::of_condition(notice), &resource.object_ref(&())).await;
+        for event in notices.into_iter().map(events::of_condition).chain(held) {
+            self.publish(&event, &resource.object_ref(&())).await;
         }
         Ok(true)
     }
 
-    /// Reports that a resource can't be read. It touches only fields that any object is certain to have.
-    pub(crate) async fn report_unreadable(
+    /// Reports that a resource can't be used. It touches only fields that any object is certain to have.
+    pub(crate) async fn report_refused(
         &self,
-        names: &Names,
-        invalid: &InvalidObject,
+        object: &DynamicObject,
+        verdict: Verdict,
         now: Timestamp,
     ) -> Result<bool, Error> {
         let kind = ApiResource::erase::<ShardedKv>(&());
-        let api: Api<DynamicObject> = Api::namespaced_with(self.client.clone(), &names.namespace, &kind);
-        let title = format!("ShardedKV {}", names.resource);
-        let found =
-            api.get_opt(&names.resource).await.map_err(|source| Error::api("read", &title, source))?;
-        let Some(mut object) = found else { return Ok(false) };
-        let generation = object.metadata.generation;
-        // Conditions that can't be read either are written again.
-        let old: Vec<Condition> =
-            serde_json::from_value(object.data["status"]["conditions"].clone()).unwrap_or_default();
-        let verdict =
-            Verdict::invalid(Reason::Unreadable, format!("the resource can't be read: {}", invalid.error));
-        let new = conditions(&old, [verdict], generation, now);
-        if new == old {
+        let old = &object.data["status"];
+        let (new, notices) = status::refused(old, verdict, object.metadata.generation, now)?;
+        if new == *old {
             return Ok(false);
         }
-        if !object.data["status"].is_object() {
-            object.data["status"] = json!({});
-        }
-        object.data["status"]["conditions"] = serde_json::to_value(&new)?;
-        object.data["status"]["observedGeneration"] = json!(generation);
-        api.replace_status(&names.resource, &PostParams::default(), &object)
-            .await
-            .map_err(|source| Error::api("write the status of", &title, source))?;
-        for notice in notices(&old, &new) {
+        // The items of a list, by which a watch begins, lack kind and version.
+        let mut changed = DynamicObject::new("", &kind).data(object.data.clone());
+        changed.metadata = object.metadata.clone();
+        changed.data["status"] = new;
+        write_status_of(&self.client, &changed).await?;
+        for notice in notices {
             self.publish(&events::of_condition(notice), &object.object_ref(&kind)).await;
         }
         Ok(true)

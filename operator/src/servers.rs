@@ -38,12 +38,13 @@ pub(crate) trait Servers: Send + Sync {
     /// Asks the server at this peer address for its status; `None` if it can't be asked.
     fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>>;
 
-    /// Has the leader at this peer address hand over, to a voter of its choice or to this one. Returns
-    /// once another leader was seen.
+    /// Has the leader at this peer address, if it still is the one that is meant, hand over to a voter of its
+    /// choice or to this one. Returns once another leader was seen.
     fn hand_over<'a>(
         &'a self,
         address: &'a str,
         group: GroupId,
+        meant: v1::ReplicaIdentity,
         to: Option<ReplicaId>,
     ) -> BoxFuture<'a, Result<(), String>>;
 
@@ -102,10 +103,12 @@ impl Servers for Network {
         &'a self,
         address: &'a str,
         group: GroupId,
+        meant: v1::ReplicaIdentity,
         to: Option<ReplicaId>,
     ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(async move {
-            let request = v1::TransferLeaderRequest { group: group.0, to: to.map_or(0, |to| to.0) };
+            let to = to.map_or(0, |to| to.0);
+            let request = v1::TransferLeaderRequest { group: group.0, to, meant: Some(meant) };
             let mut admin = admin(address, HAND_OVER).await?;
             admin.transfer_leader(request).await.map_err(|status| status.message().to_owned())?;
             Ok(())

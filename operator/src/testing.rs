@@ -126,7 +126,8 @@ impl State {
                     .filter(|(path, _)| path.starts_with(&within))
                     .map(|(_, o)| o)
                     .collect();
-                (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items }))
+                let metadata = json!({ "resourceVersion": self.version.to_string() });
+                (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": metadata, "items": items }))
             }
             // The pod is gone at once, as if it had stopped.
             ("POST", _) if path.ends_with("/eviction") => {
@@ -147,6 +148,11 @@ impl State {
                 self.store(&object_path, object)
             }
             ("PUT", Some(object)) if is_stale(&body, &object) => (409, failure(409)),
+            // Whatever else the body has is ignored.
+            ("PUT", Some(mut object)) if path.ends_with("/status") => {
+                object["status"] = body["status"].clone();
+                self.store(&object_path, object)
+            }
             ("PATCH", None) | ("PUT", Some(_)) => self.store(&object_path, body),
             ("DELETE", Some(object)) => {
                 self.objects.remove(&object_path);
@@ -175,10 +181,13 @@ impl State {
     }
 }
 
-/// Returns true for `/apis/GROUP/VERSION/namespaces/NAMESPACE/KINDS`, or without a group below `/api`.
+/// Returns true for `/apis/GROUP/VERSION/namespaces/NAMESPACE/KINDS`, or without a group below `/api`, and for
+/// kinds that are in no namespace.
 fn is_collection(path: &str) -> bool {
-    let rest = path.split_once("/namespaces/").map_or("", |(_, rest)| rest);
-    rest.split('/').count() == 2
+    match path.split_once("/namespaces/") {
+        Some((_, rest)) => rest.split('/').count() == 2,
+        None => path.strip_prefix("/api/v1/").is_some_and(|kinds| !kinds.contains('/')),
+    }
 }
 
 /// Returns true if the body was made from another version of the object.

@@ -2,16 +2,21 @@
 //!
 //! Two bytes name an empty element of a list, and the element takes a hundred and more: a message of
 //! 64 MiB could take gigabytes. So the elements are counted before anything is decoded, by tables that
-//! are made from the .proto files. Pure.
+//! are made from the .proto files. A list counts with the room that it has asked for while it grew, and not
+//! only with its elements. Pure.
 
-/// A message may take this much memory, whatever it is.
-const FREE: usize = 8 << 20;
-/// A message may take this many times the bytes that it came in.
+use std::collections::BTreeMap;
+
+/// The lists of a message may take this much memory, whatever it is.
+const FREE: usize = 16 << 20;
+/// The lists of a message may take this many times the bytes that it came in.
 const TIMES: usize = 4;
 /// No element takes more than this, and none has less than two bytes.
 const LARGEST_ELEMENT: usize = 512;
+/// The elements for which a list that has one asks for room.
+const FIRST_ROOM: usize = 4;
 /// Shorter messages can't take more than what is free.
-const SHORT: usize = 2 * FREE / LARGEST_ELEMENT;
+const SHORT: usize = 2 * FREE / (room(1) * LARGEST_ELEMENT);
 /// More messages than this in each other are no message of ours.
 const DEEPEST: usize = 32;
 
@@ -74,33 +79,68 @@ fn check<M: Shaped>(bytes: &[u8], allowance: usize) -> Result<(), Excess> {
     }
     let most = FREE.max(TIMES.saturating_mul(bytes.len())).saturating_mul(allowance);
     let mut count = Count { left: most };
-    let within = count.message(M::SHAPE, bytes, DEEPEST);
+    let within = count.message(M::SHAPE, bytes, &mut Lists::default(), DEEPEST);
     if within { Ok(()) } else { Err(Excess { bytes: bytes.len(), most }) }
 }
 
-/// Counts the memory of elements.
+/// Returns the number of elements for which a list has room at its peak, until it has so many: the room
+/// doubles, and while the list moves it has its old place as well.
+const fn room(elements: usize) -> usize {
+    if elements == 0 {
+        return 0;
+    }
+    let doubled = elements.next_power_of_two();
+    let places = if doubled < FIRST_ROOM { FIRST_ROOM } else { doubled };
+    places / 2 * 3
+}
+
+/// The lists of a message that were counted so far, by their fields. A message that comes in several parts is
+/// one, and so are its lists.
+#[derive(Default)]
+struct Lists {
+    lengths: BTreeMap<u32, usize>,
+    parts: BTreeMap<u32, Lists>,
+}
+
+impl Lists {
+    /// Adds elements to the list of a field; returns the number for which that takes more room.
+    fn grow(&mut self, field: u32, by: usize) -> usize {
+        let length = self.lengths.entry(field).or_default();
+        let before = room(*length);
+        *length += by;
+        room(*length) - before
+    }
+}
+
+/// Counts the memory of lists.
 struct Count {
     left: usize,
 }
 
 impl Count {
     /// Counts a message; false: it takes too much. One that can't be decoded counts up to its fault.
-    fn message(&mut self, shape: &Shape, bytes: &[u8], depth: usize) -> bool {
+    fn message(&mut self, shape: &Shape, bytes: &[u8], lists: &mut Lists, depth: usize) -> bool {
         let mut reader = Reader { bytes };
         while let Some((number, value)) = reader.field() {
             let Some(field) = shape.fields.iter().find(|field| field.number == number) else { continue };
             let adds = match (field.each, value) {
                 (Each::Once, _) => 0,
-                (Each::Item(size), _) => size,
-                (Each::Number, Some(numbers)) => numbers.len() * size_of::<u64>(),
-                (Each::Number, None) => size_of::<u64>(),
+                (Each::Item(size), _) => size * lists.grow(number, 1),
+                (Each::Number, numbers) => {
+                    size_of::<u64>() * lists.grow(number, numbers.map_or(1, <[u8]>::len))
+                }
             };
             let Some(left) = self.left.checked_sub(adds) else { return false };
             self.left = left;
-            if let (Some(inner), Some(value)) = (field.message, value)
-                && (depth == 0 || !self.message(inner, value, depth - 1))
-            {
-                return false;
+            if let (Some(inner), Some(value)) = (field.message, value) {
+                let mut of_element = Lists::default();
+                let lists = match field.each {
+                    Each::Once => lists.parts.entry(number).or_default(),
+                    Each::Item(_) | Each::Number => &mut of_element,
+                };
+                if depth == 0 || !self.message(inner, value, lists, depth - 1) {
+                    return false;
+                }
             }
         }
         true
@@ -175,8 +215,12 @@ mod tests {
 
     /// The memory that is counted for a message.
     fn counted<M: Message + Shaped>(message: &M) -> usize {
+        counted_of::<M>(&message.encode_to_vec())
+    }
+
+    fn counted_of<M: Shaped>(bytes: &[u8]) -> usize {
         let mut count = Count { left: usize::MAX };
-        assert!(count.message(M::SHAPE, &message.encode_to_vec(), DEEPEST));
+        assert!(count.message(M::SHAPE, bytes, &mut Lists::default(), DEEPEST));
         usize::MAX - count.left
     }
 
@@ -193,7 +237,7 @@ mod tests {
             check_size::<v1::AppendEntriesRequest>(&nested(&[2, 3], MIB)),
         ] {
             let text = excess.unwrap_err().to_string();
-            assert!(text.starts_with("a message of 2097") && text.contains("more than 83886"), "{text}");
+            assert!(text.starts_with("a message of 2097") && text.contains("more than 16777"), "{text}");
         }
     }
 
@@ -260,11 +304,42 @@ mod tests {
         let decided = vec![v1::session_state::Decided::default(); 3];
         let session = v1::SessionState { decided, ..Default::default() };
         let chunk = v1::handoff_step::Chunk { sessions: vec![session; 2], ..Default::default() };
-        let expected = 2 * size_of::<v1::SessionState>() + 6 * size_of::<v1::session_state::Decided>();
+        // Lists of two and of three have room for four, and a half for their move.
+        let expected = 6 * size_of::<v1::SessionState>() + 2 * 6 * size_of::<v1::session_state::Decided>();
         assert_eq!(counted(&chunk), expected);
         let install = v1::handoff_step::Install { rest: Some(chunk), ..Default::default() };
         assert_eq!(counted(&install), expected);
-        assert_eq!(counted(&v1::Configuration { groups: vec![1, 2, 3], ..Default::default() }), 24);
+        assert_eq!(counted(&v1::Configuration { groups: vec![1, 2, 3], ..Default::default() }), 48);
+    }
+
+    #[test]
+    fn a_list_counts_with_the_room_that_it_asks_for_while_it_grows() {
+        let mut list: Vec<v1::KeyState> = Vec::new();
+        let (mut place, mut most) = (0_usize, 0_usize);
+        for elements in 1..1000 {
+            list.push(v1::KeyState::default());
+            let moves = if list.capacity() > place { place } else { 0 };
+            place = list.capacity();
+            most = most.max(place + moves);
+            assert!(room(elements) >= most, "{elements} elements have had room for {most}");
+            assert!(room(elements) <= (3 * elements).max(6), "{elements}");
+        }
+    }
+
+    #[test]
+    fn a_list_that_comes_in_two_parts_is_one() {
+        let part = |sessions: usize| {
+            let rest = v1::handoff_step::Chunk {
+                sessions: vec![v1::SessionState::default(); sessions],
+                ..Default::default()
+            };
+            v1::handoff_step::Install { rest: Some(rest), ..Default::default() }.encode_to_vec()
+        };
+        let both = [part(8), part(1)].concat();
+        let decoded = v1::handoff_step::Install::decode(both.as_slice()).unwrap();
+        assert_eq!(decoded.rest.unwrap().sessions.len(), 9);
+        let expected = room(9) * size_of::<v1::SessionState>();
+        assert_eq!(counted_of::<v1::handoff_step::Install>(&both), expected);
     }
 
     #[test]

@@ -70,8 +70,10 @@ fn compact<U: Message + Default>(message: U, came: usize) -> Result<U, Status> {
     if came <= SHORT || message.encoded_len() >= came / 2 {
         return Ok(message);
     }
-    let copied = U::decode(Bytes::from(message.encode_to_vec()));
-    copied.map_err(|error| Status::internal(format!("a message that was just decoded: {error}")))
+    let used = Bytes::from(message.encode_to_vec());
+    // Not both at once.
+    drop(message);
+    U::decode(used).map_err(|error| Status::internal(format!("a message that was just decoded: {error}")))
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@
 //! [`Options`] configure it and [`run`] runs it as a process; a simulation opens a
 //! [`Manager`] on a store of its own and [`serve`]s it on listeners of its own.
 
+mod gathering;
 mod lab;
 mod manager;
 mod metrics;

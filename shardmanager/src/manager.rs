@@ -1,4 +1,4 @@
-//! The manager: applies the rules to its store, one registration at a time, and publishes the newest map.
+//! The manager: applies the rules to its store, for all registrations that have gathered, and publishes the newest map.
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Debug};
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use skv_assignment::record::Record;
 use skv_assignment::rules::{
-    self, Change, Changed, Decision, Full, Heard, Plan, Refusal, Registration, Settings,
+    self, Batch, Change, Changed, Decision, Full, Heard, Plan, Refusal, Registration, Settings,
 };
 use skv_fail_points::fail_point;
 use skv_proto::{Error, v1};
@@ -16,6 +16,7 @@ use tokio::sync::{Mutex, watch};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
 
+use crate::gathering::{Due, Gathering};
 use crate::metrics::Metrics;
 use crate::published::Published;
 use crate::store::{MapStore, StoreError, Version};
@@ -78,6 +79,7 @@ struct Inner {
     settings: Settings,
     store: Arc<dyn MapStore>,
     environment: Environment,
+    gathering: Gathering,
     state: Mutex<State>,
     published: watch::Sender<Option<Arc<Published>>>,
     /// The reports of leaders that nobody watches: they change all the time.
@@ -123,6 +125,7 @@ impl Manager {
             settings,
             store,
             environment,
+            gathering: Gathering::default(),
             state: Mutex::new(State { record: None, heard: Heard::default(), told: Told::default() }),
             published: watch::Sender::new(None),
             said: watch::Sender::default(),
@@ -214,9 +217,14 @@ async fn to_its_end<T: Send + 'static>(
         Ok(result) => result,
         Err(error) => match error.try_into_panic() {
             Ok(panic) => std::panic::resume_unwind(panic),
-            Err(_) => Err(Error::Unavailable("the shard manager is stopping".to_owned())),
+            Err(_) => Err(cut_short()),
         },
     }
+}
+
+/// Returns the error of work that the end of the process cuts short.
+fn cut_short() -> Error {
+    Error::Unavailable("the shard manager is stopping".to_owned())
 }
 
 impl Inner {
@@ -227,47 +235,83 @@ impl Inner {
         let registration = wire::registration(request)
             .inspect_err(|refusal| warn!(%refusal, "registration refused"))
             .map_err(|refusal| wire::registration_refused(&refusal))?;
-        let Decision { plan, revision, cluster, .. } = self.decide(&registration).await?;
+        let group = registration.group;
+        let Decision { plan, revision, cluster, .. } = self.decide(registration).await?;
         Ok(v1::RegisterReplicaResponse {
             cluster_id: cluster.map_or(0, |cluster| cluster.0),
             manager_version: revision.0,
-            plan: Some(wire::plan(plan, registration.group, &self.settings)),
+            plan: Some(wire::plan(plan, group, &self.settings)),
         })
     }
 
-    /// Decides on what is known, and once more on a record that is read again before a replica is sent
-    /// away or has to wait: another manager may have written meanwhile.
-    async fn decide(&self, registration: &Registration) -> Result<Decision, Error> {
-        let mut state = self.state.lock().await;
-        let mut fresh = false;
-        for _ in 0..ATTEMPTS {
-            let decided = self.apply_rules(&mut state, registration);
-            match decided {
-                Ok(Decision { change: Some((record, events)), revision, cluster, plan }) => {
-                    fail_point!("registration-due");
-                    if self.store(&mut state, record).await? {
-                        fail_point!("registration-written");
-                        for event in events {
-                            info!(map_revision = %revision, ?cluster, %event, "map written");
-                        }
-                        return Ok(Decision { change: None, revision, cluster, plan });
+    /// Decides on a registration together with those that have come meanwhile.
+    async fn decide(&self, registration: Registration) -> Result<Decision, Error> {
+        let decided = self.gathering.add(registration);
+        {
+            let mut state = self.state.lock().await;
+            // There are none if whoever was here before has taken them all.
+            let due = self.gathering.take();
+            self.decide_all(&mut state, due).await;
+        }
+        decided.await.unwrap_or_else(|_| Err(cut_short()))
+    }
+
+    async fn decide_all(&self, state: &mut State, mut due: Vec<Due>) {
+        while !due.is_empty() {
+            match self.settle(state, &due).await {
+                Ok(decisions) => {
+                    for (due, decision) in due.drain(..decisions.len()).zip(decisions) {
+                        let told = state.told.decided(&due.registration, decision);
+                        due.answer(told.map_err(|refusal| wire::registration_refused(&refusal)));
                     }
                 }
-                Ok(decision) if fresh || decision.is_settled() => {
-                    state.told.planned(registration, &decision.plan);
-                    self.publish(&state);
-                    return Ok(decision);
+                Err(problem) => {
+                    for due in due.drain(..) {
+                        let settled = self.settle_without_store(state, &due.registration);
+                        due.answer(settled.ok_or_else(|| problem.clone()));
+                    }
                 }
-                Err(refusal) if fresh => {
-                    state.told.refused(registration, &refusal);
-                    return Err(wire::registration_refused(&refusal));
-                }
-                Ok(_) | Err(_) => {}
             }
-            self.reload(&mut state).await.map_err(|problem| self.store_failed(&problem))?;
+        }
+    }
+
+    /// Decides on the first ones of these at least, and writes the record if one of them changes it. If none does, a
+    /// refusal or a wait must rest on a record that was just read: another manager may have written meanwhile.
+    async fn settle(&self, state: &mut State, due: &[Due]) -> Result<Vec<Result<Decision, Refusal>>, Error> {
+        let mut fresh = false;
+        for _ in 0..ATTEMPTS {
+            let registrations = due.iter().map(|due| &due.registration);
+            let batch = self.apply_rules(state, registrations);
+            if fresh && batch.record.is_none() || batch.needs_no_store() {
+                self.publish(state);
+                return Ok(batch.decisions);
+            }
+            if let Some(record) = batch.record {
+                let (revision, cluster) = (record.revision, record.cluster);
+                fail_point!("registration-due");
+                if self.store(state, record).await? {
+                    fail_point!("registration-written");
+                    for event in batch.events {
+                        info!(map_revision = %revision, %cluster, %event, "map written");
+                    }
+                    return Ok(batch.decisions);
+                }
+            }
+            self.reload(state).await.map_err(|problem| self.store_failed(&problem))?;
             fresh = true;
         }
         Err(Error::Overloaded("too many shard managers write at the same time; register again".to_owned()))
+    }
+
+    /// Returns the decision on a registration if that holds whatever the store has.
+    fn settle_without_store(&self, state: &mut State, registration: &Registration) -> Option<Decision> {
+        let mut batch = self.apply_rules(state, [registration]);
+        if !batch.needs_no_store() {
+            return None;
+        }
+        self.publish(state);
+        let decision = batch.decisions.pop()?;
+        state.told.decided(registration, decision).ok()
     }
 
     async fn change(&self, request_id: &str, change: &Change, rehearsal: bool) -> Result<Changed, Error> {
@@ -310,10 +354,14 @@ impl Inner {
         }
     }
 
-    fn apply_rules(&self, state: &mut State, registration: &Registration) -> Result<Decision, Refusal> {
+    fn apply_rules<'a>(
+        &self,
+        state: &mut State,
+        registrations: impl IntoIterator<Item = &'a Registration>,
+    ) -> Batch {
         let now = (self.environment.clock)();
         let record = state.record.as_ref().map(|(record, _)| record.as_ref());
-        rules::register(&self.settings, record, &mut state.heard, registration, now, &mut || {
+        rules::register_all(&self.settings, record, &mut state.heard, registrations, now, &mut || {
             (self.environment.random_id)()
         })
     }
@@ -386,6 +434,19 @@ impl Inner {
 }
 
 impl Told {
+    /// Logs a decision that nobody was told of before.
+    fn decided(
+        &mut self,
+        registration: &Registration,
+        decision: Result<Decision, Refusal>,
+    ) -> Result<Decision, Refusal> {
+        match &decision {
+            Ok(decision) => self.planned(registration, &decision.plan),
+            Err(refusal) => self.refused(registration, refusal),
+        }
+        decision
+    }
+
     fn planned(&mut self, registration: &Registration, plan: &Plan) {
         self.refused.remove(&(registration.group, registration.replica.server.clone()));
         if let Plan::Wait { reason } = plan

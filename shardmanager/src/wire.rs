@@ -192,6 +192,7 @@ pub(crate) fn registration_refused(refusal: &Refusal) -> Error {
         Refusal::Malformed(_) | Refusal::UnknownGroup { .. } | Refusal::OtherSharding { .. } => {
             Error::InvalidArgument(text)
         }
+        Refusal::NoRoom { .. } => Error::Overloaded(text),
         Refusal::ForeignCluster { .. }
         | Refusal::ForeignGroup { .. }
         | Refusal::NameHeld { .. }

@@ -1,4 +1,5 @@
-//! Many clients that change the configuration at the same time, through managers that are rivals.
+//! Many at the same time: clients that change the configuration through managers that are rivals, and replicas that
+//! register.
 #![allow(clippy::unwrap_used)]
 
 mod support;
@@ -15,7 +16,7 @@ use shardmanager::store::{MapStore, MemoryStore, StoreError, Version};
 use skv_proto::v1;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_sharding::GroupId;
-use support::{SHARDS, Server, found_groups, owners, settings};
+use support::{Replica, SHARDS, Server, found, found_groups, owners, settings};
 use tokio::sync::Notify;
 use tonic::transport::Channel;
 
@@ -134,4 +135,81 @@ async fn a_change_is_made_and_shown_though_nobody_waits_for_it() {
         published.as_ref().is_some_and(|published| published.record.history.newest().groups == [GroupId(0)])
     });
     tokio::time::timeout(Duration::from_secs(20), left).await.expect("everybody is shown").unwrap();
+}
+
+/// Registers all of these: the later ones while the first one's record is written. Returns the number of writes.
+async fn writes_of_all(
+    server: &Server,
+    store: &Slow,
+    requests: impl IntoIterator<Item = v1::RegisterReplicaRequest>,
+) -> u64 {
+    let mut registering = requests.into_iter().map(|request| {
+        let manager = server.manager.clone();
+        tokio::spawn(async move { manager.register(request).await })
+    });
+    let writes = store.store.writes();
+    store.waits.store(true, Ordering::SeqCst);
+    let first = registering.next().unwrap();
+    store.written.notified().await;
+    let later: Vec<_> = registering.collect();
+    // These tests have one thread: the others come as far as they can.
+    for _ in 0..100 {
+        tokio::task::yield_now().await;
+    }
+    store.waits.store(false, Ordering::SeqCst);
+    store.go_on.notify_one();
+    for registered in std::iter::once(first).chain(later) {
+        registered.await.unwrap().unwrap();
+    }
+    store.store.writes() - writes
+}
+
+#[tokio::test]
+async fn what_replicas_say_while_the_record_is_written_is_written_together() {
+    let store = Slow::default();
+    let server = Server::start(settings(), store.clone()).await;
+    let mut replicas = found(&mut server.client().await).await;
+    let is_follower =
+        |replica: &&mut Replica| replica.data.as_ref().is_some_and(|data| !data.report.confirmed);
+    let moved: Vec<_> = replicas
+        .iter_mut()
+        .filter(is_follower)
+        .map(|replica| {
+            replica.port += 50;
+            replica.registration()
+        })
+        .collect();
+    assert_eq!(writes_of_all(&server, &store, moved).await, 2);
+    let record = store.store.record().unwrap();
+    let addresses =
+        record.groups.values().flat_map(|group| &group.members).map(|member| &member.peer_address);
+    let expected = replicas.iter().map(|replica| replica.describe().peer_address);
+    assert_eq!(addresses.cloned().collect::<BTreeSet<_>>(), expected.collect::<BTreeSet<_>>());
+}
+
+#[tokio::test]
+async fn shards_that_arrive_while_the_record_is_written_are_written_together() {
+    let store = Slow::default();
+    let server = Server::start(Settings { groups: 2, replicas: 1, ..settings() }, store.clone()).await;
+    let mut client = server.client().await;
+    found_groups(&mut client, 2, 1).await;
+    let mut target = Replica::new(2, 0);
+    target.obey(&mut client).await;
+    target.lead(1);
+    let join = Change::Join(vec![GroupId(2)]);
+    server.manager.change("joins", &join, false).await.unwrap();
+    let moves = store.store.record().unwrap().moves;
+    let arrivals: Vec<v1::ShardEpoch> =
+        moves.into_iter().map(|(shard, to)| v1::ShardEpoch { shard: shard.0, epoch: to.epoch.0 }).collect();
+    // The target's leader reports them one after the other.
+    let reports: Vec<_> = (1..=arrivals.len())
+        .map(|arrived| {
+            target.report().shards_owned = arrivals[..arrived].to_vec();
+            target.registration()
+        })
+        .collect();
+    assert_eq!((reports.len(), writes_of_all(&server, &store, reports).await), (4, 2));
+    let record = store.store.record().unwrap();
+    assert!(record.moves.is_empty(), "{:?}", record.moves);
+    assert_eq!(record.owners.iter().filter(|owner| owner.group == GroupId(2)).count(), 4);
 }

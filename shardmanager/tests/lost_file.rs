@@ -109,7 +109,7 @@ async fn an_older_copy_is_noticed_and_brought_up_to_date() {
     assert_eq!(map(&mut client).await.groups[0].replicas[2], replicas[2].describe(), "the copy is older");
     let Plan::Wait(wait) = replicas[0].obey(&mut client).await else { panic!("an old copy was believed") };
     assert!(
-        wait.reason.contains("g0 has obeyed map revision 2, the record is of map revision 1"),
+        wait.reason.contains("g0 has obeyed map revision 3, the record is of map revision 2"),
         "{}",
         wait.reason
     );

@@ -8,8 +8,6 @@ import (
 	"github.com/spf13/cobra"
 	v1 "k8s.io/api/core/v1"
 	meta "k8s.io/apimachinery/pkg/apis/meta/v1"
-	"k8s.io/client-go/kubernetes"
-	"k8s.io/client-go/tools/clientcmd"
 	"sigs.k8s.io/sig-storage-lib-external-provisioner/v13/controller"
 )
 
@@ -19,11 +17,7 @@ import (
 func newProvisionerCommand() *cobra.Command {
 	var kubeconfig, name, dir string
 	command := &cobra.Command{Use: "provisioner", RunE: func(command *cobra.Command, _ []string) error {
-		config, err := clientcmd.BuildConfigFromFlags("", kubeconfig)
-		if err != nil {
-			return err
-		}
-		client, err := kubernetes.NewForConfig(config)
+		client, err := connect(kubeconfig)
 		if err != nil {
 			return err
 		}

@@ -6,7 +6,7 @@ use std::io::{BufRead as _, BufReader, IsTerminal as _};
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Lines of a failed program's output that are shown.
@@ -25,6 +25,16 @@ pub(crate) fn output(command: &mut Command) -> anyhow::Result<String> {
         bail!("{} failed ({status}): {}", line(command), String::from_utf8_lossy(&stderr).trim());
     }
     String::from_utf8(stdout).with_context(|| format!("{} printed something that isn't text", line(command)))
+}
+
+/// Runs a program beside others: its output is shown in one piece when it has ended, and not amid theirs.
+pub(crate) fn run_beside_others(command: &mut Command) -> anyhow::Result<()> {
+    let Output { status, stdout, stderr } =
+        command.stdin(Stdio::null()).output().with_context(|| format!("can't run {}", line(command)))?;
+    let (stdout, stderr) = (String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
+    eprintln!("\n== {}\n{stdout}{stderr}", line(command));
+    ensure!(status.success(), "{} failed ({status})", line(command));
+    Ok(())
 }
 
 /// Returns true if a program can be run and succeeds.
@@ -73,4 +83,16 @@ pub(crate) fn run_slowly(what: &str, command: &mut Command) -> anyhow::Result<()
 fn line(command: &Command) -> String {
     let words = std::iter::once(command.get_program()).chain(command.get_args());
     words.map(OsStr::to_string_lossy).collect::<Vec<_>>().join(" ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_program_that_fails_beside_others_is_an_error() {
+        run_beside_others(&mut Command::new("true")).unwrap();
+        let error = run_beside_others(&mut Command::new("false")).unwrap_err().to_string();
+        assert!(error.starts_with("false failed"), "{error}");
+    }
 }

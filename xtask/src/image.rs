@@ -32,14 +32,13 @@ pub(crate) const DEFAULT_NAME: &str = concat!("docker.io/library/shardedkv:", en
 pub(crate) const NEXT_NAME: &str = "docker.io/library/shardedkv:next";
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let tar = make(&args.name, args.profile)?;
+    let tar = make(&args.name, &build::programs(args.profile, &build::all_programs())?)?;
     println!("{} is in {}", args.name, tar.display());
     Ok(())
 }
 
-/// Builds the programs and puts them into an image; returns its archive.
-pub(crate) fn make(name: &str, profile: Profile) -> anyhow::Result<PathBuf> {
-    let programs = build::programs(profile, &build::all_programs())?;
+/// Puts the programs of a folder into an image; returns its archive.
+pub(crate) fn make(name: &str, programs: &Path) -> anyhow::Result<PathBuf> {
     let folder = programs.with_file_name("image");
     let root = folder.join("root");
     // A program of the last image that this one hasn't must not stay.

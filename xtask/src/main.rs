@@ -7,18 +7,25 @@ mod check;
 mod command;
 mod crd;
 mod e2e;
+mod format;
+mod go;
 mod image;
+mod interrupts;
 mod kube;
+mod kwok;
 mod manifests;
 mod mutants;
 mod packages;
+mod promtool;
 mod python;
 mod quick;
+mod scale;
 mod scratch;
 mod sim;
 mod soak;
 mod step;
 mod test;
+mod texts;
 mod tidy;
 
 use std::process::ExitCode;
@@ -42,6 +49,7 @@ enum Chore {
     Kube(kube::Args),
     Image(image::Args),
     E2e(e2e::Args),
+    Scale(scale::Args),
 }
 
 impl Chore {
@@ -78,6 +86,7 @@ fn run(chore: Chore) -> anyhow::Result<ExitCode> {
         Chore::Kube(args) => kube::run(&args),
         Chore::Image(args) => image::run(&args),
         Chore::E2e(args) => e2e::run(&args),
+        Chore::Scale(args) => scale::run(&args),
     }?;
     Ok(ExitCode::SUCCESS)
 }

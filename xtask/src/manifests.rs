@@ -141,6 +141,21 @@ mod tests {
     }
 
     #[test]
+    fn krew_gets_the_plugin_of_this_version_under_the_name_that_kubectl_calls() {
+        let file = Path::new(CHART).join("../../deploy/krew/skv.yaml");
+        let plugin: serde_json::Value = serde_saphyr::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+        let version = concat!("v", env!("CARGO_PKG_VERSION"));
+        assert_eq!(plugin["metadata"]["name"], "skv");
+        assert_eq!(plugin["spec"]["version"], version);
+        let platforms = plugin["spec"]["platforms"].as_array().unwrap();
+        assert!(!platforms.is_empty());
+        for platform in platforms {
+            assert_eq!(platform["bin"], "kubectl-skv");
+            assert!(platform["uri"].as_str().unwrap().contains(version), "{platform}");
+        }
+    }
+
+    #[test]
     fn the_charts_have_the_version_of_the_workspace() {
         for chart in ["shardedkv", "shardedkv-crds"] {
             let file = Path::new(CHART).with_file_name(chart).join("Chart.yaml");

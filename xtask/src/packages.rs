@@ -2,7 +2,7 @@
 
 use std::path::Path;
 use std::process::Command;
-use std::sync::OnceLock;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
 use anyhow::Context as _;
 
@@ -73,6 +73,9 @@ pub(crate) fn need_root(what: &str) -> anyhow::Result<()> {
 
 /// Installs those that are missing: only as root on Debian. Elsewhere prints advice.
 pub(crate) fn install(packages: &[Package]) -> anyhow::Result<()> {
+    // A second apt-get beside the first would fail.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _turn = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     let missing: Vec<_> =
         packages.iter().filter(|package| !package.is_there()).map(|package| package.name).collect();
     if missing.is_empty() {

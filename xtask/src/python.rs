@@ -27,11 +27,15 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    run_tests(&build::test_programs()?, &args.arguments)
+    let mut tests = tests(&build::test_programs()?, &args.arguments)?;
+    eprintln!("\n== pytest bindings/python");
+    let status = tests.status().context("can't run pytest")?;
+    anyhow::ensure!(status.success(), "the tests of the Python clients failed ({status})");
+    Ok(())
 }
 
-/// Runs the tests on stores of these programs.
-pub(crate) fn run_tests(programs: &Path, arguments: &[OsString]) -> anyhow::Result<()> {
+/// Returns the command that runs the tests on stores of these programs.
+pub(crate) fn tests(programs: &Path, arguments: &[OsString]) -> anyhow::Result<Command> {
     let python = environment()?.join("bin/python");
     let package = build_package(&python)?;
     let mut tests = Command::new(&python);
@@ -39,10 +43,7 @@ pub(crate) fn run_tests(programs: &Path, arguments: &[OsString]) -> anyhow::Resu
     tests.env("PYTHONPATH", package).env("PYTHONDONTWRITEBYTECODE", "1").env("SKV_PROGRAMS", programs);
     // Histories are judged by this very program.
     tests.env("SKV_CHECKER", env::current_exe().context("this program has a path")?);
-    eprintln!("\n== pytest bindings/python");
-    let status = tests.status().with_context(|| format!("can't run {}", python.display()))?;
-    anyhow::ensure!(status.success(), "the tests of the Python clients failed ({status})");
-    Ok(())
+    Ok(tests)
 }
 
 /// Returns an environment with everything that building and testing needs, but without the package

@@ -9,7 +9,8 @@ use anyhow::{Context as _, bail};
 use crate::build;
 
 /// The scenarios besides the storm.
-const SCENARIOS: [&str; 6] = ["apart", "slow-snapshots", "rolled-back", "revived", "full-disks", "clocks"];
+const SCENARIOS: [&str; 8] =
+    ["apart", "slow-snapshots", "rolled-back", "revived", "full-disks", "clocks", "versions", "crowded"];
 
 /// Simulates a cluster under faults for many seeds, or replays one seed
 #[derive(clap::Args)]

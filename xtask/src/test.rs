@@ -1,34 +1,43 @@
 //! `cargo xtask test`: everything that can be tested on this machine.
 
 use std::ffi::OsString;
-use std::thread;
+use std::panic::resume_unwind;
+use std::path::Path;
+use std::{env, thread};
 
 use clap::ValueEnum;
 
 use crate::packages::Unavailable;
 use crate::step::{print_summary, step};
-use crate::{build, e2e, python, quick};
+use crate::{build, command, e2e, promtool, python, quick};
 
 /// Run every test: of the pure rules, of simulated clusters, of real processes, of the Python
-/// clients, and of real pods on Kubernetes.
+/// clients, of the alerts, and of real pods on Kubernetes.
 #[derive(clap::Args)]
 pub(crate) struct Args {
     /// Run only what takes five minutes, without root, network or Go: rules, a few simulated
     /// clusters, and processes of one cluster.
-    #[arg(long, conflicts_with_all = ["kubernetes", "python", "arguments"])]
+    #[arg(long, conflicts_with_all = ["beside", "kubernetes", "python", "arguments"])]
     quick: bool,
-    /// Run the tests on Kubernetes or not [default: if a cluster can be made, unless arguments
-    /// choose among the tests].
+    /// Run the tests on Kubernetes and those of the alerts or not [default: if a cluster can be
+    /// made, unless arguments choose among the tests].
     #[arg(long, value_enum)]
     kubernetes: Option<Wanted>,
     /// Run the tests of the Python clients or not [default: if there is Python, unless arguments
     /// choose among the tests].
     #[arg(long, value_enum)]
     python: Option<Wanted>,
+    /// Run this line of the shell too, after the tests of the Python clients: what needs the processors, while
+    /// tests on Kubernetes wait for pods. Its output is shown when it has ended.
+    #[arg(long, value_name = "COMMAND")]
+    beside: Option<String>,
     /// Passed on to `cargo test`, such as a part of a test's name.
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     arguments: Vec<OsString>,
 }
+
+/// The variable that sets the number of tests of one program that run beside each other.
+const THREADS: &str = "RUST_TEST_THREADS";
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Wanted {
@@ -49,32 +58,62 @@ fn run_all(args: &Args) -> anyhow::Result<()> {
     let programs = step("building the programs", build::test_programs)?;
     let tests = ["test", "--workspace"];
     step("building the tests", || build::run(build::cargo().args(tests).arg("--no-run")))?;
+    let suite = e2e::Suite { tests: build::end_to_end_tests()?, programs };
     let default = if args.arguments.is_empty() { None } else { Some(Wanted::Never) };
     let kubernetes = args.kubernetes.or(default);
     step("the tests in Rust", || {
         let mut run = build::cargo();
-        run.args(tests).arg("--no-fail-fast").args(&args.arguments).env("SKV_PROGRAMS", &programs);
+        run.args(tests).arg("--no-fail-fast").args(&args.arguments).env("SKV_PROGRAMS", &suite.programs);
+        if env::var_os(THREADS).is_none() {
+            // Many tests do nothing but wait: for elections, and for what mustn't happen.
+            run.env(THREADS, (2 * thread::available_parallelism().map_or(1, usize::from)).to_string());
+        }
         thread::scope(|scope| {
             // These tests often wait, and compiling Kubernetes takes minutes. A failure is found again, and
             // said, when the cluster is made.
             if kubernetes != Some(Wanted::Never) {
-                scope.spawn(e2e::prepare);
+                scope.spawn(|| e2e::prepare().and_then(|()| promtool::build()));
             }
             build::run(&mut run)
         })
     })?;
-    let missing = [
-        part("of the Python clients", args.python.or(default), || {
-            step("the tests of the Python clients", || python::run_tests(&programs, &[]))
-        })?,
-        part("on Kubernetes", kubernetes, e2e::run_all)?,
-    ];
-    let missing: Vec<String> = missing.into_iter().flatten().collect();
+    let missing = thread::scope(|scope| {
+        let beside = scope.spawn(|| run_beside_kubernetes(args, args.python.or(default), &suite.programs));
+        let on_kubernetes = run_on_kubernetes(kubernetes, &suite);
+        let beside = beside.join().unwrap_or_else(|panic| resume_unwind(panic));
+        on_kubernetes.and_then(|on_kubernetes| Ok([beside?, on_kubernetes].concat()))
+    })?;
     match missing.as_slice() {
         [] => eprintln!("\nall tests passed"),
         missing => eprintln!("\nthe tests passed, but not all were run: {}", missing.join("; ")),
     }
     Ok(())
+}
+
+/// Runs the tests that mostly wait for pods; returns the parts that weren't run.
+fn run_on_kubernetes(wanted: Option<Wanted>, suite: &e2e::Suite) -> anyhow::Result<Vec<String>> {
+    let alerts = part("of the alerts", wanted, || step("the tests of the alerts", promtool::run_tests))?;
+    let kubernetes = part("on Kubernetes", wanted, || suite.run_all())?;
+    Ok([alerts, kubernetes].into_iter().flatten().collect())
+}
+
+/// Runs what the processors have time for beside them; returns the parts that weren't run.
+fn run_beside_kubernetes(
+    args: &Args,
+    python: Option<Wanted>,
+    programs: &Path,
+) -> anyhow::Result<Vec<String>> {
+    let python = part("of the Python clients", python, || {
+        step("the tests of the Python clients", || {
+            command::run_beside_others(&mut python::tests(programs, &[])?)
+        })
+    })?;
+    if let Some(line) = &args.beside {
+        // Linux has this for each thread, and what a thread starts inherits it.
+        rustix::process::nice(19)?;
+        step(line, || command::run_beside_others(build::by_hand("sh").arg("-c").arg(line)))?;
+    }
+    Ok(python.into_iter().collect())
 }
 
 /// Runs a part of the tests; reports it if it wasn't run. A machine that can't run it fails no

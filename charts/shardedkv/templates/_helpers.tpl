@@ -7,6 +7,11 @@
 {{- .Values.fullnameOverride | default $name | trunc 52 | trimSuffix "-" -}}
 {{- end -}}
 
+{{/* The name of objects that belong to no namespace: two releases may have one name in two. */}}
+{{- define "shardedkv.clusterName" -}}
+{{- printf "%s-%s" .Release.Namespace (include "shardedkv.fullname" .) -}}
+{{- end -}}
+
 {{- define "shardedkv.serviceAccount" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- .Values.serviceAccount.name | default (include "shardedkv.fullname" .) -}}

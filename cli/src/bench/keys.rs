@@ -5,7 +5,7 @@ use futures::stream::{self, StreamExt as _, TryStreamExt as _};
 use indicatif::{ProgressBar, ProgressStyle};
 use skv_client::{Clerk, Error};
 
-use super::plan::Args;
+use super::settings::Args;
 
 /// The number of keys that are written, or removed, at the same time.
 const AT_ONCE: usize = 256;

@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::keys::key;
 use super::meter::Meter;
-use super::plan::{Args, Mix};
+use super::settings::{Args, Mix};
 use super::stop::Stop;
 use crate::output;
 
@@ -169,14 +169,22 @@ impl Work {
         }
     }
 
-    /// Counts a request that should have started at `start` and ends now. An answer after the end
-    /// of the window isn't part of the throughput, but a failure is counted.
+    /// Counts a request that should have started at `start` and ends now.
     fn record(&self, meter: &mut Meter, outcome: Result<(), Error>, start: Instant) {
         self.ended.fetch_add(1, Ordering::Relaxed);
         let now = Instant::now();
-        if start >= self.window.from && (now <= self.end() || outcome.is_err()) {
+        let window = Window { to: self.end(), ..self.window };
+        if window.counts(outcome.is_ok(), start, now) {
             meter.record(outcome, now - start);
         }
+    }
+}
+
+impl Window {
+    /// Returns true if a request counts that should have started at `start` and ended at `end`: an answer if all of it
+    /// was measured, since it is part of the throughput, and a failure unless it was over before.
+    fn counts(self, is_answered: bool, start: Instant, end: Instant) -> bool {
+        if is_answered { start >= self.from && end <= self.to } else { end >= self.from }
     }
 }
 
@@ -210,5 +218,27 @@ struct Cleared(ProgressBar);
 impl Drop for Cleared {
     fn drop(&mut self) {
         self.0.finish_and_clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_failure_counts_but_those_of_the_warm_up() {
+        let zero = Instant::now();
+        let at = |seconds| zero + Duration::from_secs(seconds);
+        let window = Window { from: at(2), to: at(4) };
+        for (start, end, answer, failure) in [
+            (0, 1, false, false),
+            (1, 3, false, true),
+            (1, 9, false, true),
+            (2, 4, true, true),
+            (3, 9, false, true),
+        ] {
+            let counted = [true, false].map(|is_answered| window.counts(is_answered, at(start), at(end)));
+            assert_eq!(counted, [answer, failure], "from {start} to {end}");
+        }
     }
 }

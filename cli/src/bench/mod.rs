@@ -1,13 +1,13 @@
 //! `skv bench`: measures the speed of the store.
 //!
-//! - `plan`: the settings of a measurement; `keys`: what it writes, and removes again
+//! - `settings`: those of a measurement; `keys`: what it writes, and removes again
 //! - `load`: the clients; `stop`: ends them early; `meter`: their results; `report`: the output
 
 mod keys;
 mod load;
 mod meter;
-mod plan;
 mod report;
+mod settings;
 mod stop;
 
 use skv_client::{Clerk, Transport};
@@ -16,7 +16,7 @@ use self::stop::Stop;
 use crate::outcome::Outcome;
 use crate::target::Target;
 
-pub(crate) use plan::Args;
+pub(crate) use settings::Args;
 
 pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
     target.announce();

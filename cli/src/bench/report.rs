@@ -5,7 +5,7 @@ use skv_local::screen::Stream;
 
 use super::keys::{self, Fate};
 use super::meter::Meter;
-use super::plan::{Args, Mix, Transport};
+use super::settings::{Args, Mix, Transport};
 use crate::fitting::{Cell, Column, Grid};
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
@@ -64,6 +64,12 @@ pub(super) fn show(args: &Args, meter: &Meter, seconds: f64, fate: &Fate) -> any
         Format::Json => output::print_json(&report),
         Format::Text => print(&report),
     })?;
+    if report.answered == 0 && report.failed == 0 {
+        output::say_on(
+            Stream::Err,
+            "no request was answered while it was measured: --duration sets for how long",
+        );
+    }
     let [first, last] = keys::range(args);
     match fate {
         Fate::Removed => {}

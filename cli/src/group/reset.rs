@@ -1,10 +1,10 @@
-//! `skv group reset`: what is left of a lost group, the replica that it is revived from, and what is seen
+//! `skv group reset`: it says what is left of a lost group, has a server revive it, and shows what is seen
 //! meanwhile.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::bail;
 use indicatif::ProgressBar;
 use serde::Serialize;
 use skv_local::screen::Stream;
@@ -15,8 +15,9 @@ use skv_sharding::{GroupId, Incarnation};
 use tokio::time::sleep;
 use tonic::Status;
 
-use super::members::{group_and_members, named};
-use super::survivors::{Survivors, progress};
+use super::choice::{Choice, chosen};
+use super::members::group_and_members;
+use super::survivors::Survivors;
 use crate::admin::{self, Member};
 use crate::completions;
 use crate::outcome::Outcome;
@@ -63,6 +64,13 @@ struct Revived {
     former_dir: String,
 }
 
+/// The reason why nothing could be done yet.
+#[derive(Serialize)]
+struct NotYet {
+    group: GroupId,
+    not_yet: String,
+}
+
 /// The bytes of a group's former lives that a server removed.
 #[derive(Serialize)]
 struct Removed {
@@ -78,7 +86,10 @@ pub(super) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     }
     let incarnations = members.iter().filter_map(|member| Some(member.status.as_ref().ok()?.incarnation));
     let newest = incarnations.fold(known.incarnation, u32::max);
-    let chosen = chosen(group, &members, newest, args.from.as_deref())?;
+    let chosen = match chosen(group, &members, newest, args.from.as_deref())? {
+        Choice::Replica(chosen) => chosen,
+        Choice::NotYet(reason) => return say_not_yet(group, reason, format),
+    };
     let (survivors, name) = (Survivors::new(&known, newest, &members, chosen), &chosen.replica.server);
     if format == Format::Text {
         output::even_unread(survivors.print())?;
@@ -119,65 +130,13 @@ pub(super) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     Ok(Outcome::Done)
 }
 
-/// Returns the replica to revive a group from, if there is a reason to.
-fn chosen<'a>(
-    group: GroupId,
-    members: &'a [Member],
-    newest: u32,
-    from: Option<&str>,
-) -> anyhow::Result<&'a Member> {
-    let is_of_newest =
-        |member: &&Member| member.status.as_ref().is_ok_and(|status| status.incarnation == newest);
-    if let Some(leader) = members.iter().filter(is_of_newest).find(|member| member.leads_a_quorum()) {
-        bail!("{group} needs no reset: {} leads it and reaches a majority", leader.replica.server);
+/// Says that it isn't known yet from which replica the group may be revived, if from any.
+fn say_not_yet(group: GroupId, reason: String, format: Format) -> anyhow::Result<Outcome> {
+    output::say_on(Stream::Err, format_args!("{reason}; ask again in some seconds"));
+    if format == Format::Json {
+        output::even_unread(output::print_json(&NotYet { group, not_yet: reason }))?;
     }
-    let from = from.map(|name| named(members, name)).transpose()?;
-    let reviving = members.iter().find(|member| is_reviving(member));
-    if let (Some(from), Some(reviving)) = (from, reviving)
-        && from.replica.server != reviving.replica.server
-    {
-        bail!(
-            "{group} is being revived from {} already, and would be two groups with {}: wait for the end of that",
-            reviving.replica.server,
-            from.replica.server
-        );
-    }
-    let chosen = match from.or(reviving) {
-        Some(member) => member,
-        None => most_advanced(members)?,
-    };
-    let name = &chosen.replica.server;
-    let status = chosen.status.as_ref().map_err(|error| anyhow::anyhow!("{name}: {error:#}"))?;
-    if status.group_uid != 0 && status.incarnation < newest {
-        bail!(
-            "{name} has {group} as it was in incarnation {}; it was revived since, as incarnation {}: revive it from \
-             a replica of that one",
-            Incarnation(status.incarnation),
-            Incarnation(newest)
-        );
-    }
-    Ok(chosen)
-}
-
-/// Returns true if a replica becomes the whole group already.
-fn is_reviving(member: &Member) -> bool {
-    member.status.as_ref().is_ok_and(|status| status.reset.is_some())
-}
-
-/// Returns the replica with the newest log, if all that answer say what they have. One that has just started
-/// may have the newest one, and may be about to go on with a reset.
-fn most_advanced(members: &[Member]) -> anyhow::Result<&Member> {
-    let is_opening = |member: &&Member| {
-        member.status.as_ref().is_ok_and(|s| s.state() == ReplicaState::Waiting && s.replica == 0)
-    };
-    if let Some(opening) = members.iter().find(is_opening) {
-        bail!(
-            "{} answers, and hasn't opened its files yet: nobody knows what it has. Ask again, or say --from which \
-             replica",
-            opening.replica.server
-        );
-    }
-    members.iter().max_by_key(|member| progress(member)).context("the group has no replica")
+    Ok(Outcome::NotYet)
 }
 
 /// Has a server revive the group, however long it takes, and shows how far it is.
@@ -188,13 +147,7 @@ async fn revive(
     format: Format,
 ) -> anyhow::Result<v1::ResetResponse> {
     let address = &replica.peer_address;
-    let shown = status.as_ref().ok().filter(|status| status.group_uid != 0);
-    let meant = shown.map(|status| v1::ReplicaIdentity {
-        cluster_id: status.cluster_id,
-        group_uid: status.group_uid,
-        incarnation: status.incarnation,
-        replica: status.replica,
-    });
+    let meant = status.as_ref().ok().and_then(v1::ReplicaStatus::identity);
     let mut client = admin::connect_patiently(target, address).await?;
     let bar = ProgressBar::new_spinner();
     bar.enable_steady_tick(Duration::from_millis(100));

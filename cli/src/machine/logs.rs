@@ -8,31 +8,38 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::ValueHint;
+use futures::TryFutureExt as _;
 use skv_local::data_dir::log_files;
+use skv_sharding::GroupId;
 use tokio::time::sleep;
 
 use crate::completions;
+use crate::kubernetes::Store;
 use crate::outcome::Outcome;
 use crate::output;
 use crate::target::Target;
+use crate::watching::until_ctrl_c;
 
 const POLL: Duration = Duration::from_millis(200);
+/// The word that means the shard manager where a group can be named.
+const MANAGER: &str = "manager";
 /// The bytes of a log's end in which its last lines are looked for.
 const TAIL_BYTES: u64 = 1 << 20;
 
-/// Show what the processes of a store of this machine wrote to their logs.
+/// Show what the processes of a store wrote to their logs.
 ///
-/// A log that is full is put aside beside it as NAME.log.old.
+/// A log of this machine that is full is put aside beside it as NAME.log.old.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   skv logs                         the last lines of each log
   skv logs supervisor              what happened to the processes
   skv logs quickstart-g0-0 -f      and what comes, until Ctrl-C
-  skv logs -n 1000 quickstart-manager
+  skv logs g0                      of all servers of a group
+  skv logs --lines 1000 manager
 ")]
 pub(crate) struct Args {
-    /// The process, such as quickstart-g0-0, or supervisor [default: all].
+    /// The process, such as quickstart-g0-0, a group such as g0, manager, or supervisor [default: all].
     #[arg(add = completions::processes())]
     process: Option<String>,
     /// Show what is written from now on too.
@@ -44,6 +51,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome> {
+    if let Some(store) = target.in_cluster() {
+        return in_cluster(store, args).await;
+    }
     let mut logs =
         Logs { data_dir: target.local()?.data_dir, process: args.process.clone(), list: Vec::new() };
     let names = logs.look()?;
@@ -61,11 +71,14 @@ pub(crate) async fn run(target: &Target, args: &Args) -> anyhow::Result<Outcome>
     if !args.follow {
         return Ok(Outcome::Done);
     }
-    tokio::select! {
-        stopped = tokio::signal::ctrl_c() => stopped?,
-        failed = follow(&mut logs, &mut shown) => return failed,
-    }
-    Ok(Outcome::Done)
+    until_ctrl_c(follow(&mut logs, &mut shown)).await
+}
+
+async fn in_cluster(store: &Store, args: &Args) -> anyhow::Result<Outcome> {
+    let mut shown = None;
+    let print = |is_one, name, text: &[u8]| print(&mut shown, is_one, name, text);
+    let shown = store.show_logs(args.process.as_deref(), args.lines, args.follow, print);
+    until_ctrl_c(shown.map_ok(|()| Outcome::Done)).await
 }
 
 async fn follow(logs: &mut Logs, shown: &mut Option<String>) -> anyhow::Result<Outcome> {
@@ -104,7 +117,7 @@ impl Logs {
         for path in log_files(&self.data_dir)? {
             let log = Log::new(path);
             names.push(log.name.clone());
-            let is_wanted = self.process.as_ref().is_none_or(|process| *process == log.name);
+            let is_wanted = self.process.as_ref().is_none_or(|process| is_of(&log.name, process));
             if is_wanted && !self.list.iter().any(|known| known.name == log.name) {
                 self.list.push(log);
             }
@@ -143,6 +156,17 @@ impl Logs {
         self.list.retain(|log| !gone.contains(&log.name));
         Ok(texts)
     }
+}
+
+/// Returns true for the log of this process, of a server of this group, or of the shard manager.
+fn is_of(log: &str, process: &str) -> bool {
+    let set = match process {
+        MANAGER => Some(log),
+        group if group.parse::<GroupId>().is_ok() => log.rsplit_once('-').map(|(set, _)| set),
+        _ => None,
+    };
+    let store = set.and_then(|set| set.strip_suffix(process));
+    log == process || store.is_some_and(|store| store.ends_with('-'))
 }
 
 /// A log that is shown.
@@ -194,6 +218,15 @@ fn last_lines(text: &[u8], count: usize) -> &[u8] {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_group_has_the_logs_of_its_servers() {
+        assert!(is_of("my-kv-g1-0", "g1") && is_of("my-kv-g1-0", "my-kv-g1-0"));
+        assert!(is_of("my-kv-manager", "manager") && is_of("supervisor", "supervisor"));
+        for (log, process) in [("my-kv-g11-0", "g1"), ("my-kv-g1-0", "0"), ("my-kv-manager", "kv")] {
+            assert!(!is_of(log, process), "{log} {process}");
+        }
+    }
 
     #[test]
     fn the_last_lines_are_found() {

@@ -2,7 +2,7 @@
 
 use std::pin::pin;
 
-use futures::StreamExt as _;
+use futures::{StreamExt as _, TryFutureExt as _};
 use skv_proto::v1;
 
 use super::current;
@@ -11,13 +11,10 @@ use crate::manager;
 use crate::outcome::Outcome;
 use crate::output::{self, Format};
 use crate::target::Target;
+use crate::watching::until_ctrl_c;
 
 pub(super) async fn run(target: &Target, format: Format) -> anyhow::Result<Outcome> {
-    tokio::select! {
-        ended = changes(target, format) => ended?,
-        stopped = tokio::signal::ctrl_c() => stopped?,
-    }
-    Ok(Outcome::Done)
+    until_ctrl_c(changes(target, format).map_ok(|()| Outcome::Done)).await
 }
 
 async fn changes(target: &Target, format: Format) -> anyhow::Result<()> {

@@ -3,15 +3,15 @@
 //!
 //! - `change`: the request, and the words for it
 //! - `moves`: the shards on their way, and their progress (pure)
-//! - `plan`: the output of `--dry-run`; `estimate`: the expected duration (pure)
+//! - `dry_run`: the output of `--dry-run`; `estimate`: the expected duration (pure)
 //! - `follow`: watches until every shard is there; `speed`: bytes per second (pure); `screen`: the
 //!   display meanwhile
 
 mod change;
+mod dry_run;
 mod estimate;
 mod follow;
 mod moves;
-mod plan;
 mod screen;
 mod speed;
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(target: &Target, change: &Change, flags: &Flags) -> anyh
         output::say_on(stream, format_args!("pins that end: {}", shards::list_pins(&dropped_pins)));
     }
     if flags.dry_run {
-        return plan::show(target, change, answer.configuration, moves, pinning, format).await;
+        return dry_run::show(target, change, answer.configuration, moves, pinning, format).await;
     }
     if format == Format::Text && !moves.is_empty() {
         output::say_on(stream, format_args!("configuration {}: {}", answer.configuration, to_move(&moves)));

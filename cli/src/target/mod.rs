@@ -14,8 +14,10 @@ use anyhow::{Context as _, bail};
 use clap::{ArgMatches, ValueHint};
 use futures::stream::{FuturesUnordered, StreamExt as _};
 use skv_client::{Clerk, Options};
+use skv_local::data_dir::read_record;
 use skv_local::endpoint::{self, Endpoint as Local};
 use skv_local::home::Entry;
+use skv_local::record::Member;
 use skv_local::screen::Stream;
 use skv_local::stores::{self, Choice};
 use skv_net::{Connector, race};
@@ -26,7 +28,10 @@ use skv_startup::trimmed;
 use tokio::time::timeout;
 use tonic::transport::{Channel, Endpoint};
 
-use crate::{completions, duration, output};
+use crate::kubernetes::Store;
+use crate::name::Name;
+use crate::process::Process;
+use crate::{cluster, completions, duration, output};
 
 pub(crate) use options::{tidy, variables_set};
 pub(crate) use words::{explain, is_another_kind, not_a_manager};
@@ -34,6 +39,8 @@ pub(crate) use words::{explain, is_another_kind, not_a_manager};
 /// The time that a shard manager has to answer before servers are asked, or before it is believed to be
 /// one.
 const MANAGER_WITHIN: Duration = Duration::from_millis(500);
+/// The same through the API server of a cluster, which may be far away.
+const MANAGER_IN_CLUSTER_WITHIN: Duration = Duration::from_secs(3);
 
 /// Opens all connections of the command, so that each attempt knows the addresses that the one before tried.
 static CONNECTOR: LazyLock<Connector> = LazyLock::new(skv_net::tcp);
@@ -61,14 +68,22 @@ pub(crate) struct Target {
     #[arg(long, global = true, value_name = "TIME", default_value = "10s", value_parser = duration::positive)]
     #[arg(value_hint = ValueHint::Other)]
     timeout: Duration,
+    #[command(flatten)]
+    cluster: cluster::Options,
+    /// The store in Kubernetes that the command is about, once it is found.
+    #[arg(skip)]
+    in_cluster: Option<Store>,
 }
 
 /// Addresses to ask, of one kind.
 enum Addresses {
     Servers(Vec<String>),
     Managers(Vec<String>),
-    /// The addresses of a store of this machine, whose servers are known too.
-    Local(Local),
+    /// The addresses of a store whose servers are known too: of this machine, or in Kubernetes.
+    Own {
+        manager: String,
+        servers: Vec<String>,
+    },
 }
 
 /// The reason why a process has no shard map for us.
@@ -81,12 +96,27 @@ enum NoMap {
 impl Target {
     /// Returns the store of these shard managers, whichever one the flags name.
     pub(crate) fn of_managers(managers: impl Into<Vec<String>>, timeout: Duration) -> Target {
-        Target { store: None, data_dir: None, manager: managers.into(), server: Vec::new(), timeout }
+        Target {
+            store: None,
+            data_dir: None,
+            manager: managers.into(),
+            server: Vec::new(),
+            timeout,
+            cluster: cluster::Options::default(),
+            in_cluster: None,
+        }
     }
 
     /// Keeps the options that count: the command line counts before the environment. Refuses those that
-    /// the command would ignore.
-    pub(crate) fn settle(&mut self, matches: &ArgMatches) -> anyhow::Result<()> {
+    /// the command would ignore. Finds the store if it is one in Kubernetes.
+    pub(crate) async fn settle(&mut self, matches: &ArgMatches, name: Name) -> anyhow::Result<()> {
+        if options::are_of_cluster(matches, name)? {
+            // The environment names stores outside of Kubernetes.
+            self.store = self.store.take().filter(|_| options::is_given(matches, "store"));
+            self.manager.clear();
+            self.in_cluster = Some(Box::pin(Store::find(&self.cluster, self.store.as_deref())).await?);
+            return Ok(());
+        }
         let naming = options::naming(matches)?;
         let is_kept = |id: &str| naming.contains(&id);
         self.store = self.store.take().filter(|_| is_kept("store"));
@@ -103,13 +133,18 @@ impl Target {
     }
 
     fn addresses(&self) -> anyhow::Result<Addresses> {
+        if let Some(store) = &self.in_cluster {
+            let (manager, servers) = (store.manager().to_owned(), store.servers().to_owned());
+            return Ok(Addresses::Own { manager, servers });
+        }
         if !self.server.is_empty() {
             return Ok(Addresses::Servers(self.server.clone()));
         }
         if !self.manager.is_empty() {
             return Ok(Addresses::Managers(self.manager.clone()));
         }
-        Ok(Addresses::Local(endpoint::find(self.choice())?))
+        let Local { manager, servers, .. } = endpoint::find(self.choice())?;
+        Ok(Addresses::Own { manager, servers })
     }
 
     fn choice(&self) -> Choice<'_> {
@@ -122,12 +157,16 @@ impl Target {
 
     /// Returns true if an option names a store.
     pub(crate) fn is_named(&self) -> bool {
-        !self.server.is_empty() || !self.manager.is_empty() || !matches!(self.choice(), Choice::Current)
+        let by_address = !self.server.is_empty() || !self.manager.is_empty();
+        by_address || self.in_cluster.is_some() || !matches!(self.choice(), Choice::Current)
     }
 
     /// Returns the store of this machine that is named, whether it runs or not: for what only its own
     /// machine can do. An address must be one of a store that runs here.
     pub(crate) fn local(&self) -> anyhow::Result<Entry> {
+        if let Some(store) = &self.in_cluster {
+            bail!("{} runs in Kubernetes, and this is about stores of this machine", store.name());
+        }
         let addresses = [&self.server[..], &self.manager[..]].concat();
         if addresses.is_empty() {
             stores::locate(self.choice())
@@ -143,10 +182,33 @@ impl Target {
 
     /// Returns the store of this machine that the command talks to, if it is one and runs.
     pub(crate) fn local_store(&self) -> Option<Local> {
-        match self.addresses() {
-            Ok(Addresses::Local(local)) => Some(local),
-            _ => None,
+        let is_elsewhere = self.in_cluster.is_some() || !self.server.is_empty() || !self.manager.is_empty();
+        if is_elsewhere { None } else { endpoint::find(self.choice()).ok() }
+    }
+
+    /// Returns the store in Kubernetes that the command is about, if it is one.
+    pub(crate) fn in_cluster(&self) -> Option<&Store> {
+        self.in_cluster.as_ref()
+    }
+
+    /// Returns what opens connections to the store's listeners.
+    pub(crate) fn connector(&self) -> &Connector {
+        self.in_cluster.as_ref().map_or(&*CONNECTOR, Store::connector)
+    }
+
+    /// Returns the store's processes: those of a store in Kubernetes or of this machine are known.
+    pub(crate) async fn processes(&self) -> anyhow::Result<Vec<Process>> {
+        if let Some(store) = &self.in_cluster {
+            return store.processes().await;
         }
+        let Entry { name, data_dir } = self.local()?;
+        let record = read_record(&data_dir)?.with_context(|| format!("the record of {name} has gone"))?;
+        let process = |member: &Member| Process {
+            name: member.name.clone(),
+            http_address: member.http_address(),
+            is_manager: member.is_manager(),
+        };
+        Ok(record.members.iter().map(process).collect())
     }
 
     /// Returns the data directory that is named.
@@ -172,7 +234,7 @@ impl Target {
     pub(crate) fn managers(&self) -> anyhow::Result<Vec<String>> {
         match self.addresses()? {
             Addresses::Managers(managers) => Ok(managers),
-            Addresses::Local(local) => Ok(vec![local.manager]),
+            Addresses::Own { manager, .. } => Ok(vec![manager]),
             Addresses::Servers(_) => {
                 bail!("only a shard manager can do this: name one with --manager instead of --server")
             }
@@ -192,15 +254,16 @@ impl Target {
                 self.must_not_be_servers(&managers).await?;
                 Options::manager(managers)
             }
-            Addresses::Local(local) => match self.map_of_own_manager(&local).await {
-                Ok(_) => Options::manager([local.manager]),
+            Addresses::Own { manager, servers } => match self.map_of_own_manager(&manager).await {
+                Ok(_) => Options::manager([manager]),
                 Err(note) => {
                     output::say_on(Stream::Err, note);
-                    Options::seeds(local.servers)
+                    Options::seeds(servers)
                 }
             },
         };
         options.deadline = self.timeout;
+        options.connector = self.in_cluster.as_ref().map(|store| store.connector().clone());
         Ok(options)
     }
 
@@ -231,18 +294,17 @@ impl Target {
                 let raced = race(&managers, |manager| self.map_of_manager(manager), &mut 0).await;
                 first_of(raced, &managers, words::not_a_manager)?
             }
-            Addresses::Local(local) => match self.map_of_own_manager(&local).await {
+            Addresses::Own { manager, servers } => match self.map_of_own_manager(&manager).await {
                 Ok(map) => map,
-                Err(note) => return Ok((self.map_of_servers(&local.servers).await?, Some(note))),
+                Err(note) => return Ok((self.map_of_servers(&servers).await?, Some(note))),
             },
         };
         Ok((map, None))
     }
 
-    /// Returns the map of a store of this machine, as its manager knows it; or, if that doesn't answer soon, a
-    /// note that the servers are asked in its place.
-    async fn map_of_own_manager(&self, local: &Local) -> Result<v1::ShardMap, String> {
-        let Local { manager, .. } = local;
+    /// Returns the map of a store whose servers are known too, as its manager knows it; or, if that doesn't answer
+    /// soon, a note that the servers are asked in its place.
+    async fn map_of_own_manager(&self, manager: &str) -> Result<v1::ShardMap, String> {
         let answer = timeout(self.manager_within(), self.map_of_manager(manager)).await;
         let map = answer.ok().and_then(Result::ok);
         map.ok_or_else(|| format!("the shard manager at {manager} doesn't answer: asking the servers"))
@@ -254,7 +316,8 @@ impl Target {
     }
 
     fn manager_within(&self) -> Duration {
-        self.timeout.min(MANAGER_WITHIN)
+        let within = if self.in_cluster.is_some() { MANAGER_IN_CLUSTER_WITHIN } else { MANAGER_WITHIN };
+        self.timeout.min(within)
     }
 
     /// Refuses addresses of servers: a clerk would ask them for ever. Managers that don't answer at once may
@@ -289,12 +352,17 @@ impl Target {
 
     /// Opens a connection to one of the store's listeners.
     pub(crate) async fn dial(&self, address: &str) -> anyhow::Result<Channel> {
-        connect(self.endpoint(address)?.timeout(self.timeout), address).await
+        self.connect(self.endpoint(address)?.timeout(self.timeout), address).await
     }
 
     /// The same for calls without a time limit: they fail when the server can't be reached any more.
     pub(crate) async fn dial_patiently(&self, address: &str) -> anyhow::Result<Channel> {
-        connect(self.endpoint(address)?, address).await
+        self.connect(self.endpoint(address)?, address).await
+    }
+
+    async fn connect(&self, endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
+        let opened = skv_net::open(endpoint, self.connector(), address).await;
+        opened.with_context(|| format!("can't connect to {address}"))
     }
 
     fn endpoint(&self, address: &str) -> anyhow::Result<Endpoint> {
@@ -304,11 +372,6 @@ impl Target {
         // A call that waits for long is given up once the server can't be reached any more.
         Ok(endpoint.http2_keep_alive_interval(self.timeout).keep_alive_timeout(self.timeout))
     }
-}
-
-async fn connect(endpoint: Endpoint, address: &str) -> anyhow::Result<Channel> {
-    let opened = skv_net::open(endpoint, &CONNECTOR, address).await;
-    opened.with_context(|| format!("can't connect to {address}"))
 }
 
 /// Returns the first map, or the reason why the last process has none.

@@ -5,9 +5,18 @@ use anyhow::bail;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Command};
 
+use crate::name::Name;
+
 /// The options that each name a store.
 const STORE: [&str; 4] = ["store", "data_dir", "manager", "server"];
-const ALL: [&str; 5] = ["store", "data_dir", "manager", "server", "timeout"];
+/// The options that name a namespace of a cluster, in which the store is.
+const CLUSTER: [&str; 3] = ["namespace", "context", "kubeconfig"];
+/// Those of commands that know no store in Kubernetes.
+const OUTSIDE: [&str; 5] = ["store", "data_dir", "manager", "server", "timeout"];
+const WITHOUT_LIMIT: [&str; 7] =
+    ["store", "data_dir", "manager", "server", "namespace", "context", "kubeconfig"];
+const ALL: [&str; 8] =
+    ["store", "data_dir", "manager", "server", "timeout", "namespace", "context", "kubeconfig"];
 
 /// Returns the options that a command obeys.
 fn obeyed_by(command: &str) -> &'static [&'static str] {
@@ -16,7 +25,9 @@ fn obeyed_by(command: &str) -> &'static [&'static str] {
         "use" => &["data_dir"],
         "probe" => &["timeout"],
         "up" => &["data_dir", "timeout"],
-        "down" | "logs" | "env" => &STORE,
+        "apply" => &OUTSIDE,
+        "down" | "env" => &STORE,
+        "logs" => &WITHOUT_LIMIT,
         _ => &ALL,
     }
 }
@@ -37,17 +48,37 @@ pub(crate) fn tidy(mut command: Command) -> Command {
     command
 }
 
-/// Refuses options that the command would ignore, and several that each name a store. Returns those that
-/// name the store: on the command line if there are any, else in the environment.
-pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> {
+/// Refuses options that the command would ignore. Returns true if the store is one in Kubernetes: the options say
+/// so, or the program's name does and no option names another store.
+pub(super) fn are_of_cluster(matches: &ArgMatches, name: Name) -> anyhow::Result<bool> {
     let command = matches.subcommand_name().unwrap_or_default();
     let obeyed = obeyed_by(command);
-    let from = |source: ValueSource| move |id: &&str| matches.value_source(id) == Some(source);
-    if let Some(ignored) =
-        ALL.iter().copied().filter(from(ValueSource::CommandLine)).find(|id| !obeyed.contains(id))
-    {
-        bail!("`skv {command}` doesn't take --{}{}", flag(ignored), instead(obeyed));
+    let given = |id: &&str| is_given(matches, id);
+    if let Some(ignored) = ALL.iter().copied().filter(given).find(|id| !obeyed.contains(id)) {
+        bail!("`{} {command}` doesn't take --{}{}", name.text(), flag(ignored), instead(obeyed));
     }
+    let of_cluster = CLUSTER.iter().copied().find(given);
+    let elsewhere = ["data_dir", "manager", "server"].into_iter().find(given);
+    match (of_cluster, elsewhere) {
+        (Some(cluster), Some(other)) => {
+            bail!("--{} and --{} each name a store: give one of them", flag(cluster), flag(other))
+        }
+        (Some(_), None) => Ok(true),
+        (None, Some(_)) => Ok(false),
+        (None, None) => Ok(name == Name::KubectlSkv && CLUSTER.iter().all(|id| obeyed.contains(id))),
+    }
+}
+
+/// Returns true if an option is given on the command line.
+pub(super) fn is_given(matches: &ArgMatches, id: &str) -> bool {
+    matches.value_source(id) == Some(ValueSource::CommandLine)
+}
+
+/// Refuses several options that each name a store. Returns those that name the store: on the command line if there
+/// are any, else in the environment.
+pub(super) fn naming(matches: &ArgMatches) -> anyhow::Result<Vec<&'static str>> {
+    let obeyed = obeyed_by(matches.subcommand_name().unwrap_or_default());
+    let from = |source: ValueSource| move |id: &&str| matches.value_source(id) == Some(source);
     for source in [ValueSource::CommandLine, ValueSource::EnvVariable] {
         let named: Vec<&str> =
             STORE.iter().copied().filter(|id| obeyed.contains(id)).filter(from(source)).collect();

@@ -144,10 +144,31 @@ fn no_replica_is_chosen_while_another_one_opens_its_files() {
     fake.status(1, |replica| *replica = starting);
     let reset = ["group", "reset", "g0", "--accept-data-loss"];
     let too_early = skv(&fake, &reset);
-    assert!(code(&too_early) == 1 && err(&too_early).contains("kv-1 answers"), "{too_early:?}");
+    assert!(code(&too_early) == 4 && err(&too_early).contains("kv-1 answers"), "{too_early:?}");
     assert_eq!(fake.admin_calls(), []);
     let named = skv(&fake, &[&reset[..], &["--from", "kv-2"]].concat());
     assert_eq!(code(&named), 0, "{named:?}");
+}
+
+#[test]
+fn a_leader_that_has_just_begun_is_asked_again_before_anything_is_said_of_its_majority() {
+    let mut fake = Fake::groups(&[3], &[0]);
+    fake.kill_server(1);
+    fake.kill_server(2);
+    fake.status(0, |replica| replica.ready = false);
+    let reset = ["group", "reset", "g0", "--accept-data-loss"];
+    let too_early = skv(&fake, &reset);
+    assert!(code(&too_early) == 4 && err(&too_early).contains("ask again"), "{too_early:?}");
+    let too_early = skv(&fake, &[&reset[..], &["-o", "json"]].concat());
+    assert_eq!(code(&too_early), 4, "{too_early:?}");
+    let said = json(&too_early);
+    let is_said = said["not_yet"].as_str().is_some_and(|reason| reason.contains("kv-0"));
+    assert!(said["group"] == 0 && is_said, "{said}");
+    assert_eq!(fake.admin_calls(), []);
+    fake.status(0, |replica| replica.quorum_lost_ms = 5000);
+    let lost = skv(&fake, &reset);
+    assert_eq!(code(&lost), 0, "{lost:?}");
+    assert_eq!(fake.admin_calls(), [AdminCall::Reset { server: 0 }]);
 }
 
 #[test]

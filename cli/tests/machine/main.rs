@@ -5,5 +5,6 @@
 mod choice;
 mod completing;
 mod gone;
+mod looking;
 mod place;
 mod starting;

@@ -2,6 +2,8 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::Duration;
 
 use serde_json::{Value, json};
 use skv_process::programs;
@@ -9,6 +11,10 @@ use tempfile::TempDir;
 
 /// The number of shards, which three groups share evenly.
 pub(crate) const SHARDS: u64 = 12;
+
+/// The number of looks after which what is waited for never comes, and the pause between two.
+const TRIES: u32 = 1500;
+const POLL: Duration = Duration::from_millis(20);
 
 /// A store. Keys are decimal numbers, so that key n is in shard n mod 12.
 pub(crate) struct Store {
@@ -88,11 +94,19 @@ impl Store {
         owners(&self.json(&["map"]))
     }
 
-    /// Returns the state that a change would change; without the leaders, which are reported again all the time.
+    /// Returns the state that a change would change, once all groups have reported that they began; without the
+    /// leaders, which are reported again all the time.
     #[track_caller]
     pub(crate) fn assignment(&self) -> Value {
-        let map = self.json(&["map"]);
-        json!([map["revision"], map["configuration"], map["ranges"]])
+        for _ in 0..TRIES {
+            let map = self.json(&["map"]);
+            // Those reports raise the first revision by one.
+            if map["revision"].as_u64() > Some(1) {
+                return json!([map["revision"], map["configuration"], map["ranges"]]);
+            }
+            sleep(POLL);
+        }
+        panic!("not all groups have reported");
     }
 
     /// Returns the number of shards that each of the three groups owns.

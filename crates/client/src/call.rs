@@ -9,6 +9,7 @@ use skv_proto::v1::operation::Operation;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
+use crate::attempt::Attempt;
 use crate::error::Error;
 use crate::options::Transport;
 use crate::pause::Backoff;
@@ -77,7 +78,7 @@ pub(crate) struct Call<'a> {
     deadline: Instant,
     ticket: Option<Ticket>,
     after: After,
-    attempt_timeout: Duration,
+    attempt: Attempt,
     backoff: Backoff,
     /// The last transmission that was refused.
     refused: Option<skv_proto::Error>,
@@ -107,7 +108,7 @@ impl<'a> Call<'a> {
             deadline: Instant::now() + clerk.options.deadline,
             ticket: None,
             after: After::default(),
-            attempt_timeout: clerk.options.attempt_timeout,
+            attempt: clerk.attempt,
             backoff: Backoff::default(),
             refused: None,
             lost: None,
@@ -155,11 +156,7 @@ impl<'a> Call<'a> {
     /// applied stays so if there is hardly time for an answer.
     fn last_chance(&self) -> Duration {
         let surely_not_applied = self.refused.is_some() && self.lost.is_none();
-        if surely_not_applied && self.request.is_mutation() {
-            self.attempt_timeout.min(self.clerk.options.deadline / 2)
-        } else {
-            Duration::ZERO
-        }
+        if surely_not_applied && self.request.is_mutation() { self.attempt.time() } else { Duration::ZERO }
     }
 
     async fn permit(&self) -> Result<SemaphorePermit<'a>, Error> {
@@ -220,7 +217,7 @@ impl<'a> Call<'a> {
     }
 
     async fn transmit(&self, peer: &Peer, placement: Placement, direct: bool) -> Transmission {
-        let patience = Patience { attempt: self.attempt_timeout, deadline: self.deadline };
+        let patience = Patience { attempt: self.attempt.time(), deadline: self.deadline };
         let id = self.ticket.as_ref().map(Ticket::request_id);
         let operation = self.request.operation(id, placement.cluster_id(), direct);
         match self.clerk.options.transport {
@@ -283,10 +280,9 @@ impl<'a> Call<'a> {
         }
     }
 
-    /// Servers that are slow get more time; but another one may still be asked before the deadline.
     fn transmission_overdue(&mut self, why: Arc<str>) {
         self.lost.get_or_insert(why);
-        self.attempt_timeout = (2 * self.attempt_timeout).min(self.clerk.options.deadline / 2);
+        self.attempt.overran();
     }
 
     fn after_error(&mut self, error: skv_proto::Error) -> Next {

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use skv_sharding::Revision;
 use tokio::sync::Semaphore;
 
+use crate::attempt::Attempt;
 use crate::call::{Call, Request};
 use crate::error::Error;
 use crate::options::{Options, Target};
@@ -109,12 +110,12 @@ impl Clerk {
         check_addresses(seeds)?;
         let dialer = Dialer {
             connector: options.connector.clone().unwrap_or_else(skv_net::tcp),
-            timeout: options.connect_timeout,
-            longest: options.deadline / 2,
+            attempt: Attempt::first(options.connect_timeout, options.deadline),
         };
         let pool = Pool::new(dialer, options.streams, options.connections);
         let router = Arc::new(Router::new(pool, Jitter::new(options.seed), seeds, seeds_are_servers));
-        let patience = options.attempt_timeout;
+        let attempt = Attempt::first(options.attempt_timeout, options.deadline);
+        let patience = attempt.time();
         let mut background = vec![tokio::spawn(Arc::clone(&router).ask(patience)).abort_handle()];
         if !seeds_are_servers {
             background.push(tokio::spawn(Arc::clone(&router).watch(patience)).abort_handle());
@@ -123,6 +124,7 @@ impl Clerk {
             sessions: Sessions::new(Arc::clone(&router), patience),
             in_flight: Semaphore::new(options.max_in_flight.clamp(1, Semaphore::MAX_PERMITS)),
             router,
+            attempt,
             options,
             background,
         };

@@ -1,6 +1,7 @@
 //! Passing one request on to another server: one hop, no session, and no second transmission of a
 //! request that may have been executed.
 
+use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
@@ -10,6 +11,7 @@ use skv_proto::v1::operation::Operation;
 use skv_sharding::GroupId;
 use tokio::time::Instant;
 
+use crate::attempt::Attempt;
 use crate::options;
 use crate::transport::{Dialer, Failure, Patience, Pool, Reply};
 use crate::tried::Tried;
@@ -33,8 +35,7 @@ impl Forwarder {
     /// Makes a forwarder whose requests take no longer than `timeout` altogether.
     pub fn new(connector: Connector, timeout: Duration) -> Forwarder {
         let timeout = timeout.min(options::LONGEST);
-        let first = timeout.min(Duration::from_secs(1));
-        let dialer = Dialer { connector, timeout: first, longest: timeout / 2 };
+        let dialer = Dialer { connector, attempt: Attempt::first(Attempt::FIRST, timeout) };
         Forwarder { pool: Pool::new(dialer, 1, Self::CONNECTIONS), timeout }
     }
 
@@ -55,7 +56,8 @@ impl Forwarder {
     /// Asks a group's servers at these client addresses in turn until one has an answer. A refusal
     /// by a server that doesn't lead is followed to the next address; the request should be marked
     /// `direct`, else it may hop again. A mutation whose transmission was lost is
-    /// [`Error::OutcomeUnknown`].
+    /// [`Error::OutcomeUnknown`]. So nobody else is asked for it, and its server has all the time; a read
+    /// that is left unanswered is asked for elsewhere meanwhile, and then there once more.
     pub async fn forward<'a>(
         &self,
         group: GroupId,
@@ -64,10 +66,12 @@ impl Forwarder {
     ) -> Result<Reply, Error> {
         let deadline = Instant::now() + self.timeout;
         let mut tried = Tried::new(group);
-        let mut asked = Vec::new();
-        let mut named = None;
-        for address in addresses {
-            let patience = Patience { attempt: self.timeout, deadline };
+        let (mut asked, mut named) = (Vec::new(), None);
+        let mut attempt = Attempt::first(Attempt::FIRST, self.timeout);
+        let mut due: VecDeque<&str> = addresses.into_iter().collect();
+        while let Some(address) = due.pop_front().filter(|_| Instant::now() < deadline) {
+            let time = if is_read(operation) { attempt.time() } else { self.timeout };
+            let patience = Patience { attempt: time, deadline };
             let failure = match self.pool.peer(address).call(operation.clone(), patience).await {
                 Ok(reply) => return Ok(reply),
                 Err(failure) => failure,
@@ -83,7 +87,11 @@ impl Forwarder {
                 Failure::Lost(why) | Failure::Overdue(why) if !is_read(operation) => {
                     return Err(Error::OutcomeUnknown(why.to_string()));
                 }
-                Failure::NotSent(_) | Failure::Lost(_) | Failure::Overdue(_) => {}
+                Failure::Overdue(_) => {
+                    attempt.overran();
+                    due.push_back(address);
+                }
+                Failure::NotSent(_) | Failure::Lost(_) => {}
             }
         }
         match named {

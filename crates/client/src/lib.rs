@@ -5,12 +5,13 @@
 //! A clerk finds the shard of a key in its copy of the shard map, asks the leader of the
 //! owning group, and heals map and leader from what servers answer.
 //!
-//! - `clerk`: the calls; `call`: how one call is sent until it has an answer
+//! - `clerk`: the calls; `call`: how one call is sent until it has an answer; `attempt`: the time that a server has for it
 //! - `routing`: the shard map, and the leader of each group
 //! - `session`: sessions, sequence numbers and what is acknowledged
 //! - `transport`: connections, streams, and the result of a transmission
 //! - `tried`: the words of replicas that didn't serve a call
 
+mod attempt;
 mod call;
 mod clerk;
 mod error;

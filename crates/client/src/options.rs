@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use skv_net::Connector;
 
+use crate::attempt::Attempt;
+
 /// The servers that a clerk asks first. Addresses are `HOST:PORT`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Target {
@@ -85,8 +87,8 @@ impl Options {
             target,
             transport: Transport::default(),
             deadline: Duration::from_secs(10),
-            attempt_timeout: Duration::from_secs(1),
-            connect_timeout: Duration::from_secs(1),
+            attempt_timeout: Attempt::FIRST,
+            connect_timeout: Attempt::FIRST,
             max_in_flight: 4096,
             streams: 1,
             connections: 4,
@@ -95,12 +97,9 @@ impl Options {
         }
     }
 
-    /// Returns the same with times that leave room for a second server before the deadline.
+    /// Returns the same with a deadline that a clock can add to itself.
     pub(crate) fn fitted(mut self) -> Options {
         self.deadline = self.deadline.min(LONGEST);
-        let half = self.deadline / 2;
-        self.attempt_timeout = self.attempt_timeout.min(half);
-        self.connect_timeout = self.connect_timeout.min(half);
         self
     }
 

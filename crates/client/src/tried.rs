@@ -30,7 +30,7 @@ impl Tried {
         Tried { group, replicas: Vec::new() }
     }
 
-    /// Adds a replica that didn't serve the call. Its server may have no name.
+    /// Notes the last word of a replica that didn't serve the call. Its server may have no name.
     pub(crate) fn failed(&mut self, server: &str, address: &str, failure: &Failure) {
         let name = if server.is_empty() { address.to_owned() } else { format!("{server} at {address}") };
         let leader = match failure {
@@ -44,6 +44,7 @@ impl Tried {
         };
         let was_reached = !matches!(failure, Failure::NotSent(_));
         let said = describe(failure, address);
+        self.replicas.retain(|replica| replica.address != address);
         self.replicas.push(Replica { name, address: address.to_owned(), said, was_reached, leader });
     }
 

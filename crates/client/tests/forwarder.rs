@@ -55,6 +55,41 @@ async fn a_read_is_asked_for_elsewhere() {
 }
 
 #[tokio::test]
+async fn a_silent_server_leaves_time_to_ask_others_for_a_read_and_then_itself_once_more() {
+    let fake = Fake::group(2, 4);
+    let not_leader = fake.not_leader(None, 0);
+    fake.rule(move |seen| match (seen.server, seen.nth) {
+        (0, 0) => Fate::Lose,
+        (0, _) => Fate::Serve,
+        _ => not_leader.clone(),
+    });
+    let addresses = [fake.server(0), fake.server(1)];
+    let get = Operation::Get(v1::GetRequest { key: "k".into(), direct: true, ..Default::default() });
+    let forwarder = Forwarder::new(tcp(), Duration::from_secs(10));
+    forwarder.forward(GroupId(0), addresses.iter().map(String::as_str), &get).await.unwrap();
+    let asked: Vec<usize> = fake.seen().iter().map(|seen| seen.server).collect();
+    assert_eq!(asked, [0, 1, 0]);
+}
+
+#[tokio::test]
+async fn nobody_else_may_be_asked_for_a_mutation_so_its_server_has_all_the_time() {
+    let fake = Fake::group(2, 4);
+    let (open, held) = tokio::sync::watch::channel(false);
+    fake.rule(move |_| Fate::Hold(held.clone()));
+    let addresses = [fake.server(0), fake.server(1)];
+    let (forwarder, append) = (forwarder(), append());
+    let forwarded = forwarder.forward(GroupId(0), addresses.iter().map(String::as_str), &append);
+    // A read would be asked for elsewhere by then.
+    let opened = async {
+        tokio::time::sleep(Duration::from_millis(1500)).await;
+        open.send_replace(true);
+    };
+    let (reply, ()) = tokio::join!(forwarded, opened);
+    assert!(matches!(reply, Ok(Reply::Append(_))), "{reply:?}");
+    assert_eq!(fake.seen().len(), 1);
+}
+
+#[tokio::test]
 async fn other_errors_are_passed_on() {
     let fake = Fake::group(2, 4);
     fake.rule(|_| Fate::Refuse(Error::DiskFull("log".into())));

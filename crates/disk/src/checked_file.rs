@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::Disk;
+use crate::{Disk, DiskFile};
 
 /// The reason why a file can't be read.
 #[derive(Debug, thiserror::Error)]
@@ -53,10 +53,25 @@ pub async fn write<T: Serialize>(disk: &dyn Disk, path: &Path, format: &str, val
         disk.remove(&temporary)?;
     }
     let file = disk.create(&temporary)?;
-    file.write_all_at(&bytes, 0)?;
-    file.sync().await?;
-    disk.rename(&temporary, path)?;
+    if let Err(error) = put(disk, &*file, &bytes, &temporary, path).await {
+        // It may hold the last free bytes of a full disk. If it stays all the same, the next write removes it.
+        let _ = disk.remove(&temporary);
+        return Err(error);
+    }
     disk.sync_dir(path.parent().unwrap_or(Path::new(".")))
+}
+
+/// Writes the temporary file and gives it its name.
+async fn put(
+    disk: &dyn Disk,
+    file: &dyn DiskFile,
+    bytes: &[u8],
+    temporary: &Path,
+    path: &Path,
+) -> io::Result<()> {
+    file.write_all_at(bytes, 0)?;
+    file.sync().await?;
+    disk.rename(temporary, path)
 }
 
 /// Reads what [`write()`] wrote; `None` if there is no such file.
@@ -99,4 +114,23 @@ pub fn read<T: DeserializeOwned>(disk: &dyn Disk, path: &Path, format: &str) -> 
 fn header(format: &str, body: &[u8]) -> String {
     let sum = crc32c::crc32c_append(crc32c::crc32c(format.as_bytes()), body);
     format!("{format} length={} crc32c={sum:08x}\n", body.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::MemoryDisk;
+
+    #[tokio::test]
+    async fn a_write_that_fails_leaves_what_was_there_and_no_other_file() {
+        let (disk, path) = (MemoryDisk::new(), Path::new("/numbers"));
+        write(&disk, path, "numbers/1", &vec![1; 10]).await.unwrap();
+        disk.set_sync_error(Some(io::ErrorKind::Other));
+        write(&disk, path, "numbers/1", &vec![2; 1000]).await.unwrap_err();
+        disk.set_sync_error(None);
+        assert_eq!(disk.list(Path::new("/")).unwrap(), [path]);
+        assert_eq!(read::<Vec<u32>>(&disk, path, "numbers/1").unwrap(), Some(vec![1; 10]));
+        write(&disk, path, "numbers/1", &vec![2; 1000]).await.unwrap();
+        assert_eq!(read::<Vec<u32>>(&disk, path, "numbers/1").unwrap(), Some(vec![2; 1000]));
+    }
 }

@@ -7,13 +7,16 @@
 //! A place is time that others wait. So it has a timer of its own, which measures progress: it runs also
 //! while nobody asks for the rest of the message, as a service does whose client takes no answers.
 
+use std::pin::Pin;
 use std::sync::Arc;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
-use axum::body::{Body as Data, BodyDataStream};
 use bytes::Bytes;
-use futures::{StreamExt as _, stream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use futures::FutureExt as _;
+use futures::future::BoxFuture;
+use http_body::Frame;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, SetOnce, watch};
 use tokio::time::timeout;
 use tonic::Status;
 use tonic::body::Body;
@@ -39,16 +42,13 @@ pub struct Assembly {
 /// The end of a request whose large message didn't come on. It is an extension of each request that
 /// was [bound](Assembly::bound), for services that don't always read: what has come of the message takes
 /// memory until they let go of it.
-#[derive(Debug, Clone)]
-pub struct Overdue(watch::Receiver<bool>);
+#[derive(Debug, Clone, Default)]
+pub struct Overdue(Arc<SetOnce<()>>);
 
 impl Overdue {
     /// Returns the status of the request once it has ended for that reason, and never otherwise.
-    pub async fn passed(&mut self) -> Status {
-        if self.0.wait_for(|overdue| *overdue).await.is_err() {
-            // The request has ended in another way.
-            std::future::pending::<()>().await;
-        }
+    pub async fn passed(self) -> Status {
+        self.0.wait().await;
         Status::deadline_exceeded("the rest of a large message didn't come")
     }
 }
@@ -61,39 +61,33 @@ impl Assembly {
 
     /// Lets the large messages of a request take their places, and adds [`Overdue`] to it.
     pub fn bound(&self, mut request: Request<Body>) -> Request<Body> {
-        let overdue = watch::Sender::new(false);
-        request.extensions_mut().insert(Overdue(overdue.subscribe()));
+        let overdue = Overdue::default();
+        request.extensions_mut().insert(overdue.clone());
+        let assembly = self.clone();
         request.map(|body| {
-            let messages = Messages {
-                data: Data::new(body).into_data_stream(),
-                assembly: self.clone(),
-                place: None,
-                overdue,
-                refused: None,
-                reader: Reader::default(),
-            };
-            Body::new(Data::from_stream(stream::unfold(messages, Messages::next)))
+            Body::new(Messages { body, assembly, overdue, large: None, reader: Reader::default() })
         })
     }
 
     /// Waits for a place for a message of this many bytes.
-    async fn place(&self, length: usize, overdue: &watch::Sender<bool>) -> Option<Place> {
+    async fn place(self, length: usize, overdue: Overdue) -> Option<Place> {
         let permits = u32::try_from(length).ok()?;
-        let permit = Arc::clone(&self.places).acquire_many_owned(permits).await.ok()?;
+        let permit = self.places.acquire_many_owned(permits).await.ok()?;
         let (steps, taken) = watch::channel(());
         tokio::spawn(hold(permit, taken, overdue.clone()));
-        Some(Place { steps, bytes: 0 })
+        Some(Place { steps, bytes: 0, overdue: overdue.passed().boxed() })
     }
 }
 
 /// Holds a place until its message is whole or its request has ended, or until it doesn't come on.
-async fn hold(_permit: OwnedSemaphorePermit, mut steps: watch::Receiver<()>, overdue: watch::Sender<bool>) {
+async fn hold(_permit: OwnedSemaphorePermit, mut steps: watch::Receiver<()>, overdue: Overdue) {
     loop {
         match timeout(STALL, steps.changed()).await {
             Ok(Ok(())) => {}
             Ok(Err(_)) => return,
             Err(_) => {
-                overdue.send_replace(true);
+                // Only the first message that doesn't come on says so.
+                let _ = overdue.0.set(());
                 return;
             }
         }
@@ -105,6 +99,8 @@ struct Place {
     steps: watch::Sender<()>,
     /// The bytes that came since the last step.
     bytes: usize,
+    /// The end of the request, once the place was given back by its timer.
+    overdue: BoxFuture<'static, Status>,
 }
 
 impl Place {
@@ -119,42 +115,89 @@ impl Place {
 
 /// The messages of one request.
 struct Messages {
-    data: BodyDataStream,
+    body: Body,
     assembly: Assembly,
-    /// The place of the message that is being assembled.
-    place: Option<Place>,
-    /// True once a place was given back by its timer.
-    overdue: watch::Sender<bool>,
-    /// The reason why nothing more is read.
-    refused: Option<Status>,
+    overdue: Overdue,
+    /// The large message that has begun. Nearly all messages are small, and cost nothing more here.
+    large: Option<Large>,
     reader: Reader,
 }
 
-impl Messages {
-    async fn next(mut self) -> Option<(Result<Bytes, Status>, Messages)> {
-        let next = self.read().await?;
-        Some((next, self))
-    }
+/// The state of a large message.
+enum Large {
+    /// It waits for its place, with the bytes in which it begins.
+    Waiting(BoxFuture<'static, Option<Place>>, Bytes),
+    /// It is being assembled.
+    Placed(Place),
+    /// Nothing more is read, for this reason.
+    Refused(Status),
+}
+
+impl http_body::Body for Messages {
+    type Data = Bytes;
+    type Error = Status;
 
     /// Returns the next bytes, once the message that begins in them has its place.
-    async fn read(&mut self) -> Option<Result<Bytes, Status>> {
-        if let Some(refused) = self.refused.take() {
-            return Some(Err(refused));
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match self.large.take() {
+            None => {}
+            Some(Large::Waiting(place, begun)) => return self.wait(place, begun, cx),
+            Some(Large::Placed(mut place)) => {
+                if let Poll::Ready(overdue) = place.overdue.poll_unpin(cx) {
+                    self.large = Some(Large::Refused(overdue.clone()));
+                    return Poll::Ready(Some(Err(overdue)));
+                }
+                self.large = Some(Large::Placed(place));
+            }
+            Some(Large::Refused(reason)) => {
+                self.large = Some(Large::Refused(reason.clone()));
+                return Poll::Ready(Some(Err(reason)));
+            }
         }
-        let mut overdue = Overdue(self.overdue.subscribe());
-        let next = tokio::select! {
-            biased;
-            overdue = overdue.passed() => return Some(Err(overdue)),
-            next = self.data.next() => next?,
+        let frame = match ready!(Pin::new(&mut self.body).poll_frame(cx)) {
+            Some(Ok(frame)) => frame,
+            end => return Poll::Ready(end),
         };
-        let data = match next {
+        let data = match frame.into_data() {
             Ok(data) => data,
-            Err(error) => return Some(Err(Status::from_error(error.into()))),
+            Err(trailers) => return Poll::Ready(Some(Ok(trailers))),
         };
-        let (missing, begun) = (self.reader.left, self.reader.read(&data));
+        match self.read(&data) {
+            Some(place) => self.wait(place, data, cx),
+            None => Poll::Ready(Some(Ok(Frame::data(data)))),
+        }
+    }
+}
+
+impl Messages {
+    /// Waits for the place of the message that begins in these bytes, and returns them then.
+    fn wait(
+        &mut self,
+        mut place: BoxFuture<'static, Option<Place>>,
+        begun: Bytes,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        match place.poll_unpin(cx) {
+            Poll::Ready(place) => {
+                self.large = place.map(Large::Placed);
+                Poll::Ready(Some(Ok(Frame::data(begun))))
+            }
+            Poll::Pending => {
+                self.large = Some(Large::Waiting(place, begun));
+                Poll::Pending
+            }
+        }
+    }
+
+    /// Notes bytes that came; returns the place to wait for, if a large message begins in them.
+    fn read(&mut self, data: &[u8]) -> Option<BoxFuture<'static, Option<Place>>> {
+        let (missing, begun) = (self.reader.left, self.reader.read(data));
         if missing <= data.len() {
-            self.place = None;
-        } else if let Some(place) = &mut self.place {
+            self.large = None;
+        } else if let Some(Large::Placed(place)) = &mut self.large {
             place.take(data.len());
         }
         match begun {
@@ -162,14 +205,14 @@ impl Messages {
             Some(length) if length > self.assembly.longest => {
                 let longest = self.assembly.longest;
                 let text = format!("a message has {length} bytes, the limit is {longest} here");
-                self.refused = Some(Status::out_of_range(text));
+                self.large = Some(Large::Refused(Status::out_of_range(text)));
+                None
             }
             Some(length) if length > SMALL => {
-                self.place = self.assembly.place(length, &self.overdue).await;
+                Some(self.assembly.clone().place(length, self.overdue.clone()).boxed())
             }
-            _ => {}
+            _ => None,
         }
-        Some(Ok(data))
     }
 }
 
@@ -210,7 +253,8 @@ impl Reader {
 
 #[cfg(test)]
 mod tests {
-    use futures::FutureExt as _;
+    use axum::body::{Body as Data, BodyDataStream};
+    use futures::{FutureExt as _, StreamExt as _};
     use tokio::sync::mpsc;
     use tokio_stream::wrappers::ReceiverStream;
 
@@ -301,7 +345,7 @@ mod tests {
         let (first, receiver) = mpsc::channel::<Vec<u8>>(100);
         let data = ReceiverStream::new(receiver).map(Ok::<_, Status>);
         let request = assembly.bound(Request::new(Body::new(Data::from_stream(data))));
-        let mut overdue = request.extensions().get::<Overdue>().unwrap().clone();
+        let overdue = request.extensions().get::<Overdue>().unwrap().clone();
         let mut of_first = Data::new(request.into_body()).into_data_stream();
         let (second, mut of_second) = client(&assembly);
         let large = message(2 * SMALL);
@@ -309,7 +353,7 @@ mod tests {
             sender.send(large[..100].to_vec()).await.unwrap();
         }
         assert!(of_first.next().await.unwrap().is_ok());
-        assert!(overdue.passed().now_or_never().is_none());
+        assert!(overdue.clone().passed().now_or_never().is_none());
         let place = timeout(STALL * 6, of_second.next()).await.expect("it gets a place");
         assert!(place.unwrap().is_ok());
         assert_eq!(overdue.passed().await.code(), tonic::Code::DeadlineExceeded);

@@ -1,13 +1,14 @@
 //! The one loop that takes connections, for gRPC and for HTTP.
 
 use std::io;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use rustix::io::Errno;
+use tokio::net::{TcpListener, TcpStream, ToSocketAddrs, lookup_host};
 use tokio::sync::Semaphore;
 use tokio::time::{Instant, sleep};
 
@@ -48,7 +49,7 @@ impl Listener {
         limit: usize,
         counted: Counted,
     ) -> io::Result<Listener> {
-        let socket = TcpListener::bind(address).await?;
+        let socket = socket_at(address).await?;
         let places = Arc::new(Semaphore::new(limit.min(Semaphore::MAX_PERMITS)));
         let (refusals, failures) = (Repeated::default(), Repeated::default());
         let silence = Silence::BeforeItsPreface(BEGINNING);
@@ -129,6 +130,25 @@ impl axum::serve::Listener for Listener {
     }
 }
 
+/// Listens at an address. `[::]` is every address of both families.
+async fn socket_at(address: impl ToSocketAddrs) -> io::Result<TcpListener> {
+    let addresses: Vec<SocketAddr> = lookup_host(address).await?.collect();
+    match TcpListener::bind(addresses.as_slice()).await {
+        Err(error) => match without_ipv6(&addresses, &error) {
+            Some(address) => TcpListener::bind(address).await,
+            None => Err(error),
+        },
+        bound => bound,
+    }
+}
+
+/// Returns the address to listen at in place of every address, where the kernel has no IPv6.
+fn without_ipv6(addresses: &[SocketAddr], error: &io::Error) -> Option<SocketAddr> {
+    let [SocketAddr::V6(every)] = addresses else { return None };
+    let is_unknown = error.raw_os_error() == Some(Errno::AFNOSUPPORT.raw_os_error());
+    (is_unknown && every.ip().is_unspecified()).then(|| (Ipv4Addr::UNSPECIFIED, every.port()).into())
+}
+
 /// Returns true if only the connection failed that was being taken: the next one may be there
 /// already.
 fn is_of_the_connection(error: &io::Error) -> bool {
@@ -152,5 +172,31 @@ impl Repeated {
         }
         self.told = Some(Instant::now());
         Some(std::mem::take(&mut self.times))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_address_is_every_one_of_ipv4_where_there_is_no_other() {
+        let unknown = io::Error::from(Errno::AFNOSUPPORT);
+        let instead = |address: &str, error: &io::Error| without_ipv6(&[address.parse().unwrap()], error);
+        assert_eq!(instead("[::]:7000", &unknown), Some("0.0.0.0:7000".parse().unwrap()));
+        assert_eq!(instead("[::1]:7000", &unknown), None, "it was meant");
+        assert_eq!(instead("0.0.0.0:7000", &unknown), None);
+        assert_eq!(instead("[::]:7000", &io::ErrorKind::AddrInUse.into()), None);
+    }
+
+    #[tokio::test]
+    async fn every_address_takes_connections_of_both_families() {
+        let mut listener = Listener::bind("test", "[::]:0", 10, Counted::default()).await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let _client = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await.unwrap();
+        listener.accept().await;
+        if let Ok(_client) = TcpStream::connect((std::net::Ipv6Addr::LOCALHOST, port)).await {
+            listener.accept().await;
+        }
     }
 }

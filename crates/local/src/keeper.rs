@@ -17,7 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::data_dir::{DataDir, Presence};
-use crate::plan::Launch;
+use crate::launch::Launch;
 use crate::private;
 use crate::process::ProcessId;
 use crate::ready;

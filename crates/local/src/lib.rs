@@ -9,7 +9,7 @@
 //! ones. It has those groups run that `wanted.json` names. The command line decides on these groups, and
 //! asks the shard manager and the servers for all else.
 //!
-//! - `plan`: the processes, and the command line of each (pure)
+//! - `launch`: the processes, and the command line of each (pure)
 //! - `record`: the content of the data directory: groups, ports, and the running processes
 //! - `source`: the manifest that a command names
 //! - `settings`: the settings of a manifest beside the number of groups (pure)
@@ -29,9 +29,9 @@ pub mod data_dir;
 pub mod endpoint;
 pub mod home;
 mod keeper;
+mod launch;
 pub mod leftovers;
 mod operations;
-mod plan;
 mod ports;
 mod prepare;
 mod private;

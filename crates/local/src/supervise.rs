@@ -17,7 +17,7 @@ use tokio::time::sleep;
 use crate::binaries::Binaries;
 use crate::data_dir::{DataDir, Presence};
 use crate::keeper::{Keeper, Orders, Stop, Store};
-use crate::plan::launch;
+use crate::launch::launch;
 use crate::process::ProcessId;
 use crate::record::{Member, Record, Role};
 use crate::screen::Screen;

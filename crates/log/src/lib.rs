@@ -20,6 +20,7 @@ mod space;
 mod start;
 mod vote;
 mod writer;
+mod written;
 
 use std::collections::BTreeMap;
 use std::io;
@@ -47,6 +48,7 @@ pub use reader::LogReader;
 pub use recovery::TornBatch;
 pub use space::{Reservation, Space, SpaceError, together};
 pub use writer::Callback;
+pub use written::{OnWritten, Written};
 
 /// The settings of a log.
 #[derive(Debug, Clone)]
@@ -55,11 +57,13 @@ pub struct Options {
     pub segment_bytes: u32,
     /// The bytes of the newest entries that stay in memory.
     pub cache_bytes: usize,
+    /// Is told of each batch that was written.
+    pub on_written: OnWritten,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Options { segment_bytes: 16 << 20, cache_bytes: 16 << 20 }
+        Options { segment_bytes: 16 << 20, cache_bytes: 16 << 20, on_written: OnWritten::default() }
     }
 }
 
@@ -159,14 +163,14 @@ impl Log {
         dir: &Path,
         options: &Options,
     ) -> Result<(Log, Recovered), OpenError> {
-        let cache_bytes = options.cache_bytes;
+        let (cache_bytes, on_written) = (options.cache_bytes, options.on_written.clone());
         let (opened, log) = oneshot::channel();
         let task = {
             let (disk, dir) = (disk.clone(), dir.to_owned());
             async move {
                 match recover(&*disk, &dir, cache_bytes).await {
                     Err(error) => drop(opened.send(Err(error))),
-                    Ok(recovery) => start::start(disk, &dir, recovery, opened).await,
+                    Ok(recovery) => start::start(disk, &dir, recovery, on_written, opened).await,
                 }
             }
         };

@@ -17,6 +17,7 @@ use crate::record::Position;
 use crate::recovery::Recovery;
 use crate::space::Space;
 use crate::writer::Writer;
+use crate::written::OnWritten;
 use crate::{Finished, Log, Recovered, Shared, State};
 
 /// Hands out the log, and writes it until its last handle is gone.
@@ -24,6 +25,7 @@ pub(super) async fn start(
     disk: Arc<dyn Disk>,
     dir: &Path,
     recovery: Recovery,
+    on_written: OnWritten,
     opened: oneshot::Sender<Result<(Log, Recovered), OpenError>>,
 ) {
     let Recovery { vote_file, index, committed, segments, active, prepared, torn } = recovery;
@@ -79,6 +81,7 @@ pub(super) async fn start(
         placed: Vec::new(),
         waiting: Vec::new(),
         appends: 0,
+        on_written,
     };
     if opened.send(Ok((log, Recovered { replica, torn }))).is_ok() {
         writer.run(ops_todo).await;

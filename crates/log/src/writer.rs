@@ -6,6 +6,7 @@ use std::io;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
+use tokio::time::Instant;
 
 use crate::Shared;
 use crate::batch::{Batch, sectors_for};
@@ -15,6 +16,7 @@ use crate::record::{COMMITTED_LEN, ENTRY_HEADER, LONGEST, Position, Record};
 use crate::sector::{PAYLOAD, SECTOR};
 use crate::segment::{Active, Older, Place};
 use crate::vote::VoteFile;
+use crate::written::{OnWritten, Written};
 
 /// Called when something is durable, or can't be made so.
 pub type Callback = Box<dyn FnOnce(io::Result<()>) + Send>;
@@ -62,6 +64,7 @@ pub(super) struct Writer {
     pub(super) waiting: Vec<Callback>,
     /// The number of appends that were added to a batch.
     pub(super) appends: u64,
+    pub(super) on_written: OnWritten,
 }
 
 impl Writer {
@@ -215,8 +218,10 @@ impl Writer {
         let segment = &self.active.segment;
         let bytes = self.batch.seal(segment.salt, self.active.next_sector, self.active.next_batch);
         let offset = u64::from(self.active.next_sector) * SECTOR as u64;
+        let (bytes_written, began) = (bytes.len(), Instant::now());
         segment.file.write_all_at(bytes, offset)?;
         segment.file.sync().await?;
+        self.on_written.tell(Written { bytes: bytes_written, time: began.elapsed() });
 
         let start = self.active.next_sector * PAYLOAD as u32;
         self.active.next_sector += sectors_for(self.batch.len());

@@ -17,6 +17,10 @@ use crate::tally::{Charge, Tally};
 /// The part of every limit that isn't for data: the program itself, its threads, buffers and queues.
 const RESERVE: u64 = 64 << 20;
 
+/// The most that a replica keeps, beyond all edges, of records of requests that leave the data as it is. It
+/// doesn't grow with the limit, since the limits of its followers may be smaller.
+const MOST_RECORDS: u64 = 1 << 20;
+
 /// The size below which no buffer is, unless memory is hardly there.
 const LEAST_BUFFER: u64 = 256 << 10;
 
@@ -55,8 +59,8 @@ pub enum Purpose {
     Data,
     /// A part of a shard that was promised room: it ends there too, and may begin above the first edge.
     Promised,
-    /// The record of a command that frees something or leaves data as it is, and the missing parts of a
-    /// shard that nobody serves.
+    /// The rest that a command leaves which frees something or leaves data as it is: its record, and a replaced
+    /// value that somebody reads still. And the missing parts of a shard that nobody serves.
     WayOut,
     /// Entries that the leader of the group has decided on: up to the last edge.
     Given,
@@ -141,8 +145,16 @@ impl Budget {
         (self.has_room() && fits).then_some(promised)
     }
 
-    /// Returns a charge for what was promised and is missing.
-    pub fn promised(&self) -> Charge {
+    /// Promises room for what is missing of data that was promised room before; `None` if it doesn't fit any
+    /// more beside all that is expected, and all else that was promised. It may go as far as its parts.
+    pub fn promise_rest(&self, missing: u64) -> Option<Charge> {
+        let promised = self.promised();
+        promised.change(0, missing);
+        let fits = self.expected().saturating_add(self.0.promised.bytes()) < self.end_of(Purpose::Promised);
+        (missing == 0 || fits).then_some(promised)
+    }
+
+    fn promised(&self) -> Charge {
         self.0.promised.charge()
     }
 
@@ -170,6 +182,23 @@ impl Budget {
             ahead.change(bytes, 0);
         }
         fits
+    }
+
+    /// Admits the record of a request that leaves the data as it is, wherever the edges are: adds it to a
+    /// charge of [`Self::ahead`]. Returns false, and adds nothing, if it is too much beside those that the
+    /// replica keeps, which are `kept` bytes, and those that are admitted.
+    pub fn admit_record(&self, ahead: &Charge, bytes: u64, kept: u64) -> bool {
+        ahead.change(0, bytes);
+        let fits = kept.saturating_add(self.admitted()) <= self.most_records();
+        if !fits {
+            ahead.change(bytes, 0);
+        }
+        fits
+    }
+
+    fn most_records(&self) -> u64 {
+        let part = self.0.limit.map_or(u64::MAX, |limit| first_edge(limit) / 18);
+        MOST_RECORDS.min(part / self.0.replicas.load(Ordering::Relaxed))
     }
 
     /// Admits a state of this size in the place of one of `replaced` bytes; `None` if it doesn't fit
@@ -323,6 +352,24 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_leave_the_data_as_it_is_go_on_beyond_all_edges_and_keep_little() {
+        // Of 6 MiB for data a part is for records, and 150 MiB are there.
+        let (budget, _charge) = filled(24 * MIB, 150 * MIB);
+        assert!(!budget.admit(&budget.ahead(), 72, Purpose::WayOut));
+        let (one, other, most) = (budget.ahead(), budget.ahead(), 6 * MIB / 18);
+        assert!(budget.admit_record(&one, most - 72, 72));
+        assert!(!budget.admit_record(&other, 72, 72), "those in flight count");
+        assert_eq!((one.bytes(), other.bytes()), (most - 72, 0), "what is refused takes nothing");
+        drop(one);
+        assert!(budget.admit_record(&other, 72, most - 72) && !budget.admit_record(&other, 72, most - 72));
+
+        for large in [Budget::new(None), Budget::new(Some(64 << 30))] {
+            let fits = |kept| large.admit_record(&large.ahead(), 72, kept);
+            assert!(fits(MOST_RECORDS - 72) && !fits(MOST_RECORDS), "a follower may have little memory");
+        }
+    }
+
+    #[test]
     fn promises_hold_beside_each_other() {
         let (budget, _charge) = filled(192 * MIB, 30 * MIB);
         let first = budget.promise(40 * MIB).expect("it fits");
@@ -330,6 +377,19 @@ mod tests {
         assert!(budget.admit(&budget.ahead(), 40 * MIB, Purpose::Data), "data may take what was promised");
         first.change(40 * MIB, 10 * MIB);
         assert!(budget.promise(40 * MIB).is_some());
+    }
+
+    #[test]
+    fn the_rest_of_what_was_promised_must_fit_and_goes_as_far_as_its_parts() {
+        let (budget, charge) = filled(192 * MIB, 90 * MIB);
+        let rest = budget.promise_rest(11 * MIB).expect("a little more than more data gets");
+        assert!(budget.promise_rest(MIB).is_none(), "beside the other one");
+        drop(rest);
+        charge.change(0, 8 * MIB);
+        assert!(!budget.has_room() && budget.promise_rest(3 * MIB).is_some());
+        assert!(budget.promise_rest(4 * MIB).is_none(), "others have taken its room");
+        charge.change(0, 50 * MIB);
+        assert!(budget.promise_rest(0).is_some(), "it is there");
     }
 
     #[test]

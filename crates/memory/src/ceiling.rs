@@ -1,4 +1,4 @@
-//! The second brake: the resident memory of the process, for all that no account sees.
+//! The second limit: the resident memory of the process, for all that no account sees.
 //!
 //! An allocator keeps pages of which parts are freed, so resident memory hardly falls when data is
 //! deleted, and can't decide alone. But what was once counted while it was resident fits again. So from

@@ -14,10 +14,11 @@ use std::time::Duration;
 use futures::FutureExt as _;
 use futures::future::{BoxFuture, Shared};
 use parking_lot::Mutex;
+use tokio::io::AsyncRead;
 use tokio::time::{Instant, timeout};
 
 use crate::race::race;
-use crate::silence::Watched;
+use crate::silence::{Watched, watched};
 
 /// The time for which the result of a lookup is used, also if the lookup failed.
 const FRESH: Duration = Duration::from_secs(1);
@@ -144,6 +145,7 @@ impl Names {
         connect: impl Fn(SocketAddr) -> F,
     ) -> io::Result<Watched<S>>
     where
+        S: AsyncRead,
         F: Future<Output = io::Result<S>>,
     {
         let addresses = self.addresses(name).await?;
@@ -154,7 +156,7 @@ impl Names {
         let next = attempt.order[(index + 1) % attempt.order.len()];
         attempt.succeed(index);
         let (names, name) = (self.clone(), name.to_owned());
-        Ok(Watched::new(stream, move || names.begin_next_with(&name, next)))
+        Ok(watched(stream, move || names.begin_next_with(&name, next)))
     }
 
     fn begin_next_with(&self, name: &str, first: SocketAddr) {
@@ -307,7 +309,7 @@ mod tests {
         let first = Mutex::new(Vec::new());
         let dead = |address| {
             first.lock().push(address);
-            std::future::pending::<io::Result<()>>()
+            std::future::pending::<io::Result<tokio::io::Empty>>()
         };
         for _ in 0..4 {
             // Too short for a second address.

@@ -3,69 +3,37 @@
 //! A process that stands still, and a load balancer whose processes are gone, accept connections as well as one
 //! that works: the system does it for them. Only a byte from the other end shows that somebody is there.
 
-use std::io::{self, IoSlice};
-use std::pin::Pin;
-use std::task::{Context, Poll, ready};
-
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::AsyncRead;
+use tokio_util::io::InspectReader;
 
 /// A stream that calls a function when it is dropped before a byte came.
-pub(crate) struct Watched<S> {
-    stream: S,
-    if_silent: Option<Box<dyn FnOnce() + Send>>,
+pub(crate) type Watched<S> = InspectReader<S, Hear>;
+
+type Hear = Box<dyn FnMut(&[u8]) + Send>;
+
+/// Has a stream call a function when it is dropped before a byte came.
+pub(crate) fn watched<S: AsyncRead>(stream: S, if_silent: impl FnOnce() + Send + 'static) -> Watched<S> {
+    let mut silence = Silence { at_its_end: Some(Box::new(if_silent)) };
+    let hear: Hear = Box::new(move |came| silence.hear(came));
+    InspectReader::new(stream, hear)
 }
 
-impl<S> Watched<S> {
-    pub(crate) fn new(stream: S, if_silent: impl FnOnce() + Send + 'static) -> Watched<S> {
-        Watched { stream, if_silent: Some(Box::new(if_silent)) }
+struct Silence {
+    at_its_end: Option<Box<dyn FnOnce() + Send>>,
+}
+
+impl Silence {
+    fn hear(&mut self, came: &[u8]) {
+        if !came.is_empty() {
+            self.at_its_end = None;
+        }
     }
 }
 
-impl<S> Drop for Watched<S> {
+impl Drop for Silence {
     fn drop(&mut self) {
-        if let Some(if_silent) = self.if_silent.take() {
-            if_silent();
+        if let Some(at_its_end) = self.at_its_end.take() {
+            at_its_end();
         }
-    }
-}
-
-impl<S: AsyncRead + Unpin> AsyncRead for Watched<S> {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        buf: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        let before = buf.filled().len();
-        ready!(Pin::new(&mut self.stream).poll_read(cx, buf))?;
-        if buf.filled().len() > before {
-            self.if_silent = None;
-        }
-        Poll::Ready(Ok(()))
-    }
-}
-
-impl<S: AsyncWrite + Unpin> AsyncWrite for Watched<S> {
-    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write(cx, buf)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
-    }
-
-    fn poll_write_vectored(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-        bufs: &[IoSlice<'_>],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.stream).poll_write_vectored(cx, bufs)
-    }
-
-    fn is_write_vectored(&self) -> bool {
-        self.stream.is_write_vectored()
     }
 }

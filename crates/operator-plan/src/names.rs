@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::LabelSelector;
+use skv_resource::PodTemplate;
 use skv_sharding::GroupId;
 
 /// The name of the operator as it applies and owns objects: the field manager, and the value of the
@@ -14,7 +15,7 @@ pub const INSTANCE_LABEL: &str = "app.kubernetes.io/instance";
 /// The label that tells our objects from those of others.
 pub const MANAGED_BY_LABEL: &str = "app.kubernetes.io/managed-by";
 /// The label that holds the name of a group.
-pub const GROUP_LABEL: &str = "shardedkv.io/group";
+pub const GROUP_LABEL: &str = PodTemplate::GROUP_LABEL;
 
 /// The label of the servers of a ring, which belong to several groups.
 const PLACEMENT_LABEL: &str = "shardedkv.io/placement";
@@ -23,14 +24,23 @@ const RING: &str = "ring";
 
 /// The annotation of pods that holds the hash of the settings that they were made for: see `restart`.
 pub const RESTART_HASH_ANNOTATION: &str = "shardedkv.io/restart-hash";
+/// The annotation by which `kubectl rollout restart` asks for other pods: of the template, and so of the
+/// pods that were made after it.
+pub const RESTARTED_ANNOTATION: &str = "kubectl.kubernetes.io/restartedAt";
 /// The annotation of the StatefulSet of a group that has ended: its servers and objects are removed.
 pub const RETIRED_ANNOTATION: &str = "shardedkv.io/retired";
 /// The name of a server's volume, with which the name of its claim begins.
-pub const DATA: &str = "data";
+pub const DATA: &str = PodTemplate::DATA;
 /// The name of a server's container, which is its program.
-pub const SERVER: &str = "kvserver";
+pub const SERVER: &str = PodTemplate::SERVER;
+/// The name of the port by which clients reach a server.
+pub const CLIENT_PORT: &str = PodTemplate::CLIENT_PORT;
 /// The name of the port by which servers, and the operator, reach a server.
-pub const PEER_PORT: &str = "peer";
+pub const PEER_PORT: &str = PodTemplate::PEER_PORT;
+/// The name of the port by which all reach a shard manager.
+pub const MANAGER_PORT: &str = PodTemplate::MANAGER_PORT;
+/// The name of the port of health and metrics.
+pub const HTTP_PORT: &str = PodTemplate::HTTP_PORT;
 
 /// Labels of an object.
 pub type Labels = BTreeMap<String, String>;

@@ -2,18 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use k8s_openapi::api::apps::v1::{Deployment, StatefulSet, StatefulSetSpec};
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod};
+use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
+use k8s_openapi::api::core::v1::{Container, PersistentVolumeClaim, Pod, PodTemplateSpec};
 use k8s_openapi::jiff::Timestamp;
 use kube::ResourceExt as _;
 use skv_proto::v1;
-use skv_resource::{Retention, ShardedKvSpec};
+use skv_resource::{CommandLine, PodTemplate, Retention, ShardedKvSpec};
 use skv_sharding::{ClusterId, GroupId};
 use skv_turnover::{Assignment, Group, Servers};
 
-use crate::claims::Claim;
+use crate::claims::{Claim, VolumeGrowth};
 use crate::gitops;
-use crate::names::{Labels, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, ServerSet};
+use crate::names::{
+    Labels, RESTART_HASH_ANNOTATION, RESTARTED_ANNOTATION, RETIRED_ANNOTATION, SERVER, ServerSet,
+};
 use crate::pods::{self, ServerPod};
 
 /// Everything that was observed.
@@ -26,15 +28,33 @@ pub struct Observed {
     pub ready_managers: u32,
     /// True if all pods of the shard manager are as the specification says, and ready.
     pub managers_rolled_out: bool,
+    /// The number of replicas of each group that the shard manager wants, by its Deployment.
+    pub wanted_replicas: Option<u32>,
     /// The claims that lack annotations, with those annotations; claims of groups that have ended are
     /// among them.
     pub to_annotate: BTreeMap<String, Labels>,
+    /// True if there are pods of the shard manager, and none has been ready, or has answered, for long.
+    pub managers_away: bool,
     /// The reasons why pods don't start, each with the pod's name.
     pub problems: Vec<String>,
+    /// The reasons why pods can't be made.
+    pub forbidden: Vec<String>,
+    /// The reasons why replicas can't go on, in the words of their servers.
+    pub refusals: Vec<String>,
+    /// The volumes that were asked to grow.
+    pub growth: VolumeGrowth,
+    /// The image that the store's objects have, which pods that are made get.
+    pub image: Option<String>,
+    /// The nodes that are about to be emptied; `None` as long as they aren't known.
+    pub cordoned: Option<BTreeSet<String>>,
+    /// The zones of the servers' nodes, where these are known and the cluster has several.
+    pub zones: BTreeMap<String, String>,
     /// The images that servers run.
     pub images: BTreeSet<String>,
     /// The shard map; `None` if the shard manager can't be asked.
     pub map: Option<ObservedMap>,
+    /// True if the store has no configuration yet, as far as is known.
+    pub is_new: bool,
 }
 
 /// The objects of servers that one StatefulSet runs.
@@ -58,6 +78,8 @@ pub struct ObservedSet {
     pub resource_version: String,
     /// The number of its pods.
     pub replicas: u32,
+    /// The number of pods that its controller has made, once that has said so.
+    pub made: Option<u32>,
     /// The size of the claims that it makes.
     pub storage_size: Option<String>,
     /// True if its claims stay when it is deleted.
@@ -105,9 +127,13 @@ pub struct Objects {
 /// Returns the state that these objects show.
 pub fn observe(objects: &Objects, now: Timestamp) -> Observed {
     let mut observed = Observed::default();
+    let mut restarts = BTreeMap::new();
     for set in &objects.sets {
         if let Some(servers) = ServerSet::of(set.labels()) {
             observed.servers_of(servers).set = Some(ObservedSet::from(set));
+            let template = set.spec.as_ref().map(|spec| &spec.template);
+            observed.image = observed.image.or_else(|| image(template?, SERVER));
+            restarts.extend(annotation(set, RESTARTED_ANNOTATION).map(|asked| (servers, asked)));
         }
     }
     observed.managers_rolled_out = !objects.deployments.is_empty();
@@ -117,15 +143,27 @@ pub fn observe(objects: &Objects, now: Timestamp) -> Observed {
         observed.ready_managers += status.ready_replicas.unwrap_or_default().unsigned_abs();
         observed.managers_rolled_out &= status.observed_generation == deployment.metadata.generation
             && [status.updated_replicas, status.ready_replicas, status.replicas] == [Some(wanted); 3];
+        observed.forbidden.extend(forbidden(deployment));
+        let template = deployment.spec.as_ref().map(|spec| &spec.template);
+        observed.wanted_replicas = template.and_then(wanted_replicas);
+        observed.image = observed.image.or_else(|| image(template?, PodTemplate::SHARD_MANAGER));
     }
+    let mut managers = objects.pods.iter().filter(|pod| ServerSet::of(pod.labels()).is_none()).peekable();
+    observed.managers_away = managers.peek().is_some() && managers.all(|pod| pods::is_long_unready(pod, now));
     for pod in &objects.pods {
-        if let Some(problem) = pods::problem(pod) {
+        if let Some(problem) = pods::problem(pod, now) {
             observed.problems.push(format!("{}: {problem}", pod.name_any()));
         }
-        let Some((set, server)) = ServerPod::parse(pod, now) else { continue };
+        let Some((set, mut server)) = ServerPod::parse(pod, now) else { continue };
+        let asked = restarts.get(&set);
+        if asked.is_some_and(|asked| pod.annotations().get(RESTARTED_ANNOTATION) != Some(asked)) {
+            // It is as if the pod had been made for other settings.
+            server.restart_hash.clear();
+        }
         observed.servers_of(set).pods.insert(server.ordinal, server);
         let containers = pod.spec.iter().flat_map(|spec| &spec.containers);
-        observed.images.extend(containers.filter_map(|container| container.image.clone()));
+        let server = containers.filter(|container| container.name == SERVER);
+        observed.images.extend(server.filter_map(|container| container.image.clone()));
     }
     for claim in objects.claims.iter().filter(|claim| claim.metadata.deletion_timestamp.is_none()) {
         let missing = gitops::missing(claim.annotations());
@@ -133,6 +171,10 @@ pub fn observe(objects: &Objects, now: Timestamp) -> Observed {
             observed.to_annotate.insert(claim.name_any(), missing);
         }
     }
+    let of_servers = |claim: &&PersistentVolumeClaim| {
+        ServerSet::of(claim.labels()).is_some_and(|set| observed.servers.contains_key(&set))
+    };
+    observed.growth = VolumeGrowth::of(objects.claims.iter().filter(of_servers));
     for (set, claim) in objects.claims.iter().filter_map(Claim::parse) {
         // Claims that were kept when their group ended make no group.
         if let Some(servers) = observed.servers.get_mut(&set) {
@@ -174,6 +216,12 @@ impl Observed {
     /// Returns the assignment of shards; `None` if the shard manager can't be asked.
     pub fn assignment(&self) -> Option<&Assignment> {
         self.map.as_ref().map(|map| &map.assignment)
+    }
+
+    /// Returns the nodes of all servers.
+    pub fn nodes(&self) -> impl Iterator<Item = &String> {
+        let pods = self.servers.values().flat_map(|servers| servers.pods.values());
+        pods.filter_map(|pod| pod.node.as_ref())
     }
 
     /// Returns the groups that have servers of their own.
@@ -225,6 +273,13 @@ impl ObservedServers {
         self.set.as_ref().is_some_and(|set| set.retired)
     }
 
+    /// Returns true if fewer pods were made than there should be.
+    pub fn lacks_pods(&self) -> bool {
+        self.set
+            .as_ref()
+            .is_some_and(|set| set.is_current && set.made.is_some_and(|made| made < set.replicas))
+    }
+
     /// Returns their state, for the rules by which groups come and go.
     pub fn state(&self) -> Servers {
         match self.retired() {
@@ -263,10 +318,11 @@ impl From<&StatefulSet> for ObservedSet {
             uid: set.uid().unwrap_or_default(),
             resource_version: set.resource_version().unwrap_or_default(),
             replicas: spec.and_then(|spec| spec.replicas).unwrap_or(1).unsigned_abs(),
+            made: set.status.as_ref().map(|status| status.replicas.unsigned_abs()),
             storage_size: size.map(|size| size.0.clone()),
             // Without a policy Kubernetes keeps claims.
             keeps_claims: policy.is_none_or(|policy| policy == Retention::Retain.name()),
-            restart_hash: spec.and_then(restart_hash).unwrap_or_default(),
+            restart_hash: annotation(set, RESTART_HASH_ANNOTATION).unwrap_or_default(),
             is_current: observed == set.metadata.generation,
             leaving: set.metadata.deletion_timestamp.is_some(),
             retired: set.annotations().contains_key(RETIRED_ANNOTATION),
@@ -274,6 +330,36 @@ impl From<&StatefulSet> for ObservedSet {
     }
 }
 
-fn restart_hash(spec: &StatefulSetSpec) -> Option<String> {
-    spec.template.metadata.as_ref()?.annotations.as_ref()?.get(RESTART_HASH_ANNOTATION).cloned()
+/// Returns the reason why a Deployment's pods can't be made.
+fn forbidden(deployment: &Deployment) -> Option<String> {
+    let mut conditions = deployment.status.iter().flat_map(|status| status.conditions.iter().flatten());
+    let failure = conditions.find(|condition| {
+        condition.type_ == "ReplicaFailure"
+            && condition.status == "True"
+            && condition.reason.as_deref() == Some("FailedCreate")
+    })?;
+    Some(format!("{}: {}", deployment.name_any(), failure.message.as_deref().unwrap_or("no pod can be made")))
 }
+
+/// Returns the image of a container of the pods that are made.
+fn image(template: &PodTemplateSpec, name: &str) -> Option<String> {
+    container(template, name)?.image.clone()
+}
+
+/// Returns the number of replicas of each group that shard managers want which are made from this template.
+fn wanted_replicas(template: &PodTemplateSpec) -> Option<u32> {
+    let arguments = container(template, PodTemplate::SHARD_MANAGER)?.args.as_ref()?;
+    CommandLine::value_of("--replicas", arguments)?.parse().ok()
+}
+
+fn container<'a>(template: &'a PodTemplateSpec, name: &str) -> Option<&'a Container> {
+    template.spec.as_ref()?.containers.iter().find(|container| container.name == name)
+}
+
+/// Returns an annotation that the pods of a StatefulSet get.
+fn annotation(set: &StatefulSet, name: &str) -> Option<String> {
+    set.spec.as_ref()?.template.metadata.as_ref()?.annotations.as_ref()?.get(name).cloned()
+}
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,8 @@ use crate::names::{PEER_PORT, RESTART_HASH_ANNOTATION, SERVER, ServerSet};
 
 /// The time after which a server that runs, and isn't ready, won't become ready by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
+/// The time that a pod's volume, or a new node, takes before the pod counts as one that fits nowhere.
+const SCHEDULING: SignedDuration = SignedDuration::from_secs(30);
 
 /// A server's pod.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -80,6 +82,12 @@ impl ServerPod {
         self.state == PodState::Ready
     }
 
+    /// Returns true if the pod's node or volume may be gone: it can't start, it isn't ready for long, or it
+    /// is being deleted.
+    pub fn is_in_doubt(&self) -> bool {
+        matches!(self.state, PodState::Down(_) | PodState::Stuck | PodState::Leaving)
+    }
+
     /// Returns true if the pod is being deleted, and its node, one of those that are gone or don't answer,
     /// can't confirm that it stopped.
     pub fn is_lost(&self, lost_nodes: &BTreeSet<String>) -> bool {
@@ -104,7 +112,7 @@ fn state(pod: &Pod, now: Timestamp) -> PodState {
     }
     // Other containers don't matter: a server that runs may be a voter.
     let Some(running) = server(pod).and_then(|server| server.state.as_ref()?.running.as_ref()) else {
-        return problem(pod).map_or(PodState::Starting, PodState::Down);
+        return problem(pod, now).map_or(PodState::Starting, PodState::Down);
     };
     let unready_since = ready.and_then(|ready| ready.last_transition_time.as_ref());
     match running.started_at.as_ref().max(unready_since) {
@@ -119,12 +127,26 @@ fn server(pod: &Pod) -> Option<&ContainerStatus> {
 }
 
 /// Returns the reason that keeps a pod from running, if it isn't just about to.
-pub fn problem(pod: &Pod) -> Option<String> {
+pub fn problem(pod: &Pod, now: Timestamp) -> Option<String> {
     if let Some(unscheduled) = condition(pod, "PodScheduled").filter(|condition| condition.status == "False")
     {
-        return Some(explained(unscheduled.reason.as_deref(), unscheduled.message.as_deref()));
+        let is_stuck = lasts(unscheduled, SCHEDULING, now);
+        return is_stuck.then(|| explained(unscheduled.reason.as_deref(), unscheduled.message.as_deref()));
     }
-    pod.status.as_ref()?.container_statuses.iter().flatten().find_map(waiting)
+    // No other container starts before those that prepare the pod are done.
+    let status = pod.status.as_ref()?;
+    let preparing = status.init_container_statuses.iter().flatten();
+    preparing.chain(status.container_statuses.iter().flatten()).find_map(waiting)
+}
+
+/// Returns true if a pod is known not to have been ready for long.
+pub fn is_long_unready(pod: &Pod, now: Timestamp) -> bool {
+    condition(pod, "Ready").is_some_and(|ready| ready.status != "True" && lasts(ready, PATIENCE, now))
+}
+
+/// Returns true if a condition has been as it is for longer than this, or for an unknown time.
+fn lasts(condition: &PodCondition, patience: SignedDuration, now: Timestamp) -> bool {
+    condition.last_transition_time.as_ref().is_none_or(|since| now.duration_since(since.0) > patience)
 }
 
 fn condition<'a>(pod: &'a Pod, type_: &str) -> Option<&'a PodCondition> {
@@ -206,6 +228,16 @@ mod tests {
                 json!([{ "type": "PodScheduled", "status": "False", "reason": "full" }]);
         };
         assert_eq!(parsed(unscheduled).state, PodState::Down("full".to_owned()));
+        let since = |time: &'static str| {
+            move |pod: &mut Value| {
+                unscheduled(pod);
+                pod["status"]["conditions"][0]["lastTransitionTime"] = json!(time);
+            }
+        };
+        let long = parsed(since("2026-01-01T00:09:00Z"));
+        assert_eq!(long.state, PodState::Down("full".to_owned()));
+        let lately = parsed(since("2026-01-01T00:09:50Z"));
+        assert_eq!(lately.state, PodState::Starting, "its volume may just be made");
     }
 
     /// Changes a pod to a server that has run since one time, and hasn't been ready since another.
@@ -244,6 +276,27 @@ mod tests {
         assert_eq!(parsed(running).state, PodState::Starting);
         let waiting = beside(json!({ "waiting": { "reason": "PodInitializing" } }));
         assert_eq!(parsed(waiting).state, PodState::Down("CrashLoopBackOff".to_owned()));
+    }
+
+    #[test]
+    fn a_server_that_waits_for_a_container_that_never_starts_is_down() {
+        let behind = |server: Value, first: Value| {
+            let server = container(server);
+            move |pod: &mut Value| {
+                server(pod);
+                pod["status"]["initContainerStatuses"] = json!([{
+                    "name": "mesh", "image": "", "imageID": "", "ready": false, "restartCount": 0,
+                    "state": first,
+                }]);
+            }
+        };
+        let initializing = json!({ "waiting": { "reason": "PodInitializing" } });
+        let no_image = json!({ "waiting": { "reason": "ErrImagePull" } });
+        let prepares = json!({ "running": { "startedAt": "2026-01-01T00:09:00Z" } });
+        let held = parsed(behind(initializing.clone(), no_image.clone()));
+        assert_eq!(held.state, PodState::Down("ErrImagePull".to_owned()));
+        assert_eq!(parsed(behind(initializing, prepares.clone())).state, PodState::Starting);
+        assert_eq!(parsed(behind(prepares, no_image)).state, PodState::Starting, "the server runs");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! A valid resource, and all that follows from it and from the observed state. It is worked out once, and
 //! handed to the code that decides, builds or reports.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use skv_resource::ShardedKvSpec;
 use skv_sharding::GroupId;
+use skv_turnover::Group;
 
 use crate::names::{Names, ServerSet};
 use crate::observed::Observed;
@@ -32,7 +33,7 @@ impl Resolved {
         let wanted = match spec.ring() {
             // The groups of a ring are fixed.
             Some(ring) => ring.groups().collect(),
-            None => skv_turnover::wanted(spec.groups, &seen.known_groups(), seen.assignment()),
+            None => skv_turnover::wanted(spec.groups, &candidates(spec, seen), seen.assignment()),
         };
         let resolved = Resolved {
             names,
@@ -50,6 +51,15 @@ impl Resolved {
         let sets = placement::server_sets(&self.spec, wanted.iter().copied());
         Resolved { wanted, sets, ..self }
     }
+}
+
+/// Returns the existing groups that may be among those that the resource should have. The first configuration
+/// has the groups of the lowest numbers and no others, so that until then one with a higher number can't take
+/// the place of one that couldn't be made.
+fn candidates(spec: &ShardedKvSpec, seen: &Observed) -> BTreeMap<GroupId, Group> {
+    let mut groups = seen.known_groups();
+    groups.retain(|id, _| !seen.is_new || id.0 < spec.groups);
+    groups
 }
 
 #[cfg(test)]
@@ -88,6 +98,14 @@ mod tests {
         assert_eq!(wanted(3, &seen), ids(&[0, 1, 2]));
         let drained = Assignment { sharing: ids(&[0, 2]), drained: ids(&[1]), ..Assignment::default() };
         assert_eq!(wanted(3, &Observed { map: Some(map(drained)), ..seen }), ids(&[0, 2, 3]));
+    }
+
+    #[test]
+    fn a_store_begins_with_the_groups_of_the_lowest_numbers_whatever_was_made_of_others() {
+        let seen = Observed { is_new: true, ..servers(&[0, 2]) };
+        assert_eq!(wanted(2, &seen), ids(&[0, 1]), "the shard manager waits for g1");
+        assert_eq!(wanted(3, &seen), ids(&[0, 1, 2]));
+        assert_eq!(wanted(2, &Observed { is_new: false, ..seen }), ids(&[0, 2]), "both may have shards");
     }
 
     #[test]

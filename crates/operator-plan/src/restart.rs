@@ -3,28 +3,33 @@
 //!
 //! The hash is made from the resource, not from the pod that was built from it, and settings that have
 //! their default value aren't part of it. So a newer operator, which builds pods a little differently or
-//! knows more settings, asks for no restart.
+//! knows more settings, asks for no restart. Nor does a quantity that is written otherwise.
 
 use serde::Serialize;
 use serde_json::{Map, Value};
 use skv_resource::ShardedKvSpec;
 use skv_sharding::fnv1a;
 
+use crate::quantity::canonical;
+
 /// The fields of the specification that count. All others take effect without a restart,
 /// or when a pod is next made.
-const COUNTED: [&str; 4] = ["server", "podMetadata", "ports", "tuning"];
+const COUNTED: [&str; 6] = ["server", "podMetadata", "podTemplate", "podSecurityContext", "ports", "tuning"];
 
 /// Returns the hash of a specification. While it is equal, pods may stay.
 pub fn restart_hash(spec: &ShardedKvSpec) -> Result<String, serde_json::Error> {
     let (chosen, defaults) = (object(spec)?, object(&ShardedKvSpec::default())?);
     let mut causes = Map::new();
-    // The default image belongs to the version of the definition, so that the image always counts.
-    causes.insert("image".to_owned(), Value::String(spec.image.name.clone()));
+    // A store always has an image, also one that its resource doesn't name.
+    causes.insert("image".to_owned(), Value::from(spec.image.name.as_deref()));
     for field in COUNTED {
         let Some(value) = chosen.get(field) else { continue };
-        let mut value = value.clone();
-        without_defaults(&mut value, defaults.get(field));
-        if value != Value::Object(Map::new()) {
+        let (mut value, default) = (value.clone(), defaults.get(field));
+        // The defaults are spelled so.
+        respell(&mut value);
+        without_defaults(&mut value, default);
+        // A field that has no default means something also when it is empty.
+        if default.is_none() || value != Value::Object(Map::new()) {
             causes.insert(field.to_owned(), value);
         }
     }
@@ -39,6 +44,32 @@ fn object(value: &impl Serialize) -> Result<Map<String, Value>, serde_json::Erro
     })
 }
 
+/// Spells all quantities in one way: they are in `resources`, as containers have them, and the memory of
+/// servers.
+fn respell(value: &mut Value) {
+    match value {
+        Value::Object(fields) => {
+            for (name, value) in fields {
+                match (name.as_str(), value) {
+                    ("requests" | "limits", Value::Object(quantities)) => {
+                        quantities.values_mut().for_each(respell_text);
+                    }
+                    ("memory", text) => respell_text(text),
+                    (_, below) => respell(below),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(respell),
+        _ => {}
+    }
+}
+
+fn respell_text(value: &mut Value) {
+    if let Value::String(text) = value {
+        *text = canonical(text);
+    }
+}
+
 /// Removes the fields that equal the defaults.
 fn without_defaults(value: &mut Value, defaults: Option<&Value>) {
     if let Some(fields) = value.as_object_mut() {
@@ -48,6 +79,7 @@ fn without_defaults(value: &mut Value, defaults: Option<&Value>) {
 
 #[cfg(test)]
 mod tests {
+    use k8s_openapi::api::core::v1::PodSecurityContext;
     use skv_resource::{Image, LogFormat, NodePorts, PullPolicy, Retention};
 
     use super::*;
@@ -66,7 +98,7 @@ mod tests {
     #[test]
     fn the_hash_of_an_unchanged_resource_never_changes() {
         let mut spec = ShardedKvSpec {
-            image: Image { name: "shardedkv:1".to_owned(), ..Image::default() },
+            image: Image { name: Some("shardedkv:1".to_owned()), ..Image::default() },
             ..ShardedKvSpec::default()
         };
         assert_eq!(restart_hash(&spec).unwrap(), "b09610c434833ff7");
@@ -80,7 +112,7 @@ mod tests {
 
     #[test]
     fn these_settings_restart_servers() {
-        assert!(restarts(|spec| spec.image.name = "shardedkv:2".to_owned()));
+        assert!(restarts(|spec| spec.image.name = Some("shardedkv:2".to_owned())));
         assert!(restarts(|spec| spec.server.worker_threads = Some(2)));
         assert!(restarts(|spec| spec.server.memory = Some("1Gi".parse().unwrap())));
         assert!(restarts(|spec| spec.server.log_operations = true));
@@ -94,8 +126,27 @@ mod tests {
         assert!(restarts(|spec| spec.ports.peer = 8001));
         assert!(restarts(|spec| spec.ports.http = 8002));
         assert!(restarts(|spec| spec.ports.manager = 8003));
+        let template = serde_json::json!({ "spec": { "hostNetwork": true } });
+        assert!(restarts(|spec| spec.pod_template = serde_json::from_value(template).unwrap()));
+        assert!(restarts(|spec| spec.pod_security_context = Some(PodSecurityContext::default())));
         assert!(restarts(|spec| drop(spec.pod_metadata.labels.insert("a".to_owned(), "b".to_owned()))));
         assert!(restarts(|spec| drop(spec.pod_metadata.annotations.insert("a".to_owned(), "b".to_owned()))));
+    }
+
+    #[test]
+    fn a_quantity_that_is_written_otherwise_restarts_nothing() {
+        let hash = |cpu: &str, memory: &str| {
+            let mut spec = ShardedKvSpec::default();
+            spec.server.resources = serde_json::from_value(serde_json::json!({
+                "requests": { "cpu": cpu }, "limits": { "memory": memory },
+            }))
+            .unwrap();
+            spec.server.memory = Some(memory.parse().unwrap());
+            restart_hash(&spec).unwrap()
+        };
+        assert_eq!(hash("500m", "1Gi"), hash("0.5", "1024Mi"));
+        assert_ne!(hash("500m", "1Gi"), hash("500m", "1G"));
+        assert_ne!(hash("500m", "1Gi"), hash("5", "1Gi"));
     }
 
     #[test]
@@ -113,7 +164,9 @@ mod tests {
         assert!(!restarts(|spec| spec.storage.when_scaled = Retention::Delete));
         assert!(!restarts(|spec| spec.scheduling.priority_class_name = Some("high".to_owned())));
         assert!(!restarts(|spec| spec.disruption_budget.enabled = false));
+        assert!(!restarts(|spec| spec.replacement.after_seconds = 60));
         assert!(!restarts(|spec| spec.network_policy.enabled = false));
+        assert!(!restarts(|spec| drop(spec.service.annotations.insert("a".to_owned(), "b".to_owned()))));
         assert!(!restarts(|spec| spec.node_ports = Some(NodePorts { first: 30_400 })));
     }
 }

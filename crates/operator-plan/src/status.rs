@@ -4,32 +4,49 @@ use std::collections::BTreeSet;
 
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
 use k8s_openapi::jiff::Timestamp;
-use skv_resource::{Founded, GroupStatus, Image, Problem, ShardedKvSpec, ShardedKvStatus};
+use serde_json::{Value, json};
+use skv_resource::{Founded, GroupStatus, Image, ShardedKvSpec, ShardedKvStatus};
 use skv_sharding::GroupId;
 
-use crate::condition::{ConditionType, Reason, Verdict, conditions, shortened};
+use crate::condition::{
+    ConditionType, MOST_NAMED, Notice, Reason, Verdict, conditions, named, notices, shortened,
+};
+use crate::evictions;
+use crate::kstatus::for_programs;
 use crate::names::{Names, ServerSet};
 use crate::observed::{Observed, ObservedMap, ObservedServers};
 use crate::placement;
 use crate::resolved::Resolved;
 use crate::rollout::Outcome;
+use crate::spread;
 
-/// The number of pods that are named when many have problems.
-const MOST_NAMED: usize = 3;
+/// The first failure of a pass.
+#[derive(Debug, Clone, Copy)]
+pub enum Failure<'a> {
+    /// It may pass by itself.
+    Passing(&'a str),
+    /// It lasts until a person does something.
+    Lasting(&'a str),
+}
 
-/// The course of a pass over a valid resource.
+/// The course of a pass over a resource.
 pub struct Circumstances<'a> {
+    /// The verdict on the resource's own specification. If that isn't valid, the pass went by the last one
+    /// that was.
+    pub validity: &'a Verdict,
     /// Everything that was observed.
     pub seen: &'a Observed,
     /// The steps that were taken, and the work under way.
     pub outcome: &'a Outcome,
     /// True if objects were changed after they were observed.
     pub changed: bool,
-    /// The failure that ended the pass early.
-    pub failure: Option<&'a str>,
+    /// True unless a live look was due and failed: what only a look shows isn't known then.
+    pub looked: bool,
+    /// The first failure of the pass.
+    pub failure: Option<Failure<'a>>,
 }
 
-/// Returns the status of a valid resource.
+/// Returns the status of a resource that is cared for.
 pub fn observed(
     resolved: &Resolved,
     old: &ShardedKvStatus,
@@ -43,22 +60,18 @@ pub fn observed(
     let (servers, ready) = count_servers(spec, seen, &groups);
     let owned: u32 = groups.iter().map(|group| group.shards).sum();
     let versions: BTreeSet<&str> = seen.images.iter().map(|image| Image::version_of(image)).collect();
-    let verdicts = [
-        Verdict {
-            type_: ConditionType::Valid,
-            holds: true,
-            reason: Reason::Valid,
-            message: "The specification is valid".to_owned(),
-        },
+    let mut verdicts = vec![
+        circumstances.validity.clone(),
         available(old, &serving(&groups, old)),
         progressing(spec, circumstances, &groups, was_complete(old, generation)),
         degraded(circumstances, old, count_servers(spec, seen, &serving(&groups, old))),
     ];
+    verdicts.extend(spread::verdict(resolved, seen, &old.conditions));
     let summary = summary(spec, &verdicts);
     let map = seen.map.as_ref();
     ShardedKvStatus {
         observed_generation: generation,
-        conditions: conditions(&old.conditions, verdicts, generation, now),
+        conditions: with_those_for_programs(&old.conditions, verdicts, generation, now),
         summary,
         group_count: placement::groups(spec, seen.servers.keys()).len() as u32,
         selector: selector_text(&resolved.names),
@@ -70,25 +83,47 @@ pub fn observed(
         configuration: map.map_or(old.configuration, |map| map.configuration),
         groups,
         replacing: old.replacing.clone().filter(|_| !outcome.replaced),
+        lost: outcome.lost_servers.clone().unwrap_or_else(|| old.lost.clone()),
+        replaced: old.replaced.clone(),
+        held_evictions: evictions::held(resolved, seen).unwrap_or_else(|| old.held_evictions.clone()),
         founded: Some(old.founded.clone().unwrap_or_else(|| Founded::from(spec))),
+        accepted: accepted(spec, old, circumstances.validity),
     }
 }
 
-/// Returns the status of a resource that isn't valid: the statements about running servers stay.
-pub fn invalid(
-    old: &ShardedKvStatus,
-    problems: &[Problem],
+/// Returns the last valid specification, to go by when the next one isn't.
+fn accepted(spec: &ShardedKvSpec, old: &ShardedKvStatus, validity: &Verdict) -> Option<Value> {
+    let now = validity.holds.then(|| serde_json::to_value(spec).ok()).flatten();
+    now.or_else(|| old.accepted.clone())
+}
+
+fn with_those_for_programs(
+    old: &[Condition],
+    said: Vec<Verdict>,
     generation: Option<i64>,
     now: Timestamp,
-) -> ShardedKvStatus {
-    let message = problems.iter().map(Problem::to_string).collect::<Vec<_>>().join("; ");
-    let verdict = Verdict::invalid(Reason::Invalid, message.clone());
-    ShardedKvStatus {
-        observed_generation: generation,
-        conditions: conditions(&old.conditions, [verdict], generation, now),
-        summary: message,
-        ..old.clone()
-    }
+) -> Vec<Condition> {
+    let for_programs = for_programs(&said);
+    conditions(old, said.into_iter().chain(for_programs), generation, now)
+}
+
+/// Returns the status, and the notices, of a resource that can't be used and never could, so that there is
+/// nothing to care for. Statuses that can't be read keep their other fields.
+pub fn refused(
+    old: &Value,
+    verdict: Verdict,
+    generation: Option<i64>,
+    now: Timestamp,
+) -> Result<(Value, Vec<Notice>), serde_json::Error> {
+    // Conditions that can't be read either are written again.
+    let before: Vec<Condition> = serde_json::from_value(old["conditions"].clone()).unwrap_or_default();
+    let summary = verdict.message.clone();
+    let after = with_those_for_programs(&before, vec![verdict], generation, now);
+    let mut new = if old.is_object() { old.clone() } else { json!({}) };
+    new["conditions"] = serde_json::to_value(&after)?;
+    new["observedGeneration"] = json!(generation);
+    new["summary"] = json!(summary);
+    Ok((new, notices(&before, &after)))
 }
 
 fn group_statuses(Resolved { spec, wanted, .. }: &Resolved, seen: &Observed) -> Vec<GroupStatus> {
@@ -181,16 +216,18 @@ fn progressing(
     groups: &[GroupStatus],
     was_complete: bool,
 ) -> Verdict {
-    let Circumstances { seen, outcome, changed, failure } = circumstances;
+    let Circumstances { seen, outcome, changed, failure, .. } = circumstances;
     let verdict =
         |holds, reason, message| Verdict { type_: ConditionType::Progressing, holds, reason, message };
-    if let Some(failure) = failure {
-        return verdict(false, Reason::ApplyFailed, (*failure).to_owned());
+    match failure {
+        Some(Failure::Passing(failure)) => return verdict(true, Reason::Retrying, (*failure).to_owned()),
+        Some(Failure::Lasting(failure)) => return verdict(false, Reason::ApplyFailed, (*failure).to_owned()),
+        None => {}
     }
     if spec.paused {
         return verdict(false, Reason::Paused, "spec.paused is true: nothing is changed".to_owned());
     }
-    if let Some(refused) = &outcome.refused {
+    if let Some(refused) = outcome.refused.as_ref().or(seen.growth.hopeless.first()) {
         return verdict(false, Reason::VolumesCannotGrow, refused.clone());
     }
     let moving = seen.map.as_ref().map_or(0, |map| map.assignment.moving());
@@ -217,6 +254,11 @@ fn progressing(
     if seen.servers.values().any(surplus) {
         return verdict(true, Reason::Changing, "waiting for servers that are too many to stop".to_owned());
     }
+    if !seen.growth.under_way.is_empty() {
+        let growing: Vec<&str> = seen.growth.under_way.iter().map(String::as_str).collect();
+        let message = format!("waiting for volumes to grow: {}", named(&growing));
+        return verdict(true, Reason::VolumesGrowing, shortened(&message));
+    }
     // Without the map it is unknown whether all groups share the shards.
     let is_unknown = seen.map.is_none() && !was_complete;
     if is_unknown || !seen.managers_rolled_out || seen.ready_managers < spec.shard_manager.replicas {
@@ -230,7 +272,10 @@ fn degraded(
     old: &ShardedKvStatus,
     (servers, ready): (u32, u32),
 ) -> Verdict {
-    let Circumstances { seen, outcome, .. } = circumstances;
+    let Circumstances { seen, outcome, looked, .. } = circumstances;
+    if let Some(loss) = told_loss(old).filter(|_| !looked) {
+        return loss;
+    }
     let verdict = |holds, reason, message| Verdict { type_: ConditionType::Degraded, holds, reason, message };
     if !outcome.lost.is_empty() {
         let lost = GroupId::list(&outcome.lost);
@@ -240,9 +285,17 @@ fn degraded(
         );
         return verdict(true, Reason::QuorumLost, message);
     }
-    if !seen.problems.is_empty() {
-        let named: Vec<&str> = seen.problems.iter().map(String::as_str).take(MOST_NAMED).collect();
-        return verdict(true, Reason::PodsNotRunning, shortened(&named.join("; ")));
+    if let Some(waiting) = &outcome.waiting {
+        return verdict(true, Reason::ReplicaLost, shortened(waiting));
+    }
+    let told = [
+        (Reason::PodsForbidden, &seen.forbidden),
+        (Reason::ReplicaRefuses, &seen.refusals),
+        (Reason::PodsNotRunning, &seen.problems),
+    ];
+    if let Some((reason, problems)) = told.into_iter().find(|(_, problems)| !problems.is_empty()) {
+        let told: Vec<&str> = problems.iter().map(String::as_str).take(MOST_NAMED).collect();
+        return verdict(true, reason, shortened(&told.join("; ")));
     }
     if let Some((reason, message)) = seen.map.as_ref().and_then(full) {
         return verdict(true, reason, message);
@@ -251,7 +304,10 @@ fn degraded(
     // Until all were there once, the servers are merely about to start.
     let began = old.conditions.iter().any(|condition| {
         is_of(condition, ConditionType::Progressing)
-            && !matches!(Reason::of(condition), Some(Reason::Starting | Reason::ApplyFailed))
+            && !matches!(
+                Reason::of(condition),
+                Some(Reason::Starting | Reason::ApplyFailed | Reason::Retrying)
+            )
             || is_of(condition, ConditionType::Degraded) && condition.status == "True"
     });
     // A pod that is being replaced is meant to be away.
@@ -263,15 +319,27 @@ fn degraded(
             format!("{missing} of {servers} servers are not ready"),
         );
     }
+    if seen.managers_away {
+        let message = "the shard manager hasn't been ready, or hasn't answered, for more than two minutes: what is stored \
+                       is served, but no group comes or goes, and no replica is replaced";
+        return verdict(true, Reason::ShardManagerUnavailable, message.to_owned());
+    }
     verdict(false, Reason::Healthy, "No server has a problem".to_owned())
+}
+
+/// Returns the earlier verdict that replicas are gone for good, which only a live look finds.
+fn told_loss(old: &ShardedKvStatus) -> Option<Verdict> {
+    let degraded = old.conditions.iter().find(|condition| is_of(condition, ConditionType::Degraded))?;
+    let reason = Reason::of(degraded);
+    let reason = reason.filter(|reason| matches!(reason, Reason::QuorumLost | Reason::ReplicaLost))?;
+    let message = degraded.message.clone();
+    Some(Verdict { type_: ConditionType::Degraded, holds: true, reason, message })
 }
 
 /// Returns the reason and the message of groups that lack room for writes.
 fn full(map: &ObservedMap) -> Option<(Reason, String)> {
-    let those = |groups: &BTreeSet<GroupId>| {
-        let names: Vec<String> = groups.iter().map(GroupId::to_string).collect();
-        named(&names.iter().map(String::as_str).collect::<Vec<_>>())
-    };
+    let those =
+        |groups: &BTreeSet<GroupId>| named(&groups.iter().map(GroupId::to_string).collect::<Vec<_>>());
     if !map.disk_full.is_empty() {
         let message = format!("no room on the disks of {}: writes are refused", those(&map.disk_full));
         return Some((Reason::DiskFull, message));
@@ -284,8 +352,9 @@ fn full(map: &ObservedMap) -> Option<(Reason, String)> {
 /// Returns the first of the problems, else of the work under way.
 fn summary(spec: &ShardedKvSpec, verdicts: &[Verdict]) -> String {
     let find = |type_, holds| verdicts.iter().find(|v| v.type_ == type_ && v.holds == holds);
-    let failed = verdicts.iter().find(|v| v.reason == Reason::ApplyFailed);
-    let first = failed
+    let failed = verdicts.iter().find(|v| matches!(v.reason, Reason::ApplyFailed | Reason::Retrying));
+    let first = find(ConditionType::Valid, false)
+        .or(failed)
         .or_else(|| find(ConditionType::Degraded, true))
         .or_else(|| find(ConditionType::Progressing, true))
         .or_else(|| find(ConditionType::Available, false))
@@ -301,14 +370,6 @@ fn summary(spec: &ShardedKvSpec, verdicts: &[Verdict]) -> String {
 fn selector_text(names: &Names) -> String {
     let labels = names.server_labels();
     labels.iter().map(|(key, value)| format!("{key}={value}")).collect::<Vec<_>>().join(",")
-}
-
-fn named(all: &[&str]) -> String {
-    let shown = all.iter().take(MOST_NAMED).copied().collect::<Vec<_>>().join(", ");
-    match all.len().saturating_sub(MOST_NAMED) {
-        0 => shown,
-        more => format!("{shown} and {more} more"),
-    }
 }
 
 #[cfg(test)]

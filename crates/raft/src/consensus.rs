@@ -7,10 +7,11 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::Stream;
+use futures::future::BoxFuture;
 use openraft::Instant as _;
 use openraft::ServerState;
 use openraft::async_runtime::watch::WatchReceiver as _;
-use openraft::errors::RaftError;
+use openraft::errors::{Fatal, RaftError};
 use openraft::storage::{RaftLogReader as _, RaftLogStorage as _};
 use openraft::type_config::alias::WatchReceiverOf;
 use openraft::{RaftMetrics, storage};
@@ -29,11 +30,9 @@ use crate::log_store::{LogStore, LogStoreReader};
 use crate::peer::NetworkFactory;
 use crate::propose::{Proposal, ProposeError};
 use crate::read::Reads;
-use crate::reversion::Verdict;
+use crate::reversion::{Held, Own, Verdict};
 use crate::state_machine::StateMachine;
-use crate::types::{
-    AppendRequest, EncodedEntry, LogEntry, LogId, SnapshotMeta, StoredMembership, TypeConfig, Vote,
-};
+use crate::types::{AppendRequest, EncodedEntry, LogEntry, LogId, SnapshotMeta, TypeConfig, Vote};
 use crate::view::{Follower, Members, RaftView, Role};
 use crate::wire::Wire as _;
 
@@ -45,7 +44,7 @@ pub struct Consensus {
     pub(crate) raft: Raft,
     network: NetworkFactory,
     full_peers: FullPeers,
-    log: Arc<tokio::sync::Mutex<LogStoreReader>>,
+    log: LogStoreReader,
 }
 
 impl fmt::Debug for Consensus {
@@ -75,6 +74,18 @@ pub struct Replication {
     pub followers: BTreeMap<ReplicaId, Follower>,
 }
 
+/// Starts openraft. It is boxed, so that it is compiled with this crate: a future is otherwise compiled with each crate
+/// above that awaits it, and with the tests of each.
+fn start_openraft(
+    replica: ReplicaId,
+    config: openraft::Config,
+    network: NetworkFactory,
+    log: LogStore,
+    state: StateMachine,
+) -> BoxFuture<'static, Result<Raft, Fatal<TypeConfig>>> {
+    Box::pin(Raft::new(replica, Arc::new(config), network, log, state))
+}
+
 impl Consensus {
     /// Starts the Raft of the replica at `place`.
     pub async fn start(
@@ -90,8 +101,8 @@ impl Consensus {
         let network = NetworkFactory::new(place, addresses, dial, full_peers.clone(), state.receiving());
         let mut log = LogStore::new(log);
         let reader = log.get_log_reader().await;
-        let raft = Raft::new(place.replica, Arc::new(config), network.clone(), log, state).await?;
-        Ok(Consensus { raft, network, full_peers, log: Arc::new(tokio::sync::Mutex::new(reader)) })
+        let raft = start_openraft(place.replica, config, network.clone(), log, state).await?;
+        Ok(Consensus { raft, network, full_peers, log: reader })
     }
 
     /// Ends it, and waits until its tasks have ended.
@@ -245,7 +256,7 @@ impl Consensus {
     ) -> usize {
         let Some((first, last)) = entries.first().zip(entries.last()) else { return 0 };
         let range = first.log_id.index..=last.log_id.index;
-        let held = self.log.lock().await.try_get_log_entries(range).await.unwrap_or_default();
+        let held = self.log.clone().try_get_log_entries(range).await.unwrap_or_default();
         let is_held = |entry: &LogEntry| held.iter().any(|held| held.log_id == entry.log_id);
         entries.iter().take_while(|entry| is_held(entry) || !needs(entry)).count()
     }
@@ -265,27 +276,29 @@ impl Consensus {
     }
 
     /// Finds out if the log lacks an entry that this replica is said to have acknowledged to a leader with
-    /// this vote: then its disk went back in time. The vote here may have gone back with it; only a later
-    /// leader may have had it drop the entry.
+    /// this vote: then its disk went back in time.
     pub async fn lacks(&self, leader: &Vote, entry: &LogId) -> Verdict {
-        let (vote, applied) = {
+        // The log is read first: what a later leader has it drop, or a snapshot purge, meanwhile, is seen by
+        // the vote and by what is applied, which come before.
+        let (held, vote) = {
+            let mut log = self.log.clone();
+            let held = match log.try_get_log_entries(entry.index..=entry.index).await {
+                Ok(entries) => entries.first().map_or(Held::Nothing, |held| Held::Entry(held.log_id)),
+                Err(_) => Held::Unreadable,
+            };
+            log.read_vote().await.map_or((Held::Unreadable, None), |vote| (held, vote))
+        };
+        let applied = {
             let metrics = self.raft.metrics();
             let metrics = metrics.borrow_watched();
-            (metrics.vote, metrics.last_applied.max(metrics.snapshot))
+            metrics.last_applied.max(metrics.snapshot)
         };
-        if applied.is_some_and(|applied| applied.index >= entry.index) {
-            return Verdict::Has;
-        }
-        match self.log.lock().await.try_get_log_entries(entry.index..=entry.index).await {
-            Ok(held) if held.first().is_some_and(|held| held.log_id == *entry) => Verdict::Has,
-            Ok(_) if vote <= *leader => Verdict::Lacks,
-            Ok(_) | Err(_) => Verdict::CannotTell,
-        }
+        Verdict::of(leader, entry, &Own { vote, applied, held })
     }
 
     /// Waits until another replica has refused a message of ours since the group was revived without us.
     pub async fn succeeded(&self) -> Incarnation {
-        self.network.successor().heard().await
+        self.network.later_life().heard().await
     }
 
     /// Returns a refusal to vote now, with what an answer to a candidate says otherwise.
@@ -375,6 +388,14 @@ impl Watch {
         self.metrics.borrow_watched().snapshot
     }
 
+    /// Returns true if this replica leads, and no majority has answered it for this time. One that leads
+    /// alone needs no answer, and one that nobody has answered yet has just begun.
+    pub fn is_cut_off(&self, silence: Duration) -> bool {
+        let metrics = self.metrics.borrow_watched();
+        let is_silent = metrics.last_quorum_acked.is_some_and(|at| at.elapsed() >= silence);
+        is_silent && metrics.membership_config.membership().voter_ids().any(|id| id != metrics.id)
+    }
+
     /// Returns the server of a member.
     pub fn server(&self, member: ReplicaId) -> Option<String> {
         let metrics = self.metrics.borrow_watched();
@@ -386,23 +407,24 @@ impl Watch {
         self.metrics.borrow_watched().running_state.as_ref().err().map(ToString::to_string)
     }
 
-    /// Returns true if a replica is a voter by a membership that is known to be committed.
-    pub fn is_voter(&self, member: ReplicaId) -> bool {
+    /// Returns true if a replica is a [settled voter](Members::is_settled_voter) by a membership that is
+    /// known to be committed.
+    pub fn is_settled_voter(&self, member: ReplicaId) -> bool {
         let metrics = self.metrics.borrow_watched();
-        metrics.committed_membership_config.membership().voter_ids().any(|id| id == member)
+        Members::from(&*metrics.committed_membership_config).is_settled_voter(member)
     }
 
     /// Returns all that is known now.
     pub fn view(&self) -> RaftView {
         let metrics = self.metrics.borrow_watched();
-        let members = members_of(&metrics.membership_config);
+        let members = Members::from(&*metrics.membership_config);
         RaftView {
             own: metrics.id,
             role: role(metrics.state, members.voters.contains(&metrics.id)),
             failed: metrics.running_state.as_ref().err().map(ToString::to_string),
             term: metrics.current_term,
             leader: metrics.current_leader,
-            committed_members: members_of(&metrics.committed_membership_config),
+            committed_members: Members::from(&*metrics.committed_membership_config),
             membership_is_committed: metrics.committed_membership_config.log_id()
                 == metrics.membership_config.log_id(),
             last_log: metrics.last_log_index,
@@ -442,15 +464,5 @@ fn role(state: ServerState, is_voter: bool) -> Role {
         ServerState::Follower if is_voter => Role::Follower,
         ServerState::Follower | ServerState::Learner => Role::Learner,
         ServerState::Shutdown => Role::Stopped,
-    }
-}
-
-fn members_of(membership: &StoredMembership) -> Members {
-    let membership = membership.membership();
-    let configurations = membership.get_joint_config();
-    Members {
-        voters: membership.voter_ids().collect(),
-        servers: membership.nodes().map(|(&id, server)| (id, server.0.clone())).collect(),
-        joint: if configurations.len() > 1 { configurations.last().cloned() } else { None },
     }
 }

@@ -1,5 +1,17 @@
 //! Everything that knows openraft: its type configuration, how our log, store, snapshots and network
 //! are plugged into it, and [`Consensus`], by which all above this crate speak of it.
+//!
+//! - `consensus`: the Raft of one replica; `propose`, `read`: entries and proofs of leadership; `membership`:
+//!   changes of members; `view`: what it knows of its group (pure); `engine`, `config`, `runtime`: openraft with our
+//!   types; `types`: these
+//! - `log_store`, `state_machine`: the storage
+//! - `network`: the connections to the others; `peer`: one of them; `append`: appended entries;
+//!   `in_flight`: those without an answer; `heartbeats`; `transfer`: a snapshot on its way; `receiving`:
+//!   those that followers receive
+//! - `header`: who sends and who receives; `wire`: messages and types; `judge`: what openraft mustn't see
+//! - `full_peers`: followers without room; `levels`: what all voters can do
+//! - `reversion`: disks that went back in time; `later_life`: a group that was revived without us; `succession`:
+//!   one replica that goes on alone
 
 pub mod append;
 mod config;
@@ -8,7 +20,9 @@ mod engine;
 mod full_peers;
 pub mod header;
 mod heartbeats;
+mod in_flight;
 pub mod judge;
+mod later_life;
 mod levels;
 pub mod log_store;
 mod membership;
@@ -21,7 +35,6 @@ mod reversion;
 mod runtime;
 pub mod state_machine;
 mod succession;
-mod successor;
 mod transfer;
 pub mod types;
 mod view;

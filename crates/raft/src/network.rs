@@ -4,9 +4,7 @@
 //! also carry the ReadIndex rounds, have a stream and a connection of their own, so that
 //! they never wait behind entries or a snapshot.
 
-use std::collections::VecDeque;
 use std::future::Future;
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::future::BoxFuture;
@@ -19,22 +17,20 @@ use openraft::raft::{
     AppendEntriesRequest, AppendEntriesResponse, SnapshotResponse, StreamAppendError, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
-use parking_lot::Mutex;
 use skv_proto::{Error, v1};
 use skv_sharding::ReplicaId;
 use skv_snapshot::SnapshotFile;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::append;
 use super::heartbeats::HeartbeatStream;
+use super::in_flight::{InFlight, STALL};
 use super::peer::{NetworkFactory, Peer, StreamItem, VOTE_TIMEOUT, rpc_error};
 use super::transfer;
 use super::types::{LogId, ServerName, TypeConfig, Vote};
 use super::wire::{Wire, WireError};
 
-/// The time after which a stream whose oldest request got no answer is given up and opened again.
-/// Generous: a tight bound would cut off a follower that waits for its disk.
-const STALL: Duration = Duration::from_secs(10);
 /// The pause before a replica that went back in time is told so again, instead of being sent a snapshot.
 const TELL_AGAIN: Duration = Duration::from_millis(500);
 
@@ -107,7 +103,7 @@ impl RaftNetworkV2<TypeConfig> for Network {
             let in_flight = InFlight::default();
             let sent = in_flight.clone();
             let requests = stream::iter([first]).chain(input).map(move |request| {
-                sent.lock().push_back(!request.entries.is_empty());
+                sent.send(!request.entries.is_empty());
                 append::to_wire(&request)
             });
             let responses = self.peer.open(requests).await?;
@@ -224,9 +220,6 @@ fn answered_vote(vote: Option<v1::RaftVote>) -> Result<Vote, WireError> {
     Vote::from_wire(vote.ok_or(WireError::Missing { message: "answer", field: "vote" })?)
 }
 
-/// The requests of an append stream that have no answer yet; each is true if it carries entries.
-type InFlight = Arc<Mutex<VecDeque<bool>>>;
-
 /// The answering side of an append stream.
 struct Session {
     responses: tonic::Streaming<v1::AppendEntriesResponse>,
@@ -242,8 +235,10 @@ impl Session {
     async fn next(session: Option<Self>) -> Option<(StreamItem, Option<Self>)> {
         let mut session = session?;
         loop {
-            let Ok(message) = tokio::time::timeout(STALL, session.responses.message()).await else {
-                if session.in_flight.lock().is_empty() {
+            let until = session.in_flight.stalls_at();
+            let Ok(message) = tokio::time::timeout_at(until, session.responses.message()).await else {
+                // A request that was sent meanwhile has a time of its own.
+                if session.in_flight.stalls_at() > Instant::now() {
                     continue;
                 }
                 let stalled = NetworkError::from_string(format!("no answer for {STALL:?}"));
@@ -254,6 +249,8 @@ impl Session {
                 Ok(None) => None,
                 Err(status) => {
                     match Error::from_status(&status) {
+                        // Overloaded is a follower whose log can't make its next segment, such as for want of
+                        // descriptors: for as long as that lasts it takes no entries, like one without space.
                         Some(Error::DiskFull(_) | Error::Overloaded(_)) => {
                             session.factory.full_peers.is_full(session.peer);
                         }
@@ -271,7 +268,7 @@ impl Session {
     fn answered(self, response: v1::AppendEntriesResponse) -> (StreamItem, Option<Self>) {
         let item = self.factory.hear(self.peer, &self.leader, response);
         let Ok(result) = &item else { return (item, None) };
-        let carried_entries = self.in_flight.lock().pop_front() == Some(true);
+        let carried_entries = self.in_flight.answer();
         if carried_entries && result.is_ok() {
             self.factory.full_peers.has_space(self.peer);
         }

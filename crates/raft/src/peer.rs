@@ -18,10 +18,10 @@ use tonic::transport::Channel;
 use crate::append;
 use crate::full_peers::FullPeers;
 use crate::header::{FIRST_LEVEL, Place};
+use crate::later_life::LaterLife;
 use crate::levels::Levels;
 use crate::receiving::Receiving;
 use crate::reversion::{Acknowledged, Verdict};
-use crate::successor::Successor;
 use crate::types::{LogId, TypeConfig, Vote};
 use crate::wire::Wire as _;
 
@@ -44,7 +44,7 @@ pub(crate) struct NetworkFactory {
     receiving: Receiving,
     acknowledged: Acknowledged,
     levels: Levels,
-    successor: Successor,
+    later_life: LaterLife,
 }
 
 impl NetworkFactory {
@@ -56,8 +56,8 @@ impl NetworkFactory {
         full_peers: FullPeers,
         receiving: Receiving,
     ) -> Self {
-        let (acknowledged, levels, successor) = Default::default();
-        NetworkFactory { place, addresses, dial, full_peers, receiving, acknowledged, levels, successor }
+        let (acknowledged, levels, later_life) = Default::default();
+        NetworkFactory { place, addresses, dial, full_peers, receiving, acknowledged, levels, later_life }
     }
 
     /// Returns true if this replica runs on this server now, and accepts messages from us.
@@ -76,8 +76,8 @@ impl NetworkFactory {
     }
 
     /// Returns the later life of the group that the others told this replica of.
-    pub(crate) fn successor(&self) -> &Successor {
-        &self.successor
+    pub(crate) fn later_life(&self) -> &LaterLife {
+        &self.later_life
     }
 
     /// Returns the followers that receive a snapshot from this replica now.
@@ -173,7 +173,7 @@ impl Peer {
 
     /// Takes the refusal of a message, and returns the error that openraft gets.
     pub(super) fn refused(&self, status: &Status) -> RPCError<TypeConfig> {
-        self.factory.successor.hear(self.factory.place.incarnation, status);
+        self.factory.later_life.hear(self.factory.place.incarnation, status);
         rpc_error(status)
     }
 

@@ -5,6 +5,9 @@
 //! there is no such entry in its log. No message that is late says so, since the answers of a stream
 //! come in their order, and since a heartbeat names an entry that was acknowledged before. From then on
 //! the follower counts for nothing here, and gets nothing but the message that it went back.
+//!
+//! The follower compares that message with its own log (`Consensus::lacks`). If it lacks
+//! the entry, its files go to quarantine (`lifecycle.rs` in `skv-replica`).
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -45,6 +48,43 @@ pub enum Verdict {
     Has,
     /// It can't tell now: it follows a later leader, or can't read its log.
     CannotTell,
+}
+
+/// The knowledge by which a follower judges itself.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Own {
+    /// Its vote, which may have gone back with the log.
+    pub(crate) vote: Option<Vote>,
+    /// The last entry that it applied, or that its snapshot covers.
+    pub(crate) applied: Option<LogId>,
+    /// The content of its log at the index of the entry.
+    pub(crate) held: Held,
+}
+
+/// The content of a log at one index.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Held {
+    /// An entry, perhaps of another leader.
+    Entry(LogId),
+    /// The log ends before the index, or begins after it.
+    Nothing,
+    /// The log can't be read.
+    Unreadable,
+}
+
+impl Verdict {
+    /// Judges a follower that is said to have acknowledged an entry to a leader with this vote. Only a later
+    /// leader may have had it drop the entry.
+    pub(crate) fn of(leader: &Vote, entry: &LogId, own: &Own) -> Verdict {
+        if own.applied.is_some_and(|applied| applied.index >= entry.index) {
+            return Verdict::Has;
+        }
+        match own.held {
+            Held::Entry(held) if held == *entry => Verdict::Has,
+            Held::Entry(_) | Held::Nothing if own.vote <= Some(*leader) => Verdict::Lacks,
+            Held::Entry(_) | Held::Nothing | Held::Unreadable => Verdict::CannotTell,
+        }
+    }
 }
 
 impl From<TellReversionResponse> for Verdict {
@@ -159,6 +199,25 @@ mod tests {
         assert!(!take(4, 5), "that is another leader's");
         assert!(take(3, 5));
         assert!(!take(3, 5), "it is told that it went back, and gets nothing else");
+    }
+
+    #[test]
+    fn a_follower_lacks_what_no_later_leader_had_it_drop() {
+        let another = LogId { leader_id: leader(2, LEADER), index: 5 };
+        for (vote, applied, held, verdict) in [
+            (reign(3), 4, Held::Nothing, Verdict::Lacks),
+            (reign(2), 4, Held::Nothing, Verdict::Lacks),
+            (reign(3), 4, Held::Entry(another), Verdict::Lacks),
+            (reign(3), 4, Held::Entry(id(5)), Verdict::Has),
+            (reign(4), 4, Held::Entry(id(5)), Verdict::Has),
+            (reign(3), 5, Held::Nothing, Verdict::Has),
+            (reign(4), 4, Held::Nothing, Verdict::CannotTell),
+            (reign(4), 4, Held::Entry(another), Verdict::CannotTell),
+            (reign(3), 4, Held::Unreadable, Verdict::CannotTell),
+        ] {
+            let own = Own { vote: Some(vote), applied: Some(id(applied)), held };
+            assert_eq!(Verdict::of(&reign(3), &id(5), &own), verdict, "{own:?}");
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skv_sharding::ReplicaId;
 
-use crate::types::LogId;
+use crate::types::{LogId, StoredMembership};
 
 /// The part that a replica plays in its group.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -31,6 +31,35 @@ pub struct Members {
     pub servers: BTreeMap<ReplicaId, String>,
     /// The voters to be, while one configuration gives way to another.
     pub joint: Option<BTreeSet<ReplicaId>>,
+    /// Those of them that had no vote before.
+    pub newcomers: BTreeSet<ReplicaId>,
+}
+
+impl From<&StoredMembership> for Members {
+    fn from(membership: &StoredMembership) -> Self {
+        let membership = membership.membership();
+        let (joint, newcomers) = match membership.get_joint_config().as_slice() {
+            [before @ .., to_be] if !before.is_empty() => {
+                let had_a_vote = |id: &ReplicaId| before.iter().any(|voters| voters.contains(id));
+                (Some(to_be.clone()), to_be.iter().copied().filter(|id| !had_a_vote(id)).collect())
+            }
+            _ => (None, BTreeSet::new()),
+        };
+        Members {
+            voters: membership.voter_ids().collect(),
+            servers: membership.nodes().map(|(&id, server)| (id, server.0.clone())).collect(),
+            joint,
+            newcomers,
+        }
+    }
+}
+
+impl Members {
+    /// Returns true if a replica has a vote, and no other configuration counts beside the one that gives it:
+    /// else the group may still need the replica whose place it takes.
+    pub fn is_settled_voter(&self, id: ReplicaId) -> bool {
+        self.joint.is_none() && self.voters.contains(&id)
+    }
 }
 
 /// A member, as its leader sees it.
@@ -118,5 +147,29 @@ impl RaftView {
     /// Returns the index up to which a member's log is the leader's.
     pub fn matched(&self, member: ReplicaId) -> Option<u64> {
         self.followers.get(&member)?.matched.map(|id| id.index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::types::{Membership, ServerName};
+
+    #[test]
+    fn who_had_no_vote_before_a_change_is_a_newcomer_until_it_is_over() {
+        let members = |configurations: &[&[u64]]| {
+            let voters = |ids: &&[u64]| ids.iter().map(|id| ReplicaId(*id)).collect::<BTreeSet<_>>();
+            let names: BTreeMap<_, _> = (1..=4).map(|id| (ReplicaId(id), ServerName::default())).collect();
+            let membership = Membership::new(configurations.iter().map(voters).collect(), names).unwrap();
+            Members::from(&StoredMembership::new(None, membership))
+        };
+        let during = members(&[&[1, 2, 3], &[1, 2, 4]]);
+        assert_eq!(during.voters, BTreeSet::from([1, 2, 3, 4].map(ReplicaId)));
+        assert_eq!(during.joint, Some(BTreeSet::from([1, 2, 4].map(ReplicaId))));
+        assert_eq!(during.newcomers, BTreeSet::from([ReplicaId(4)]));
+        assert!(!during.is_settled_voter(ReplicaId(4)), "3 still counts");
+        let after = members(&[&[1, 2, 4]]);
+        assert!(after.is_settled_voter(ReplicaId(4)) && !after.is_settled_voter(ReplicaId(3)));
+        assert_eq!((after.joint, after.newcomers), (None, BTreeSet::new()));
     }
 }

@@ -96,11 +96,11 @@ impl Running {
         }
     }
 
-    /// Removes the damaged files of a predecessor once this replica is a voter, but those of a former life
-    /// of the group.
+    /// Removes the damaged files of a predecessor once this replica is a voter and the change that made it
+    /// one is over, but those of a former life of the group.
     pub(super) async fn clear_quarantine(&self, env: &Environment) {
         let mut watch = self.consensus.watch();
-        while !watch.is_voter(self.place.replica) {
+        while !watch.is_settled_voter(self.place.replica) {
             if watch.changed().await.is_err() {
                 return;
             }

@@ -45,6 +45,11 @@ impl LeaderHints {
         self.watch.leader().0 == Some(self.own)
     }
 
+    /// Returns true if this replica leads, and no majority has answered it for this time.
+    pub(crate) fn is_cut_off(&self, silence: Duration) -> bool {
+        self.watch.is_cut_off(silence)
+    }
+
     /// Returns the refusal that names the leader: the given one, else the one that this replica
     /// follows; no leader that is silent, which may be gone.
     pub fn not_leader(&self, leader: Option<ReplicaId>) -> Error {

@@ -1,5 +1,20 @@
 //! A replica of a group: its life from an empty directory to a voter, and the ways of
 //! reads and writes above Raft.
+//!
+//! - `lifecycle`: from a directory to a running replica, and again; `data_dir`: the directory; `aside`: the files
+//!   that are left; `reset`: the revival of a group; `failed`: the end
+//! - `replica`: the replicas of a server; `running`: one whose Raft runs; `environment`: what they share
+//! - `manager`: the connection to the shard managers; `registration`: what is said there; `orders`: what comes
+//!   back; `map_copy`: the shard map of this server
+//! - `lead`: the duties of a leader; `members`: admissions; `removal`: the way out; `situation`: the changes of
+//!   members that are safe (pure)
+//! - `leader`: who leads; `handover`: has another one lead; `readiness`: the reply to probes
+//! - `propose`: many requests in one entry; `writes`: the room that they need, `memory`: the gate in front of
+//!   it; `read`: linearizable reads
+//! - `handoff`: shards that change hands
+//! - `snapshots`: when one is written, and what is purged then
+//! - `peer`: the services for other servers
+//! - `status`: the state for people; `tuning`: times and sizes
 
 mod aside;
 mod data_dir;
@@ -33,7 +48,7 @@ mod writes;
 pub use data_dir::{Belongs, DataDir, Former, Identity};
 pub use environment::Environment;
 pub use failed::Failed;
-pub use handoff::brake::Slowed;
+pub use handoff::brake::Delays;
 pub use handoff::counters::HandoffCounters;
 pub use handoff::pace::Pace;
 pub use handover::HandoverError;

@@ -5,13 +5,16 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use skv_disk::entropy;
 use skv_log::{Finished, Log};
 use skv_raft::header::Place;
 use skv_raft::state_machine::StateMachine;
 use skv_raft::{Consensus, Stopped, Timing};
+use skv_sharding::GroupId;
 use skv_store::Store;
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use crate::aside::{Aside, RETRY, patiently, put_aside};
@@ -129,23 +132,18 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         Err(error @ OpenError::Io(_)) => return End::Failed(error.to_string()),
         Err(error @ OpenError::NotNow(_)) => return End::NotNow(error.to_string()),
     };
-    let known = identity.place();
-    let place = if let Some(place) = known {
-        place
-    } else {
-        replica.wait(Some(identity.replica), "waiting for the shard manager's plan");
-        let waits = |reason: String| replica.wait(Some(identity.replica), &reason);
-        let belongs = tokio::select! {
-            belongs = registration::await_place(env, &identity, waits) => belongs,
-            () = stop.cancelled() => return End::Stopped,
-        };
-        let joined = tokio::select! {
-            joined = join(env, &mut identity, belongs) => joined,
-            () = stop.cancelled() => return End::Stopped,
-        };
-        match joined {
-            Ok(place) => place,
-            Err(error) => return End::Failed(format!("its identity can't be saved: {error}")),
+    let (known, files) = (identity.place(), log.finished());
+    let place = match known {
+        Some(place) => Ok(place),
+        None => find_place(env, replica, &mut identity, stop).await,
+    };
+    let place = match place {
+        Ok(place) => place,
+        Err(end) => {
+            // The log has begun to make its next segment: whoever opens it next must find it alone.
+            drop(log);
+            await_end(group, files.wait()).await;
+            return end;
         }
     };
 
@@ -155,7 +153,6 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         None => Readiness::default(),
     };
     let (reset, reviver) = reset();
-    let files = log.finished();
     let running = match start(env, place, readiness, store, log, state, reset.clone()).await {
         Ok(running) => Arc::new(running),
         Err(error) => return End::Failed(format!("its Raft can't be started: {error}")),
@@ -169,6 +166,27 @@ async fn live(env: &Arc<Environment>, replica: &Replica, stop: &CancellationToke
         _ => replica.wait(None, "its Raft ends"),
     }
     leave_files(env, running, files, end, stop).await
+}
+
+/// Waits until the shard manager has a place for a new replica, and takes it.
+async fn find_place(
+    env: &Environment,
+    replica: &Replica,
+    identity: &mut Identity,
+    stop: &CancellationToken,
+) -> Result<Place, End> {
+    replica.wait(Some(identity.replica), "waiting for the shard manager's plan");
+    let waits = |reason: String| replica.wait(Some(identity.replica), &reason);
+    let belongs = tokio::select! {
+        belongs = registration::await_place(env, identity, waits) => belongs,
+        () = stop.cancelled() => return Err(End::Stopped),
+    };
+    tokio::select! {
+        joined = join(env, identity, belongs) => {
+            joined.map_err(|error| End::Failed(format!("its identity can't be saved: {error}")))
+        }
+        () = stop.cancelled() => Err(End::Stopped),
+    }
 }
 
 /// Waits until the tasks of a replica no longer use its files; returns how it ended.
@@ -198,9 +216,7 @@ async fn leave_files(
             () = stop.cancelled() => End::Stopped,
         };
     }
-    if tokio::time::timeout(SHUTDOWN, ended).await.is_err() {
-        tracing::warn!(%group, "the replica's tasks didn't end within {SHUTDOWN:?}");
-    }
+    await_end(group, ended).await;
     if matches!(end, End::Stopped) {
         return end;
     }
@@ -215,6 +231,13 @@ async fn leave_files(
             Err(error) => End::Failed(format!("its files can't be closed: {error}")),
         },
         () = stop.cancelled() => End::Stopped,
+    }
+}
+
+/// Waits until the tasks of a replica have ended, though not for ever.
+async fn await_end(group: GroupId, ended: impl Future<Output = ()>) {
+    if tokio::time::timeout(SHUTDOWN, ended).await.is_err() {
+        tracing::warn!(%group, "the replica's tasks didn't end within {SHUTDOWN:?}");
     }
 }
 
@@ -245,13 +268,13 @@ async fn start(
         store: store.clone(),
         expected: Expected::default(),
     };
-    let writes = WritePath::open(space, memory, |space, memory, hold| ProposerParts {
+    let writes = WritePath::open(space, memory, |space, memory, holds| ProposerParts {
         consensus: consensus.clone(),
         hints: hints.clone(),
         space,
         memory,
         clock: env.clock.clone(),
-        hold,
+        holds,
     });
     Ok(Running {
         place,
@@ -267,6 +290,7 @@ async fn start(
             consensus: consensus.clone(),
             dir,
             applied,
+            renewed: Arc::new(Mutex::new(Instant::now())),
             space: room.clone(),
             memory: env.memory.clone(),
         },
@@ -282,7 +306,7 @@ async fn start(
         feature_level: env.tuning.feature_level,
         clock: env.clock.clone(),
         reset,
-        former: parking_lot::Mutex::default(),
+        former: Mutex::default(),
         gone_back: CancellationToken::new(),
     })
 }

@@ -2,6 +2,7 @@
 //! shard manager is away and after a restart. The shards that this server's own groups own are never
 //! taken from it.
 
+use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,6 +24,8 @@ const RETRY: Duration = Duration::from_millis(500);
 /// The shortest time between two writes of the copy: while shards move, each that arrives changes the
 /// map, and the disk belongs to the log. An older copy is one that was true.
 const KEEP_EVERY: Duration = Duration::from_secs(5);
+/// The pause after a write of the copy that failed: a disk that is full stays so for long.
+const KEEP_AGAIN: Duration = Duration::from_secs(30);
 
 /// The newest map that was seen.
 #[derive(Debug)]
@@ -81,18 +84,28 @@ impl MapCopy {
         }
     }
 
-    /// Keeps the newest map on the disk.
+    /// Keeps the newest map on the disk. It may stay the newest for long: if the disk doesn't take it, it is
+    /// tried again.
     async fn keep(&self) {
         let mut maps = self.current.subscribe();
         let mut kept = self.seen();
-        // The sender is in `self`, so that this doesn't end before.
-        while maps.changed().await.is_ok() {
-            let Some(seen) = maps.borrow_and_update().clone() else { continue };
-            let is_new = kept.is_none_or(|kept| kept.map != seen.map);
-            kept = Some(seen.clone());
-            if is_new {
-                self.save(seen).await;
-                tokio::time::sleep(KEEP_EVERY).await;
+        let mut has_failed = false;
+        loop {
+            let seen = maps.borrow_and_update().clone();
+            let is_kept = |seen: &Seen| kept.as_ref().is_some_and(|kept| kept.map == seen.map);
+            if let Some(seen) = seen.filter(|seen| !is_kept(seen)) {
+                let saved = self.save(seen.clone()).await;
+                if let Err(error) = &saved {
+                    self.report_failure(error, has_failed);
+                }
+                has_failed = saved.is_err();
+                if !has_failed {
+                    kept = Some(seen);
+                }
+                tokio::time::sleep(if has_failed { KEEP_AGAIN } else { KEEP_EVERY }).await;
+            } else if maps.changed().await.is_err() {
+                // The sender is in `self`, so that this doesn't happen before the end.
+                return;
             }
         }
     }
@@ -126,11 +139,20 @@ impl MapCopy {
         self.current.send_replace(Some(Arc::new(Seen { map, leaders })));
     }
 
-    async fn save(&self, seen: Arc<Seen>) {
+    /// Writes a map to the disk.
+    async fn save(&self, seen: Arc<Seen>) -> io::Result<()> {
         let (disk, file) = (self.disk.clone(), self.file.clone());
         let write = async move { checked_file::write(&*disk, &file, FORMAT, &seen.map).await };
-        if let Err(error) = skv_disk::run(&*self.disk, "map-copy", write).await.flatten() {
-            tracing::warn!(%error, file = %self.file.display(), "the copy of the shard map can't be kept");
+        skv_disk::run(&*self.disk, "map-copy", write).await.flatten()
+    }
+
+    /// Warns of the first of the failures that follow each other: the disk's other users warn of it too.
+    fn report_failure(&self, error: &io::Error, is_repeated: bool) {
+        let file = self.file.display();
+        if is_repeated {
+            tracing::debug!(%error, %file, "the copy of the shard map still can't be kept");
+        } else {
+            tracing::warn!(%error, %file, "the copy of the shard map can't be kept yet; it is tried again");
         }
     }
 
@@ -320,11 +342,39 @@ mod tests {
         let disk = MemoryDisk::new();
         let copy = open(&disk);
         copy.take(&map(CLUSTER, 5, 2));
-        copy.save(copy.seen().unwrap()).await;
+        copy.save(copy.seen().unwrap()).await.unwrap();
         let disk = disk.kill();
         let copy = open(&disk);
         assert_eq!(state(&copy), (5, 2));
         copy.take(&map(CLUSTER, 4, 1));
         assert_eq!(state(&copy), (5, 2), "what is older is ignored then too");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_copy_that_a_full_disk_did_not_take_is_kept_later_though_no_other_map_comes() {
+        let disk = MemoryDisk::new();
+        let copy = open(&disk);
+        let kept = || state(&open(&disk));
+        let test = async {
+            disk.set_capacity(Some(disk.used()));
+            copy.take(&map(CLUSTER, 5, 2));
+            tokio::time::sleep(KEEP_AGAIN / 2).await;
+            assert_eq!(kept(), (0, 0), "the disk is full");
+            assert_eq!(
+                disk.list("/data".as_ref()).unwrap(),
+                Vec::<PathBuf>::new(),
+                "it leaves nothing behind"
+            );
+            disk.set_capacity(None);
+            while kept() != (5, 2) {
+                tokio::time::sleep(KEEP_EVERY).await;
+            }
+        };
+        let in_time = tokio::time::timeout(KEEP_AGAIN * 10, test);
+        tokio::select! {
+            biased;
+            () = copy.keep() => panic!("it ends with its copy"),
+            ended = in_time => ended.expect("it is tried again"),
+        }
     }
 }

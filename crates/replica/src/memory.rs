@@ -5,7 +5,9 @@
 //! else would ever make room again. Open, it lets no more pass than fits together: an entry that a
 //! majority refuses stays in the log, and all that stands behind it.
 
+use std::cell::OnceCell;
 use std::collections::VecDeque;
+use std::slice;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -15,7 +17,7 @@ use skv_proto::v1::command::Kind;
 use skv_proto::{Error, v1};
 use skv_raft::Consensus;
 use skv_sharding::ReplicaId;
-use skv_store::Store;
+use skv_store::{Growth, Store};
 
 use crate::leader::LeaderHints;
 
@@ -49,8 +51,10 @@ pub(crate) struct EntryGrowth<'a> {
     ahead: Charge,
     /// The growth that a majority of the group takes.
     left: u64,
-    /// True if there is so much room that an estimate is good enough.
+    /// True if there is so much room that the whole entry has it already, but for its Appends.
     roughly: bool,
+    /// The bytes of the records of open requests that the state has, once somebody asked.
+    records: OnceCell<u64>,
 }
 
 impl MemoryGate {
@@ -59,7 +63,12 @@ impl MemoryGate {
     /// entry is made.
     pub fn admit(&self, command: &v1::Command) -> Result<(), Error> {
         // Nearly every write gets no further than this line.
-        if self.is_open() || !self.hints.is_leader() || self.growth().admits(command) {
+        if self.is_open() || !self.hints.is_leader() {
+            return Ok(());
+        }
+        let growth = self.store.growth(command);
+        // Counting the records for each command would take long.
+        if growth.is_record() || self.growth().admits_growth(growth) {
             return Ok(());
         }
         Err(self.refusal())
@@ -75,12 +84,16 @@ impl MemoryGate {
         let mut growth = self.growth();
         let most = at_most(commands, bytes);
         growth.roughly = self.is_open() && self.budget.has_plenty_for(most) && most < growth.left / 2;
+        if growth.roughly {
+            // Once for all commands: all cores of the server meet at this sum.
+            growth.ahead.change(0, most);
+        }
         growth
     }
 
     fn growth(&self) -> EntryGrowth<'_> {
         let (ahead, left) = (self.budget.ahead(), self.consensus.memory_left());
-        EntryGrowth { gate: self, ahead, left, roughly: false }
+        EntryGrowth { gate: self, ahead, left, roughly: false, records: OnceCell::new() }
     }
 
     /// Admits growth by an entry that isn't made of commands; the charge is kept until it is applied.
@@ -95,11 +108,12 @@ impl MemoryGate {
         promised.ok_or_else(|| self.refusal())
     }
 
-    /// Returns the room for a shard of this size that was promised before, perhaps by another leader.
-    pub(crate) fn promised(&self, bytes: u64) -> Charge {
-        let promised = self.budget.promised();
-        promised.change(0, bytes);
-        promised
+    /// Promises room for what is missing of a shard that was promised room before, perhaps by another leader.
+    pub(crate) fn promise_rest(&self, missing: u64) -> Result<Charge, Error> {
+        let left = self.consensus.memory_left();
+        let promised =
+            if missing == 0 || missing < left - left / 4 { self.budget.promise_rest(missing) } else { None };
+        promised.ok_or_else(|| self.refusal())
     }
 
     /// Returns true if this server has no room.
@@ -179,20 +193,30 @@ impl MemoryGate {
 }
 
 impl EntryGrowth<'_> {
+    /// Returns true if all of these commands have room already.
+    pub(crate) fn has_admitted(&self, commands: &[v1::Command]) -> bool {
+        // An Append keeps the value before, which may be large.
+        self.roughly && commands.iter().all(|command| command.kind() != Kind::Append)
+    }
+
     /// Admits a command, and returns false if there is no room for its growth.
     pub(crate) fn admits(&self, command: &v1::Command) -> bool {
-        // An Append keeps the value before, which may be large.
-        if self.roughly && command.kind() != Kind::Append {
-            self.ahead.change(0, at_most(1, command.key.len() + command.value.len()));
-            return true;
-        }
-        let growth = self.gate.store.growth(command);
+        self.has_admitted(slice::from_ref(command)) || self.admits_growth(self.gate.store.growth(command))
+    }
+
+    fn admits_growth(&self, growth: Growth) -> bool {
         let bytes = growth.bytes();
         if growth.fills() {
             self.gate.consensus.can_grow() && self.has_room_for(bytes, Purpose::Data)
         } else {
-            bytes == 0 || self.has_room_for(bytes, Purpose::WayOut)
+            bytes == 0 || self.has_room_for(bytes, Purpose::WayOut) || growth.is_record() && self.keeps(bytes)
         }
+    }
+
+    /// Takes room for the record of a request that leaves the data as it is, beyond all edges.
+    fn keeps(&self, bytes: u64) -> bool {
+        let kept = *self.records.get_or_init(|| self.gate.store.open_records());
+        self.gate.budget.admit_record(&self.ahead, bytes, kept)
     }
 
     /// Returns the charge of all that was admitted. It is kept until the entry is applied.

@@ -13,6 +13,10 @@ use tokio::time::Instant;
 /// The time for which orders count against those of an older revision: several registrations.
 const LASTING: Duration = Duration::from_secs(10);
 
+/// The shortest time from a report to one of news. Shards that come one after the other are reported together, since
+/// a shard manager writes all of its record for each report of new ones.
+const PACE: Duration = Duration::from_millis(100);
+
 /// The newest orders, and the way to report to the managers soon.
 #[derive(Debug)]
 pub(crate) struct Instructions {
@@ -41,13 +45,15 @@ impl Instructions {
         self.newest.lock().replace(next);
     }
 
-    /// Has the replica register at once: there is something to report.
+    /// Has the replica register soon: there is something to report.
     pub(super) fn report_soon(&self) {
         self.news.notify_one();
     }
 
-    /// Waits until there is something to report.
-    pub(super) async fn news(&self) {
+    /// Waits until the turn of the next report has come, and there is something to report. A caller that stops
+    /// waiting loses no news.
+    pub(super) async fn news(&self, last_report: Instant) {
+        tokio::time::sleep_until(last_report + PACE).await;
         self.news.notified().await;
     }
 }
@@ -120,6 +126,22 @@ mod tests {
     fn orders(revision: u64, start: Instant, seconds: u64) -> Orders {
         let given_at = start + Duration::from_secs(seconds);
         Orders { given_at, ..Orders::to_serve(MapRevision(revision), Vec::new(), Vec::new(), None) }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_happens_shortly_after_a_report_is_reported_together() {
+        let instructions = Instructions::none();
+        let last_report = Instant::now();
+        for _ in 0..10 {
+            instructions.report_soon();
+            // The caller stops waiting for another reason.
+            let news = tokio::time::timeout(PACE / 100, instructions.news(last_report)).await;
+            assert!(news.is_err(), "its turn hasn't come");
+        }
+        let news = |last_report| tokio::time::timeout(PACE * 10, instructions.news(last_report));
+        news(last_report).await.expect("no news is lost");
+        assert!(last_report.elapsed() >= PACE);
+        assert!(news(Instant::now()).await.is_err(), "one report takes all");
     }
 
     #[test]

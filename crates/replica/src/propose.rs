@@ -27,7 +27,7 @@ const BATCH_BYTES: usize = 1 << 20;
 /// The number of entries that are proposed and not yet applied. Few, so that batches are large.
 const IN_FLIGHT: usize = 4;
 /// The time after which an entry that isn't applied has an unknown outcome: an isolated leader's
-/// entries never complete.
+/// entries never complete. Such a leader takes no more of them.
 const DEADLINE: Duration = Duration::from_secs(5);
 /// The bytes that a command takes beside its key and value, at most.
 const COMMAND_OVERHEAD: usize = 96;
@@ -66,8 +66,8 @@ pub(crate) struct ProposerParts {
     pub memory: MemoryGate,
     /// The clock that gives entries their time.
     pub clock: Clock,
-    /// While true, nothing is proposed: the leadership is being handed over.
-    pub hold: watch::Receiver<bool>,
+    /// While this isn't 0, nothing is proposed: the leadership is being handed over.
+    pub holds: watch::Receiver<usize>,
 }
 
 impl Proposer {
@@ -110,13 +110,23 @@ struct Asked {
 impl Asked {
     /// Answers with the outcomes of the commands in the entry.
     fn answer(self, outcomes: Vec<Outcome>) {
-        let count = outcomes.len() + self.refused.len();
-        let (mut outcomes, mut refused) = (outcomes.into_iter(), self.refused.into_iter().peekable());
-        let all = (0..count).filter_map(|place| match refused.next_if(|(at, _)| *at == place) {
-            Some((_, error)) => Some(Err(error)),
-            None => outcomes.next().map(Ok),
-        });
-        let _ = self.answer.send(Ok(all.collect()));
+        // As a rule all of them are.
+        let all: Vec<_> = if self.refused.is_empty() {
+            outcomes.into_iter().map(Ok).collect()
+        } else {
+            let mut all = Vec::with_capacity(outcomes.len() + self.refused.len());
+            let (mut outcomes, mut refused) = (outcomes.into_iter(), self.refused.into_iter().peekable());
+            loop {
+                match refused.next_if(|(at, _)| *at == all.len()) {
+                    Some((_, error)) => all.push(Err(error)),
+                    None => match outcomes.next() {
+                        Some(outcome) => all.push(Ok(outcome)),
+                        None => break all,
+                    },
+                }
+            }
+        };
+        let _ = self.answer.send(Ok(all));
         drop(self.share);
     }
 
@@ -153,7 +163,7 @@ async fn propose(
             },
         };
         let Ok(slot) = slots.clone().acquire_owned().await else { return };
-        if parts.hold.wait_for(|held| !held).await.is_err() {
+        if parts.holds.wait_for(|holds| *holds == 0).await.is_err() {
             return;
         }
         let mut batch = vec![first];
@@ -183,6 +193,12 @@ async fn propose_one(
 ) -> Option<Proposed> {
     if !parts.hints.is_leader() {
         refuse(batch, &parts.hints.not_leader(None));
+        return None;
+    }
+    if parts.hints.is_cut_off(DEADLINE) {
+        // Its log would take entries until the disk is full, and none of them would be answered.
+        let silence = format!("no majority has answered the leader for {DEADLINE:?}");
+        refuse(batch, &Error::Unavailable(format!("{silence}; start the servers that don't run")));
         return None;
     }
     if !parts.consensus.can_commit() {
@@ -225,17 +241,20 @@ fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, mut bytes: usize) -> O
     let count = batch.iter().map(|submission| submission.commands.len()).sum();
     let growth = memory.entry(count, bytes);
     let (mut commands, mut asked) = (Vec::with_capacity(count), Vec::with_capacity(batch.len()));
-    for submission in batch {
+    for Submission { commands: more, answer, share, .. } in batch {
         let (before, mut refused) = (commands.len(), Vec::new());
-        for (place, command) in submission.commands.into_iter().enumerate() {
-            if growth.admits(&command) {
-                commands.push(command);
-            } else {
-                bytes -= queued_bytes(&command);
-                refused.push((place, memory.refusal()));
+        if growth.has_admitted(&more) {
+            commands.extend(more);
+        } else {
+            for (place, command) in more.into_iter().enumerate() {
+                if growth.admits(&command) {
+                    commands.push(command);
+                } else {
+                    bytes -= queued_bytes(&command);
+                    refused.push((place, memory.refusal()));
+                }
             }
         }
-        let Submission { answer, share, .. } = submission;
         let one = Asked { count: commands.len() - before, refused, answer, share };
         if one.count > 0 {
             asked.push(one);

@@ -1,5 +1,7 @@
 //! The readiness of a replica: it is ready if it is a voter of the committed membership that has
-//! applied what was committed when it started, and has heard a leader lately.
+//! applied what was committed when it started, and has heard a leader lately. While the members change, a
+//! new voter isn't ready yet: the group still depends on the one whose place it takes, and somebody who
+//! stops another server because this one is ready would stop the group.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -100,6 +102,9 @@ impl Readiness {
         }
         if !view.committed_members.voters.contains(&view.own) {
             return Err("not a voter of its group".into());
+        }
+        if view.committed_members.newcomers.contains(&view.own) {
+            return Err("the change of members by which it becomes a voter isn't over".into());
         }
         if !self.caught_up.load(Ordering::Relaxed) {
             return Err("applying what was committed before it started".into());
@@ -208,6 +213,22 @@ mod tests {
         readiness.heard_leader();
         assert_eq!(readiness.quorum(&follower), Quorum::Held);
         assert_eq!(Readiness::default().quorum(&follower), Quorum::Unknown, "it has just started");
+    }
+
+    /// Replica 3 is gone, and 4 takes its place: until that is over, 1 and 2 are both needed.
+    #[test]
+    fn a_new_voter_is_ready_when_no_quorum_needs_the_one_in_whose_place_it_comes() {
+        let readiness = Readiness::default();
+        readiness.caught_up.store(true, Ordering::Relaxed);
+        readiness.heard_leader();
+        let mut view = RaftView { leader: None, ..silent_leader(&[1, 2, 3, 4]) };
+        view.committed_members.joint = Some([1, 2, 4].map(ReplicaId).into());
+        view.committed_members.newcomers = [ReplicaId(4)].into();
+        readiness.check(&view).unwrap();
+        view.own = ReplicaId(4);
+        assert!(readiness.check(&view).unwrap_err().contains("change of members"));
+        view.committed_members = Members { voters: [1, 2, 4].map(ReplicaId).into(), ..Members::default() };
+        readiness.check(&view).unwrap();
     }
 
     #[test]

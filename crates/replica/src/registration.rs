@@ -6,6 +6,7 @@ use std::time::Duration;
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
 use skv_sharding::{COUNT_LIMIT, GroupId, Incarnation, MapRevision, Replica, ReplicaId};
+use tokio::time::Instant;
 
 use crate::data_dir::{Belongs, Identity};
 use crate::environment::Environment;
@@ -76,8 +77,8 @@ impl Superseded {
 }
 
 impl Running {
-    /// Registers again and again, at once when the leader or the configuration changes, and
-    /// keeps the orders. Ends when the group lives on without this replica, under a newer
+    /// Registers again and again, at once when the leader or the configuration changes and soon when there is
+    /// something to report, and keeps the orders. Ends when the group lives on without this replica, under a newer
     /// incarnation, or is no more.
     pub(super) async fn register(&self, env: &Environment) -> Superseded {
         let mut watch = self.consensus.watch();
@@ -92,6 +93,7 @@ impl Running {
             };
             let (founded, configuration) = (request.report.is_some(), env.map.configuration());
             let known_voters = request.report.as_ref().and_then(confirmed_voters);
+            let reported = Instant::now();
             match env.manager.register(request).await {
                 Ok(response) => {
                     if let Some(superseded) = self.take_plan(response, founded, known_voters).await {
@@ -104,11 +106,12 @@ impl Running {
             }
             let pause = tokio::time::sleep(if founded { RUNNING } else { WAITING });
             let newer = env.map.newer_configuration(configuration);
-            tokio::pin!(pause, newer);
+            let news = self.orders.news(reported);
+            tokio::pin!(pause, newer, news);
             loop {
                 tokio::select! {
                     () = &mut pause => break,
-                    () = self.orders.news() => break,
+                    () = &mut news => break,
                     () = &mut newer => break,
                     Ok(()) = watch.changed() => {
                         let (now, _) = watch.leader();

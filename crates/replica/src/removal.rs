@@ -14,8 +14,6 @@ use crate::situation::{Removal, RemovalError, Situation};
 
 /// The time in which the replicas that stay must have the log as it was when the removal began.
 const CATCH_UP: Duration = Duration::from_secs(1);
-/// The time in which a change must be committed.
-const COMMIT: Duration = Duration::from_secs(10);
 /// The time in which the removed replica can learn of its removal; one that is dead never does.
 const FAREWELL: Duration = Duration::from_secs(1);
 
@@ -31,14 +29,14 @@ impl Changes {
         }
         tracing::info!(group = %self.place.group, replica = %id, "removing a replica");
         if removal == Removal::Voter {
-            let demotion = finished(id, self.consensus.demote(id)).await?;
+            let demotion = self.consensus.demote(id).await.map_err(|error| not_over(id, error))?;
             let has_it = |view: &RaftView| (view.matched(id) >= Some(demotion)).then_some(());
             let told = self.consensus.await_view(FAREWELL, has_it);
             if told.await.is_none() {
                 tracing::info!(group = %self.place.group, replica = %id, "it can't be told that it is removed");
             }
         }
-        finished(id, self.consensus.forget(id)).await?;
+        self.consensus.forget(id).await.map_err(|error| not_over(id, error))?;
         tracing::info!(group = %self.place.group, replica = %id, "the replica is no member any more");
         Ok(())
     }
@@ -62,15 +60,10 @@ impl Changes {
     }
 }
 
-/// Waits for the end of a change, and returns the index of its entry.
-async fn finished(
-    id: ReplicaId,
-    change: impl Future<Output = Result<u64, ChangeError>>,
-) -> Result<u64, RemovalError> {
-    match tokio::time::timeout(COMMIT, change).await {
-        Ok(Ok(index)) => Ok(index),
-        Ok(Err(ChangeError::InProgress)) => Err(RemovalError::ChangeInProgress),
-        Ok(Err(ChangeError::Unfinished(reason))) => Err(RemovalError::Unfinished(id, reason)),
-        Err(_) => Err(RemovalError::Unfinished(id, format!("the change wasn't committed within {COMMIT:?}"))),
+/// Returns the error about a step of a removal that isn't known to be over.
+fn not_over(id: ReplicaId, error: ChangeError) -> RemovalError {
+    match error {
+        ChangeError::InProgress => RemovalError::ChangeInProgress,
+        ChangeError::Unfinished(reason) => RemovalError::Unfinished(id, reason),
     }
 }

@@ -108,6 +108,17 @@ impl Replica {
     /// identity. Callers that ask while that goes on wait for the same, and it goes on if nobody
     /// waits. `meant` is the replica that the caller has seen; `None` stands for whichever it is.
     pub async fn reset(&self, meant: Option<v1::ReplicaIdentity>) -> Result<Revived, Error> {
+        self.check_identity(meant)?;
+        let reset = match self.state() {
+            State::Reviving { reset, .. } => reset,
+            _ => self.running()?.may_be_reset()?,
+        };
+        reset.outcome().await
+    }
+
+    /// Refuses a request that is meant for another replica, or for another life of the group; `None` stands
+    /// for whichever it is. Before the replica has a place in a group nothing is refused for that.
+    pub fn check_identity(&self, meant: Option<v1::ReplicaIdentity>) -> Result<(), Error> {
         if let (Some(meant), Some(own)) = (meant, self.identity())
             && meant != own
         {
@@ -118,22 +129,12 @@ impl Replica {
                 meant.incarnation, self.group, own.incarnation
             )));
         }
-        let reset = match self.state() {
-            State::Reviving { reset, .. } => reset,
-            _ => self.running()?.may_be_reset()?,
-        };
-        reset.outcome().await
+        Ok(())
     }
 
     /// Returns the identity by which its status names it; `None` while it has no place in a group.
     fn identity(&self) -> Option<v1::ReplicaIdentity> {
-        let status = self.status();
-        (status.group_uid != 0).then_some(v1::ReplicaIdentity {
-            cluster_id: status.cluster_id,
-            group_uid: status.group_uid,
-            incarnation: status.incarnation,
-            replica: status.replica,
-        })
+        self.status().identity()
     }
 
     /// Removes what is kept here of the group's former lives, if it is the group of this cluster and

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use parking_lot::Mutex;
 use skv_disk::clock::Clock;
@@ -76,6 +77,11 @@ impl Running {
         self.orders.revision()
     }
 
+    /// Returns the time since the newest snapshot came, or since the replica was started.
+    pub fn snapshot_age(&self) -> Duration {
+        self.snapshots.age()
+    }
+
     /// Takes a replica out of the group; done at once if it is no member.
     pub async fn remove(&self, id: ReplicaId) -> Result<(), RemovalError> {
         self.members.remove(id).await
@@ -140,8 +146,6 @@ fn check_lost(quorum: Quorum, group: GroupId) -> Result<(), Error> {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use super::*;
 
     #[test]

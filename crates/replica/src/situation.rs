@@ -218,7 +218,8 @@ mod tests {
 
         fn set_members(&mut self, voters: std::ops::RangeInclusive<u64>, all: std::ops::RangeInclusive<u64>) {
             let servers = all.map(|id| (ReplicaId(id), name(id))).collect();
-            self.0.members = Members { voters: voters.map(ReplicaId).collect(), servers, joint: None };
+            let voters = voters.map(ReplicaId).collect();
+            self.0.members = Members { voters, servers, ..Members::default() };
             self.0.membership_is_committed = true;
         }
 

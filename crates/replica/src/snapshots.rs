@@ -1,4 +1,8 @@
-//! The moment to write a snapshot, and the length of the log to keep behind it.
+//! The moment to write a snapshot, and the part of the log that is purged then.
+//!
+//! The log is kept back to the snapshot before; and for a follower that is behind and alive, or receives a
+//! snapshot, back to at most four more. A full disk keeps nothing for others. Files in memory that leave no
+//! room for data keep nothing at all behind the newest snapshot.
 
 use std::collections::VecDeque;
 use std::io;
@@ -6,6 +10,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use parking_lot::Mutex;
 use skv_log::Space;
 use skv_memory::Budget;
 use skv_raft::types::LogId;
@@ -39,6 +44,8 @@ pub(crate) struct Snapshots {
     pub(crate) dir: Arc<SnapshotDir>,
     /// Bytes applied since the last snapshot.
     pub(crate) applied: Arc<AtomicU64>,
+    /// The time at which the newest snapshot came, or the replica was started.
+    pub(crate) renewed: Arc<Mutex<Instant>>,
     /// The room in the log.
     pub(crate) space: Space,
     pub(crate) memory: Budget,
@@ -67,6 +74,11 @@ impl Snapshots {
         self.dir.closed().await
     }
 
+    /// Returns the time since the newest snapshot came, or since the replica was started.
+    pub(crate) fn age(&self) -> Duration {
+        self.renewed.lock().elapsed()
+    }
+
     /// Returns the bytes of log that were applied since the last snapshot.
     pub(crate) fn log_bytes(&self) -> u64 {
         self.applied.load(Ordering::Relaxed)
@@ -91,6 +103,7 @@ impl Snapshots {
             let newest = self.newest();
             if newest.as_ref() != snapshots.back() {
                 snapshots.extend(newest);
+                *self.renewed.lock() = Instant::now();
                 asked = None;
             }
             if snapshots.len() > 1 {

@@ -13,17 +13,24 @@ pub struct WritePath {
     proposer: Proposer,
     space: Space,
     memory: MemoryGate,
-    /// While true, proposals wait: the leadership is being handed over.
-    hold: watch::Sender<bool>,
+    /// The number of reasons for which proposals wait: the leadership is being handed over.
+    holds: watch::Sender<usize>,
 }
 
-/// Holds proposals until it is dropped; proposals that waited are then refused if another replica
-/// leads, or go on under the old leader.
-pub(crate) struct Hold<'a>(&'a watch::Sender<bool>);
+/// Holds proposals until it is dropped, as all others do that are held beside it. Proposals that waited are
+/// then refused if another replica leads, or go on under the old leader.
+pub(crate) struct Hold<'a>(&'a watch::Sender<usize>);
+
+impl<'a> Hold<'a> {
+    fn one_of(holds: &'a watch::Sender<usize>) -> Self {
+        holds.send_modify(|holds| *holds += 1);
+        Hold(holds)
+    }
+}
 
 impl Drop for Hold<'_> {
     fn drop(&mut self) {
-        self.0.send_replace(false);
+        self.0.send_modify(|holds| *holds -= 1);
     }
 }
 
@@ -32,11 +39,11 @@ impl WritePath {
     pub(crate) fn open(
         space: Space,
         memory: MemoryGate,
-        parts: impl FnOnce(Space, MemoryGate, watch::Receiver<bool>) -> ProposerParts,
+        parts: impl FnOnce(Space, MemoryGate, watch::Receiver<usize>) -> ProposerParts,
     ) -> Self {
-        let (hold, held) = watch::channel(false);
+        let (holds, held) = watch::channel(0);
         let proposer = Proposer::start(parts(space.clone(), memory.clone(), held));
-        WritePath { proposer, space, memory, hold }
+        WritePath { proposer, space, memory, holds }
     }
 
     /// Returns the gate for what makes the data grow.
@@ -61,12 +68,26 @@ impl WritePath {
 
     /// Returns true while proposals wait.
     pub(crate) fn is_held(&self) -> bool {
-        *self.hold.borrow()
+        *self.holds.borrow() > 0
     }
 
     /// Has proposals wait until the guard is dropped.
     pub(crate) fn hold(&self) -> Hold<'_> {
-        self.hold.send_replace(true);
-        Hold(&self.hold)
+        Hold::one_of(&self.holds)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn proposals_wait_until_the_last_handover_is_over() {
+        let (holds, held) = watch::channel(0);
+        let (first, second) = (Hold::one_of(&holds), Hold::one_of(&holds));
+        drop(first);
+        assert_eq!(*held.borrow(), 1);
+        drop(second);
+        assert_eq!(*held.borrow(), 0);
     }
 }

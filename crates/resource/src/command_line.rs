@@ -60,6 +60,11 @@ impl CommandLine {
         self.option("--transfer-bytes-per-second", spec.tuning.transfer_bytes_per_second);
     }
 
+    /// Returns the value of a flag among the arguments of a process.
+    pub fn value_of<'a>(name: &str, arguments: &'a [String]) -> Option<&'a str> {
+        arguments.iter().find_map(|argument| argument.strip_prefix(name)?.strip_prefix('='))
+    }
+
     /// Returns the arguments, in the order in which they were added.
     pub fn into_arguments(self) -> Vec<String> {
         self.0

@@ -39,7 +39,8 @@ pub struct ShardMapFields {
     pub record: Option<Value>,
 }
 
-fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+/// Returns the schema of an object whose fields are not described.
+pub(crate) fn any_object(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
     schemars::json_schema!({
         "type": "object",
         "nullable": true,

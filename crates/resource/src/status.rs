@@ -1,22 +1,27 @@
 //! The operator's report on a `ShardedKV`.
 
-use k8s_openapi::apimachinery::pkg::apis::meta::v1::Condition;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::{Condition, Time};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use skv_sharding::{Hash, Policy};
 
+use crate::shard_map::any_object;
 use crate::spec::limits::Limits;
 use crate::spec::placement::Placement;
 
 /// The observed state of a `ShardedKV`.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", default)]
+// Until the operator has written a status, programs that wait see that no generation was observed.
+#[schemars(extend("default" = { "observedGeneration": -1 }))]
 pub struct ShardedKvStatus {
     /// The generation of the resource that this status is about.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub observed_generation: Option<i64>,
-    /// Valid, Available, Progressing and Degraded.
+    /// Valid, Available, Progressing, Degraded and Spread for people; Ready, Reconciling and Stalled for
+    /// programs.
     #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["type"]))]
     pub conditions: Vec<Condition>,
     /// A line for people about the resource's problems and the work under way.
@@ -44,9 +49,26 @@ pub struct ShardedKvStatus {
     /// The pod that the operator is replacing. Until its successor has caught up, no other is.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub replacing: Option<Replacing>,
+    /// The servers whose replica is gone for good, and isn't replaced yet.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["server"]))]
+    pub lost: Vec<LostServer>,
+    /// The servers whose replica was gone for good and was replaced, within an hour before the
+    /// last of them.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub replaced: Vec<ReplacedServer>,
+    /// The evictions, by drains that are expected, that have to wait for another server.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(extend("x-kubernetes-list-type" = "map", "x-kubernetes-list-map-keys" = ["server"]))]
+    pub held_evictions: Vec<HeldEviction>,
     /// The fields that are fixed for the life of the resource, as it was created.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub founded: Option<Founded>,
+    /// The last valid specification. The operator goes by it while the resource's own isn't valid, or can't
+    /// be read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_object")]
+    pub accepted: Option<Value>,
 }
 
 /// The fields that are fixed for the life of a resource, as it was created.
@@ -84,6 +106,46 @@ pub struct Replacing {
     pub pod: String,
     /// Its uid, which its successor doesn't have.
     pub uid: String,
+}
+
+/// A server whose replica is gone for good.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct LostServer {
+    /// Its name.
+    pub server: String,
+    /// The uid of the claim with whose volume the replica was lost; a server with another claim has another
+    /// replica.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_uid: Option<String>,
+    /// The time at which that was first seen.
+    pub since: Time,
+    /// The reason, such as a node that is gone.
+    pub reason: String,
+}
+
+/// A server whose replica was gone for good, and was replaced.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct ReplacedServer {
+    /// Its name.
+    pub server: String,
+    /// The uid of the pod that was let go.
+    pub uid: String,
+    /// The time at which its volume was given up.
+    pub at: Time,
+}
+
+/// A server whose eviction from a node that is about to be emptied has to wait.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "camelCase")]
+pub struct HeldEviction {
+    /// Its name.
+    pub server: String,
+    /// The node.
+    pub node: String,
+    /// The server that must be ready first.
+    pub waits_for: String,
 }
 
 /// The observed state of one group.

@@ -1,26 +1,17 @@
 //! The rules of valid specifications.
 
-use std::fmt::{self, Display};
-use std::ops::RangeInclusive;
+use skv_sharding::{Policy, Ring};
 
-use skv_sharding::{LEAST_MEMORY_BYTES, Policy, Ring};
+use crate::{
+    ClientService, IpFamilyPolicy, NodePorts, Placement, Ports, ServiceType, ShardedKvSpec, Storage, Tuning,
+};
 
-use crate::{NodePorts, Placement, Ports, Server, ShardedKvSpec, Size, Storage, Tuning};
+mod check;
+mod memory;
+mod pod_template;
 
-/// A field whose value is invalid.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Problem {
-    /// The field, such as `spec.replicas`.
-    pub path: String,
-    /// The reason why it is invalid, and the remedy.
-    pub reason: String,
-}
-
-impl Display for Problem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}: {}", self.path, self.reason)
-    }
-}
+use check::Check;
+pub use check::Problem;
 
 /// The longest name of a resource: names of servers, such as NAME-g0-0, must stay labels of DNS with room
 /// to spare.
@@ -34,14 +25,23 @@ pub fn validate(name: &str, spec: &ShardedKvSpec) -> Vec<Problem> {
     let mut check = Check::default();
     check_name(&mut check, name);
     check_groups(&mut check, spec);
-    check_server(&mut check, &spec.server);
+    if let Some(threads) = spec.server.worker_threads {
+        check.range("spec.server.workerThreads", threads, 1..=1024);
+    }
+    memory::check_memory(&mut check, spec);
     check.range("spec.shardManager.replicas", spec.shard_manager.replicas, 1..=5);
-    if spec.image.name.is_empty() {
+    if spec.image.name.as_deref() == Some("") {
         check.fails("spec.image.name", "is empty: name an image, or leave it out".to_owned());
     }
     check_storage(&mut check, &spec.storage);
     check_ports(&mut check, &spec.ports);
     check_node_ports(&mut check, spec);
+    check_service(&mut check, &spec.service);
+    if let Some(template) = &spec.pod_template {
+        pod_template::check_pod_template(&mut check, template);
+    }
+    check.range("spec.replacement.afterSeconds", spec.replacement.after_seconds, 1..=86_400);
+    check.range("spec.replacement.maxPerHour", spec.replacement.max_per_hour, 1..=60);
 
     let limits = &spec.limits;
     check.range("spec.limits.maxKeyBytes", limits.max_key_bytes, 1..=65_536);
@@ -107,25 +107,6 @@ fn check_replicas_of_ring(check: &mut Check, spec: &ShardedKvSpec) {
     }
 }
 
-fn check_server(check: &mut Check, server: &Server) {
-    if let Some(threads) = server.worker_threads {
-        check.range("spec.server.workerThreads", threads, 1..=1024);
-    }
-    let Some(memory) = &server.memory else { return };
-    if memory.bytes() < LEAST_MEMORY_BYTES {
-        check.fails("spec.server.memory", format!("{memory} is too small: at least 128Mi"));
-    }
-    let limits = server.resources.as_ref().and_then(|resources| resources.limits.as_ref());
-    // A quantity with a fraction isn't a size; the server takes the lower of the two in any case.
-    let of_container = limits.and_then(|limits| limits.get("memory")?.0.parse::<Size>().ok());
-    if let Some(of_container) = of_container.filter(|limit| limit.bytes() < memory.bytes()) {
-        let reason = format!(
-            "{memory} is more than the container may have: resources.limits.memory is {of_container}"
-        );
-        check.fails("spec.server.memory", reason);
-    }
-}
-
 fn check_storage(check: &mut Check, storage: &Storage) {
     if storage.size.bytes() < MIN_STORAGE_BYTES {
         check.fails("spec.storage.size", format!("{} is too small: at least 256Mi", storage.size));
@@ -171,6 +152,22 @@ fn check_node_ports(check: &mut Check, spec: &ShardedKvSpec) {
     }
 }
 
+fn check_service(check: &mut Check, service: &ClientService) {
+    if service.type_ != ServiceType::LoadBalancer && !service.load_balancer_source_ranges.is_empty() {
+        let reason = "have no meaning without a load balancer: set type to LoadBalancer, or leave them out";
+        check.fails("spec.service.loadBalancerSourceRanges", reason.to_owned());
+    }
+    let reason = match service.ip_families.as_slice() {
+        [first, second] if first == second => format!("name {} twice: leave one out", first.name()),
+        [_, _] if service.ip_family_policy == Some(IpFamilyPolicy::Single) => {
+            "are two, and SingleStack takes one: leave one out, or choose another policy".to_owned()
+        }
+        [_, _, _, ..] => "are more than there are: IPv4 and IPv6".to_owned(),
+        _ => return,
+    };
+    check.fails("spec.service.ipFamilies", reason);
+}
+
 fn check_tuning(check: &mut Check, tuning: &Tuning) {
     check.range("spec.tuning.heartbeatMs", tuning.heartbeat_ms, 10..=10_000);
     check.range("spec.tuning.electionTimeoutMs", tuning.election_timeout_ms, 50..=60_000);
@@ -197,23 +194,6 @@ fn check_name(check: &mut Check, name: &str) {
                  begin with a letter and not end with '-'"
             ),
         );
-    }
-}
-
-#[derive(Default)]
-struct Check {
-    problems: Vec<Problem>,
-}
-
-impl Check {
-    fn fails(&mut self, path: &str, reason: String) {
-        self.problems.push(Problem { path: path.to_owned(), reason });
-    }
-
-    fn range<T: Copy + PartialOrd + Display>(&mut self, path: &str, value: T, range: RangeInclusive<T>) {
-        if !range.contains(&value) {
-            self.fails(path, format!("{value} is out of range: {} to {}", range.start(), range.end()));
-        }
     }
 }
 

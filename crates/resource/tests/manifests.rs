@@ -1,6 +1,9 @@
 //! Manifests as people write them.
 
-use skv_resource::{ManifestError, NodePorts, Placement, PullPolicy, Retention, ShardedKvSpec, parse};
+use skv_resource::{
+    IpFamily, IpFamilyPolicy, ManifestError, NodePorts, Placement, PullPolicy, Retention, ServiceType,
+    ShardedKvSpec, TrafficDistribution, parse,
+};
 use skv_sharding::{Hash, Policy};
 
 const HEAD: &str = "apiVersion: shardedkv.io/v1alpha1\nkind: ShardedKV\nmetadata: {name: demo}\n";
@@ -53,8 +56,12 @@ fn every_field_can_be_set() {
           scheduling: {nodeSelector: {disk: fast}, tolerations: [{key: kv, operator: Exists}], affinity: {},
                        topologySpreadConstraints: [], priorityClassName: high},
           podMetadata: {labels: {team: a}, annotations: {b: c}},
+          podTemplate: {spec: {runtimeClassName: gvisor}}, podSecurityContext: {runAsUser: 7},
+          service: {type: LoadBalancer, annotations: {a: b}, loadBalancerSourceRanges: [10.0.0.0/8],
+                    trafficDistribution: PreferSameZone, ipFamilyPolicy: RequireDualStack, ipFamilies: [IPv6, IPv4]},
           ports: {client: 8000, peer: 8001, http: 8002, manager: 8003}, nodePorts: {first: 30400},
-          disruptionBudget: {enabled: false}, networkPolicy: {enabled: false, clients: []}, paused: true,
+          disruptionBudget: {enabled: false}, networkPolicy: {enabled: false, clients: [], ingress: [{}]}, paused: true,
+          replacement: {enabled: false, afterSeconds: 60, maxPerHour: 1, volumes: Delete},
           limits: {maxKeyBytes: 10, maxValueBytes: 20, maxSessionsPerShard: 30, sessionTtlSeconds: 40},
           tuning: {heartbeatMs: 100, electionTimeoutMs: 500, snapshotLogBytes: 4096, transferBytesPerSecond: 0},
           storage: {memoryOnly: true, size: 20Gi, whenDeleted: Delete, whenScaled: Delete}}",
@@ -71,10 +78,20 @@ fn every_field_can_be_set() {
     assert!(spec.storage.memory_only);
     assert_eq!((spec.storage.size.bytes(), spec.storage.when_deleted), (20 << 30, Retention::Delete));
     assert_eq!(
-        (spec.image.name.as_str(), spec.image.pull_policy),
-        ("registry:5000/skv:2", PullPolicy::Always)
+        (spec.image.name.as_deref(), spec.image.pull_policy),
+        (Some("registry:5000/skv:2"), PullPolicy::Always)
     );
+    assert_eq!((spec.replacement.after_seconds, spec.replacement.volumes), (60, Retention::Delete));
     assert_eq!(spec.node_ports, Some(NodePorts { first: 30_400 }));
+    let pods = spec.pod_template.unwrap().pod_spec().unwrap();
+    assert_eq!(pods.runtime_class_name.as_deref(), Some("gvisor"));
+    assert_eq!(spec.pod_security_context.unwrap().run_as_user, Some(7));
+    assert_eq!(
+        (spec.service.type_, spec.service.traffic_distribution),
+        (ServiceType::LoadBalancer, Some(TrafficDistribution::SameZone))
+    );
+    assert_eq!(spec.service.ip_family_policy, Some(IpFamilyPolicy::RequireDual));
+    assert_eq!(spec.service.ip_families, [IpFamily::V6, IpFamily::V4]);
     assert_eq!((spec.ports.manager, spec.shard_manager.replicas, spec.paused), (8003, 1, true));
 }
 

@@ -100,7 +100,7 @@ number! {
     Revision(u64)
 }
 number! {
-    /// The number of writes of the shard map.
+    /// The number of changes of the shard map.
     MapRevision(u64)
 }
 number! {

@@ -2,6 +2,10 @@
 //!
 //! No IO, no async, no clock and no random source: every rule decides alike on every replica, in every
 //! clerk and in every test.
+//!
+//! - `hash`: the shard of a key; `map`: the owner of each shard; `shard_set`: shards as a text
+//! - `plan`: the planner of configurations; `wanted`: the groups that there should be; `ring`: replicas on servers
+//! - `ids`: names and numbers; `lineage`: the former lives of a group; `limits`: those of requests and sessions
 
 mod hash;
 mod ids;

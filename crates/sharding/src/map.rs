@@ -49,7 +49,7 @@ pub struct Owner {
 pub struct ShardMap {
     /// The cluster that it describes.
     pub cluster: ClusterId,
-    /// The number of writes of the map.
+    /// The number of changes of the map.
     pub revision: MapRevision,
     /// The newest configuration's number.
     pub configuration: u64,

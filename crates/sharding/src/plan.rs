@@ -1,4 +1,5 @@
-//! The planner: from the present places of the shards to the next configuration.
+//! The planner: from the present places of the shards to the next configuration. That is as even as the pins
+//! allow, and of those that are, the one with the fewest moves; unless the policy is modulo.
 //!
 //! It is a pure function of its arguments: two managers that plan at the same time, or one that plans
 //! again after a crash, come to the same result on every platform. Sending and storing plans is decided

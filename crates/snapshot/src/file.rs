@@ -7,9 +7,9 @@ use std::sync::Arc;
 use bytes::{Buf as _, Bytes};
 use futures::Stream;
 use parking_lot::Mutex;
-use prost::Message as _;
+use prost::Message;
 use skv_disk::{Disk, DiskFile};
-use skv_proto::v1;
+use skv_proto::{Shaped, check_inner, v1};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 
@@ -163,8 +163,7 @@ impl SnapshotFile {
         reader.header()?;
         while let Some((offset, mut chunk)) = reader.chunk()? {
             while chunk.has_remaining() {
-                let item = v1::SnapshotItem::decode_length_delimited(&mut chunk)
-                    .map_err(|e| reader.damaged(offset, e.to_string()))?;
+                let item = next_item(&mut chunk).map_err(|reason| reader.damaged(offset, reason))?;
                 reader.seen.items += 1;
                 each(item).map_err(|reason| reader.damaged(offset, reason))?;
             }
@@ -199,6 +198,21 @@ impl SnapshotFile {
         self.0.file.read_exact_at(&mut piece, offset)?;
         Ok(piece.into())
     }
+}
+
+/// Takes the next item off a chunk, which isn't empty.
+fn next_item(chunk: &mut Bytes) -> Result<v1::SnapshotItem, String> {
+    let length = prost::decode_length_delimiter(&mut *chunk).map_err(|error| error.to_string())?;
+    if length > chunk.len() {
+        return Err("an item is longer than its chunk".to_owned());
+    }
+    decode(chunk.split_to(length))
+}
+
+/// Decodes a message, once it is known to take little more memory than its bytes.
+fn decode<M: Message + Shaped + Default>(bytes: Bytes) -> Result<M, String> {
+    check_inner::<M>(&bytes).map_err(|excess| excess.to_string())?;
+    M::decode(bytes).map_err(|error| error.to_string())
 }
 
 /// Returns the length of the part of a file, from its beginning, in which every frame is whole; 0 if it
@@ -274,7 +288,7 @@ impl<'a> Reader<'a> {
         if kind != Kind::Header {
             return Err(self.damaged(offset, "there is no header"));
         }
-        v1::SnapshotHeader::decode(header).map_err(|e| self.damaged(offset, e.to_string()))
+        decode(header).map_err(|reason| self.damaged(offset, reason))
     }
 
     /// Reads the next chunk, and returns it with its offset; `None` after the footer, when all was
@@ -315,5 +329,39 @@ impl<'a> Reader<'a> {
             return Err(self.damaged(offset, "the checksum is wrong"));
         }
         Ok((header.kind, payload.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use skv_disk::MemoryDisk;
+    use skv_proto::v1::snapshot_item::Item;
+
+    use super::*;
+    use crate::SnapshotDir;
+
+    #[tokio::test]
+    async fn an_item_that_would_take_many_times_its_bytes_is_not_decoded() {
+        let dir = SnapshotDir::open(Arc::new(MemoryDisk::new()), "/s".into()).unwrap();
+        for (decided, fits) in [(1024, true), (400_000, false)] {
+            let decided = vec![v1::session_state::Decided::default(); decided];
+            let session = Item::Session(v1::SessionState { decided, ..Default::default() });
+            let items = std::iter::once(v1::SnapshotItem { item: Some(session) });
+            let file = dir.write(v1::SnapshotHeader::default(), items).await.unwrap();
+            let mut count = 0;
+            let read = file.read(|_| {
+                count += 1;
+                Ok(())
+            });
+            assert_eq!((read.is_ok(), count), (fits, i32::from(fits)));
+        }
+    }
+
+    #[test]
+    fn an_item_is_no_longer_than_its_chunk() {
+        let item = v1::SnapshotItem { item: Some(Item::Forgotten(v1::SessionId::default())) };
+        let bytes = Bytes::from(item.encode_length_delimited_to_vec());
+        assert_eq!(next_item(&mut bytes.clone()), Ok(item));
+        assert!(next_item(&mut bytes.slice(..1)).is_err());
     }
 }

@@ -27,6 +27,9 @@ pub(super) const FRAME_HEADER: usize = 16;
 /// The bytes from which on a chunk is written.
 const CHUNK: usize = 1 << 20;
 
+/// The most bytes of a frame's payload. A chunk that is almost full and the largest item have far less.
+const LONGEST: u32 = 64 << 20;
+
 /// The kind of a frame.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -92,7 +95,7 @@ impl FrameHeader {
         bytes
     }
 
-    /// Reads a header; `None` if the bytes aren't a frame's.
+    /// Reads a header; `None` if the bytes aren't a frame's, or nobody writes such a long one.
     pub(super) fn decode(bytes: &[u8; FRAME_HEADER]) -> Option<Self> {
         let intact = crc32c::crc32c(&bytes[..12]) == number(bytes, 12);
         let kind = match number(bytes, 0) {
@@ -101,7 +104,8 @@ impl FrameHeader {
             3 => Kind::Footer,
             _ => return None,
         };
-        intact.then(|| Self { kind, length: number(bytes, 4), checksum: number(bytes, 8) })
+        let header = Self { kind, length: number(bytes, 4), checksum: number(bytes, 8) };
+        (intact && header.length <= LONGEST).then_some(header)
     }
 }
 
@@ -186,5 +190,19 @@ impl Encoder {
         frame[..FRAME_HEADER].copy_from_slice(&header.encode());
         self.totals.add(&frame);
         frame
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_frame_that_nobody_writes_is_not_read_into_memory() {
+        let read = |length| {
+            let header = FrameHeader { kind: Kind::Chunk, length, checksum: 7 };
+            FrameHeader::decode(&header.encode()).map(|header| header.length)
+        };
+        assert_eq!([0, LONGEST, LONGEST + 1, u32::MAX].map(read), [Some(0), Some(LONGEST), None, None]);
     }
 }

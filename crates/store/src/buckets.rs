@@ -51,9 +51,7 @@ impl<T: Clone> Buckets<T> {
     /// Returns a bucket that may be changed.
     fn own(&mut self, index: usize) -> &mut HashTable<T> {
         let bucket = &mut self.tables[index];
-        if Arc::strong_count(bucket) > 1 {
-            self.copied += bucket.allocation_size() as u64;
-        }
+        self.copied += to_copy(bucket);
         Arc::make_mut(bucket)
     }
 
@@ -135,6 +133,7 @@ impl<T: Clone> Buckets<T> {
         let new = self.tables.len();
         let old = new - (1 << new.ilog2());
         let items = std::mem::take(&mut self.tables[old]);
+        self.copied += to_copy(&items);
         self.tables.push(Arc::default());
         let mut halves = [HashTable::with_capacity(SPLIT_ABOVE), HashTable::with_capacity(SPLIT_ABOVE)];
         for item in take(items) {
@@ -147,6 +146,7 @@ impl<T: Clone> Buckets<T> {
     /// Undoes the last split.
     fn merge(&mut self, hasher: impl Fn(&T) -> u64) {
         let Some(last) = self.tables.pop() else { return };
+        self.copied += to_copy(&last);
         let old = self.tables.len() - (1 << self.tables.len().ilog2());
         let target = self.own(old);
         for item in take(last) {
@@ -154,6 +154,11 @@ impl<T: Clone> Buckets<T> {
         }
         target.shrink_to_fit(hasher);
     }
+}
+
+/// Returns the bytes of a bucket that must be copied before it changes, since a clone has it too; else 0.
+fn to_copy<T>(bucket: &Arc<HashTable<T>>) -> u64 {
+    if Arc::strong_count(bucket) > 1 { bucket.allocation_size() as u64 } else { 0 }
 }
 
 /// Returns a bucket's items: moved if nobody shares the bucket, else cloned.
@@ -247,6 +252,25 @@ mod tests {
             for (view, model) in views {
                 prop_assert_eq!(contents(&view), model);
             }
+        }
+    }
+
+    #[test]
+    fn every_bucket_that_only_a_clone_has_left_counts_as_copied() {
+        let (mut table, keys) = (Buckets::default(), 2000);
+        let mut count = |change: &dyn Fn(&mut Buckets<Pair>) -> Option<u64>| {
+            let (clone, before) = (table.clone(), table.copied());
+            change(&mut table);
+            let is_left = |old: &&Arc<HashTable<Pair>>| !table.tables.iter().any(|new| Arc::ptr_eq(old, new));
+            let left: usize = clone.tables.iter().filter(is_left).map(|old| old.allocation_size()).sum();
+            assert_eq!(table.copied() - before, left as u64);
+        };
+        // Buckets split, and merge again.
+        for key in 0..keys {
+            count(&|table| insert(table, key, 0));
+        }
+        for key in 0..keys {
+            count(&|table| remove(table, key));
         }
     }
 

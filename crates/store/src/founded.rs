@@ -1,4 +1,5 @@
-//! A group that knows its identity, and its shards.
+//! The state of a group from its founding on: its identity, and a slot for each shard. `Store::found` founds
+//! it, once.
 
 use std::sync::Arc;
 
@@ -23,6 +24,13 @@ pub(super) struct Founded {
     pub(super) retained: Box<[Arc<Retained>]>,
 }
 
+/// The memory of slots before and after they were changed, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Held {
+    pub(super) before: u64,
+    pub(super) after: u64,
+}
+
 impl Drop for Founded {
     /// Views of this state keep what they have of it.
     fn drop(&mut self) {
@@ -41,12 +49,27 @@ impl Founded {
 
     /// Changes the slot of a shard, which must exist, and counts the memory that this takes or frees.
     pub(super) fn change<T>(&self, shard: ShardId, change: impl FnOnce(&mut Slot) -> T) -> T {
+        let mut held = Held::default();
+        let result = self.change_one_of_many(shard, &mut held, change);
+        self.count(held.before, held.after);
+        result
+    }
+
+    /// Does the same, but notes the memory in `held`, which is counted after the last of many changes: all
+    /// cores of the server meet at that sum.
+    pub(super) fn change_one_of_many<T>(
+        &self,
+        shard: ShardId,
+        held: &mut Held,
+        change: impl FnOnce(&mut Slot) -> T,
+    ) -> T {
         let index = shard.0 as usize;
         let mut slot = self.slots[index].write();
         let before = slot.account();
         let result = change(&mut slot);
         let after = slot.account();
-        self.charge.change(before.held, after.held);
+        held.before += before.held;
+        held.after += after.held;
         self.retained[index].add(before, after);
         result
     }
@@ -61,7 +84,7 @@ impl Founded {
         self.charge.bytes()
     }
 
-    /// Counts a slot that is filled while the state is put together.
+    /// Counts slots that took `before` bytes until now, and take `after`.
     pub(super) fn count(&self, before: u64, after: u64) {
         self.charge.change(before, after);
     }

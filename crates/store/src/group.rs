@@ -17,7 +17,7 @@ use skv_sharding::{Epoch, Incarnation, MapRevision, Revision, ShardId};
 use crate::deferred_drop::DeferredDrops;
 use crate::entry::{ApplyError, decode};
 use crate::facts::Facts;
-use crate::founded::Founded;
+use crate::founded::{Founded, Held};
 use crate::handoff::{
     Arrival, Backlog, BaseCopy, Departure, Difference, HandoffStep, Move, Position, Progress, ShardState,
     StepRefusal, Summary,
@@ -365,7 +365,7 @@ impl Store {
         let Some(founded) = founded.as_ref() else {
             return commands.iter().for_each(|_| each(Err(Rejection::NotFounded)));
         };
-        let limits = &founded.facts.limits;
+        let (limits, mut held) = (&founded.facts.limits, Held::default());
         let mut context = Context { time, limits, hasher: &self.hasher, scratch };
         for run in commands.chunk_by(|a, b| a.shard == b.shard) {
             let shard = ShardId(run[0].shard);
@@ -375,7 +375,7 @@ impl Store {
                 }
                 continue;
             }
-            founded.change(shard, |slot| match slot.serving_mut() {
+            founded.change_one_of_many(shard, &mut held, |slot| match slot.serving_mut() {
                 Err(rejection) => run.iter().for_each(|_| each(Err(rejection))),
                 Ok((shard, mut changes)) => {
                     shard.sessions.forget_due(time, limits, &self.hasher);
@@ -385,6 +385,7 @@ impl Store {
                 }
             });
         }
+        founded.count(held.before, held.after);
         if scratch.capacity() > KEPT_SCRATCH {
             *scratch = Vec::new();
         }

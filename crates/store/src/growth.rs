@@ -1,5 +1,5 @@
-//! The growth that a command or an entry would cause. It decides which of them are refused when there
-//! is no room in memory: what shrinks the data, or leaves it as it is, goes on.
+//! The growth that a command or an entry would cause. By it the leader's gate (`memory.rs` in `skv-replica`)
+//! refuses some of them when there is no room in memory: what shrinks the data, or leaves it as it is, goes on.
 
 use std::hash::BuildHasher as _;
 
@@ -25,6 +25,8 @@ use crate::slot::{Holding, Slot};
 pub struct Growth {
     /// The bytes of keys and values; negative if they become smaller.
     pub data: i64,
+    /// The bytes of the value that is replaced, if a view keeps it: until that ends.
+    pub kept: i64,
     /// The bytes of sessions that are new to the shard.
     pub sessions: i64,
     /// The bytes of decided requests; negative if the command releases more than it adds.
@@ -39,14 +41,21 @@ impl Growth {
         self.data + self.sessions > 0 && self.data >= 0
     }
 
+    /// Returns true if the command leaves the data as it is, or makes it less, and its sender is known to the
+    /// shard: if anything grows, it is what the session keeps of the request while that is open. Followers
+    /// take such commands whatever they have, so that the leader alone bounds what is kept of them.
+    pub fn is_record(&self) -> bool {
+        self.data <= 0 && self.kept == 0 && self.sessions == 0
+    }
+
     /// Returns the bytes by which the state becomes larger; 0 if it doesn't, or if the command frees as much
     /// as a key takes. That is the way out, and however full memory is, it stays open to a sender that comes
     /// for the first time: its session takes twice as much, but what there is can be freed only once.
     pub fn bytes(&self) -> u64 {
-        if self.data <= -signed(PER_KEY) {
+        if self.data + self.kept <= -signed(PER_KEY) {
             return 0;
         }
-        (self.data + self.sessions + self.decided).try_into().unwrap_or(0)
+        (self.data + self.kept + self.sessions + self.decided).try_into().unwrap_or(0)
     }
 }
 
@@ -54,6 +63,14 @@ impl Store {
     /// Returns the memory that the state takes, in bytes.
     pub fn memory(&self) -> u64 {
         self.founded.read().as_ref().map_or(0, Founded::held)
+    }
+
+    /// Returns the memory that the sessions of all shards take for requests that are decided and still open,
+    /// beyond one of each session. Visits every shard.
+    pub fn open_records(&self) -> u64 {
+        let founded = self.founded.read();
+        let records = founded.iter().flat_map(|founded| founded.owned(|owned| owned.shard.sessions.open()));
+        records.map(|(_, count)| count as u64 * PER_DECIDED).sum()
     }
 
     /// Returns the memory that one shard takes, in bytes.
@@ -75,11 +92,14 @@ impl Store {
 
     /// Returns the bytes by which the commands of an entry, or the part of a shard in it, would make the
     /// state larger, as far as can be said before the entries in front of it are applied. Nothing frees
-    /// room for another: they may be refused. The last step of a handoff counts as none: until it is
-    /// taken, nobody serves the shard.
+    /// room for another: they may be refused. Records of requests that leave the data as it is count as
+    /// none, nor does the last step of a handoff: until it is taken, nobody serves the shard.
     pub fn growth_of(&self, entry: &Bytes) -> u64 {
         match decode(entry) {
-            Ok((_, Entry::Batch(batch))) => batch.commands.iter().map(|c| self.growth(c).bytes()).sum(),
+            Ok((_, Entry::Batch(batch))) => {
+                let growths = batch.commands.iter().map(|command| self.growth(command));
+                growths.filter(|growth| !growth.is_record()).map(|growth| growth.bytes()).sum()
+            }
             Ok((_, Entry::Handoff(v1::HandoffStep { shard, epoch, step: Some(Step::Chunk(chunk)) }))) => {
                 self.growth_by(ShardId(shard), Epoch(epoch), &chunk)
             }
@@ -101,11 +121,13 @@ impl Slot {
         if epoch <= self.fence.owned {
             return 0;
         }
-        let known = match &self.holding {
+        let (known, replaced) = match &self.holding {
             Holding::Staged(staged) if staged.epoch == epoch && staged.copy.0 == chunk.copy => {
-                Some(&**staged)
+                (Some(&**staged), 0)
             }
-            _ => None,
+            // It takes the place of the parts of another copy.
+            Holding::Staged(staged) if staged.epoch == epoch => (None, self.account().held),
+            _ => (None, 0),
         };
         let is_new_key = |key: &&v1::KeyState| known.is_none_or(|staged| !staged.has_key(key, hasher));
         let is_new = |session: &&v1::SessionState| known.is_none_or(|staged| !staged.has(session, hasher));
@@ -118,7 +140,7 @@ impl Slot {
             |tombstone: &&v1::Tombstone| known.is_none_or(|staged| !staged.has_tombstone(tombstone, hasher));
         let tombstones = chunk.tombstones.iter().filter(is_new_tombstone);
         let tombstones = tombstones.map(|tombstone| PER_TOMBSTONE + tombstone.key.len() as u64);
-        keys.sum::<u64>() + sessions.sum::<u64>() + tombstones.sum::<u64>()
+        (keys.sum::<u64>() + sessions.sum::<u64>() + tombstones.sum::<u64>()).saturating_sub(replaced)
     }
 }
 
@@ -152,40 +174,41 @@ impl Shard {
         if id.as_ref().is_some_and(|id| self.sessions.admit(id, command.kind(), time, hasher).is_some()) {
             return Growth::default();
         }
-        let data = self.data_growth(command, id.is_some(), is_viewed, hasher);
-        let Some(id) = id else { return Growth { data, ..Growth::default() } };
+        let (data, kept) = self.data_growth(command, id.is_some(), is_viewed, hasher);
+        let Some(id) = id else { return Growth { data, kept, ..Growth::default() } };
         let Some((released, (old_values, old_bytes))) = self.sessions.released_by(&id, hasher) else {
-            return Growth { data, sessions: signed(PER_SESSION), decided: 0 };
+            return Growth { data, kept, sessions: signed(PER_SESSION), decided: 0 };
         };
         let freed = released as u64 * PER_DECIDED + old_values as u64 * PER_OLD_VALUE + old_bytes as u64;
-        Growth { data, sessions: 0, decided: signed(PER_DECIDED) - signed(freed) }
+        Growth { data, kept, sessions: 0, decided: signed(PER_DECIDED) - signed(freed) }
     }
 
+    /// Returns the growth of keys and values, and the bytes that a view keeps.
     fn data_growth(
         &self,
         command: &v1::Command,
         keeps_old: bool,
         is_viewed: bool,
         hasher: &FixedState,
-    ) -> i64 {
+    ) -> (i64, i64) {
         let current = self.get(hasher.hash_one(&command.key[..]), &command.key);
         let revision = current.map_or(0, |record| record.revision.0);
         if command.if_revision.is_some_and(|wanted| wanted != revision) {
-            return 0;
+            return (0, 0);
         }
         let (key, value) = (command.key.len() as u64, command.value.len() as u64);
         let before = current.map(|record| record.pair.size() as u64);
-        // A view keeps the record that is replaced.
-        let freed = before.filter(|_| !is_viewed).map_or(0, rounded);
+        let replaced = signed(before.map_or(0, rounded));
+        let kept = if is_viewed { replaced } else { 0 };
         match (command.kind(), before) {
-            (Kind::Delete, None) => 0,
-            (Kind::Delete, Some(before)) => -signed(rounded(before) + PER_KEY),
-            (Kind::Put | Kind::Append, None) => signed(rounded(key + value) + PER_KEY),
-            (Kind::Put, Some(_)) => signed(rounded(key + value)) - signed(freed),
+            (Kind::Delete, None) => (0, 0),
+            (Kind::Delete, Some(_)) => (-replaced - signed(PER_KEY), 0),
+            (Kind::Put | Kind::Append, None) => (signed(rounded(key + value) + PER_KEY), 0),
+            (Kind::Put, Some(_)) => (signed(rounded(key + value)) - replaced, kept),
             (Kind::Append, Some(before)) => {
                 // The session keeps the value before, to answer the same request again.
                 let old_value = if keeps_old { before + PER_OLD_VALUE } else { 0 };
-                signed(rounded(before + value) + old_value) - signed(freed)
+                (signed(rounded(before + value) + old_value) - replaced, kept)
             }
         }
     }

@@ -3,6 +3,17 @@
 //!
 //! Pure: no IO, no clock, no random source. The content of a store follows from the entries that were
 //! applied, and from nothing else; so all replicas hold the same.
+//!
+//! - `group`: the store; `founded`: its state once it is founded; `facts`: what is known of the group
+//! - `entry`: the encoding of log entries; `usual`: judges the usual one undecoded; `answer`: the results of
+//!   applying one
+//! - `slot`: the place of a shard; `shard`: its keys and the effect of a command; `sessions`: at most once;
+//!   `record`: a key with its value; `handoff`: the rules by which a shard changes hands
+//! - `buckets`: the hash table, shared with snapshots; `digest`: a checksum; `deferred_drop`: frees little by little
+//! - `view`: the state as a stream; `item`: an item of it; `outline`: their order; `restore`: the state from one,
+//!   `restore_error`: or none
+//! - `account`: the memory that it takes; `retained`: what earlier states keep; `growth`: what an entry would add
+//! - `stats`: its sizes
 
 mod account;
 mod answer;
@@ -25,6 +36,7 @@ mod sessions;
 mod shard;
 mod slot;
 mod stats;
+mod usual;
 mod view;
 
 pub use answer::{Answer, Applied, Outcome, Rejection};

@@ -7,6 +7,7 @@
 //! because both are replicated.
 
 use std::cmp::Reverse;
+use std::collections::binary_heap::PeekMut;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::hash::BuildHasher as _;
 
@@ -156,6 +157,11 @@ impl Sessions {
     /// Returns the number of decided requests that are kept.
     pub(super) fn decided(&self) -> usize {
         self.decided
+    }
+
+    /// Returns the number of decided requests that are kept because their sessions have several open.
+    pub(super) fn open(&self) -> usize {
+        self.decided.saturating_sub(self.len())
     }
 
     /// Returns the number and the bytes of the old values that are kept.
@@ -318,8 +324,10 @@ impl Sessions {
         }
     }
 
-    /// Adds a session from a snapshot. May be called in any order.
+    /// Adds a session from a snapshot. May be called in any order. A session that comes twice is one: a
+    /// snapshot that was judged is taken, whatever it holds.
     pub(super) fn restore(&mut self, session: Session, limits: &Limits, hasher: &FixedState) {
+        self.remove(&session.id, hasher);
         self.decided += session.decided.len();
         for decided in &session.decided {
             if let Some((revision, bytes)) = decided.decision.old_value() {
@@ -343,12 +351,32 @@ impl Sessions {
         );
     }
 
+    /// Takes a session out of the table and of all sums. Returns true if it was there.
+    fn remove(&mut self, id: &SessionId, hasher: &FixedState) -> bool {
+        let hash = |s: &Session| hasher.hash_one(s.id);
+        let Some(gone) = self.table.remove(hasher.hash_one(id), |s| s.id == *id, hash) else { return false };
+        self.digest.remove(gone.digest());
+        self.decided -= gone.decided.len();
+        for decided in gone.decided {
+            if let Some((revision, bytes)) = decided.decision.old_value() {
+                self.old_values.remove(&revision);
+                self.old_value_bytes -= bytes;
+            }
+        }
+        true
+    }
+
     /// Returns the least recently used session, now on top of `by_use`.
     fn least_recently_used(&mut self, hasher: &FixedState) -> Option<&Session> {
         loop {
             let mut top = self.by_use.peek_mut()?;
             let Reverse((recorded, id)) = *top;
-            let used = self.table.find(hasher.hash_one(id), |s| s.id == id)?.used_revision;
+            let Some(session) = self.table.find(hasher.hash_one(id), |s| s.id == id) else {
+                // A snapshot had the session twice.
+                PeekMut::pop(top);
+                continue;
+            };
+            let used = session.used_revision;
             if used == recorded {
                 drop(top);
                 return self.find(&id, hasher);
@@ -363,18 +391,10 @@ impl Sessions {
         let Some(id) = self.least_recently_used(hasher).map(|s| s.id) else { return };
         self.floor = self.floor.max(id.opened_at);
         self.by_use.pop();
-        let hash = |s: &Session| hasher.hash_one(s.id);
-        let Some(session) = self.table.remove(hasher.hash_one(id), |s| s.id == id, hash) else { return };
-        self.digest.remove(session.digest());
-        if let Some(forgotten) = &mut self.forgotten {
+        if self.remove(&id, hasher)
+            && let Some(forgotten) = &mut self.forgotten
+        {
             forgotten.push(id);
-        }
-        self.decided -= session.decided.len();
-        for decided in session.decided {
-            if let Some((revision, bytes)) = decided.decision.old_value() {
-                self.old_values.remove(&revision);
-                self.old_value_bytes -= bytes;
-            }
         }
     }
 

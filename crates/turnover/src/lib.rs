@@ -4,7 +4,8 @@
 //! Two programs follow them: `skv`, for a store of local processes, and the operator, for one on
 //! Kubernetes. Each describes its servers as [`Group`]s, and the shard manager's answers as an
 //! [`Assignment`]; [`decide`] returns a [`Turnover`]. Starting and stopping servers, and the fate of
-//! volumes, is theirs.
+//! volumes, is theirs. The lab's master only has groups join, by a rule of its own
+//! (`lab/src/master/joins.rs`).
 //!
 //! Groups join together, once all that are asked for are founded and led. A group that is too many leaves,
 //! and is drained. When it reports that it has nothing, it is retired, by an entry in its log: from then

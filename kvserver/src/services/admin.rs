@@ -56,7 +56,9 @@ impl admin_server::Admin for AdminService {
         request: Request<v1::TransferLeaderRequest>,
     ) -> Result<Response<v1::TransferLeaderResponse>, Status> {
         let request = request.into_inner();
-        let running = self.replicas.get(GroupId(request.group))?.running()?;
+        let replica = self.replicas.get(GroupId(request.group))?;
+        replica.check_identity(request.meant)?;
+        let running = replica.running()?;
         let to = (request.to != 0).then_some(ReplicaId(request.to));
         let leader = running.hand_over(to).await.map_err(|error| match error {
             HandoverError::NotLeader => running.hints.not_leader(None),

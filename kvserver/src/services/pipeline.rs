@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use futures::stream::{BoxStream, FuturesUnordered};
 use futures::{FutureExt as _, Stream, StreamExt as _};
-use prost::Message as _;
 use skv_listen::Overdue;
 use skv_memory::{Charge, Tally};
 use skv_proto::{Error, v1};
@@ -15,6 +14,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Status, Streaming};
 
+use super::operations::request::size_of;
 use super::operations::{Answers, Later, Operations, Part, Pending};
 use super::outbox::{Outbox, Room};
 
@@ -26,6 +26,8 @@ const FRAMES: usize = 64 << 20;
 /// Bytes of a frame beside those that are in use. Longer frames that use little are copied when they are
 /// decoded.
 const ENVELOPE: usize = 16 << 10;
+/// Bytes of an operation beside its key and value.
+const OPERATION: usize = 64;
 /// Frames of answers that may wait for the client.
 const OUTGOING: usize = 8;
 /// Operations in one frame. Clerks send 256.
@@ -42,7 +44,7 @@ pub(super) fn serve(
     let overdue = request.extensions().get::<Overdue>().cloned();
     let overdue = async move {
         match overdue {
-            Some(mut overdue) => overdue.passed().await,
+            Some(overdue) => overdue.passed().await,
             None => pending().await,
         }
     };
@@ -65,8 +67,10 @@ impl Frames {
 
     /// Counts a frame until its last part is done.
     fn add(&self, frame: &v1::PipelineRequest) -> Arc<Charge> {
+        let sizes = frame.operations.iter().map(|operation| operation.operation.as_ref().map_or(0, size_of));
+        let bytes: usize = sizes.map(|size| OPERATION + size).sum();
         let charge = self.bytes.charge();
-        charge.change(0, (ENVELOPE + frame.encoded_len()) as u64);
+        charge.change(0, (ENVELOPE + bytes) as u64);
         Arc::new(charge)
     }
 }

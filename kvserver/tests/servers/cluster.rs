@@ -2,6 +2,7 @@
 //! disks in memory.
 
 use std::future::Future;
+use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +24,7 @@ use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_raft::header::FEATURE_LEVEL;
 use skv_replica::Tuning;
 use skv_sharding::{GroupId, Hash, Policy};
-use tokio::net::TcpListener;
+use tokio::net::{TcpListener, TcpSocket};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Channel;
@@ -70,6 +71,8 @@ pub(crate) struct Cluster {
     manager_tasks: Vec<JoinHandle<()>>,
     /// The managers' record.
     record: MemoryStore,
+    /// Sockets that hold the addresses: the system gives the port of a server that is away to nobody else.
+    held: Vec<TcpSocket>,
 }
 
 impl Drop for Cluster {
@@ -80,12 +83,6 @@ impl Drop for Cluster {
             server.task.iter().for_each(JoinHandle::abort);
         }
     }
-}
-
-async fn listener() -> (TcpListener, String) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let address = listener.local_addr().unwrap().to_string();
-    (listener, address)
 }
 
 impl Cluster {
@@ -99,19 +96,33 @@ impl Cluster {
     pub(crate) async fn with_managers(count: usize) -> Self {
         // RUST_LOG shows what the servers do.
         let _ = tracing_subscriber::fmt().with_env_filter(EnvFilter::from_default_env()).try_init();
-        let store = MemoryStore::default();
-        let (mut managers, mut manager_tasks) = (Vec::new(), Vec::new());
+        let mut cluster = Cluster {
+            servers: Vec::new(),
+            managers: Vec::new(),
+            manager_tasks: Vec::new(),
+            record: MemoryStore::default(),
+            held: Vec::new(),
+        };
         for _ in 0..count {
-            let (listener, address) = listener().await;
-            managers.push(address);
-            manager_tasks.push(tokio::spawn(run_manager(listener, store.clone())));
+            let (listener, address) = cluster.listener().await;
+            cluster.managers.push(address);
+            cluster.manager_tasks.push(tokio::spawn(run_manager(listener, cluster.record.clone())));
         }
-        let mut cluster = Cluster { servers: Vec::new(), managers, manager_tasks, record: store };
         cluster.start_group().await;
         for index in 0..3 {
             cluster.await_status(index, "is ready", |status| status.ready).await;
         }
         cluster
+    }
+
+    /// Returns a listener, and its address, which stays the cluster's when the listener has ended.
+    async fn listener(&mut self) -> (TcpListener, String) {
+        let held = TcpSocket::new_v4().unwrap();
+        held.set_reuseaddr(true).unwrap();
+        held.bind((Ipv4Addr::LOCALHOST, 0).into()).unwrap();
+        let address = held.local_addr().unwrap().to_string();
+        self.held.push(held);
+        (TcpListener::bind(&address).await.unwrap(), address)
     }
 
     /// Ends all shard managers.
@@ -135,7 +146,7 @@ impl Cluster {
         let (group, count) = (GroupId(self.servers.len() as u32 / 3), self.managers.len());
         let mut listeners = Vec::new();
         for index in 0..3 {
-            let (client, peer) = (listener().await, listener().await);
+            let (client, peer) = (self.listener().await, self.listener().await);
             listeners.push((format!("kv-{group}-{index}"), client, peer));
         }
         let peers: Vec<NamedServer> = listeners
@@ -191,7 +202,8 @@ impl Cluster {
 
     /// Lets a server hand the leadership to a replica.
     pub(crate) async fn transfer_leader(&self, from: usize, to: u64) {
-        let request = v1::TransferLeaderRequest { group: 0, to };
+        let meant = self.status(from).await.unwrap().identity();
+        let request = v1::TransferLeaderRequest { group: 0, to, meant };
         self.admin(from).await.unwrap().transfer_leader(request).await.unwrap();
     }
 
@@ -226,6 +238,12 @@ impl Cluster {
             self.status(index).await.is_some_and(|status| condition(&status))
         })
         .await;
+    }
+
+    /// Waits until a server has a new replica in the place of this one, which isn't needed any more.
+    pub(crate) async fn await_successor(&self, index: usize, old: u64) {
+        let is_ready = |status: &v1::ReplicaStatus| status.ready && status.replica != old;
+        self.await_status(index, "has a new replica that is ready", is_ready).await;
     }
 
     /// The server that leads the first group, once there is one.

@@ -7,6 +7,8 @@ use futures::future::join_all;
 use skv_client::{Clerk, Error};
 use skv_proto::Error as Reason;
 use skv_proto::v1;
+use skv_proto::v1::kv_client::KvClient;
+use tonic::Status;
 
 use crate::cluster::{Cluster, until};
 
@@ -276,6 +278,34 @@ async fn a_limit_below_the_data_lets_servers_start_serve_and_shrink() {
     for index in 0..3 {
         cluster.await_status(index, "has room", |status| !status.memory_full).await;
         assert!(!cluster.has_ended(index));
+    }
+}
+
+/// Puts a value of one length by a session whose requests are all open still.
+async fn put_open(cluster: &Cluster, seq: u64) -> Result<(), Status> {
+    let session = Some(v1::SessionId { opened_at: 1, random: 1 });
+    let id = Some(v1::RequestId { session, seq, acked_below: 1 });
+    let put = v1::PutRequest { key: "small".into(), value: "12345".into(), id, ..Default::default() };
+    let kv = KvClient::connect(cluster.client_url(cluster.leader().await)).await;
+    kv.unwrap().put(put).await.map(drop)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sender_with_many_open_requests_overwrites_beyond_all_edges() {
+    let mut cluster = limited([None; 3]).await;
+    let clerk = cluster.clerk(LONG);
+    for key in 0..PUTS {
+        put(&clerk, key, VALUE).await.unwrap();
+    }
+    put_open(&cluster, 1).await.unwrap();
+    limit(&mut cluster, [Some(LIMIT); 3]).await;
+    // Each of them is remembered, and none is forgotten for it.
+    for seq in 2..50 {
+        put_open(&cluster, seq).await.unwrap();
+    }
+    assert!(is_memory_full(&put(&cluster.clerk(SHORT), PUTS, 1).await));
+    for index in 0..3 {
+        caught_up(&cluster, index).await;
     }
 }
 

@@ -36,12 +36,13 @@ async fn it_is_recognised_by_its_leader_and_begins_again_as_a_new_replica() {
     let old = cluster.status(follower).await.unwrap().replica;
 
     cluster.servers[follower].restart_with(copy).await;
-    let is_new = |status: &v1::ReplicaStatus| status.ready && status.replica != old && status.keys == 70;
-    cluster.await_status(follower, "is a new replica", is_new).await;
+    cluster.await_successor(follower, old).await;
+    cluster.await_status(follower, "has all keys", |status| status.keys == 70).await;
     let leads = cluster.status(leader).await.unwrap();
     assert_eq!((leads.leads_a_quorum(), leads.term), (true, term), "its leader goes on");
     assert!((0..3).all(|index| !cluster.has_ended(index)));
-    assert!(leads.peers.iter().all(|peer| peer.replica != old), "{:?}", leads.peers);
+    let has_replaced = |status: &v1::ReplicaStatus| status.peers.iter().all(|peer| peer.replica != old);
+    cluster.await_status(leader, "has it in the place of the old one", has_replaced).await;
 
     // The new one counts: with it alone the leader has a quorum.
     cluster.stop_and_wait((leader + 2) % 3).await;

@@ -11,7 +11,7 @@ use skv_proto::{Error, v1};
 use skv_raft::header::VERSIONS;
 use tonic::transport::Channel;
 
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, until};
 
 const LONG: Duration = Duration::from_mins(1);
 
@@ -137,7 +137,13 @@ async fn nothing_that_comes_to_the_port_for_servers_ends_one() {
 async fn a_registration_that_cannot_be_leaves_the_shard_manager_as_it_was() {
     let cluster = Cluster::start().await;
     let mut manager: ShardManagerClient<Channel> = cluster.manager().await;
-    let before = manager.get_shard_map(v1::GetShardMapRequest {}).await.unwrap().into_inner();
+    let map = async || {
+        let answer = cluster.manager().await.get_shard_map(v1::GetShardMapRequest {}).await;
+        answer.unwrap().into_inner()
+    };
+    // It is written once more when the group's leader has reported for the first time.
+    until("the group has begun", || async { map().await.revision >= 2 }).await;
+    let before = map().await;
     let replica = before.groups[0].replicas[0].clone();
     let request = v1::RegisterReplicaRequest {
         replica: Some(replica),
@@ -148,6 +154,6 @@ async fn a_registration_that_cannot_be_leaves_the_shard_manager_as_it_was() {
     assert!(is_invalid(&manager.register_replica(request).await.unwrap_err()));
     let move_ = v1::MoveRequest { request_id: "x".repeat(1 << 20), ..Default::default() };
     assert!(is_invalid(&manager.r#move(move_).await.unwrap_err()));
-    let after = manager.get_shard_map(v1::GetShardMapRequest {}).await.unwrap().into_inner();
+    let after = map().await;
     assert_eq!((after.revision, after.configuration), (before.revision, before.configuration));
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod cluster;
+mod cut_off;
 mod full_disk;
 mod full_memory;
 mod gone_back;

@@ -193,6 +193,9 @@ async fn former_lives_are_kept_until_a_person_removes_them() {
     ] {
         let refused = reset_if(&cluster, survivor, Some(other)).await.unwrap_err();
         assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
+        let transfer = v1::TransferLeaderRequest { group: 0, to: 0, meant: Some(other) };
+        let refused = cluster.admin(survivor).await.unwrap().transfer_leader(transfer).await.unwrap_err();
+        assert!(matches!(Error::from_status(&refused), Some(Error::WrongIdentity(_))), "{refused}");
     }
     let v1::ResetResponse { former_dir, .. } = reset_if(&cluster, survivor, Some(meant)).await.unwrap();
     let disk = cluster.servers[survivor].disk.clone();

@@ -15,9 +15,7 @@ async fn two_managers_found_a_cluster_and_admit_a_replacement() {
     for index in 0..3 {
         let before = cluster.status(index).await.unwrap().replica;
         cluster.servers[index].lose_disk().await;
-        cluster
-            .await_status(index, "is a new replica", |status| status.ready && status.replica != before)
-            .await;
+        cluster.await_successor(index, before).await;
     }
     // Nobody is left who was there when the key was written. A clerk of its own, since stopped
     // servers live on in this process for whoever is connected to them.

@@ -6,6 +6,7 @@ mod places;
 mod services;
 
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,9 +44,7 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
     let store = FileStore::open(&home.path().join("master"))?.on_one_thread();
     let environment = Environment::new(skv_disk::entropy::random_id);
     let manager = Manager::open(settings(), Arc::new(store), environment).await?;
-    let places = Services::new(manager.clone(), home.path());
-    let beside = skv_listen::Services::default();
-    let beside = beside.with(MembershipServer::new(places.clone())).with(LocatorServer::new(places));
+    let beside = master_services(manager.clone(), home.path());
     tracing::info!(port = options.port, directory = %home.path().display(), "the master serves");
 
     tokio::spawn(joins::run(manager.clone()));
@@ -55,6 +54,13 @@ async fn run(options: options::Master) -> anyhow::Result<ExitCode> {
         () = async { stop.cancelled().await; tokio::time::sleep(GRACE).await } => {}
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what a master serves beside the shard manager, for servers that keep their data in this directory.
+pub fn master_services(manager: Manager, directory: &Path) -> skv_listen::Services {
+    let places = Services::new(manager, directory);
+    let services = skv_listen::Services::default();
+    services.with(MembershipServer::new(places.clone())).with(LocatorServer::new(places))
 }
 
 /// The first server has everything; the others join.

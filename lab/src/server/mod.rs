@@ -4,6 +4,7 @@ mod locator;
 mod master;
 
 use std::ffi::OsString;
+use std::num::NonZeroU16;
 use std::path::Path;
 use std::pin::pin;
 use std::process::ExitCode;
@@ -49,6 +50,15 @@ async fn run(options: options::Server) -> anyhow::Result<ExitCode> {
         place = server.serve(&given).await?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Returns what a server serves beside the store: it passes questions on to the master at this port.
+pub fn server_services(master: NonZeroU16) -> anyhow::Result<Services> {
+    Ok(services_of(Master::new(master)?))
+}
+
+fn services_of(master: Master) -> Services {
+    Services::default().with(LocatorServer::new(PassedOn(master)))
 }
 
 /// A server.
@@ -120,7 +130,7 @@ impl Server {
             data_dir: data_dir.to_owned(),
             clock: Clock::system(),
             connector: skv_net::tcp(),
-            beside: Services::default().with(LocatorServer::new(PassedOn(self.master.clone()))),
+            beside: services_of(self.master.clone()),
             metrics: Metrics::new(),
             memory: Budget::new(None),
         }

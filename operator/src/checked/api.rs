@@ -1,9 +1,10 @@
 //! The API server: the answers to requests, and the disruption budgets.
 
-use rand::RngExt as _;
+use std::sync::Arc;
+
 use serde_json::{Value, json};
 
-use super::objects::{is_leaving, is_true, place, set_of};
+use super::objects::{Stored, is_leaving, is_true, place, set_of};
 use super::world::World;
 use crate::testing::{failure, is_stale, merge};
 
@@ -15,62 +16,87 @@ pub(super) enum Caller {
     Person,
 }
 
-/// A code of HTTP, and the answer.
-type Answer = (u16, Value);
+/// A code of HTTP, and the answer as text.
+type Answer = (u16, String);
 
 impl World {
     /// Answers a request.
     pub(super) fn answer(&mut self, caller: Caller, method: &str, path: &str, body: Value) -> Answer {
-        if !self.calm && self.rng.random_bool(0.02) {
+        if self.loses(0.02) {
             return refusal(503);
         }
+        let version = self.objects.version();
+        let answer = self.answer_of(caller, method, path, body);
+        if caller != Caller::Person && self.objects.version() != version {
+            self.judge.changes += 1;
+        }
+        answer
+    }
+
+    fn answer_of(&mut self, caller: Caller, method: &str, path: &str, body: Value) -> Answer {
         let Some(target) = Target::of(path) else { return refusal(404) };
-        if target.kind == "events" {
-            return (201, body);
+        if target.kind == "events" && method != "GET" {
+            self.judge.events += 1;
+            return (201, body.to_string());
         }
         match (method, &target) {
-            ("GET", Target { kind, name: None, .. }) => {
-                let items: Vec<Value> =
-                    self.objects.kind(kind).values().map(|object| (**object).clone()).collect();
-                (200, json!({ "apiVersion": "v1", "kind": "List", "metadata": {}, "items": items }))
-            }
+            ("GET", Target { kind, name: None, .. }) => self.list(caller, kind),
             ("GET", Target { kind, name: Some(name), .. }) => self.read(kind, name),
             ("POST", Target { kind: "pods", name: Some(name), part: Some("eviction") }) => {
                 self.evict(caller, name, &body["deleteOptions"])
             }
-            ("PATCH", Target { kind, name: Some(name), .. }) => self.patch(kind, name, body),
+            ("PATCH", Target { kind, name: Some(name), .. }) => self.patch(caller, kind, name, body),
             ("PUT", Target { kind, name: Some(name), part: Some("status") }) => {
-                self.put_status(kind, name, &body)
+                self.put_status(caller, kind, name, &body)
             }
             ("DELETE", Target { kind, name: Some(name), .. }) => self.delete(caller, kind, name, &body),
             _ => refusal(405),
         }
     }
 
-    fn read(&self, kind: &str, name: &str) -> Answer {
-        self.objects.get(kind, name).map_or_else(|| refusal(404), |object| (200, (**object).clone()))
+    fn list(&mut self, caller: Caller, kind: &str) -> Answer {
+        self.judge_look(caller, kind);
+        let items: Vec<&str> = self.objects.kind(kind).values().map(|object| object.text()).collect();
+        let items = items.join(",");
+        (200, format!(r#"{{"apiVersion":"v1","kind":"List","metadata":{{}},"items":[{items}]}}"#))
     }
 
-    fn patch(&mut self, kind: &str, name: &str, patch: Value) -> Answer {
+    fn read(&self, kind: &str, name: &str) -> Answer {
+        self.objects.get(kind, name).map_or_else(|| refusal(404), answered)
+    }
+
+    fn patch(&mut self, caller: Caller, kind: &str, name: &str, patch: Value) -> Answer {
         self.judge_write();
         let before = self.objects.get(kind, name);
         if before.is_some_and(|before| is_stale(&patch, before)) {
             return refusal(409);
         }
-        let mut object = before.map_or_else(|| json!({}), |before| (**before).clone());
+        // Only an apply, which names the kind, makes an object.
+        if before.is_none() && patch["kind"].is_null() {
+            return refusal(404);
+        }
+        let mut object = before.map_or_else(|| json!({}), |before| Value::clone(before));
         merge(&mut object, patch);
-        (200, (*self.objects.store(kind, name, object)).clone())
+        if kind == "statefulsets" {
+            let claims = |set: &Value| set["spec"]["volumeClaimTemplates"].clone();
+            if before.is_some_and(|before| claims(before) != claims(&object)) {
+                return refusal(422);
+            }
+            self.judge_set(caller, name, &object);
+        }
+        answered(&self.objects.store(kind, name, object))
     }
 
-    fn put_status(&mut self, kind: &str, name: &str, body: &Value) -> Answer {
+    fn put_status(&mut self, caller: Caller, kind: &str, name: &str, body: &Value) -> Answer {
         self.judge_write();
         let Some(before) = self.objects.get(kind, name) else { return refusal(404) };
         if is_stale(body, before) {
             return refusal(409);
         }
-        let mut object = (**before).clone();
+        let mut object = Value::clone(before);
         object["status"] = body["status"].clone();
-        (200, (*self.objects.store(kind, name, object)).clone())
+        self.judge_record(caller, &object["status"]);
+        answered(&self.objects.store(kind, name, object))
     }
 
     fn evict(&mut self, caller: Caller, name: &str, options: &Value) -> Answer {
@@ -82,14 +108,15 @@ impl World {
         self.delete(caller, "pods", name, options)
     }
 
-    /// Returns true if the disruption budget of a pod's group lets one more go.
+    /// Returns true if the disruption budget of a pod's group lets one more go: none while no set says how many
+    /// there are to be.
     fn budget_allows(&self, name: &str, is_ready: bool) -> bool {
         let Some((group, _)) = place(name) else { return true };
         let set = set_of(group);
         if self.objects.get("poddisruptionbudgets", &set).is_none() {
             return true;
         }
-        let Some(object) = self.objects.get("statefulsets", &set) else { return true };
+        let Some(object) = self.objects.get("statefulsets", &set) else { return false };
         let expected = object["spec"]["replicas"].as_u64().unwrap_or(1);
         let pods = self.objects.kind("pods");
         let healthy = pods.iter().filter(|(name, pod)| {
@@ -116,16 +143,25 @@ impl World {
                 self.begin_to_leave(kind, name);
             }
         } else if kind == "persistentvolumeclaims" {
+            self.judge_claim(caller, name, &object);
             self.begin_to_leave(kind, name);
+        } else if kind == "statefulsets" {
+            let leaves_pods = options["propagationPolicy"] == "Orphan";
+            self.judge_end_of_set(caller, name, leaves_pods);
+            self.delete_set(name, leaves_pods);
         } else {
             self.objects.remove(kind, name);
         }
-        (200, (*object).clone())
+        answered(&object)
     }
 }
 
-fn refusal(code: u16) -> Answer {
-    (code, failure(code))
+fn answered(object: &Arc<Stored>) -> Answer {
+    (200, object.text().to_owned())
+}
+
+pub(super) fn refusal(code: u16) -> Answer {
+    (code, failure(code).to_string())
 }
 
 /// The object that a path names.

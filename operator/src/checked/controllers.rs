@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use super::objects::{NAMESPACE, claim_of, is_leaving, place, server, server_of, set_of};
+use super::objects::{NAMESPACE, claim_of, group_of, is_leaving, place, server, server_of, set_of};
 use super::world::World;
 
 impl World {
@@ -20,31 +20,36 @@ impl World {
         }
     }
 
-    /// Makes the pods that are missing, and deletes those that are too many. None is replaced.
+    /// Makes the pods that are missing, takes over those that no set owns, and deletes those that are too many.
+    /// None is replaced.
     fn run_set(&mut self, name: &str) {
         let Some(set) = self.objects.get("statefulsets", name).cloned() else { return };
         // A controller lags.
         if self.rng.random_bool(0.5) {
             return;
         }
-        let Some((group, _)) = place(&format!("{name}-0")) else { return };
+        let Some(group) = group_of(name) else { return };
         let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1) as u32;
         for ordinal in 0..wanted {
             let pod = server(group, ordinal);
-            if self.objects.get("pods", &pod).is_none() {
+            if self.objects.get("pods", &pod).is_none() && self.now >= self.people.quota_until {
                 self.make_claim(&set, &pod);
                 self.make_pod(&set, &pod);
             }
         }
         for pod in self.objects.names("pods") {
-            if place(&pod).is_some_and(|(of, ordinal)| of == group && ordinal >= wanted) {
+            let Some((_, ordinal)) = place(&pod).filter(|(of, _)| *of == group) else { continue };
+            self.own(&set, &pod);
+            if ordinal >= wanted {
                 self.begin_to_leave("pods", &pod);
             }
         }
-        let generation = set["metadata"]["generation"].clone();
-        self.objects.change("statefulsets", name, |set| {
-            set["status"]["observedGeneration"] = generation;
-        });
+        let generation = &set["metadata"]["generation"];
+        if set["status"]["observedGeneration"] != *generation {
+            self.objects.change("statefulsets", name, |set| {
+                set["status"]["observedGeneration"] = generation.clone();
+            });
+        }
     }
 
     fn make_pod(&mut self, set: &Value, name: &str) {
@@ -55,6 +60,7 @@ impl World {
         });
         pod["metadata"]["name"] = json!(name);
         pod["metadata"]["namespace"] = json!(NAMESPACE);
+        pod["metadata"]["ownerReferences"] = owner(set);
         self.objects.store("pods", name, pod);
     }
 
@@ -69,27 +75,71 @@ impl World {
         claim["kind"] = json!("PersistentVolumeClaim");
         claim["metadata"]["name"] = json!(name);
         claim["metadata"]["namespace"] = json!(NAMESPACE);
-        claim["status"] = json!({ "phase": "Bound" });
+        let size = &template["spec"]["resources"]["requests"]["storage"];
+        claim["status"] = json!({ "phase": "Bound", "capacity": { "storage": size } });
         self.objects.store("persistentvolumeclaims", &name, claim);
     }
 
-    /// Deletes the pods of sets that are gone.
-    fn collect(&mut self) {
-        for pod in self.objects.names("pods") {
-            let Some((group, _)) = place(&pod) else { continue };
-            if self.objects.get("statefulsets", &set_of(group)).is_none() {
-                self.begin_to_leave("pods", &pod);
+    /// Has a pod belong to a set, and its claim too if that is to go with the set.
+    fn own(&mut self, set: &Value, pod: &str) {
+        let is_owned = |object: &Value| !object["metadata"]["ownerReferences"].is_null();
+        if self.objects.get("pods", pod).is_some_and(|pod| !is_owned(pod)) {
+            self.objects.change("pods", pod, |pod| pod["metadata"]["ownerReferences"] = owner(set));
+        }
+        let goes = set["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"] == "Delete";
+        let claim = claim_of(pod);
+        if self.objects.get("persistentvolumeclaims", &claim).is_some_and(|claim| is_owned(claim) != goes) {
+            self.objects.change("persistentvolumeclaims", &claim, |claim| {
+                if goes { claim["metadata"]["ownerReferences"] = owner(set) } else { disown(claim) }
+            });
+        }
+    }
+
+    /// Deletes a set; its pods and claims are left, or go with it.
+    pub(super) fn delete_set(&mut self, name: &str, leaves_pods: bool) {
+        let Some(set) = self.objects.remove("statefulsets", name).filter(|_| leaves_pods) else { return };
+        *self.happened.entry("set made again").or_default() += 1;
+        for kind in ["pods", "persistentvolumeclaims"] {
+            for object in self.objects.names(kind) {
+                if self.objects.get(kind, &object).is_some_and(|object| is_of(object, &set)) {
+                    self.objects.change(kind, &object, disown);
+                }
             }
         }
     }
 
-    /// Removes a claim that is being deleted once no pod uses it, and the data with it.
+    /// Deletes the pods and claims of sets that are gone.
+    fn collect(&mut self) {
+        for kind in ["pods", "persistentvolumeclaims"] {
+            for name in self.objects.names(kind) {
+                let Some((group, _)) = place(server_of(&name)) else { continue };
+                let set = self.objects.get("statefulsets", &set_of(group));
+                let is_left = self.objects.get(kind, &name).is_some_and(|object| {
+                    !object["metadata"]["ownerReferences"].is_null()
+                        && set.is_none_or(|set| !is_of(object, set))
+                });
+                if is_left {
+                    self.begin_to_leave(kind, &name);
+                }
+            }
+        }
+    }
+
+    /// Enlarges the volume of a claim that asks for more; removes a claim that is being deleted once no pod uses
+    /// it, and the data with it.
     fn run_claim(&mut self, name: &str) {
-        let Some(claim) = self.objects.get("persistentvolumeclaims", name) else { return };
+        let Some(claim) = self.objects.get("persistentvolumeclaims", name).cloned() else { return };
         let server = server_of(name);
-        if is_leaving(claim) && self.objects.get("pods", server).is_none() {
+        if is_leaving(&claim) && self.objects.get("pods", server).is_none() {
             self.objects.remove("persistentvolumeclaims", name);
             self.disks.remove(server);
+            return;
+        }
+        let size = &claim["spec"]["resources"]["requests"]["storage"];
+        if claim["status"]["capacity"]["storage"] != *size && self.rng.random_bool(0.1) {
+            self.objects.change("persistentvolumeclaims", name, |claim| {
+                claim["status"]["capacity"]["storage"] = size.clone();
+            });
         }
     }
 
@@ -126,5 +176,23 @@ impl World {
                 deployment["status"][count] = all.clone();
             }
         });
+    }
+}
+
+/// Returns the reference by which an object belongs to a set.
+fn owner(set: &Value) -> Value {
+    let (name, uid) = (&set["metadata"]["name"], &set["metadata"]["uid"]);
+    json!([{ "apiVersion": "apps/v1", "kind": "StatefulSet", "name": name, "uid": uid, "controller": true }])
+}
+
+/// Returns true if an object belongs to a set.
+pub(super) fn is_of(object: &Value, set: &Value) -> bool {
+    object["metadata"]["ownerReferences"][0]["uid"] == set["metadata"]["uid"]
+}
+
+/// Removes the owner of an object.
+fn disown(object: &mut Value) {
+    if let Some(metadata) = object["metadata"].as_object_mut() {
+        metadata.remove("ownerReferences");
     }
 }

@@ -5,8 +5,8 @@ use std::collections::BTreeSet;
 use rand::RngExt as _;
 use skv_proto::v1;
 
-use super::objects::{place, set_of};
-use super::raft::Group;
+use super::objects::{group_of, place, set_of};
+use super::raft::{Group, Hosted};
 use super::world::World;
 use crate::servers::ManagerState;
 use crate::testing::ranges;
@@ -75,27 +75,61 @@ impl Manager {
 
 impl World {
     /// Founds groups, moves shards, and forgets groups that have ended.
-    pub(super) fn run_manager(&mut self) {
-        let hosted = self.hosted();
-        let works = self.manager.replicas > 0 && self.manager.silent_until <= self.now;
+    pub(super) fn run_manager(&mut self, hosted: &Hosted) {
         for set in self.objects.names("statefulsets") {
-            let Some((number, _)) = place(&format!("{set}-0")) else { continue };
-            let group = self.groups.entry(number).or_insert_with(|| Group::new(number));
-            if works && !group.retired && self.rng.random_bool(0.5) {
-                group.found(self.manager.replicas, &hosted, &mut self.rng);
+            if let Some(number) = group_of(&set) {
+                self.groups.entry(number).or_insert_with(|| Group::new(number));
             }
         }
-        self.forget();
-        if !works {
+        let works = self.manager.replicas > 0 && self.manager.silent_until <= self.now;
+        if works {
+            if self.manager.owners.is_empty() {
+                self.found_first(hosted);
+            } else {
+                self.found_others(hosted);
+            }
+            self.take_out_retired();
+            self.move_one();
+        }
+        for group in self.groups.values_mut() {
+            group.joined |= self.manager.sharing.contains(&group.number);
+        }
+        self.forget(works);
+    }
+
+    /// Founds the groups of the first configuration together: without a record no other group is known.
+    fn found_first(&mut self, hosted: &Hosted) {
+        let (wanted, first) = (self.manager.replicas, 0..self.manager.groups);
+        let waits = |group: &Group| group.waits(wanted, hosted);
+        let all_wait = first.clone().all(|number| self.groups.get(&number).is_some_and(waits));
+        if first.is_empty() || !all_wait || !self.rng.random_bool(0.5) {
             return;
         }
-        let first = 0..self.manager.groups;
-        let founded = |group: u32| self.groups.get(&group).is_some_and(Group::is_founded);
-        if self.manager.owners.is_empty() && self.manager.groups > 0 && first.clone().all(founded) {
-            self.manager.join(first);
-            self.manager.owners = self.manager.plan();
+        for group in self.groups.values_mut().filter(|group| first.contains(&group.number)) {
+            group.found(wanted, hosted, &mut self.rng);
         }
-        self.move_one();
+        self.manager.join(first);
+        self.manager.owners = self.manager.plan();
+    }
+
+    /// Founds all other groups that wait for it, each by itself: they share the shards once they are asked to.
+    fn found_others(&mut self, hosted: &Hosted) {
+        for group in self.groups.values_mut() {
+            if self.rng.random_bool(0.5) {
+                group.found(self.manager.replicas, hosted, &mut self.rng);
+            }
+        }
+    }
+
+    /// Has retired groups share the shards no more, as soon as any other group does.
+    fn take_out_retired(&mut self) {
+        let retired = self.groups.values().filter(|group| group.retired).map(|group| group.number);
+        let retired: BTreeSet<u32> = retired.collect();
+        let sharing = &self.manager.sharing;
+        if !sharing.is_disjoint(&retired) && !sharing.is_subset(&retired) {
+            self.manager.sharing.retain(|group| !retired.contains(group));
+            self.manager.configuration += 1;
+        }
     }
 
     /// Moves a shard to where it should be, if both groups can.
@@ -106,16 +140,20 @@ impl World {
         let Some(shard) = elsewhere.filter(|_| self.rng.random_bool(0.5)) else { return };
         let Some(target) = plan.get(shard).copied() else { return };
         let is_led = |group: u32| self.groups.get(&group).is_some_and(|group| group.leader.is_some());
-        if is_led(target) && is_led(self.manager.owners[shard]) {
+        // One that is retired takes nothing.
+        let takes = self.groups.get(&target).is_some_and(|group| !group.retired);
+        if takes && is_led(target) && is_led(self.manager.owners[shard]) {
             self.manager.owners[shard] = target;
         }
     }
 
-    /// Forgets groups that have ended; one whose servers and objects are gone may be founded again.
-    fn forget(&mut self) {
-        let now = self.now;
+    /// Forgets groups that have ended, once no shard is, or is to be, with them; one whose servers and objects
+    /// are gone may be founded again.
+    fn forget(&mut self, works: bool) {
+        let (now, manager) = (self.now, &self.manager);
         for group in self.groups.values_mut().filter(|group| group.retired && !group.forgotten) {
-            group.forgotten = now % 7 == 0;
+            let has_share = manager.sharing.contains(&group.number) || manager.owned(group.number) > 0;
+            group.forgotten = works && !has_share && now % 7 == 0;
         }
         let gone = |group: &u32| self.objects.get("statefulsets", &set_of(*group)).is_none();
         let over: Vec<u32> =
@@ -132,8 +170,13 @@ impl World {
         if manager.silent_until > self.now || manager.owners.is_empty() {
             return None;
         }
-        let known = self.groups.values().filter(|group| group.is_founded() && !group.forgotten);
-        let group = |group: &Group| v1::Group { id: group.number, uid: group.uid, ..v1::Group::default() };
+        let known = self.groups.values().filter(|group| group.is_known());
+        let group = |group: &Group| v1::Group {
+            id: group.number,
+            uid: group.uid,
+            disk_full: group.leader.is_some_and(|leader| self.is_full(leader)),
+            ..v1::Group::default()
+        };
         let plan = manager.plan();
         let moving = plan.iter().zip(&manager.owners).filter(|(wanted, owner)| wanted != owner).count();
         let map = v1::ShardMap {

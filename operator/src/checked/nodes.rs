@@ -1,6 +1,8 @@
 //! Nodes and their kubelets: pods are placed, servers start, hang and stop, and their state is told
 //! to the API server.
 
+use std::collections::BTreeSet;
+
 use rand::RngExt as _;
 use serde_json::{Value, json};
 use skv_operator_plan::names::SERVER;
@@ -30,6 +32,8 @@ pub(super) struct Node {
     /// The time at which it is back.
     pub(super) until: i64,
     pub(super) cordoned: bool,
+    /// True if people said that nothing runs on it any more.
+    pub(super) out_of_service: bool,
 }
 
 impl Node {
@@ -47,6 +51,8 @@ pub(super) struct Process {
     pub(super) address: String,
     pub(super) replica: u64,
     pub(super) hangs_until: i64,
+    /// The time until which its disk is full.
+    pub(super) full_until: i64,
 }
 
 impl World {
@@ -56,8 +62,13 @@ impl World {
             self.processes.retain(|_, process| process.node != name);
         }
         if let Some(node) = self.nodes.get_mut(name) {
-            *node = Node { state, since: self.now, until, cordoned: node.cordoned };
+            *node = Node { state, since: self.now, until, cordoned: node.cordoned, out_of_service: false };
         }
+    }
+
+    /// Returns the names of the nodes that are about to be emptied.
+    pub(super) fn cordoned(&self) -> BTreeSet<String> {
+        self.nodes.iter().filter(|(_, node)| node.cordoned).map(|(name, _)| name.clone()).collect()
     }
 
     pub(super) fn run_nodes(&mut self) {
@@ -65,15 +76,21 @@ impl World {
         for node in self.nodes.values_mut().filter(|node| node.state != NodeState::Up && node.until <= now) {
             *node = Node { since: now, cordoned: node.cordoned, ..Node::default() };
         }
-        for name in self.nodes.keys().cloned().collect::<Vec<_>>() {
-            let ready = if self.nodes[&name].is_lost(now) { "Unknown" } else { "True" };
-            let object = json!({
-                "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
-                "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+        for (name, node) in &self.nodes {
+            let ready = if node.is_lost(now) { "Unknown" } else { "True" };
+            let is_told = self.objects.get("nodes", name).is_some_and(|told| {
+                told["status"]["conditions"][0]["status"] == ready
+                    && told["spec"]["taints"].is_array() == node.out_of_service
             });
-            match self.objects.get("nodes", &name) {
-                Some(node) if node["status"] == object["status"] => {}
-                _ => drop(self.objects.store("nodes", &name, object)),
+            if !is_told {
+                let taint = json!({ "key": "node.kubernetes.io/out-of-service", "effect": "NoExecute" });
+                let taints = node.out_of_service.then_some([taint]);
+                let object = json!({
+                    "apiVersion": "v1", "kind": "Node", "metadata": { "name": name },
+                    "spec": { "taints": taints },
+                    "status": { "conditions": [{ "type": "Ready", "status": ready }] },
+                });
+                self.objects.store("nodes", name, object);
             }
         }
         self.end_orphans();
@@ -84,15 +101,10 @@ impl World {
 
     /// Ends the servers whose pods are gone, where the kubelet answers.
     fn end_orphans(&mut self) {
-        let uids: Vec<String> = self
-            .objects
-            .kind("pods")
-            .values()
-            .filter_map(|pod| Some(pod["metadata"]["uid"].as_str()?.to_owned()))
-            .collect();
-        let nodes = &self.nodes;
+        let (pods, nodes) = (self.objects.kind("pods"), &self.nodes);
         self.processes.retain(|uid, process| {
-            uids.contains(uid) || nodes.get(&process.node).is_some_and(|node| node.state == NodeState::Silent)
+            pods.get(process.server.as_str()).is_some_and(|pod| pod["metadata"]["uid"] == uid.as_str())
+                || nodes.get(&process.node).is_some_and(|node| node.state == NodeState::Silent)
         });
     }
 
@@ -107,7 +119,13 @@ impl World {
             }
             return;
         };
-        let Some(node) = self.nodes.get(&on) else { return };
+        let Some(node) = self.nodes.get(&on) else {
+            // The collector of pods removes those of nodes that are gone, in its own time.
+            if self.rng.random_bool(0.02) {
+                self.objects.remove("pods", name);
+            }
+            return;
+        };
         if node.state != NodeState::Up {
             if node.is_lost(self.now) {
                 let evicted = self.now > node.since + SILENCE + PATIENCE;
@@ -153,7 +171,7 @@ impl World {
     fn lose_pod(&mut self, name: &str, pod: &Value, evicted: bool) {
         let stamp = self.stamp();
         if is_true(pod, "Ready") {
-            self.objects.change("pods", name, |pod| set_ready(pod, "False", &stamp));
+            self.objects.change("pods", name, |pod| set_ready(pod, "Unknown", &stamp));
         }
         if evicted {
             self.begin_to_leave("pods", name);
@@ -164,10 +182,11 @@ impl World {
         let Some((group, _)) = place(name) else { return };
         let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
         if image.starts_with("bad") {
-            self.objects.change("pods", name, |pod| {
-                pod["status"]["containerStatuses"] =
-                    container(&json!({ "waiting": { "reason": "ErrImagePull" } }));
-            });
+            self.tell_waiting(name, "ErrImagePull");
+            return;
+        }
+        if self.crashing.get(uid).is_some_and(|until| self.now < *until) {
+            self.tell_waiting(name, "CrashLoopBackOff");
             return;
         }
         if self.rng.random_bool(0.5) {
@@ -178,12 +197,24 @@ impl World {
             if self.in_memory { fresh } else { *self.disks.entry(name.to_owned()).or_insert(fresh) };
         let ip = format!("10.{}.{}.{}", fresh >> 16 & 255, fresh >> 8 & 255, fresh & 255);
         let address = format!("{ip}:7001");
-        let process = Process { server: name.to_owned(), group, node, address, replica, hangs_until: 0 };
+        let server = name.to_owned();
+        let process = Process { server, group, node, address, replica, hangs_until: 0, full_until: 0 };
         self.processes.insert(uid.to_owned(), process);
         let started = self.stamp();
         self.objects.change("pods", name, |pod| {
             pod["status"]["podIP"] = json!(ip);
             pod["status"]["containerStatuses"] = container(&json!({ "running": { "startedAt": started } }));
+        });
+    }
+
+    /// Tells the API server that no server runs in a pod, and why.
+    fn tell_waiting(&mut self, name: &str, reason: &str) {
+        let stamp = self.stamp();
+        self.objects.change("pods", name, |pod| {
+            pod["status"]["containerStatuses"] = container(&json!({ "waiting": { "reason": reason } }));
+            if is_true(pod, "Ready") {
+                set_ready(pod, "False", &stamp);
+            }
         });
     }
 

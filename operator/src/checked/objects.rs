@@ -1,8 +1,10 @@
 //! The objects that the API server stores: by kind and path, each with the version of its last change.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::ops::Deref;
+use std::sync::{Arc, OnceLock};
 
+use kube::api::DynamicObject;
 use serde_json::{Value, json};
 use skv_operator_plan::names::DATA;
 
@@ -12,7 +14,42 @@ pub(super) const NAMESPACE: &str = "prod";
 pub(super) const NAME: &str = "demo";
 
 /// The objects of one kind, by name.
-pub(super) type Kind = BTreeMap<String, Arc<Value>>;
+pub(super) type Kind = BTreeMap<Arc<str>, Arc<Stored>>;
+
+/// The objects of a kind of which there are none.
+static NONE: Kind = BTreeMap::new();
+
+/// A version of an object. Its text and its typed form are worked out once.
+pub(super) struct Stored {
+    object: Value,
+    text: OnceLock<String>,
+    watched: OnceLock<Option<DynamicObject>>,
+}
+
+impl Stored {
+    /// Returns the object as the API server sends it.
+    pub(super) fn text(&self) -> &str {
+        self.text.get_or_init(|| self.object.to_string())
+    }
+
+    /// Returns the object as a watch sees it: the items of a list lack kind and version.
+    pub(super) fn watched(&self) -> Option<&DynamicObject> {
+        let convert = || {
+            let mut watched: DynamicObject = serde_json::from_value(self.object.clone()).ok()?;
+            watched.types = None;
+            Some(watched)
+        };
+        self.watched.get_or_init(convert).as_ref()
+    }
+}
+
+impl Deref for Stored {
+    type Target = Value;
+
+    fn deref(&self) -> &Value {
+        &self.object
+    }
+}
 
 /// All objects. A kind is named as in paths: `pods`.
 #[derive(Default)]
@@ -23,28 +60,35 @@ pub(super) struct Objects {
 
 impl Objects {
     /// Returns all objects of a kind.
-    pub(super) fn kind(&self, kind: &str) -> Kind {
-        self.kinds.get(kind).cloned().unwrap_or_default()
+    pub(super) fn kind(&self, kind: &str) -> &Kind {
+        self.kinds.get(kind).unwrap_or(&NONE)
     }
 
     /// Returns the names of all objects of a kind.
-    pub(super) fn names(&self, kind: &str) -> Vec<String> {
-        self.kinds.get(kind).into_iter().flat_map(BTreeMap::keys).cloned().collect()
+    pub(super) fn names(&self, kind: &str) -> Vec<Arc<str>> {
+        self.kind(kind).keys().cloned().collect()
     }
 
-    pub(super) fn get(&self, kind: &str, name: &str) -> Option<&Arc<Value>> {
+    pub(super) fn get(&self, kind: &str, name: &str) -> Option<&Arc<Stored>> {
         self.kinds.get(kind)?.get(name)
     }
 
-    pub(super) fn remove(&mut self, kind: &str, name: &str) -> Option<Arc<Value>> {
-        self.kinds.get_mut(kind)?.remove(name)
+    pub(super) fn remove(&mut self, kind: &str, name: &str) -> Option<Arc<Stored>> {
+        let removed = self.kinds.get_mut(kind)?.remove(name)?;
+        self.version += 1;
+        Some(removed)
+    }
+
+    /// Returns the number of changes so far.
+    pub(super) fn version(&self) -> u64 {
+        self.version
     }
 
     /// Stores an object. Without a change it gets no new version; another specification is another generation.
-    pub(super) fn store(&mut self, kind: &str, name: &str, mut object: Value) -> Arc<Value> {
+    pub(super) fn store(&mut self, kind: &str, name: &str, mut object: Value) -> Arc<Stored> {
         let before = self.get(kind, name).cloned();
         if let Some(before) = &before
-            && **before == object
+            && before.object == object
         {
             return Arc::clone(before);
         }
@@ -60,15 +104,15 @@ impl Objects {
         if metadata["uid"].is_null() {
             metadata["uid"] = json!(format!("uid-{}", self.version));
         }
-        let stored = Arc::new(object);
-        self.kinds.entry(kind.to_owned()).or_default().insert(name.to_owned(), Arc::clone(&stored));
+        let stored = Arc::new(Stored { object, text: OnceLock::new(), watched: OnceLock::new() });
+        self.kinds.entry(kind.to_owned()).or_default().insert(name.into(), Arc::clone(&stored));
         stored
     }
 
     /// Changes an object, if it is there.
     pub(super) fn change(&mut self, kind: &str, name: &str, change: impl FnOnce(&mut Value)) {
         if let Some(object) = self.get(kind, name) {
-            let mut object = (**object).clone();
+            let mut object = object.object.clone();
             change(&mut object);
             self.store(kind, name, object);
         }
@@ -95,6 +139,11 @@ pub(super) fn place(server: &str) -> Option<(u32, u32)> {
 /// Returns the name of a group's StatefulSet, and of its disruption budget.
 pub(super) fn set_of(group: u32) -> String {
     format!("{NAME}-g{group}")
+}
+
+/// Returns the group of a StatefulSet.
+pub(super) fn group_of(set: &str) -> Option<u32> {
+    set.strip_prefix(NAME)?.strip_prefix("-g")?.parse().ok()
 }
 
 /// Returns the name of a server's claim.

@@ -1,32 +1,31 @@
 //! Operators: the real passes, with watches that lag, and requests that a killed operator never finishes.
 
-use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::future::pending;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::api::{ApiResource, DynamicObject};
+use kube::api::DynamicObject;
 use kube::client::Body;
-use kube::core::error_boundary::DeserializeGuard;
 use kube::runtime::events::Recorder;
+use kube::runtime::watcher;
 use rand::RngExt as _;
 use serde_json::Value;
-use skv_resource::ShardedKv;
-use tokio::sync::Notify;
+use skv_operator_plan::build::Users;
 
-use super::api::Caller;
-use super::objects::{Kind, NAME};
-use super::reach::{Reach, meanwhile};
-use super::world::Shared;
+use super::api::{Caller, refusal};
+use super::line::{Fuse, Line};
+use super::objects::{Kind, NAME, Stored};
+use super::reach::Reach;
+use super::world::{Shared, World};
 use crate::apply::Applier;
-use crate::cache::{Cache, kinds};
+use crate::cache::{Cache, Feed};
+use crate::cordons::Cordons;
 use crate::reconcile::{Context, reconcile};
 use crate::report::Reporter;
+use crate::silence::Silences;
 
 /// An operator, from its start until it is killed.
 pub(super) struct Operator {
@@ -34,44 +33,78 @@ pub(super) struct Operator {
     world: Shared,
     context: Context,
     fuse: Arc<Fuse>,
-    /// The objects that its watches saw, by kind, and the time until which each stands still.
-    seen: BTreeMap<String, Kind>,
-    still_until: BTreeMap<String, i64>,
+    /// The watch of the resource, whose objects passes begin with.
+    resources: Watch,
+    /// The watches that fill the cache.
+    watches: Vec<Watch>,
 }
 
-/// Kills an operator after a number of requests.
-struct Fuse {
-    left: AtomicU32,
-    blown: Notify,
+/// A watch of one kind.
+struct Watch {
+    kind: String,
+    /// The objects that it has seen.
+    seen: Kind,
+    /// The cache of the kind, which it fills.
+    feed: Option<Feed>,
+    /// The time until which it stands still.
+    still_until: i64,
 }
 
-impl Fuse {
-    /// Counts a request; returns true if the operator is killed by then.
-    fn burn(&self) -> bool {
-        let left = self.left.load(Ordering::Relaxed);
-        self.left.store(left.saturating_sub(1), Ordering::Relaxed);
-        if left == 0 {
-            self.blown.notify_one();
+impl Watch {
+    fn new(kind: &str, feed: Option<Feed>) -> Watch {
+        Watch { kind: kind.to_owned(), seen: Kind::new(), feed, still_until: 0 }
+    }
+
+    /// Sees what there is by now, or lags.
+    fn look(&mut self, world: &mut World) {
+        if world.now < self.still_until || world.rng.random_bool(0.3) {
+            return;
         }
-        left == 0
+        if world.rng.random_bool(0.02) {
+            self.still_until = world.now + world.rng.random_range(5..150);
+        }
+        self.see(world.objects.kind(&self.kind));
+    }
+
+    /// Sees these objects. Only those that have changed are stored again.
+    fn see(&mut self, objects: &Kind) {
+        let changed = |(name, object): &(&Arc<str>, &Arc<Stored>)| {
+            self.seen.get(*name).is_none_or(|seen| !Arc::ptr_eq(seen, object))
+        };
+        let changed = objects.iter().filter(changed).filter_map(|(_, object)| object.watched());
+        let changed = changed.map(|object| watcher::Event::Apply(object.clone()));
+        let gone = self.seen.iter().filter(|(name, _)| !objects.contains_key(*name));
+        let gone = gone.filter_map(|(_, object)| object.watched());
+        let gone = gone.map(|object| watcher::Event::Delete(object.clone()));
+        if let Some(feed) = &mut self.feed {
+            changed.chain(gone).for_each(|event| feed.show(&event));
+        }
+        self.seen = objects.clone();
     }
 }
 
 impl Operator {
     pub(super) fn new(number: usize, world: &Shared) -> Operator {
-        let fuse = Arc::new(Fuse { left: AtomicU32::new(u32::MAX), blown: Notify::new() });
-        let client = client(number, world, &fuse);
+        let fuse = Arc::new(Fuse::new());
+        let line = Line::new(world, &fuse);
+        let client = client(number, &line);
         let recorder = Recorder::new(client.clone(), "skv-operator".into());
         let clock = Arc::clone(world);
+        let (cache, feeds) = Cache::written();
+        let watches = feeds.into_iter().map(|(kind, feed)| Watch::new(&kind.plural, Some(feed)));
         let context = Context {
-            cache: Cache::filled(|_| Vec::new()),
+            cache,
             applier: Applier::new(client.clone()),
             reporter: Reporter { client: client.clone(), recorder },
             client,
-            servers: Arc::new(Reach(Arc::clone(world))),
+            servers: Arc::new(Reach(line)),
             metrics: Arc::default(),
             cluster_domain: "cluster.local".to_owned(),
             own_namespace: "operators".to_owned(),
+            users: Users::OfTheImage,
+            image: "shardedkv:1".to_owned(),
+            cordons: Cordons::default(),
+            silences: Silences::default(),
             clock: Arc::new(move || clock.lock().timestamp()),
         };
         let mut operator = Operator {
@@ -79,89 +112,69 @@ impl Operator {
             world: Arc::clone(world),
             context,
             fuse,
-            seen: BTreeMap::new(),
-            still_until: BTreeMap::new(),
+            resources: Watch::new("shardedkvs", None),
+            watches: watches.collect(),
         };
-        operator.look(true);
+        operator.look_at_all();
         operator
     }
 
     /// Lets the watches see what they see by now, each kind by itself.
-    pub(super) fn look(&mut self, all: bool) {
-        let mut world = self.world.lock();
-        let names = kinds().into_iter().map(|kind| kind.plural);
-        for kind in names.chain(["shardedkvs".to_owned()]) {
-            let now = world.now;
-            let is_still = self.still_until.get(&kind).is_some_and(|until| now < *until);
-            if !all && (is_still || world.rng.random_bool(0.3)) {
-                continue;
-            }
-            if !all && world.rng.random_bool(0.02) {
-                let until = now + world.rng.random_range(5..150);
-                self.still_until.insert(kind.clone(), until);
-            }
-            let objects = world.objects.kind(&kind);
-            self.seen.insert(kind, objects);
+    pub(super) fn look(&mut self) {
+        let world = &mut *self.world.lock();
+        for watch in self.watches.iter_mut().chain([&mut self.resources]) {
+            watch.look(world);
         }
+        if world.rng.random_bool(0.7) {
+            self.context.cordons.show(world.cordoned());
+        }
+    }
+
+    /// Lets the watches see everything.
+    pub(super) fn look_at_all(&mut self) {
+        let world = self.world.lock();
+        for watch in self.watches.iter_mut().chain([&mut self.resources]) {
+            watch.see(world.objects.kind(&watch.kind));
+        }
+        self.context.cordons.show(world.cordoned());
     }
 
     /// Makes a pass; returns false if the operator was killed in the middle of it.
     pub(super) async fn pass(&mut self, killed_after: Option<u32>) -> bool {
-        let Some(resource) = self.seen.get("shardedkvs").and_then(|kind| kind.get(NAME)) else { return true };
-        let Ok(resource) = serde_json::from_value::<DeserializeGuard<ShardedKv>>((**resource).clone()) else {
+        let Some(resource) = self.resources.seen.get(NAME) else { return true };
+        let Ok(resource) = serde_json::from_str::<DynamicObject>(resource.text()) else {
             return true;
         };
-        self.context.cache = Cache::filled(|kind: &ApiResource| {
-            self.seen
-                .get(&kind.plural)
-                .into_iter()
-                .flat_map(Kind::values)
-                .filter_map(|object| seen(object))
-                .collect()
-        });
-        self.fuse.left.store(killed_after.unwrap_or(u32::MAX), Ordering::Relaxed);
+        self.fuse.set(killed_after);
         self.world.lock().judge_pass(self.number);
         let survived = tokio::select! {
             biased;
-            () = self.fuse.blown.notified() => false,
-            // What failed is tried again by the next pass.
-            _ = Box::pin(reconcile(&resource, &self.context)) => true,
+            () = self.fuse.blown() => false,
+            // What failed is tried again by the next pass. Failures are so few that there are hardly two in a row.
+            _ = Box::pin(reconcile(&resource, 0, &self.context)) => true,
         };
         self.world.lock().judge_end(self.number);
         survived
     }
 }
 
-/// Returns an object as a watch sees it: the items of a list lack kind and version.
-fn seen(object: &Value) -> Option<DynamicObject> {
-    let mut seen: DynamicObject = serde_json::from_value(object.clone()).ok()?;
-    seen.types = None;
-    Some(seen)
-}
-
-fn client(number: usize, world: &Shared, fuse: &Arc<Fuse>) -> Client {
-    let (world, fuse) = (Arc::clone(world), Arc::clone(fuse));
+fn client(number: usize, line: &Line) -> Client {
+    let line = line.clone();
     let service = tower::service_fn(move |request: Request<Body>| {
-        let (world, fuse) = (Arc::clone(&world), Arc::clone(&fuse));
+        let line = line.clone();
         async move {
             let (head, body) = request.into_parts();
             let body: Bytes =
                 body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
-            meanwhile(&world).await;
-            if fuse.burn() {
-                pending::<()>().await;
-            }
-            let path = head.uri.path();
-            let (code, answer) =
-                world.lock().answer(Caller::Operator(number), head.method.as_str(), path, body);
-            meanwhile(&world).await;
-            let loses_answer = world.lock().rng.random_bool(0.5);
-            if fuse.left.load(Ordering::Relaxed) == 0 && loses_answer && fuse.burn() {
-                pending::<()>().await;
-            }
-            let answer = serde_json::to_vec(&answer).unwrap_or_default();
-            let mut response = Response::new(Body::from(answer));
+            let answer = |world: &mut World| {
+                let (method, path) = (head.method.as_str(), head.uri.path());
+                let answer = world.answer(Caller::Operator(number), method, path, body);
+                // It may be done all the same.
+                if world.loses(0.01) { refusal(504) } else { answer }
+            };
+            let (code, answer) = line.exchange(answer).await;
+            let mut response = Response::new(Body::from(answer.into_bytes()));
             *response.status_mut() = http::StatusCode::from_u16(code).unwrap_or_default();
             Ok::<_, Infallible>(response)
         }

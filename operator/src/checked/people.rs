@@ -1,43 +1,82 @@
 //! Everybody else: people who change the resource, drain nodes and delete pods; and all that breaks.
 
+use std::sync::Arc;
+
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
 use super::api::Caller;
-use super::nodes::NodeState;
+use super::nodes::{Node, NodeState};
 use super::objects::{NAME, claim_of, is_leaving, place};
+use super::raft::Group;
 use super::world::World;
+
+type Trouble = fn(&mut World);
+
+/// All that happens, each as often as it is here.
+const TROUBLES: [(&str, Trouble); 23] = [
+    ("roll", |world| {
+        world.edit(|spec, rng| spec["server"]["workerThreads"] = json!(rng.random_range(1..5)));
+    }),
+    ("replicas", |world| {
+        world.edit(|spec, rng| spec["replicas"] = json!(if rng.random_bool(0.5) { 3 } else { 5 }));
+    }),
+    ("groups", |world| world.edit(|spec, rng| spec["groups"] = json!(rng.random_range(1..4)))),
+    ("pause", |world| world.edit(|spec, rng| spec["paused"] = json!(rng.random_bool(0.3)))),
+    ("image", |world| {
+        world.edit(|spec, rng| {
+            let image = ["shardedkv:1", "shardedkv:2", "bad:1"][rng.random_range(0..3)];
+            spec["image"]["name"] = json!(image);
+        });
+    }),
+    ("volumes grow", World::enlarge_volumes),
+    ("invalid edit", World::edit_wrongly),
+    ("drain", World::drain),
+    ("pod deleted", World::delete_some_pod),
+    ("claim deleted", World::delete_some_claim),
+    ("node", World::break_some_node),
+    ("node given up", World::give_up_a_node),
+    ("node removed", World::remove_some_node),
+    ("hanging", World::hang_a_server),
+    ("hanging", World::hang_a_server),
+    ("crash loop", World::crash_a_server),
+    ("full disk", World::fill_a_disk),
+    ("slow", World::slow_a_replica),
+    ("apart", World::part_a_group),
+    ("silent manager", |world| {
+        world.manager.silent_until = world.now + world.rng.random_range(5..100);
+    }),
+    ("quota", |world| world.people.quota_until = world.now + world.rng.random_range(5..100)),
+    ("volumes given up", World::give_up_volumes),
+    ("volumes given up", World::give_up_volumes),
+];
 
 /// The work that people have begun.
 #[derive(Debug, Default)]
 pub(super) struct People {
     /// The node that is being drained, and the time at which that ends.
     draining: Option<(String, i64)>,
+    /// The time until which a quota refuses new pods.
+    pub(super) quota_until: i64,
+    /// The time at which an edit that made no sense is taken back.
+    mended_at: i64,
 }
 
 impl World {
-    /// Does one thing, or none.
+    /// Does one thing or several, or none.
     pub(super) fn live_on(&mut self) {
         self.drain_on();
+        if self.people.mended_at == self.now {
+            self.mend();
+        }
         if !self.rng.random_bool(0.08) {
             return;
         }
-        match self.rng.random_range(0..13) {
-            0 => self.edit(|spec, rng| spec["server"]["workerThreads"] = json!(rng.random_range(1..5))),
-            1 => self.edit(|spec, rng| spec["replicas"] = json!(if rng.random_bool(0.5) { 3 } else { 5 })),
-            2 => self.edit(|spec, rng| spec["groups"] = json!(rng.random_range(1..4))),
-            3 => self.edit(|spec, rng| spec["paused"] = json!(rng.random_bool(0.3))),
-            4 => self.edit(|spec, rng| {
-                let image = ["shardedkv:1", "shardedkv:2", "bad:1"][rng.random_range(0..3)];
-                spec["image"]["name"] = json!(image);
-            }),
-            5 => self.drain(),
-            6 => self.delete_some_pod(),
-            7 => self.break_some_node(),
-            8 | 9 => self.hang_a_server(),
-            10 => self.slow_a_replica(),
-            11 => self.manager.silent_until = self.now + self.rng.random_range(5..100),
-            _ => self.give_up_volumes(),
+        let at_once = if self.rng.random_bool(0.2) { 3 } else { 1 };
+        for _ in 0..at_once {
+            let (what, happen) = TROUBLES[self.rng.random_range(0..TROUBLES.len())];
+            *self.happened.entry(what).or_default() += 1;
+            happen(self);
         }
     }
 
@@ -46,8 +85,32 @@ impl World {
         self.objects.change("shardedkvs", NAME, |resource| change(&mut resource["spec"], rng));
     }
 
-    fn some<T: Clone>(&mut self, all: &[T]) -> Option<T> {
+    pub(super) fn some<T: Clone>(&mut self, all: &[T]) -> Option<T> {
         if all.is_empty() { None } else { Some(all[self.rng.random_range(0..all.len())].clone()) }
+    }
+
+    fn enlarge_volumes(&mut self) {
+        if self.in_memory {
+            return;
+        }
+        self.edit(|spec, rng| {
+            let size = spec["storage"]["size"].as_str().and_then(|size| size.strip_suffix("Gi"));
+            let gibibytes: u32 = size.and_then(|size| size.parse().ok()).unwrap_or(10);
+            let larger = gibibytes + rng.random_range(1..5_u32);
+            spec["storage"]["size"] = json!(format!("{larger}Gi"));
+        });
+    }
+
+    /// Makes the resource one that can't be used, by a value that is wrong or can't be read, for a while.
+    fn edit_wrongly(&mut self) {
+        self.people.mended_at = self.now + self.rng.random_range(5..60);
+        self.edit(|spec, rng| {
+            spec["replacement"]["afterSeconds"] = if rng.random_bool(0.5) { json!(0) } else { json!("soon") };
+        });
+    }
+
+    fn mend(&mut self) {
+        self.edit(|spec, _| spec["replacement"]["afterSeconds"] = json!(60));
     }
 
     fn drain(&mut self) {
@@ -71,7 +134,7 @@ impl World {
         }
         let pods = self.objects.kind("pods");
         let on = pods.iter().filter(|(_, pod)| pod["spec"]["nodeName"] == node.as_str() && !is_leaving(pod));
-        let names: Vec<String> = on.map(|(name, _)| name.clone()).collect();
+        let names: Vec<Arc<str>> = on.map(|(name, _)| Arc::clone(name)).collect();
         if let Some(name) = self.some(&names) {
             let path = format!("/api/v1/namespaces/prod/pods/{name}/eviction");
             self.answer(Caller::Person, "POST", &path, json!({}));
@@ -86,6 +149,14 @@ impl World {
         }
     }
 
+    fn delete_some_claim(&mut self) {
+        let names = self.objects.names("persistentvolumeclaims");
+        if let Some(name) = self.some(&names) {
+            let path = format!("/api/v1/namespaces/prod/persistentvolumeclaims/{name}");
+            self.answer(Caller::Person, "DELETE", &path, json!({}));
+        }
+    }
+
     fn break_some_node(&mut self) {
         let broken = self.nodes.values().filter(|node| node.state != NodeState::Up).count();
         let nodes: Vec<String> = self.nodes.keys().cloned().collect();
@@ -93,6 +164,15 @@ impl World {
         let until = self.now + self.rng.random_range(5..300);
         if let Some(node) = self.some(&nodes).filter(|_| broken < 2) {
             self.break_node(&node, state, until);
+        }
+    }
+
+    /// Says of a node that nothing runs on it any more.
+    fn give_up_a_node(&mut self) {
+        let is_dead = |node: &Node, now| node.state == NodeState::Down && node.is_lost(now);
+        let now = self.now;
+        if let Some(node) = self.nodes.values_mut().find(|node| is_dead(node, now)) {
+            node.out_of_service = true;
         }
     }
 
@@ -113,35 +193,57 @@ impl World {
         }
     }
 
-    /// Deletes the claims of pods that a lost node doesn't let go, as people are told to.
+    /// Keeps the servers of a group from reaching each other.
+    fn part_a_group(&mut self) {
+        let groups: Vec<u32> = self.groups.keys().copied().collect();
+        let until = self.now + self.rng.random_range(5..250);
+        if let Some(group) = self.some(&groups).and_then(|group| self.groups.get_mut(&group)) {
+            group.part(until);
+        }
+    }
+
+    /// Deletes the claims of pods that a lost node doesn't let go, as people are told to: unless they said that
+    /// it is out of service, and the group works, so that the operator does all that is left.
     pub(super) fn give_up_volumes(&mut self) {
         for name in self.lost_pods() {
-            let path = format!("/api/v1/namespaces/prod/persistentvolumeclaims/{}", claim_of(&name));
-            self.answer(Caller::Person, "DELETE", &path, json!({}));
+            if !self.is_led(&name) || !self.is_given_up(&name) {
+                let path = format!("/api/v1/namespaces/prod/persistentvolumeclaims/{}", claim_of(&name));
+                self.answer(Caller::Person, "DELETE", &path, json!({}));
+            }
         }
     }
 
     /// Lets go of pods on a lost node, where no leader is there to say that they aren't needed.
     pub(super) fn let_go(&mut self) {
         for name in self.lost_pods() {
-            let is_led = place(&name)
-                .and_then(|(group, _)| self.groups.get(&group))
-                .is_some_and(|group| group.leader.is_some());
-            if !is_led {
+            if !self.is_led(&name) {
                 let path = format!("/api/v1/namespaces/prod/pods/{name}");
                 self.answer(Caller::Person, "DELETE", &path, json!({ "gracePeriodSeconds": 0 }));
             }
         }
     }
 
+    /// Returns true if the group of a server has a leader.
+    fn is_led(&self, server: &str) -> bool {
+        let group = place(server).and_then(|(group, _)| self.groups.get(&group));
+        group.is_some_and(|group| group.leader.is_some())
+    }
+
+    /// Returns true if the node of a pod is out of service.
+    fn is_given_up(&self, pod: &str) -> bool {
+        let pod = self.objects.get("pods", pod);
+        let node = pod.and_then(|pod| self.nodes.get(pod["spec"]["nodeName"].as_str()?));
+        node.is_some_and(|node| node.out_of_service)
+    }
+
     /// Returns the pods that are being deleted on nodes that are lost.
-    fn lost_pods(&self) -> Vec<String> {
+    fn lost_pods(&self) -> Vec<Arc<str>> {
         let pods = self.objects.kind("pods");
         let lost = pods.iter().filter(|(_, pod)| {
             let node = pod["spec"]["nodeName"].as_str().and_then(|node| self.nodes.get(node));
             is_leaving(pod) && node.is_some_and(|node| node.is_lost(self.now))
         });
-        lost.map(|(name, _)| name.clone()).collect()
+        lost.map(|(name, _)| Arc::clone(name)).collect()
     }
 
     /// Ends all trouble. A node may stay lost for good.
@@ -151,18 +253,43 @@ impl World {
         self.manager.silent_until = 0;
         for process in self.processes.values_mut() {
             process.hangs_until = process.hangs_until.min(self.now);
+            process.full_until = 0;
         }
-        let stays_lost = self.rng.random_bool(0.3);
-        let broken =
-            self.nodes.iter().filter(|(_, node)| node.state == NodeState::Down).map(|(name, _)| name.clone());
-        let lost = broken.take(1).find(|_| stays_lost);
+        self.crashing.clear();
+        self.mend();
+        self.people.quota_until = 0;
+        for group in self.groups.values_mut() {
+            group.part(0);
+        }
+        let (stays_lost, is_given_up) = (self.rng.random_bool(0.3), self.rng.random_bool(0.5));
+        let lost = self.node_to_lose().filter(|_| stays_lost);
+        if let Some(name) = lost.as_deref().filter(|name| self.nodes[*name].state != NodeState::Down) {
+            self.break_node(name, NodeState::Down, i64::MAX);
+        }
         for (name, node) in &mut self.nodes {
             node.cordoned = false;
-            node.until = if Some(name) == lost.as_ref() { i64::MAX } else { 0 };
+            let is_lost = Some(name) == lost.as_ref();
+            node.until = if is_lost { i64::MAX } else { 0 };
+            node.out_of_service |= is_lost && is_given_up;
         }
         self.edit(|spec, _| {
             spec["paused"] = json!(false);
             spec["image"]["name"] = json!("shardedkv:3");
         });
+    }
+
+    /// Returns a node that is down, or one without which each group still has a majority.
+    fn node_to_lose(&self) -> Option<String> {
+        let hosted = self.hosted();
+        let spares = |node: &String, group: &Group| {
+            let mut live = group.live(&hosted);
+            for process in self.processes.values().filter(|process| process.node == *node) {
+                live.remove(&process.replica);
+            }
+            group.is_majority(&live)
+        };
+        let down = self.nodes.iter().find(|(_, node)| node.state == NodeState::Down);
+        let spared = || self.nodes.iter().find(|(name, _)| self.groups.values().all(|g| spares(name, g)));
+        down.or_else(spared).map(|(name, _)| name.clone())
     }
 }

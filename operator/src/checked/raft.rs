@@ -5,12 +5,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
 
-use super::objects::server;
+use super::objects::{place, server};
 
 /// The servers that run, with the replica that each hosts.
 pub(super) type Hosted = BTreeMap<String, u64>;
 
 /// A group.
+#[expect(clippy::struct_excessive_bools, reason = "each says something of its own")]
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) number: u32,
@@ -27,6 +28,8 @@ pub(super) struct Group {
     pub(super) matched: BTreeMap<u64, u64>,
     /// True while a change of members isn't finished.
     pub(super) changing: bool,
+    /// True once the group was to have shards.
+    pub(super) joined: bool,
     pub(super) retired: bool,
     /// True once the shard manager has heard that it is retired.
     pub(super) forgotten: bool,
@@ -35,6 +38,8 @@ pub(super) struct Group {
     /// Every membership, with its place in the log.
     memberships: Vec<(u64, BTreeMap<u64, String>)>,
     slow_until: BTreeMap<u64, i64>,
+    /// The time until which no two of its servers reach each other, though others reach them all.
+    apart_until: i64,
 }
 
 impl Group {
@@ -45,6 +50,11 @@ impl Group {
 
     pub(super) fn is_founded(&self) -> bool {
         self.uid != 0
+    }
+
+    /// Returns true if the shard manager has it in its record.
+    pub(super) fn is_known(&self) -> bool {
+        self.is_founded() && !self.forgotten
     }
 
     /// Returns the voters that run.
@@ -68,15 +78,28 @@ impl Group {
         self.slow_until.insert(replica, until);
     }
 
-    /// Founds the group with all servers that it should have, once they wait for that.
+    pub(super) fn part(&mut self, until: i64) {
+        self.apart_until = until;
+    }
+
+    /// Returns true if all servers that the group should have wait for it to be founded: for the first time, or
+    /// once more if it never was to have anything, and none of its members is left.
+    pub(super) fn waits(&self, wanted: u32, hosted: &Hosted) -> bool {
+        let is_left = || self.joined || self.retired || !self.live(hosted).is_empty();
+        let is_there = |ordinal| hosted.contains_key(&server(self.number, ordinal));
+        !(self.is_founded() && is_left()) && (0..wanted).all(is_there)
+    }
+
+    /// Founds the group with all servers that it should have, if they wait for that.
     pub(super) fn found(&mut self, wanted: u32, hosted: &Hosted, rng: &mut SmallRng) {
-        let servers: Vec<String> = (0..wanted).map(|ordinal| server(self.number, ordinal)).collect();
-        if self.is_founded() || !servers.iter().all(|server| hosted.contains_key(server)) {
+        if !self.waits(wanted, hosted) {
             return;
         }
+        *self = Group::new(self.number);
+        let servers = (0..wanted).map(|ordinal| server(self.number, ordinal));
+        self.voters = servers.map(|server| (hosted[&server], server)).collect();
         self.uid = rng.random_range(1..u64::MAX);
         self.last = 1;
-        self.voters = servers.into_iter().map(|server| (hosted[&server], server)).collect();
         self.matched = self.voters.keys().map(|replica| (*replica, 1)).collect();
         self.memberships = vec![(1, self.voters.clone())];
     }
@@ -84,10 +107,11 @@ impl Group {
     /// Lets a second pass. `wanted` is the number of replicas that the shard manager wants.
     pub(super) fn tick(&mut self, now: i64, wanted: u32, hosted: &Hosted, rng: &mut SmallRng) {
         let live = self.live(hosted);
-        if self.leader.is_some_and(|leader| !live.contains(&leader)) || !self.is_majority(&live) {
+        let can_agree = self.is_majority(&live) && (now >= self.apart_until || self.voters.len() == 1);
+        if self.leader.is_some_and(|leader| !live.contains(&leader)) || !can_agree {
             self.leader = None;
         }
-        if self.leader.is_none() && self.is_majority(&live) && rng.random_bool(0.5) {
+        if self.leader.is_none() && can_agree && rng.random_bool(0.5) {
             self.elect(&live);
         }
         if self.leader.is_none() {
@@ -137,7 +161,8 @@ impl Group {
     /// Admits a replica: as a learner first, then in the place of the one that its server had before.
     fn admit(&mut self, wanted: u32, hosted: &Hosted) {
         if let Some((replica, server)) = self.learner.clone() {
-            if hosted.get(&server) != Some(&replica) {
+            // It gets its vote only if it is still wanted.
+            if hosted.get(&server) != Some(&replica) || !self.has_place(wanted, &server, hosted) {
                 self.learner = None;
             } else if self.has(replica) == self.last {
                 let mut voters = self.voters.clone();
@@ -157,11 +182,11 @@ impl Group {
 
     /// Returns true if a server's new replica may vote: its old one doesn't answer, or it never had one.
     fn has_place(&self, wanted: u32, of: &String, hosted: &Hosted) -> bool {
+        let Some((_, ordinal)) = place(of).filter(|(group, _)| *group == self.number) else { return false };
         let mut others = self.live(hosted);
         others.retain(|replica| self.voters.get(replica) != Some(of));
         let is_voters = self.voters.values().any(|server| server == of);
-        let is_further = (0..wanted).any(|ordinal| server(self.number, ordinal) == *of);
-        self.is_majority(&others) && (is_voters || is_further)
+        self.is_majority(&others) && (is_voters || ordinal < wanted)
     }
 
     fn change(&mut self, voters: BTreeMap<u64, String>, hosted: &Hosted) {

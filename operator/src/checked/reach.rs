@@ -3,66 +3,46 @@
 use std::collections::BTreeSet;
 
 use futures::future::BoxFuture;
-use rand::RngExt as _;
+use serde_json::Value;
 use skv_operator_plan::names::RESTART_HASH_ANNOTATION;
 use skv_proto::v1;
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
-use tokio::task::yield_now;
 
+use super::line::Line;
 use super::nodes::Process;
-use super::objects::{NAME, is_true};
+use super::objects::{NAME, claim_of, is_leaving, is_true};
 use super::raft::Group;
-use super::world::{Shared, World};
+use super::world::World;
 use crate::servers::{ManagerState, Servers};
 
-/// All processes of a world.
-pub(super) struct Reach(pub(super) Shared);
-
-/// Lets others go on, and time pass.
-pub(super) async fn meanwhile(world: &Shared) {
-    let pauses = world.lock().rng.random_range(0..3);
-    for _ in 0..pauses {
-        yield_now().await;
-    }
-    let mut world = world.lock();
-    if world.rng.random_bool(0.3) {
-        world.tick();
-    }
-}
+/// All processes of a world, at the end of an operator's line.
+pub(super) struct Reach(pub(super) Line);
 
 impl Servers for Reach {
     fn manager_state<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<ManagerState>> {
-        Box::pin(async move {
-            meanwhile(&self.0).await;
-            self.0.lock().manager_state()
-        })
+        Box::pin(self.0.ask(World::manager_state))
     }
 
     fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>> {
-        Box::pin(async move {
-            meanwhile(&self.0).await;
-            let mut world = self.0.lock();
-            if !world.calm && world.rng.random_bool(0.02) {
-                return None;
-            }
-            let process = world.at(address)?.clone();
-            Some(world.status(&process))
-        })
+        Box::pin(self.0.ask(move |world| Some(world.status(world.at(address)?))))
     }
 
     fn hand_over<'a>(
         &'a self,
         address: &'a str,
         group: GroupId,
+        meant: v1::ReplicaIdentity,
         to: Option<ReplicaId>,
     ) -> BoxFuture<'a, Result<(), String>> {
         let to = to.map(|replica| replica.0);
-        Box::pin(async move {
-            meanwhile(&self.0).await;
-            let mut world = self.0.lock();
+        Box::pin(self.0.order(move |world| {
             let hosted = world.hosted();
-            world.led(address, group)?.hand_over(to, &hosted)
-        })
+            let group = world.led(address, group)?;
+            if group.uid != meant.group_uid || group.leader != Some(meant.replica) {
+                return Err("another replica is meant".to_owned());
+            }
+            group.hand_over(to, &hosted)
+        }))
     }
 
     fn remove_replica<'a>(
@@ -72,37 +52,30 @@ impl Servers for Reach {
         uid: GroupUid,
         replica: ReplicaId,
     ) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async move {
-            meanwhile(&self.0).await;
-            let mut world = self.0.lock();
+        Box::pin(self.0.order(move |world| {
             let hosted = world.hosted();
             let group = world.led(address, group)?;
             if group.uid != uid.0 {
                 return Err("another group".to_owned());
             }
             group.remove(replica.0, &hosted)
-        })
+        }))
     }
 
     fn join<'a>(&'a self, _: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async move {
-            meanwhile(&self.0).await;
-            let mut world = self.0.lock();
-            let is_founded = |group: &GroupId| world.groups.get(&group.0).is_some_and(Group::is_founded);
-            if !groups.iter().all(is_founded) {
+        Box::pin(self.0.order(move |world| {
+            let is_known = |group: &GroupId| world.groups.get(&group.0).is_some_and(Group::is_known);
+            if !groups.iter().all(is_known) {
                 return Err("a group isn't founded".to_owned());
             }
             world.manager.join(groups.iter().map(|group| group.0));
             Ok(())
-        })
+        }))
     }
 
     fn leave<'a>(&'a self, _: &'a str, groups: &'a [GroupId]) -> BoxFuture<'a, Result<(), String>> {
         let groups: BTreeSet<u32> = groups.iter().map(|group| group.0).collect();
-        Box::pin(async move {
-            meanwhile(&self.0).await;
-            self.0.lock().manager.leave(&groups)
-        })
+        Box::pin(self.0.order(move |world| world.manager.leave(&groups)))
     }
 
     fn retire<'a>(
@@ -111,9 +84,7 @@ impl Servers for Reach {
         group: GroupId,
         uid: GroupUid,
     ) -> BoxFuture<'a, Result<(), String>> {
-        Box::pin(async move {
-            meanwhile(&self.0).await;
-            let mut world = self.0.lock();
+        Box::pin(self.0.order(move |world| {
             let owned = world.manager.owned(group.0);
             let group = world.led(address, group)?;
             if group.uid != uid.0 || owned > 0 {
@@ -121,7 +92,7 @@ impl Servers for Reach {
             }
             group.retired = true;
             Ok(())
-        })
+        }))
     }
 }
 
@@ -194,6 +165,7 @@ impl World {
             membership: Some(v1::StoredMembership { log_id: log_id(*at), membership: Some(membership) }),
             peers: peers.map(progress).collect(),
             shards_owned: self.manager.owned(group.number),
+            disk_full: process.full_until > self.now,
             retired: group.retired,
             ..waiting
         }
@@ -216,13 +188,16 @@ impl World {
         if sets.len() as u64 != groups {
             return Some(format!("{} StatefulSets in place of {groups}", sets.len()));
         }
-        for (name, set) in &sets {
+        let size = &spec["storage"]["size"];
+        for (name, set) in sets {
+            let grown = |claim: &Value| claim["spec"]["resources"]["requests"]["storage"] == *size;
+            if !self.in_memory && !grown(&set["spec"]["volumeClaimTemplates"][0]) {
+                return Some(format!("{name} makes volumes of another size than {size}"));
+            }
             if set["spec"]["replicas"].as_u64() != Some(replicas) {
                 return Some(format!("{name} has {} replicas", set["spec"]["replicas"]));
             }
-            let hash = |object: &serde_json::Value| {
-                object["metadata"]["annotations"][RESTART_HASH_ANNOTATION].clone()
-            };
+            let hash = |object: &Value| object["metadata"]["annotations"][RESTART_HASH_ANNOTATION].clone();
             let wanted = hash(&set["spec"]["template"]);
             for ordinal in 0..replicas {
                 let server = format!("{name}-{ordinal}");
@@ -231,6 +206,10 @@ impl World {
                 };
                 if !is_true(pod, "Ready") || hash(pod) != wanted {
                     return Some(format!("{server} isn't ready, or out of date"));
+                }
+                let claim = self.objects.get("persistentvolumeclaims", &claim_of(&server));
+                if claim.is_some_and(|claim| !is_leaving(claim) && !grown(claim)) {
+                    return Some(format!("the volume of {server} has another size than {size}"));
                 }
             }
         }

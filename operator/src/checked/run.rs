@@ -1,16 +1,18 @@
 //! A seed: a time of trouble, then a time of calm in which all must come to rest.
 
+use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use parking_lot::Mutex;
 use rand::RngExt as _;
+use serde_json::{Value, json};
 
 use super::operators::Operator;
 use super::world::{Shared, World};
 
 /// The number of rounds of trouble.
-const TROUBLE: u32 = 120;
+const TROUBLE: u32 = 100;
 /// The most rounds until all has come to rest.
 const PATIENCE: u32 = 600;
 /// The rounds in which nothing may be written then.
@@ -25,6 +27,8 @@ pub(super) struct Tally {
     taken: u64,
     /// The seeds after which a group couldn't come back.
     lost: u64,
+    /// The number of times that each trouble came.
+    happened: BTreeMap<&'static str, u64>,
 }
 
 impl Tally {
@@ -34,6 +38,17 @@ impl Tally {
         self.kills += other.kills;
         self.taken += other.taken;
         self.lost += other.lost;
+        for (what, count) in &other.happened {
+            *self.happened.entry(*what).or_default() += count;
+        }
+    }
+
+    /// Returns the report that `cargo xtask soak` reads.
+    pub(super) fn report(&self, finding: Option<&str>) -> Value {
+        json!({
+            "operations": self.passes, "failed": self.kills, "changes": self.taken, "faults": self.happened,
+            "finding": finding,
+        })
     }
 
     /// Returns true if enough happened for the absence of findings to say something.
@@ -44,10 +59,11 @@ impl Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Tally { seeds, passes, kills, taken, lost } = self;
+        let Tally { seeds, passes, kills, taken, lost, happened } = self;
         write!(
             f,
-            "{seeds} seeds: {passes} passes, {kills} killed, {taken} pods taken, {lost} seeds lost a group"
+            "{seeds} seeds: {passes} passes, {kills} killed, {taken} pods taken, {lost} seeds lost a group; \
+             {happened:?}"
         )
     }
 }
@@ -56,6 +72,14 @@ impl fmt::Display for Tally {
 pub(super) fn run(seed: u64) -> Result<Tally, String> {
     let runtime = tokio::runtime::Builder::new_current_thread().build().map_err(|error| error.to_string())?;
     runtime.block_on(async { Run::new(seed).run().await })
+}
+
+/// The number of requests to write objects, of Events, and of changes that came of them.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Writes {
+    requests: u64,
+    events: u64,
+    changes: u64,
 }
 
 struct Run {
@@ -89,10 +113,16 @@ impl Run {
                 let why = unsettled.unwrap_or_else(|| "something is written again and again".to_owned());
                 return Err(format!("it doesn't come to rest: {why}; {}", self.world.lock().summary()));
             }
-            let writes = self.calm_round().await?;
-            quiet = if unsettled.is_none() && writes == 0 { quiet + 1 } else { 0 };
+            let writes = self.calm_round(0).await?;
+            quiet = if unsettled.is_none() && writes == Writes::default() { quiet + 1 } else { 0 };
         }
-        self.tally.taken = self.world.lock().judge.taken;
+        if self.tally.lost == 0 {
+            self.hand_the_lead_over().await?;
+        }
+        let world = self.world.lock();
+        self.tally.taken = world.judge.taken;
+        self.tally.happened.clone_from(&world.happened);
+        drop(world);
         Ok(self.tally)
     }
 
@@ -104,10 +134,10 @@ impl Run {
                 world.tick();
             }
             let rng = &mut world.rng;
-            (rng.random_range(0..10), rng.random_bool(0.1), rng.random_range(0..25))
+            (rng.random_range(0..10), rng.random_bool(0.1), rng.random_range(0..40))
         };
         for operator in &mut self.operators {
-            operator.look(false);
+            operator.look();
         }
         let killed_after = kill.then_some(after);
         let [first, second] = &mut self.operators;
@@ -134,8 +164,23 @@ impl Run {
         self.judged()
     }
 
-    /// Lets some time pass and one operator act that sees everything; returns the number of its writes.
-    async fn calm_round(&mut self) -> Result<u64, String> {
+    /// Has the other operator lead for a while, and then the first one again. One that begins to lead may apply
+    /// what is so already; but there is nothing to change, or to report.
+    async fn hand_the_lead_over(&mut self) -> Result<(), String> {
+        for (leading, begins) in [(1, true), (1, false), (0, false)] {
+            let mut writes = self.calm_round(leading).await?;
+            if begins {
+                writes.requests = 0;
+            }
+            if writes != Writes::default() {
+                return Err(format!("operator {leading} leads a store that is as it should be: {writes:?}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Lets some time pass, operators see everything, and one of them act; returns what it wrote.
+    async fn calm_round(&mut self, leading: usize) -> Result<Writes, String> {
         for _ in 0..5 {
             self.world.lock().tick();
         }
@@ -143,13 +188,26 @@ impl Run {
             let mut world = self.world.lock();
             world.give_up_volumes();
             world.let_go();
+            world.wait_for_budget();
         }
-        let before = self.world.lock().judge.writes;
-        self.operators[0].look(true);
-        self.operators[0].pass(None).await;
+        let before = self.writes();
+        for operator in &mut self.operators {
+            operator.look_at_all();
+        }
+        self.operators[leading].pass(None).await;
         self.tally.passes += 1;
         self.judged()?;
-        Ok(self.world.lock().judge.writes - before)
+        let after = self.writes();
+        Ok(Writes {
+            requests: after.requests - before.requests,
+            events: after.events - before.events,
+            changes: after.changes - before.changes,
+        })
+    }
+
+    fn writes(&self) -> Writes {
+        let judge = &self.world.lock().judge;
+        Writes { requests: judge.writes, events: judge.events, changes: judge.changes }
     }
 
     fn judged(&self) -> Result<(), String> {

@@ -32,10 +32,14 @@ pub(super) struct World {
     pub(super) processes: BTreeMap<String, Process>,
     /// The replica on each server's volume.
     pub(super) disks: BTreeMap<String, u64>,
+    /// The time until which the server of a pod ends as soon as it starts, by the uid of the pod.
+    pub(super) crashing: BTreeMap<String, i64>,
     pub(super) groups: BTreeMap<u32, Group>,
     pub(super) manager: Manager,
     pub(super) people: People,
     pub(super) judge: Judge,
+    /// The number of times that each trouble came, and of what seldom happens.
+    pub(super) happened: BTreeMap<&'static str, u64>,
     pub(super) in_memory: bool,
     /// True once nothing bad happens any more.
     pub(super) calm: bool,
@@ -53,15 +57,20 @@ impl World {
             nodes,
             processes: BTreeMap::new(),
             disks: BTreeMap::new(),
+            crashing: BTreeMap::new(),
             groups: BTreeMap::new(),
             manager: Manager::default(),
             people: People::default(),
             judge: Judge::default(),
+            happened: BTreeMap::new(),
             in_memory,
             calm: false,
             rng,
         };
         let groups = world.rng.random_range(1..3);
+        let has_budget = world.rng.random_bool(0.7);
+        let per_hour = world.rng.random_range(1..4);
+        let when_deleted = if world.rng.random_bool(0.3) { "Delete" } else { "Retain" };
         world.objects.store(
             "shardedkvs",
             NAME,
@@ -71,7 +80,9 @@ impl World {
                 "metadata": { "name": NAME, "namespace": NAMESPACE },
                 "spec": {
                     "groups": groups, "shards": 12, "image": { "name": "shardedkv:1" },
-                    "storage": { "memoryOnly": in_memory },
+                    "storage": { "memoryOnly": in_memory, "size": "10Gi", "whenDeleted": when_deleted },
+                    "replacement": { "afterSeconds": 60, "maxPerHour": per_hour },
+                    "disruptionBudget": { "enabled": has_budget },
                 },
             }),
         );
@@ -86,11 +97,12 @@ impl World {
         }
         self.run_nodes();
         self.run_controllers();
-        self.run_manager();
         let hosted = self.hosted();
+        self.run_manager(&hosted);
         for group in self.groups.values_mut() {
             group.tick(self.now, self.manager.replicas, &hosted, &mut self.rng);
         }
+        self.give_leaderships_up(&hosted);
         self.judge_tick(&hosted);
     }
 
@@ -113,14 +125,28 @@ impl World {
             .unwrap_or_default()
     }
 
+    /// Lets time pass at once while a lost server waits for the budget of replacements, which is for an hour.
+    pub(super) fn wait_for_budget(&mut self) {
+        const AT_ONCE: i64 = 300;
+        let Some(resource) = self.objects.get("shardedkvs", NAME) else { return };
+        let count = |list: &Value| list.as_array().map_or(0, Vec::len) as u64;
+        let most = resource["spec"]["replacement"]["maxPerHour"].as_u64().unwrap_or(u64::MAX);
+        if count(&resource["status"]["lost"]) == 0 || count(&resource["status"]["replaced"]) < most {
+            return;
+        }
+        *self.happened.entry("budget spent").or_default() += 1;
+        self.now += AT_ONCE;
+        for group in self.groups.values_mut() {
+            group.led_at += AT_ONCE;
+        }
+    }
+
     /// Marks an object as one that is being deleted, if it isn't yet.
     pub(super) fn begin_to_leave(&mut self, kind: &str, name: &str) {
-        let stamp = self.stamp();
-        self.objects.change(kind, name, |object| {
-            if !is_leaving(object) {
-                object["metadata"]["deletionTimestamp"] = stamp;
-            }
-        });
+        if !self.objects.get(kind, name).is_some_and(|object| is_leaving(object)) {
+            let stamp = self.stamp();
+            self.objects.change(kind, name, |object| object["metadata"]["deletionTimestamp"] = stamp);
+        }
     }
 
     /// Returns the time as objects have it.

@@ -1,7 +1,10 @@
 //! Passes over a resource, against an API server in memory.
 
 mod groups;
+mod losses;
 mod rights;
+mod silence;
+mod unusable;
 
 use futures::future::{BoxFuture, ready};
 use kube::runtime::events::Recorder;
@@ -17,22 +20,30 @@ const RESOURCE: &str = "/apis/shardedkv.io/v1alpha1/namespaces/prod/shardedkvs/d
 const SET: &str = "/apis/apps/v1/namespaces/prod/statefulsets/demo-g0";
 const BUDGET: &str = "/apis/policy/v1/namespaces/prod/poddisruptionbudgets/demo-g0";
 
-/// Servers that can't be asked.
-struct Silence;
+/// Servers that tell their state, and carry out nothing.
+struct Told {
+    manager: fn() -> Option<ManagerState>,
+    /// The answer of the server at an address.
+    server: fn(&str) -> Option<v1::StatusResponse>,
+}
 
-impl Servers for Silence {
+/// Servers that can't be asked.
+const SILENCE: Told = Told { manager: || None, server: |_| None };
+
+impl Servers for Told {
     fn manager_state<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<ManagerState>> {
-        Box::pin(ready(None))
+        Box::pin(ready((self.manager)()))
     }
 
-    fn status<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>> {
-        Box::pin(ready(None))
+    fn status<'a>(&'a self, address: &'a str) -> BoxFuture<'a, Option<v1::StatusResponse>> {
+        Box::pin(ready((self.server)(address)))
     }
 
     fn hand_over<'a>(
         &'a self,
         _: &'a str,
         _: GroupId,
+        _: v1::ReplicaIdentity,
         _: Option<ReplicaId>,
     ) -> BoxFuture<'a, Result<(), String>> {
         Box::pin(ready(Err("silence".to_owned())))
@@ -65,6 +76,8 @@ impl Servers for Silence {
 struct Operator {
     server: FakeApiServer,
     context: Context,
+    /// The number of passes in a row that failed.
+    failures: u32,
 }
 
 impl Operator {
@@ -85,13 +98,17 @@ impl Operator {
                 recorder: Recorder::new(client.clone(), "skv-operator".into()),
             },
             client,
-            servers: Arc::new(Silence),
+            servers: Arc::new(SILENCE),
             metrics: Arc::default(),
             cluster_domain: "cluster.local".to_owned(),
             own_namespace: "operators".to_owned(),
+            users: Users::OfTheImage,
+            image: "shardedkv:1".to_owned(),
+            cordons: Cordons::default(),
+            silences: Silences::default(),
             clock: crate::time::system(),
         };
-        Operator { server, context }
+        Operator { server, context, failures: 0 }
     }
 
     fn set_spec(&self, spec: Value) {
@@ -114,7 +131,9 @@ impl Operator {
         self.context.cache = self.server.cache();
         let resource = serde_json::from_value(self.server.get(path).unwrap()).unwrap();
         // A whole pass is a large future.
-        Box::pin(reconcile(&resource, &self.context)).await
+        let end = Box::pin(reconcile(&resource, self.failures, &self.context)).await;
+        self.failures = if end.is_ok() { 0 } else { self.failures + 1 };
+        end
     }
 
     /// Returns the writes of the last pass, without those of Events.
@@ -135,7 +154,7 @@ async fn a_new_resource_gets_all_its_objects_and_a_status() {
     let mut operator = Operator::new(json!({ "groups": 2 }));
     operator.pass().await.unwrap();
     let writes = operator.writes();
-    assert_eq!(writes.len(), 9 + 2 * 3 + 1, "{writes:#?}");
+    assert_eq!(writes.len(), 10 + 2 * 3 + 1, "{writes:#?}");
     assert!(writes.last().unwrap().ends_with("/shardedkvs/demo/status"));
     assert_eq!(operator.server.get(SET).unwrap()["metadata"]["ownerReferences"][0]["uid"], "8d0e");
     assert_eq!(operator.condition("Progressing")["reason"], "Starting");
@@ -321,7 +340,7 @@ async fn claims_tell_gitops_tools_to_leave_them_alone_also_when_their_group_is_n
     assert_eq!(operator.writes(), names.map(|name| format!("PATCH {}", path(name))));
     for name in names {
         let annotations = &operator.server.get(&path(name)).unwrap()["metadata"]["annotations"];
-        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false");
+        assert_eq!(annotations["argocd.argoproj.io/sync-options"], "Prune=false,Delete=false");
         assert_eq!(annotations["argocd.argoproj.io/compare-options"], "IgnoreExtraneous");
     }
     operator.pass().await.unwrap();

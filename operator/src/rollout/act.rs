@@ -2,15 +2,15 @@
 
 use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::StatefulSet;
-use k8s_openapi::api::core::v1::{PersistentVolumeClaim, Pod, Service};
+use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim, Pod, Service};
 use kube::api::{Api, DeleteParams, EvictParams, Patch, PatchParams, Preconditions, PropagationPolicy};
 use kube::{Client, Resource as _, ResourceExt as _};
 use serde_json::json;
 use skv_operator_plan::names::{MANAGER, Names, ServerSet};
 use skv_operator_plan::observed::ObservedSet;
 use skv_operator_plan::ownership::{Ownership, ownership};
-use skv_operator_plan::rollout::{GroupStep, PodRef, Step};
-use skv_resource::{Replacing, ShardedKv, Size};
+use skv_operator_plan::rollout::{Abandoned, GroupStep, PodRef, Step};
+use skv_resource::{Replacing, Retention, ShardedKv, Size};
 
 use crate::api_client::write_status;
 use crate::error::Error;
@@ -35,15 +35,20 @@ pub(crate) struct Actor<'a> {
 }
 
 impl Actor<'_> {
-    /// Records the pod that is about to be replaced, against the version of the resource that was looked
-    /// at: an operator that acts on an older one fails here.
-    pub(super) async fn record(&self, resource: &mut ShardedKv, pod: &PodRef) -> Result<(), Error> {
-        let replacing = Some(Replacing { pod: pod.name.clone(), uid: pod.uid.clone() });
+    /// Records the pod that a step is about to replace, against the version of the resource that was looked
+    /// at: an operator that acts on an older one fails here. So a step that is in the record already is
+    /// written too. Without a change the API server only compares the versions, and stores no new one.
+    pub(super) async fn record(
+        &self,
+        resource: &mut ShardedKv,
+        pod: &PodRef,
+        step: &Step,
+    ) -> Result<(), Error> {
         let status = resource.status.get_or_insert_default();
-        if status.replacing == replacing {
-            return Ok(());
+        status.replacing = Some(Replacing { pod: pod.name.clone(), uid: pod.uid.clone() });
+        if let Step::Abandon(abandoned) = step {
+            status.replaced.clone_from(&abandoned.history);
         }
-        status.replacing = replacing;
         *resource = write_status(self.client, resource).await?;
         Ok(())
     }
@@ -53,8 +58,9 @@ impl Actor<'_> {
             Step::Evict(pod) => self.evict(pod).await,
             Step::Delete(pod) => self.delete(pod, None).await,
             Step::ForceDelete(pod) => self.delete(pod, Some(0)).await,
-            Step::HandOver { group, address, to, .. } => {
-                Ok(self.servers.hand_over(address, *group, *to).await.into())
+            Step::Abandon(abandoned) => self.abandon(abandoned).await,
+            Step::HandOver { group, meant, address, to, .. } => {
+                Ok(self.servers.hand_over(address, *group, *meant, *to).await.into())
             }
             Step::Remove { group, uid, leader_address, replica, .. } => {
                 Ok(self.servers.remove_replica(leader_address, *group, *uid, *replica).await.into())
@@ -114,6 +120,51 @@ impl Actor<'_> {
             self.api::<PersistentVolumeClaim>().patch(claim, &parameters, &Patch::Merge(patch)).await;
         patched.map_err(|error| Error::api("keep", &format!("PersistentVolumeClaim {claim}"), error))?;
         Ok(())
+    }
+
+    /// Gives up a server's volume, and lets go of its pod.
+    async fn abandon(&self, abandoned: &Abandoned) -> Result<Taken, Error> {
+        let Abandoned { pod, at_once, claim, claim_uid, keep, .. } = abandoned;
+        if let Some(volume) = keep
+            && let Taken::NotYet(why) = self.keep(volume).await?
+        {
+            return Ok(Taken::NotYet(format!("{} isn't replaced: {why}", pod.name)));
+        }
+        // A successor that works by now uses the same claim.
+        if self.has_successor(pod).await? {
+            let name = &pod.name;
+            return Ok(Taken::NotYet(format!("{name} isn't replaced: another pod has taken its place")));
+        }
+        let this = DeleteParams::default().preconditions(only(claim_uid));
+        match self.api::<PersistentVolumeClaim>().delete(claim, &this).await {
+            Ok(_) => {}
+            Err(error) if is_another(&error) => {}
+            Err(error) => return Err(Error::api("delete", &format!("PersistentVolumeClaim {claim}"), error)),
+        }
+        self.delete(pod, at_once.then_some(0)).await
+    }
+
+    /// Returns true if another pod has the name of this one.
+    async fn has_successor(&self, pod: &PodRef) -> Result<bool, Error> {
+        let found = self.api::<Pod>().get_opt(&pod.name).await;
+        let found = found.map_err(|error| Error::api("read", &format!("Pod {}", pod.name), error))?;
+        Ok(found.is_some_and(|found| found.uid().as_ref() != Some(&pod.uid)))
+    }
+
+    /// Has a volume outlive its claim.
+    async fn keep(&self, volume: &str) -> Result<Taken, Error> {
+        let volumes: Api<PersistentVolume> = Api::all(self.client.clone());
+        let patch = json!({ "spec": { "persistentVolumeReclaimPolicy": Retention::Retain.name() } });
+        let parameters = PatchParams { field_manager: Some(MANAGER.to_owned()), ..PatchParams::default() };
+        match volumes.patch(volume, &parameters, &Patch::Merge(patch)).await {
+            Ok(_) => Ok(Taken::Done),
+            Err(error) if has_code(&error, 404) => Ok(Taken::Done),
+            Err(error) if has_code(&error, 403) => Ok(Taken::NotYet(format!(
+                "the operator may not keep PersistentVolume {volume}: allow it to patch persistentvolumes, or set \
+                 spec.replacement.volumes to Delete"
+            ))),
+            Err(error) => Err(Error::api("keep", &format!("PersistentVolume {volume}"), error)),
+        }
     }
 
     /// Evicts a pod. The API server checks the disruption budget, and that the pod is still this one.

@@ -22,6 +22,8 @@ pub(crate) async fn carry_out(
         doing: plan.decision.doing.clone(),
         turnover: plan.turnover.doing.clone(),
         lost: plan.decision.lost.clone(),
+        lost_servers: Some(plan.lost.servers.clone()),
+        waiting: plan.lost.waiting.clone(),
         replaced: plan.decision.replaced,
         ..Outcome::default()
     };
@@ -52,7 +54,7 @@ impl Carrying<'_> {
     /// Takes the next step of pods.
     async fn take(&mut self, resource: &mut ShardedKv, step: &Step) -> Result<(), Error> {
         if let Some(pod) = step.replaces() {
-            self.actor.record(resource, pod).await?;
+            self.actor.record(resource, pod, step).await?;
             self.outcome.replaced = false;
         }
         match self.actor.take(step).await? {

@@ -7,7 +7,7 @@ use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
-use kube::api::{Api, ListParams};
+use kube::api::{Api, ApiResource, DynamicObject, ListParams};
 use kube::{Client, Resource};
 use serde::de::DeserializeOwned;
 use skv_operator_plan::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names, ServerSet};
@@ -19,6 +19,8 @@ use skv_proto::v1;
 use skv_resource::{ShardedKv, ShardedKvSpec};
 use skv_sharding::GroupId;
 
+use super::losses::{self, Nodes};
+use crate::accepted::accept;
 use crate::error::Error;
 use crate::servers::Servers;
 
@@ -30,21 +32,36 @@ pub(crate) async fn look(
     now: Timestamp,
 ) -> Result<Option<Look>, Error> {
     let title = format!("ShardedKV {}", names.resource);
-    let resources: Api<ShardedKv> = Api::namespaced(client.clone(), &names.namespace);
+    let kind = ApiResource::erase::<ShardedKv>(&());
+    let resources: Api<DynamicObject> = Api::namespaced_with(client.clone(), &names.namespace, &kind);
     let found =
         resources.get_opt(&names.resource).await.map_err(|error| Error::api("read", &title, error))?;
-    let Some(resource) = found else { return Ok(None) };
+    // One that can't be used any more has changed.
+    let Some(accepted) = found.and_then(|object| accept(&object, || None).ok()) else { return Ok(None) };
+    let resource = accepted.resource;
     let objects = Objects {
         sets: list::<StatefulSet>(client, names).await?,
         pods: list::<Pod>(client, names).await?,
         claims: list::<PersistentVolumeClaim>(client, names).await?,
         deployments: list::<Deployment>(client, names).await?,
     };
-    let Observed { servers: seen, managers_rolled_out, .. } = observe(&objects, now);
+    let Observed { servers: seen, managers_rolled_out, wanted_replicas, .. } = observe(&objects, now);
     let members = members(servers, &resource.spec, &seen).await;
     let later = later(servers, &seen, &members).await;
-    let lost_nodes = lost_nodes(client, &seen).await?;
-    Ok(Some(Look { resource, servers: seen, managers_rolled_out, members, later, lost_nodes }))
+    let nodes = losses::nodes(client, &seen).await?;
+    let causes = losses::causes(client, &seen, &nodes).await?;
+    let lost_nodes = lost_nodes(&seen, &nodes);
+    Ok(Some(Look {
+        resource,
+        servers: seen,
+        managers_rolled_out,
+        wanted_replicas,
+        members,
+        later,
+        lost_nodes,
+        causes,
+        now,
+    }))
 }
 
 async fn list<K>(client: &Client, names: &Names) -> Result<Vec<K>, Error>
@@ -95,7 +112,7 @@ async fn later(
 }
 
 /// Asks a pod's server for its status. Another server may have its address by now.
-async fn status(servers: &dyn Servers, pod: &ServerPod) -> Option<v1::StatusResponse> {
+pub(crate) async fn status(servers: &dyn Servers, pod: &ServerPod) -> Option<v1::StatusResponse> {
     let answer = servers.status(pod.peer_address.as_ref()?).await?;
     (answer.server == pod.name).then_some(answer)
 }
@@ -104,24 +121,12 @@ fn replica_of(answer: &v1::StatusResponse, group: GroupId) -> Option<v1::Replica
     answer.replicas.iter().find(|replica| replica.group == group.0).cloned()
 }
 
-/// Returns the nodes that are lost. It asks only for those on which a pod is being deleted.
-async fn lost_nodes(
-    client: &Client,
-    seen: &BTreeMap<ServerSet, ObservedServers>,
-) -> Result<BTreeSet<String>, Error> {
-    let nodes: Api<Node> = Api::all(client.clone());
+/// Returns the nodes that are lost, of those on which a pod is being deleted.
+fn lost_nodes(seen: &BTreeMap<ServerSet, ObservedServers>, nodes: &Nodes) -> BTreeSet<String> {
     let pods = seen.values().flat_map(|servers| servers.pods.values());
-    let left: BTreeSet<&String> =
-        pods.filter(|pod| pod.state == PodState::Leaving).filter_map(|pod| pod.node.as_ref()).collect();
-    let mut lost = BTreeSet::new();
-    for name in left {
-        let found = nodes.get_opt(name).await;
-        let node = found.map_err(|error| Error::api("read", &format!("Node {name}"), error))?;
-        if node.is_none_or(|node| !answers(&node)) {
-            lost.insert(name.clone());
-        }
-    }
-    Ok(lost)
+    let left = pods.filter(|pod| pod.state == PodState::Leaving).filter_map(|pod| pod.node.as_ref());
+    let is_lost = |node: &Option<Node>| node.as_ref().is_none_or(|node| !answers(node));
+    left.filter(|name| nodes.get(*name).is_some_and(is_lost)).cloned().collect()
 }
 
 fn answers(node: &Node) -> bool {

@@ -1,6 +1,6 @@
-//! The output that a person wants when a test has failed: pods, events and the ends of logs.
+//! The output that a person wants when a test has failed: nodes, pods, events and the ends of logs.
 
-use k8s_openapi::api::core::v1::{Event, Pod};
+use k8s_openapi::api::core::v1::{Event, Node, Pod};
 use kube::api::{ListParams, LogParams};
 use kube::{Api, Client};
 
@@ -11,12 +11,8 @@ const LINES: i64 = 30;
 pub(crate) async fn print(client: &Client, namespace: &str) {
     let all = ListParams::default();
     eprintln!("\n== namespace {namespace} when the test failed");
-    let events: Api<Event> = Api::namespaced(client.clone(), namespace);
-    for event in events.list(&all).await.into_iter().flat_map(|list| list.items) {
-        let object = event.involved_object.name.unwrap_or_default();
-        let (reason, message) = (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
-        eprintln!("event: {object}: {reason}: {message}");
-    }
+    print_nodes(client).await;
+    print_events(&Api::namespaced(client.clone(), namespace), &all).await;
     let pods: Api<Pod> = Api::namespaced(client.clone(), namespace);
     for pod in pods.list(&all).await.into_iter().flat_map(|list| list.items) {
         let name = pod.metadata.name.unwrap_or_default();
@@ -35,5 +31,31 @@ pub(crate) async fn print(client: &Client, namespace: &str) {
                 eprintln!("{text}");
             }
         }
+    }
+}
+
+/// Prints the states of all nodes, and the Events about them: pods that nobody touched aren't ready while their node
+/// isn't.
+async fn print_nodes(client: &Client) {
+    let nodes: Api<Node> = Api::all(client.clone());
+    for node in nodes.list(&ListParams::default()).await.into_iter().flat_map(|list| list.items) {
+        let name = node.metadata.name.unwrap_or_default();
+        let status = node.status.unwrap_or_default();
+        for condition in status.conditions.unwrap_or_default() {
+            let since = condition.last_transition_time.map(|time| time.0.to_string()).unwrap_or_default();
+            let reason = condition.reason.unwrap_or_default();
+            eprintln!("node {name}: {} {} since {since}: {reason}", condition.type_, condition.status);
+        }
+    }
+    let of_nodes = ListParams::default().fields("involvedObject.kind=Node");
+    print_events(&Api::all(client.clone()), &of_nodes).await;
+}
+
+async fn print_events(events: &Api<Event>, chosen: &ListParams) {
+    for event in events.list(chosen).await.into_iter().flat_map(|list| list.items) {
+        let object = event.involved_object.name.unwrap_or_default();
+        let (reason, message) = (event.reason.unwrap_or_default(), event.message.unwrap_or_default());
+        let last = event.last_timestamp.map(|time| time.0.to_string()).unwrap_or_default();
+        eprintln!("event: {last} {object}: {reason}: {message}");
     }
 }

@@ -14,6 +14,7 @@ mod outside;
 mod pod;
 mod process;
 mod programs;
+mod rendered;
 mod store;
 mod tunnel;
 mod watch;
@@ -26,8 +27,11 @@ pub use outside::reach_node;
 pub use pod::{Output, is_ready};
 pub use process::{Still, kill_processes_of, memory_of};
 pub use programs::in_project;
+pub use rendered::Rendered;
 pub use skv_process::{
-    Clerks, Load, assert_linearizable, assert_none_failed, eventually, eventually_within, programs,
+    Clerks, Load, Process, assert_linearizable, assert_none_failed, eventually, eventually_within, free_port,
+    http_get, programs,
 };
 pub use store::{Store, condition};
+pub use tunnel::reach_pod;
 pub use watch::Watch;

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use k8s_openapi::api::core::v1;
 use kube::Api;
+use kube::api::{DeleteParams, PostParams};
 use tokio::process::Command;
 
 use crate::{Namespace, eventually_within};
@@ -30,6 +31,37 @@ impl Node {
         let flags = ["--ignore-daemonsets", "--delete-emptydir-data", "--timeout=120s"];
         let drained = self.namespace.kubectl(&[&["drain", &self.name], &flags[..]].concat()).await;
         assert!(drained.succeeded, "{drained:?}");
+    }
+
+    /// Admits no new pods.
+    pub async fn cordon(&self) {
+        let cordoned = self.namespace.kubectl(&["cordon", &self.name]).await;
+        assert!(cordoned.succeeded, "{cordoned:?}");
+    }
+
+    /// Deletes it from the cluster. Returns what brings it back.
+    pub async fn delete(&self) -> v1::Node {
+        let nodes = self.nodes();
+        let node = nodes.get(&self.name).await.expect("a node can be read");
+        nodes.delete(&self.name, &DeleteParams::default()).await.expect("a node can be deleted");
+        node
+    }
+
+    /// Makes it part of the cluster again. Returns when its pods can run.
+    pub async fn add(&self, deleted: v1::Node) {
+        let mut node = v1::Node { spec: deleted.spec, ..v1::Node::default() };
+        node.metadata.name = Some(self.name.clone());
+        node.metadata.labels = deleted.metadata.labels;
+        node.metadata.annotations = deleted.metadata.annotations;
+        if let Some(spec) = &mut node.spec {
+            spec.taints = None;
+        }
+        self.nodes().create(&PostParams::default(), &node).await.expect("a node can be made");
+        self.await_ready(true).await;
+    }
+
+    fn nodes(&self) -> Api<v1::Node> {
+        Api::all(self.namespace.cluster.client.clone())
     }
 
     /// Admits pods again.
@@ -66,7 +98,7 @@ impl Node {
     }
 
     async fn await_ready(&self, ready: bool) {
-        let nodes: Api<v1::Node> = Api::all(self.namespace.cluster.client.clone());
+        let nodes = self.nodes();
         let what = format!("{} is {}", self.name, if ready { "ready" } else { "given up" });
         eventually_within(NOTICED, &what, || async {
             let conditions = nodes.get(&self.name).await.ok()?.status?.conditions?;

@@ -18,15 +18,26 @@ pub async fn reach_node(node: &str, port: u32) -> String {
     let (Some(xtask), Some(index)) = (variable("SKV_E2E_XTASK"), variable("SKV_E2E_INDEX")) else {
         return format!("{node}:{port}");
     };
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
-    let address = listener.local_addr().expect("it is bound").to_string();
     let arguments = ["kube", "in", "--index", &index, "bash", "-c", CARRY, node, &port.to_string()];
     let arguments = arguments.map(str::to_owned);
+    entrance(move |near| {
+        let mut carry = Command::new(&xtask);
+        carry.args(&arguments).kill_on_drop(true);
+        relay(near, carry)
+    })
+    .await
+}
+
+/// Returns an address on this machine at which each connection is carried on, for as long as the test runs.
+pub(crate) async fn entrance<F>(carry_on: impl Fn(TcpStream) -> F + Send + 'static) -> String
+where
+    F: Future<Output = ()> + Send + 'static,
+{
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("there is a free port");
+    let address = listener.local_addr().expect("it is bound").to_string();
     tokio::spawn(async move {
         while let Ok((near, _)) = listener.accept().await {
-            let mut carry = Command::new(&xtask);
-            carry.args(&arguments).kill_on_drop(true);
-            tokio::spawn(relay(near, carry));
+            tokio::spawn(carry_on(near));
         }
     });
     address

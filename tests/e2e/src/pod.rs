@@ -29,10 +29,10 @@ impl Namespace {
         .await
     }
 
-    /// Returns the pods with a label that are ready at this moment.
-    pub async fn ready_pods_now(&self, label: &str) -> Vec<Pod> {
-        let list = self.api::<Pod>().list(&ListParams::default().labels(label)).await;
-        list.map_or_else(|_| Vec::new(), |list| list.items.into_iter().filter(is_ready).collect())
+    /// Returns the pods with a label that are ready at this moment; `None` if they can't be listed.
+    pub async fn ready_pods_now(&self, label: &str) -> Option<Vec<Pod>> {
+        let list = self.api::<Pod>().list(&ListParams::default().labels(label)).await.ok()?;
+        Some(list.items.into_iter().filter(is_ready).collect())
     }
 
     /// Deletes a pod of a set, and waits until its successor is ready.

@@ -1,8 +1,11 @@
 //! kubectl and helm, called as a person calls them.
 
 use std::env;
+use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
+
+use skv_process::programs;
 
 use crate::cluster::{CONTEXT, KUBECONFIG, variable};
 use crate::{Namespace, Output};
@@ -16,6 +19,13 @@ impl Namespace {
     /// Runs kubectl in the namespace.
     pub async fn kubectl(&self, arguments: &[&str]) -> Output {
         run(self.kubectl_command(), arguments).await
+    }
+
+    /// Runs `skv` on this machine as kubectl's plugin, for the stores of the namespace.
+    pub async fn kubectl_skv(&self, arguments: &[&str]) -> Output {
+        let mut command = self.command(&programs().skv.display().to_string(), "--context");
+        command.arg0("kubectl-skv");
+        run(command, arguments).await
     }
 
     /// Runs helm in the namespace.

@@ -9,12 +9,18 @@ use kube::api::{DynamicObject, ListParams, Patch, PatchParams};
 use kube::core::{ApiResource, GroupVersionKind};
 use serde_json::{Value, json};
 use skv_client::{Clerk, Options};
-use skv_process::Clerks;
+use skv_process::{Clerks, eventually_every};
 
-use crate::{Namespace, Output, eventually, eventually_within, is_ready, tunnel};
+use crate::{Namespace, Output, eventually, is_ready, tunnel};
 
 /// The time limit for replacing every pod of a test's store: far more than it needs.
 const ROLLOUT: Duration = Duration::from_mins(5);
+/// The pause between two looks at a rollout, which tests spend most of their time with.
+const LOOK: Duration = Duration::from_millis(250);
+/// The pause of a clerk between two calls. The API server and a kubelet carry each of them beside the work of the
+/// servers, and values become longer with each append: clerks that hardly paused would keep the processors from the
+/// other tests. Four clerks begin a call about every 15 ms, so that even a leadership that is handed over meets some.
+const THINK: Duration = Duration::from_millis(50);
 
 /// A `ShardedKV` in a test's namespace.
 #[derive(Clone)]
@@ -78,10 +84,11 @@ impl Store {
 
     /// Waits until its status says that everything is as specified.
     pub async fn complete(&self) -> Value {
-        eventually_within(ROLLOUT, &format!("{} is as its specification says", self.name), || async {
+        eventually_every(LOOK, ROLLOUT, &format!("{} is as its specification says", self.name), || async {
             let resource = self.get().await;
             let complete = condition(&resource, "Progressing")? == ("False", "Complete")
                 && condition(&resource, "Degraded")?.0 == "False"
+                && condition(&resource, "Ready")?.0 == "True"
                 && resource["status"]["observedGeneration"] == resource["metadata"]["generation"];
             complete.then_some(resource)
         })
@@ -103,6 +110,12 @@ impl Store {
         let list = self.namespace.api::<Pod>().list(&ListParams::default().labels(&label)).await;
         let pods = list.expect("pods can be listed").items.into_iter();
         pods.filter_map(|pod| Some((pod.metadata.name.clone()?, pod))).collect()
+    }
+
+    /// Returns the node of a group's server.
+    pub async fn node_of(&self, group: u32, server: &str) -> String {
+        let node = self.pods(group).await.remove(server).and_then(|pod| pod.spec?.node_name);
+        node.unwrap_or_else(|| panic!("{server} is on no node"))
     }
 
     /// Returns the server that leads a group.
@@ -127,8 +140,11 @@ impl Store {
 
     /// Runs `skv` within the cluster, in a server's pod.
     pub async fn skv(&self, arguments: &[&str]) -> Output {
-        let pods = self.namespace.ready_pods_now(&self.servers_label()).await;
-        let pod = pods.first().and_then(|pod| pod.metadata.name.clone()).expect("a server is ready");
+        let pod = eventually("a server is ready to run a command", || async {
+            let pods = self.namespace.ready_pods_now(&self.servers_label()).await?;
+            pods.into_iter().find_map(|pod| pod.metadata.name)
+        })
+        .await;
         let manager = format!("--manager={}", self.manager_address());
         let command: Vec<&str> = ["skv", &manager].iter().chain(arguments).copied().collect();
         self.namespace.exec(&pod, &command).await
@@ -161,6 +177,10 @@ impl Clerks for Store {
         let mut options = Options::manager([self.manager_address()]);
         options.connector = Some(tunnel::into(&self.namespace));
         Clerk::connect(options).expect("the options are right")
+    }
+
+    fn think_time(&self) -> Duration {
+        THINK
     }
 }
 

@@ -1,4 +1,4 @@
-//! Connections into the cluster for clerks that are outside of it: through the API server, as
+//! Connections into the cluster for clerks and programs that are outside of it: through the API server, as
 //! `kubectl port-forward` makes them.
 
 use std::io;
@@ -8,8 +8,10 @@ use kube::Api;
 use kube::api::ListParams;
 use rand::seq::IndexedRandom as _;
 use skv_net::{Connector, connector};
+use tokio::io::copy_bidirectional;
 
 use crate::Namespace;
+use crate::outside::entrance;
 use crate::pod::is_ready;
 
 /// Makes a connector to pods, and to Services that stand for pods, by the names that they have
@@ -32,6 +34,20 @@ pub(crate) fn into(namespace: &Namespace) -> Connector {
             forwarder.take_stream(port).ok_or_else(|| failed(&address, "no stream"))
         }
     })
+}
+
+/// Returns an address on this machine that leads to a port of a pod for as long as the test runs.
+pub async fn reach_pod(pods: Api<Pod>, pod: String, port: u16) -> String {
+    entrance(move |mut near| {
+        let (pods, pod) = (pods.clone(), pod.clone());
+        async move {
+            // The client sees the end of the connection, and tries again.
+            let Ok(mut forwarder) = pods.portforward(&pod, &[port]).await else { return };
+            let Some(mut far) = forwarder.take_stream(port) else { return };
+            let _ = copy_bidirectional(&mut near, &mut far).await;
+        }
+    })
+    .await
 }
 
 /// Returns a ready pod behind a Service.

@@ -25,8 +25,10 @@ impl Watch {
         let seen = Arc::clone(&most);
         let task = tokio::spawn(async move {
             loop {
-                let ready = store.namespace.ready_pods_now(&store.servers_label()).await.len();
-                seen.fetch_max(servers.saturating_sub(ready), Ordering::Relaxed);
+                // A list that fails says nothing of servers.
+                if let Some(ready) = store.namespace.ready_pods_now(&store.servers_label()).await {
+                    seen.fetch_max(servers.saturating_sub(ready.len()), Ordering::Relaxed);
+                }
                 sleep(PAUSE).await;
             }
         });

@@ -10,12 +10,13 @@ static MEMORY: PeakAlloc = PeakAlloc;
 /// The most addresses that this process may have. More is a finding that ends it, and not the machine.
 const ADDRESSES: u64 = 16 << 30;
 
-/// The memory that anything may take beside what it came in: the limit that messages are decoded with, and
-/// as much again while a list moves to a larger place.
-pub(crate) const FREE: usize = 24 << 20;
-/// The memory that it may take for each byte that it came in: four times the bytes, and as much again while
-/// a list moves to a larger place.
-const TIMES: usize = 12;
+/// The memory that lists of a message may take, however short it is, while they grow: the limit that
+/// messages are decoded with.
+const FREE: usize = 16 << 20;
+/// The memory that an input may take for each of its bytes.
+const TIMES: usize = 4;
+/// The memory that what reads files may take for itself: buffers, and a segment that begins.
+pub(crate) const OF_FILES: usize = 8 << 20;
 
 /// Limits the memory of this process.
 pub(crate) fn limit() {

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 
 use anyhow::Context as _;
 use prost::Message as _;
+use prost::encoding::{WireType, encode_key, encode_varint};
 use prost_reflect::{
     DescriptorPool, DynamicMessage, FieldDescriptor, Kind, MessageDescriptor, ReflectMessage as _, Value,
 };
@@ -15,6 +16,8 @@ use crate::raw;
 const DEEPEST: u32 = 7;
 /// The most elements that a list is swollen by: more than a message may have.
 const SWOLLEN: usize = 200_000;
+/// The ways into a message that are tried in search of a list.
+const TRIES: usize = 20;
 
 /// Draws messages.
 pub(crate) struct Messages {
@@ -159,6 +162,49 @@ impl Messages {
             message.set_field(field, value);
         }
     }
+}
+
+/// Draws a message in which a list, at any depth, has very many elements of no bytes; and maybe comes in two
+/// parts.
+pub(crate) fn swollen(draw: &mut Draw, of: &MessageDescriptor) -> Vec<u8> {
+    let Some(path) = (0..TRIES).find_map(|_| path_to_list(draw, of, DEEPEST)) else { return Vec::new() };
+    let mut bytes = nested(&path, draw.below(SWOLLEN));
+    if draw.chance(30) {
+        bytes.extend(nested(&path, draw.below(SWOLLEN)));
+    }
+    bytes
+}
+
+/// Returns the numbers of the fields that lead to a list of a message, the list's own first.
+fn path_to_list(draw: &mut Draw, of: &MessageDescriptor, depth: u32) -> Option<Vec<u32>> {
+    let fields: Vec<FieldDescriptor> = of.fields().collect();
+    let field = draw.pick(&fields)?;
+    let goes_deeper = depth > 0 && (!field.is_list() || draw.chance(50));
+    let mut path = match field.kind() {
+        Kind::Message(inner) if goes_deeper => path_to_list(draw, &inner, depth - 1)?,
+        _ if field.is_list() => Vec::new(),
+        _ => return None,
+    };
+    path.push(field.number());
+    Some(path)
+}
+
+/// Returns a message in which the field at the beginning of a path comes so many times without a byte.
+fn nested(path: &[u32], times: usize) -> Vec<u8> {
+    let mut message = Vec::new();
+    for (depth, number) in path.iter().enumerate() {
+        let mut key = Vec::new();
+        encode_key(*number, WireType::LengthDelimited, &mut key);
+        if depth == 0 {
+            key.push(0);
+            message = key.repeat(times);
+        } else {
+            encode_varint(message.len() as u64, &mut key);
+            key.extend(message);
+            message = key;
+        }
+    }
+    message
 }
 
 /// Adds very many elements to a list, which have two bytes each.

@@ -16,6 +16,8 @@ pub(crate) struct Trial {
     pub(crate) inputs: u64,
     /// The number of inputs that were refused.
     pub(crate) refused: u64,
+    /// The memory that what reads the inputs of this round may take for itself, such as for buffers.
+    pub(crate) own_bytes: usize,
 }
 
 impl Trial {
@@ -42,7 +44,7 @@ impl Trial {
         if let Some(panic) = panics::take() {
             return Err(format!("{what}: {panic}\n{}", shown(bytes)));
         }
-        let allowed = more + memory::allowed(bytes.len());
+        let allowed = self.own_bytes + more + memory::allowed(bytes.len());
         if taken > allowed {
             let length = bytes.len();
             let problem =

@@ -13,7 +13,8 @@ fn nothing_that_comes_in_ends_anything_or_takes_more_memory_than_it_may() {
     let output = fuzz.arg(format!("--seconds={SECONDS}")).output().unwrap();
     let (report, events) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{}: {report}\n{events}", output.status);
-    for kind in ["messages", "entries", "snapshots", "logs", "files", "records", "services", "peers"] {
+    for kind in ["messages", "entries", "snapshots", "logs", "files", "records", "services", "peers", "pages"]
+    {
         assert!(report.contains(&format!("\"{kind}\":")), "no round of {kind}: {report}");
     }
 }

@@ -39,4 +39,4 @@ pub use process::Process;
 pub use programs::{Programs, example, forget_this_package, programs, target};
 pub use request::{first_append, first_request_of, open_session};
 pub use resharding::{Changes, Holdings, outgrow_copies};
-pub use wait::{eventually, eventually_within};
+pub use wait::{eventually, eventually_every, eventually_within};

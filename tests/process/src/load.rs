@@ -14,7 +14,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::eventually;
 
-/// The pause of a client between two calls: a history of seconds stays readable.
+/// The usual pause of a client between two calls: a history of seconds stays readable.
 const THINK: Duration = Duration::from_millis(2);
 
 /// Collects the history of one test.
@@ -144,6 +144,11 @@ fn key_of_values(index: u32) -> String {
 pub trait Clerks {
     /// Makes a new clerk of it.
     fn clerk(&self) -> Clerk;
+
+    /// Returns the time for which a client of a [`Load`] pauses between two calls.
+    fn think_time(&self) -> Duration {
+        THINK
+    }
 }
 
 /// Clients that call at random until they are told to stop.
@@ -161,7 +166,7 @@ impl Load {
     pub fn start(store: &impl Clerks, clients: u64, keys: u32) -> Load {
         let recorder = Recorder::new();
         let (stop, stopped) = watch::channel(false);
-        let mut tasks = JoinSet::new();
+        let (think_time, mut tasks) = (store.think_time(), JoinSet::new());
         for id in 0..clients {
             let mut client = Client::new(id, store.clerk(), &recorder);
             let stopped = stopped.clone();
@@ -169,7 +174,7 @@ impl Load {
                 let mut rng = StdRng::seed_from_u64(id);
                 while !*stopped.borrow() {
                     client.random_call(&mut rng, keys).await;
-                    sleep(THINK).await;
+                    sleep(think_time).await;
                 }
             });
         }

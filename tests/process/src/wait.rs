@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use tokio::time::{sleep, timeout};
 
+/// The usual pause between two checks.
 const POLL: Duration = Duration::from_millis(50);
 /// The time limit of a condition, far more than any needs: only a test that has failed gets here.
 const NEVER: Duration = Duration::from_secs(90);
@@ -25,6 +26,17 @@ pub fn eventually<T, F: Future<Output = Option<T>>>(
 pub fn eventually_within<T, F: Future<Output = Option<T>>>(
     never: Duration,
     what: &str,
+    ask: impl FnMut() -> F,
+) -> impl Future<Output = T> {
+    eventually_every(POLL, never, what, ask)
+}
+
+/// The same with this pause between two checks, for checks that keep others busy.
+#[track_caller]
+pub fn eventually_every<T, F: Future<Output = Option<T>>>(
+    pause: Duration,
+    never: Duration,
+    what: &str,
     mut ask: impl FnMut() -> F,
 ) -> impl Future<Output = T> {
     let what = what.to_owned();
@@ -36,7 +48,7 @@ pub fn eventually_within<T, F: Future<Output = Option<T>>>(
                 if let Ok(Some(answer)) = timeout(QUESTION, ask()).await {
                     return answer;
                 }
-                sleep(POLL).await;
+                sleep(pause).await;
             }
         };
         let answer = timeout(never, asking).await;

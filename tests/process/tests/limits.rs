@@ -60,6 +60,11 @@ async fn sixty_four_values_of_a_mebibyte_in_one_shard() {
     let new = cluster.servers[0].ready().await;
     assert!(new.replica != old && new.snapshot.is_some(), "{new:?}");
     assert_eq!(new.keys, KEYS as u64);
+    // For a moment both vote, and the group needs a majority with the old one too.
+    eventually("the old replica votes no more", || async {
+        (!cluster.voters(0).await.contains(&old)).then_some(())
+    })
+    .await;
     cluster.servers[1].process.kill();
     all_big_values_are_there(&clerk, KEYS).await;
 

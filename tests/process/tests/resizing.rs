@@ -32,7 +32,7 @@ async fn remove(cluster: &Cluster, index: usize, replica: &ReplicaStatus) {
         let leader = cluster.leader(0).await;
         if leader == index {
             let mut admin = call_admin(&cluster.servers[leader].peer_address).await?;
-            admin.transfer_leader(TransferLeaderRequest { group: 0, to: 0 }).await.ok()?;
+            admin.transfer_leader(TransferLeaderRequest::default()).await.ok()?;
             return None;
         }
         ask(cluster, leader, replica).await.ok()

@@ -2,7 +2,7 @@
 //! them. Their faults are in `faults.rs`.
 
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -85,6 +85,27 @@ impl WallClock {
     }
 }
 
+/// The level of what a server's program knows, from the server's next start on.
+#[derive(Debug, Clone)]
+pub(crate) struct Level(Arc<AtomicU32>);
+
+impl Level {
+    /// Puts the next program in the place of this one.
+    pub(crate) fn raise(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    fn get(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+impl Default for Level {
+    fn default() -> Level {
+        Level(Arc::new(AtomicU32::new(Tuning::DEFAULT.feature_level)))
+    }
+}
+
 /// The times of a simulation: the slower it goes, the more of it can be seen.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pace {
@@ -117,6 +138,8 @@ pub(crate) struct Cluster {
     pub(crate) memory: Vec<Budget>,
     /// The clock of each server.
     pub(crate) clocks: Vec<WallClock>,
+    /// The program of each server.
+    pub(crate) levels: Vec<Level>,
     /// The time between two looks of watchers.
     pub(crate) look: Duration,
     /// The shard managers' record.
@@ -150,13 +173,15 @@ impl Cluster {
         let disks: Vec<DiskSlot> = (0..groups * SERVERS).map(|_| DiskSlot::default()).collect();
         let memory: Vec<Budget> = disks.iter().map(|_| Budget::new(Some(MEMORY))).collect();
         let clocks: Vec<WallClock> = disks.iter().map(|_| WallClock::default()).collect();
+        let levels: Vec<Level> = disks.iter().map(|_| Level::default()).collect();
         for (index, disk) in disks.iter().enumerate() {
             let (disk, memory, clock) = (disk.clone(), memory[index].clone(), clocks[index].clone());
+            let level = levels[index].clone();
             sim.host(server_name(index), move || {
-                run_server(index, disk.get(), memory.clone(), clock.clone(), pace)
+                run_server(index, disk.get(), memory.clone(), clock.clone(), level.get(), pace)
             });
         }
-        Cluster { sim, disks, memory, clocks, look: pace.look, record, clerks: Vec::new() }
+        Cluster { sim, disks, memory, clocks, levels, look: pace.look, record, clerks: Vec::new() }
     }
 
     /// Adds the host of a clerk.
@@ -220,6 +245,7 @@ async fn run_server(
     disk: MemoryDisk,
     memory: Budget,
     clock: WallClock,
+    feature_level: u32,
     pace: Pace,
 ) -> turmoil::Result {
     let (name, group) = (server_name(index), index / SERVERS);
@@ -243,6 +269,7 @@ async fn run_server(
             transfer_bytes_per_second: TRANSFER_BYTES_PER_SECOND,
             heartbeat_ms: pace.heartbeat_ms,
             election_timeout_ms: pace.election_timeout_ms,
+            feature_level,
             ..Tuning::default()
         },
         memory,

@@ -1,5 +1,6 @@
-//! A group whose disks are all full, for a day: writes are refused, reads go on, and the leadership stands
-//! still. Each change of it would take room in all logs, until none is left for votes and heartbeats.
+//! A group whose disks are all full, for minutes or for a day: writes are refused, reads go on, and the
+//! leadership stands still. Each change of it would take room in all logs, until none is left for votes and
+//! heartbeats.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -16,17 +17,38 @@ use crate::net;
 use crate::watcher::Seen;
 
 /// A day of heartbeats at the usual pace would take hours.
-const PACE: Pace =
-    Pace { tick: Duration::from_millis(50), heartbeat_ms: 1000, election_timeout_ms: 5000, look: LOOK };
-const LOOK: Duration = Duration::from_secs(10);
+const MINUTES: Times = Times {
+    pace: Pace {
+        tick: Duration::from_millis(50),
+        heartbeat_ms: 1000,
+        election_timeout_ms: 5000,
+        look: Duration::from_secs(10),
+    },
+    pause: Duration::from_mins(1),
+};
+/// Less is asked in hours: most of them are idle. The servers keep the pace that their time limits are for.
+const HOURS: Times =
+    Times { pace: Pace { look: Duration::from_mins(1), ..MINUTES.pace }, pause: Duration::from_mins(5) };
 const VALUE_BYTES: usize = 64 << 10;
 /// The deadline of each call. Nothing that takes longer goes on.
 const DEADLINE: Duration = Duration::from_mins(1);
-/// The pause between two rounds of calls.
-const PAUSE: Duration = Duration::from_mins(1);
 /// The entries that may come while the logs have some room left: each ends an idle session of a shard. There
 /// are none of elections.
 const FEW: u64 = 2 * SHARDS as u64;
+
+/// The times of a run.
+#[derive(Debug, Clone, Copy)]
+struct Times {
+    pace: Pace,
+    /// The pause between two rounds of calls, and between two looks at who leads.
+    pause: Duration,
+}
+
+impl Times {
+    fn of_run(lasts: Duration) -> Times {
+        if lasts > Duration::from_hours(1) { HOURS } else { MINUTES }
+    }
+}
 
 /// The signals between the clerk and the main loop.
 #[derive(Debug, Clone, Default)]
@@ -39,7 +61,8 @@ struct Shared {
 }
 
 pub(crate) fn simulate(seed: u64, lasts: Duration) -> anyhow::Result<()> {
-    let mut cluster = Cluster::with_pace(seed, 1, PACE);
+    let Times { pace, pause } = Times::of_run(lasts);
+    let mut cluster = Cluster::with_pace(seed, 1, pace);
     // No replicas are to be removed here.
     cluster.sim.crash("operator");
     let (shared, seen) = (Shared::default(), Seen::watch(&mut cluster, 0));
@@ -48,19 +71,19 @@ pub(crate) fn simulate(seed: u64, lasts: Duration) -> anyhow::Result<()> {
         let disk = disk.get();
         disk.set_capacity(Some(disk.used()));
     }
-    cluster.sim.client("clerk", call(shared.clone()));
+    cluster.sim.client("clerk", call(shared.clone(), pause));
     let is_full = || {
         shared.full.load(Ordering::Relaxed) && seen.all(|status| status.disk_full) && seen.leader().is_some()
     };
     cluster.run("full disks", is_full, Duration::from_mins(10))?;
 
     // The last leader that had room, if there was one, has made way by now.
-    cluster.run_for(PAUSE)?;
+    cluster.run_for(pause)?;
     let (leader, ends) = (seen.leader().context("nobody leads")?, ends(&seen));
     let (from, rounds) = (cluster.sim.elapsed(), shared.rounds.load(Ordering::Relaxed));
     eprintln!("{from:?}: strikes: FullDisks: {leader:?} leads, the logs end at {ends:?}");
     while cluster.sim.elapsed() < from + lasts {
-        cluster.run_for(PAUSE)?;
+        cluster.run_for(pause)?;
         let now = seen.leader();
         ensure!(now == Some(leader), "{:?}: {now:?} leads instead of {leader:?}", cluster.sim.elapsed());
     }
@@ -70,7 +93,7 @@ pub(crate) fn simulate(seed: u64, lasts: Duration) -> anyhow::Result<()> {
         cluster.sim.elapsed(),
         self::ends(&seen)
     );
-    ensure!(calls >= lasts.as_secs() / PAUSE.as_secs() / 3, "only {calls} rounds of reads were answered");
+    ensure!(calls >= lasts.as_secs() / pause.as_secs() / 3, "only {calls} rounds of reads were answered");
     for (server, end) in self::ends(&seen) {
         let before = ends.get(&server).copied().unwrap_or(0);
         ensure!(end <= before + FEW, "the log of server {server} grew from {before} to {end}");
@@ -80,7 +103,7 @@ pub(crate) fn simulate(seed: u64, lasts: Duration) -> anyhow::Result<()> {
         disk.get().set_capacity(None);
     }
     shared.mended.store(true, Ordering::Relaxed);
-    cluster.run("a write", || shared.written.load(Ordering::Relaxed), Duration::from_mins(5))
+    cluster.run("a write", || shared.written.load(Ordering::Relaxed), pause + Duration::from_mins(5))
 }
 
 /// Returns the last entry of each server's log.
@@ -90,7 +113,7 @@ fn ends(seen: &Seen) -> BTreeMap<usize, u64> {
 }
 
 /// Writes until the disks are full, reads all of it again and again, and writes once more in the end.
-async fn call(shared: Shared) -> turmoil::Result {
+async fn call(shared: Shared, pause: Duration) -> turmoil::Result {
     let mut options = Options::manager(managers());
     options.connector = Some(net::connector());
     options.seed = Some(skv_disk::entropy::random_id());
@@ -120,7 +143,7 @@ async fn call(shared: Shared) -> turmoil::Result {
             return Err(format!("a put was answered with {refused:?}").into());
         }
         shared.rounds.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(pause).await;
     }
     clerk.put("after", "x").await?;
     shared.written.store(true, Ordering::Relaxed);

@@ -8,6 +8,7 @@ mod apart;
 mod ballast;
 mod clocks;
 mod cluster;
+mod crowded;
 mod faults;
 mod full_disks;
 mod layout;
@@ -18,6 +19,7 @@ mod revived;
 mod rolled_back;
 mod slow_snapshots;
 mod values;
+mod versions;
 mod watcher;
 mod workload;
 
@@ -53,7 +55,8 @@ struct Options {
     /// The faults, and the work that goes on meanwhile.
     #[arg(long, value_enum, default_value_t = Scenario::Storm)]
     scenario: Scenario,
-    /// The simulated minutes for which all disks are full, in that scenario: a day.
+    /// The simulated minutes for which all disks are full, in that scenario: a day. In more than an hour
+    /// clients call less often.
     #[arg(long, default_value_t = 24 * 60)]
     minutes: u64,
     /// Show the servers' logs on standard error; for example `info`.
@@ -75,10 +78,14 @@ enum Scenario {
     RolledBack,
     /// A group is reset amid a move, while the shard managers are away.
     Revived,
-    /// All disks of a group are full for a day.
+    /// All disks of a group are full for minutes, or for a day.
     FullDisks,
     /// The clocks of servers jump by years.
     Clocks,
+    /// Servers are updated one after the other, amid moves.
+    Versions,
+    /// The memory of a target gets full amid moves.
+    Crowded,
 }
 
 fn main() -> anyhow::Result<ExitCode> {
@@ -94,9 +101,11 @@ fn main() -> anyhow::Result<ExitCode> {
         Scenario::Apart => apart::simulate(seed)?,
         Scenario::RolledBack => rolled_back::simulate(seed)?,
         Scenario::Clocks => clocks::simulate(seed)?,
+        Scenario::Versions => versions::simulate(seed)?,
         // These ask nobody for a history.
         Scenario::SlowSnapshots => return slow_snapshots::simulate(seed).map(|()| ExitCode::SUCCESS),
         Scenario::Revived => return revived::simulate(seed).map(|()| ExitCode::SUCCESS),
+        Scenario::Crowded => return crowded::simulate(seed).map(|()| ExitCode::SUCCESS),
         Scenario::FullDisks => {
             let lasts = Duration::from_mins(options.minutes);
             return full_disks::simulate(seed, lasts).map(|()| ExitCode::SUCCESS);

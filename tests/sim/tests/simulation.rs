@@ -96,6 +96,20 @@ fn clocks_may_jump_by_years() {
     assert!(trace.contains("strikes: Clock"), "{trace}");
 }
 
+/// A shard of a newer group waits until all servers of its target are newer too.
+#[test]
+fn servers_are_updated_one_after_the_other_amid_moves() {
+    let trace = succeed(1, "--scenario=versions");
+    assert_eq!(trace.matches("strikes: Update").count(), 6, "{trace}");
+}
+
+/// The part of a shard that has come takes no memory where there is no room for the rest.
+#[test]
+fn a_target_without_room_lets_go_of_the_shards_that_it_has_begun_to_take() {
+    let trace = succeed(1, "--scenario=crowded");
+    assert!(trace.contains("the target has nothing"), "{trace}");
+}
+
 /// Each is found out by its leader, and a new replica takes its place.
 #[test]
 fn disks_of_followers_may_go_back_in_time() {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use super::NODES;
+use super::{Family, NODES};
 use crate::cache;
 use crate::command::run;
 use crate::packages::{Unavailable, has_program};
@@ -27,7 +27,7 @@ impl Kind {
         self.config_file().is_ok_and(|file| file.exists())
     }
 
-    pub(super) fn up(&self) -> anyhow::Result<()> {
+    pub(super) fn up(&self, family: Family) -> anyhow::Result<()> {
         if !has_program("kind") {
             let why = "Docker runs here, but kind isn't installed: see https://kind.sigs.k8s.io";
             return Err(Unavailable(why.to_owned()).into());
@@ -36,7 +36,7 @@ impl Kind {
         if let Some(folder) = kubeconfig.parent() {
             std::fs::create_dir_all(folder).with_context(|| format!("can't make {}", folder.display()))?;
         }
-        let config = config();
+        let config = config(family);
         let file = self.config_file()?;
         std::fs::write(&file, format!("{config:#}"))
             .with_context(|| format!("can't write {}", file.display()))?;
@@ -90,8 +90,9 @@ fn kind() -> Command {
 }
 
 /// Pods are scheduled on the workers alone, so that there are as many nodes for them as elsewhere.
-fn config() -> Value {
+fn config(family: Family) -> Value {
     let mut nodes = vec![json!({"role": "control-plane"})];
     nodes.extend((0..NODES).map(|_| json!({"role": "worker"})));
-    json!({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes})
+    let network = json!({"ipFamily": family.name().to_lowercase()});
+    json!({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes, "networking": network})
 }

@@ -4,6 +4,7 @@
 //! namespaces. Clusters are distinguished by an index. Only clusters that were made here are ever
 //! touched: a KUBECONFIG of the caller is ignored.
 
+mod family;
 mod kind;
 pub(crate) mod machine;
 mod status;
@@ -16,6 +17,7 @@ use std::process::{Command, ExitStatus};
 use anyhow::{Context as _, ensure};
 use clap::builder::RangedI64ValueParser;
 
+pub(crate) use family::Family;
 use kind::Kind;
 use machine::Machine;
 use status::Format;
@@ -35,7 +37,13 @@ pub(crate) struct Args {
 #[derive(clap::Subcommand)]
 enum Subcommand {
     /// Make a cluster. The first time this builds Kubernetes, which takes some minutes.
-    Up(Which),
+    Up {
+        #[command(flatten)]
+        which: Which,
+        /// The family of its addresses.
+        #[arg(long, value_enum, default_value_t)]
+        family: Family,
+    },
     /// Take a cluster down, and leave nothing of it.
     Down(Which),
     /// Show the clusters that were made here.
@@ -117,15 +125,15 @@ impl Cluster {
     }
 
     /// Makes it, and waits until its nodes are ready.
-    pub(crate) fn up(&self) -> anyhow::Result<()> {
+    pub(crate) fn up(&self, family: Family) -> anyhow::Result<()> {
         ensure!(
             !self.exists(),
             "cluster {0} is there already: `cargo xtask kube down --index {0}` takes it away",
             self.index()
         );
         match self {
-            Cluster::Kind(kind) => kind.up(),
-            Cluster::Machine(machine) => machine.up(),
+            Cluster::Kind(kind) => kind.up(family),
+            Cluster::Machine(machine) => machine.up(family),
         }
     }
 
@@ -186,9 +194,9 @@ pub(crate) fn an_index() -> RangedI64ValueParser<u8> {
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     match &args.command {
-        Subcommand::Up(which) => {
+        Subcommand::Up { which, family } => {
             let cluster = Cluster::new(which.index);
-            cluster.up()?;
+            cluster.up(*family)?;
             print_how_to_use(&cluster)
         }
         Subcommand::Down(which) => Cluster::new(which.index).down(),

@@ -5,34 +5,29 @@ use tokio::time::Instant;
 use super::tally::{Finding, Tally};
 use super::tell;
 use super::time::Time;
-use crate::mutants::{Mutant, Outcome, Workshop, load, summary};
+use crate::mutants::{Mutant, Outcome, Workshop, load};
 
 pub(super) fn run(time: &Time, first: u64) -> anyhow::Result<Tally> {
     let began = Instant::now();
     let mut mutants = load()?;
     let count = mutants.len().max(1);
     mutants.rotate_left((first % count as u64) as usize);
-    let mut workshop = Workshop::new()?;
-    let mut tally = Tally::default();
+    let mut workshop = Workshop::new(time.interrupts().clone())?;
+    let mut tally = Tally { from: first, ..Tally::default() };
     for mutant in &mutants {
         if time.is_over() {
             break;
         }
         let outcome = workshop.try_out(mutant);
-        // Ctrl-C has ended the tests as well.
+        // Ctrl-C has ended the tests, which judged nothing.
         if time.is_interrupted() {
             break;
         }
         tally.runs += 1;
-        match outcome {
-            Ok(Outcome::Failed(tests)) => eprintln!("{}: caught by {}", mutant.name, summary(&tests)),
-            Ok(Outcome::Passed) => {
-                tally.findings.push(finding(mutant, &format!("SURVIVED: {}", mutant.rule)))
-            }
-            Ok(Outcome::NotRun(why)) => {
-                tally.findings.push(finding(mutant, &format!("can't be tested: {why}")))
-            }
-            Err(error) => tally.findings.push(finding(mutant, &format!("can't be tested: {error:#}"))),
+        match outcome.unwrap_or_else(|error| Outcome::NotRun(format!("{error:#}"))) {
+            caught @ (Outcome::Failed(_) | Outcome::Hung) => eprintln!("{}: caught by {caught}", mutant.name),
+            Outcome::Passed => tally.findings.push(finding(mutant, &format!("SURVIVED: {}", mutant.rule))),
+            Outcome::NotRun(why) => tally.findings.push(finding(mutant, &format!("can't be tested: {why}"))),
         }
         tell("mutants", &tally, time);
     }

@@ -1,8 +1,8 @@
-//! `cargo xtask soak`: tests without end. Seeds of the simulation, faults and resharding on real
+//! `cargo xtask soak`: tests without end. Seeds of the simulations, faults and resharding on real
 //! processes, and the defects that tests must notice, for any number of hours.
 //!
 //! - `time`: the end of a soak; `tally`: its runs and findings, as a table or JSON
-//! - `rounds`: seeds of the simulation, and rounds of `tests/soak`; `defects`: the mutants
+//! - `rounds`: seeds of the simulations, and rounds of `tests/soak`; `defects`: the mutants
 
 mod defects;
 mod rounds;
@@ -17,6 +17,7 @@ use anyhow::ensure;
 
 use crate::build::{self, Profile};
 use crate::cache;
+use crate::format::Format;
 use rounds::{Kind, Rounds};
 use tally::{Report, Tally};
 use time::Time;
@@ -28,13 +29,13 @@ pub(crate) struct Args {
     /// The time in hours; 0.1 are six minutes.
     #[arg(long, default_value_t = 1.0, conflicts_with = "seed")]
     hours: f64,
-    /// The tests to run; with all, each kind has a quarter of the time.
+    /// The tests to run; with all, each kind has an equal part of the time.
     #[arg(value_enum, default_value_t = What::All)]
     what: What,
     /// Begin with this seed; without it, one that is drawn.
     #[arg(long)]
     from: Option<u64>,
-    /// Run only the round of this seed, of the processes, or of fuzz.
+    /// Run only this seed, of one kind of tests.
     #[arg(long, conflicts_with = "from")]
     seed: Option<u64>,
     /// The form of the output.
@@ -52,21 +53,20 @@ enum What {
     Mutants,
     /// Messages, log entries and files that nobody designed for.
     Fuzz,
+    /// The operator in Kubernetes clusters that are simulated.
+    Operator,
     /// Each of them.
     All,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
-enum Format {
-    /// For people.
-    Table,
-    /// For programs.
-    Json,
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let seconds = args.hours * 3600.0;
     ensure!(seconds.is_finite() && seconds > 0.0, "--hours must be more than 0");
+    let has_seeds = !matches!(args.what, What::All | What::Mutants);
+    ensure!(
+        args.seed.is_none() || has_seeds,
+        "--seed needs one kind of tests: processes, seeds, fuzz or operator"
+    );
     let programs = build::programs(
         Profile::Dev,
         &["kvserver", "shardmanager", "skv", "skv-fuzz", "skv-sim", "skv-soak"],
@@ -77,16 +77,21 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     let rounds = |kind, only| Rounds { kind, programs: programs.clone(), first, only, kept: kept() };
     let (all, only_one) = (args.what == What::All, args.seed.is_some());
     if args.what == What::Processes || all {
-        let time = if all { whole.part(4) } else { whole.clone() };
+        let time = if all { whole.part(5) } else { whole.clone() };
         report.add("processes", rounds(Kind::Processes, only_one).run(&time)?);
     }
     if args.what == What::Mutants || all {
-        let time = if all { whole.part(3) } else { whole.clone() };
+        let time = if all { whole.part(4) } else { whole.clone() };
         report.add("mutants", defects::run(&time, first)?);
     }
     if args.what == What::Fuzz || all {
-        let time = if all { whole.part(2) } else { whole.clone() };
+        let time = if all { whole.part(3) } else { whole.clone() };
         report.add("fuzz", rounds(Kind::Fuzz, only_one).run(&time)?);
+    }
+    if args.what == What::Operator || all {
+        let time = if all { whole.part(2) } else { whole.clone() };
+        let program = build::tests_within("skv-operator")?;
+        report.add("operator", rounds(Kind::Operator(program), only_one).run(&time)?);
     }
     if args.what == What::Seeds || all {
         report.add("seeds", rounds(Kind::Seeds, only_one).run(&whole)?);

@@ -1,5 +1,5 @@
-//! Runs of one seed each, in a process of its own: simulated clusters, rounds on real processes, and inputs
-//! that nobody designed for.
+//! Runs of one seed each, in a process of its own: simulated clusters, rounds on real processes, inputs that
+//! nobody designed for, and the checked operator.
 
 use std::collections::BTreeMap;
 use std::fs::{self, File};
@@ -14,6 +14,7 @@ use std::time::Duration;
 use anyhow::{Context as _, anyhow};
 use rustix::process::{Pid, Signal, kill_process};
 use serde::Deserialize;
+use skv_checker::{Event, Outcome};
 use tokio::time::Instant;
 
 use super::tally::{Finding, Tally};
@@ -22,7 +23,7 @@ use super::time::Time;
 use crate::sim;
 
 /// The scenarios that seeds take turns with.
-const SCENARIOS: [&str; 12] = [
+const SCENARIOS: [&str; 14] = [
     "--groups=3",
     "--groups=1",
     "--scenario=rolled-back",
@@ -34,6 +35,8 @@ const SCENARIOS: [&str; 12] = [
     "--scenario=full-disks",
     "--groups=1",
     "--scenario=slow-snapshots",
+    "--groups=3",
+    "--scenario=versions",
     "--scenario=apart",
 ];
 /// The time in which faults strike in a round, if that much is left.
@@ -43,8 +46,10 @@ const SHORTEST: Duration = Duration::from_secs(20);
 /// The time between two lines of progress.
 const TELL: Duration = Duration::from_secs(30);
 const POLL: Duration = Duration::from_millis(100);
+/// The time after which a run stands still: a day of full disks is simulated in much less.
+const LONGEST: Duration = Duration::from_hours(1);
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Kind {
     /// Simulated clusters.
     Seeds,
@@ -52,6 +57,8 @@ pub(super) enum Kind {
     Processes,
     /// Inputs that nobody designed for.
     Fuzz,
+    /// The checked operator, by the program of its tests.
+    Operator(PathBuf),
 }
 
 /// Runs from one seed on.
@@ -69,11 +76,13 @@ pub(super) struct Rounds {
 /// A run that has ended.
 struct Ended {
     status: ExitStatus,
+    /// True if it was ended because it had stood still.
+    overdue: bool,
     stdout: String,
     stderr: String,
 }
 
-/// The report of `tests/soak`, and of `tests/fuzz`.
+/// The report of `tests/soak`, of `tests/fuzz`, and of the checked operator.
 #[derive(Deserialize)]
 struct Round {
     operations: u64,
@@ -87,7 +96,9 @@ impl Rounds {
     /// Runs one after the other until the time is over; simulated ones beside each other.
     pub(super) fn run(&self, time: &Time) -> anyhow::Result<Tally> {
         let beside = match self.kind {
-            Kind::Seeds | Kind::Fuzz if !self.only => thread::available_parallelism().map_or(1, usize::from),
+            Kind::Seeds | Kind::Fuzz | Kind::Operator(_) if !self.only => {
+                thread::available_parallelism().map_or(1, usize::from)
+            }
             _ => 1,
         };
         let began = Instant::now();
@@ -114,6 +125,7 @@ impl Rounds {
                 .try_for_each(|worker| worker.join().unwrap_or_else(|_| Err(anyhow!("a worker panicked"))))
         })?;
         let (mut tally, _) = tally.into_inner().unwrap_or_else(PoisonError::into_inner);
+        tally.from = self.first;
         tally.seconds = began.elapsed().as_secs();
         Ok(tally)
     }
@@ -123,12 +135,13 @@ impl Rounds {
             Kind::Seeds => "seeds",
             Kind::Processes => "processes",
             Kind::Fuzz => "fuzz",
+            Kind::Operator(_) => "operator",
         }
     }
 
     fn may_begin(&self, time: &Time) -> bool {
         let enough = match self.kind {
-            Kind::Seeds | Kind::Fuzz => Duration::ZERO,
+            Kind::Seeds | Kind::Fuzz | Kind::Operator(_) => Duration::ZERO,
             Kind::Processes => SHORTEST,
         };
         !time.is_over() && time.left() > enough
@@ -143,9 +156,11 @@ impl Rounds {
         let (mut tally, problem) = match self.kind {
             Kind::Seeds => of_simulation(seed, &ended),
             Kind::Processes | Kind::Fuzz => of_processes(seed, &ended),
+            Kind::Operator(_) => of_operator(seed, &ended),
         };
         tally.runs = 1;
-        if let Some(problem) = problem {
+        let overdue = ended.overdue.then(|| format!("seed {seed} doesn't end within {LONGEST:?}"));
+        if let Some(problem) = overdue.or(problem) {
             eprintln!("{problem}\n  replay it with: {replay}");
             let output = self.keep(&place, seed).map(|place| place.display().to_string());
             tally.findings.push(Finding { problem, replay, output: output.ok() });
@@ -156,7 +171,7 @@ impl Rounds {
 
     /// Returns the command that runs a seed, and the one that a person types to see it again.
     fn command(&self, seed: u64, time: &Time, place: &Path) -> (Command, String) {
-        match self.kind {
+        match &self.kind {
             Kind::Seeds => {
                 let scenario = SCENARIOS[(seed % SCENARIOS.len() as u64) as usize];
                 let program = self.programs.join("skv-sim");
@@ -173,6 +188,13 @@ impl Rounds {
                 let mut command = Command::new(self.programs.join("skv-fuzz"));
                 command.arg(format!("--seed={seed}"));
                 (command, format!("cargo xtask soak fuzz --seed {seed}"))
+            }
+            Kind::Operator(program) => {
+                let seeds = format!("{seed}..{}", seed + 1);
+                let mut command = Command::new(program);
+                command.args(["checked", "--nocapture"]).env("SKV_OPERATOR_SEEDS", &seeds);
+                let test = "cargo test --package=skv-operator --lib checked";
+                (command, format!("SKV_OPERATOR_SEEDS={seeds} {test}"))
             }
         }
     }
@@ -195,9 +217,13 @@ fn run_to_end(mut command: Command, place: &Path, time: &Time) -> anyhow::Result
     command.stdin(Stdio::null()).stdout(File::create(&stdout)?).stderr(File::create(&stderr)?);
     // Ctrl-C doesn't reach it, so that it can end in order.
     let mut child = command.process_group(0).spawn().with_context(|| format!("can't run {command:?}"))?;
-    let status = loop {
+    let began = Instant::now();
+    let (status, overdue) = loop {
         if let Some(status) = child.try_wait()? {
-            break status;
+            break (status, false);
+        }
+        if began.elapsed() > LONGEST {
+            break (terminate(&mut child)?, true);
         }
         if time.is_interrupted() {
             terminate(&mut child)?;
@@ -206,20 +232,25 @@ fn run_to_end(mut command: Command, place: &Path, time: &Time) -> anyhow::Result
         thread::sleep(POLL);
     };
     let text = |path| fs::read(path).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
-    Ok(Some(Ended { status, stdout: text(stdout)?, stderr: text(stderr)? }))
+    Ok(Some(Ended { status, overdue, stdout: text(stdout)?, stderr: text(stderr)? }))
 }
 
-fn terminate(child: &mut Child) -> anyhow::Result<()> {
+fn terminate(child: &mut Child) -> anyhow::Result<ExitStatus> {
     if let Some(pid) = i32::try_from(child.id()).ok().and_then(Pid::from_raw) {
         kill_process(pid, Signal::TERM)?;
     }
-    child.wait()?;
-    Ok(())
+    Ok(child.wait()?)
 }
 
 /// Reads a run of the simulation: its history, and its output.
 fn of_simulation(seed: u64, ended: &Ended) -> (Tally, Option<String>) {
-    let mut tally = Tally { operations: ended.stdout.lines().count() as u64, ..Tally::default() };
+    let is_failed =
+        |line: &&str| serde_json::from_str::<Event>(line).is_ok_and(|event| event.outcome != Outcome::Ok);
+    let mut tally = Tally {
+        operations: ended.stdout.lines().count() as u64,
+        failed_operations: ended.stdout.lines().filter(is_failed).count() as u64,
+        ..Tally::default()
+    };
     tally.changes = ended.stderr.matches(": configuration ").count() as u64;
     for line in ended.stderr.lines() {
         if let Some((_, fault)) = line.split_once(": strikes: ") {
@@ -242,9 +273,30 @@ fn of_processes(seed: u64, ended: &Ended) -> (Tally, Option<String>) {
             .map_or_else(|| "ended".to_owned(), |signal| format!("died of signal {signal}"));
         return (Tally::default(), Some(format!("the round of seed {seed} {how} without a report")));
     };
-    let Round { operations, failed, changes, faults, finding } = round;
-    let tally = Tally { operations, failed_operations: failed, changes, faults, ..Tally::default() };
+    let (tally, finding) = round.read();
     (tally, finding.map(|finding| format!("the round of seed {seed}: {finding}")))
+}
+
+/// Reads the report of a seed of the checked operator, which is a line among what its test says.
+fn of_operator(seed: u64, ended: &Ended) -> (Tally, Option<String>) {
+    let report = ended.stdout.lines().find(|line| line.starts_with('{'));
+    let Some(round) = report.and_then(|report| serde_json::from_str::<Round>(report).ok()) else {
+        return (Tally::default(), Some(format!("seed {seed} of the operator ended without a report")));
+    };
+    let (tally, finding) = round.read();
+    let fails = || (!ended.status.success()).then(|| format!("seed {seed} of the operator fails"));
+    // The command that shows it again is told anyway.
+    let finding = finding.map(|finding| finding.lines().next().unwrap_or_default().to_owned());
+    (tally, finding.or_else(fails))
+}
+
+impl Round {
+    /// Returns the tally, and the finding if there is one.
+    fn read(self) -> (Tally, Option<String>) {
+        let Round { operations, failed, changes, faults, finding } = self;
+        let tally = Tally { operations, failed_operations: failed, changes, faults, ..Tally::default() };
+        (tally, finding)
+    }
 }
 
 #[cfg(test)]
@@ -254,6 +306,7 @@ mod tests {
     fn ended(code: i32, stdout: &str, stderr: &str) -> Ended {
         Ended {
             status: ExitStatus::from_raw(code << 8),
+            overdue: false,
             stdout: stdout.to_owned(),
             stderr: stderr.to_owned(),
         }
@@ -264,12 +317,35 @@ mod tests {
         let said = "1s: strikes: PowerLoss([1])\n2s: passes: PowerLoss([1])\n\
                     3s: strikes: OneWay { server: 1, hears: true }\n4s: strikes: RecordLost\n\
                     5s: join g1 3: configuration 7, 2 moves\nseed 7: linearizable";
-        let (tally, problem) = of_simulation(7, &ended(0, "{}\n{}\n{}\n", said));
-        assert_eq!((tally.operations, tally.changes, problem), (3, 1, None));
+        let event = |outcome: &str| {
+            format!(
+                r#"{{"client":1,"op":"get","key":"k","call_ns":1,"return_ns":null,"outcome":"{outcome}"}}"#
+            )
+        };
+        let history = ["ok", "unknown", "ok"].map(event).join("\n");
+        let (tally, problem) = of_simulation(7, &ended(0, &history, said));
+        assert_eq!((tally.operations, tally.failed_operations, tally.changes), (3, 1, 1));
+        assert_eq!(problem, None);
         let faults: Vec<_> = tally.faults.iter().map(|(name, count)| (name.as_str(), *count)).collect();
         assert_eq!(faults, [("OneWay", 1), ("PowerLoss", 1), ("RecordLost", 1)]);
         let (_, problem) = of_simulation(7, &ended(1, "", "seed 7: NOT proven linearizable"));
         assert_eq!(problem.unwrap(), "seed 7 fails: seed 7: NOT proven linearizable");
+    }
+
+    #[test]
+    fn the_report_of_the_operator_is_found_among_what_its_test_says() {
+        let report = r#"{"operations":90,"failed":2,"changes":5,"faults":{"drain":3},"finding":null}"#;
+        let said = format!("\nrunning 1 test\n\n{report}\n1 seeds\ntest checked ... ok\n");
+        let (tally, problem) = of_operator(7, &ended(0, &said, ""));
+        assert_eq!((tally.operations, tally.failed_operations, tally.changes), (90, 2, 5));
+        assert_eq!((tally.faults["drain"], problem), (3, None));
+        let found = said.replace("null", r#""seed 7: g0-1 is taken\n\ncargo test""#);
+        let (_, problem) = of_operator(7, &ended(101, &found, ""));
+        assert_eq!(problem.unwrap(), "seed 7: g0-1 is taken");
+        let (_, problem) = of_operator(7, &ended(101, &said, ""));
+        assert_eq!(problem.unwrap(), "seed 7 of the operator fails");
+        let (_, problem) = of_operator(7, &ended(101, "running 1 test", ""));
+        assert_eq!(problem.unwrap(), "seed 7 of the operator ended without a report");
     }
 
     #[test]

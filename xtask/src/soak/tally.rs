@@ -19,13 +19,15 @@ pub(super) struct Finding {
 /// The tally of one kind of runs.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub(super) struct Tally {
+    /// The first seed: a soak that begins `--from` it runs the same ones again.
+    pub(super) from: u64,
     /// Seeds, rounds or defects.
     pub(super) runs: u64,
-    /// Operations of clients, all of which were judged.
+    /// Operations of clients, all of which were judged; passes of operators.
     pub(super) operations: u64,
-    /// Operations that failed, or may have: some must while too much is down.
+    /// Operations that failed, or may have: some must while too much is down; passes that were killed.
     pub(super) failed_operations: u64,
-    /// Changes of the configuration.
+    /// Changes of the configuration; pods that operators took.
     pub(super) changes: u64,
     pub(super) seconds: u64,
     pub(super) faults: BTreeMap<String, u64>,
@@ -61,13 +63,13 @@ impl Report {
 
     /// Returns a table for people: a line for each kind, one for each fault, and all findings.
     pub(super) fn table(&self) -> String {
-        let header = ["KIND", "RUNS", "OPERATIONS", "FAILED", "CHANGES", "FAULTS", "SECONDS", "FINDINGS"];
+        let header =
+            ["KIND", "FROM", "RUNS", "OPERATIONS", "FAILED", "CHANGES", "FAULTS", "SECONDS", "FINDINGS"];
         let kinds = self.0.iter().map(|(kind, tally)| {
             let faults = tally.faults.values().sum();
             let findings = tally.findings.len() as u64;
-            let numbers = [tally.runs, tally.operations, tally.failed_operations, tally.changes, faults];
-            let numbers = numbers.into_iter().chain([tally.seconds, findings]);
-            (*kind, numbers.collect())
+            let done = [tally.from, tally.runs, tally.operations, tally.failed_operations, tally.changes];
+            (*kind, done.into_iter().chain([faults, tally.seconds, findings]).collect())
         });
         let mut text = layout(&header, kinds);
         let names: BTreeSet<&String> = self.0.values().flat_map(|tally| tally.faults.keys()).collect();
@@ -125,12 +127,12 @@ mod tests {
         seeds.add(one("PowerLoss"));
         seeds.add(one("Lossy"));
         let mut report = Report::default();
-        report.add("seeds", seeds);
+        report.add("seeds", Tally { from: 7, ..seeds });
         report.add("processes", one("killed"));
         let text = report.table();
         let rows = rows(&text);
-        assert_eq!(rows[1], ["processes", "1", "500", "0", "0", "2", "0", "0"]);
-        assert_eq!(rows[2], ["seeds", "3", "1500", "0", "0", "6", "0", "0"]);
+        assert_eq!(rows[1], ["processes", "0", "1", "500", "0", "0", "2", "0", "0"]);
+        assert_eq!(rows[2], ["seeds", "7", "3", "1500", "0", "0", "6", "0", "0"]);
         assert_eq!(rows[4], ["FAULT", "PROCESSES", "SEEDS"]);
         assert!(rows.contains(&vec!["PowerLoss", "0", "4"]) && rows.contains(&vec!["killed", "2", "0"]));
         assert_eq!(report.findings(), 0);

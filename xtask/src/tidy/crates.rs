@@ -19,8 +19,17 @@ pub(super) struct Crate {
     pub(super) dependencies: BTreeSet<String>,
     /// All dependencies, also those for tests and of others, by the names that sources use.
     pub(super) named: BTreeSet<String>,
-    /// The files that its targets begin with.
-    roots: Vec<String>,
+    pub(super) roots: Vec<Root>,
+}
+
+/// The beginning of a target.
+#[derive(Debug)]
+pub(super) struct Root {
+    pub(super) file: String,
+    /// True if `cargo test` runs its unit tests.
+    pub(super) tested: bool,
+    /// True if `cargo test` runs the examples in its comments.
+    pub(super) doc_tested: bool,
 }
 
 /// All crates of the workspace.
@@ -52,6 +61,15 @@ struct Dependency {
 #[derive(Deserialize)]
 struct Target {
     src_path: String,
+    test: bool,
+    doctest: bool,
+}
+
+impl Target {
+    fn root(&self, repository: &Path) -> anyhow::Result<Root> {
+        let file = relative(Path::new(&self.src_path), repository)?;
+        Ok(Root { file, tested: self.test, doc_tested: self.doctest })
+    }
 }
 
 impl Crates {
@@ -80,7 +98,7 @@ impl Crates {
                 roots: package
                     .targets
                     .iter()
-                    .map(|target| relative(Path::new(&target.src_path), root))
+                    .map(|target| target.root(root))
                     .collect::<anyhow::Result<_>>()?,
                 package: package.name,
             })
@@ -90,7 +108,22 @@ impl Crates {
 
     /// Returns the files that targets begin with, of all crates.
     pub(super) fn roots(&self) -> impl Iterator<Item = &str> {
-        self.0.iter().flat_map(|one| &one.roots).map(String::as_str)
+        self.roots_where(|_| true)
+    }
+
+    /// Returns the files that targets begin with whose unit tests nobody runs.
+    pub(super) fn untested(&self) -> impl Iterator<Item = &str> {
+        self.roots_where(|root| !root.tested)
+    }
+
+    /// Returns the files that targets begin with whose examples in comments nobody runs.
+    pub(super) fn not_doc_tested(&self) -> impl Iterator<Item = &str> {
+        self.roots_where(|root| !root.doc_tested)
+    }
+
+    fn roots_where(&self, is_wanted: fn(&Root) -> bool) -> impl Iterator<Item = &str> {
+        let roots = self.0.iter().flat_map(|one| &one.roots);
+        roots.filter(move |root| is_wanted(root)).map(|root| root.file.as_str())
     }
 
     /// Returns the crate of this name.
@@ -137,7 +170,7 @@ mod tests {
                 {"name": "tokio", "kind": null},
                 {"name": "skv-fake", "kind": "dev", "path": "/w/tests/fake"}
             ],
-            "targets": [{"src_path": "/w/crates/raft/src/lib.rs"}]
+            "targets": [{"src_path": "/w/crates/raft/src/lib.rs", "test": true, "doctest": false}]
         }]}"#;
         let crates = Crates::from_metadata(metadata, Path::new("/w")).unwrap();
         let raft = crates.get("raft").unwrap();
@@ -145,5 +178,7 @@ mod tests {
         assert_eq!(raft.dependencies.iter().collect::<Vec<_>>(), ["log"]);
         assert_eq!(raft.named.iter().collect::<Vec<_>>(), ["skv-fake", "skv-log", "tokio"]);
         assert_eq!(crates.roots().collect::<Vec<_>>(), ["crates/raft/src/lib.rs"]);
+        assert_eq!(crates.untested().count(), 0);
+        assert_eq!(crates.not_doc_tested().collect::<Vec<_>>(), ["crates/raft/src/lib.rs"]);
     }
 }

@@ -8,7 +8,7 @@ use syn::spanned::Spanned as _;
 use syn::visit::{self, Visit};
 use syn::{Item, ItemMod, ItemUse, UseTree, Visibility};
 
-use super::sources::is_for_tests;
+use super::sources::is_item_for_tests;
 
 /// A path as it is written, such as `super::log::Log`.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ pub(super) struct Names {
 
 impl Names {
     pub(super) fn of(file: &syn::File) -> Names {
-        let items = file.items.iter().filter(|item| !is_for_tests(attributes(item)));
+        let items = file.items.iter().filter(|item| !is_item_for_tests(item));
         let mut names = Names { defined: items.filter_map(defined_name).collect(), ..Names::default() };
         names.visit_file(file);
         names
@@ -124,7 +124,7 @@ impl Names {
 
 impl<'ast> Visit<'ast> for Names {
     fn visit_item(&mut self, item: &'ast Item) {
-        if !is_for_tests(attributes(item)) {
+        if !is_item_for_tests(item) {
             visit::visit_item(self, item);
         }
     }
@@ -151,23 +151,6 @@ impl<'ast> Visit<'ast> for Names {
     fn visit_macro(&mut self, call: &'ast syn::Macro) {
         self.visit_path(&call.path);
         self.scan(call.tokens.clone());
-    }
-}
-
-fn attributes(item: &Item) -> &[syn::Attribute] {
-    match item {
-        Item::Const(item) => &item.attrs,
-        Item::Enum(item) => &item.attrs,
-        Item::Fn(item) => &item.attrs,
-        Item::Impl(item) => &item.attrs,
-        Item::Macro(item) => &item.attrs,
-        Item::Mod(item) => &item.attrs,
-        Item::Static(item) => &item.attrs,
-        Item::Struct(item) => &item.attrs,
-        Item::Trait(item) => &item.attrs,
-        Item::Type(item) => &item.attrs,
-        Item::Use(item) => &item.attrs,
-        _ => &[],
     }
 }
 

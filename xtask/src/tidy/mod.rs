@@ -5,16 +5,21 @@
 //! - `pure_crates`: crates that are pure reach no runtime, not even through others
 //! - `circles`: no files of a crate import each other in a circle
 //! - `pure_files`: files that call themselves pure name no clock, task or IO
+//! - `dialling`: connections are made by `crates/net` alone
 //! - `lengths`: no file and no function is too long
 //! - `unused`: crates name all dependencies of their manifests
+//! - `untested`: targets whose tests cargo is told not to run have none
 //! - `openings`: doc comments begin with a verb or a noun
+//! - `alerts`: the alerts and dashboards of the chart name metrics that there are, and each alert has its page
 //! - `documents`: the page about the JSON of `skv` has the fields that are printed
 //! - `known_bugs`: the table of known bugs names tests and defects that there are
 //! - `limits`: the excesses that are allowed for now, and may only become fewer
 
+mod alerts;
 mod arrows;
 mod circles;
 mod crates;
+mod dialling;
 mod documents;
 mod finding;
 mod imports;
@@ -26,6 +31,7 @@ mod openings;
 mod pure_crates;
 mod pure_files;
 mod sources;
+mod untested;
 mod unused;
 
 use std::collections::BTreeSet;
@@ -64,14 +70,17 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
     findings.extend(arrows::check(&drawing, &crates));
     findings.extend(pure_crates::check(root, &drawing, &crates)?);
     findings.extend(unused::check(&sources, &crates));
+    findings.extend(untested::check(&sources, &crates)?);
     findings.extend(known_bugs::check(root, &sources)?);
     findings.extend(documents::check(root, &sources)?);
+    findings.extend(alerts::check(root)?);
     let mut loans = BTreeSet::new();
     for target in &targets {
         let circles = circles::check(&sources, target);
         findings.extend(circles.forbidden);
         loans.extend(circles.loans);
         findings.extend(pure_files::check(&sources, target));
+        findings.extend(dialling::check(&sources, target));
     }
     findings.extend(pure_files::check_crates(&sources, &drawing, &crates, &targets));
 

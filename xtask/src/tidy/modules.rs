@@ -18,7 +18,7 @@ pub(super) struct Module {
 /// Finds the modules of the target that begins with this file.
 pub(super) fn of_target(sources: &Sources, root: &str) -> anyhow::Result<Vec<Module>> {
     let mut modules = Vec::new();
-    let folder = root.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+    let folder = folder_of(root).to_owned();
     let module = Module { path: Vec::new(), file: root.to_owned(), for_tests: false };
     add(sources, &mut modules, module, &folder)?;
     Ok(modules)
@@ -28,8 +28,28 @@ pub(super) fn of_target(sources: &Sources, root: &str) -> anyhow::Result<Vec<Mod
 fn add(sources: &Sources, all: &mut Vec<Module>, module: Module, folder: &str) -> anyhow::Result<()> {
     let source = sources.get(&module.file).with_context(|| format!("{} isn't there", module.file))?;
     let (path, for_tests) = (module.path.clone(), module.for_tests);
+    let beside = folder_of(&module.file).to_owned();
     all.push(module);
-    add_items(sources, all, &source.syntax.items, (path, for_tests), folder)
+    add_items(
+        sources,
+        all,
+        &source.syntax.items,
+        (path, for_tests),
+        Folders { within: folder, beside: &beside },
+    )
+}
+
+/// The folders in which the files of modules are looked for.
+#[derive(Clone, Copy)]
+struct Folders<'a> {
+    /// The folder of those that have the usual names.
+    within: &'a str,
+    /// The folder from which paths that are given count.
+    beside: &'a str,
+}
+
+fn folder_of(file: &str) -> &str {
+    file.rsplit_once('/').map_or("", |(folder, _)| folder)
 }
 
 fn add_items(
@@ -37,7 +57,7 @@ fn add_items(
     all: &mut Vec<Module>,
     items: &[Item],
     (parent, for_tests): (Vec<String>, bool),
-    folder: &str,
+    folders: Folders<'_>,
 ) -> anyhow::Result<()> {
     for item in items {
         let Item::Mod(item) = item else { continue };
@@ -45,29 +65,35 @@ fn add_items(
         let for_tests = for_tests || is_for_tests(&item.attrs);
         let path = [parent.as_slice(), std::slice::from_ref(&name)].concat();
         if let Some((_, items)) = &item.content {
-            add_items(sources, all, items, (path, for_tests), &format!("{folder}/{name}"))?;
+            let folder = format!("{}/{name}", folders.within);
+            add_items(sources, all, items, (path, for_tests), Folders { within: &folder, beside: &folder })?;
             continue;
         }
-        let (file, within) = find(sources, item, folder, &name)?;
+        let (file, within) = find(sources, item, folders, &name)?;
         add(sources, all, Module { path, file, for_tests }, &within)?;
     }
     Ok(())
 }
 
 /// Finds the file of a module, and the folder of the modules within.
-fn find(sources: &Sources, item: &ItemMod, folder: &str, name: &str) -> anyhow::Result<(String, String)> {
+fn find(
+    sources: &Sources,
+    item: &ItemMod,
+    folders: Folders<'_>,
+    name: &str,
+) -> anyhow::Result<(String, String)> {
     if let Some(given) = given_path(item) {
-        let file = plain(&format!("{folder}/{given}"));
-        let within = file.rsplit_once('/').map_or("", |(folder, _)| folder).to_owned();
+        let file = plain(&format!("{}/{given}", folders.beside));
+        let within = folder_of(&file).to_owned();
         return Ok((file, within));
     }
-    let within = format!("{folder}/{name}");
+    let within = format!("{}/{name}", folders.within);
     for file in [format!("{within}.rs"), format!("{within}/mod.rs")] {
         if sources.get(&file).is_some() {
             return Ok((file, within));
         }
     }
-    bail!("module {name} has no file in {folder}")
+    bail!("module {name} has no file in {}", folders.within)
 }
 
 fn given_path(item: &ItemMod) -> Option<String> {
@@ -101,8 +127,9 @@ mod tests {
         let sources = Sources::parse([
             ("a/src/lib.rs", "mod log; mod inner { mod deep; } #[cfg(test)] mod tests;"),
             ("a/src/log/mod.rs", "mod scan; #[path = \"../../common/x.rs\"] mod x;"),
-            ("a/src/log/scan.rs", ""),
+            ("a/src/log/scan.rs", "#[path = \"../../common/y.rs\"] mod y;"),
             ("a/common/x.rs", ""),
+            ("a/common/y.rs", ""),
             ("a/src/inner/deep.rs", ""),
             ("a/src/tests.rs", ""),
         ])
@@ -116,6 +143,7 @@ mod tests {
             ("", "a/src/lib.rs", false),
             ("log", "a/src/log/mod.rs", false),
             ("log::scan", "a/src/log/scan.rs", false),
+            ("log::scan::y", "a/common/y.rs", false),
             ("log::x", "a/common/x.rs", false),
             ("inner::deep", "a/src/inner/deep.rs", false),
             ("tests", "a/src/tests.rs", true),

@@ -12,7 +12,7 @@ use super::crates::Crates;
 use super::finding::Finding;
 use super::imports::Names;
 use super::modules::Module;
-use super::sources::{Source, Sources, doc_line, is_for_tests};
+use super::sources::{Source, Sources, doc_line, is_item_for_tests};
 
 const RULE: &str = "pure files";
 /// Words by which a header claims it.
@@ -88,13 +88,7 @@ struct Impure(BTreeSet<(usize, String)>);
 
 impl<'ast> Visit<'ast> for Impure {
     fn visit_item(&mut self, item: &'ast Item) {
-        let attributes = match item {
-            Item::Mod(item) => &item.attrs,
-            Item::Fn(item) => &item.attrs,
-            Item::Impl(item) => &item.attrs,
-            _ => return visit::visit_item(self, item),
-        };
-        if !is_for_tests(attributes) {
+        if !is_item_for_tests(item) {
             visit::visit_item(self, item);
         }
     }

@@ -8,7 +8,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use proc_macro2::TokenStream;
 use syn::visit::{self, Visit};
-use syn::{Attribute, Expr, Lit, Meta};
+use syn::{Attribute, Expr, Item, Lit, Meta};
 
 use crate::command;
 
@@ -78,6 +78,28 @@ pub(super) fn is_for_tests(attributes: &[Attribute]) -> bool {
         Meta::Path(path) => path.is_ident("test"),
         Meta::NameValue(_) => false,
     })
+}
+
+/// Returns true for an item that is compiled only for tests.
+pub(super) fn is_item_for_tests(item: &Item) -> bool {
+    is_for_tests(attributes(item))
+}
+
+fn attributes(item: &Item) -> &[Attribute] {
+    match item {
+        Item::Const(item) => &item.attrs,
+        Item::Enum(item) => &item.attrs,
+        Item::Fn(item) => &item.attrs,
+        Item::Impl(item) => &item.attrs,
+        Item::Macro(item) => &item.attrs,
+        Item::Mod(item) => &item.attrs,
+        Item::Static(item) => &item.attrs,
+        Item::Struct(item) => &item.attrs,
+        Item::Trait(item) => &item.attrs,
+        Item::Type(item) => &item.attrs,
+        Item::Use(item) => &item.attrs,
+        _ => &[],
+    }
 }
 
 /// Visits all attributes of a file.

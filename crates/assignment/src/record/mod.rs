@@ -26,7 +26,7 @@ pub use retired::{RetiredGroup, RetiredGroups};
 pub struct Record {
     /// The cluster that the record describes.
     pub cluster: ClusterId,
-    /// The map revision: counts the writes of this record. Plans are given under it.
+    /// The map revision: counts the changes of this record. Plans are given under it.
     pub revision: MapRevision,
     /// The hash that maps keys to shards.
     pub hash: Hash,

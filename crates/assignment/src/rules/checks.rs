@@ -1,4 +1,7 @@
-//! Refuses registrations that belong elsewhere, or that take a name which another replica has. Pure.
+//! Refuses registrations that belong elsewhere, that take a name which another replica has, or for which there is
+//! no room. Pure.
+
+use skv_sharding::GroupId;
 
 use super::heard::Heard;
 use super::registration::{Held, Refusal, Registration};
@@ -15,7 +18,7 @@ pub(super) fn check_origin(
     registration: &Registration,
 ) -> Result<(), Refusal> {
     let Registration { group, replica, held, .. } = registration;
-    let known = record.and_then(|record| record.groups.get(group));
+    let known = recorded(record, *group);
     // The first configuration has the configured groups; later ones may join.
     let is_first = record.is_none() && *held == Held::Nothing;
     if is_first && group.0 >= settings.groups || group.0 >= MOST_GROUPS {
@@ -59,7 +62,7 @@ pub(super) fn check_name(
     registration: &Registration,
 ) -> Result<(), Refusal> {
     let Registration { group, replica, .. } = registration;
-    let known = record.and_then(|record| record.groups.get(group));
+    let known = recorded(record, *group);
     if let Some(holder) = heard.holder(*group, &replica.server)
         && holder.replica.id != replica.id
         // A replica at the holder's own address proves that the holder is gone: only one can listen there.
@@ -87,6 +90,27 @@ pub(super) fn check_name(
         });
     }
     Ok(())
+}
+
+/// Refuses a registration beyond the memory that all of them may take.
+pub(super) fn check_room(
+    record: Option<&Record>,
+    heard: &Heard,
+    registration: &Registration,
+) -> Result<(), Refusal> {
+    let Registration { group, replica, .. } = registration;
+    let known = recorded(record, *group);
+    let is_member = known.is_some_and(|known| known.member(replica.id).is_some());
+    let most = if is_member { heard.room.with_member } else { heard.room.most };
+    if heard.bytes_with(registration) > most {
+        return Err(Refusal::NoRoom { group: *group, server: replica.server.clone() });
+    }
+    Ok(())
+}
+
+/// Returns a group as the record has it.
+fn recorded(record: Option<&Record>, group: GroupId) -> Option<&GroupRecord> {
+    record?.groups.get(&group)
 }
 
 /// Returns the rank of a claim to a server's name. A member that isn't empty can't be kept out by a

@@ -26,6 +26,8 @@ pub struct Decision {
 pub enum Event {
     /// The first record was made.
     Founded,
+    /// All groups of the first record have begun.
+    Begun,
     /// The record was lost, or older than the groups.
     Rebuilt,
     /// A replica asks to be admitted in place of one that was lost.
@@ -48,9 +50,29 @@ pub enum Event {
     Retired(GroupId),
 }
 
+impl Event {
+    /// Returns true if the groups and their incarnations are as they were before.
+    pub(super) fn leaves_groups_alone(&self) -> bool {
+        match self {
+            Event::Candidate(..)
+            | Event::Address(..)
+            | Event::Withdrawn(..)
+            | Event::Arrived(..)
+            | Event::Renumbered(..)
+            | Event::Begun => true,
+            Event::Founded
+            | Event::Rebuilt
+            | Event::Members(_)
+            | Event::NewGroup(_)
+            | Event::Leaves(_)
+            | Event::Retired(_) => false,
+        }
+    }
+}
+
 impl Decision {
     /// Returns true if the plan holds no matter what another manager has written meanwhile.
-    pub fn is_settled(&self) -> bool {
+    pub fn needs_no_store(&self) -> bool {
         self.change.is_none() && !matches!(self.plan, Plan::Wait { .. })
     }
 }
@@ -59,6 +81,7 @@ impl fmt::Display for Event {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Event::Founded => write!(f, "the first configuration was made"),
+            Event::Begun => write!(f, "all groups of the first configuration have begun"),
             Event::Rebuilt => write!(f, "the map was rebuilt from the groups"),
             Event::Candidate(group, server, id) => write!(f, "{server} asks to join {group} as replica {id}"),
             Event::Address(group, server, id) => {

@@ -1,4 +1,7 @@
 //! The record while a registration changes it, with the reasons for which it is written. Pure.
+//!
+//! A group that is new to a record is founded here (invariant 7), and once more if it never had data and none
+//! of its first members registers any longer (`may_found`).
 
 use std::borrow::Cow;
 
@@ -177,7 +180,8 @@ impl<'a> Draft<'a> {
     fn confirm(&mut self, id: GroupId, report: &Report, heard: &Heard) {
         let Some(group) = self.record.groups.get(&id) else { return };
         let members = rebuild::with_addresses(&report.members, Some(group), heard, id);
-        if members == group.members && report.incarnation == group.incarnation {
+        if are_the_same(&members, &group.members) && report.incarnation == group.incarnation {
+            self.end_first_founding(heard);
             return;
         }
         self.events.push(Event::Members(id));
@@ -185,6 +189,16 @@ impl<'a> Draft<'a> {
             group.incarnation = report.incarnation;
             group.candidates.retain(|c| !members.iter().any(|m| m.id == c.id));
             group.members = members;
+        }
+    }
+
+    /// Raises the first map revision when all groups have a leader. A report that knows a later one proves that the
+    /// first founding is over, so that no group of it is founded again if the record is lost: see `rebuild`.
+    fn end_first_founding(&mut self, heard: &Heard) {
+        let (first, _) = rebuild::FIRST;
+        let has_begun = |group: &GroupId| heard.leaders().contains_key(group);
+        if !self.raised && self.record.revision == first && self.record.groups.keys().all(has_begun) {
+            self.events.push(Event::Begun);
         }
     }
 
@@ -238,4 +252,10 @@ impl<'a> Draft<'a> {
         let change = (!self.events.is_empty()).then(|| (self.record.into_owned(), self.events));
         Decision { change, revision, cluster, plan }
     }
+}
+
+/// Returns true if two lists have the same members. Their order says nothing: that of a founding is by server,
+/// and that of a leader by id.
+fn are_the_same(some: &[Replica], others: &[Replica]) -> bool {
+    some.iter().all(|member| others.contains(member)) && others.iter().all(|member| some.contains(member))
 }

@@ -7,6 +7,7 @@ use std::time::Duration;
 use skv_sharding::{GroupId, Incarnation, Lineage, ReplicaId};
 
 use super::registration::{Full, Held, Registration, Reign, Report};
+use super::room::Room;
 use super::settings::ALIVE;
 use crate::record::{GroupRecord, Record};
 
@@ -16,6 +17,10 @@ use crate::record::{GroupRecord, Record};
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Heard {
     alive: BTreeMap<GroupId, BTreeMap<String, Heartbeat>>,
+    /// The memory that these take, in bytes: `note` adds to it, and `keep` takes from it.
+    bytes: usize,
+    /// The memory that they may take.
+    pub(super) room: Room,
     /// The groups of the last record that was seen.
     recorded: BTreeSet<GroupId>,
     /// The groups that any replica claimed to belong to.
@@ -70,7 +75,7 @@ impl Heard {
         self.committed.retain(|group, _| !is_gone(group));
         self.full.retain(|group, _| !is_gone(group));
         for servers in self.alive.values_mut() {
-            servers.retain(|_, Heartbeat { registration, .. }| {
+            keep(servers, &mut self.bytes, |Heartbeat { registration, .. }| {
                 registration.held.report().is_none_or(|report| record.retired.get(report.uid).is_none())
             });
         }
@@ -84,7 +89,7 @@ impl Heard {
     fn forget_twin(&mut self, group: GroupId, recorded: Incarnation) {
         if let Some(servers) = self.alive.get_mut(&group) {
             let is_later = |report: &Report| report.incarnation > recorded;
-            servers.retain(|_, Heartbeat { registration, .. }| {
+            keep(servers, &mut self.bytes, |Heartbeat { registration, .. }| {
                 let report = registration.held.report().filter(|report| is_later(report));
                 report.is_none_or(|report| !report.is_of_another_life(recorded))
             });
@@ -108,7 +113,7 @@ impl Heard {
     /// Drops a replica that registers from the members that were counted for its group.
     pub(super) fn drop_replica(&mut self, Registration { group, replica, .. }: &Registration) {
         if let Some(servers) = self.alive.get_mut(group) {
-            servers.retain(|_, heartbeat| heartbeat.registration.replica.id != replica.id);
+            keep(servers, &mut self.bytes, |heartbeat| heartbeat.registration.replica.id != replica.id);
         }
     }
 
@@ -116,7 +121,7 @@ impl Heard {
     pub(super) fn forget_silent(&mut self, now: Duration) {
         self.listened = Some((self.listened.map_or(now, |(since, _)| since), now));
         for servers in self.alive.values_mut() {
-            servers.retain(|_, heartbeat| now.saturating_sub(heartbeat.at) < ALIVE);
+            keep(servers, &mut self.bytes, |heartbeat| now.saturating_sub(heartbeat.at) < ALIVE);
         }
     }
 
@@ -142,10 +147,18 @@ impl Heard {
             }
         }
         let heartbeat = Heartbeat { registration: registration.clone(), at: now };
-        self.alive
-            .entry(registration.group)
-            .or_default()
-            .insert(registration.replica.server.clone(), heartbeat);
+        let servers = self.alive.entry(registration.group).or_default();
+        let replaced = servers.insert(registration.replica.server.clone(), heartbeat);
+        self.bytes += registration.bytes();
+        self.bytes -= replaced.map_or(0, |heartbeat| heartbeat.registration.bytes());
+    }
+
+    /// Returns the memory, in bytes, that all registrations take once this one is among them.
+    pub(super) fn bytes_with(&self, registration: &Registration) -> usize {
+        #[cfg(test)]
+        assert_eq!(self.bytes, self.all().map(Registration::bytes).sum::<usize>());
+        let replaced = self.holder(registration.group, &registration.replica.server);
+        self.bytes - replaced.map_or(0, Registration::bytes) + registration.bytes()
     }
 
     /// Returns the living holder of a server's name.
@@ -215,4 +228,15 @@ impl Heard {
     pub fn leaders(&self) -> &BTreeMap<GroupId, Leader> {
         &self.leaders
     }
+}
+
+/// Drops the registrations of a group that aren't to be kept, and the memory that they took from `bytes`.
+fn keep(servers: &mut BTreeMap<String, Heartbeat>, bytes: &mut usize, is_kept: impl Fn(&Heartbeat) -> bool) {
+    servers.retain(|_, heartbeat| {
+        let kept = is_kept(heartbeat);
+        if !kept {
+            *bytes -= heartbeat.registration.bytes();
+        }
+        kept
+    });
 }

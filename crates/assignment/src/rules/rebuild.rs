@@ -6,6 +6,9 @@
 //! group is founded at most once, and at best in place of one whose last byte is gone. Only a group
 //! without any registered replica may be missing, when the others report that they have all shards:
 //! it was removed, or never existed, or has nothing and is discovered as soon as it reports.
+//!
+//! Groups that come later are founded in `draft`, under the same condition: no replica of them is known to
+//! have data.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -20,7 +23,7 @@ use super::settings::{Ids, Settings};
 use crate::record::{GroupRecord, History, Record, Requests, RetiredGroups};
 
 /// The first record has this map revision, and its shards this epoch.
-const FIRST: (MapRevision, Epoch) = (MapRevision(1), Epoch(1));
+pub(super) const FIRST: (MapRevision, Epoch) = (MapRevision(1), Epoch(1));
 
 /// The statements of all groups.
 struct Statements<'a> {
@@ -231,7 +234,8 @@ fn is_all_claimed(old: Option<&Record>, claimed: &[Option<Owner>]) -> bool {
 }
 
 /// Returns true if no report is of a time after the first founding, so that a shard without an owner
-/// never had one.
+/// never had one. The end of the founding raises the map revision, if nothing else has raised it before: see
+/// `draft`.
 fn is_beginning(ours: &[&Registration]) -> bool {
     ours.iter().all(|registration| {
         let epoch = registration.held.report().map_or(Epoch(0), Report::highest_epoch);

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use skv_sharding::{ClusterId, MapRevision};
 
-use super::checks::{check_name, check_origin};
+use super::checks::{check_name, check_origin, check_room};
 use super::decision::Decision;
 use super::draft::Draft;
 use super::heard::Heard;
@@ -37,6 +37,7 @@ pub fn register(
         heard.drop_replica(registration);
         return Ok(decision);
     }
+    check_room(record, heard, registration)?;
     heard.note(registration, now);
 
     let stale = record.and_then(|record| rebuild::evidence_against(record, heard));

@@ -1,4 +1,5 @@
-//! The registration of a replica, and the plan or refusal that it gets.
+//! The registration of a replica, and the plan or refusal that it gets: the types, and what follows from one
+//! registration alone. `register` decides.
 
 use skv_sharding::{
     ClusterId, Epoch, GroupId, GroupUid, Hash, Incarnation, Lineage, MapRevision, Replica, ReplicaId, ShardId,
@@ -111,6 +112,17 @@ impl Registration {
     pub(super) fn known_revision(&self) -> MapRevision {
         self.held.report().map_or(self.map_revision, |report| report.obeyed_revision.max(self.map_revision))
     }
+
+    /// Returns the memory that it takes, in bytes.
+    pub(super) fn bytes(&self) -> usize {
+        size_of::<Self>() + texts(&self.replica) + self.held.report().map_or(0, Report::bytes)
+    }
+}
+
+/// Returns the length of all texts of a replica.
+fn texts(replica: &Replica) -> usize {
+    let Replica { id: _, server, client_address, peer_address, instance } = replica;
+    [server, client_address, peer_address, instance].iter().map(|text| text.len()).sum()
 }
 
 impl Report {
@@ -128,6 +140,15 @@ impl Report {
     /// where it came from.
     pub(super) fn is_of_another_life(&self, recorded: Incarnation) -> bool {
         self.incarnation < recorded || self.incarnation > recorded && self.lineage.excludes(recorded)
+    }
+
+    /// Returns the memory that its lists take, in bytes.
+    fn bytes(&self) -> usize {
+        let members: usize = self.members.iter().map(|member| size_of::<Replica>() + texts(member)).sum();
+        let lives = self.lineage.iter().count();
+        members
+            + size_of::<Incarnation>() * lives
+            + size_of::<(ShardId, Epoch)>() * (self.owned.len() + self.passed.len())
     }
 
     /// Returns the highest epoch that the group knows of.
@@ -242,6 +263,18 @@ pub enum Refusal {
         holder: ReplicaId,
         /// The address at which its peers reach the holder.
         address: String,
+    },
+    /// The registrations that are kept take as much memory as they may.
+    #[error(
+        "there is no room for {server} of {group}: the registrations of the last {} s take all the memory that they \
+         may; find the programs that register here and aren't servers of this store, and stop them",
+        super::settings::ALIVE.as_secs()
+    )]
+    NoRoom {
+        /// The group.
+        group: GroupId,
+        /// The server that isn't registered.
+        server: String,
     },
     /// The group has all its servers.
     #[error("{group} has its servers already: {}; {server} isn't one of them", .known.join(", "))]

@@ -186,7 +186,9 @@ impl Sessions {
     }
 
     /// Any server can open a session; the one that will get the mutation has the clock that
-    /// suits best. The next one is asked beside one that keeps silent.
+    /// suits best. The next one is asked beside one that keeps silent. The time of an attempt doesn't grow: a
+    /// server opens a session without its disk or others, and one that stands still would only keep the others
+    /// from being asked again.
     async fn open_alone(
         &self,
         placement: Placement,

@@ -17,6 +17,8 @@ use tonic::Status;
 use tonic::body::Body;
 use tower::Service;
 
+use crate::attempt::Attempt;
+
 /// Bytes in flight on one stream and on a whole connection.
 const STREAM_WINDOW: u32 = 8 << 20;
 const CONNECTION_WINDOW: u32 = 32 << 20;
@@ -29,15 +31,13 @@ const PING_TIMEOUT: Duration = Duration::from_secs(2);
 #[derive(Clone)]
 pub(crate) struct Dialer {
     pub(crate) connector: Connector,
-    /// The time for the first attempt to open a connection to a server.
-    pub(crate) timeout: Duration,
-    /// The longest time for an attempt: each has twice the time of the one before that ran out of it.
-    pub(crate) longest: Duration,
+    /// The first attempt to open a connection to a server.
+    pub(crate) attempt: Attempt,
 }
 
 impl fmt::Debug for Dialer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Dialer").field("timeout", &self.timeout).finish_non_exhaustive()
+        f.debug_struct("Dialer").field("attempt", &self.attempt).finish_non_exhaustive()
     }
 }
 

@@ -14,7 +14,7 @@ use tonic::{Code, Response, Status};
 
 use super::dial::{Link, root_cause, was_not_sent};
 use super::pipe::Pipe;
-use super::slot::{Attempts, Connection, Slot};
+use super::slot::{Connection, Openings, Slot};
 use super::{Dialer, Failure, Reply, Transmission};
 
 /// The number of unary calls in flight that is worth another connection.
@@ -51,7 +51,7 @@ impl Pool {
             turn: AtomicUsize::new(0),
             unary_calls: AtomicUsize::new(0),
             is_heard: AtomicBool::new(false),
-            attempts: Arc::new(Attempts::new(&self.dialer)),
+            openings: Arc::new(Openings::new(self.dialer.attempt)),
         });
         peers.insert(address, Arc::clone(&peer));
         peer
@@ -83,7 +83,7 @@ pub(crate) struct Peer {
     /// True if the last request of its own was answered. A connection alone says little: the system
     /// accepts it, also for a process that stands still.
     is_heard: AtomicBool,
-    attempts: Arc<Attempts>,
+    openings: Arc<Openings>,
 }
 
 impl Connection for Pipe {
@@ -105,7 +105,7 @@ impl Peer {
 
     /// Returns true if the last attempt to connect failed so recently that none is made now.
     pub(crate) fn is_resting(&self, now: Instant) -> bool {
-        self.attempts.is_resting(now)
+        self.openings.is_resting(now)
     }
 
     /// Returns true if there is a connection.
@@ -121,7 +121,7 @@ impl Peer {
 
     /// Returns the reason why the last attempt to connect failed; `None` if it didn't.
     pub(crate) fn trouble(&self) -> Option<Arc<str>> {
-        self.attempts.trouble()
+        self.openings.trouble()
     }
 
     /// Connects in the background, so that no call waits for it.
@@ -131,7 +131,7 @@ impl Peer {
         }
         // A failure is noted: the peer rests.
         let dial = dial(self.dialer.clone(), Arc::clone(&self.address));
-        let _ = self.links[0].open(&self.attempts, &self.address, dial);
+        let _ = self.links[0].open(&self.openings, &self.address, dial);
     }
 
     /// Sends one operation over a stream.
@@ -240,14 +240,14 @@ impl Peer {
         dial: impl Future<Output = Result<T, Arc<str>>> + Send + 'static,
     ) -> Result<Arc<T>, Failure> {
         let started = Instant::now();
-        let opening = slot.open(&self.attempts, &self.address, dial).map_err(Failure::NotSent)?;
-        let until = patience.deadline.min(started + self.dialer.timeout);
+        let opening = slot.open(&self.openings, &self.address, dial).map_err(Failure::NotSent)?;
+        let until = patience.deadline.min(started + self.dialer.attempt.time());
         let opened = tokio::time::timeout_at(until, opening).await;
         opened
             .unwrap_or_else(|_| {
                 let waited = Instant::now() - started;
                 Err(self
-                    .attempts
+                    .openings
                     .rest(waited, format!("{}: no connection within {waited:.1?}", self.address).into()))
             })
             .map_err(Failure::NotSent)

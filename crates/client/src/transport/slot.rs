@@ -12,7 +12,7 @@ use futures::future::{BoxFuture, Shared};
 use parking_lot::{Mutex, RwLock};
 use tokio::time::{Instant, timeout};
 
-use super::Dialer;
+use crate::attempt::Attempt;
 
 /// After a failure to connect the next attempt waits at least this long, and as long as the
 /// failure took, so that callers don't queue up before an address that nobody answers.
@@ -53,12 +53,12 @@ impl<T: Connection> Slot<T> {
     /// Joins the attempt under way, or begins one; the error says why the last one failed a moment ago.
     pub(super) fn open(
         self: &Arc<Self>,
-        attempts: &Arc<Attempts>,
+        openings: &Arc<Openings>,
         address: &Arc<str>,
         dial: impl Future<Output = Result<T, Arc<str>>> + Send + 'static,
     ) -> Result<Opening<T>, Arc<str>> {
         let mut opening = self.opening.lock();
-        if let Some(why) = attempts.why_resting(Instant::now()) {
+        if let Some(why) = openings.why_resting(Instant::now()) {
             return Err(why);
         }
         if let Some(under_way) = &*opening {
@@ -67,9 +67,9 @@ impl<T: Connection> Slot<T> {
         if let Some(connection) = self.get() {
             return Ok(async { Ok(connection) }.boxed().shared());
         }
-        let (slot, attempts, address) = (Arc::clone(self), Arc::clone(attempts), Arc::clone(address));
+        let (slot, openings, address) = (Arc::clone(self), Arc::clone(openings), Arc::clone(address));
         let attempt = async move {
-            let result = attempts.make(&address, dial).await.map(Arc::new);
+            let result = openings.make(&address, dial).await.map(Arc::new);
             if let Ok(connection) = &result {
                 *slot.ready.write() = Some(Arc::clone(connection));
             }
@@ -85,16 +85,14 @@ impl<T: Connection> Slot<T> {
 
 /// The attempts to connect to one server: the time for the next one, and the failure of the last one.
 #[derive(Debug)]
-pub(super) struct Attempts {
-    shortest: Duration,
-    longest: Duration,
+pub(super) struct Openings {
+    first: Attempt,
     state: Mutex<State>,
 }
 
 #[derive(Debug)]
 struct State {
-    /// The time for the next attempt.
-    limit: Duration,
+    next: Attempt,
     rest: Option<Rest>,
 }
 
@@ -104,10 +102,9 @@ struct Rest {
     why: Arc<str>,
 }
 
-impl Attempts {
-    pub(super) fn new(dialer: &Dialer) -> Attempts {
-        let (shortest, longest) = (dialer.timeout, dialer.longest.max(dialer.timeout));
-        Attempts { shortest, longest, state: Mutex::new(State { limit: shortest, rest: None }) }
+impl Openings {
+    pub(super) fn new(first: Attempt) -> Openings {
+        Openings { first, state: Mutex::new(State { next: first, rest: None }) }
     }
 
     /// Returns true if the last attempt to connect failed so recently that none is made now.
@@ -133,23 +130,24 @@ impl Attempts {
         why
     }
 
-    /// Makes one attempt, and notes its end. If its time isn't enough, the next attempt has twice as much.
+    /// Makes one attempt, and notes its end.
     async fn make<T>(
         &self,
         address: &str,
         dial: impl Future<Output = Result<T, Arc<str>>>,
     ) -> Result<T, Arc<str>> {
-        let (started, limit) = (Instant::now(), self.state.lock().limit);
-        match timeout(limit, dial).await {
+        let (started, mut attempt) = (Instant::now(), self.state.lock().next);
+        match timeout(attempt.time(), dial).await {
             Ok(Ok(connection)) => {
-                *self.state.lock() = State { limit: self.shortest, rest: None };
+                *self.state.lock() = State { next: self.first, rest: None };
                 Ok(connection)
             }
             Ok(Err(why)) => Err(self.rest(started.elapsed(), why)),
             Err(_) => {
-                self.state.lock().limit = (2 * limit).min(self.longest);
-                let why = format!("{address}: no connection within {limit:?}");
-                Err(self.rest(started.elapsed().min(self.shortest), why.into()))
+                let why = format!("{address}: no connection within {:?}", attempt.time());
+                attempt.overran();
+                self.state.lock().next = attempt;
+                Err(self.rest(started.elapsed().min(self.first.time()), why.into()))
             }
         }
     }

@@ -11,3 +11,4 @@ mod real;
 mod space;
 mod successor;
 mod support;
+mod written;

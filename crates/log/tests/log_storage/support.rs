@@ -17,7 +17,7 @@ pub(crate) fn dir() -> &'static Path {
 
 /// Returns options with short segments, so that a test sees many.
 pub(crate) fn options(sectors: u32) -> Options {
-    Options { segment_bytes: sectors * 512, cache_bytes: 0 }
+    Options { segment_bytes: sectors * 512, cache_bytes: 0, ..Options::default() }
 }
 
 pub(crate) fn shared(disk: &MemoryDisk) -> Arc<dyn Disk> {

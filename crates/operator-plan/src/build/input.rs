@@ -11,7 +11,7 @@ use crate::placement;
 use crate::resolved::Resolved;
 
 /// Everything from which the objects are built.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Input {
     /// The resource in its intended form.
     pub resolved: Resolved,
@@ -23,6 +23,28 @@ pub struct Input {
     pub cluster_domain: String,
     /// The namespace of the operator, which must reach the pods.
     pub operator_namespace: String,
+    /// The users that pods run as, unless the specification says.
+    pub users: Users,
+}
+
+/// The users that pods run as.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Users {
+    /// The user of the image, to whom volumes are given.
+    OfTheImage,
+    /// Those that the platform assigns to the namespace, as OpenShift does. It refuses all others.
+    OfThePlatform,
+}
+
+impl Users {
+    /// Returns the users in a cluster that serves these groups of resources.
+    pub fn of<'a>(mut groups: impl Iterator<Item = &'a str>) -> Users {
+        if groups.any(|group| group == "security.openshift.io") {
+            Users::OfThePlatform
+        } else {
+            Users::OfTheImage
+        }
+    }
 }
 
 /// The properties of a StatefulSet of servers that the specification doesn't decide alone.

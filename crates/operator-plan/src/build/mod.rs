@@ -21,7 +21,7 @@ use kube::{Resource, ResourceExt as _};
 use serde::Serialize;
 use serde_json::Value;
 
-pub use input::{ExistingServers, Input};
+pub use input::{ExistingServers, Input, Users};
 
 /// An object in its intended form.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +43,7 @@ pub fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
         Desired::new(&service_accounts::servers(input))?,
         Desired::new(&service_accounts::shard_manager(input))?,
         Desired::new(&rbac::role(input))?,
-        Desired::new(&rbac::role_binding(input))?,
+        Desired::new(&rbac::role_binding(input)?)?,
         Desired::new(&manager_service::manager_service(input))?,
         Desired::new(&client_service::client_service(input))?,
     ];
@@ -53,7 +53,10 @@ pub fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
     if let Some(service) = node_ports::of_shard_manager(input) {
         objects.push(Desired::new(&service)?);
     }
-    objects.push(Desired::new(&manager_deployment::manager_deployment(input))?);
+    if let Some(budget) = disruption_budget::of_shard_managers(input) {
+        objects.push(Desired::new(&budget)?);
+    }
+    objects.push(Desired::new(&manager_deployment::manager_deployment(input)?)?);
     for set in input.server_sets() {
         if !input.is_retired(set) {
             objects.push(Desired::new(&headless_service::headless_service(input, set))?);
@@ -61,10 +64,10 @@ pub fn build(input: &Input) -> Result<Vec<Desired>, serde_json::Error> {
                 objects.push(Desired::new(&service)?);
             }
         }
-        if let Some(budget) = disruption_budget::disruption_budget(input, set) {
+        if let Some(budget) = disruption_budget::of_servers(input, set) {
             objects.push(Desired::new(&budget)?);
         }
-        objects.push(Desired::new(&statefulset::statefulset(input, set))?);
+        objects.push(Desired::new(&statefulset::statefulset(input, set)?)?);
     }
     Ok(objects)
 }
@@ -85,6 +88,11 @@ impl Desired {
     /// Returns true if applying the object sets a number of pods.
     pub fn counts_pods(&self) -> bool {
         self.resource.kind == "StatefulSet"
+    }
+
+    /// Returns true if it is a Service that only leads clients to the store: no pod depends on it.
+    pub fn is_entrance(&self) -> bool {
+        self.resource.kind == "Service" && self.content["spec"]["clusterIP"] != "None"
     }
 
     /// Returns the kind and the name, for people.

@@ -6,11 +6,14 @@ use k8s_openapi::api::networking::v1::{
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 
 use super::input::Input;
-use crate::names::{MANAGER, labels, selector};
+use crate::names::{CLIENT_PORT, HTTP_PORT, MANAGER, MANAGER_PORT, PEER_PORT, labels, selector};
 
-/// Lets our own pods and the operator use every port, and clients all but the peer port.
+/// Lets our own pods, the operator and clients use the ports that each needs. The rules name the ports, so
+/// that they hold for every pod as it is, also while the numbers change and pods are replaced one by one.
+/// Whoever reaches a shard manager may also move shards, and any server does for a client. So clients reach
+/// shard managers only where these have a port of every node, which is there for nobody else.
 pub(super) fn network_policy(input: &Input) -> NetworkPolicy {
-    let (names, ports) = (&input.resolved.names, &input.resolved.spec.ports);
+    let (names, chosen) = (&input.resolved.names, &input.resolved.spec.network_policy);
     let ours =
         NetworkPolicyPeer { pod_selector: Some(selector(names.labels())), ..NetworkPolicyPeer::default() };
     let operator = NetworkPolicyPeer {
@@ -21,27 +24,38 @@ pub(super) fn network_policy(input: &Input) -> NetworkPolicy {
         pod_selector: Some(selector(labels([("app.kubernetes.io/name", MANAGER)]))),
         ..NetworkPolicyPeer::default()
     };
-    let inner = NetworkPolicyIngressRule { from: Some(vec![ours, operator]), ports: None };
-    let clients = NetworkPolicyIngressRule {
-        from: input.resolved.spec.network_policy.clients.clone(),
-        ports: Some([ports.client, ports.manager, ports.http].map(port).to_vec()),
-    };
+    let mut rules = vec![
+        rule(Some(vec![ours]), &[CLIENT_PORT, PEER_PORT, MANAGER_PORT]),
+        rule(Some(vec![operator]), &[PEER_PORT, MANAGER_PORT]),
+    ];
     // An empty list of clients means that no client may connect; in a rule it would mean that all may.
-    let nobody = input.resolved.spec.network_policy.clients.as_ref().is_some_and(Vec::is_empty);
+    if chosen.clients.as_ref().is_none_or(|clients| !clients.is_empty()) {
+        let ports: &[&str] = if input.resolved.spec.node_ports.is_some() {
+            &[CLIENT_PORT, MANAGER_PORT, HTTP_PORT]
+        } else {
+            &[CLIENT_PORT, HTTP_PORT]
+        };
+        rules.push(rule(chosen.clients.clone(), ports));
+    }
+    rules.extend(chosen.ingress.iter().cloned());
     NetworkPolicy {
         metadata: input.owned(names.resource.clone(), names.labels()),
         spec: Some(NetworkPolicySpec {
             pod_selector: Some(selector(names.labels())),
             policy_types: Some(vec!["Ingress".to_owned()]),
-            ingress: Some(if nobody { vec![inner] } else { vec![inner, clients] }),
+            ingress: Some(rules),
             egress: None,
         }),
     }
 }
 
-fn port(number: u16) -> NetworkPolicyPort {
+fn rule(from: Option<Vec<NetworkPolicyPeer>>, ports: &[&str]) -> NetworkPolicyIngressRule {
+    NetworkPolicyIngressRule { from, ports: Some(ports.iter().map(|name| port(name)).collect()) }
+}
+
+fn port(name: &str) -> NetworkPolicyPort {
     NetworkPolicyPort {
-        port: Some(IntOrString::Int(number.into())),
+        port: Some(IntOrString::String(name.to_owned())),
         protocol: Some("TCP".to_owned()),
         end_port: None,
     }

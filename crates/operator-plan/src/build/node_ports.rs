@@ -6,13 +6,13 @@ use skv_resource::NodePorts;
 use skv_sharding::GroupId;
 
 use super::input::Input;
-use super::pod::service_port;
-use crate::names::{Component, ServerSet};
+use super::pod::{DUAL_STACK, service_port};
+use crate::names::{CLIENT_PORT, Component, MANAGER_PORT, ServerSet};
 
 /// Builds the Service that leads to the shard managers that are ready.
 pub(super) fn of_shard_manager(input: &Input) -> Option<Service> {
     let NodePorts { first } = input.resolved.spec.node_ports?;
-    let port = service_port("manager", input.resolved.spec.ports.manager);
+    let port = service_port(MANAGER_PORT, input.resolved.spec.ports.manager);
     Some(service(input, input.resolved.names.node_port_of_manager(), Component::ShardManager, first, port))
 }
 
@@ -25,7 +25,7 @@ pub(super) fn of_groups(input: &Input, set: ServerSet) -> Vec<Service> {
     };
     let of_group = |group| {
         let number = input.resolved.spec.node_ports?.of_group(group)?;
-        let port = service_port("client", input.resolved.spec.ports.client);
+        let port = service_port(CLIENT_PORT, input.resolved.spec.ports.client);
         Some(service(input, input.resolved.names.node_port_of(group), Component::Servers(set), number, port))
     };
     groups.map(GroupId).filter_map(of_group).collect()
@@ -37,6 +37,7 @@ fn service(input: &Input, name: String, leads_to: Component, number: u16, port: 
         metadata: input.owned(name, labels.clone()),
         spec: Some(ServiceSpec {
             type_: Some("NodePort".to_owned()),
+            ip_family_policy: Some(DUAL_STACK.to_owned()),
             selector: Some(labels),
             ports: Some(vec![ServicePort { node_port: Some(number.into()), ..port }]),
             ..ServiceSpec::default()

@@ -2,22 +2,27 @@
 
 use std::collections::BTreeMap;
 
+use k8s_openapi::DeepMerge as _;
 use k8s_openapi::api::core::v1::{
     Capabilities, Container, ContainerPort, HTTPGetAction, PodSecurityContext, PodSpec, Probe,
     SeccompProfile, SecurityContext, ServicePort, TopologySpreadConstraint,
 };
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
-use skv_resource::{CommandLine, ShardedKvSpec};
+use skv_resource::{CommandLine, PodTemplate, ShardedKvSpec};
 
-use crate::names::{Labels, selector};
+use super::input::{Input, Users};
+use crate::names::{HTTP_PORT, Labels, selector};
 
 /// The user and group of the image's processes.
 const USER: i64 = 65532;
 
-/// Adds the flag by which a program listens on a port of its pod.
+/// The policy by which a Service has an address of each family that the cluster has.
+pub(super) const DUAL_STACK: &str = "PreferDualStack";
+
+/// Adds the flag by which a program listens on a port of its pod, at all addresses of both families.
 pub(super) fn listen(line: &mut CommandLine, name: &str, port: u16) {
-    line.option(name, format_args!("0.0.0.0:{port}"));
+    line.option(name, format_args!("[::]:{port}"));
 }
 
 /// Builds a container of the image. It has a port `http`, by which its health is probed.
@@ -29,7 +34,7 @@ pub(super) fn container(
 ) -> Container {
     Container {
         name: program.to_owned(),
-        image: Some(spec.image.name.clone()),
+        image: spec.image.name.clone(),
         image_pull_policy: Some(spec.image.pull_policy.name().to_owned()),
         command: Some(vec![program.to_owned()]),
         args: Some(line.into_arguments()),
@@ -56,12 +61,8 @@ pub(super) fn container(
 }
 
 /// Builds a pod of one container, placed as the resource says.
-pub(super) fn pod_spec(
-    spec: &ShardedKvSpec,
-    account: String,
-    container: Container,
-    labels: &Labels,
-) -> PodSpec {
+pub(super) fn pod_spec(input: &Input, account: String, container: Container, spread: Spread<'_>) -> PodSpec {
+    let spec = &input.resolved.spec;
     let scheduling = &spec.scheduling;
     let secrets = &spec.image.pull_secrets;
     PodSpec {
@@ -73,43 +74,86 @@ pub(super) fn pod_spec(
         node_selector: (!scheduling.node_selector.is_empty()).then(|| scheduling.node_selector.clone()),
         tolerations: (!scheduling.tolerations.is_empty()).then(|| scheduling.tolerations.clone()),
         affinity: scheduling.affinity.clone(),
-        topology_spread_constraints: Some(spread(spec, labels)),
+        topology_spread_constraints: Some(spread.constraints(spec)),
         priority_class_name: scheduling.priority_class_name.clone(),
-        security_context: Some(PodSecurityContext {
-            run_as_non_root: Some(true),
-            run_as_user: Some(USER),
-            run_as_group: Some(USER),
-            fs_group: Some(USER),
-            // Volumes may hold many files; they have the right owner from the first time on.
-            fs_group_change_policy: Some("OnRootMismatch".to_owned()),
-            seccomp_profile: Some(SeccompProfile {
-                type_: "RuntimeDefault".to_owned(),
-                localhost_profile: None,
-            }),
-            ..PodSecurityContext::default()
-        }),
+        security_context: Some(security_context(input)),
         ..PodSpec::default()
     }
 }
 
-/// Spreads pods evenly over the nodes. It doesn't use anti-affinity: where there are fewer nodes than
-/// pods, all still run.
-fn spread(spec: &ShardedKvSpec, labels: &Labels) -> Vec<TopologySpreadConstraint> {
-    let Some(chosen) = &spec.scheduling.topology_spread_constraints else {
-        return vec![TopologySpreadConstraint {
+/// Merges the resource's additions into a pod of one of our programs.
+pub(super) fn with_additions(mut pod: PodSpec, spec: &ShardedKvSpec) -> Result<PodSpec, serde_json::Error> {
+    let Some(template) = &spec.pod_template else { return Ok(pod) };
+    let mut additions = template.pod_spec()?;
+    // An entry for our other program is no sidecar.
+    let is_ours = |name: &str| [PodTemplate::SERVER, PodTemplate::SHARD_MANAGER].contains(&name);
+    let is_here = |name: &str| pod.containers.iter().any(|container| container.name == name);
+    additions.containers.retain(|container| is_here(&container.name) || !is_ours(&container.name));
+    pod.merge_from(additions);
+    Ok(pod)
+}
+
+/// Builds what a pod may do. Kubernetes gives volumes to the group of our user; where the platform assigns
+/// users, it does so with their groups.
+fn security_context(input: &Input) -> PodSecurityContext {
+    let mut context = PodSecurityContext {
+        // Volumes may hold many files; they have the right owner from the first time on.
+        fs_group_change_policy: Some("OnRootMismatch".to_owned()),
+        seccomp_profile: Some(SeccompProfile { type_: "RuntimeDefault".to_owned(), localhost_profile: None }),
+        ..PodSecurityContext::default()
+    };
+    match (&input.resolved.spec.pod_security_context, input.users) {
+        (Some(chosen), _) => context.merge_from(chosen.clone()),
+        (None, Users::OfTheImage) => {
+            (context.run_as_user, context.run_as_group) = (Some(USER), Some(USER));
+            context.fs_group = Some(USER);
+        }
+        (None, Users::OfThePlatform) => {}
+    }
+    context.run_as_non_root = Some(true);
+    context
+}
+
+/// The pods that are spread evenly.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Spread<'a> {
+    /// The labels of the pods.
+    pub(super) labels: &'a Labels,
+    /// Labels whose values differ between pods that don't count for each other, such as those of two
+    /// revisions.
+    pub(super) apart: &'a [&'a str],
+}
+
+impl Spread<'_> {
+    /// Spreads over the nodes, and over zones as far as there are any with room. It doesn't use
+    /// anti-affinity: where there are fewer nodes than pods, all still run.
+    fn constraints(self, spec: &ShardedKvSpec) -> Vec<TopologySpreadConstraint> {
+        let Some(chosen) = &spec.scheduling.topology_spread_constraints else {
+            return vec![
+                self.even("kubernetes.io/hostname", "DoNotSchedule"),
+                self.even("topology.kubernetes.io/zone", "ScheduleAnyway"),
+            ];
+        };
+        let ours = || Some(selector(self.labels.clone()));
+        let with_selector = |constraint: &TopologySpreadConstraint| TopologySpreadConstraint {
+            label_selector: constraint.label_selector.clone().or_else(ours),
+            ..constraint.clone()
+        };
+        chosen.iter().map(with_selector).collect()
+    }
+
+    fn even(self, topology: &str, otherwise: &str) -> TopologySpreadConstraint {
+        let apart: Vec<String> = self.apart.iter().map(|&label| label.to_owned()).collect();
+        TopologySpreadConstraint {
             max_skew: 1,
-            topology_key: "kubernetes.io/hostname".to_owned(),
-            when_unsatisfiable: "DoNotSchedule".to_owned(),
+            topology_key: topology.to_owned(),
+            when_unsatisfiable: otherwise.to_owned(),
             node_taints_policy: Some("Honor".to_owned()),
-            label_selector: Some(selector(labels.clone())),
+            label_selector: Some(selector(self.labels.clone())),
+            match_label_keys: (!apart.is_empty()).then_some(apart),
             ..TopologySpreadConstraint::default()
-        }];
-    };
-    let with_selector = |constraint: &TopologySpreadConstraint| TopologySpreadConstraint {
-        label_selector: constraint.label_selector.clone().or_else(|| Some(selector(labels.clone()))),
-        ..constraint.clone()
-    };
-    chosen.iter().map(with_selector).collect()
+        }
+    }
 }
 
 /// Builds the metadata of pods: the resource's additions and our own.
@@ -153,7 +197,7 @@ fn probe(path: &str) -> Probe {
     Probe {
         http_get: Some(HTTPGetAction {
             path: Some(path.to_owned()),
-            port: IntOrString::String("http".to_owned()),
+            port: IntOrString::String(HTTP_PORT.to_owned()),
             ..HTTPGetAction::default()
         }),
         timeout_seconds: Some(3),

@@ -2,7 +2,7 @@
 
 use k8s_openapi::api::rbac::v1::{PolicyRule, Role, RoleBinding, RoleRef, Subject};
 use kube::Resource as _;
-use skv_resource::ShardMap;
+use skv_resource::{PodTemplate, ShardMap};
 
 use super::input::Input;
 use crate::names::Component;
@@ -23,10 +23,12 @@ pub(super) fn role(input: &Input) -> Role {
     }
 }
 
-/// Binds the role to the shard manager's account.
-pub(super) fn role_binding(input: &Input) -> RoleBinding {
-    let names = &input.resolved.names;
-    RoleBinding {
+/// Binds the role to the account of the shard manager's pods.
+pub(super) fn role_binding(input: &Input) -> Result<RoleBinding, serde_json::Error> {
+    let (names, template) = (&input.resolved.names, &input.resolved.spec.pod_template);
+    let chosen = template.as_ref().map(PodTemplate::pod_spec).transpose()?;
+    let account = chosen.and_then(|pod| pod.service_account_name).unwrap_or_else(|| names.shard_manager());
+    Ok(RoleBinding {
         metadata: input.owned(names.shard_manager(), names.pod_labels(Component::ShardManager)),
         role_ref: RoleRef {
             api_group: "rbac.authorization.k8s.io".to_owned(),
@@ -35,9 +37,9 @@ pub(super) fn role_binding(input: &Input) -> RoleBinding {
         },
         subjects: Some(vec![Subject {
             kind: "ServiceAccount".to_owned(),
-            name: names.shard_manager(),
+            name: account,
             namespace: Some(names.namespace.clone()),
             ..Subject::default()
         }]),
-    }
+    })
 }

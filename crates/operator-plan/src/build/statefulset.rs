@@ -4,58 +4,41 @@ use k8s_openapi::api::apps::v1::{
     StatefulSet, StatefulSetPersistentVolumeClaimRetentionPolicy, StatefulSetSpec, StatefulSetUpdateStrategy,
 };
 use k8s_openapi::api::core::v1::{
-    Container, EnvVar, EnvVarSource, ObjectFieldSelector, PersistentVolumeClaim, PersistentVolumeClaimSpec,
-    PodSpec, PodTemplateSpec, VolumeMount, VolumeResourceRequirements,
+    Container, EnvVar, EnvVarSource, Lifecycle, LifecycleHandler, ObjectFieldSelector, PersistentVolumeClaim,
+    PersistentVolumeClaimSpec, PodSpec, PodTemplateSpec, SleepAction, VolumeMount,
+    VolumeResourceRequirements,
 };
 use k8s_openapi::apimachinery::pkg::api::resource::Quantity;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
-use skv_resource::CommandLine;
+use skv_resource::{CommandLine, PodTemplate};
 
 use super::input::Input;
-use super::pod::{container, listen, pod_metadata, pod_spec};
+use super::pod::{Spread, container, listen, pod_metadata, pod_spec, with_additions};
 use crate::gitops;
 use crate::names::{
-    Component, DATA, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, SERVER, ServerSet, labels,
-    selector,
+    CLIENT_PORT, Component, DATA, HTTP_PORT, PEER_PORT, RESTART_HASH_ANNOTATION, RETIRED_ANNOTATION, SERVER,
+    ServerSet, labels, selector,
 };
 
-/// The directory at which the volume of a server is mounted.
-const DATA_DIR: &str = "/data";
-
-/// The time in which a leader hands over and connections drain.
-const GRACE_SECONDS: i64 = 60;
+/// The time that a server goes on after its pod's deletion began: until then all nodes have taken it out of
+/// the Services that lead to it.
+const GOING_SECONDS: i64 = 5;
+/// The time after that in which a leader hands over and connections drain.
+const STOPPING_SECONDS: i64 = 60;
 
 /// Builds the StatefulSet. All its pods start at once, since they need each other, and none is replaced by
 /// Kubernetes: the state of its groups alone decides which pod may be replaced, and when.
-pub(super) fn statefulset(input: &Input, set: ServerSet) -> StatefulSet {
+pub(super) fn statefulset(input: &Input, set: ServerSet) -> Result<StatefulSet, serde_json::Error> {
     let (names, spec) = (&input.resolved.names, &input.resolved.spec);
     let labels_of_pods = names.pod_labels(Component::Servers(set));
-    let ports = [("client", spec.ports.client), (PEER_PORT, spec.ports.peer), ("http", spec.ports.http)];
     let in_memory = spec.storage.memory_only;
-    let mount =
-        VolumeMount { name: DATA.to_owned(), mount_path: DATA_DIR.to_owned(), ..VolumeMount::default() };
-    let container = Container {
-        env: Some(vec![
-            field("SKV_SERVER", "metadata.name"),
-            // The pod's uid tells the runs of its name apart: a successor with an empty disk isn't its
-            // predecessor.
-            field("SKV_INSTANCE", "metadata.uid"),
-        ]),
-        resources: spec.server.resources.clone(),
-        volume_mounts: (!in_memory).then(|| vec![mount]),
-        ..container(spec, SERVER, arguments(input, set), &ports)
-    };
-    let pod = PodSpec {
-        termination_grace_period_seconds: Some(GRACE_SECONDS),
-        ..pod_spec(spec, names.servers(), container, &labels_of_pods)
-    };
     let mut annotations = labels([(RESTART_HASH_ANNOTATION, input.resolved.restart_hash.as_str())]);
     // While the StatefulSet is made again its pods have no owner.
     annotations.extend(gitops::missing(&spec.pod_metadata.annotations));
     // The mark is written with the number of pods, since no server can report the retirement any more once
     // they are gone.
     let mark = input.is_retired(set).then(|| labels([(RETIRED_ANNOTATION, "true")]));
-    StatefulSet {
+    Ok(StatefulSet {
         metadata: ObjectMeta {
             annotations: mark,
             ..input.owned(names.servers_of(set), labels_of_pods.clone())
@@ -71,7 +54,7 @@ pub(super) fn statefulset(input: &Input, set: ServerSet) -> StatefulSet {
             selector: selector(labels_of_pods.clone()),
             template: PodTemplateSpec {
                 metadata: Some(pod_metadata(spec, labels_of_pods, annotations)),
-                spec: Some(pod),
+                spec: Some(pod(input, set)?),
             },
             volume_claim_templates: (!in_memory).then(|| vec![claim(input, set)]),
             persistent_volume_claim_retention_policy: (!in_memory).then(|| {
@@ -83,7 +66,42 @@ pub(super) fn statefulset(input: &Input, set: ServerSet) -> StatefulSet {
             ..StatefulSetSpec::default()
         }),
         status: None,
-    }
+    })
+}
+
+fn pod(input: &Input, set: ServerSet) -> Result<PodSpec, serde_json::Error> {
+    let (names, spec) = (&input.resolved.names, &input.resolved.spec);
+    let labels = names.pod_labels(Component::Servers(set));
+    let ports =
+        [(CLIENT_PORT, spec.ports.client), (PEER_PORT, spec.ports.peer), (HTTP_PORT, spec.ports.http)];
+    let mount = VolumeMount {
+        name: DATA.to_owned(),
+        mount_path: PodTemplate::DATA_DIR.to_owned(),
+        ..VolumeMount::default()
+    };
+    let container = Container {
+        env: Some(vec![
+            field("SKV_SERVER", "metadata.name"),
+            // The pod's uid tells the runs of its name apart: a successor with an empty disk isn't its
+            // predecessor.
+            field("SKV_INSTANCE", "metadata.uid"),
+        ]),
+        resources: spec.server.resources.clone(),
+        volume_mounts: (!spec.storage.memory_only).then(|| vec![mount]),
+        lifecycle: Some(Lifecycle {
+            pre_stop: Some(LifecycleHandler {
+                sleep: Some(SleepAction { seconds: GOING_SECONDS }),
+                ..LifecycleHandler::default()
+            }),
+            ..Lifecycle::default()
+        }),
+        ..container(spec, SERVER, arguments(input, set), &ports)
+    };
+    let pod = PodSpec {
+        termination_grace_period_seconds: Some(GOING_SECONDS + STOPPING_SECONDS),
+        ..pod_spec(input, names.servers(), container, Spread { labels: &labels, apart: &[] })
+    };
+    with_additions(pod, spec)
 }
 
 fn arguments(input: &Input, set: ServerSet) -> CommandLine {
@@ -97,7 +115,7 @@ fn arguments(input: &Input, set: ServerSet) -> CommandLine {
         (ServerSet::Ring, Some(ring)) => line.option("--ring", ring),
         (ServerSet::Ring, None) => {}
     }
-    line.data(&spec.storage, DATA_DIR);
+    line.data(&spec.storage, PodTemplate::DATA_DIR);
     listen(&mut line, "--client-listen", ports.client);
     listen(&mut line, "--peer-listen", ports.peer);
     listen(&mut line, "--http-listen", ports.http);

@@ -10,14 +10,14 @@ use crate::names::{Names, ServerSet};
 use crate::observed::Observed;
 use crate::resolved::Resolved;
 
+mod pods;
+
 fn input(spec: &str) -> Input {
     let manifest = format!(
         "{{apiVersion: shardedkv.io/v1alpha1, kind: ShardedKV, metadata: {{name: demo}}, spec: {spec}}}"
     );
     let mut spec = skv_resource::parse(&manifest).unwrap().spec;
-    if spec.image == skv_resource::Image::default() {
-        spec.image.name = "shardedkv:1".to_owned();
-    }
+    spec.image.name.get_or_insert_with(|| "shardedkv:1".to_owned());
     let names = Names { resource: "demo".to_owned(), namespace: "prod".to_owned() };
     Input {
         resolved: Resolved::of(names, &spec, &Observed::default()).unwrap(),
@@ -32,6 +32,7 @@ fn input(spec: &str) -> Input {
         existing: BTreeMap::new(),
         cluster_domain: "cluster.local".to_owned(),
         operator_namespace: "operators".to_owned(),
+        users: Users::OfTheImage,
     }
 }
 
@@ -153,11 +154,20 @@ fn a_ring_of_five() {
 }
 
 #[test]
-fn a_group_of_one_replica_has_no_disruption_budget() {
+fn what_has_one_pod_has_no_disruption_budget() {
     for spec in ["{replicas: 1}", "{disruptionBudget: {enabled: false}}"] {
         let titles = titles(&build(&input(spec)).unwrap());
-        assert!(!titles.iter().any(|title| title.starts_with("PodDisruptionBudget")), "{titles:?}");
+        assert!(!titles.iter().any(|title| title.starts_with("PodDisruptionBudget demo-g")), "{titles:?}");
     }
+}
+
+#[test]
+fn shard_managers_have_a_disruption_budget_where_there_are_several() {
+    let has =
+        |spec| titles(&build(&input(spec)).unwrap()).contains(&"PodDisruptionBudget demo-manager".to_owned());
+    assert!(has("{}"));
+    assert!(!has("{shardManager: {replicas: 1}}"));
+    assert!(!has("{disruptionBudget: {enabled: false}}"));
 }
 
 #[test]
@@ -236,7 +246,7 @@ fn all_but_the_shard_map_goes_with_the_resource() {
 #[test]
 fn what_may_be_without_an_owner_tells_gitops_tools_to_leave_it_alone() {
     let is_left_alone = |metadata: &Value| {
-        metadata["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false"
+        metadata["annotations"]["argocd.argoproj.io/sync-options"] == "Prune=false,Delete=false"
             && metadata["annotations"]["argocd.argoproj.io/compare-options"] == "IgnoreExtraneous"
     };
     let objects = build(&input("{groups: 1}")).unwrap();
@@ -278,8 +288,9 @@ fn without_clients_nobody_but_our_own_may_connect() {
         let policy = find(&build(&input(spec)).unwrap(), "NetworkPolicy demo");
         policy["spec"]["ingress"].as_array().unwrap().len()
     };
-    assert_eq!(rules("{}"), 2);
-    assert_eq!(rules("{networkPolicy: {clients: []}}"), 1);
+    assert_eq!(rules("{}"), 3);
+    assert_eq!(rules("{networkPolicy: {clients: []}}"), 2);
+    assert_eq!(rules("{networkPolicy: {clients: [], ingress: [{ports: [{port: 15008}]}]}}"), 3);
 }
 
 #[test]

@@ -5,7 +5,13 @@
 //! removes a server that works is only taken while its group, and every group that shares the shards, is
 //! settled: a group that comes or goes holds up no other. Groups with servers of their own and groups in a
 //! ring differ only in the servers that are theirs.
+//!
+//! So at most one server that works is away at a time. A broken one, if it may be a voter, also waits for
+//! those of its groups that come or go (`heal`), and a lost one for all that aren't lost (`replace`).
+//! Kubernetes replaces no pod by itself (`OnDelete`), and evictions by others have to meet the disruption
+//! budget.
 
+pub(super) mod drain;
 mod heal;
 
 use std::collections::BTreeMap;
@@ -71,6 +77,11 @@ impl Situation<'_> {
         let finish = self.replacing.and_then(|replacing| self.finish(replacing));
         decision.replaced = self.replacing.is_some() && finish.is_none();
         let (step, doing) = finish.map_or_else(|| self.change(), |(step, doing)| (step, Some(doing)));
+        let is_idle = step.is_none() && doing.is_none() && held.is_none();
+        let (step, doing) = match self.hand_over_ahead().filter(|_| is_idle) {
+            Some((step, doing)) => (Some(step), Some(doing)),
+            None => (step, doing),
+        };
         let doing: Vec<String> = doing.into_iter().chain(held.filter(|_| step.is_none())).collect();
         decision.doing = (!doing.is_empty()).then(|| doing.join("; "));
         decision.step = step;
@@ -89,12 +100,14 @@ impl Situation<'_> {
         };
         let hosted = placement::hosted_by(&self.resolved.spec, set, pod.ordinal);
         let unsettled = || hosted.iter().find_map(|id| self.unsettled(*id));
-        let is_aside = hosted.iter().all(|id| self.aside.contains(id));
+        let is_shareless = hosted.iter().all(|id| self.shareless.contains(id));
         if pod.uid == *uid && pod.state != PodState::Leaving {
             // The step was recorded, and perhaps not carried out.
             let step = match unsettled() {
                 _ if !self.is_outdated(pod) => return None,
-                Some(_) if is_aside => return None,
+                // That one goes first: the group might have no majority without both.
+                None if hosted.iter().any(|id| self.has_surplus_voter(*id)) => return None,
+                Some(_) if is_shareless => return None,
                 Some(why) => return Some((None, format!("replacing {name}: {why}"))),
                 // The settings may have changed again since.
                 None if !self.managers_rolled_out => return Some((None, MANAGER_FIRST.to_owned())),
@@ -105,7 +118,7 @@ impl Situation<'_> {
         let why = unsettled()?;
         // If the successor answers, the new settings work: then it is the group that has a problem.
         let answers = |id: &GroupId| self.members.get(id).is_some_and(|m| m.hosted.contains_key(name));
-        if is_aside && pod.state != PodState::Leaving && hosted.iter().all(answers) {
+        if is_shareless && pod.state != PodState::Leaving && hosted.iter().all(answers) {
             return None;
         }
         Some((None, format!("replacing {name}: {why}")))
@@ -124,8 +137,12 @@ impl Situation<'_> {
         let mut surplus: Vec<GroupId> = self
             .servers
             .iter()
-            .filter(|(set, servers)| servers.replicas() > placement::servers(&self.resolved.spec, **set))
-            .filter_map(|(set, _)| set.group())
+            .filter_map(|(set, servers)| Some((set.group()?, servers)))
+            // One may have joined just before its server went.
+            .filter(|(id, servers)| {
+                servers.replicas() > self.wanted_servers(*id) || self.has_surplus_voter(*id)
+            })
+            .map(|(id, _)| id)
             .collect();
         if outdated.is_empty() && surplus.is_empty() {
             return (None, None);
@@ -133,7 +150,7 @@ impl Situation<'_> {
         let ailing: BTreeMap<GroupId, String> =
             self.groups().into_iter().filter_map(|id| Some((id, self.unsettled(id)?))).collect();
         let waits = |id: &GroupId| (None, Some(format!("waiting for {id}: {}", ailing[id])));
-        if let Some(id) = ailing.keys().find(|id| !self.aside.contains(id)) {
+        if let Some(id) = ailing.keys().find(|id| !self.shareless.contains(id)) {
             return waits(id);
         }
         let mut to_change = surplus.iter().copied().chain(outdated.iter().filter_map(|(set, _)| set.group()));
@@ -164,8 +181,10 @@ impl Situation<'_> {
             return (Some(Step::Evict(PodRef::from(*pod))), Some(format!("replacing {}", pod.name)));
         };
         let to = self.successor(group);
-        let step = pod.peer_address.clone().map(|address| Step::HandOver {
+        let leader = self.members.get(&group).and_then(|members| members.leader.as_ref());
+        let step = leader.zip(pod.peer_address.clone()).map(|(leader, address)| Step::HandOver {
             group,
+            meant: leader.identity(),
             server: pod.name.clone(),
             address,
             to,
@@ -181,15 +200,25 @@ impl Situation<'_> {
         self.members.iter().filter(|(_, members)| leads(members)).map(|(id, _)| *id).collect()
     }
 
-    /// Returns a voter that is up to date already, so that it needn't hand over again; `None` where the
-    /// choice doesn't matter.
+    /// Returns a voter that is up to date already, so that it needn't hand over again, best with room for
+    /// data, so that it doesn't either, and on a node that isn't about to be emptied; `None` where the choice
+    /// doesn't matter.
     fn successor(&self, id: GroupId) -> Option<ReplicaId> {
         let members = self.members.get(&id)?;
         let leader = members.leader.as_ref()?;
+        // Worst is a server that is out of date; it hands over again.
+        let rank = |replica: &ReplicaId, server: &str| {
+            let pod = self.pod(server);
+            let is_outdated = pod.is_none_or(|pod| self.is_outdated(pod));
+            let must_move = pod.is_none_or(|pod| self.must_move(pod));
+            (is_outdated, members.full.contains(replica), must_move)
+        };
         let others = members.voters.iter().filter(|(replica, _)| **replica != leader.replica);
-        let (outdated, current): (Vec<_>, Vec<_>) =
-            others.partition(|(_, server)| self.pod(server).is_none_or(|pod| self.is_outdated(pod)));
-        current.first().filter(|_| !outdated.is_empty()).map(|(replica, _)| **replica)
+        let ranked: Vec<_> = others.map(|(replica, server)| (rank(replica, server), *replica)).collect();
+        let &(best, to) = ranked.iter().min_by_key(|(rank, _)| *rank)?;
+        let matters = ranked.iter().any(|(rank, _)| *rank != best);
+        let (is_outdated, ..) = best;
+        (matters && !is_outdated).then_some(to)
     }
 
     /// Takes one member out of a group that should have fewer servers.
@@ -203,10 +232,11 @@ impl Situation<'_> {
             .max_by_key(|(_, s)| ordinal(s))?;
         let leader_address = self.address(&leader.server)?;
         if self.is_surplus(&leader.server) {
-            let (&to, _) = members.voters.iter().find(|(_, server)| !self.is_surplus(server))?;
+            let staying = members.voters.iter().filter(|(_, server)| !self.is_surplus(server));
+            let (&to, _) = staying.min_by_key(|(replica, _)| members.full.contains(*replica))?;
             let doing = format!("{} hands over the leadership of {id}", leader.server);
-            let server = leader.server.clone();
-            let step = Step::HandOver { group: id, server, address: leader_address, to: Some(to) };
+            let (server, meant) = (leader.server.clone(), leader.identity());
+            let step = Step::HandOver { group: id, meant, server, address: leader_address, to: Some(to) };
             return Some((step, doing));
         }
         let step =
@@ -219,10 +249,18 @@ impl Situation<'_> {
         let servers = self.servers.get(&placement::set_of(&self.resolved.spec, id));
         let Some((servers, members)) = servers.zip(self.members.get(&id)) else { return false };
         let settled = members.leader.as_ref().is_some_and(|leader| !leader.changing);
+        // A shard manager that still wants more members has a surplus server join that is none yet.
         servers.replicas() > self.wanted_servers(id)
+            && self.managers_rolled_out
             && settled
             && !members.voters.is_empty()
-            && !members.voters.values().any(|server| self.is_surplus(server))
+            && !self.has_surplus_voter(id)
+    }
+
+    /// Returns true if a member of a group must leave it.
+    fn has_surplus_voter(&self, id: GroupId) -> bool {
+        let members = self.members.get(&id);
+        members.is_some_and(|members| members.voters.values().any(|server| self.is_surplus(server)))
     }
 
     /// Returns the condition that a group still misses before any server may be taken from it.
@@ -263,4 +301,4 @@ impl Situation<'_> {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

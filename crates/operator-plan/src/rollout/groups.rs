@@ -9,6 +9,7 @@ use skv_turnover::{Assignment, Group, decide};
 
 use super::members::Members;
 use super::situation::PodRef;
+use crate::claims::Binding;
 use crate::names::ServerSet;
 use crate::observed::{ObservedServers, ObservedSet};
 use crate::resolved::Resolved;
@@ -135,7 +136,7 @@ impl Roster<'_> {
             // A server that never had a node or a volume can't have data.
             let pod = group.pods.get(ordinal);
             let has_place = pod.is_some_and(|pod| pod.node.is_some())
-                || group.claim(&server(*ordinal)).is_some_and(|claim| claim.bound);
+                || group.claim(&server(*ordinal)).is_some_and(|claim| claim.binding == Binding::Bound);
             has_place && !members.waiting.contains(&server(*ordinal))
         })?;
         Some(format!("{} doesn't say that it has nothing", server(unknown)))

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use skv_proto::v1;
-use skv_sharding::{GroupUid, ReplicaId};
+use skv_sharding::{ClusterId, GroupUid, Incarnation, ReplicaId};
 use skv_turnover::Report;
 
 /// The members of one group, as its servers report them.
@@ -19,6 +19,8 @@ pub struct Members {
     pub voters: BTreeMap<ReplicaId, String>,
     /// The replicas that report themselves ready.
     pub ready: BTreeSet<ReplicaId>,
+    /// The replicas that lack room, on their disk or in memory. One that leads hands over to any that has it.
+    pub full: BTreeSet<ReplicaId>,
     /// The servers that can't use the data on their volumes, and run no replica.
     pub broken: BTreeSet<String>,
     /// The servers whose replica waits for a group, and so has nothing.
@@ -41,6 +43,10 @@ pub struct Leader {
     pub replica: ReplicaId,
     /// The group's identity.
     pub uid: GroupUid,
+    /// The group's cluster.
+    pub cluster: ClusterId,
+    /// The life of the group.
+    pub incarnation: Incarnation,
     /// True if a change of members isn't finished.
     pub changing: bool,
     /// The end of the leader's log.
@@ -73,7 +79,9 @@ impl Members {
             statuses.iter().filter(|(_, status)| is_broken(status)).map(|(s, _)| s.clone()).collect();
         let heard = statuses.keys().cloned().collect();
         let ready = statuses.values().filter(|status| status.ready).filter_map(id_of).collect();
-        Members { leader, heard, hosted, voters, ready, broken, waiting, lives, retired, unaware }
+        let is_full = |status: &&v1::ReplicaStatus| status.disk_full || status.memory_full;
+        let full = statuses.values().filter(is_full).filter_map(id_of).collect();
+        Members { leader, heard, hosted, voters, ready, full, broken, waiting, lives, retired, unaware }
     }
 
     /// Returns the part of it by which groups come and go.
@@ -101,9 +109,10 @@ impl Members {
         self.voters.iter().filter(is_lost).map(|(id, _)| *id).collect()
     }
 
-    /// Returns true if a voter may run on a server. Only a leader knows the voters.
+    /// Returns true if a voter may run on a server, or may by the time at which its pod goes. Only a leader knows
+    /// the voters: without one, a server that waits may be admitted at any moment, unless none has ever voted.
     pub(super) fn may_vote(&self, server: &str) -> bool {
-        if self.waiting.contains(server) || self.broken.contains(server) {
+        if self.broken.contains(server) || self.waiting.contains(server) && self.voters.is_empty() {
             return false;
         }
         let on_server = || self.voters.values().any(|voter| voter == server);
@@ -127,6 +136,8 @@ impl Leader {
             server: server.to_owned(),
             replica: ReplicaId(status.replica),
             uid: GroupUid(status.group_uid),
+            cluster: ClusterId(status.cluster_id),
+            incarnation: Incarnation(status.incarnation),
             changing: configs != 1,
             last: status.last_log.as_ref().map_or(0, |log_id| log_id.index),
             matched: peers
@@ -134,6 +145,16 @@ impl Leader {
                 .collect(),
             owned: status.shards_owned,
             arriving: status.shards_arriving,
+        }
+    }
+
+    /// Returns the identity by which requests name it.
+    pub(super) fn identity(&self) -> v1::ReplicaIdentity {
+        v1::ReplicaIdentity {
+            cluster_id: self.cluster.0,
+            group_uid: self.uid.0,
+            incarnation: self.incarnation.0,
+            replica: self.replica.0,
         }
     }
 }
@@ -216,8 +237,10 @@ pub(super) mod tests {
         let only = v1::Membership::default();
         let log_id = Some(v1::LogId { term: 8, replica: 3, index: 40 });
         revived.membership = Some(v1::StoredMembership { log_id, membership: Some(only) });
+        let identity = revived.identity();
         let members = Members::from_statuses(&statuses);
-        assert_eq!(members.leader.unwrap().server, "demo-g0-2");
+        let leader = members.leader.unwrap();
+        assert_eq!((leader.server.as_str(), Some(leader.identity())), ("demo-g0-2", identity));
         assert_eq!(members.voters.len(), 0, "those of the newest incarnation");
     }
 

@@ -1,5 +1,6 @@
 //! The outcome of a plan, for the status.
 
+use skv_resource::LostServer;
 use skv_sharding::GroupId;
 
 use super::groups::GroupStep;
@@ -16,6 +17,10 @@ pub struct Outcome {
     pub refused: Option<String>,
     /// The groups whose majority is gone for good.
     pub lost: Vec<GroupId>,
+    /// The servers whose replica is gone for good; `None` without a live look.
+    pub lost_servers: Option<Vec<LostServer>>,
+    /// The reason why the first of them isn't replaced yet.
+    pub waiting: Option<String>,
     /// True if the replacement that was recorded is over.
     pub replaced: bool,
     /// The step that was taken.

@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use skv_resource::ShardedKv;
 use skv_sharding::GroupId;
 
-use super::decide;
+use super::decide::{self, drain};
 use super::groups::{self, Roster, Turnover};
 use super::look::Look;
-use super::situation::{Decision, Situation};
+use super::replace::{self, Losses, Lost};
+use super::situation::{Decision, Situation, Step};
 use super::storage::{Growth, growth};
 use crate::build::ExistingServers;
 use crate::names::ServerSet;
@@ -27,6 +28,8 @@ pub struct Plan {
     pub seen: Observed,
     /// The step of pods and members.
     pub decision: Decision,
+    /// The servers whose replica is gone for good.
+    pub lost: Lost,
     /// The steps of whole groups.
     pub turnover: Turnover,
     /// The step of the volumes of each set of servers.
@@ -46,6 +49,8 @@ pub fn needs_look(resource: &ShardedKv, resolved: &Resolved, seen: &Observed) ->
     !resolved.spec.paused
         && (decide::needs_look(resolved, replacing, founded, &seen.servers)
             || groups_need_look()
+            || replace::needs_look(resolved, status, &seen.servers)
+            || drain::needs_look(seen)
             || seen.servers.values().any(grows))
 }
 
@@ -63,6 +68,7 @@ impl Plan {
             resolved,
             seen,
             decision: Decision::default(),
+            lost: Lost::default(),
             turnover: Turnover::default(),
             is_live: false,
         }
@@ -70,7 +76,8 @@ impl Plan {
 
     /// Decides by a live look, which replaces the cached state of the servers.
     pub fn of_look(look: Look, resolved: Resolved, seen: Observed) -> Plan {
-        let Look { resource, servers, managers_rolled_out, members, later, lost_nodes } = look;
+        let managers_rolled_out = look.managers_obey(&resolved.spec);
+        let Look { resource, servers, members, later, lost_nodes, causes, now, .. } = look;
         let seen = seen.with_servers(&resolved.spec, servers);
         let may_change = groups_may_change(&resolved);
         let assignment = seen.assignment().filter(|_| may_change);
@@ -79,7 +86,9 @@ impl Plan {
             let (members, lost_nodes) = (&members, &lost_nodes);
             let roster = Roster { resolved: &resolved, groups: &groups, members, assignment, lost_nodes };
             let turnover = roster.turnover();
-            let resolved = resolved.with_wanted(turnover.wanted.clone());
+            // Before the first configuration the servers have nothing to say about it.
+            let wanted = if seen.is_new { resolved.wanted.clone() } else { turnover.wanted.clone() };
+            let resolved = resolved.with_wanted(wanted);
             (turnover, resolved)
         } else {
             (Turnover::default(), resolved)
@@ -92,26 +101,46 @@ impl Plan {
         living.retain(|set, _| set.group().is_none_or(|id| !is_no_more(&id)));
         members_of_living.retain(|id, _| !is_no_more(id));
         let groups = placement::groups(&resolved.spec, living.keys());
+        let cordoned = seen.cordoned.clone().unwrap_or_default();
         let situation = Situation {
             resolved: &resolved,
             replacing: resource.status.as_ref().and_then(|status| status.replacing.as_ref()),
             servers: &living,
             members: &members_of_living,
-            aside: &assignment.map(|assignment| &groups - &assignment.sharing).unwrap_or_default(),
+            shareless: &assignment.map(|assignment| &groups - &assignment.sharing).unwrap_or_default(),
             later: &later,
             lost_nodes: &lost_nodes,
+            cordoned: &cordoned,
             managers_rolled_out,
         };
-        let decision = situation.decide();
+        let mut decision = situation.decide();
+        let status = resource.status.clone().unwrap_or_default();
+        let under_way = situation.replacing.filter(|_| !decision.replaced);
+        let losses = Losses { situation: &situation, causes: &causes, status: &status, under_way, now };
+        let lost = losses.decide();
+        if let Some(abandoned) = lost.next.clone().filter(|_| decision.step.is_none()) {
+            decision.doing = Some(format!("replacing {}: {}", abandoned.pod.name, abandoned.why));
+            decision.step = Some(Step::Abandon(abandoned));
+        }
         Plan {
             resource,
             growth: growths(&resolved, &seen),
             resolved,
             seen,
             decision,
+            lost,
             turnover,
             is_live: true,
         }
+    }
+
+    /// Gives up the steps that rest on objects which are as the resource says: no server that works is taken,
+    /// and no StatefulSet is deleted that perhaps can't be made again. Remedies, and the replacement of what is
+    /// lost, go on.
+    pub fn hold_changes(&mut self) {
+        let rests_on_objects = |step: &Step| matches!(step, Step::Evict(_) | Step::Remove { .. });
+        self.decision.step = self.decision.step.take().filter(|step| !rests_on_objects(step));
+        self.growth.retain(|_, growth| *growth != Growth::Recreate);
     }
 
     /// Returns the state from which the StatefulSets of servers are built.

@@ -2,7 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use skv_resource::Replacing;
+use skv_proto::v1;
+use skv_resource::{ReplacedServer, Replacing};
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
 use super::members::{Leader, Members};
@@ -25,11 +26,13 @@ pub(super) struct Situation<'a> {
     pub(super) members: &'a BTreeMap<GroupId, Members>,
     /// The groups that share no shards by the newest configuration. While one of them has a problem it is
     /// left alone, and the others needn't wait for it.
-    pub(super) aside: &'a BTreeSet<GroupId>,
+    pub(super) shareless: &'a BTreeSet<GroupId>,
     /// The leaders once more, with the progress of their peers: they were asked after all of `members`.
     pub(super) later: &'a BTreeMap<GroupId, Leader>,
     /// The nodes that are gone, or don't answer, of those whose pods are being deleted.
     pub(super) lost_nodes: &'a BTreeSet<String>,
+    /// The nodes that are about to be emptied.
+    pub(super) cordoned: &'a BTreeSet<String>,
     /// True if the shard manager runs as the specification says.
     pub(super) managers_rolled_out: bool,
 }
@@ -58,6 +61,25 @@ pub struct PodRef {
     pub uid: String,
 }
 
+/// A server whose replica is gone for good.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Abandoned {
+    /// The server's pod.
+    pub pod: PodRef,
+    /// True if no kubelet can confirm that the pod stopped.
+    pub at_once: bool,
+    /// The name of the server's claim.
+    pub claim: String,
+    /// The claim's uid.
+    pub claim_uid: String,
+    /// The volume that is to be kept.
+    pub keep: Option<String>,
+    /// The reason.
+    pub why: String,
+    /// The replacements of the last hour, with this one.
+    pub history: Vec<ReplacedServer>,
+}
+
 /// A step of one pod, or of one member.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
@@ -68,10 +90,15 @@ pub enum Step {
     /// Let go of a pod whose node can't confirm that it stopped, and whose volume was given up,
     /// or that has none: its successor is a new replica.
     ForceDelete(PodRef),
+    /// Give up the volume of a server whose replica is gone for good, and let go of its pod: its successor
+    /// is a new replica.
+    Abandon(Abandoned),
     /// Have the leader hand the leadership over.
     HandOver {
         /// The group.
         group: GroupId,
+        /// The leader, as it was seen.
+        meant: v1::ReplicaIdentity,
         /// The leader's server.
         server: String,
         /// The leader's peer address.
@@ -99,6 +126,7 @@ impl Step {
     pub fn replaces(&self) -> Option<&PodRef> {
         match self {
             Step::Evict(pod) | Step::Delete(pod) | Step::ForceDelete(pod) => Some(pod),
+            Step::Abandon(abandoned) => Some(&abandoned.pod),
             Step::HandOver { .. } | Step::Remove { .. } => None,
         }
     }
@@ -110,6 +138,20 @@ impl Situation<'_> {
         let later = self.later.get(&id).filter(|later| later.replica == leader.replica);
         let matched = later.and_then(|later| later.matched.get(&voter));
         voter == leader.replica || matched.is_some_and(|at| *at >= leader.last)
+    }
+
+    /// Returns true if a server is ready, and in each of its groups a voter that has caught up.
+    pub(super) fn is_whole(&self, server: &str) -> bool {
+        let Some((set, servers)) = self.set_of(server) else { return false };
+        let Some(pod) = servers.pod(server).filter(|pod| pod.is_ready()) else { return false };
+        let votes = |id: GroupId| {
+            let members = self.members.get(&id)?;
+            let (leader, replica) = (members.leader.as_ref()?, members.hosted.get(server)?);
+            let is_voter = members.voters.get(replica).is_some_and(|on| on == server);
+            Some(is_voter && self.has_all(id, leader, *replica))
+        };
+        let mut hosted = placement::hosted_by(&self.resolved.spec, set, pod.ordinal).into_iter();
+        hosted.all(|id| votes(id) == Some(true))
     }
 
     /// Returns the existing groups.

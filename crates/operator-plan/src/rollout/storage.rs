@@ -5,7 +5,7 @@
 
 use skv_resource::{Size, Storage};
 
-use crate::claims::Claim;
+use crate::claims::{Binding, Claim};
 use crate::observed::ObservedServers;
 
 /// The next step.
@@ -34,7 +34,7 @@ fn growth_to(servers: &ObservedServers, wanted: &Size) -> Growth {
         .claims
         .iter()
         .filter(small)
-        .filter(|claim| claim.bound)
+        .filter(|claim| claim.binding == Binding::Bound)
         .map(|claim| claim.name.clone())
         .collect();
     if !names.is_empty() {
@@ -68,9 +68,8 @@ mod tests {
         let claim = |size: &&str| Claim {
             name: format!("data-{size}"),
             size: size.parse().ok(),
-            bound: true,
-            owned: false,
-            leaving: false,
+            binding: Binding::Bound,
+            ..Claim::default()
         };
         let set =
             ObservedSet { storage_size: Some(set.to_owned()), keeps_claims: true, ..ObservedSet::default() };
@@ -128,9 +127,9 @@ mod tests {
     #[test]
     fn a_claim_without_a_volume_is_asked_when_it_has_one() {
         let mut group = group(&["1Gi"], "2Gi");
-        group.claims[0].bound = false;
+        group.claims[0].binding = Binding::Pending;
         assert_eq!(growth(&group, &wanted()), Growth::Done);
-        group.claims[0].bound = true;
+        group.claims[0].binding = Binding::Bound;
         assert_eq!(growth(&group, &wanted()), Growth::Ask(vec!["data-1Gi".to_owned()]));
     }
 

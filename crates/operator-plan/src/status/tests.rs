@@ -1,5 +1,8 @@
 //! The messages for each situation.
 
+mod argocd;
+mod programs;
+
 use k8s_openapi::jiff::ToSpan as _;
 use skv_proto::v1;
 use skv_resource::Replacing;
@@ -7,7 +10,7 @@ use skv_sharding::{ClusterId, GroupId};
 use skv_turnover::Assignment;
 
 use super::*;
-use crate::condition::ConditionType::{Available, Degraded, Progressing, Valid};
+use crate::condition::ConditionType::{Available, Degraded, Progressing, Stalled, Valid};
 use crate::condition::notices;
 use crate::observed::{ObservedMap, ObservedSet};
 use crate::pods::{PodState, ServerPod};
@@ -71,7 +74,14 @@ fn with_outcome(
     outcome: &Outcome,
     second: i64,
 ) -> ShardedKvStatus {
-    let circumstances = Circumstances { seen, outcome, changed: false, failure: None };
+    let circumstances = Circumstances {
+        validity: &Verdict::valid(&[]),
+        seen,
+        outcome,
+        changed: false,
+        looked: true,
+        failure: None,
+    };
     observed(&resolved(spec, seen), old, &circumstances, Some(1), at(second))
 }
 
@@ -228,13 +238,24 @@ fn what_is_being_done_is_said() {
     );
 }
 
+/// Returns the status after a pass that changed something, and then perhaps failed.
+fn changed(failure: Option<Failure<'_>>) -> ShardedKvStatus {
+    let (spec, seen) = (ShardedKvSpec::default(), seen([3, 3]));
+    let (validity, outcome) = (Verdict::valid(&[]), Outcome::default());
+    let circumstances = Circumstances {
+        validity: &validity,
+        seen: &seen,
+        outcome: &outcome,
+        changed: true,
+        looked: true,
+        failure,
+    };
+    observed(&resolved(&spec, &seen), &ShardedKvStatus::default(), &circumstances, Some(1), at(1))
+}
+
 #[test]
 fn what_was_just_changed_is_not_complete() {
-    let circumstances =
-        Circumstances { seen: &seen([3, 3]), outcome: &Outcome::default(), changed: true, failure: None };
-    let old = ShardedKvStatus::default();
-    let status =
-        observed(&resolved(&ShardedKvSpec::default(), &seen([3, 3])), &old, &circumstances, Some(1), at(1));
+    let status = changed(None);
     assert_eq!(condition(&status, Progressing), ("True", "Changing"));
 }
 
@@ -258,6 +279,27 @@ fn a_majority_that_is_gone_for_good_comes_with_the_way_out() {
 }
 
 #[test]
+fn a_majority_that_is_gone_for_good_is_told_of_while_nobody_can_look() {
+    let (spec, seen) = (ShardedKvSpec::default(), seen([3, 1]));
+    let lost = Outcome { lost: vec![GroupId(1)], ..Outcome::default() };
+    let before = with_outcome(&spec, &ShardedKvStatus::default(), &seen, &lost, 2);
+    let circumstances = Circumstances {
+        validity: &Verdict::valid(&[]),
+        seen: &seen,
+        outcome: &Outcome::default(),
+        changed: false,
+        looked: false,
+        failure: Some(Failure::Passing("can't list pods: timeout")),
+    };
+    let after = observed(&resolved(&spec, &seen), &before, &circumstances, Some(1), at(3));
+    for type_ in [Degraded, Stalled] {
+        assert_eq!(condition(&after, type_), ("True", "QuorumLost"));
+    }
+    let looked = status_of(&spec, &after, &seen, 4);
+    assert_eq!(condition(&looked, Degraded), ("True", "ReplicasNotReady"));
+}
+
+#[test]
 fn volumes_that_can_not_grow_are_said() {
     let refused = Outcome { refused: Some("no expansion".to_owned()), ..Outcome::default() };
     let status =
@@ -268,20 +310,18 @@ fn volumes_that_can_not_grow_are_said() {
 
 #[test]
 fn a_failure_to_apply_comes_first() {
-    let failure = Some("can't apply Service demo: no");
-    let spec = ShardedKvSpec::default();
-    let circumstances =
-        Circumstances { seen: &seen([3, 3]), outcome: &Outcome::default(), changed: true, failure };
-    let status = observed(
-        &resolved(&spec, &seen([3, 3])),
-        &ShardedKvStatus::default(),
-        &circumstances,
-        Some(1),
-        at(1),
-    );
+    let status = changed(Some(Failure::Lasting("can't apply Service demo: no")));
     assert_eq!(condition(&status, Progressing), ("False", "ApplyFailed"));
     assert_eq!(status.summary, "can't apply Service demo: no");
     assert!(notices(&[], &status.conditions).iter().any(|event| event.reason == "ApplyFailed"));
+}
+
+#[test]
+fn a_failure_that_may_pass_is_work_under_way_and_no_news() {
+    let status = changed(Some(Failure::Passing("can't apply Service demo: it was changed meanwhile")));
+    assert_eq!(condition(&status, Progressing), ("True", "Retrying"));
+    assert_eq!(status.summary, "can't apply Service demo: it was changed meanwhile");
+    assert!(notices(&[], &status.conditions).is_empty());
 }
 
 #[test]
@@ -296,12 +336,65 @@ fn a_pause_is_said_and_health_is_still_watched() {
 #[test]
 fn an_invalid_resource_says_why_and_forgets_nothing() {
     let running = first(&seen([3, 3]));
-    let problem = Problem { path: "spec.shards".to_owned(), reason: "is fixed".to_owned() };
-    let status = invalid(&running, &[problem], Some(2), at(2));
+    let seen = seen([3, 1]);
+    let circumstances = Circumstances {
+        validity: &Verdict::invalid(Reason::Invalid, "spec.shards: is fixed".to_owned()),
+        seen: &seen,
+        outcome: &Outcome::default(),
+        changed: false,
+        looked: true,
+        failure: None,
+    };
+    let by_the_last = resolved(&ShardedKvSpec::default(), &seen);
+    let status = observed(&by_the_last, &running, &circumstances, Some(2), at(2));
     assert_eq!(condition(&status, Valid), ("False", "Invalid"));
-    assert_eq!(condition(&status, Available).0, "True");
+    assert_eq!(condition(&status, Available), ("False", "NoQuorum"), "what runs is still watched");
     assert_eq!((status.summary.as_str(), status.observed_generation), ("spec.shards: is fixed", Some(2)));
-    assert_eq!(status.founded, running.founded);
+    assert_eq!((&status.founded, &status.accepted), (&running.founded, &running.accepted));
+    assert!(status.accepted.is_some());
+}
+
+#[test]
+fn fields_that_are_passed_over_are_named() {
+    let conditions = conditions(&[], [Verdict::valid(&["spec.colour".to_owned()])], None, at(1));
+    assert_eq!((conditions[0].status.as_str(), conditions[0].reason.as_str()), ("True", "UnknownFields"));
+    assert!(conditions[0].message.ends_with("doesn't know: spec.colour"), "{}", conditions[0].message);
+}
+
+#[test]
+fn a_shard_manager_that_is_away_for_long_degrades_and_the_data_is_available() {
+    let (spec, running) = (ShardedKvSpec::default(), first(&seen([3, 3])));
+    let away = Observed { managers_away: true, ready_managers: 0, map: None, ..seen([3, 3]) };
+    let status = status_of(&spec, &running, &away, 2);
+    assert_eq!(condition(&status, Degraded), ("True", "ShardManagerUnavailable"));
+    assert_eq!(condition(&status, Available).0, "True");
+}
+
+#[test]
+fn what_servers_and_kubernetes_say_of_a_problem_is_said() {
+    let running = first(&seen([3, 3]));
+    let refused = "demo-g1-2: its snapshot has format 9, and this program reads up to 3";
+    let ailing = Observed { refusals: vec![refused.to_owned()], ..seen([3, 2]) };
+    let status = status_of(&ShardedKvSpec::default(), &running, &ailing, 2);
+    assert_eq!(condition(&status, Degraded), ("True", "ReplicaRefuses"));
+    assert_eq!(status.summary, refused);
+    let quota = "create Pod demo-g1-2 in StatefulSet demo-g1 failed: exceeded quota";
+    let ailing = Observed { forbidden: vec![quota.to_owned()], ..ailing };
+    let status = status_of(&ShardedKvSpec::default(), &running, &ailing, 2);
+    assert_eq!(condition(&status, Degraded), ("True", "PodsForbidden"));
+    assert_eq!(status.summary, quota);
+}
+
+#[test]
+fn volumes_are_complete_when_they_have_grown() {
+    let mut growing = seen([3, 3]);
+    growing.growth.under_way = vec!["data-demo-g0-0 has 1Gi of 2Gi".to_owned()];
+    let status = first(&growing);
+    assert_eq!(condition(&status, Progressing), ("True", "VolumesGrowing"));
+    assert_eq!(status.summary, "waiting for volumes to grow: data-demo-g0-0 has 1Gi of 2Gi");
+    growing.growth.hopeless = vec!["data-demo-g0-1 has 1Gi of 2Gi (no room)".to_owned()];
+    let status = first(&growing);
+    assert_eq!(condition(&status, Progressing), ("False", "VolumesCannotGrow"));
 }
 
 #[test]

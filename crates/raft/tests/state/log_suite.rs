@@ -19,7 +19,7 @@ struct Builder;
 impl StoreBuilder<TypeConfig, LogStore, StateMachine, ()> for Builder {
     async fn build(&self) -> Result<((), LogStore, StateMachine), StorageError<TypeConfig>> {
         let disk: Arc<dyn Disk> = Arc::new(MemoryDisk::new());
-        let options = Options { segment_bytes: 16 * 512, cache_bytes: 0 };
+        let options = Options { segment_bytes: 16 * 512, cache_bytes: 0, ..Options::default() };
         let dir = Path::new("/log");
         Log::format(&disk, dir, 7, &options).await.unwrap();
         let (log, _) = Log::open(disk.clone(), dir, &options).await.unwrap();

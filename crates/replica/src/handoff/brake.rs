@@ -1,4 +1,8 @@
 //! The brake on the writers of a shard that changes faster than it can be carried.
+//!
+//! After every 16 rounds of changes in which the rest shrank by less than an eighth of what was sent, each
+//! write of the shard waits twice as long as before: 2 ms at first, 1 s at most. It waits on its server, in
+//! `services/operations/wait.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -12,16 +16,17 @@ use skv_sharding::{GroupId, ShardId};
 /// writers are slowed down, or slowed down more.
 const PATIENCE: u32 = 16;
 /// The first and the longest delay of a write.
-const DELAYS: (Duration, Duration) = (Duration::from_millis(2), Duration::from_secs(1));
+const FIRST: Duration = Duration::from_millis(2);
+const LONGEST: Duration = Duration::from_secs(1);
 
 /// The shards whose writers are slowed down, and the delay of each.
 #[derive(Debug, Default)]
-pub struct Slowed {
+pub struct Delays {
     count: AtomicUsize,
     delays: RwLock<BTreeMap<ShardId, Duration>>,
 }
 
-impl Slowed {
+impl Delays {
     /// Returns the time that a write of this shard has to wait; `None` if it needn't wait.
     pub fn delay(&self, shard: ShardId) -> Option<Duration> {
         // Hardly any write gets past this line.
@@ -44,7 +49,7 @@ impl Slowed {
 /// Slows the writers of one shard down, the more the longer it takes to keep up with them.
 /// They go on at full speed when this is dropped.
 pub(super) struct Brake {
-    slowed: Arc<Slowed>,
+    delays: Arc<Delays>,
     group: GroupId,
     shard: ShardId,
     patience: Patience,
@@ -75,8 +80,8 @@ impl Patience {
 }
 
 impl Brake {
-    pub(super) fn new(slowed: Arc<Slowed>, group: GroupId, shard: ShardId) -> Self {
-        Brake { slowed, group, shard, patience: Patience::default(), delay: None }
+    pub(super) fn new(delays: Arc<Delays>, group: GroupId, shard: ShardId) -> Self {
+        Brake { delays, group, shard, patience: Patience::default(), delay: None }
     }
 
     /// Counts a round of changes that wasn't the last, with the revision of the shard that the target
@@ -85,20 +90,19 @@ impl Brake {
         if !self.patience.is_out(reached, behind) {
             return;
         }
-        let (first, longest) = DELAYS;
-        let delay = self.delay.map_or(first, |delay| (delay * 2).min(longest));
+        let delay = self.delay.map_or(FIRST, |delay| (delay * 2).min(LONGEST));
         if self.delay.is_none() {
             tracing::info!(group = %self.group, shard = %self.shard, "writes are slowed down: the shard changes as fast as it is copied");
         }
         self.delay = Some(delay);
-        self.slowed.set(self.shard, self.delay);
+        self.delays.set(self.shard, self.delay);
     }
 }
 
 impl Drop for Brake {
     fn drop(&mut self) {
         if self.delay.is_some() {
-            self.slowed.set(self.shard, None);
+            self.delays.set(self.shard, None);
             tracing::info!(group = %self.group, shard = %self.shard, "writes are slowed down no more");
         }
     }
@@ -110,12 +114,12 @@ mod tests {
 
     #[test]
     fn only_writers_of_a_slowed_shard_wait() {
-        let slowed = Slowed::default();
-        assert_eq!(slowed.delay(ShardId(1)), None);
-        slowed.set(ShardId(1), Some(DELAYS.0));
-        assert_eq!((slowed.delay(ShardId(1)), slowed.delay(ShardId(2))), (Some(DELAYS.0), None));
-        slowed.set(ShardId(1), None);
-        assert_eq!((slowed.delay(ShardId(1)), slowed.count.load(Ordering::Relaxed)), (None, 0));
+        let delays = Delays::default();
+        assert_eq!(delays.delay(ShardId(1)), None);
+        delays.set(ShardId(1), Some(FIRST));
+        assert_eq!((delays.delay(ShardId(1)), delays.delay(ShardId(2))), (Some(FIRST), None));
+        delays.set(ShardId(1), None);
+        assert_eq!((delays.delay(ShardId(1)), delays.count.load(Ordering::Relaxed)), (None, 0));
     }
 
     #[test]

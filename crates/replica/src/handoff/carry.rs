@@ -13,7 +13,7 @@ use skv_fail_points::fail_point;
 use skv_proto::v1::handoff_step::{self, Begin, Chunk, Freeze, Pause, Receive, Step};
 use skv_proto::{Error, v1};
 use skv_sharding::GroupId;
-use skv_store::{CopyId, Move, Position, Progress, StepRefusal};
+use skv_store::{Backlog, Move, Position, Progress, StepRefusal};
 use tokio::sync::Mutex;
 use tokio::time::Instant;
 
@@ -32,6 +32,9 @@ const UNDER_WAY: usize = 8;
 const REST: usize = 256 << 10;
 /// The pause before the second attempt, and the longest one between two.
 const PAUSES: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(1));
+/// The time for which a target may refuse what comes for want of memory until its copy is given up: what has
+/// come takes memory there, and the changes that are kept for it take some here.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// The pause between two questions to a target that can't be reached.
 const ASK_AGAIN: Duration = Duration::from_millis(100);
 
@@ -61,6 +64,8 @@ enum Stop {
     Over,
     /// The carrier has to go on from where it was.
     Again(String),
+    /// The same, once the target has room in memory.
+    NoRoom(String),
     /// The target lacks data that it was sent: it gets all of it once more.
     Resend(String),
 }
@@ -86,8 +91,9 @@ impl Carrier {
     pub(super) async fn run(self) -> Ended {
         let Move { shard, target, epoch, .. } = self.to;
         let (group, mut told, mut whole) = (self.own.place.group, String::new(), false);
-        let (mut pause, longest) = PAUSES;
+        let ((mut pause, longest), mut refusals) = (PAUSES, Refusals::default());
         loop {
+            let mut has_no_room = false;
             let problem = match self.carry(whole).await {
                 Ok(()) => {
                     tracing::info!(%group, %shard, %target, %epoch, "the shard was handed over");
@@ -95,13 +101,19 @@ impl Carrier {
                 }
                 Err(Stop::Over) => return Ended::Over,
                 Err(Stop::Again(problem)) => problem,
+                Err(Stop::NoRoom(problem)) => {
+                    has_no_room = true;
+                    problem
+                }
                 Err(Stop::Resend(problem)) => {
                     whole = true;
                     problem
                 }
             };
             self.stands.store(true, Ordering::Relaxed);
-            if let Some(copy) = self.outgrown() {
+            let backlog = self.own.store.backlog(&self.to);
+            let is_over = refusals.last(has_no_room && backlog.is_some(), Instant::now());
+            if let Some(Backlog { copy, .. }) = backlog.filter(|backlog| is_over || backlog.is_too_much()) {
                 // If the pause is refused, it is due again: the next step fails as this did.
                 let _ = self.here(Step::Pause(Pause { copy: copy.0 })).await;
             }
@@ -225,7 +237,7 @@ impl Carrier {
     }
 
     fn brake(&self) -> Brake {
-        Brake::new(self.own.handoffs.slowed.clone(), self.own.place.group, self.to.shard)
+        Brake::new(self.own.handoffs.delays.clone(), self.own.place.group, self.to.shard)
     }
 
     fn progress(&self) -> Result<Progress, Stop> {
@@ -271,7 +283,10 @@ impl Carrier {
                         _ => Stop::Again(problem),
                     });
                 }
-                Err(error @ (Error::MemoryFull(_) | Error::UnsupportedVersion(_))) => {
+                Err(error @ Error::MemoryFull(_)) => {
+                    return Err(Stop::NoRoom(format!("{target} refuses {}: {error}", name(&step))));
+                }
+                Err(error @ Error::UnsupportedVersion(_)) => {
                     return Err(Stop::Again(format!("{target} refuses {}: {error}", name(&step))));
                 }
                 // If it were sent again, it would be refused again.
@@ -287,7 +302,7 @@ impl Carrier {
                 }
                 Err(_) => {}
             }
-            if self.outgrown().is_some() {
+            if self.is_outgrown() {
                 let problem = format!("{target} is away for so long that it will get a new copy");
                 return Err(Stop::Again(problem));
             }
@@ -317,10 +332,9 @@ impl Carrier {
         Needs { memory_bytes, feature_level: self.own.feature_level }
     }
 
-    /// Returns the copy that goes on, if more is kept for it than a new one would cost.
-    fn outgrown(&self) -> Option<CopyId> {
-        let backlog = self.own.store.backlog(&self.to)?;
-        backlog.is_too_much().then_some(backlog.copy)
+    /// Returns true if a copy goes on, and more is kept for it than a new one would cost.
+    fn is_outgrown(&self) -> bool {
+        self.own.store.backlog(&self.to).is_some_and(|backlog| backlog.is_too_much())
     }
 
     /// Drops the shard without asking its target: the map names another owner.
@@ -341,8 +355,42 @@ impl Carrier {
     }
 }
 
+/// The attempts of a copy that the target refused for want of memory, one after the other.
+#[derive(Debug, Default)]
+struct Refusals {
+    since: Option<Instant>,
+}
+
+impl Refusals {
+    /// Notes an attempt. Returns true if the copy has been refused for too long.
+    fn last(&mut self, is_refused: bool, now: Instant) -> bool {
+        if !is_refused {
+            self.since = None;
+            return false;
+        }
+        now.duration_since(*self.since.get_or_insert(now)) >= PATIENCE
+    }
+}
+
 /// Returns the group that has the shard by the map, if it went there by this move or a later one.
 pub(super) fn recorded_owner(own: &Running, env: &Environment, to: &Move) -> Option<GroupId> {
     let owner = env.map.owner(to.shard)?;
     (owner.group != own.place.group && owner.epoch >= to.epoch).then_some(owner.group)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_is_given_up_when_its_target_has_had_no_room_for_long() {
+        let (mut refusals, start) = (Refusals::default(), Instant::now());
+        assert!(!refusals.last(true, start));
+        assert!(!refusals.last(true, start + PATIENCE / 2));
+        assert!(!refusals.last(false, start + PATIENCE / 2), "it got on");
+        assert!(!refusals.last(true, start + PATIENCE));
+        assert!(refusals.last(true, start + PATIENCE * 2));
+        assert!(!refusals.last(false, start + PATIENCE * 2), "no copy goes on");
+        assert!(!refusals.last(true, start + PATIENCE * 3), "another one");
+    }
 }

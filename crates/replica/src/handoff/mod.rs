@@ -190,15 +190,16 @@ impl Running {
         self.store.arrivals().iter().any(is_it).then(|| self.store.memory_of(shard))
     }
 
-    /// Forgets the parts of a shard that came, if its source has given that move up.
+    /// Forgets the parts of a shard that came, if its source has given that move up, or their copy.
     async fn ask_after(
         &self,
         env: &Arc<Environment>,
         group: &Group,
         Arrival { shard, epoch, source, .. }: Arrival,
     ) {
-        let is_over = match group.is_leaving(shard, epoch).await {
-            Ok(leaving) => !leaving,
+        let answer = group.is_leaving(shard, epoch).await;
+        let is_over = match &answer {
+            Ok(answer) => !answer.leaving,
             // A source that is gone can't report it; the map that has the shard elsewhere is proof
             // enough.
             Err(_) => env.map.owner(shard).is_some_and(|owner| {
@@ -208,6 +209,13 @@ impl Running {
         if is_over {
             tracing::info!(group = %self.place.group, %shard, "its source has given the move up");
             let _ = self.take_own_step(shard, epoch, Step::Abort(v1::handoff_step::Abort {})).await;
+        } else if answer.is_ok_and(|answer| answer.begins_anew)
+            && !self.handoffs.has_promise(shard, epoch)
+            && self.store.memory_of(shard) > 0
+        {
+            // The source can't have begun another copy meanwhile: for that it needs a promise of this leader.
+            tracing::info!(group = %self.place.group, %shard, "its source has given the copy up: what came of it is let go");
+            let _ = self.take_own_step(shard, epoch, Step::Chunk(v1::handoff_step::Chunk::default())).await;
         }
     }
 }

@@ -5,25 +5,28 @@ use std::sync::Arc;
 
 use parking_lot::Mutex;
 use skv_memory::Charge;
-use skv_sharding::{Epoch, GroupUid, Incarnation, ShardId};
-use skv_store::Departure;
+use skv_sharding::{Epoch, GroupId, GroupUid, Incarnation, ShardId};
+use skv_store::{Departure, Peer};
 
-use crate::handoff::brake::Slowed;
+use crate::handoff::brake::Delays;
 use crate::handoff::watched::Watched;
+
+/// The number of remembered sources from which on those that nobody knows are forgotten: twice the limit of groups.
+const MOST_SOURCES: usize = 8192;
 
 /// The shards that come to a replica's group, and leave it.
 #[derive(Debug, Default)]
 pub struct Handoffs {
-    /// The shards whose writers are slowed down.
-    pub slowed: Arc<Slowed>,
+    /// The delays of writers that are slowed down.
+    pub delays: Arc<Delays>,
     /// The progress of the shards that come, when the leader last looked.
     pub(crate) watched: Mutex<Watched>,
     /// The epochs that targets of moves have refused because they passed them.
     passed: Mutex<BTreeMap<ShardId, Epoch>>,
     /// The shards that have room here and aren't whole yet.
     promises: Mutex<BTreeMap<ShardId, Promise>>,
-    /// The newest incarnations of other groups that handed something over.
-    sources: Mutex<BTreeMap<GroupUid, Source>>,
+    /// The newest incarnations of other groups that handed something over, or asked to: anybody may name one.
+    sources: Mutex<BTreeMap<(GroupId, GroupUid), Source>>,
 }
 
 /// A group that handed something over.
@@ -52,6 +55,16 @@ impl Handoffs {
         }
     }
 
+    /// Gives back the room of a shard: more of it is missing now, or it doesn't fit any more.
+    pub(super) fn forget_promise(&self, shard: ShardId) {
+        self.promises.lock().remove(&shard);
+    }
+
+    /// Returns true if a shard that comes has room.
+    pub(super) fn has_promise(&self, shard: ShardId, epoch: Epoch) -> bool {
+        self.promises.lock().get(&shard).is_some_and(|promise| promise.epoch == epoch)
+    }
+
     /// Gives back the room of shards that don't come any more, and of the parts that have come. `arrived`
     /// returns the bytes of a shard that are here; `None` if it doesn't come.
     pub(super) fn keep_promises(&self, arrived: impl Fn(ShardId, Epoch) -> Option<u64>) {
@@ -69,15 +82,21 @@ impl Handoffs {
 
     /// Takes a step of a group's incarnation while the map shows `recorded`. Returns the newest incarnation of
     /// that group that is known. As soon as the shard managers have recorded another one, that counts: of two
-    /// that came from one, theirs is the group, whatever the numbers.
-    pub(super) fn newest_life(
+    /// that came from one, theirs is the group, whatever the numbers. Where many are remembered, those that
+    /// `known` doesn't recognise are forgotten.
+    pub(super) fn newest_life<Known: Fn(Peer) -> bool>(
         &self,
-        uid: GroupUid,
+        Peer { group, uid }: Peer,
         recorded: Incarnation,
         theirs: Incarnation,
+        known: impl FnOnce() -> Known,
     ) -> Incarnation {
         let mut sources = self.sources.lock();
-        let source = sources.entry(uid).or_insert(Source { recorded, newest: recorded });
+        if sources.len() >= MOST_SOURCES && !sources.contains_key(&(group, uid)) {
+            let is_known = known();
+            sources.retain(|&(group, uid), _| is_known(Peer { group, uid }));
+        }
+        let source = sources.entry((group, uid)).or_insert(Source { recorded, newest: recorded });
         if source.recorded != recorded {
             *source = Source { recorded, newest: recorded };
         }
@@ -102,6 +121,13 @@ mod tests {
 
     use super::*;
 
+    /// Returns the newest incarnation of a source that says which one it is. The map shows the one of uid 7.
+    fn heard(handoffs: &Handoffs, uid: u64, recorded: u32, theirs: u32) -> u32 {
+        let source = Peer { group: GroupId(0), uid: GroupUid(uid) };
+        let known = || |source: Peer| source.uid == GroupUid(7);
+        handoffs.newest_life(source, Incarnation(recorded), Incarnation(theirs), known).0
+    }
+
     #[test]
     fn a_promise_is_room_for_what_is_missing() {
         let (handoffs, budget) = (Handoffs::default(), Budget::new(Some(512 << 20)));
@@ -116,19 +142,32 @@ mod tests {
         assert!(promise(3, 200).is_some(), "half of the first has come and isn't counted here");
         handoffs.keep_promises(|shard, _| (shard == ShardId(3)).then_some(0));
         assert!(promise(4, 130).is_some(), "the first is there");
+        assert!(handoffs.has_promise(ShardId(4), Epoch(2)) && !handoffs.has_promise(ShardId(4), Epoch(3)));
+        assert!(promise(5, 130).is_none());
+        handoffs.forget_promise(ShardId(4));
+        assert!(!handoffs.has_promise(ShardId(4), Epoch(2)) && promise(5, 130).is_some());
     }
 
     #[test]
     fn a_source_that_was_revived_since_is_known_before_and_after_the_managers_have_heard_of_it() {
         let handoffs = Handoffs::default();
-        let newest = |recorded, theirs| {
-            handoffs.newest_life(GroupUid(7), Incarnation(recorded), Incarnation(theirs)).0
-        };
+        let newest = |recorded, theirs| heard(&handoffs, 7, recorded, theirs);
         assert_eq!(newest(0, 0), 0);
         assert_eq!(newest(0, 9), 9);
         assert_eq!(newest(0, 0), 9, "what is left of the life before");
         assert_eq!(newest(5, 5), 5, "the managers have another one that came from the same");
         assert_eq!(newest(5, 0), 5);
-        assert_eq!(handoffs.newest_life(GroupUid(8), Incarnation(0), Incarnation(0)), Incarnation(0));
+        assert_eq!(heard(&handoffs, 8, 0, 0), 0);
+    }
+
+    #[test]
+    fn of_any_number_of_strangers_few_are_remembered_and_those_that_are_known_all_the_time() {
+        let handoffs = Handoffs::default();
+        assert_eq!(heard(&handoffs, 7, 0, 9), 9);
+        for stranger in 0..3 * MOST_SOURCES as u64 {
+            heard(&handoffs, 100 + stranger, 0, 1);
+        }
+        assert!(handoffs.sources.lock().len() <= MOST_SOURCES);
+        assert_eq!(heard(&handoffs, 7, 0, 0), 9, "it is known");
     }
 }

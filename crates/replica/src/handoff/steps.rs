@@ -1,5 +1,6 @@
 //! The steps of handoffs that a leader takes in its own group, each by an entry of the group's log.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -8,7 +9,7 @@ use skv_memory::{Charge, Purpose};
 use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
 use skv_sharding::{Epoch, GroupId, GroupUid, Incarnation, ShardId};
-use skv_store::{Applied, Arrival, HandoffStep, StepRefusal, encode_handoff};
+use skv_store::{Applied, Arrival, HandoffStep, Peer, StepRefusal, encode_handoff};
 use tokio::time::Instant;
 
 use crate::propose::not_applied;
@@ -28,25 +29,32 @@ impl Running {
     pub fn check_source(&self, step: &HandoffStep, theirs: Option<u32>) -> Result<(), Error> {
         let Some(theirs) = theirs.map(Incarnation) else { return Ok(()) };
         let source = if let Step::Receive(receive) = step.step() {
-            Some((GroupId(receive.source), GroupUid(receive.source_uid)))
+            Some(Peer { group: GroupId(receive.source), uid: GroupUid(receive.source_uid) })
         } else {
             let is_it = |arrival: &Arrival| (arrival.shard, arrival.epoch) == (step.shard(), step.epoch());
             let arrival = self.store.arrivals().into_iter().find(is_it);
-            arrival.map(|arrival| (arrival.source.group, arrival.source.uid))
+            arrival.map(|arrival| arrival.source)
         };
-        let Some((group, uid)) = source else { return Ok(()) };
-        let recorded = self.map.incarnation(group, uid).unwrap_or_default();
-        let newest = self.handoffs.newest_life(uid, recorded, theirs);
+        let Some(source) = source else { return Ok(()) };
+        let incarnation = |source: Peer| self.map.incarnation(source.group, source.uid);
+        let recorded = incarnation(source).unwrap_or_default();
+        let known = || {
+            let arriving: BTreeSet<GroupUid> =
+                self.store.arrivals().iter().map(|arrival| arrival.source.uid).collect();
+            move |source: Peer| arriving.contains(&source.uid) || incarnation(source).is_some()
+        };
+        let newest = self.handoffs.newest_life(source, recorded, theirs, known);
         if theirs < newest {
             return Err(Error::WrongIdentity(format!(
-                "{group} was revived since, as incarnation {newest}; incarnation {theirs} hands nothing over"
+                "{} was revived since, as incarnation {newest}; incarnation {theirs} hands nothing over",
+                source.group
             )));
         }
         Ok(())
     }
 
     /// Refuses a step of another group's handoff for which the group has no room in memory, or takes that
-    /// room. What was promised stays promised, and a part that came before needs none.
+    /// room. A part that came before needs none.
     pub fn admit_step(&self, step: &HandoffStep, memory_bytes: u64) -> Result<StepRoom, Error> {
         self.check_leads()?;
         let (shard, epoch, memory) = (step.shard(), step.epoch(), self.writes.memory());
@@ -54,8 +62,13 @@ impl Running {
             (Need::Promise, _) => {
                 StepRoom::Promise(shard, epoch, memory_bytes, memory.promise(memory_bytes)?)
             }
-            (Need::Promised, _) => {
-                StepRoom::Promise(shard, epoch, memory_bytes, memory.promised(memory_bytes))
+            (Need::Promised, _) if memory_bytes > 0 => {
+                // It is promised again for as much as is missing now, or refused: a source that was refused a
+                // part asks first, before it sends all of them once more.
+                self.handoffs.forget_promise(shard);
+                let arrived = self.arrived(shard, epoch).unwrap_or(memory_bytes);
+                let missing = memory.promise_rest(memory_bytes.saturating_sub(arrived))?;
+                StepRoom::Promise(shard, epoch, memory_bytes, missing)
             }
             (Need::Growth(purpose), Step::Chunk(chunk)) => match self.store.growth_by(shard, epoch, chunk) {
                 0 => StepRoom::Nothing,
@@ -154,7 +167,7 @@ enum Need {
     Nothing,
     /// Room for the whole shard, beside all others that were promised.
     Promise,
-    /// The same, but it was promised before.
+    /// Room for what is missing of a shard that was promised before.
     Promised,
     /// Room for what it brings.
     Growth(Purpose),

@@ -94,13 +94,17 @@ impl Group {
     }
 
     /// Asks whether the group still means to hand a shard over.
-    pub(super) async fn is_leaving(&self, shard: ShardId, epoch: Epoch) -> Result<bool, Error> {
+    pub(super) async fn is_leaving(
+        &self,
+        shard: ShardId,
+        epoch: Epoch,
+    ) -> Result<v1::IsLeavingResponse, Error> {
         let request = v1::IsLeavingRequest { header: Some(self.header()), shard: shard.0, epoch: epoch.0 };
         let answer = self.ask(move |mut client| {
             let request = timed(request);
             async move { client.is_leaving(request).await }.boxed()
         });
-        Ok(answer.await?.leaving)
+        answer.await
     }
 
     fn header(&self) -> v1::GroupHeader {
@@ -138,11 +142,7 @@ impl Group {
                     self.known.lock().leader = Some(address);
                     return Ok(answer.into_inner());
                 }
-                // The leader has decided: nobody else in its group knows better.
-                Err(status)
-                    if let Some(error @ (Error::MemoryFull(_) | Error::UnsupportedVersion(_))) =
-                        Error::from_status(&status) =>
-                {
+                Err(status) if let Some(error) = decided(&status) => {
                     self.known.lock().leader = Some(address);
                     return Err(error);
                 }
@@ -174,6 +174,14 @@ impl Group {
     }
 }
 
+/// Returns a refusal that is the group's: nobody else in it knows better. Those that are asked after its
+/// leader would only say that they don't lead.
+fn decided(status: &Status) -> Option<Error> {
+    Error::from_status(status).filter(|error| {
+        matches!(error, Error::MemoryFull(_) | Error::UnsupportedVersion(_) | Error::InvalidArgument(_))
+    })
+}
+
 /// Reads a target's answer. A refusal for a reason that only a newer target knows is a refusal all the
 /// same; and a target of an older version doesn't look at the level that it is asked for.
 fn taken(answer: v1::TakeStepResponse, needs: Needs) -> Result<v1::StepRefusal, Error> {
@@ -198,6 +206,8 @@ fn timed<T>(message: T) -> Request<T> {
 
 #[cfg(test)]
 mod tests {
+    use skv_sharding::GroupId;
+
     use super::*;
 
     fn answered(refusal: i32, feature_level: u32, asked: u32) -> Result<v1::StepRefusal, Error> {
@@ -211,6 +221,18 @@ mod tests {
         let busy = v1::StepRefusal::Busy;
         assert_eq!(answered(busy as i32, 1, 2), Ok(busy));
         assert_eq!(answered(0, 0, 0), Ok(v1::StepRefusal::None));
+    }
+
+    #[test]
+    fn a_step_that_the_target_can_never_take_is_not_asked_of_its_other_servers() {
+        for error in [Error::InvalidArgument("malformed".into()), Error::MemoryFull("full".into())] {
+            assert_eq!(decided(&error.clone().into()), Some(error));
+        }
+        let not_leader = Error::NotLeader { group: GroupId(1), leader: None, term: 3 };
+        for error in [not_leader, Error::Unavailable("it is stopping".into())] {
+            assert_eq!(decided(&error.into()), None, "another server may lead");
+        }
+        assert_eq!(decided(&Status::invalid_argument("the words of a proxy")), None);
     }
 
     #[test]

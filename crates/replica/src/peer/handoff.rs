@@ -7,7 +7,7 @@ use skv_proto::v1::handoff_step::Step;
 use skv_proto::{Error, v1};
 use skv_raft::header::required;
 use skv_sharding::{Epoch, GroupId, ShardId};
-use skv_store::{HandoffStep, StepRefusal};
+use skv_store::{HandoffStep, Progress, StepRefusal};
 use tonic::{Request, Response, Status};
 
 use crate::replica::Replicas;
@@ -75,9 +75,13 @@ impl handoff_server::Handoff for HandoffService {
         // A deposed leader mustn't answer "no" in the name of the current one.
         running.reads.pass().await?;
         let (shard, epoch) = (ShardId(request.shard), Epoch(request.epoch));
-        let is_it =
-            |departure: &skv_store::Departure| departure.to.shard == shard && departure.to.epoch == epoch;
-        Ok(Response::new(v1::IsLeavingResponse { leaving: running.store.departures().iter().any(is_it) }))
+        let mut departures = running.store.departures().into_iter();
+        let departure =
+            departures.find(|departure| (departure.to.shard, departure.to.epoch) == (shard, epoch));
+        Ok(Response::new(v1::IsLeavingResponse {
+            leaving: departure.is_some(),
+            begins_anew: departure.is_some_and(|departure| departure.progress == Progress::Queued),
+        }))
     }
 }
 

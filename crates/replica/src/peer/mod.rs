@@ -2,6 +2,7 @@
 
 mod arrival;
 mod handoff;
+mod opening;
 mod raft;
 
 pub use handoff::HandoffService;

@@ -23,7 +23,7 @@ use skv_snapshot::Fingerprint;
 use tokio_util::sync::CancellationToken;
 use tonic::{Request, Response, Status, Streaming};
 
-use super::arrival;
+use super::{arrival, opening};
 use crate::replica::Replicas;
 use crate::running::Running;
 
@@ -59,7 +59,8 @@ impl raft_server::Raft for RaftService {
         request: Request<Streaming<v1::AppendEntriesRequest>>,
     ) -> Result<Response<Self::AppendEntriesStream>, Status> {
         let mut requests = request.into_inner();
-        let Some(Message::Hello(hello)) = requests.message().await?.and_then(|m| m.message) else {
+        let first = opening::first(requests.message(), &self.closed).await?;
+        let Some(Message::Hello(hello)) = first.and_then(|m| m.message) else {
             return Err(
                 Error::InvalidArgument("the first message of the stream must be a hello".into()).into()
             );
@@ -159,9 +160,8 @@ impl raft_server::Raft for RaftService {
         request: Request<Streaming<v1::InstallSnapshotRequest>>,
     ) -> Result<Response<Self::InstallSnapshotStream>, Status> {
         let mut messages = request.into_inner();
-        let Some(install_snapshot_request::Message::Start(start)) =
-            messages.message().await?.and_then(|m| m.message)
-        else {
+        let first = opening::first(messages.message(), &self.closed).await?;
+        let Some(install_snapshot_request::Message::Start(start)) = first.and_then(|m| m.message) else {
             return Err(
                 Error::InvalidArgument("the first message must be the snapshot's start".into()).into()
             );
@@ -329,7 +329,9 @@ async fn admit(mut request: AppendRequest, running: &Running) -> Admitted {
 }
 
 /// Returns the number of entries before the first one that the memory of this server can't take, and the
-/// growth that they cause: else the system would end the process, and after its restart again.
+/// growth that they cause: else the system would end the process, and after its restart again. While there is
+/// much more room than they could need, their length stands for their growth: it is exact enough for the few
+/// that aren't applied yet, and decoding all of them once more would cost every write.
 async fn fitting_in_memory(request: &AppendRequest, running: &Running) -> (usize, u64) {
     let memory = running.writes.memory();
     let bytes = request.entries.iter().filter_map(append::payload).map(Bytes::len).sum();

@@ -5,13 +5,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 /// The image that the pods run.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct Image {
-    /// The image, with its tag or digest. The default is written into the resource when it
-    /// is created, so that a newer operator doesn't change it.
+    /// The image, with its tag or digest. Without one a store gets that of the operator that makes it, and
+    /// keeps it: a newer operator doesn't change it.
+    #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1))]
-    pub name: String,
+    pub name: Option<String>,
     /// The pull policy of the image: IfNotPresent, Always or Never.
     pub pull_policy: PullPolicy,
     /// Secrets of this namespace with which the image is pulled.
@@ -37,16 +38,6 @@ impl PullPolicy {
             PullPolicy::IfNotPresent => "IfNotPresent",
             PullPolicy::Always => "Always",
             PullPolicy::Never => "Never",
-        }
-    }
-}
-
-impl Default for Image {
-    fn default() -> Self {
-        Image {
-            name: concat!("shardedkv:", env!("CARGO_PKG_VERSION")).to_owned(),
-            pull_policy: PullPolicy::default(),
-            pull_secrets: Vec::new(),
         }
     }
 }

@@ -1,12 +1,15 @@
 //! The specification of a `ShardedKV`. The documentation of each field becomes its description in the
 //! schema; each file holds one block of fields.
 
+mod client_service;
 mod image;
 pub(crate) mod limits;
 mod network;
 pub(crate) mod placement;
+mod pod_template;
 mod pods;
 mod ports;
+mod replacement;
 mod scheduling;
 mod server;
 mod shard_manager;
@@ -14,6 +17,7 @@ mod size;
 mod storage;
 mod tuning;
 
+use k8s_openapi::api::core::v1::PodSecurityContext;
 use kube::CustomResource;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -21,12 +25,15 @@ use skv_sharding::{Hash, Policy, Ring};
 
 use crate::status::ShardedKvStatus;
 
+pub use client_service::{ClientService, IpFamily, IpFamilyPolicy, ServiceType, TrafficDistribution};
 pub use image::{Image, PullPolicy};
 pub use limits::Limits;
 pub use network::{DisruptionBudget, NetworkPolicy, NodePorts};
 pub use placement::Placement;
+pub use pod_template::PodTemplate;
 pub use pods::PodMetadata;
 pub use ports::Ports;
+pub use replacement::Replacement;
 pub use scheduling::Scheduling;
 pub use server::{LogFormat, Server};
 pub use shard_manager::ShardManager;
@@ -57,6 +64,12 @@ pub use tuning::{TRANSFER_BYTES_PER_SECOND, Tuning};
     printcolumn(name = "Groups", type_ = "integer", json_path = ".spec.groups"),
     printcolumn(
         name = "Ready",
+        type_ = "string",
+        json_path = ".status.conditions[?(@.type==\"Ready\")].status",
+        description = "True if everything is as the specification says, and healthy"
+    ),
+    printcolumn(
+        name = "Servers",
         type_ = "string",
         json_path = ".status.ready",
         description = "The servers that are ready, of all"
@@ -154,6 +167,21 @@ pub struct ShardedKvSpec {
     pub scheduling: Scheduling,
     /// Labels and annotations for all pods. Outside of a cluster they have no meaning.
     pub pod_metadata: PodMetadata,
+    /// More of all pods, merged into them as `kubectl patch` does, such as sidecars, volumes, environment
+    /// variables, a service account, a runtime class or DNS settings. An entry of `spec.containers` with the
+    /// name kvserver or shardmanager changes the container of that program. What has a field of its own
+    /// here, or isn't free, is refused with the reason. A change restarts the servers, one after the other.
+    /// Outside of a cluster it has no meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_template: Option<PodTemplate>,
+    /// The user and groups of all pods, and what else a pod's securityContext has. By default user and
+    /// groups are 65532, or on OpenShift those that it assigns to the namespace; `{}` leaves them to the
+    /// platform everywhere. That no pod runs as root holds in any case. Outside of a cluster it has no
+    /// meaning.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub pod_security_context: Option<PodSecurityContext>,
+    /// The Service under which clients find any server. Outside of a cluster it has no meaning.
+    pub service: ClientService,
     /// The ports of pods and Services. Outside of a cluster they are chosen freely.
     pub ports: Ports,
     /// Ports of every node, under which the store is reached from outside of the cluster; none
@@ -169,6 +197,9 @@ pub struct ShardedKvSpec {
     pub tuning: Tuning,
     /// A budget per group: evictions, such as those of `kubectl drain`, wait until the group can spare a pod.
     pub disruption_budget: DisruptionBudget,
+    /// The replacement of replicas whose node or volume is gone for good. Outside of a cluster it has no
+    /// meaning.
+    pub replacement: Replacement,
     /// The network policy of the pods, which limits connections to them.
     pub network_policy: NetworkPolicy,
     /// Stop the operator from changing anything; what runs goes on. The status is still kept.
@@ -201,11 +232,15 @@ impl Default for ShardedKvSpec {
             storage: Storage::default(),
             scheduling: Scheduling::default(),
             pod_metadata: PodMetadata::default(),
+            pod_template: None,
+            pod_security_context: None,
+            service: ClientService::default(),
             ports: Ports::default(),
             node_ports: None,
             limits: Limits::default(),
             tuning: Tuning::default(),
             disruption_budget: DisruptionBudget::default(),
+            replacement: Replacement::default(),
             network_policy: NetworkPolicy::default(),
             paused: false,
         }

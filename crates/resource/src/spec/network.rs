@@ -1,6 +1,6 @@
 //! The rules about connections to the pods, node ports, and evictions.
 
-use k8s_openapi::api::networking::v1::NetworkPolicyPeer;
+use k8s_openapi::api::networking::v1::{NetworkPolicyIngressRule, NetworkPolicyPeer};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use skv_sharding::GroupId;
@@ -18,11 +18,15 @@ pub struct DisruptionBudget {
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "camelCase", deny_unknown_fields, default)]
 pub struct NetworkPolicy {
-    /// Keep all but the resource's own pods and the operator away from the servers' peer port.
+    /// Keep all but the resource's own pods and the operator away from the servers' peer port and the shard
+    /// manager's, and everybody from ports that aren't ours.
     pub enabled: bool,
-    /// Peers that may use the ports for clients, the shard manager and http; everybody may without it.
+    /// Peers that may use the ports for clients and http, and with `nodePorts` the shard manager's; everybody
+    /// may without it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub clients: Option<Vec<NetworkPolicyPeer>>,
+    /// More rules for connections to the pods, such as for the ports of sidecars or of a service mesh.
+    pub ingress: Vec<NetworkPolicyIngressRule>,
 }
 
 /// The ports of every node under which the store is reached from outside of the cluster.
@@ -55,6 +59,6 @@ impl Default for DisruptionBudget {
 
 impl Default for NetworkPolicy {
     fn default() -> Self {
-        NetworkPolicy { enabled: true, clients: None }
+        NetworkPolicy { enabled: true, clients: None, ingress: Vec::new() }
     }
 }

@@ -19,7 +19,8 @@ pub struct Scheduling {
     pub affinity: Option<Affinity>,
     /// Constraints that spread the pods of a group, and those of the shard manager. By default they
     /// spread evenly over the nodes, and a pod waits rather than share a node that others could do
-    /// without; `[]` switches that off. A constraint without labelSelector gets that of the group.
+    /// without; and over zones, as far as there are any with room. `[]` switches both off. A constraint
+    /// without labelSelector gets that of the group.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub topology_spread_constraints: Option<Vec<TopologySpreadConstraint>>,
     /// The priority class of the pods.

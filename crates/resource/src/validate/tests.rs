@@ -4,7 +4,7 @@ use kube::core::cel::{validate_cel, validate_cel_update};
 use skv_sharding::GroupId;
 
 use super::*;
-use crate::{Founded, ShardedKv};
+use crate::{Founded, IpFamily, ShardedKv};
 
 fn problems(change: impl FnOnce(&mut ShardedKvSpec)) -> Vec<String> {
     let mut spec = ShardedKvSpec::default();
@@ -46,11 +46,14 @@ fn each_field_out_of_range_is_named() {
             serde_json::from_value(serde_json::json!({ "limits": { "memory": "1Gi" } })).unwrap();
     });
     one("spec.shardManager.replicas", |spec| spec.shard_manager.replicas = 0);
-    one("spec.image.name", |spec| spec.image.name.clear());
+    one("spec.image.name", |spec| spec.image.name = Some(String::new()));
     one("spec.storage.className", |spec| spec.storage.class_name = Some(String::new()));
     one("spec.ports.client", |spec| spec.ports.client = 80);
     one("spec.nodePorts.first", |spec| spec.node_ports = Some(NodePorts { first: 29_999 }));
     one("spec.nodePorts.first", |spec| spec.node_ports = Some(NodePorts { first: 32_768 }));
+    one("spec.replacement.afterSeconds", |spec| spec.replacement.after_seconds = 0);
+    one("spec.replacement.maxPerHour", |spec| spec.replacement.max_per_hour = 0);
+    one("spec.service.ipFamilies", |spec| spec.service.ip_families = vec![IpFamily::V4; 3]);
     one("spec.limits.maxKeyBytes", |spec| spec.limits.max_key_bytes = 0);
     one("spec.limits.maxValueBytes", |spec| spec.limits.max_value_bytes = 3 << 20);
     one("spec.limits.maxSessionsPerShard", |spec| spec.limits.max_sessions_per_shard = 0);
@@ -83,6 +86,14 @@ fn what_a_schema_can_not_say_is_refused_by_us_and_by_the_rules_of_the_api_server
     both("spec.storage.className", |spec| {
         spec.storage.memory_only = true;
         spec.storage.class_name = Some("fast".to_owned());
+    });
+    both("spec.service.loadBalancerSourceRanges", |spec| {
+        spec.service.load_balancer_source_ranges = vec!["10.0.0.0/8".to_owned()];
+    });
+    both("spec.service.ipFamilies", |spec| spec.service.ip_families = vec![IpFamily::V6; 2]);
+    both("spec.service.ipFamilies", |spec| {
+        spec.service.ip_families = vec![IpFamily::V6, IpFamily::V4];
+        spec.service.ip_family_policy = Some(IpFamilyPolicy::Single);
     });
     both("spec.ports", |spec| spec.ports.http = spec.ports.client);
     both("spec.ports", |spec| spec.ports.manager = spec.ports.http);
@@ -190,6 +201,76 @@ fn the_rest_can_change() {
     let (old, new) = (ShardedKv::new("quickstart", old), ShardedKv::new("quickstart", new));
     validate_cel_update(&new, &old).unwrap();
     assert!(validate_cel_update(&old, &new).is_err(), "a volume doesn't shrink");
+}
+
+/// Returns the specification of a resource whose pods have these additions.
+fn with_template(template: serde_json::Value) -> ShardedKvSpec {
+    let pod_template = Some(serde_json::from_value(template).unwrap());
+    ShardedKvSpec { pod_template, ..ShardedKvSpec::default() }
+}
+
+#[test]
+fn pods_can_have_what_follows_from_nothing_else() {
+    let spec = with_template(serde_json::json!({ "spec": {
+        "serviceAccountName": "orders", "runtimeClassName": "gvisor", "dnsPolicy": "None", "hostname": null,
+        "dnsConfig": { "nameservers": ["10.0.0.1"] },
+        "volumes": [{ "name": "certificates", "secret": { "secretName": "tls" } }, { "name": "x", "emptyDir": {} }],
+        "initContainers": [{ "name": "first", "image": "i" }],
+        "containers": [
+            { "name": "kvserver", "env": [{ "name": "RUST_LOG", "value": "debug" }],
+              "volumeMounts": [{ "name": "certificates", "mountPath": "/tls" }],
+              "livenessProbe": { "failureThreshold": 9 } },
+            { "name": "shipper", "image": "i", "args": ["-f"], "ports": [{ "containerPort": 1 }],
+              "resources": { "limits": { "memory": "1Gi" } } },
+        ],
+    } }));
+    assert_eq!(validate("quickstart", &spec), []);
+    assert_eq!(rules_take("quickstart", &spec), Ok(()));
+}
+
+#[test]
+fn what_pods_have_from_elsewhere_can_not_be_set_by_their_template() {
+    let refused = |pod: serde_json::Value| -> Vec<String> {
+        let problems = validate("quickstart", &with_template(serde_json::json!({ "spec": pod })));
+        problems.into_iter().map(|problem| problem.path.replace("spec.podTemplate.spec.", "")).collect()
+    };
+    assert_eq!(refused(serde_json::json!({ "restartPolicy": "Never" })), ["restartPolicy"]);
+    assert_eq!(refused(serde_json::json!({ "securityContext": {} })), ["securityContext"]);
+    assert_eq!(refused(serde_json::json!({ "volumes": [{ "name": "data" }] })), ["volumes[0].name"]);
+    assert_eq!(
+        refused(serde_json::json!({ "initContainers": [{ "name": "kvserver" }] })),
+        ["initContainers[0].name"]
+    );
+    let sidecar = serde_json::json!({ "name": "x", "ports": [{ "name": "peer", "containerPort": 1 }] });
+    assert_eq!(refused(serde_json::json!({ "containers": [sidecar] })), ["containers[0].ports[0].name"]);
+    let ours = serde_json::json!({
+        "name": "kvserver", "args": ["--x"], "readinessProbe": { "exec": {}, "periodSeconds": 1 },
+        "env": [{ "name": "A" }, { "name": "SKV_GROUP", "value": "g9" }],
+        "volumeMounts": [{ "name": "data", "mountPath": "/elsewhere" }, { "name": "x", "mountPath": "/data" }],
+    });
+    assert_eq!(
+        refused(serde_json::json!({ "containers": [{ "name": "other", "args": [] }, ours] })),
+        ["args", "readinessProbe.exec", "env[1].name", "volumeMounts[0]", "volumeMounts[1]"]
+            .map(|field| format!("containers[1].{field}"))
+    );
+}
+
+#[test]
+fn what_is_no_field_of_a_pod_is_named() {
+    for (template, path) in [
+        (serde_json::json!({ "metadata": { "labels": {} } }), "spec.podTemplate.metadata"),
+        (serde_json::json!({ "sepc": {} }), "spec.podTemplate.sepc"),
+        (serde_json::json!({ "spec": { "contaners": [] } }), "spec.podTemplate.spec.contaners"),
+        (
+            serde_json::json!({ "spec": { "containers": [{ "name": "a" }, { "name": "b", "envs": [] }] } }),
+            "spec.podTemplate.spec.containers[1].envs",
+        ),
+        (serde_json::json!({ "spec": { "hostNetwork": "yes" } }), "spec.podTemplate.spec.hostNetwork"),
+    ] {
+        let paths: Vec<_> =
+            validate("quickstart", &with_template(template)).into_iter().map(|p| p.path).collect();
+        assert_eq!(paths, [path]);
+    }
 }
 
 #[test]

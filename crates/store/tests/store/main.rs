@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "helpers of tests")]
 
 mod apply;
+mod asked;
 mod handoff;
 mod memory;
 mod model;

@@ -139,7 +139,7 @@ fn only_what_makes_the_data_larger_is_growth() {
 
 #[test]
 fn what_frees_something_fills_nothing_whoever_asks_for_it() {
-    let of = |data, sessions| Growth { data, sessions, decided: 0 };
+    let of = |data, sessions| Growth { data, sessions, ..Growth::default() };
     assert!(of(1, 0).fills() && of(0, 320).fills() && of(1, 320).fills());
     assert!(!of(0, 0).fills() && !of(-9, 0).fills() && !of(-9, 320).fills() && !of(-400, 320).fills());
     assert_eq!((of(0, 250).bytes(), of(-100, 250).bytes(), of(-300, 250).bytes()), (250, 150, 0));
@@ -178,17 +178,17 @@ fn the_growth_of_a_command_is_what_is_counted_afterwards() {
         by((400, 7), 7, 7, put(key, "again")),
     ];
     for command in commands {
-        let Growth { data, sessions, decided } = store.growth(&command);
+        let Growth { data, kept, sessions, decided } = store.growth(&command);
         let before = budget.tally().bytes();
         apply(&store, 500, command.clone()).unwrap();
         let grown = budget.tally().bytes().cast_signed() - before.cast_signed();
         // The part by which allocations are rounded up is one of the whole sum.
-        assert!((data + sessions + decided).abs_diff(grown) <= 2, "{command:?}: {grown}");
+        assert!((data + kept + sessions + decided).abs_diff(grown) <= 2, "{command:?}: {grown}");
     }
 }
 
 #[test]
-fn a_request_that_releases_no_decision_is_growth() {
+fn a_request_that_releases_no_decision_grows_by_its_record_alone() {
     let (store, budget) = counted();
     apply(&store, 500, by((400, 7), 1, 1, put("a", "12345"))).unwrap();
     let before = budget.tally().bytes();
@@ -196,13 +196,36 @@ fn a_request_that_releases_no_decision_is_growth() {
     for seq in 2..1000 {
         let command = by((400, 7), seq, 1, put("a", "54321"));
         let growth = store.growth(&command);
-        assert!(!growth.fills(), "the data stays as it is");
+        assert!(growth.is_record() && !growth.fills(), "the data stays as it is");
         grown += growth.bytes();
         apply(&store, 500, command).unwrap();
     }
     assert_eq!(grown, budget.tally().bytes() - before);
     assert!(grown > 50_000, "{grown}");
+    assert_eq!(store.open_records(), grown);
     assert_eq!(store.growth(&by((400, 7), 1000, 2, put("a", "54321"))).bytes(), 0, "one goes for it");
+}
+
+#[test]
+fn what_a_session_keeps_of_an_open_request_is_no_reason_for_a_follower_to_refuse_it() {
+    let (store, keys) = (founded(1, v1::Limits::default()), keys_of(0, 2));
+    let (key, missing) = (&keys[0], &keys[1]);
+    apply(&store, 500, by((400, 7), 1, 1, put(key, "12345"))).unwrap();
+    let known = |command| by((400, 7), 2, 1, command);
+    for command in [put(key, "54321"), put(key, "1234"), delete(missing)] {
+        let command = known(command);
+        assert!(store.growth(&command).bytes() > 0, "{command:?}");
+        assert_eq!(store.growth_of(&encode_batch(500, vec![command])), 0);
+    }
+    let stranger = |command| by((400, 8), 1, 1, command);
+    let strange = [stranger(put(key, "54321")), stranger(delete(missing))];
+    for command in [known(put(key, "123456")), known(append(key, "6"))].into_iter().chain(strange) {
+        assert!(!store.growth(&command).is_record(), "{command:?}");
+        assert_eq!(
+            store.growth_of(&encode_batch(500, vec![command.clone()])),
+            store.growth(&command).bytes()
+        );
+    }
 }
 
 #[test]
@@ -214,7 +237,10 @@ fn a_value_in_the_place_of_one_that_a_view_keeps_is_growth() {
     let replacing = || store.growth(&put(key, &value));
     assert_eq!(replacing().bytes(), 0);
     let view = store.view();
-    assert!(replacing().bytes() > 2048 && replacing().fills());
+    assert!(replacing().bytes() > 2048 && !replacing().is_record());
+    assert!(!replacing().fills(), "only until the view ends");
+    let shorter = store.growth(&put(key, &value[1..]));
+    assert!(shorter.bytes() > 2047 && !shorter.fills(), "the longer one stays");
     assert!(store.growth(&append(key, "!")).bytes() > 2048);
     assert!(!store.growth(&delete(key)).fills(), "the way out");
     let before = budget.tally().bytes();
@@ -320,6 +346,22 @@ fn a_part_of_a_shard_that_came_before_is_no_growth() {
     let mut newer = chunk.clone();
     newer.keys[0].revision = 8;
     assert!((1..all).contains(&growth(&newer)));
-    assert_eq!(growth(&Chunk { copy: 2, ..chunk.clone() }), all, "another copy takes the place of this one");
+    assert_eq!(growth(&Chunk { copy: 2, ..chunk.clone() }), 0, "another copy takes the place of this one");
     assert_eq!(store.growth_by(ShardId(0), Epoch(1), &chunk), 0, "the shard is here");
+}
+
+#[test]
+fn an_empty_part_of_no_copy_lets_go_of_what_came_and_keeps_the_promise() {
+    let (store, budget) = counted();
+    take(&store, 3, Step::Receive(Receive { source: 8, source_uid: 88 }));
+    let key = v1::KeyState { record: "key3value".into(), key_length: 4, revision: 7 };
+    let chunk = Chunk { copy: 1, keys: vec![key], ..Chunk::default() };
+    take(&store, 3, Step::Chunk(chunk.clone()));
+    let whole = store.memory_of(ShardId(3));
+    assert!(whole > 9 && store.arrivals()[0].bytes == 9);
+    take(&store, 3, Step::Chunk(Chunk::default()));
+    assert_eq!((store.memory_of(ShardId(3)), budget.tally().bytes()), (0, 0));
+    assert_eq!(store.arrivals()[0].bytes, 0, "it still comes");
+    take(&store, 3, Step::Chunk(Chunk { copy: 2, ..chunk }));
+    assert_eq!(store.memory_of(ShardId(3)), whole);
 }

@@ -107,6 +107,32 @@ fn what_contradicts_itself_is_refused_before_a_state_is_made_of_it() {
 }
 
 #[test]
+fn a_session_that_a_snapshot_has_twice_is_one() {
+    let limits = v1::Limits { max_sessions_per_shard: 1, ..v1::Limits::default() };
+    let store = founded(1, limits);
+    apply_all(&store, 5, vec![put("a", "1"), by((1, 2), 1, 1, append("a", "3"))]);
+    let once: Vec<Item> = dump(&store).into_iter().filter_map(|item| item.item).collect();
+    let mut twice = once.clone();
+    let at = twice.iter().position(|item| matches!(item, Item::Session(_))).unwrap();
+    twice.insert(at, once[at].clone());
+    for item in &mut twice {
+        if let Item::Shard(state) = item
+            && state.sessions > 0
+        {
+            state.sessions += 1;
+        }
+    }
+    assert_eq!(inspect(&twice), Ok(()));
+    let store = restore(&twice).unwrap();
+    assert_eq!(store.memory(), restore(&once).unwrap().memory());
+    // Each takes the place of the one before.
+    for opened_at in 6..9 {
+        assert!(apply_all(&store, 5, vec![by((opened_at, 2), 1, 1, put("a", "4"))])[0].is_ok());
+        assert_eq!(store.stats().sessions, 1);
+    }
+}
+
+#[test]
 fn what_only_a_source_or_a_target_has_passes() {
     let copied = Outgoing {
         r#move: Some(v1::Move { shard: 0, epoch: 2, target: 1, target_uid: 9 }),

@@ -17,6 +17,9 @@ use crate::metrics::Timer;
 use crate::services::operation_log::Logged;
 use crate::services::outbox::{self, Place, Room, Source};
 
+/// The answers that a frame has room for at once. Clerks send as many operations together.
+const USUAL: usize = 256;
+
 /// Answers with the ids of their operations.
 pub(in crate::services) type Answers = Vec<v1::Answer>;
 
@@ -120,13 +123,13 @@ impl Rest {
         Rest::Refused { ids: ids.into_iter(), problem: problem.into() }
     }
 
-    fn is_empty(&self) -> bool {
-        let left = match self {
+    /// Returns the number of operations that aren't answered yet.
+    fn left(&self) -> usize {
+        match self {
             Rest::Reads { keys, .. } => keys.len(),
             Rest::Rejected { rejected, .. } => rejected.len(),
             Rest::Refused { ids, .. } => ids.len(),
-        };
-        left == 0
+        }
     }
 
     /// Returns the next answer.
@@ -161,6 +164,7 @@ impl Later {
 impl Source for Later {
     fn fill(&mut self, frame: &mut Vec<v1::Answer>, room: usize) -> usize {
         let (mut bytes, before) = (0, frame.len());
+        frame.reserve(self.rest.left().min(USUAL));
         while let Some(answer) = self.next.take().map(|next| *next).or_else(|| self.rest.answer()) {
             let size = outbox::size(&answer);
             if !frame.is_empty() && bytes + size > room {
@@ -175,7 +179,7 @@ impl Source for Later {
     }
 
     fn is_done(&self) -> bool {
-        self.next.is_none() && self.rest.is_empty()
+        self.next.is_none() && self.rest.left() == 0
     }
 }
 

@@ -33,7 +33,7 @@ fn value_of(operation: &Operation) -> &[u8] {
 }
 
 /// Returns the bytes of an operation's key and value.
-pub(super) fn size_of(operation: &Operation) -> usize {
+pub(in crate::services) fn size_of(operation: &Operation) -> usize {
     key_of(operation).len() + value_of(operation).len()
 }
 

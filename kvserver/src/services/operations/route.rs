@@ -67,8 +67,10 @@ fn claim(running: &Running, key: &[u8], several: bool) -> Result<(Claim, ShardId
         Err(Rejection::Arriving { .. }) => false,
         Err(rejection) => return Err(rejection),
     };
+    // An only replica that serves the shard is asked whether it leads when it takes the operation.
     let epoch = if several { running.store.owns(shard).unwrap_or_default() } else { Epoch(0) };
-    Ok((Claim { leads: running.hints.is_leader(), serves, epoch }, shard))
+    let leads = (several || !serves) && running.hints.is_leader();
+    Ok((Claim { leads, serves, epoch }, shard))
 }
 
 /// Returns what the sender is told whose operation a replica has rejected.

@@ -95,7 +95,7 @@ impl WaitingRoom {
 
     /// Returns how long a write of a shard has to wait that changes as fast as it is copied.
     pub(super) fn slow_down(&self, running: &Running, command: &v1::Command) -> Result<Option<Delay>, Error> {
-        let Some(delay) = running.handoffs.slowed.delay(ShardId(command.shard)) else { return Ok(None) };
+        let Some(delay) = running.handoffs.delays.delay(ShardId(command.shard)) else { return Ok(None) };
         let bytes = command.key.len() + command.value.len();
         Ok(Some(Delay { delay, _permit: self.slowed.enter(bytes)? }))
     }

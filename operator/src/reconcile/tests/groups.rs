@@ -1,6 +1,9 @@
 //! Groups that come and go, against an API server and a shard manager in memory.
 
+mod beginning;
 mod leaving;
+mod refused;
+mod shrinking;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -106,6 +109,7 @@ impl Servers for World {
         &'a self,
         _: &'a str,
         _: GroupId,
+        _: v1::ReplicaIdentity,
         _: Option<ReplicaId>,
     ) -> BoxFuture<'a, Result<(), String>> {
         done()
@@ -168,6 +172,11 @@ impl Scene {
         let world = Arc::new(World::default());
         let mut operator = Operator::new(json!(spec));
         operator.context.servers = world.clone();
+        let node = json!({
+            "apiVersion": "v1", "kind": "Node", "metadata": { "name": "node" },
+            "status": { "conditions": [{ "type": "Ready", "status": "True" }] },
+        });
+        operator.server.put("/api/v1/nodes/node", node);
         let mut scene = Scene { operator, world, spec };
         scene.pass().await;
         scene.run_managers();
@@ -267,6 +276,11 @@ impl Scene {
     async fn evictions(&mut self) -> Vec<String> {
         self.operator.server.requests();
         self.pass().await;
+        self.evicted()
+    }
+
+    /// Returns the pods that were evicted by the last pass, and makes them again.
+    fn evicted(&self) -> Vec<String> {
         let evicted = self.operator.writes().into_iter().filter_map(|write| {
             let pod = write.strip_prefix("POST /api/v1/namespaces/prod/pods/")?.strip_suffix("/eviction")?;
             Some(pod.to_owned())

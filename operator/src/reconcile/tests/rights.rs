@@ -13,7 +13,11 @@ fn documents() -> Vec<Value> {
 }
 
 fn rules() -> Vec<PolicyRule> {
-    let role = documents().into_iter().find(|document| document["kind"] == "ClusterRole").unwrap();
+    let of_kind =
+        |kind: &'static str| documents().into_iter().filter(move |document| document["kind"] == kind);
+    // The other roles are for people.
+    let bound = of_kind("ClusterRoleBinding").next().unwrap()["roleRef"]["name"].clone();
+    let role = of_kind("ClusterRole").find(|role| role["metadata"]["name"] == bound).unwrap();
     serde_json::from_value::<ClusterRole>(role).unwrap().rules.unwrap()
 }
 
@@ -29,18 +33,20 @@ fn right(request: &str) -> (String, String, Vec<&'static str>) {
     let (method, path) = request.split_once(' ').unwrap();
     let parts: Vec<&str> = path.trim_start_matches('/').split('/').collect();
     let (group, rest) = if parts[0] == "api" { ("", &parts[2..]) } else { (parts[1], &parts[3..]) };
-    let resource = match rest[2..] {
+    // What is in no namespace follows right after the version.
+    let rest = if rest[0] == "namespaces" { &rest[2..] } else { rest };
+    let resource = match rest {
         [resource, _, subresource] => format!("{resource}/{subresource}"),
-        _ => rest[2].to_owned(),
+        _ => rest[0].to_owned(),
     };
     let verbs = match method {
-        "GET" if rest.len() == 3 => vec!["list"],
+        "GET" if rest.len() == 1 => vec!["list"],
         "GET" => vec!["get"],
         "POST" => vec!["create"],
         "PUT" => vec!["update"],
         "DELETE" => vec!["delete"],
-        // Kubernetes makes claims; the operator changes existing ones.
-        "PATCH" if resource == "persistentvolumeclaims" => vec!["patch"],
+        // Others make claims and volumes; the operator changes existing ones.
+        "PATCH" if resource.starts_with("persistentvolume") => vec!["patch"],
         // A server-side apply of a new object creates it.
         "PATCH" if group != "events.k8s.io" => vec!["create", "patch"],
         _ => vec!["patch"],
@@ -54,6 +60,9 @@ async fn all_that_a_life_of_a_resource_needs_is_allowed() {
     operator.pass().await.unwrap();
     let off = json!({ "groups": 1, "disruptionBudget": { "enabled": false }, "networkPolicy": { "enabled": false } });
     operator.set_spec(off);
+    let mut set = operator.server.get(SET).unwrap();
+    set["status"] = json!({ "replicas": 0 });
+    operator.server.put(SET, set);
     operator.pass().await.unwrap();
     operator.set_spec(json!({ "replicas": 2 }));
     operator.pass().await.unwrap();
@@ -61,7 +70,9 @@ async fn all_that_a_life_of_a_resource_needs_is_allowed() {
     operator.pass().await.unwrap();
     let mut requests: BTreeSet<_> = operator.server.requests().into_iter().collect();
     requests.extend(groups::requests_of_a_groups_end().await);
+    requests.extend(losses::requests_of_a_replacement().await);
     assert!(requests.iter().any(|request| request.starts_with("DELETE") && request.contains("/services/")));
+    assert!(requests.iter().any(|request| request.starts_with("GET") && request.ends_with("/events")));
     assert!(requests.len() > 20, "{requests:#?}");
     for request in requests {
         let (group, resource, verbs) = right(&request);
@@ -79,6 +90,18 @@ fn all_that_is_watched_is_allowed() {
         }
     }
     assert!(allowed("shardedkv.io", "shardedkvs", "list") && allowed("shardedkv.io", "shardedkvs", "watch"));
+    assert!(allowed("", "nodes", "list") && allowed("", "nodes", "watch"));
+}
+
+/// An API server that has OwnerReferencesPermissionEnforcement on, as OpenShift's has, asks for it. So it
+/// does before an object that exists gets an owner: a shard map that is kept no longer, or what is left of a
+/// resource that was deleted without its objects.
+#[test]
+fn objects_may_have_an_owner_whose_deletion_waits_for_them() {
+    assert!(allowed("shardedkv.io", "shardedkvs/finalizers", "update"));
+    for kind in kinds() {
+        assert!(allowed(&kind.group, &kind.plural, "delete"), "{}", kind.plural);
+    }
 }
 
 #[test]
@@ -104,4 +127,26 @@ fn the_operators_pods_have_the_label_by_which_they_are_known() {
     let deployment = documents().into_iter().find(|document| document["kind"] == "Deployment").unwrap();
     let labels = &deployment["spec"]["template"]["metadata"]["labels"];
     assert_eq!(labels["app.kubernetes.io/name"], skv_operator_plan::names::MANAGER);
+}
+
+#[test]
+fn who_may_see_or_change_a_namespace_may_do_so_with_its_stores() {
+    let rights = |role: &str| -> BTreeSet<String> {
+        let label = format!("rbac.authorization.k8s.io/aggregate-to-{role}");
+        let is_added = |document: &Value| document["metadata"]["labels"][&label] == "true";
+        let rules_of = |role: Value| serde_json::from_value::<ClusterRole>(role).unwrap().rules.unwrap();
+        let of_rule = |rule: PolicyRule| {
+            let resources = rule.resources.unwrap();
+            let verbs = rule.verbs.into_iter();
+            verbs.flat_map(move |verb| resources.clone().into_iter().map(move |r| format!("{verb} {r}")))
+        };
+        documents().into_iter().filter(is_added).flat_map(rules_of).flat_map(of_rule).collect()
+    };
+    let (view, edit, admin) = (rights("view"), rights("edit"), rights("admin"));
+    let is_reading = |right: &String| ["get ", "list ", "watch "].iter().any(|verb| right.starts_with(verb));
+    assert!(view.contains("list shardedkvs") && view.iter().all(is_reading), "{view:?}");
+    assert!(edit.is_superset(&view) && edit.contains("create shardedkvs"), "{edit:?}");
+    assert!(edit.contains("patch shardedkvs/scale") && !edit.contains("delete shardmaps"), "{edit:?}");
+    assert!(admin.is_superset(&edit) && admin.contains("delete shardmaps"), "{admin:?}");
+    assert!(!admin.contains("update shardedkvs/status"), "statuses are the operator's");
 }

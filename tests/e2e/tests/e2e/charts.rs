@@ -1,6 +1,6 @@
 //! The charts, as helm sees them.
 
-use skv_e2e::{in_namespace, in_project};
+use skv_e2e::{Rendered, in_namespace, in_project};
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
@@ -17,6 +17,7 @@ async fn charts_are_flawless_and_a_wrong_value_is_refused_with_its_path() {
             (&operator, "image.pullPolicy=Sometimes", "at '/image/pullPolicy': value must be one of"),
             (&operator, "watchNamespaces={a,B}", "at '/watchNamespaces/1': 'B' does not match pattern"),
             (&operator, "extraEnv[0].value=x", "at '/extraEnv/0': missing property 'name'"),
+            (&operator, "deletionProtection=true", "at '/deletionProtection': got boolean, want object"),
             (&operator, "logFormat=xml", "at '/logFormat': value must be one of 'text', 'json'"),
             (&operator, "sample.name=My_Sample", "at '/sample/name': 'My_Sample' does not match pattern"),
             (&definitions, "keep=maybe", "at '/keep': got string, want boolean"),
@@ -33,19 +34,28 @@ async fn charts_are_flawless_and_a_wrong_value_is_refused_with_its_path() {
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn an_operator_of_some_namespaces_has_no_right_to_change_others() {
     in_namespace("rights", |namespace| async move {
-        let chart = in_project("charts/shardedkv");
-        let render = ["template", "skv-operator", &chart, "--set=watchNamespaces={blue,green}"];
-        let rendered = namespace.helm(&render).await;
-        let objects: Vec<serde_json::Value> = serde_saphyr::from_multiple(&rendered.stdout).expect("YAML");
-        let of_kind = |kind: &str| objects.iter().filter(|object| object["kind"] == kind).collect::<Vec<_>>();
-        let cluster_wide = of_kind("ClusterRole");
-        for rule in cluster_wide.iter().flat_map(|role| role["rules"].as_array().expect("rules")) {
-            assert_eq!(rule["verbs"], serde_json::json!(["get"]), "{rule}");
+        let rendered = Rendered::with(&namespace, &["watchNamespaces={blue,green}"]).await;
+        // The others are parts of the roles of people.
+        let bound = &rendered.of_kind("ClusterRoleBinding")[0]["roleRef"]["name"];
+        let cluster_wide =
+            rendered.of_kind("ClusterRole").into_iter().filter(|role| role["metadata"]["name"] == *bound);
+        for rule in cluster_wide.flat_map(|role| role["rules"].as_array().expect("rules")) {
+            // Nodes and volumes are of no namespace.
+            let verbs = match rule["resources"][0].as_str() {
+                Some("nodes") => serde_json::json!(["get", "list", "watch"]),
+                Some("persistentvolumes") => serde_json::json!(["get", "patch"]),
+                _ => serde_json::json!([]),
+            };
+            assert_eq!(rule["verbs"], verbs, "{rule}");
+            assert_eq!(rule["resources"].as_array().map(Vec::len), Some(1), "{rule}");
         }
         for namespace in ["blue", "green"] {
             for kind in ["Role", "RoleBinding"] {
-                let found =
-                    of_kind(kind).iter().filter(|role| role["metadata"]["namespace"] == namespace).count();
+                let found = rendered
+                    .of_kind(kind)
+                    .iter()
+                    .filter(|role| role["metadata"]["namespace"] == namespace)
+                    .count();
                 assert_eq!(found, 1, "{kind} in {namespace}");
             }
         }

@@ -19,7 +19,7 @@ async fn of_two_who_evict_servers_one_waits() {
         store.says("Progressing", "Changing").await;
         let pods: Api<Pod> = Api::namespaced(namespace.cluster.impatient.clone(), &namespace.name);
         eventually("the person has to wait", || async {
-            let ready = namespace.ready_pods_now(&store.servers_label()).await;
+            let ready = namespace.ready_pods_now(&store.servers_label()).await?;
             let server = ready.first()?.metadata.name.clone()?;
             let evicted = pods.evict(&server, &EvictParams::default()).await;
             matches!(&evicted, Err(kube::Error::Api(status)) if status.code == 429).then_some(())

@@ -8,6 +8,9 @@ use skv_e2e::{
     Clerks as _, Load, Namespace, Store, eventually, in_namespace, install_operator, kill_processes_of,
 };
 
+/// The number of clerks, enough for each moving shard to be in use.
+const CLERKS: u64 = 8;
+
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
 async fn groups_scale_out_and_in_under_load_and_no_call_fails() {
@@ -16,7 +19,7 @@ async fn groups_scale_out_and_in_under_load_and_no_call_fails() {
         let storage = json!({ "size": "256Mi", "whenScaled": "Delete" });
         let spec = json!({ "groups": 1, "replicas": 1, "shards": 12, "storage": storage });
         let store = Store::create(&namespace, spec).await;
-        let load = Load::start(&store, 4, 16);
+        let load = Load::start(&store, CLERKS, 16);
         load.recorder.more_acknowledged(50).await;
 
         let none = namespace.kubectl(&["scale", "shardedkv/kv", "--replicas=0"]).await;
@@ -52,7 +55,7 @@ async fn a_group_that_leaves_goes_although_its_leader_is_replaced_and_its_volume
         let storage = json!({ "size": "256Mi", "whenDeleted": "Delete" });
         let spec = json!({ "groups": 2, "replicas": 3, "shards": 12, "storage": storage });
         let store = Store::create(&namespace, spec).await;
-        let load = Load::start(&store, 4, 16);
+        let load = Load::start(&store, CLERKS, 16);
         load.recorder.more_acknowledged(50).await;
         let leader = store.leader(1).await;
         store.change(json!({ "groups": 1 })).await;
@@ -82,7 +85,7 @@ async fn a_number_of_groups_is_changed_back_while_shards_move_and_pods_die() {
         let store = Store::create(&namespace, spec).await;
         // The ballast is enough for moves to take a while.
         let ballast = Ballast::put(&store).await;
-        let load = Load::start(&store, 4, 16);
+        let load = Load::start(&store, CLERKS, 16);
         load.recorder.more_acknowledged(50).await;
 
         store.change(json!({ "groups": 3 })).await;
@@ -92,7 +95,8 @@ async fn a_number_of_groups_is_changed_back_while_shards_move_and_pods_die() {
         let source = store.pods(0).await[&store.server(0, 0)].metadata.uid.clone();
         kill_processes_of(&source.expect("a pod has a uid"));
         let managers = namespace.ready_pods_now(&store.managers_label()).await;
-        let manager = managers.into_iter().find_map(|pod| pod.metadata.name).expect("a manager is ready");
+        let manager =
+            managers.into_iter().flatten().find_map(|pod| pod.metadata.name).expect("a manager is ready");
         let deleted = namespace.api::<Pod>().delete(&manager, &DeleteParams::default()).await;
         deleted.expect("a pod can be deleted");
         assert_eq!(shards(&store.complete().await), [6, 6]);

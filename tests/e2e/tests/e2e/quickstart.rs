@@ -27,8 +27,8 @@ async fn the_sample_runs_spread_over_nodes_and_serves_from_inside_and_outside() 
             assert_eq!((pods.len(), nodes.len()), (3, 3), "g{group} is on {nodes:?}");
         }
 
-        let manager = format!("--manager={}", store.manager_address());
-        let put = namespace.run("put", &["skv", &manager, "put", "greeting", "hello"]).await;
+        let server = "--server=quickstart:7000";
+        let put = namespace.run("put", &["skv", server, "put", "greeting", "hello"]).await;
         assert!(put.succeeded, "{put:?}");
         assert_eq!(
             through_port_forward(&namespace, "quickstart", 7000, &["append", "greeting", ", world"]).await,
@@ -43,8 +43,8 @@ async fn the_sample_runs_spread_over_nodes_and_serves_from_inside_and_outside() 
             through_port_forward(&namespace, "quickstart", 8000, &["get", "greeting"]).await,
             "hello, world"
         );
-        let got =
-            namespace.run("get", &["skv", "--manager=quickstart-manager:8400", "get", "greeting"]).await;
+        let server = "--server=quickstart:8000";
+        let got = namespace.run("get", &["skv", server, "get", "greeting"]).await;
         assert_eq!(got.stdout, "hello, world", "{got:?}");
     })
     .await;

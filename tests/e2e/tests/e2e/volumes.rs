@@ -79,11 +79,13 @@ async fn a_majority_that_is_lost_is_said_and_left_alone() {
         // This is the way out.
         let manager = format!("--manager={}", store.manager_address());
         let reset = ["skv", &manager, "group", "reset", "g0", "--from", &survivor, "--accept-data-loss"];
-        // A survivor that has just begun to lead doesn't know for some seconds that nobody follows it.
-        eventually("the survivor is reset", || async {
-            namespace.exec(&survivor, &reset).await.succeeded.then_some(())
+        // A survivor that has just started, or begun to lead, doesn't know yet that nobody follows it.
+        let reset = eventually("the survivor knows that its majority is lost", || async {
+            let reset = namespace.exec(&survivor, &reset).await;
+            (!reset.stderr.contains("ask again")).then_some(reset)
         })
         .await;
+        assert!(reset.succeeded, "{reset:?}");
         store.complete().await;
         assert_eq!(store.skv(&["get", "kept"]).await.stdout, "yes");
     })
@@ -107,12 +109,32 @@ async fn volumes_are_asked_to_grow_and_no_pod_is_replaced() {
         })
         .await;
         assert_eq!(resource["spec"]["persistentVolumeClaimRetentionPolicy"]["whenDeleted"], "Delete");
+        eventually("the status says that volumes grow", || async {
+            let status = store.get().await["status"].take();
+            let conditions = status["conditions"].as_array()?;
+            conditions.iter().any(|condition| condition["reason"] == "VolumesGrowing").then_some(())
+        })
+        .await;
+        enlarge(&namespace, "512Mi").await;
         store.complete().await;
         assert_eq!(sizes(&namespace).await, ["512Mi"; 3]);
         let after: Vec<_> = store.pods(0).await.into_values().map(|pod| pod.metadata.uid).collect();
         assert_eq!(pods, after);
     })
     .await;
+}
+
+/// Says that the volumes of all claims have this size, as the driver that enlarges them does; the cluster has none.
+async fn enlarge(namespace: &Namespace, size: &str) {
+    let claims = namespace.api::<PersistentVolumeClaim>();
+    let patch = Patch::Merge(json!({ "status": { "capacity": { "storage": size } } }));
+    for claim in claims.list(&ListParams::default()).await.expect("claims can be listed") {
+        let name = claim.metadata.name.expect("a name");
+        claims
+            .patch_status(&name, &PatchParams::default(), &patch)
+            .await
+            .expect("a claim's status can be written");
+    }
 }
 
 async fn sizes(namespace: &Namespace) -> Vec<String> {

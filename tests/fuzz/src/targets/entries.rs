@@ -1,6 +1,9 @@
 //! Log entries, applied to a store. What can be read is applied, or refused, whatever it says; and a
 //! replica that begins with a snapshot of the state decides on the next entries as all others do.
 
+#[path = "../../../../crates/store/tests/store/asked.rs"]
+mod asked;
+
 use bytes::Bytes;
 use prost::Message as _;
 use skv_proto::v1;
@@ -165,26 +168,10 @@ fn apply(trial: &mut Trial, store: &Store, entry: &Bytes) -> Result<(), String> 
     trial.read("a store after an entry", entry, || use_all(store))
 }
 
-/// Asks a store for everything that clients, leaders and carriers ask for.
+/// Asks a store for everything that it is asked for.
 pub(super) fn use_all(store: &Store) {
-    for key in ["", "a", "key1", "12"] {
-        let _ = store.get(key.as_bytes());
-        let _ = store.shard_of(key.as_bytes());
-        let _ = store.growth(&command(Kind::Append, key)).fills();
-    }
-    for departure in store.departures() {
-        let to = departure.to;
-        let _ = store.base_copy(&to).map(|base| base.into_chunks(100).count());
-        if let Some(beginning) = store.beginning(&to) {
-            let _ = store.difference(&to, beginning, 100);
-            let _ = store.installation(&to, beginning);
-        }
-        let _ = (store.backlog(&to), store.memory_of(to.shard));
-    }
-    let _ = (store.arrivals(), store.shards(), store.stats(), store.highest_epoch(), store.owned_shards());
-    let _ = (store.sessions_due(store.time()), store.sessions_due(u64::MAX));
-    let _ = store.would_assign(&[leaves(1)]);
-    while store.free_some() {}
+    let commands = ["", "a", "key1", "12"].map(|key| command(Kind::Append, key));
+    asked::ask_all(store, &commands, &[leaves(1)]);
 }
 
 /// Compares a store with one that is made of its snapshot.

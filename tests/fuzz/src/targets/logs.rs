@@ -64,7 +64,7 @@ async fn append(log: &Log, entries: Vec<Entry>) -> anyhow::Result<()> {
 async fn written() -> anyhow::Result<Files> {
     let disk = MemoryDisk::new();
     let shared: Arc<dyn Disk> = Arc::new(disk.clone());
-    let options = Options { segment_bytes: 16 * SECTOR as u32, cache_bytes: 0 };
+    let options = Options { segment_bytes: 16 * SECTOR as u32, cache_bytes: 0, ..Options::default() };
     Log::format(&shared, Path::new(DIR), 7, &options).await?;
     let (log, _) = Log::open(shared, Path::new(DIR), &options).await?;
     let entry = |term, index, len: usize| Entry {
@@ -151,7 +151,7 @@ fn seal(bytes: &mut [u8]) {
 
 /// Opens a log, reads all of it, and writes to it.
 async fn open(disk: &MemoryDisk) -> anyhow::Result<()> {
-    let options = Options { segment_bytes: 0, cache_bytes: 1 << 20 };
+    let options = Options { segment_bytes: 0, cache_bytes: 1 << 20, ..Options::default() };
     let (log, _) = Log::open(Arc::new(disk.clone()), Path::new(DIR), &options).await?;
     log.reader().read(0..u64::MAX, usize::MAX).await?;
     let next = log.last().map_or(0, |last| last.index.saturating_add(1));

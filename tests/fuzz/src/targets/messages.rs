@@ -15,11 +15,13 @@ use skv_store::{HandoffStep, Limits};
 
 use super::found::found;
 use crate::draw::Draw;
-use crate::message::Messages;
+use crate::message::{self, Messages};
 use crate::trial::Trial;
 
 /// The inputs of one round.
 const INPUTS: usize = 4000;
+/// The share of messages with a list of very many elements, in percent: they are decoded, and no more.
+const SWOLLEN: u32 = 2;
 
 /// Reads the bytes of a message; false: they are refused.
 type Decoder = fn(&Bytes) -> bool;
@@ -127,9 +129,14 @@ pub(crate) fn read(trial: &mut Trial, name: &str, bytes: Vec<u8>) -> Result<(), 
     let readers = DECODERS.iter().chain(USES).filter(|(message, _)| *message == name);
     let bytes = Bytes::from(bytes);
     for (_, decoder) in readers {
-        if !trial.read(name, &bytes, || decoder(&bytes))? {
-            trial.refuse();
-        }
+        read_by(trial, name, &bytes, *decoder)?;
+    }
+    Ok(())
+}
+
+fn read_by(trial: &mut Trial, name: &str, bytes: &Bytes, decoder: Decoder) -> Result<(), String> {
+    if !trial.read(name, bytes, || decoder(bytes))? {
+        trial.refuse();
     }
     Ok(())
 }
@@ -137,6 +144,12 @@ pub(crate) fn read(trial: &mut Trial, name: &str, bytes: Vec<u8>) -> Result<(), 
 pub(super) fn round(draw: &mut Draw, trial: &mut Trial) -> anyhow::Result<()> {
     let messages = Messages::new()?;
     for _ in 0..INPUTS {
+        if draw.chance(SWOLLEN) {
+            let Some((name, decoder)) = draw.pick(DECODERS) else { break };
+            let bytes = Bytes::from(message::swollen(draw, &messages.of(name)?));
+            found(read_by(trial, name, &bytes, *decoder))?;
+            continue;
+        }
         // Those of which more is made come more often.
         let readers = if draw.chance(50) { DECODERS } else { USES };
         let Some((name, _)) = draw.pick(readers) else { break };

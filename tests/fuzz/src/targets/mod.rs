@@ -3,8 +3,8 @@
 //! - `messages`: the decoder of each message, and what is made of a message at once
 //! - `entries`: log entries, applied to a store
 //! - `snapshots`, `logs`, `files`, `records`: what lies on disks
-//! - `services`: the ports of real servers; `world` has the servers, `ports` and `leaders` what they are
-//!   sent
+//! - `services`: the ports of real servers; `world` has the servers, `ports`, `leaders` and `pages` what they
+//!   are sent
 
 pub(crate) mod entries;
 mod files;
@@ -13,6 +13,7 @@ mod leaders;
 mod logs;
 mod manager;
 pub(crate) mod messages;
+mod pages;
 mod ports;
 mod records;
 mod runtime;
@@ -21,6 +22,7 @@ mod snapshots;
 mod world;
 
 use crate::draw::Draw;
+use crate::memory;
 use crate::trial::Trial;
 
 /// The kind of a round.
@@ -42,10 +44,12 @@ pub(crate) enum Kind {
     Services,
     /// The ports for servers, spoken to as replicas of the same groups would.
     Peers,
+    /// The pages of servers and managers, over HTTP.
+    Pages,
 }
 
 impl Kind {
-    const ALL: [Kind; 8] = [
+    const ALL: [Kind; 9] = [
         Kind::Messages,
         Kind::Entries,
         Kind::Snapshots,
@@ -54,6 +58,7 @@ impl Kind {
         Kind::Records,
         Kind::Services,
         Kind::Peers,
+        Kind::Pages,
     ];
 
     /// Returns the kind of a seed's round: seeds take turns.
@@ -75,12 +80,16 @@ impl Kind {
             Kind::Records => "records",
             Kind::Services => "services",
             Kind::Peers => "peers",
+            Kind::Pages => "pages",
         }
     }
 
     /// Plays a round.
     pub(crate) fn play(self, seed: u64, trial: &mut Trial) -> Result<(), String> {
         let draw = &mut Draw::new(seed);
+        if matches!(self, Kind::Snapshots | Kind::Logs | Kind::Files | Kind::Records) {
+            trial.own_bytes = memory::OF_FILES;
+        }
         let played = match self {
             Kind::Messages => messages::round(draw, trial),
             Kind::Entries => entries::round(draw, trial),
@@ -90,6 +99,7 @@ impl Kind {
             Kind::Records => records::round(draw, trial),
             Kind::Services => services::round(draw, trial),
             Kind::Peers => services::round_of_peers(draw, trial),
+            Kind::Pages => services::round_of_pages(draw, trial),
         };
         played.map_err(|error| format!("{error:#}"))
     }

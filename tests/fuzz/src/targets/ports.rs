@@ -51,6 +51,8 @@ enum Port {
     Client,
     Peer,
     Manager,
+    /// Servers pass these calls on to a manager, which serves them too.
+    ClientOrManager,
 }
 
 /// A method of a service.
@@ -71,6 +73,7 @@ pub(super) fn methods(messages: &Messages, without: &[&str]) -> Vec<Method> {
             let port = match service.rsplit('.').next() {
                 Some("Kv" | "KvServer") => Port::Client,
                 Some("Raft" | "Handoff" | "Admin") => Port::Peer,
+                Some("Locator") => Port::ClientOrManager,
                 _ => Port::Manager,
             };
             let path = format!("/{service}/{}", method.name());
@@ -114,7 +117,8 @@ impl Inputs {
         let address = match method.port {
             Port::Client => world.client(group),
             Port::Peer => world.peer(group),
-            Port::Manager => &world.manager,
+            Port::ClientOrManager if group == 1 => world.client(group),
+            Port::Manager | Port::ClientOrManager => &world.manager,
         };
         let count = if method.is_stream { 1 + draw.below(STREAM) } else { 1 };
         let messages = (0..count).map(|_| self.messages.bytes(draw, &method.input).into()).collect();

@@ -4,12 +4,14 @@
 //! then no more is asked of the servers than that they run on, and answer. Without such calls the groups go
 //! on serving, whatever comes.
 
+use anyhow::Context as _;
 use futures::future::join_all;
 use skv_proto::v1;
 use skv_raft::header::VERSIONS;
 use tokio::runtime::Builder;
 
 use super::leaders;
+use super::pages;
 use super::ports::{Inputs, Sent, methods};
 use super::world::{STRANGER, World};
 use crate::draw::Draw;
@@ -41,8 +43,7 @@ pub(super) fn round_of_peers(draw: &mut Draw, trial: &mut Trial) -> anyhow::Resu
 /// Plays a round. The servers must go on serving, if some methods are left out; else they must go on
 /// answering, whatever a replica of their groups says.
 fn play(draw: &mut Draw, trial: &mut Trial, without: Option<&[&str]>) -> anyhow::Result<()> {
-    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    runtime.block_on(async {
+    run(async {
         let mut world = World::start().await?;
         let messages = known(draw, &world).await?;
         let inputs = Inputs {
@@ -51,24 +52,45 @@ fn play(draw: &mut Draw, trial: &mut Trial, without: Option<&[&str]>) -> anyhow:
             messages,
         };
         for number in 1..=BATCHES {
-            batch(draw, trial, &inputs, &mut world).await?;
+            let all: anyhow::Result<Vec<Sent>> = (0..BATCH).map(|_| inputs.draw(draw, &world)).collect();
+            batch(trial, &all?, &mut world).await?;
             if number % CHECK_EVERY == 0 {
                 let serves = without.is_some();
                 let checked = if serves { world.check_serves().await } else { world.check_answers().await };
                 checked.and(world.check_runs())?;
             }
         }
-        anyhow::Ok(())
-    })?;
+        Ok(())
+    })
+}
+
+/// Plays a round of requests for pages: they are shown on, and the groups serve.
+pub(super) fn round_of_pages(draw: &mut Draw, trial: &mut Trial) -> anyhow::Result<()> {
+    run(async {
+        let mut world = World::start().await?;
+        let addresses = world.pages();
+        for _ in 0..BATCHES {
+            let mut all = Vec::new();
+            for _ in 0..BATCH {
+                let address = draw.pick(&addresses).context("there are pages")?.clone();
+                all.push(Sent::Connection { address, bytes: pages::requests(draw) });
+            }
+            batch(trial, &all, &mut world).await?;
+            world.check_pages().await?;
+        }
+        world.check_serves().await
+    })
+}
+
+/// Runs a round. A panic that nobody saw is a finding too.
+fn run(round: impl Future<Output = anyhow::Result<()>>) -> anyhow::Result<()> {
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    runtime.block_on(round)?;
     panics::take().map_or(Ok(()), |panic| Err(anyhow::Error::msg(panic)))
 }
 
-/// Makes some calls beside each other.
-async fn batch(draw: &mut Draw, trial: &mut Trial, inputs: &Inputs, world: &mut World) -> anyhow::Result<()> {
-    let mut all = Vec::new();
-    for _ in 0..BATCH {
-        all.push(inputs.draw(draw, world)?);
-    }
+/// Sends some things beside each other.
+async fn batch(trial: &mut Trial, all: &[Sent], world: &mut World) -> anyhow::Result<()> {
     let (answers, taken) = memory::measured_while(join_all(all.iter().map(Sent::send))).await;
     trial.inputs += answers.len() as u64;
     trial.refused += answers.iter().filter(|answered| !**answered).count() as u64;

@@ -1,7 +1,8 @@
 //! A shard manager and two groups of one server each, in this process: real sockets on loopback, disks in
-//! memory.
+//! memory. They serve as well what the lab's programs serve beside them.
 
-use std::path::PathBuf;
+use std::num::NonZeroU16;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,7 +15,7 @@ use shardmanager::store::MemoryStore;
 use skv_client::{Clerk, Options};
 use skv_disk::MemoryDisk;
 use skv_disk::clock::Clock;
-use skv_listen::{Listener, Services};
+use skv_listen::{Counted, Listener, PAGES};
 use skv_memory::Budget;
 use skv_net::{Addresses, NamedServer, ServerAddresses};
 use skv_proto::v1;
@@ -22,7 +23,8 @@ use skv_proto::v1::admin_client::AdminClient;
 use skv_proto::v1::shard_manager_client::ShardManagerClient;
 use skv_replica::Tuning;
 use skv_sharding::GroupId;
-use tokio::net::TcpListener;
+use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio::time::timeout;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,8 @@ const SHARDS: u32 = 8;
 const SEGMENT_BYTES: u32 = 4 << 20;
 /// The time within which a valid request is answered, on a machine that has other things to do.
 const PATIENCE: Duration = Duration::from_secs(40);
+/// The connections that read the pages of a process at the same time.
+const PAGES_CONNECTIONS: usize = 50;
 const MANAGERS: &str = "managers:7400";
 
 /// A server.
@@ -53,6 +57,8 @@ struct Server {
 pub(super) struct World {
     servers: Vec<Server>,
     pub(super) manager: String,
+    /// The address of the manager's pages.
+    manager_pages: String,
     manager_task: JoinHandle<anyhow::Result<()>>,
     clerk: Clerk,
 }
@@ -73,11 +79,19 @@ async fn listener() -> anyhow::Result<(TcpListener, String)> {
     Ok((listener, address))
 }
 
+/// Returns the listener of a process's pages, and its address.
+async fn pages() -> anyhow::Result<(Listener, String)> {
+    let listener = Listener::bind("http", "127.0.0.1:0", PAGES_CONNECTIONS, Counted::default()).await?;
+    let address = listener.local_addr()?.to_string();
+    Ok((listener.with_silence(PAGES), address))
+}
+
 impl World {
     /// Starts it, and waits until it serves.
     pub(super) async fn start() -> anyhow::Result<World> {
         let (listening, manager) = listener().await?;
-        let manager_task = tokio::spawn(run_manager(listening));
+        let (shown, manager_pages) = pages().await?;
+        let manager_task = tokio::spawn(run_manager(listening, shown));
         let (mut servers, mut listeners) = (Vec::new(), Vec::new());
         for group in 0..GROUPS {
             listeners.push((format!("kv-g{group}-0"), listener().await?, listener().await?));
@@ -94,7 +108,8 @@ impl World {
         }
         let mut options = Options::manager(vec![manager.clone()]);
         options.deadline = PATIENCE;
-        let world = World { servers, manager, manager_task, clerk: Clerk::connect(options)? };
+        let clerk = Clerk::connect(options)?;
+        let world = World { servers, manager, manager_pages, manager_task, clerk };
         world.check_serves().await?;
         Ok(world)
     }
@@ -111,6 +126,20 @@ impl World {
     pub(super) fn ports(&self) -> Vec<String> {
         let of_server = |server: &Server| [server.client.clone(), server.peer.clone(), server.http.clone()];
         self.servers.iter().flat_map(of_server).chain([self.manager.clone()]).collect()
+    }
+
+    /// Returns the addresses of all pages.
+    pub(super) fn pages(&self) -> Vec<String> {
+        self.servers.iter().map(|server| server.http.clone()).chain([self.manager_pages.clone()]).collect()
+    }
+
+    /// Checks that all pages are shown.
+    pub(super) async fn check_pages(&self) -> anyhow::Result<()> {
+        for address in self.pages() {
+            let answer = timeout(PATIENCE, page(&address)).await.context("a page isn't shown")??;
+            ensure!(answer.starts_with(b"HTTP/1.1 200"), "a page is {}", String::from_utf8_lossy(&answer));
+        }
+        Ok(())
     }
 
     /// Returns the status of a server's replica.
@@ -164,6 +193,15 @@ impl World {
     }
 }
 
+/// Returns the answer of a process that is asked whether it lives.
+async fn page(address: &str) -> anyhow::Result<Vec<u8>> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(b"GET /livez HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n").await?;
+    let mut answer = Vec::new();
+    stream.read_to_end(&mut answer).await?;
+    Ok(answer)
+}
+
 async fn serve(
     group: GroupId,
     name: String,
@@ -173,8 +211,9 @@ async fn serve(
     manager: &str,
 ) -> anyhow::Result<Server> {
     let metrics = Metrics::new();
-    let pages = Listener::bind("http", "127.0.0.1:0", 50, skv_listen::Counted::default()).await?;
-    let (http, managers) = (pages.local_addr()?.to_string(), vec![manager.to_owned()]);
+    let (pages, http) = pages().await?;
+    let managers = vec![manager.to_owned()];
+    let master: NonZeroU16 = manager.rsplit(':').next().context("an address has a port")?.parse()?;
     let config = Config {
         server: name,
         instance: server::random_instance(),
@@ -194,7 +233,7 @@ async fn serve(
         data_dir: PathBuf::from("/data"),
         clock: Clock::system(),
         connector: skv_net::tcp(),
-        beside: Services::default(),
+        beside: skv_lab::server_services(master)?,
         metrics,
     };
     let stop = CancellationToken::new();
@@ -203,11 +242,17 @@ async fn serve(
     Ok(Server { client: client_address, peer: peer_address, http, stop, task })
 }
 
-async fn run_manager(listener: TcpListener) -> anyhow::Result<()> {
+async fn run_manager(listener: TcpListener, pages: Listener) -> anyhow::Result<()> {
     let settings = settings(GROUPS, SHARDS);
     let environment = Environment::new(skv_disk::entropy::random_id);
     let manager =
         shardmanager::Manager::open(settings, Arc::new(MemoryStore::default()), environment).await?;
-    shardmanager::serve(manager, None, TcpIncoming::from(listener), std::future::pending()).await?;
+    let beside = skv_lab::master_services(manager.clone(), Path::new("/lab"));
+    let shown = axum::serve(pages, shardmanager::http_routes(manager.clone())).into_future();
+    let (calls, forever) = (TcpIncoming::from(listener), std::future::pending());
+    tokio::select! {
+        served = shardmanager::serve_beside(beside, manager, None, calls, forever) => served?,
+        shown = shown => shown?,
+    }
     Ok(())
 }

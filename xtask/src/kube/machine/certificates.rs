@@ -1,6 +1,7 @@
 //! Certificates of a cluster, and the files with which its components reach the API server.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::path::Path;
 use std::process::Command;
 
@@ -68,7 +69,7 @@ pub(super) fn make(plan: &Plan, subject: &Subject<'_>) -> anyhow::Result<()> {
         "apiVersion": "v1",
         "kind": "Config",
         "clusters": [{"name": plan.name(), "cluster": {
-            "server": format!("https://{}:6443", plan.api_address()),
+            "server": format!("https://{}", SocketAddr::new(plan.api_address(), 6443)),
             "certificate-authority": plan.certificates().join("ca.crt"),
         }}],
         "users": [{"name": user, "user": {

@@ -3,7 +3,7 @@
 
 use std::fs;
 use std::io::{self, Read as _, Write as _};
-use std::net::{TcpStream, ToSocketAddrs};
+use std::net::{SocketAddr, TcpStream, ToSocketAddrs};
 use std::process::Stdio;
 
 use anyhow::{Context as _, ensure};
@@ -19,6 +19,9 @@ use crate::command::succeeds;
 const ETCD: &str = "http://127.0.0.1:12379";
 const ETCD_PEER: &str = "http://127.0.0.1:12380";
 const DNS_READY_PORT: u16 = 8181;
+/// The time without news after which a node counts as unreachable, for which tests wait. Kubelets send news every four
+/// seconds.
+const NODE_GRACE: &str = "--node-monitor-grace-period=20s";
 /// The name of our volumes' provisioner in the storage class.
 const PROVISIONER: &str = "shardedkv.io/local";
 
@@ -28,17 +31,26 @@ pub(super) const NAMES: [&str; 7] =
 
 /// Starts all of them; the API server answers when this returns.
 pub(super) fn start(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
+    start_api(plan, programs, &[])?;
+    let namespace = plan.control_plane();
+    start_controllers(plan, programs, &[NODE_GRACE.to_owned()])?;
+    start_scheduler(plan, &namespace, programs)?;
+    let address = plan.control_plane_address();
+    let host = proxy::Host { name: "control-plane", address, state: plan.state() };
+    proxy::start(plan, &namespace, &host, programs)?;
+    start_dns(plan, programs)?;
+    apply(plan, programs, &[dns_service(plan), dns_endpoints(plan), storage_class()])
+}
+
+/// Starts etcd and the API server, with more flags; it answers when this returns.
+pub(super) fn start_api(plan: &Plan, programs: &Programs, flags: &[String]) -> anyhow::Result<()> {
     make_certificates(plan)?;
     let namespace = plan.control_plane();
     start_etcd(plan, &namespace, programs)?;
-    start_api_server(plan, &namespace, programs)?;
+    start_api_server(plan, &namespace, programs, flags)?;
     wait::until(plan, "the API server is ready", || {
         succeeds(programs.kubectl(plan).args(["get", "--raw", "/readyz"]))
-    })?;
-    start_controllers(plan, &namespace, programs)?;
-    proxy::start(plan, &namespace, "control-plane", plan.state(), programs)?;
-    start_dns(plan, &namespace, programs)?;
-    apply(plan, programs, &[dns_service(plan), dns_endpoints(plan), storage_class()])
+    })
 }
 
 /// Waits until DNS answers.
@@ -91,14 +103,19 @@ fn start_etcd(plan: &Plan, namespace: &Namespace, programs: &Programs) -> anyhow
     namespace.start("etcd", &programs.kube(), arguments)
 }
 
-fn start_api_server(plan: &Plan, namespace: &Namespace, programs: &Programs) -> anyhow::Result<()> {
+fn start_api_server(
+    plan: &Plan,
+    namespace: &Namespace,
+    programs: &Programs,
+    flags: &[String],
+) -> anyhow::Result<()> {
     let file = |name: &str| plan.certificates().join(name).display().to_string();
     let arguments = [
         "kube-apiserver".to_owned(),
         format!("--etcd-servers={ETCD}"),
         format!("--service-cluster-ip-range={}", plan.services()),
         "--secure-port=6443".to_owned(),
-        "--bind-address=0.0.0.0".to_owned(),
+        format!("--bind-address={}", plan.family().any_address()),
         format!("--advertise-address={}", plan.control_plane_address()),
         format!("--client-ca-file={}", file("ca.crt")),
         format!("--tls-cert-file={}", file("apiserver.crt")),
@@ -111,16 +128,18 @@ fn start_api_server(plan: &Plan, namespace: &Namespace, programs: &Programs) -> 
         format!("--kubelet-client-key={}", file("admin.key")),
         "--kubelet-preferred-address-types=InternalIP".to_owned(),
         "--allow-privileged=true".to_owned(),
+        // OpenShift has it: owners that block their deletion are set only by those who may hold that up.
+        "--enable-admission-plugins=OwnerReferencesPermissionEnforcement".to_owned(),
     ];
-    namespace.start("apiserver", &programs.kube(), arguments)
+    namespace.start("apiserver", &programs.kube(), arguments.iter().chain(flags))
 }
 
-fn start_controllers(plan: &Plan, namespace: &Namespace, programs: &Programs) -> anyhow::Result<()> {
+/// Starts Kubernetes' own controllers, with more flags.
+pub(super) fn start_controllers(plan: &Plan, programs: &Programs, flags: &[String]) -> anyhow::Result<()> {
     let file = |name: &str| plan.certificates().join(name).display().to_string();
-    let kubeconfig = |user| format!("--kubeconfig={}", plan.kubeconfig(user).display());
-    let controllers = [
+    let arguments = [
         "kube-controller-manager".to_owned(),
-        kubeconfig("controllers"),
+        format!("--kubeconfig={}", plan.kubeconfig("controllers").display()),
         format!("--cluster-cidr={}", plan.pods()),
         "--allocate-node-cidrs=false".to_owned(),
         "--leader-elect=false".to_owned(),
@@ -130,6 +149,12 @@ fn start_controllers(plan: &Plan, namespace: &Namespace, programs: &Programs) ->
         format!("--cluster-signing-cert-file={}", file("ca.crt")),
         format!("--cluster-signing-key-file={}", file("ca.key")),
     ];
+    plan.control_plane().start("controllers", &programs.kube(), arguments.iter().chain(flags))
+}
+
+/// Starts the scheduler, and the provisioner of its volumes.
+fn start_scheduler(plan: &Plan, namespace: &Namespace, programs: &Programs) -> anyhow::Result<()> {
+    let kubeconfig = |user| format!("--kubeconfig={}", plan.kubeconfig(user).display());
     let scheduler = ["kube-scheduler".to_owned(), kubeconfig("scheduler"), "--leader-elect=false".to_owned()];
     let provisioner = [
         "provisioner".to_owned(),
@@ -137,21 +162,22 @@ fn start_controllers(plan: &Plan, namespace: &Namespace, programs: &Programs) ->
         format!("--name={PROVISIONER}"),
         format!("--dir={}", plan.file("volumes").display()),
     ];
-    namespace.start("controllers", &programs.kube(), controllers)?;
     namespace.start("scheduler", &programs.kube(), scheduler)?;
     namespace.start("provisioner", &programs.kube(), provisioner)
 }
 
-fn start_dns(plan: &Plan, namespace: &Namespace, programs: &Programs) -> anyhow::Result<()> {
+/// Starts DNS, at the control plane's address.
+pub(super) fn start_dns(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
     let config = format!(
-        ".:53 {{\n bind {}\n errors\n ready {}:{DNS_READY_PORT}\n kubernetes cluster.local in-addr.arpa {{\n  \
+        ".:53 {{\n bind {}\n errors\n ready {}\n kubernetes cluster.local in-addr.arpa ip6.arpa {{\n  \
          kubeconfig {}\n  ttl 1\n }}\n}}\n",
         plan.control_plane_address(),
-        plan.api_address(),
+        SocketAddr::new(plan.api_address(), DNS_READY_PORT),
         plan.kubeconfig("admin").display()
     );
     let file = plan.file("Corefile");
     fs::write(&file, config).with_context(|| format!("can't write {}", file.display()))?;
+    let namespace = plan.control_plane();
     namespace.start("dns", &programs.kube(), ["coredns".into(), "-conf".into(), file.display().to_string()])
 }
 
@@ -174,7 +200,7 @@ fn dns_endpoints(plan: &Plan) -> Value {
         "kind": "EndpointSlice",
         "metadata": {"name": "kube-dns", "namespace": "kube-system",
                      "labels": {"kubernetes.io/service-name": "kube-dns"}},
-        "addressType": "IPv4",
+        "addressType": plan.family().name(),
         "ports": [
             {"name": "dns", "port": 53, "protocol": "UDP"},
             {"name": "dns-tcp", "port": 53, "protocol": "TCP"},
@@ -195,7 +221,8 @@ fn storage_class() -> Value {
     })
 }
 
-fn apply(plan: &Plan, programs: &Programs, objects: &[Value]) -> anyhow::Result<()> {
+/// Applies objects of any kinds.
+pub(super) fn apply(plan: &Plan, programs: &Programs, objects: &[Value]) -> anyhow::Result<()> {
     let list = json!({"apiVersion": "v1", "kind": "List", "items": objects});
     let mut kubectl = programs
         .kubectl(plan)
@@ -207,6 +234,6 @@ fn apply(plan: &Plan, programs: &Programs, objects: &[Value]) -> anyhow::Result<
     if let Some(mut stdin) = kubectl.stdin.take() {
         stdin.write_all(list.to_string().as_bytes())?;
     }
-    ensure!(kubectl.wait()?.success(), "the API server doesn't take the first objects");
+    ensure!(kubectl.wait()?.success(), "the API server doesn't take these objects");
     Ok(())
 }

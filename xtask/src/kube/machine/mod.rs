@@ -18,20 +18,24 @@ mod namespace;
 mod network;
 mod node;
 mod plan;
+mod policies;
 mod programs;
 mod proxy;
+mod simulated;
 mod wait;
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use anyhow::Context as _;
+use serde_json::Value;
 
-use super::NODES;
-use crate::image;
+use super::{Family, NODES};
 use crate::packages::{self, Package};
+use crate::{image, kwok};
 pub(crate) use plan::CLUSTERS;
 use plan::Plan;
 use programs::Programs;
@@ -57,15 +61,24 @@ pub(crate) struct Machine {
 }
 
 impl Machine {
+    /// Returns the plan of a cluster that is there already, of which only names and folders are used: they
+    /// are the same with either family of addresses.
     fn plan(&self) -> Plan {
-        Plan::new(self.index)
+        Plan::new(self.index, Family::default())
+    }
+
+    /// Returns the first that isn't there.
+    pub(crate) fn unused() -> anyhow::Result<Machine> {
+        let mut machines = (0..CLUSTERS).map(|index| Machine { index });
+        machines.find(|machine| !machine.exists()).context("all clusters are in use: cargo xtask kube status")
     }
 
     pub(super) fn exists(&self) -> bool {
         self.plan().state().exists()
     }
 
-    pub(super) fn kubeconfig(&self) -> PathBuf {
+    /// Returns the file by which its administrator reaches the API server.
+    pub(crate) fn kubeconfig(&self) -> PathBuf {
         self.plan().kubeconfig("admin")
     }
 
@@ -80,9 +93,9 @@ impl Machine {
         Programs::build()
     }
 
-    pub(super) fn up(&self) -> anyhow::Result<()> {
+    pub(super) fn up(&self, family: Family) -> anyhow::Result<()> {
         let programs = Machine::prepare()?;
-        let plan = self.plan();
+        let plan = Plan::new(self.index, family);
         claim(&plan)?;
         start(&plan, &programs).with_context(|| {
             format!(
@@ -92,7 +105,47 @@ impl Machine {
         })
     }
 
-    pub(super) fn down(&self) -> anyhow::Result<()> {
+    /// Makes a control plane whose nodes and pods are only simulated. It notes each write of one user in
+    /// [`audit_log`](Self::audit_log).
+    pub(crate) fn simulate(&self, user: &str) -> anyhow::Result<()> {
+        let (programs, kwok) = (Machine::prepare()?, kwok::build()?);
+        let plan = self.plan();
+        claim(&plan)?;
+        simulated::start(&plan, &programs, &kwok, user)
+    }
+
+    /// Returns the file in which writes are noted.
+    pub(crate) fn audit_log(&self) -> PathBuf {
+        simulated::audit_log(&self.plan())
+    }
+
+    /// Returns the folder of the logs of all processes.
+    pub(crate) fn logs(&self) -> PathBuf {
+        self.plan().processes()
+    }
+
+    /// Returns the address at which the machine reaches the processes of the control plane.
+    pub(crate) fn address(&self) -> IpAddr {
+        self.plan().api_address()
+    }
+
+    /// Returns a command that runs beside a simulated control plane, and finds its pods by their names.
+    pub(crate) fn beside(&self, program: &Path) -> Command {
+        simulated::beside(&self.plan(), program)
+    }
+
+    /// Returns a command of kubectl as the administrator.
+    pub(crate) fn kubectl(&self) -> anyhow::Result<Command> {
+        Ok(self.programs()?.kubectl(&self.plan()))
+    }
+
+    /// Applies objects of any kinds.
+    pub(crate) fn apply(&self, objects: &[Value]) -> anyhow::Result<()> {
+        control_plane::apply(&self.plan(), &self.programs()?, objects)
+    }
+
+    /// Takes it away, even if it is incomplete.
+    pub(crate) fn down(&self) -> anyhow::Result<()> {
         down::down(&self.plan())
     }
 

@@ -1,4 +1,4 @@
-//! A node: containerd, kubelet and kube-proxy in a network namespace of its own.
+//! A node: containerd, kubelet, kube-proxy and what enforces policies, in a network namespace of its own.
 
 use std::fs;
 use std::path::Path;
@@ -10,7 +10,7 @@ use serde_json::json;
 use super::certificates::{self, Subject};
 use super::plan::{Node, Plan};
 use super::programs::{PAUSE_IMAGE, Programs};
-use super::{cgroups, proxy, wait};
+use super::{Family, cgroups, policies, proxy, wait};
 use crate::command::{run, succeeds};
 
 /// The folder in which Debian keeps the programs that give pods their network.
@@ -52,7 +52,12 @@ pub(super) fn start(plan: &Plan, node: &Node, programs: &Programs) -> anyhow::Re
         format!("--cert-dir={}", file("pki")),
     ];
     namespace.start(&kubelet(node), &programs.kube(), arguments)?;
-    proxy::start(plan, namespace, name, &node.state, programs)
+    match plan.family() {
+        Family::Ipv4 => policies::start(plan, node, programs)?,
+        // Packets of a Service whose pod is on the same node cross only its bridge, and must be changed, too.
+        Family::Ipv6 => namespace.run("sysctl -qw net.bridge.bridge-nf-call-ip6tables=1")?,
+    }
+    proxy::start(plan, namespace, &proxy::Host { name, address: *address, state: &node.state }, programs)
 }
 
 /// Returns the name of its kubelet's process.
@@ -104,7 +109,7 @@ fn pod_network(plan: &Plan, node: &Node) -> String {
             "ipam": {
                 "type": "host-local",
                 "ranges": [[{"subnet": node.pods}]],
-                "routes": [{"dst": "0.0.0.0/0"}],
+                "routes": [{"dst": plan.family().everywhere()}],
                 "dataDir": node.state.join("addresses"),
             },
         }],

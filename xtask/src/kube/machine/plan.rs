@@ -1,10 +1,10 @@
 //! Names, addresses and folders of a cluster: all follow from its index.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
-use super::NODES;
 use super::namespace::Namespace;
+use super::{Family, NODES};
 
 /// The number of clusters that a machine can have at the same time.
 pub(crate) const CLUSTERS: u8 = 32;
@@ -13,10 +13,10 @@ pub(crate) const CLUSTERS: u8 = 32;
 /// groups and addresses belong to the machine, too.
 const STATE: &str = "/var/lib/shardedkv-kube";
 
-/// A cluster's block of 4096 addresses, one of [`CLUSTERS`], in 198.18.0.0/15, which is set aside
-/// for benchmarks and is routed nowhere:
+/// A cluster's block of addresses, one of [`CLUSTERS`], in a range that is set aside for benchmarks and is
+/// routed nowhere: 4096 addresses of 198.18.0.0/15, or 256 networks of 2001:2::/48.
 ///
-/// | third byte, from the block's start | what |
+/// | third byte, or network, from the block's start | what |
 /// |---|---|
 /// | 0 | control plane and nodes |
 /// | 1 | the link to the machine |
@@ -25,14 +25,21 @@ const STATE: &str = "/var/lib/shardedkv-kube";
 #[derive(Debug, Clone)]
 pub(super) struct Plan {
     index: u8,
+    family: Family,
     name: String,
     state: PathBuf,
 }
 
 impl Plan {
-    pub(super) fn new(index: u8) -> Plan {
+    pub(super) fn new(index: u8, family: Family) -> Plan {
         assert!(index < CLUSTERS, "cluster {index} has no addresses");
-        Plan { index, name: format!("skv-kube-{index}"), state: Path::new(STATE).join(index.to_string()) }
+        let state = Path::new(STATE).join(index.to_string());
+        Plan { index, family, name: format!("skv-kube-{index}"), state }
+    }
+
+    /// Returns the family of all addresses.
+    pub(super) fn family(&self) -> Family {
+        self.family
     }
 
     /// Returns the cluster's name; also the name of the link to the machine, and the prefix of names.
@@ -75,47 +82,69 @@ impl Plan {
             name: format!("node{number}"),
             namespace: Namespace::new(&format!("{}-node{number}", self.name), &self.processes()),
             address: self.address(0, 10 + number),
-            pods: format!("{}/24", self.address(3 + number, 0)),
+            pods: format!("{}/{}", self.address(3 + number, 0), self.network_bits()),
             port: format!("port{number}"),
             state: self.file(&format!("node{number}")),
         })
     }
 
     /// Returns the control plane's address among the nodes.
-    pub(super) fn control_plane_address(&self) -> Ipv4Addr {
+    pub(super) fn control_plane_address(&self) -> IpAddr {
         self.address(0, 1)
     }
 
+    /// Returns the length of the prefix of a network: of the nodes, and of one node's pods.
+    pub(super) fn network_bits(&self) -> u8 {
+        match self.family {
+            Family::Ipv4 => 24,
+            Family::Ipv6 => 64,
+        }
+    }
+
     /// Returns both ends of the link to the machine: the machine's, the control plane's.
-    pub(super) fn link_addresses(&self) -> [Ipv4Addr; 2] {
+    pub(super) fn link_addresses(&self) -> [IpAddr; 2] {
         [self.address(1, 1), self.address(1, 2)]
     }
 
     /// Returns the address of the API server, for the machine and for all namespaces.
-    pub(super) fn api_address(&self) -> Ipv4Addr {
+    pub(super) fn api_address(&self) -> IpAddr {
         self.link_addresses()[1]
     }
 
     pub(super) fn pods(&self) -> String {
-        format!("{}/22", self.address(4, 0))
+        // Four networks.
+        format!("{}/{}", self.address(4, 0), self.network_bits() - 2)
     }
 
     pub(super) fn services(&self) -> String {
-        format!("{}/21", self.address(8, 0))
+        // The API server takes no range of IPv6 with more than 20 bits for Services.
+        let bits = match self.family {
+            Family::Ipv4 => 21,
+            Family::Ipv6 => 112,
+        };
+        format!("{}/{bits}", self.address(8, 0))
     }
 
     /// Returns the address of Service `kubernetes`: the first of the range, as Kubernetes has it.
-    pub(super) fn api_service(&self) -> Ipv4Addr {
+    pub(super) fn api_service(&self) -> IpAddr {
         self.address(8, 1)
     }
 
-    pub(super) fn dns_service(&self) -> Ipv4Addr {
+    pub(super) fn dns_service(&self) -> IpAddr {
         self.address(8, 10)
     }
 
-    fn address(&self, third: u8, fourth: u8) -> Ipv4Addr {
-        let block = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (u32::from(self.index) << 12);
-        Ipv4Addr::from(block + (u32::from(third) << 8) + u32::from(fourth))
+    fn address(&self, third: u8, fourth: u8) -> IpAddr {
+        match self.family {
+            Family::Ipv4 => {
+                let block = u32::from(Ipv4Addr::new(198, 18, 0, 0)) + (u32::from(self.index) << 12);
+                Ipv4Addr::from(block + (u32::from(third) << 8) + u32::from(fourth)).into()
+            }
+            Family::Ipv6 => {
+                let network = (u16::from(self.index) << 8) + u16::from(third);
+                Ipv6Addr::new(0x2001, 2, 0, network, 0, 0, 0, u16::from(fourth)).into()
+            }
+        }
     }
 }
 
@@ -125,7 +154,7 @@ pub(super) struct Node {
     pub(super) name: String,
     /// The namespace, whose name is also that of the node's control groups.
     pub(super) namespace: Namespace,
-    pub(super) address: Ipv4Addr,
+    pub(super) address: IpAddr,
     /// The range of its pods' addresses.
     pub(super) pods: String,
     /// Its port on the bridge.
@@ -151,8 +180,14 @@ mod tests {
 
     #[test]
     fn two_clusters_share_no_name_and_no_address() {
+        for family in [Family::Ipv4, Family::Ipv6] {
+            share_nothing((0..CLUSTERS).map(|index| Plan::new(index, family)));
+        }
+    }
+
+    fn share_nothing(plans: impl Iterator<Item = Plan>) {
         let mut seen = HashSet::new();
-        for plan in (0..CLUSTERS).map(Plan::new) {
+        for plan in plans {
             let nodes = plan
                 .nodes()
                 .flat_map(|node| [node.address.to_string(), node.pods, node.namespace.name().to_owned()]);
@@ -170,16 +205,20 @@ mod tests {
     }
 
     #[test]
-    fn addresses_lie_in_the_range_for_benchmarks() {
-        let last = Plan::new(CLUSTERS - 1);
-        assert_eq!(Plan::new(0).control_plane_address(), Ipv4Addr::new(198, 18, 0, 1));
+    fn addresses_lie_in_the_ranges_for_benchmarks() {
+        let last = Plan::new(CLUSTERS - 1, Family::Ipv4);
+        assert_eq!(Plan::new(0, Family::Ipv4).control_plane_address(), Ipv4Addr::new(198, 18, 0, 1));
         assert_eq!(last.services(), "198.19.248.0/21");
         assert_eq!(last.nodes().last().map(|node| node.pods), Some("198.19.246.0/24".to_owned()));
+        let last = Plan::new(CLUSTERS - 1, Family::Ipv6);
+        assert_eq!(last.services(), "2001:2:0:1f08::/112");
+        assert_eq!(last.pods(), "2001:2:0:1f04::/62");
+        assert_eq!(last.nodes().last().map(|node| node.pods), Some("2001:2:0:1f06::/64".to_owned()));
     }
 
     #[test]
     fn interfaces_have_names_that_linux_takes() {
-        for plan in (0..CLUSTERS).map(Plan::new) {
+        for plan in (0..CLUSTERS).map(|index| Plan::new(index, Family::Ipv4)) {
             assert!(plan.name().len() <= 15);
         }
     }

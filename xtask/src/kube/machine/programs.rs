@@ -17,8 +17,17 @@ use crate::{cache, image};
 /// The Go program that holds all components of Kubernetes.
 const SOURCE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/kube");
 /// Its files: a change of any makes another program.
-const FILES: [&str; 6] =
-    ["go.mod", "go.sum", "main.go", "provisioner.go", "pause/main.go", "pause/Containerfile"];
+const FILES: [&str; 9] = [
+    "go.mod",
+    "go.sum",
+    "main.go",
+    "policies.go",
+    "policies/rules.go",
+    "policies/rules_test.go",
+    "provisioner.go",
+    "pause/main.go",
+    "pause/Containerfile",
+];
 /// The release of helm that the tests use.
 const HELM: &str = "helm.sh/helm/v4/cmd/helm@v4.3.1";
 /// The image whose process keeps a pod's namespaces.
@@ -46,21 +55,8 @@ impl Programs {
             kubernetes_version()?,
             programs.dir.display()
         );
-        // Built beside its place, and moved there when it is whole.
-        let unfinished = programs.dir.with_extension(std::process::id().to_string());
-        fs::create_dir_all(&unfinished).with_context(|| format!("can't make {}", unfinished.display()))?;
-        let built = build_all(&unfinished).and_then(|()| {
-            match fs::rename(&unfinished, &programs.dir) {
-                // Another process was faster, with the same result.
-                Err(_) if programs.dir.exists() => Ok(()),
-                moved => moved.context("can't move what was built to its place"),
-            }
-        });
-        if unfinished.exists() {
-            fs::remove_dir_all(&unfinished)
-                .with_context(|| format!("can't remove {}", unfinished.display()))?;
-        }
-        built.map(|()| programs)
+        cache::once(&programs.dir, build_all)?;
+        Ok(programs)
     }
 
     /// Returns the programs that are in the cache.
@@ -124,6 +120,7 @@ fn build_all(dir: &Path) -> anyhow::Result<()> {
         go
     };
     let output = |name: &str| dir.join(name).display().to_string();
+    run_slowly("testing the rules of network policies", &mut go("test", "-s -w", &["./policies"]))?;
     run_slowly("compiling Kubernetes", &mut go("build", &names, &["-o", &output("kube"), "."]))?;
     run_slowly("compiling helm", &mut go("install", "-s -w", &[HELM]))?;
     run_slowly("compiling pause", &mut go("build", "-s -w", &["-o", &output("pause"), "./pause"]))?;

@@ -126,6 +126,22 @@ fn what_nobody_owns_is_given_to_no_new_group_once_anything_has_moved() {
 }
 
 #[test]
+fn a_store_of_which_nothing_changed_since_its_groups_began_is_known_by_the_copies_of_its_map() {
+    let mut bench = Bench::new();
+    bench.found();
+    for group in [0, 1] {
+        assert!(serves(&bench.say(&bench.leader(group, 0))));
+    }
+    let truth = bench.record();
+    let leader = knowing(speaker(truth).leader(0, 0), truth.revision.0);
+    let leader = with(leader, |report| report.obeyed_revision = MapRevision(1));
+    let mut bench = Bench::new();
+    (0..3).for_each(|n| assert!(waits(&bench.say(&replacement(1, n, 500 + n)))));
+    assert!(waits(&bench.say(&leader)), "the servers of the other group lost their disks");
+    assert_eq!(bench.record, None);
+}
+
+#[test]
 fn the_rebuilt_map_is_newer_than_every_copy_of_it() {
     let (mut bench, truth) = lost();
     let groups = speaker(&truth);

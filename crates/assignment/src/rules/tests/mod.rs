@@ -5,6 +5,8 @@ mod lost_record;
 mod registering;
 mod resizing;
 mod retiring;
+mod room;
+mod together;
 mod world;
 
 use std::time::Duration;

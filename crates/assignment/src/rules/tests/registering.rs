@@ -152,6 +152,24 @@ fn a_steady_state_writes_nothing() {
 }
 
 #[test]
+fn a_leader_that_reports_the_members_in_another_order_changes_nothing() {
+    let mut bench = Bench::new();
+    bench.found();
+    let before = bench.record().clone();
+    let reversed = |bench: &Bench, group| with(bench.leader(group, 0), |report| report.members.reverse());
+    assert!(serves(&bench.say(&reversed(&bench, 0))));
+    assert_eq!(bench.record(), &before);
+    for group in [1, 0, 1] {
+        assert!(serves(&bench.say(&reversed(&bench, group))));
+        assert_eq!(bench.record(), &Record { revision: MapRevision(2), ..before.clone() });
+    }
+    assert_eq!(bench.writes, [Event::Founded, Event::Begun], "all groups have a leader");
+    let one_less = with(bench.leader(0, 0), |report| drop(report.members.pop()));
+    bench.say(&one_less);
+    assert_eq!((bench.group(0).members.len(), bench.writes.last()), (2, Some(&Event::Members(GroupId(0)))));
+}
+
+#[test]
 fn a_new_address_is_recorded() {
     let mut bench = Bench::new();
     bench.found();

@@ -3,7 +3,8 @@
 //!
 //! No voter runs in a pod that waits, crash-loops or can't be scheduled, and in a server that reports so;
 //! these may be replaced at once. For all others it is the leader that knows the voters and the living.
-//! Without one nothing is known, and no such pod is replaced.
+//! Without one nothing is known, and no such pod is replaced: nor is a server that only waits for the group, as a
+//! leader that comes back admits it, and may need it from then on.
 
 use skv_sharding::GroupId;
 
@@ -83,7 +84,7 @@ impl Situation<'_> {
 
     /// Returns true if a leader has a quorum, and most voters are elsewhere, ready, and have all that it
     /// has.
-    fn holds_without(&self, id: GroupId, server: &str) -> bool {
+    pub(in crate::rollout) fn holds_without(&self, id: GroupId, server: &str) -> bool {
         let Some(members) = self.members.get(&id) else { return false };
         let Some(leader) = members.leader.as_ref().filter(|leader| !leader.changing) else { return false };
         let is_there = |(replica, on): &(&_, &String)| {
@@ -109,9 +110,17 @@ impl Situation<'_> {
                 self.replacing.is_some_and(|replacing| replacing.pod == server) && lags(server)
             }
         };
-        let staying = servers.replicas().min(self.wanted_servers(id));
-        let others = placement::places(&self.resolved.spec, id, staying).into_iter();
-        let others = others.map(|place| (place, self.resolved.names.server(set, place)));
+        // A surplus server matters while it is a member, unless it is silent on a lost node: nobody waits for it.
+        let counts = |(place, server): &(u32, String)| {
+            let is_coming_or_going = || {
+                let pod = servers.pods.get(place);
+                pod.is_some_and(|pod| self.answers(server) || !pod.is_lost(self.lost_nodes))
+                    && members.voters.values().any(|on| on == server)
+            };
+            !self.is_surplus(server) || is_coming_or_going()
+        };
+        let others = placement::places(&self.resolved.spec, id, servers.replicas()).into_iter();
+        let others = others.map(|place| (place, self.resolved.names.server(set, place))).filter(counts);
         others
             .filter(|(_, server)| server != except)
             .find(|(place, server)| is_away(*place, server))

@@ -1,5 +1,6 @@
 //! The next step in each situation.
 
+mod drain;
 mod heal;
 mod ring;
 mod shareless;
@@ -10,6 +11,7 @@ use skv_resource::{Placement, ShardedKvSpec};
 
 use super::super::members::Leader;
 use super::super::members::tests::statuses;
+use super::super::situation::Abandoned;
 use super::*;
 use crate::claims::Claim;
 use crate::names::Names;
@@ -23,20 +25,21 @@ fn of_group(number: u32) -> ServerSet {
 }
 
 /// Groups of three that are settled, and the faults that they can have.
-struct Scene {
-    resolved: Resolved,
-    replacing: Option<Replacing>,
-    servers: BTreeMap<ServerSet, ObservedServers>,
+pub(in crate::rollout) struct Scene {
+    pub(in crate::rollout) resolved: Resolved,
+    pub(in crate::rollout) replacing: Option<Replacing>,
+    pub(in crate::rollout) servers: BTreeMap<ServerSet, ObservedServers>,
     members: BTreeMap<GroupId, Members>,
-    aside: BTreeSet<GroupId>,
+    shareless: BTreeSet<GroupId>,
     later: BTreeMap<GroupId, Leader>,
     lost_nodes: BTreeSet<String>,
+    cordoned: BTreeSet<String>,
     managers_rolled_out: bool,
 }
 
 impl Scene {
     /// Makes a settled group whose pods are all up to date.
-    fn new(replicas: u32) -> Scene {
+    pub(in crate::rollout) fn new(replicas: u32) -> Scene {
         let names = Names { resource: "demo".to_owned(), namespace: "prod".to_owned() };
         let spec = ShardedKvSpec { groups: 1, replicas, ..ShardedKvSpec::default() };
         let resolved = Resolved::of(names, &spec, &Observed::default()).unwrap();
@@ -45,9 +48,10 @@ impl Scene {
             replacing: None,
             servers: BTreeMap::new(),
             members: BTreeMap::new(),
-            aside: BTreeSet::new(),
+            shareless: BTreeSet::new(),
             later: BTreeMap::new(),
             lost_nodes: BTreeSet::new(),
+            cordoned: BTreeSet::new(),
             managers_rolled_out: true,
         }
         .with_group(0, replicas)
@@ -75,7 +79,7 @@ impl Scene {
         scene
     }
 
-    fn with_group(mut self, group: u32, replicas: u32) -> Scene {
+    pub(in crate::rollout) fn with_group(mut self, group: u32, replicas: u32) -> Scene {
         let set = of_group(group);
         self.have_servers(set, replicas);
         let servers: Vec<String> =
@@ -130,7 +134,7 @@ impl Scene {
         self
     }
 
-    fn pod(&mut self, group: u32, ordinal: u32) -> &mut ServerPod {
+    pub(in crate::rollout) fn pod(&mut self, group: u32, ordinal: u32) -> &mut ServerPod {
         self.servers.get_mut(&of_group(group)).unwrap().pods.get_mut(&ordinal).unwrap()
     }
 
@@ -139,7 +143,7 @@ impl Scene {
     }
 
     /// Has a server of a group report that it isn't ready.
-    fn unready(&mut self, group: u32, ordinal: u32, state: PodState) {
+    pub(in crate::rollout) fn unready(&mut self, group: u32, ordinal: u32, state: PodState) {
         self.pod(group, ordinal).state = state;
         let server = self.resolved.names.server(of_group(group), ordinal);
         let members = self.members(group);
@@ -148,7 +152,7 @@ impl Scene {
     }
 
     /// Has a server of a group not answer.
-    fn silence(&mut self, group: u32, ordinal: u32) {
+    pub(in crate::rollout) fn silence(&mut self, group: u32, ordinal: u32) {
         let server = self.resolved.names.server(of_group(group), ordinal);
         let members = self.members(group);
         members.heard.remove(&server);
@@ -156,8 +160,15 @@ impl Scene {
         members.ready.retain(|ready| Some(*ready) != replica);
     }
 
+    /// Has a voter of a group lack the end of its leader's log.
+    pub(in crate::rollout) fn lag(&mut self, group: u32, ordinal: u32) {
+        let server = self.resolved.names.server(of_group(group), ordinal);
+        let replica = self.members(group).hosted[&server];
+        self.later.get_mut(&GroupId(group)).unwrap().matched.insert(replica, 9);
+    }
+
     /// Takes a group's leader away. Then none of its servers is ready, for long by now.
-    fn lose_leader(&mut self, group: u32) {
+    pub(in crate::rollout) fn lose_leader(&mut self, group: u32) {
         self.members(group).leader = None;
         self.members(group).ready.clear();
         for pod in self.servers.get_mut(&of_group(group)).unwrap().pods.values_mut() {
@@ -193,17 +204,22 @@ impl Scene {
     }
 
     fn decide(&self) -> Decision {
+        self.situation().decide()
+    }
+
+    /// Returns everything on which decisions rest.
+    pub(in crate::rollout) fn situation(&self) -> Situation<'_> {
         Situation {
             resolved: &self.resolved,
             replacing: self.replacing.as_ref(),
             servers: &self.servers,
             members: &self.members,
-            aside: &self.aside,
+            shareless: &self.shareless,
             later: &self.later,
             lost_nodes: &self.lost_nodes,
+            cordoned: &self.cordoned,
             managers_rolled_out: self.managers_rolled_out,
         }
-        .decide()
     }
 
     /// Returns the step as text; if there is none, the reason for waiting.
@@ -213,6 +229,7 @@ impl Scene {
             Some(Step::Evict(pod)) => format!("evict {}", pod.name),
             Some(Step::Delete(pod)) => format!("delete {}", pod.name),
             Some(Step::ForceDelete(pod)) => format!("force {}", pod.name),
+            Some(Step::Abandon(abandoned)) => format!("abandon {}", abandoned.pod.name),
             Some(Step::HandOver { server, to, .. }) => {
                 format!("hand over {server} {}", to.map_or_else(|| "any".to_owned(), |to| to.0.to_string()))
             }
@@ -234,7 +251,10 @@ impl Scene {
     /// Takes the step as Kubernetes and the servers would.
     fn evolve(&mut self) {
         match self.decide().step.unwrap() {
-            Step::Evict(gone) | Step::Delete(gone) | Step::ForceDelete(gone) => {
+            Step::Evict(gone)
+            | Step::Delete(gone)
+            | Step::ForceDelete(gone)
+            | Step::Abandon(Abandoned { pod: gone, .. }) => {
                 self.replacing = Some(Replacing { pod: gone.name.clone(), uid: gone.uid });
                 let pods = self.servers.values_mut().flat_map(|group| group.pods.values_mut());
                 let pod = { pods }.find(|pod| pod.name == gone.name).unwrap();
@@ -419,6 +439,29 @@ fn fewer_replicas_leave_their_group_before_their_pods_go() {
     assert_eq!(scene.decide().shrink, [GroupId(0)].into());
     scene.servers.get_mut(&of_group(0)).unwrap().set.as_mut().unwrap().replicas = 3;
     assert_eq!(scene.next(), "nothing");
+}
+
+#[test]
+fn a_member_that_joined_before_its_server_went_leaves_before_any_pod_is_taken() {
+    let mut scene = Scene::new(5).outdated();
+    scene.resolved.spec.replicas = 3;
+    for ordinal in [3, 4] {
+        scene.silence(0, ordinal);
+        scene.servers.get_mut(&of_group(0)).unwrap().pods.remove(&ordinal);
+    }
+    scene.servers.get_mut(&of_group(0)).unwrap().set.as_mut().unwrap().replicas = 3;
+    assert_eq!(scene.next(), "remove demo-g0-4");
+    scene.replacing = Some(Replacing { pod: "demo-g0-1".to_owned(), uid: "uid-demo-g0-1".to_owned() });
+    assert_eq!(scene.next(), "remove demo-g0-4", "an eviction that was recorded may take the majority");
+}
+
+#[test]
+fn no_group_shrinks_while_the_shard_manager_may_have_surplus_servers_join() {
+    let mut scene = Scene::new(3);
+    scene.servers.get_mut(&of_group(0)).unwrap().set.as_mut().unwrap().replicas = 5;
+    assert_eq!(scene.decide().shrink, [GroupId(0)].into());
+    scene.managers_rolled_out = false;
+    assert_eq!(scene.decide().shrink, BTreeSet::new());
 }
 
 #[test]

@@ -4,7 +4,7 @@ use skv_resource::ShardedKvSpec;
 
 use super::super::members::Leader;
 use super::*;
-use crate::claims::Claim;
+use crate::claims::{Binding, Claim};
 use crate::names::Names;
 use crate::observed::{Observed, ObservedMap};
 use crate::pods::{PodState, ServerPod};
@@ -57,10 +57,8 @@ impl Scene {
         let set = ObservedSet { replicas: 3, is_current: true, ..ObservedSet::default() };
         let claim = |ordinal| Claim {
             name: format!("data-{name}-{ordinal}"),
-            size: None,
-            bound: true,
-            owned: false,
-            leaving: false,
+            binding: Binding::Bound,
+            ..Claim::default()
         };
         let claims = (0..3).map(claim).collect();
         let seen = ObservedServers { set: Some(set), pods: (0..3).map(pod).collect(), claims };
@@ -80,6 +78,8 @@ impl Scene {
             server: format!("demo-g{group}-0"),
             replica: skv_sharding::ReplicaId(1),
             uid,
+            cluster: skv_sharding::ClusterId(7),
+            incarnation: skv_sharding::Incarnation(0),
             changing: false,
             last: 10,
             matched: BTreeMap::new(),
@@ -359,7 +359,7 @@ fn a_group_that_was_never_founded_is_stopped_when_none_of_its_servers_has_anythi
     // The server was never on a node, and has no volume.
     scene.group(2).pods.get_mut(&1).unwrap().node = None;
     assert_eq!(scene.next(), "g2 is to go: demo-g2-1 doesn't say that it has nothing");
-    scene.group(2).claims[1].bound = false;
+    scene.group(2).claims[1].binding = Binding::Pending;
     scene.stop(2);
 }
 

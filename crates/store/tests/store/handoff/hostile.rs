@@ -12,6 +12,7 @@ use skv_sharding::{COUNT_LIMIT, Epoch};
 use skv_store::{Applied, ENTRY_VERSION, HandoffStep, StepRefusal, Store};
 
 use super::world::{SHARD, assign, execute, receive, store, take, to};
+use crate::asked::ask_all;
 use crate::support::{dump, put, restored};
 
 /// Returns an entry that nobody judged.
@@ -196,8 +197,8 @@ enum Event {
     /// The manager's list, with any epoch and target.
     List(u64, u64, u32),
     Put,
-    /// The leader reads all that a carrier would.
-    Carry,
+    /// Everything is asked for.
+    Ask,
 }
 
 fn event() -> impl Strategy<Value = Event> {
@@ -206,21 +207,8 @@ fn event() -> impl Strategy<Value = Event> {
         8 => step.prop_map(|(shard, epoch, step)| Event::Step(v1::HandoffStep { shard, epoch, step })),
         2 => (number(), number(), 0u32..2).prop_map(|(version, epoch, target)| Event::List(version, epoch, target)),
         1 => Just(Event::Put),
-        1 => Just(Event::Carry),
+        1 => Just(Event::Ask),
     ]
-}
-
-/// Reads everything that carriers ask the store for.
-fn carry(store: &Store) {
-    for departure in store.departures() {
-        let to = departure.to;
-        let _ = store.base_copy(&to).map(|base| base.into_chunks(100).count());
-        if let Some(beginning) = store.beginning(&to) {
-            let _ = store.difference(&to, beginning, 100);
-            let _ = store.installation(&to, beginning);
-        }
-        let _ = store.backlog(&to);
-    }
 }
 
 proptest! {
@@ -245,7 +233,7 @@ proptest! {
                     prop_assert!(target.apply(&assign(version, &[listed])).is_ok());
                 }
                 Event::Put => drop(execute(&target, v1::Command { shard: SHARD.0, ..put("a", "v") })),
-                Event::Carry => carry(&target),
+                Event::Ask => ask_all(&target, &[put("a", "v")], &[to(2, 1)]),
             }
         }
     }

@@ -31,10 +31,14 @@ async fn a_release_is_installed_changed_rolled_back_and_removed_and_its_data_sur
         assert_eq!(release.operator().await, (2, "text".to_owned()));
         assert_eq!(release.shard_managers().await, 2);
 
-        let changes = ["--set=replicas=1,logFormat=json", "--set=sample.spec.shardManager.replicas=1"];
+        let changes = [
+            "--set=replicas=1,logFormat=json,deletionProtection.enabled=true",
+            "--set=sample.spec.shardManager.replicas=1",
+        ];
         release.upgrade(&changes).await;
         assert_eq!(release.operator().await, (1, "json".to_owned()));
         release.await_shard_managers(1).await;
+        release.assert_protected().await;
 
         release.helm(&["rollback", &release.name(), "1", "--wait", "--timeout=5m"]).await;
         assert_eq!(release.operator().await, (2, "text".to_owned()));
@@ -149,6 +153,21 @@ impl Release {
 
     async fn skv(&self, command: &[&str]) -> Output {
         self.namespace.exec("sample-g0-0", &[&["skv", "--server=sample:7000"], command].concat()).await
+    }
+
+    /// A store with data is deleted only once it says that it may be.
+    async fn assert_protected(&self) {
+        let delete = || self.namespace.kubectl(&["delete", "shardedkv", "sample", "--dry-run=server"]);
+        eventually("the deletion of a store with data is refused", || async {
+            let refused = delete().await;
+            (!refused.succeeded && refused.stderr.contains("annotate it with")).then_some(())
+        })
+        .await;
+        let annotation = "shardedkv.io/allow-deletion=true";
+        let annotated = self.namespace.kubectl(&["annotate", "shardedkv", "sample", annotation]).await;
+        assert!(annotated.succeeded, "{annotated:?}");
+        let allowed = delete().await;
+        assert!(allowed.succeeded, "{allowed:?}");
     }
 
     async fn assert_greeting(&self) {

@@ -8,8 +8,10 @@ use serde_json::{Value, json};
 use skv_e2e::{Load, Node, Store, eventually, eventually_within, in_namespace, install_operator, is_ready};
 use tokio::time::sleep;
 
-/// The time without network, longer than elections, sessions' retries and Kubernetes' own patience.
-const CUT_OFF: Duration = Duration::from_mins(2);
+/// The time without network: longer than Kubernetes' own patience, than elections, and than a call is tried.
+const CUT_OFF: Duration = Duration::from_mins(1);
+/// The time limit until a replica is back elsewhere, far more than it needs.
+const REPLACED: Duration = Duration::from_mins(2);
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
@@ -19,7 +21,7 @@ async fn every_node_is_drained_in_turn_and_no_call_fails() {
         let store = Store::create(&namespace, json!({ "groups": 1 })).await;
         let load = Load::start(&store, 4, 4);
         for server in store.pods(0).await.into_keys() {
-            let node = Node::new(&namespace, &node_of(&store, &server).await);
+            let node = Node::new(&namespace, &store.node_of(0, &server).await);
             node.drain().await;
             load.recorder.more_acknowledged(50).await;
             node.uncordon().await;
@@ -48,7 +50,7 @@ async fn a_node_that_was_cut_off_comes_back_and_one_that_is_lost_is_replaced() {
         load.recorder.more_acknowledged(50).await;
 
         let leader = store.leader(0).await;
-        let node = Node::new(&namespace, &node_of(&store, &leader).await);
+        let node = Node::new(&namespace, &store.node_of(0, &leader).await);
         node.cut().await;
         load.recorder.more_acknowledged(50).await;
         sleep(CUT_OFF).await;
@@ -58,7 +60,7 @@ async fn a_node_that_was_cut_off_comes_back_and_one_that_is_lost_is_replaced() {
 
         // This other node never comes back, nor does its disk.
         let lost = store.pods(0).await.into_keys().find(|server| *server != leader).expect("a server");
-        let node = Node::new(&namespace, &node_of(&store, &lost).await);
+        let node = Node::new(&namespace, &store.node_of(0, &lost).await);
         node.cut().await;
         let claims = namespace.api::<PersistentVolumeClaim>();
         claims
@@ -66,7 +68,7 @@ async fn a_node_that_was_cut_off_comes_back_and_one_that_is_lost_is_replaced() {
             .await
             .expect("a claim can be deleted");
         namespace.api::<Pod>().delete(&lost, &DeleteParams::default()).await.expect("a pod can be deleted");
-        eventually_within(CUT_OFF, "the lost replica is back elsewhere", || async {
+        eventually_within(REPLACED, "the lost replica is back elsewhere", || async {
             let pod = store.pods(0).await.remove(&lost)?;
             let elsewhere = pod.spec.as_ref()?.node_name.as_ref()? != &node.name;
             (elsewhere && is_ready(&pod)).then_some(())
@@ -88,9 +90,4 @@ async fn a_node_that_was_cut_off_comes_back_and_one_that_is_lost_is_replaced() {
         .await;
     })
     .await;
-}
-
-async fn node_of(store: &Store, server: &str) -> String {
-    let node = store.pods(0).await.remove(server).and_then(|pod| pod.spec?.node_name);
-    node.unwrap_or_else(|| panic!("{server} is on no node"))
 }

@@ -1,6 +1,7 @@
 //! Pods that are brought back, and pods that stay as they are.
 
 use super::*;
+use crate::claims::Binding;
 
 #[test]
 fn a_pod_on_a_lost_node_is_let_go_once_its_volume_was_given_up() {
@@ -9,8 +10,12 @@ fn a_pod_on_a_lost_node_is_let_go_once_its_volume_was_given_up() {
     assert_eq!(scene.next(), "nothing");
     scene.lost_nodes.insert("node1".to_owned());
     assert_eq!(scene.next(), "nothing", "the node may come back with its disk");
-    let claim =
-        |leaving| Claim { name: "data-demo-g0-1".to_owned(), size: None, bound: true, owned: false, leaving };
+    let claim = |leaving| Claim {
+        name: "data-demo-g0-1".to_owned(),
+        binding: Binding::Bound,
+        leaving,
+        ..Claim::default()
+    };
     scene.servers.get_mut(&of_group(0)).unwrap().claims = vec![claim(true)];
     assert!(needs_look(&scene.resolved, None, true, &scene.servers));
     assert_eq!(scene.next(), "force demo-g0-1");
@@ -43,8 +48,12 @@ fn nor_is_one_that_a_majority_needs_let_go_with_its_volume() {
     let mut scene = Scene::new(3);
     scene.pod(0, 1).state = PodState::Leaving;
     scene.lost_nodes.insert("node1".to_owned());
-    let claim =
-        Claim { name: "data-demo-g0-1".to_owned(), size: None, bound: true, owned: false, leaving: true };
+    let claim = Claim {
+        name: "data-demo-g0-1".to_owned(),
+        binding: Binding::Bound,
+        leaving: true,
+        ..Claim::default()
+    };
     scene.servers.get_mut(&of_group(0)).unwrap().claims = vec![claim];
     scene.lose_leader(0);
     scene.pod(0, 1).state = PodState::Leaving;
@@ -154,6 +163,19 @@ fn servers_in_which_no_voter_runs_go_at_once() {
     assert_eq!(scene.next(), "delete demo-g0-4");
 }
 
+/// With a leader back, it could be admitted just before its pod goes, and then be one too few.
+#[test]
+fn a_server_that_waits_for_a_group_stays_while_no_leader_of_it_is_seen() {
+    let mut scene = Scene::new(5).outdated();
+    scene.members(0).voters.retain(|replica, _| *replica <= ReplicaId(3));
+    scene.members(0).waiting.insert("demo-g0-3".to_owned());
+    scene.lose_leader(0);
+    assert_eq!(scene.decide().step, None);
+    scene.lead_again(0);
+    scene.unready(0, 3, PodState::Stuck);
+    assert_eq!(scene.next(), "delete demo-g0-3", "its group has a majority, and has not admitted it");
+}
+
 #[test]
 fn what_crash_loops_goes_without_a_leader_too_unless_its_server_answers() {
     let mut scene = Scene::new(3).outdated();
@@ -199,4 +221,19 @@ fn of_a_ring_a_server_that_runs_in_vain_goes_when_each_of_its_groups_can_do_with
     assert_eq!(led(stuck(None)).next(), "delete demo-1");
     let next = led(stuck(Some((4, 1)))).next();
     assert!(next.ends_with("demo-1 stays as it is: g4 isn't seen to hold a majority without it"), "{next}");
+}
+
+#[test]
+fn a_surplus_member_that_goes_is_waited_for_before_another_is_taken() {
+    let mut scene = Scene::new(5);
+    scene.resolved.spec.replicas = 3;
+    OLD.clone_into(&mut scene.pod(0, 4).restart_hash);
+    scene.unready(0, 4, PodState::Stuck);
+    assert_eq!(scene.next(), "delete demo-g0-4");
+    scene.unready(0, 3, PodState::Leaving);
+    assert_eq!(scene.next(), "remove demo-g0-4");
+    scene.lost_nodes.insert("node1".to_owned());
+    assert_eq!(scene.next(), "remove demo-g0-4", "it still runs");
+    scene.silence(0, 3);
+    assert_eq!(scene.next(), "delete demo-g0-4", "nobody waits for one that is gone with its node");
 }

@@ -5,7 +5,7 @@ use super::*;
 /// Two groups share the shards; g2 shares none, and has no leader.
 fn beside_one_that_ails(replicas: u32) -> Scene {
     let mut scene = Scene::new(replicas).with_group(1, replicas).with_group(2, replicas);
-    scene.aside.insert(GroupId(2));
+    scene.shareless.insert(GroupId(2));
     scene.lose_leader(2);
     scene
 }
@@ -22,7 +22,7 @@ fn a_group_that_shares_no_shards_holds_up_nobody_and_is_left_alone() {
 #[test]
 fn a_group_that_shares_no_shards_and_is_up_to_date_holds_up_nobody() {
     let mut scene = Scene::new(3).with_group(1, 3).outdated().with_group(2, 3);
-    scene.aside.insert(GroupId(2));
+    scene.shareless.insert(GroupId(2));
     scene.pod(2, 1).state = PodState::Down("Unschedulable".to_owned());
     assert_eq!(scene.steps().len(), 8);
     assert_eq!(scene.next(), "nothing", "and nothing is left to do");
@@ -31,7 +31,7 @@ fn a_group_that_shares_no_shards_and_is_up_to_date_holds_up_nobody() {
 #[test]
 fn a_group_that_shares_the_shards_holds_up_all() {
     let mut scene = beside_one_that_ails(3).outdated();
-    scene.aside.clear();
+    scene.shareless.clear();
     assert_eq!(scene.next(), [HAS_NO_LEADER, AND_IS_KEPT].concat());
     let mut scene = beside_one_that_ails(3).outdated();
     scene.leader(1).changing = true;
@@ -77,6 +77,6 @@ fn a_replacement_in_a_group_that_ails_and_shares_no_shards_holds_up_others_until
     scene.members(2).hosted.insert("demo-g2-1".to_owned(), replica);
     assert_eq!(next(&scene), "evict demo-g0-2", "it is the group that ails");
     assert!(scene.decide().replaced);
-    scene.aside.clear();
+    scene.shareless.clear();
     assert_eq!(next(&scene), unready);
 }

@@ -13,9 +13,9 @@ use tonic::Status;
 
 /// The incarnation by which the group goes on without this replica. Clones share it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Successor(Arc<watch::Sender<Option<Incarnation>>>);
+pub(crate) struct LaterLife(Arc<watch::Sender<Option<Incarnation>>>);
 
-impl Successor {
+impl LaterLife {
     /// Takes a refusal of a message from a replica of incarnation `own`.
     pub(crate) fn hear(&self, own: Incarnation, refusal: &Status) {
         let Some(Error::FormerLife(incarnation)) = Error::from_status(refusal) else { return };
@@ -45,7 +45,7 @@ mod tests {
 
     #[tokio::test]
     async fn only_a_later_life_of_the_group_ends_a_replica() {
-        let successor = Successor::default();
+        let later_life = LaterLife::default();
         let own = Incarnation(3);
         let refusals = [
             Error::FormerLife(Incarnation(2)),
@@ -53,12 +53,12 @@ mod tests {
             Error::WrongIdentity("it has another replica".into()),
         ];
         for refusal in refusals {
-            successor.hear(own, &refusal.into());
-            assert_eq!(successor.heard().now_or_never(), None);
+            later_life.hear(own, &refusal.into());
+            assert_eq!(later_life.heard().now_or_never(), None);
         }
-        successor.hear(own, &Status::failed_precondition("a proxy's own words"));
-        assert_eq!(successor.heard().now_or_never(), None);
-        successor.hear(own, &Error::FormerLife(Incarnation(9)).into());
-        assert_eq!(successor.heard().now_or_never(), Some(Incarnation(9)));
+        later_life.hear(own, &Status::failed_precondition("a proxy's own words"));
+        assert_eq!(later_life.heard().now_or_never(), None);
+        later_life.hear(own, &Error::FormerLife(Incarnation(9)).into());
+        assert_eq!(later_life.heard().now_or_never(), Some(Incarnation(9)));
     }
 }

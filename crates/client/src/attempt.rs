@@ -1,0 +1,49 @@
+//! The time that a server has for an answer, or to be connected to, before another one is asked.
+
+use std::time::Duration;
+
+/// The time of an attempt, within the time of a whole call. Each has twice the time of the one before that overran
+/// it, since servers may be slow; and half of the whole at most, so that another one may still be asked.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Attempt {
+    time: Duration,
+    longest: Duration,
+}
+
+impl Attempt {
+    /// The time of the first attempt, unless it is set.
+    pub(crate) const FIRST: Duration = Duration::from_secs(1);
+
+    /// Returns the first attempt of a call of this length.
+    pub(crate) fn first(time: Duration, whole: Duration) -> Attempt {
+        let longest = whole / 2;
+        Attempt { time: time.min(longest), longest }
+    }
+
+    pub(crate) fn time(self) -> Duration {
+        self.time
+    }
+
+    /// Makes it the next attempt after one that overran its time.
+    pub(crate) fn overran(&mut self) {
+        self.time = (2 * self.time).min(self.longest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_an_overrun_there_is_twice_the_time_up_to_half_of_the_whole() {
+        let seconds = Duration::from_secs;
+        let mut attempt = Attempt::first(seconds(1), seconds(6));
+        let mut times = Vec::new();
+        for _ in 0..4 {
+            times.push(attempt.time());
+            attempt.overran();
+        }
+        assert_eq!(times, [1, 2, 3, 3].map(seconds));
+        assert_eq!(Attempt::first(seconds(9), seconds(6)).time(), seconds(3));
+    }
+}

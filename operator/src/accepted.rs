@@ -1,0 +1,69 @@
+//! The specification that the operator goes by: the resource's own, or the last valid one while that can't be
+//! used. An edit that makes no sense, or a definition that is newer than the operator, changes nothing, and
+//! what runs is cared for all the same.
+
+use kube::ResourceExt as _;
+use kube::api::DynamicObject;
+use skv_operator_plan::condition::{Reason, Verdict};
+use skv_resource::{Kept, Problem, ShardedKv, ShardedKvSpec, ShardedKvStatus, read_known, validate};
+
+/// A resource as the operator goes by it.
+#[derive(Debug)]
+pub(crate) struct Accepted {
+    /// The resource, with a specification that is, or was, valid.
+    pub(crate) resource: ShardedKv,
+    /// The verdict on the resource's own specification.
+    pub(crate) validity: Verdict,
+}
+
+/// Reads a resource, which may find the store of an earlier one. Returns the verdict on it if it can't be used
+/// and never could.
+pub(crate) fn accept(
+    object: &DynamicObject,
+    kept: impl FnOnce() -> Option<Kept>,
+) -> Result<Accepted, Verdict> {
+    let status = serde_json::from_value::<Option<ShardedKvStatus>>(object.data["status"].clone());
+    let status = status.map_err(|error| unreadable(&error))?;
+    let accepted = |spec: ShardedKvSpec, validity: Verdict| Accepted {
+        resource: ShardedKv { metadata: object.metadata.clone(), spec, status: status.clone() },
+        validity,
+    };
+    let own = &object.data["spec"];
+    let refusal = match read_known(own.clone()) {
+        Ok((spec, unknown)) => {
+            let problems = problems(&object.name_any(), &spec, status.as_ref(), kept);
+            if problems.is_empty() {
+                return Ok(accepted(spec, Verdict::valid(&unknown)));
+            }
+            let told: Vec<String> = problems.iter().map(Problem::to_string).collect();
+            Verdict::invalid(Reason::Invalid, told.join("; "))
+        }
+        Err(error) => unreadable(&error),
+    };
+    let last = status.as_ref().and_then(|status| status.accepted.clone());
+    let Some((mut spec, _)) = last.and_then(|spec| read_known(spec).ok()) else { return Err(refusal) };
+    // A pause is heeded whatever else is wrong.
+    spec.paused |= own["paused"] == true;
+    Ok(accepted(spec, refusal))
+}
+
+/// Returns all problems of the resource, also those against its form at creation, or against that of the store
+/// that it finds.
+fn problems(
+    name: &str,
+    spec: &ShardedKvSpec,
+    status: Option<&ShardedKvStatus>,
+    kept: impl FnOnce() -> Option<Kept>,
+) -> Vec<Problem> {
+    let mut problems = validate(name, spec);
+    let founded = status.and_then(|status| status.founded.as_ref());
+    problems.extend(match founded {
+        Some(founded) => founded.problems(spec),
+        None => kept().map_or_else(Vec::new, |kept| kept.problems(spec)),
+    });
+    problems
+}
+
+fn unreadable(error: &serde_json::Error) -> Verdict {
+    Verdict::invalid(Reason::Unreadable, format!("the resource can't be read: {error}"))
+}

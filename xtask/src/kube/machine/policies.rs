@@ -1,0 +1,23 @@
+//! Network policies: one process for each node drops what its pods may not get (`xtask/kube/policies.go`).
+
+use super::plan::{Node, Plan};
+use super::programs::Programs;
+
+/// The chain of the rules, as `xtask/kube/policies/rules.go` names it.
+const CHAIN: &str = "POLICIES";
+
+/// Starts it. Its chain is in table `mangle`, which is asked before `filter`: kube-proxy lets packets
+/// through there, and puts itself first.
+pub(super) fn start(plan: &Plan, node: &Node, programs: &Programs) -> anyhow::Result<()> {
+    let Node { name, namespace, .. } = node;
+    // Packets between two pods of the node cross only its bridge.
+    namespace.run("sysctl -qw net.bridge.bridge-nf-call-iptables=1")?;
+    namespace.run(&format!("iptables -w -t mangle -N {CHAIN}"))?;
+    namespace.run(&format!("iptables -w -t mangle -A FORWARD -j {CHAIN}"))?;
+    let arguments = [
+        "policies".to_owned(),
+        format!("--kubeconfig={}", plan.kubeconfig("admin").display()),
+        format!("--node={name}"),
+    ];
+    namespace.start(&format!("{name}-policies"), &programs.kube(), arguments)
+}
