@@ -46,6 +46,8 @@ const ASSEMBLED: usize = 256 << 20;
 /// The least of it: one message with the largest value that a group may take, and the session of a shard that
 /// moves beside it.
 const LEAST_ASSEMBLED: usize = 20 << 20;
+// A clerk opens no second connection before the first one has so many calls.
+const _: () = assert!(skv_net::CALLS_PER_CONNECTION <= skv_listen::STREAMS as usize);
 /// The time limit of a forwarded request.
 const FORWARD_TIMEOUT: Duration = Duration::from_secs(5);
 /// The time that open connections have to drain when the server stops.

@@ -4,6 +4,7 @@
 //! that it applied and the resulting object; while both are the same, nothing is sent.
 
 use std::collections::HashMap;
+use std::mem::take;
 
 use k8s_openapi::api::core::v1::Service;
 use k8s_openapi::api::networking::v1::NetworkPolicy;
@@ -11,12 +12,10 @@ use k8s_openapi::api::policy::v1::PodDisruptionBudget;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::api::{Api, DeleteParams, DynamicObject, Patch, PatchParams, Preconditions};
 use kube::core::ApiResource;
-use kube::{Client, ResourceExt};
+use kube::{Client, Resource};
 use parking_lot::Mutex;
-use serde_json::Value;
-use skv_sharding::fnv1a;
 
-use crate::cache::Cache;
+use crate::cache::{Cache, fingerprint, of_content};
 use crate::error::Error;
 use crate::unchanged::Unchanged;
 use skv_operator_plan::build::Desired;
@@ -47,8 +46,9 @@ type Key = (String, String, String);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Applied {
+    /// The fingerprint of the content.
     desired: u64,
-    /// The hash of the resulting object, defaults of the API server included.
+    /// The fingerprint of the resulting object.
     live: u64,
 }
 
@@ -68,9 +68,9 @@ impl Applier {
         if let Some(live) = &live {
             must_be_ours(names, desired, &live.metadata)?;
         }
-        let wanted = hash(&desired.content)?;
+        let wanted = of_content(&desired.content);
         if let Some(live) = &live {
-            let now = Applied { desired: wanted, live: fingerprint(desired, live)? };
+            let now = Applied { desired: wanted, live: live.fingerprint };
             if self.applied.lock().get(&key(desired)) == Some(&now) {
                 return Ok(Change::None);
             }
@@ -84,7 +84,7 @@ impl Applier {
         let mut content = desired.content.clone();
         if desired.counts_pods() && exists {
             // The number of pods follows from the observed object: a later version isn't touched.
-            let seen = live.as_ref().and_then(ResourceExt::resource_version);
+            let seen = live.as_ref().and_then(|live| live.metadata.resource_version.clone());
             let seen = seen.ok_or_else(|| Error::Unseen { object: desired.title() })?;
             content["metadata"]["resourceVersion"] = seen.into();
         }
@@ -93,11 +93,11 @@ impl Applier {
             .patch(&desired.name, &parameters, &Patch::Apply(&content))
             .await
             .map_err(|source| Error::api("apply", &desired.title(), source))?;
-        let applied = Applied { desired: wanted, live: fingerprint(desired, &result)? };
+        let applied = Applied { desired: wanted, live: fingerprint(&result)? };
         self.applied.lock().insert(key(desired), applied);
         Ok(match &live {
             // No field differed; only an operator that has just started asks.
-            Some(live) if live.resource_version() == result.resource_version() => Change::None,
+            Some(live) if live.metadata.resource_version == result.metadata.resource_version => Change::None,
             _ if exists => Change::Applied,
             _ => Change::Created,
         })
@@ -112,25 +112,27 @@ impl Applier {
     ) -> Result<Vec<String>, Error> {
         let mut services = cache.of::<Service>(names);
         // The other Services stay for as long as their servers.
-        services.retain(|service| service.data["spec"]["type"] == "NodePort");
+        services.retain(|service| {
+            service.spec.as_ref().is_some_and(|spec| spec.type_.as_deref() == Some("NodePort"))
+        });
         let optional = [
-            (ApiResource::erase::<Service>(&()), services),
-            (ApiResource::erase::<PodDisruptionBudget>(&()), cache.of::<PodDisruptionBudget>(names)),
-            (ApiResource::erase::<NetworkPolicy>(&()), cache.of::<NetworkPolicy>(names)),
+            metadata(services),
+            metadata(cache.of::<PodDisruptionBudget>(names)),
+            metadata(cache.of::<NetworkPolicy>(names)),
         ];
         let mut deleted = Vec::new();
         for (resource, objects) in optional {
             for object in objects {
-                let name = object.name_any();
+                let name = object.name.clone().unwrap_or_default();
                 let wanted = desired.iter().any(|d| d.resource == resource && d.name == name);
-                let is_ours = ownership(names, &object.metadata) == Ownership::Ours;
-                if wanted || !is_ours || object.metadata.deletion_timestamp.is_some() {
+                let is_ours = ownership(names, &object) == Ownership::Ours;
+                if wanted || !is_ours || object.deletion_timestamp.is_some() {
                     continue;
                 }
                 let title = format!("{} {name}", resource.kind);
                 let api: Api<DynamicObject> =
                     Api::namespaced_with(self.client.clone(), &names.namespace, &resource);
-                let only_this = Preconditions { uid: object.uid(), resource_version: None };
+                let only_this = Preconditions { uid: object.uid, resource_version: None };
                 match api.delete(&name, &DeleteParams::default().preconditions(only_this)).await {
                     Ok(_) => deleted.push(title),
                     Err(kube::Error::Api(status)) if status.code == 404 => {}
@@ -177,21 +179,8 @@ fn key(desired: &Desired) -> Key {
     (desired.resource.kind.clone(), desired.namespace.clone(), desired.name.clone())
 }
 
-/// Returns a hash of the applied parts of an object, without fields that change by themselves.
-fn fingerprint(desired: &Desired, live: &DynamicObject) -> Result<u64, Error> {
-    let mut live = serde_json::to_value(live)?;
-    if let (Some(live), Some(desired)) = (live.as_object_mut(), desired.content.as_object()) {
-        // The items of a list, by which a watch begins, lack kind and version.
-        live.retain(|part, _| desired.contains_key(part) && !["apiVersion", "kind"].contains(&part.as_str()));
-        if let Some(metadata) = live.get_mut("metadata").and_then(Value::as_object_mut) {
-            metadata.retain(|field, _| {
-                !["managedFields", "resourceVersion", "generation"].contains(&field.as_str())
-            });
-        }
-    }
-    hash(&live)
-}
-
-fn hash(value: &Value) -> Result<u64, Error> {
-    Ok(fnv1a(&serde_json::to_vec(value)?))
+/// Returns a kind, and the metadata of these objects of it.
+fn metadata<K: Resource<DynamicType = ()>>(objects: Vec<K>) -> (ApiResource, Vec<ObjectMeta>) {
+    let described = objects.into_iter().map(|mut object| take(object.meta_mut())).collect();
+    (ApiResource::erase::<K>(&()), described)
 }

@@ -1,5 +1,6 @@
 //! Our objects, as watches have seen them, so that a pass in a steady state asks the API server nothing.
 
+mod fingerprint;
 mod objects;
 mod slim;
 
@@ -15,9 +16,13 @@ use k8s_openapi::api::rbac::v1::{Role, RoleBinding};
 use kube::api::{Api, ApiResource, DynamicObject};
 use kube::runtime::{WatchStreamExt as _, watcher};
 use kube::{Client, Resource};
+use serde::de::DeserializeOwned;
 use skv_resource::ShardMap;
 use tokio::sync::watch;
 use tokio::time::timeout;
+
+pub(crate) use self::fingerprint::{fingerprint, of_content};
+pub(crate) use self::objects::Outline;
 
 use self::objects::Objects;
 use self::slim::slim;
@@ -70,8 +75,8 @@ pub(crate) struct Filling {
     filled: watch::Sender<bool>,
 }
 
-/// The kind, the name and the version of each of some objects.
-pub(crate) type Versions = Vec<(String, String, String)>;
+/// The kind, the name and the fingerprint of each of some objects.
+pub(crate) type Fingerprints = Vec<(String, String, u64)>;
 
 /// The objects of one kind as they change, deletions included.
 pub(crate) struct Changes<S> {
@@ -144,28 +149,28 @@ impl Cache {
         let _ = self.filled.clone().wait_for(|filled| *filled).await;
     }
 
-    /// Returns the object as it was last seen.
-    pub(crate) fn get(&self, desired: &Desired) -> Option<DynamicObject> {
+    /// Returns the outline of the object as it was last seen.
+    pub(crate) fn get(&self, desired: &Desired) -> Option<Outline> {
         self.seen(&desired.resource)?.objects.get(&desired.namespace, &desired.name)
     }
 
     /// Returns all objects of one kind that belong to a resource.
-    pub(crate) fn of<K: Resource<DynamicType = ()>>(&self, names: &Names) -> Vec<DynamicObject> {
+    pub(crate) fn of<K: Resource<DynamicType = ()> + DeserializeOwned>(&self, names: &Names) -> Vec<K> {
         self.seen(&ApiResource::erase::<K>(&())).map(|seen| seen.objects.of(names)).unwrap_or_default()
     }
 
-    /// Returns the versions of all objects of a resource that the operator builds: all but pods and claims.
-    pub(crate) fn versions(&self, names: &Names) -> Versions {
-        let mut versions = Versions::new();
+    /// Returns the fingerprints of all objects of a resource that the operator builds: all but pods and claims.
+    pub(crate) fn fingerprints(&self, names: &Names) -> Fingerprints {
+        let mut fingerprints = Fingerprints::new();
         for Seen { kind, objects } in &self.kinds {
             if ["Pod", "PersistentVolumeClaim"].contains(&kind.kind.as_str()) {
                 continue;
             }
-            let seen = objects.versions(names).into_iter();
-            versions.extend(seen.map(|(name, version)| (kind.kind.clone(), name, version)));
+            let seen = objects.fingerprints(names).into_iter();
+            fingerprints.extend(seen.map(|(name, fingerprint)| (kind.kind.clone(), name, fingerprint)));
         }
-        versions.sort();
-        versions
+        fingerprints.sort();
+        fingerprints
     }
 
     fn seen(&self, kind: &ApiResource) -> Option<&Seen> {
@@ -178,7 +183,7 @@ impl Cache {
         let (cache, feeds) = Cache::written();
         for (resource, feed) in feeds {
             for object in objects(&resource) {
-                feed.show(&watcher::Event::Apply(object));
+                feed.show(watcher::Event::Apply(object));
             }
         }
         cache
@@ -190,8 +195,8 @@ impl Cache {
         let seen = kinds().map(|kind| Seen { kind, objects: Objects::default() });
         let feeds = seen.clone().map(|seen| {
             let feed = Feed(seen.clone());
-            feed.show(&watcher::Event::Init);
-            feed.show(&watcher::Event::InitDone);
+            feed.show(watcher::Event::Init);
+            feed.show(watcher::Event::InitDone);
             (seen.kind, feed)
         });
         let (_, filled) = watch::channel(true);
@@ -205,9 +210,9 @@ pub(crate) struct Feed(Seen);
 
 #[cfg(test)]
 impl Feed {
-    pub(crate) fn show(&self, event: &watcher::Event<DynamicObject>) {
+    pub(crate) fn show(&self, event: watcher::Event<DynamicObject>) {
         let Feed(Seen { kind, objects }) = self;
-        objects.note(&event.clone().modify(|object| slim(&kind.kind, object)));
+        objects.note(&event.modify(|object| slim(&kind.kind, object)));
     }
 }
 

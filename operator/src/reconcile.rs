@@ -101,7 +101,7 @@ fn has_map(resource: &ShardedKv) -> bool {
 
 /// Returns the form of the store of an earlier resource of this name.
 fn kept(names: &Names, cache: &Cache) -> Option<Kept> {
-    cache.of::<ShardMap>(names).first().and_then(|map| Kept::of(&map.data["record"]))
+    cache.of::<ShardMap>(names).first().and_then(|map| Kept::of(map.spec.record.as_ref()?))
 }
 
 async fn maintain(

@@ -1,5 +1,5 @@
-//! The memory of what was as it should be: from what the objects of a resource were built, and the versions in
-//! which all of them were found right. While both are the same there is nothing to build, to compare or to apply.
+//! The memory of what was as it should be: from what the objects of a resource were built, and the form in which
+//! all of them were found right. While both are the same there is nothing to build, to compare or to apply.
 
 use std::collections::HashMap;
 
@@ -7,13 +7,13 @@ use parking_lot::Mutex;
 use skv_operator_plan::build::Input;
 use skv_operator_plan::names::Names;
 
-use crate::cache::{Cache, Versions};
+use crate::cache::{Cache, Fingerprints};
 
 /// The input of a resource's objects, and the objects that were seen.
 #[derive(PartialEq)]
 pub(crate) struct State {
     pub(crate) input: Input,
-    versions: Versions,
+    seen: Fingerprints,
 }
 
 /// The last state of each resource in which every object was as it should be.
@@ -26,8 +26,8 @@ type Key = (String, String);
 impl State {
     /// Returns the state of a resource as it was seen by now.
     pub(crate) fn seen(input: Input, cache: &Cache) -> State {
-        let versions = cache.versions(&input.resolved.names);
-        State { input, versions }
+        let seen = cache.fingerprints(&input.resolved.names);
+        State { input, seen }
     }
 }
 

@@ -178,7 +178,7 @@ fn limits(limits: Limits) -> v1::Limits {
 /// Writes the reason for which a change isn't made.
 pub(crate) fn change_refused(refusal: &ChangeRefusal) -> Error {
     let text = refusal.to_string();
-    if matches!(refusal, ChangeRefusal::Outdated(_)) {
+    if matches!(refusal, ChangeRefusal::Outdated(_) | ChangeRefusal::Unheard(_)) {
         Error::Unavailable(text)
     } else {
         Error::InvalidArgument(text)

@@ -197,7 +197,7 @@ async fn a_change_makes_the_next_configuration_and_a_wrong_one_is_refused() {
     let mut client = server.client().await;
     let early = client.unpin(v1::UnpinRequest::default()).await.unwrap_err();
     assert!(matches!(Error::from_status(&early), Some(Error::Unavailable(_))), "{early}");
-    found(&mut client).await;
+    let mut replicas = found(&mut client).await;
     let moved = v1::MoveRequest { shard: 0, group: 1, request_id: "move".into(), dry_run: false };
     let rehearsal = v1::MoveRequest { dry_run: true, ..moved.clone() };
     let rehearsed = client.r#move(rehearsal).await.unwrap().into_inner();
@@ -211,7 +211,13 @@ async fn a_change_makes_the_next_configuration_and_a_wrong_one_is_refused() {
     let newest = client.query(v1::QueryRequest { number: None }).await.unwrap().into_inner();
     assert_eq!((newest.number, owners(&newest.ranges)[0]), (2, 1));
     assert_eq!(owners(&map(&mut client).await.ranges)[0], 0, "until the groups have moved it");
-    let unknown = client.join(v1::JoinRequest { groups: vec![9], ..Default::default() }).await;
+    let strange = v1::JoinRequest { groups: vec![9], ..Default::default() };
+    let unheard = client.join(strange.clone()).await.unwrap_err();
+    assert!(matches!(Error::from_status(&unheard), Some(Error::Unavailable(_))), "{unheard}");
+    // From now on a group that exists would have registered.
+    server.silence();
+    replicas[0].obey(&mut client).await;
+    let unknown = client.join(strange).await;
     let last = client.leave(v1::LeaveRequest { groups: vec![0, 1], ..Default::default() }).await;
     let beyond = client.unpin(v1::UnpinRequest { shard: 9999, ..Default::default() }).await;
     for refused in [unknown.unwrap_err(), last.unwrap_err(), beyond.unwrap_err()] {

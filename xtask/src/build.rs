@@ -1,10 +1,10 @@
-//! Calls of cargo.
+//! Calls of cargo, which names the programs that it has built.
 
-use std::env;
 use std::ffi::OsStr;
-use std::io::{BufRead as _, BufReader};
+use std::io::{self, BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{ChildStderr, Command, Stdio};
+use std::{env, thread};
 
 use anyhow::{Context as _, ensure};
 use serde_json::Value;
@@ -41,20 +41,27 @@ pub(crate) enum Profile {
 }
 
 impl Profile {
-    /// Returns cargo's name of the profile, and the directory that it fills.
-    fn names(self) -> (&'static str, &'static str) {
+    /// Returns cargo's name of the profile.
+    fn name(self) -> &'static str {
         match self {
-            Profile::Release => ("release", "release"),
-            Profile::Dev => ("dev", "debug"),
+            Profile::Release => "release",
+            Profile::Dev => "dev",
         }
     }
 }
 
+/// A program that cargo has built.
+#[derive(Debug, PartialEq, Eq)]
+struct Program {
+    /// The name of its target: a binary, a file of tests, or a library with its tests.
+    target: String,
+    path: PathBuf,
+}
+
 /// Builds programs, silently if they are up to date. Returns their directory.
 pub(crate) fn programs(profile: Profile, programs: &[&str]) -> anyhow::Result<PathBuf> {
-    let (name, directory) = profile.names();
     let mut build = cargo();
-    build.args(["build", "--profile", name]);
+    build.args(["build", "--profile", profile.name()]);
     match profile {
         Profile::Release => {
             build.args(programs.iter().map(|program| format!("--package={program}")));
@@ -66,15 +73,9 @@ pub(crate) fn programs(profile: Profile, programs: &[&str]) -> anyhow::Result<Pa
             build.args(programs.iter().map(|program| format!("--bin={program}")));
         }
     }
-    let mut build = build.stderr(Stdio::piped()).spawn()?;
-    for line in build.stderr.take().into_iter().flat_map(|stderr| BufReader::new(stderr).lines()) {
-        let line = line?;
-        if !line.trim_start().starts_with("Finished") {
-            eprintln!("{line}");
-        }
-    }
-    ensure!(build.wait()?.success(), "the build failed");
-    Ok(target()?.join(directory))
+    let first = programs.first().context("no program is asked for")?;
+    let path = path_of(first, &built(&mut build)?)?;
+    Ok(path.parent().context("a program is in no directory")?.to_owned())
 }
 
 /// Returns the target directory.
@@ -88,35 +89,63 @@ pub(crate) fn test_programs() -> anyhow::Result<PathBuf> {
     programs(Profile::Dev, &all_programs())
 }
 
-/// Builds the simulation; returns the program.
-pub(crate) fn simulation() -> anyhow::Result<PathBuf> {
-    run(cargo().args(["build", "--package=skv-sim"]))?;
-    let this = env::current_exe()?;
-    Ok(this.parent().context("this program is in no directory")?.join("skv-sim"))
-}
-
 /// Builds the tests within a library; returns their program.
 pub(crate) fn tests_within(package: &str) -> anyhow::Result<PathBuf> {
-    test_program(&["--lib", &format!("--package={package}")])
+    test_program("--lib", package)
 }
 
-/// Builds the end-to-end tests; returns their program. With one package alone, dependencies would have fewer
-/// features, and be compiled once more.
+/// Builds the end-to-end tests; returns their program.
 pub(crate) fn end_to_end_tests() -> anyhow::Result<PathBuf> {
-    test_program(&["--workspace", "--test=e2e"])
+    test_program("--test=e2e", "e2e")
 }
 
-/// Builds the tests that these arguments of cargo choose; returns their program.
-fn test_program(chosen: &[&str]) -> anyhow::Result<PathBuf> {
-    let mut build = cargo();
-    build.args(["test", "--no-run", "--message-format=json-render-diagnostics"]);
-    build.args(chosen).stderr(Stdio::inherit());
-    let built = build.output().context("can't run cargo")?;
-    ensure!(built.status.success(), "the build failed");
-    let messages = String::from_utf8_lossy(&built.stdout);
+/// Builds the tests of all packages that this argument of cargo chooses; returns the program of one target. With one
+/// package alone, dependencies would have fewer features, and be compiled once more.
+fn test_program(chosen: &str, target: &str) -> anyhow::Result<PathBuf> {
+    path_of(target, &built(cargo().args(["test", "--no-run", "--workspace", chosen]))?)
+}
+
+/// Has cargo build, silently if all is up to date. Returns the programs of all targets that it was asked for.
+fn built(build: &mut Command) -> anyhow::Result<Vec<Program>> {
+    build.arg("--message-format=json-render-diagnostics").stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut build = build.spawn().context("can't run cargo")?;
+    let (messages, progress) = (build.stdout.take(), build.stderr.take());
+    // Both are read at the same time: cargo waits when either isn't.
+    let messages = thread::scope(|scope| {
+        scope.spawn(|| show(progress));
+        messages.map(io::read_to_string).transpose()
+    });
+    ensure!(build.wait()?.success(), "the build failed");
+    Ok(programs_in(&messages.context("can't read cargo's messages")?.unwrap_or_default()))
+}
+
+/// Shows the progress of a build, and what the compiler says; not that all is up to date.
+fn show(progress: Option<ChildStderr>) {
+    let lines = progress.into_iter().flat_map(|progress| BufReader::new(progress).split(b'\n'));
+    for line in lines.map_while(Result::ok) {
+        let line = String::from_utf8_lossy(&line);
+        if !line.trim_start().starts_with("Finished") {
+            eprintln!("{line}");
+        }
+    }
+}
+
+/// Returns the programs that cargo's messages name.
+fn programs_in(messages: &str) -> Vec<Program> {
     let messages = messages.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
-    let program = { messages }.find_map(|message| Some(PathBuf::from(message["executable"].as_str()?)));
-    program.with_context(|| format!("cargo names no program of these tests: {}", chosen.join(" ")))
+    let program = |message: Value| {
+        let path = PathBuf::from(message["executable"].as_str()?);
+        Some(Program { target: message["target"]["name"].as_str()?.to_owned(), path })
+    };
+    messages.filter_map(program).collect()
+}
+
+/// Returns the path of a target's program.
+fn path_of(target: &str, built: &[Program]) -> anyhow::Result<PathBuf> {
+    // A library has the name of its crate, in which no hyphen can be.
+    let crate_name = |name: &str| name.replace('-', "_");
+    let program = built.iter().find(|program| crate_name(&program.target) == crate_name(target));
+    Ok(program.with_context(|| format!("cargo names no program of {target}"))?.path.clone())
 }
 
 /// Returns the programs that are in the image.
@@ -133,4 +162,32 @@ pub(crate) fn run(command: &mut Command) -> anyhow::Result<()> {
     let status = command.status().with_context(|| format!("can't run {line}"))?;
     ensure!(status.success(), "{line} failed ({status})");
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn programs_are_found_in_cargos_messages() {
+        let messages = r#"{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"skv_disk"},"executable":null}
+{"reason":"compiler-artifact","target":{"kind":["bin"],"name":"skv"},"executable":"/target/debug/skv"}
+{"reason":"compiler-artifact","target":{"kind":["lib"],"name":"skv_operator"},"executable":"/deps/skv_operator-1"}
+{"reason":"build-finished","success":true}
+a line that a build script wrote"#;
+        let built = programs_in(messages);
+        assert_eq!(built.len(), 2, "{built:?}");
+        assert_eq!(path_of("skv", &built).unwrap(), Path::new("/target/debug/skv"));
+        assert_eq!(path_of("skv-operator", &built).unwrap(), Path::new("/deps/skv_operator-1"));
+        let error = path_of("skv-disk", &built).unwrap_err().to_string();
+        assert_eq!(error, "cargo names no program of skv-disk");
+    }
+
+    #[test]
+    fn a_build_that_fails_is_an_error_however_much_it_says_on_both_sides() {
+        // More than a pipe holds.
+        let script = "for i in $(seq 40000); do echo '{}'; echo '   Finished' >&2; done; exit 101";
+        let error = built(by_hand("sh").args(["-c", script, "cargo"])).unwrap_err().to_string();
+        assert_eq!(error, "the build failed");
+    }
 }

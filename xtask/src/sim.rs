@@ -6,7 +6,7 @@ use std::process::{Command, Stdio};
 
 use anyhow::{Context as _, bail};
 
-use crate::build;
+use crate::build::{self, Profile};
 
 /// The scenarios besides the storm.
 const SCENARIOS: [&str; 8] =
@@ -33,7 +33,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
-    let program = build::simulation()?;
+    let program = build::programs(Profile::Dev, &["skv-sim"])?.join("skv-sim");
     let scenario = match &args.scenario {
         Some(name) => format!("--scenario={name}"),
         None => format!("--groups={}", args.groups),

@@ -58,12 +58,15 @@ fn run_all(args: &Args) -> anyhow::Result<()> {
     let programs = step("building the programs", build::test_programs)?;
     let tests = ["test", "--workspace"];
     step("building the tests", || build::run(build::cargo().args(tests).arg("--no-run")))?;
-    let suite = e2e::Suite { tests: build::end_to_end_tests()?, programs };
     let default = if args.arguments.is_empty() { None } else { Some(Wanted::Never) };
     let kubernetes = args.kubernetes.or(default);
+    let suite = match kubernetes {
+        Some(Wanted::Never) => None,
+        _ => Some(e2e::Suite { tests: build::end_to_end_tests()?, programs: programs.clone() }),
+    };
     step("the tests in Rust", || {
         let mut run = build::cargo();
-        run.args(tests).arg("--no-fail-fast").args(&args.arguments).env("SKV_PROGRAMS", &suite.programs);
+        run.args(tests).arg("--no-fail-fast").args(&args.arguments).env("SKV_PROGRAMS", &programs);
         if env::var_os(THREADS).is_none() {
             // Many tests do nothing but wait: for elections, and for what mustn't happen.
             run.env(THREADS, (2 * thread::available_parallelism().map_or(1, usize::from)).to_string());
@@ -71,15 +74,15 @@ fn run_all(args: &Args) -> anyhow::Result<()> {
         thread::scope(|scope| {
             // These tests often wait, and compiling Kubernetes takes minutes. A failure is found again, and
             // said, when the cluster is made.
-            if kubernetes != Some(Wanted::Never) {
+            if suite.is_some() {
                 scope.spawn(|| e2e::prepare().and_then(|()| promtool::build()));
             }
             build::run(&mut run)
         })
     })?;
     let missing = thread::scope(|scope| {
-        let beside = scope.spawn(|| run_beside_kubernetes(args, args.python.or(default), &suite.programs));
-        let on_kubernetes = run_on_kubernetes(kubernetes, &suite);
+        let beside = scope.spawn(|| run_beside_kubernetes(args, args.python.or(default), &programs));
+        let on_kubernetes = run_on_kubernetes(kubernetes, suite.as_ref());
         let beside = beside.join().unwrap_or_else(|panic| resume_unwind(panic));
         on_kubernetes.and_then(|on_kubernetes| Ok([beside?, on_kubernetes].concat()))
     })?;
@@ -90,10 +93,11 @@ fn run_all(args: &Args) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Runs the tests that mostly wait for pods; returns the parts that weren't run.
-fn run_on_kubernetes(wanted: Option<Wanted>, suite: &e2e::Suite) -> anyhow::Result<Vec<String>> {
+/// Runs the tests that mostly wait for pods; returns the parts that weren't run. There is no suite if they aren't
+/// wanted.
+fn run_on_kubernetes(wanted: Option<Wanted>, suite: Option<&e2e::Suite>) -> anyhow::Result<Vec<String>> {
     let alerts = part("of the alerts", wanted, || step("the tests of the alerts", promtool::run_tests))?;
-    let kubernetes = part("on Kubernetes", wanted, || suite.run_all())?;
+    let kubernetes = part("on Kubernetes", wanted, || suite.map_or(Ok(()), e2e::Suite::run_all))?;
     Ok([alerts, kubernetes].into_iter().flatten().collect())
 }
 

@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 use skv_checker::{Options, judge, read_history};
-use skv_fake::{AdminCall, Fake, Fate};
+use skv_fake::{AdminCall, Fake, Fate, Reserved};
 use skv_proto::v1::ReplicaState;
 use tokio::time::Instant;
 
@@ -369,8 +369,9 @@ fn a_process_is_probed_by_its_pages() {
     let expected = format!("error: http://{address}/readyz answers 503 Service Unavailable: no leader\n");
     assert_eq!(err(&ill), expected);
 
-    let free = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let gone = bare_skv(&["probe", &format!("http://{free}/readyz")], b"");
+    let nobody = Reserved::new();
+    let address = nobody.address();
+    let gone = bare_skv(&["probe", &format!("http://{address}/readyz")], b"");
     assert_eq!(code(&gone), 1);
-    assert!(err(&gone).starts_with(&format!("error: can't ask http://{free}/readyz")), "{gone:?}");
+    assert!(err(&gone).starts_with(&format!("error: can't ask http://{address}/readyz")), "{gone:?}");
 }

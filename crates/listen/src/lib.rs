@@ -24,5 +24,6 @@ pub use metrics::{Counted, Metrics};
 pub use page::{PAGES, metrics_page};
 pub use services::{Services, explain_unknown_method};
 
-/// The number of calls and streams that one connection may have at a time; more wait at the client.
-pub const STREAMS: u32 = 200;
+/// The number of calls and streams that one connection may have at a time; more wait at the client. It is no
+/// less than what a clerk sends on one connection.
+pub const STREAMS: u32 = 256;

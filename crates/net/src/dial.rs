@@ -24,6 +24,10 @@ pub type Resolve = Arc<dyn Fn(&str) -> BoxFuture<'static, io::Result<Vec<String>
 /// The limit of one message in bytes: a batch of the largest values and its envelope.
 pub const MESSAGE_LIMIT: usize = 64 << 20;
 
+/// The number of calls in flight for which a client needs one connection only. A listener must take as
+/// many at a time: the others would wait at the client, and be missing from the batches of writes.
+pub const CALLS_PER_CONNECTION: usize = 256;
+
 /// The longest duration of a connection attempt.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time after which a peer that doesn't answer pings is taken for dead, also when it was only

@@ -3,6 +3,7 @@
 //! While earlier entries are in flight the next one fills up, so that batches grow with
 //! the load and no timer is needed.
 
+use std::iter;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -109,13 +110,13 @@ struct Asked {
 
 impl Asked {
     /// Answers with the outcomes of the commands in the entry.
-    fn answer(self, outcomes: Vec<Outcome>) {
+    fn answer(self, mut outcomes: impl ExactSizeIterator<Item = Outcome>) {
         // As a rule all of them are.
         let all: Vec<_> = if self.refused.is_empty() {
-            outcomes.into_iter().map(Ok).collect()
+            outcomes.map(Ok).collect()
         } else {
             let mut all = Vec::with_capacity(outcomes.len() + self.refused.len());
-            let (mut outcomes, mut refused) = (outcomes.into_iter(), self.refused.into_iter().peekable());
+            let mut refused = self.refused.into_iter().peekable();
             loop {
                 match refused.next_if(|(at, _)| *at == all.len()) {
                     Some((_, error)) => all.push(Err(error)),
@@ -259,7 +260,7 @@ fn in_memory(memory: &MemoryGate, batch: Vec<Submission>, mut bytes: usize) -> O
         if one.count > 0 {
             asked.push(one);
         } else {
-            one.answer(Vec::new());
+            one.answer(iter::empty());
         }
     }
     (!commands.is_empty()).then(|| Fitting { commands, asked, bytes, ahead: growth.into_ahead() })
@@ -301,8 +302,8 @@ async fn complete(mut proposed: mpsc::Receiver<Proposed>, hints: LeaderHints) {
                 // Outcomes are taken from the back, so that each submission takes its share without
                 // moving the rest.
                 for asked in asked.into_iter().rev() {
-                    let own = outcomes.split_off(outcomes.len() - asked.count);
-                    asked.answer(own);
+                    let first = outcomes.len() - asked.count;
+                    asked.answer(outcomes.drain(first..));
                 }
             }
             Err(error) => asked.into_iter().for_each(|asked| asked.fail(&error)),
@@ -345,7 +346,7 @@ mod tests {
         let refused = vec![(0, full()), (2, full()), (4, full())];
         let deleted = || Ok(Answer::Delete { success: true, found: true, revision: Revision(0) });
         let rejected = || Err(Rejection::NotFounded);
-        Asked { count: 2, refused, answer, share }.answer(vec![deleted(), rejected()]);
+        Asked { count: 2, refused, answer, share }.answer([deleted(), rejected()].into_iter());
         let all = [Err(full()), Ok(deleted()), Err(full()), Ok(rejected()), Err(full())];
         assert_eq!(answered.await.unwrap(), Ok(all.to_vec()));
     }

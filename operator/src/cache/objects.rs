@@ -1,17 +1,23 @@
 //! The seen objects of one kind, packed: a thousand resources have some forty thousand objects, and as a tree of
 //! values an object takes about ten times the memory of its text. They are found by their names, and by the resource
-//! that they belong to: a pass over one resource mustn't look at the objects of all the others.
+//! that they belong to: a pass over one resource mustn't look at the objects of all the others. A text is read as the
+//! type that is asked for: a tree of values in between would take several times as long as all the rest.
 
 use std::collections::{BTreeSet, HashMap};
 use std::mem::take;
 use std::sync::Arc;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 use kube::ResourceExt as _;
 use kube::api::DynamicObject;
 use kube::runtime::watcher::Event;
 use parking_lot::RwLock;
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
 use skv_operator_plan::names::{INSTANCE_LABEL, Names};
 use tokio::sync::watch;
+
+use super::fingerprint::fingerprint;
 
 /// The objects of one kind, as a watch has seen them; clones share them.
 #[derive(Clone, Default)]
@@ -45,9 +51,15 @@ type Key = (String, String);
 struct Packed {
     /// The resource that it belongs to.
     resource: Option<String>,
-    version: String,
+    fingerprint: u64,
     /// The object as JSON.
     text: Arc<[u8]>,
+}
+
+/// An object without its content.
+pub(crate) struct Outline {
+    pub(crate) metadata: ObjectMeta,
+    pub(crate) fingerprint: u64,
 }
 
 impl Objects {
@@ -78,25 +90,34 @@ impl Objects {
         let _ = self.0.is_listed.subscribe().wait_for(|is_listed| *is_listed).await;
     }
 
-    /// Returns an object by its name.
-    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<DynamicObject> {
+    /// Returns the outline of an object by its name.
+    pub(super) fn get(&self, namespace: &str, name: &str) -> Option<Outline> {
+        #[derive(Deserialize)]
+        struct Described {
+            metadata: ObjectMeta,
+        }
         let key = (namespace.to_owned(), name.to_owned());
-        let text = Arc::clone(&self.0.state.read().seen.objects.get(&key)?.text);
-        unpacked(&text)
+        let (text, fingerprint) = {
+            let state = self.0.state.read();
+            let packed = state.seen.objects.get(&key)?;
+            (Arc::clone(&packed.text), packed.fingerprint)
+        };
+        let Described { metadata } = serde_json::from_slice(&text).ok()?;
+        Some(Outline { metadata, fingerprint })
     }
 
     /// Returns the objects of a resource, by their names.
-    pub(super) fn of(&self, names: &Names) -> Vec<DynamicObject> {
+    pub(super) fn of<K: DeserializeOwned>(&self, names: &Names) -> Vec<K> {
         let texts: Vec<Arc<[u8]>> =
             self.0.state.read().seen.of(names).map(|(_, packed)| Arc::clone(&packed.text)).collect();
         // They are read without the lock, which the watch needs.
-        texts.iter().filter_map(|text| unpacked(text)).collect()
+        texts.iter().filter_map(|text| serde_json::from_slice(text).ok()).collect()
     }
 
-    /// Returns the names of a resource's objects, each with the version in which it was seen.
-    pub(super) fn versions(&self, names: &Names) -> Vec<(String, String)> {
+    /// Returns the names of a resource's objects, each with its fingerprint.
+    pub(super) fn fingerprints(&self, names: &Names) -> Vec<(String, u64)> {
         let state = self.0.state.read();
-        state.seen.of(names).map(|(name, packed)| (name.clone(), packed.version.clone())).collect()
+        state.seen.of(names).map(|(name, packed)| (name.clone(), packed.fingerprint)).collect()
     }
 }
 
@@ -139,14 +160,10 @@ impl Packed {
     fn of(object: &DynamicObject) -> Option<Packed> {
         Some(Packed {
             resource: object.labels().get(INSTANCE_LABEL).cloned(),
-            version: object.resource_version().unwrap_or_default(),
+            fingerprint: fingerprint(object).ok()?,
             text: serde_json::to_vec(object).ok()?.into(),
         })
     }
-}
-
-fn unpacked(text: &[u8]) -> Option<DynamicObject> {
-    serde_json::from_slice(text).ok()
 }
 
 fn key(object: &DynamicObject) -> Key {

@@ -16,9 +16,12 @@ async fn a_kind_that_can_not_be_listed_is_named_until_it_can_be() {
     let (cache, filling, changes) = Cache::watch(&server.client(), Some("prod"));
     let followed = select_all(changes.into_iter().map(|change| change.stream.boxed()));
     let test = async {
-        while health.lacks().is_empty() {
-            tokio::time::sleep(Duration::from_secs(1)).await;
-        }
+        let named = async {
+            while health.lacks().is_empty() {
+                tokio::time::sleep(Duration::from_secs(1)).await;
+            }
+        };
+        timeout(2 * FIRST_LIST, named).await.expect("it is named");
         assert_eq!(health.lacks(), ["pods in namespace prod"]);
         server.stop_refusing();
         // Any number may wait.
@@ -55,21 +58,21 @@ fn the_objects_of_a_resource_follow_the_watch() {
     let mut feeds = feeds.into_iter();
     let (_, services) = feeds.find(|(kind, _)| kind.kind == "Service").unwrap();
     for (name, resource) in [("b", "kv"), ("a", "kv"), ("c", "other")] {
-        services.show(&watcher::Event::Apply(service(name, resource)));
+        services.show(watcher::Event::Apply(service(name, resource)));
     }
     assert_eq!(services_of(&cache, "kv"), ["a", "b"]);
     assert_eq!(services_of(&cache, "other"), ["c"]);
 
-    services.show(&watcher::Event::Delete(service("a", "kv")));
-    services.show(&watcher::Event::Apply(service("b", "other")));
+    services.show(watcher::Event::Delete(service("a", "kv")));
+    services.show(watcher::Event::Apply(service("b", "other")));
     assert_eq!(services_of(&cache, "kv"), [""; 0]);
     assert_eq!(services_of(&cache, "other"), ["b", "c"]);
 
     // A watch that begins again lists what is there: the rest is gone.
-    services.show(&watcher::Event::Init);
-    services.show(&watcher::Event::InitApply(service("d", "kv")));
+    services.show(watcher::Event::Init);
+    services.show(watcher::Event::InitApply(service("d", "kv")));
     assert_eq!(services_of(&cache, "kv"), [""; 0]);
-    services.show(&watcher::Event::InitDone);
+    services.show(watcher::Event::InitDone);
     assert_eq!(services_of(&cache, "kv"), ["d"]);
     assert_eq!(services_of(&cache, "other"), [""; 0]);
 }

@@ -108,8 +108,11 @@ impl World {
         }
     }
 
-    /// Deletes the pods and claims of sets that are gone.
+    /// Deletes the pods and claims of sets that are gone. Without a change there are no others than before.
     fn collect(&mut self) {
+        if self.collected == self.objects.version() {
+            return;
+        }
         for kind in ["pods", "persistentvolumeclaims"] {
             for name in self.objects.names(kind) {
                 let Some((group, _)) = place(server_of(&name)) else { continue };
@@ -123,6 +126,7 @@ impl World {
                 }
             }
         }
+        self.collected = self.objects.version();
     }
 
     /// Enlarges the volume of a claim that asks for more; removes a claim that is being deleted once no pod uses

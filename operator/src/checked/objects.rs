@@ -35,9 +35,11 @@ impl Stored {
     /// Returns the object as a watch sees it: the items of a list lack kind and version.
     pub(super) fn watched(&self) -> Option<&DynamicObject> {
         let convert = || {
-            let mut watched: DynamicObject = serde_json::from_value(self.object.clone()).ok()?;
-            watched.types = None;
-            Some(watched)
+            let mut data = self.object.clone();
+            let fields = data.as_object_mut()?;
+            fields.retain(|field, _| !["apiVersion", "kind"].contains(&field.as_str()));
+            let metadata = serde_json::from_value(fields.remove("metadata")?).ok()?;
+            Some(DynamicObject { types: None, metadata, data })
         };
         self.watched.get_or_init(convert).as_ref()
     }

@@ -7,7 +7,6 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
-use kube::api::DynamicObject;
 use kube::client::Body;
 use kube::runtime::events::Recorder;
 use kube::runtime::watcher;
@@ -17,7 +16,7 @@ use skv_operator_plan::build::Users;
 
 use super::api::{Caller, refusal};
 use super::line::{Fuse, Line};
-use super::objects::{Kind, NAME, Stored};
+use super::objects::{Kind, NAME, Objects, Stored};
 use super::reach::Reach;
 use super::world::{Shared, World};
 use crate::apply::Applier;
@@ -46,13 +45,15 @@ struct Watch {
     seen: Kind,
     /// The cache of the kind, which it fills.
     feed: Option<Feed>,
+    /// The objects in the cache, which are those that were seen before the last pass.
+    cached: Kind,
     /// The time until which it stands still.
     still_until: i64,
 }
 
 impl Watch {
     fn new(kind: &str, feed: Option<Feed>) -> Watch {
-        Watch { kind: kind.to_owned(), seen: Kind::new(), feed, still_until: 0 }
+        Watch { kind: kind.to_owned(), seen: Kind::new(), feed, cached: Kind::new(), still_until: 0 }
     }
 
     /// Sees what there is by now, or lags.
@@ -63,23 +64,27 @@ impl Watch {
         if world.rng.random_bool(0.02) {
             self.still_until = world.now + world.rng.random_range(5..150);
         }
-        self.see(world.objects.kind(&self.kind));
+        self.see(&world.objects);
     }
 
-    /// Sees these objects. Only those that have changed are stored again.
-    fn see(&mut self, objects: &Kind) {
+    /// Sees all objects of its kind.
+    fn see(&mut self, objects: &Objects) {
+        self.seen = objects.kind(&self.kind).clone();
+    }
+
+    /// Stores what it has seen in the cache. Only objects that have changed are stored again.
+    fn fill(&mut self) {
+        let Some(feed) = &self.feed else { return };
         let changed = |(name, object): &(&Arc<str>, &Arc<Stored>)| {
-            self.seen.get(*name).is_none_or(|seen| !Arc::ptr_eq(seen, object))
+            self.cached.get(*name).is_none_or(|cached| !Arc::ptr_eq(cached, object))
         };
-        let changed = objects.iter().filter(changed).filter_map(|(_, object)| object.watched());
+        let changed = self.seen.iter().filter(changed).filter_map(|(_, object)| object.watched());
         let changed = changed.map(|object| watcher::Event::Apply(object.clone()));
-        let gone = self.seen.iter().filter(|(name, _)| !objects.contains_key(*name));
+        let gone = self.cached.iter().filter(|(name, _)| !self.seen.contains_key(*name));
         let gone = gone.filter_map(|(_, object)| object.watched());
         let gone = gone.map(|object| watcher::Event::Delete(object.clone()));
-        if let Some(feed) = &mut self.feed {
-            changed.chain(gone).for_each(|event| feed.show(&event));
-        }
-        self.seen = objects.clone();
+        changed.chain(gone).for_each(|event| feed.show(event));
+        self.cached = self.seen.clone();
     }
 }
 
@@ -134,24 +139,23 @@ impl Operator {
     pub(super) fn look_at_all(&mut self) {
         let world = self.world.lock();
         for watch in self.watches.iter_mut().chain([&mut self.resources]) {
-            watch.see(world.objects.kind(&watch.kind));
+            watch.see(&world.objects);
         }
         self.context.cordons.show(world.cordoned());
     }
 
     /// Makes a pass; returns false if the operator was killed in the middle of it.
     pub(super) async fn pass(&mut self, killed_after: Option<u32>) -> bool {
-        let Some(resource) = self.resources.seen.get(NAME) else { return true };
-        let Ok(resource) = serde_json::from_str::<DynamicObject>(resource.text()) else {
-            return true;
-        };
+        self.watches.iter_mut().for_each(Watch::fill);
+        let resource = self.resources.seen.get(NAME).and_then(|resource| resource.watched());
+        let Some(resource) = resource else { return true };
         self.fuse.set(killed_after);
         self.world.lock().judge_pass(self.number);
         let survived = tokio::select! {
             biased;
             () = self.fuse.blown() => false,
             // What failed is tried again by the next pass. Failures are so few that there are hardly two in a row.
-            _ = Box::pin(reconcile(&resource, 0, &self.context)) => true,
+            _ = Box::pin(reconcile(resource, 0, &self.context)) => true,
         };
         self.world.lock().judge_end(self.number);
         survived

@@ -99,8 +99,8 @@ impl Servers for Reach {
 impl World {
     /// Returns the server at an address, if it answers.
     fn at(&self, address: &str) -> Option<&Process> {
-        let ip = |address: &str| address.split(':').next().map(str::to_owned);
-        let at = |process: &&Process| ip(&process.address) == ip(address) && process.hangs_until <= self.now;
+        let wanted = ip(address);
+        let at = |process: &&Process| ip(&process.address) == wanted && process.hangs_until <= self.now;
         self.processes.values().find(at)
     }
 
@@ -216,4 +216,9 @@ impl World {
         let is_shared = self.manager.is_settled() && self.manager.sharing.len() as u64 == groups;
         (!is_shared).then(|| format!("{NAME}: the shards are still on their way"))
     }
+}
+
+/// Returns the part of an address before its port.
+fn ip(address: &str) -> &str {
+    address.split(':').next().unwrap_or_default()
 }

@@ -27,6 +27,8 @@ pub(super) struct World {
     /// Seconds since 1970.
     pub(super) now: i64,
     pub(super) objects: Objects,
+    /// The version of the objects up to which those of sets that are gone are being deleted.
+    pub(super) collected: u64,
     pub(super) nodes: BTreeMap<String, Node>,
     /// The servers that run, by the uid of their pod.
     pub(super) processes: BTreeMap<String, Process>,
@@ -54,6 +56,7 @@ impl World {
         let mut world = World {
             now: BEGINNING,
             objects: Objects::default(),
+            collected: 0,
             nodes,
             processes: BTreeMap::new(),
             disks: BTreeMap::new(),

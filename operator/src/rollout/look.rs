@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use futures::future::join_all;
-use k8s_openapi::NamespaceResourceScope;
 use k8s_openapi::api::apps::v1::{Deployment, StatefulSet};
 use k8s_openapi::api::core::v1::{Node, PersistentVolumeClaim, Pod};
 use k8s_openapi::jiff::Timestamp;
 use kube::api::{Api, ApiResource, DynamicObject, ListParams};
+use kube::core::Request;
 use kube::{Client, Resource};
+use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use skv_operator_plan::names::{INSTANCE_LABEL, MANAGED_BY_LABEL, MANAGER, Names, ServerSet};
 use skv_operator_plan::observed::{Objects, Observed, ObservedServers, observe};
@@ -64,17 +65,27 @@ pub(crate) async fn look(
     }))
 }
 
-async fn list<K>(client: &Client, names: &Names) -> Result<Vec<K>, Error>
-where
-    K: Resource<DynamicType = (), Scope = NamespaceResourceScope>
-        + Clone
-        + DeserializeOwned
-        + std::fmt::Debug,
-{
-    let api: Api<K> = Api::namespaced(client.clone(), &names.namespace);
-    let ours = format!("{MANAGED_BY_LABEL}={MANAGER},{INSTANCE_LABEL}={}", names.resource);
-    let listed = api.list(&ListParams::default().labels(&ours)).await;
-    Ok(listed.map_err(|error| Error::api("list", &K::plural(&()), error))?.items)
+/// The answer to a request for a list. The client's own type reads a whole list as values of any form before it
+/// reads them as what they are, which takes several times as long and as much memory.
+#[derive(Deserialize)]
+#[serde(bound = "K: DeserializeOwned")]
+struct List<K> {
+    /// The objects; null if there are none. An answer that lacks them is no list.
+    #[serde(deserialize_with = "Option::deserialize")]
+    items: Option<Vec<K>>,
+}
+
+async fn list<K: Resource<DynamicType = ()> + DeserializeOwned>(
+    client: &Client,
+    names: &Names,
+) -> Result<Vec<K>, Error> {
+    let ours = ListParams::default()
+        .labels(&format!("{MANAGED_BY_LABEL}={MANAGER},{INSTANCE_LABEL}={}", names.resource));
+    let failed = |error| Error::api("list", &K::plural(&()), error);
+    let all = Request::new(K::url_path(&(), Some(names.namespace.as_str())));
+    let request = all.list(&ours).map_err(|error| failed(kube::Error::BuildRequest(error)))?;
+    let listed: List<K> = client.request(request).await.map_err(failed)?;
+    Ok(listed.items.unwrap_or_default())
 }
 
 /// Asks all servers at once.
@@ -133,4 +144,18 @@ fn answers(node: &Node) -> bool {
     let mut conditions = node.status.iter().flat_map(|status| status.conditions.iter().flatten());
     conditions.any(|condition| condition.type_ == "Ready" && condition.status == "True")
         && node.meta().deletion_timestamp.is_none()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_list_may_have_null_in_place_of_no_items_and_must_have_something() {
+        let list = serde_json::from_str::<List<Pod>>;
+        for empty in [r#"{ "items": [] }"#, r#"{ "items": null }"#] {
+            assert!(list(empty).unwrap().items.unwrap_or_default().is_empty(), "{empty}");
+        }
+        assert!(list("{}").is_err());
+    }
 }

@@ -25,7 +25,7 @@ pub use node::Node;
 pub use operator::{OPERATOR_NAMESPACE, install_operator, remove_operator};
 pub use outside::reach_node;
 pub use pod::{Output, is_ready};
-pub use process::{Still, kill_processes_of, memory_of};
+pub use process::{Still, file_of, kill_processes_of, memory_of};
 pub use programs::in_project;
 pub use rendered::Rendered;
 pub use skv_process::{

@@ -12,6 +12,8 @@ use crate::{Namespace, eventually_within};
 
 /// The time limit for Kubernetes to give a node up, or to take it back: far more than it needs.
 const NOTICED: Duration = Duration::from_mins(4);
+/// The label that names a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 /// A node of the cluster.
 pub struct Node {
@@ -37,6 +39,20 @@ impl Node {
     pub async fn cordon(&self) {
         let cordoned = self.namespace.kubectl(&["cordon", &self.name]).await;
         assert!(cordoned.succeeded, "{cordoned:?}");
+    }
+
+    /// Returns its zone. Panics if it has none: each node of a test's cluster has one of its own.
+    pub async fn zone(&self) -> String {
+        let node = self.nodes().get(&self.name).await.expect("a node can be read");
+        let zone = node.metadata.labels.and_then(|mut labels| labels.remove(ZONE));
+        zone.unwrap_or_else(|| panic!("{} has no zone", self.name))
+    }
+
+    /// Labels it as one of a zone.
+    pub async fn move_to_zone(&self, zone: &str) {
+        let label = format!("{ZONE}={zone}");
+        let labelled = self.namespace.kubectl(&["label", "--overwrite", "node", &self.name, &label]).await;
+        assert!(labelled.succeeded, "{labelled:?}");
     }
 
     /// Deletes it from the cluster. Returns what brings it back.

@@ -1,8 +1,10 @@
 //! Processes of pods, seen from outside of them. Works if the nodes run on this machine.
 
 use std::fs;
+use std::path::PathBuf;
 
 use rustix::process::{Pid, Signal, kill_process};
+use skv_process::resident;
 
 /// Kills every server in a pod at once, as a crash would. Panics if it has none here.
 pub fn kill_processes_of(pod_uid: &str) {
@@ -33,6 +35,13 @@ fn servers(pod_uid: &str) -> Vec<Pid> {
     servers
 }
 
+/// Returns the place on this machine of a file that the server of a pod has. Panics if it has none here.
+pub fn file_of(pod_uid: &str, file: &str) -> PathBuf {
+    let server = processes(pod_uid, "kvserver").into_iter().next();
+    let server = server.unwrap_or_else(|| panic!("no process of pod {pod_uid} is on this machine"));
+    PathBuf::from(format!("/proc/{server}/root{file}"))
+}
+
 /// Sends a signal; a server that has ended meanwhile needs none.
 fn signal(servers: &[Pid], signal: Signal) {
     for pid in servers {
@@ -43,10 +52,7 @@ fn signal(servers: &[Pid], signal: Signal) {
 /// Returns the bytes of memory that a program of a pod has; `None` if it isn't on this machine.
 pub fn memory_of(pod_uid: &str, program: &str) -> Option<u64> {
     let pid = processes(pod_uid, program).into_iter().next()?;
-    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
-    let resident = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
-    let kibibytes: u64 = resident.trim().trim_end_matches("kB").trim().parse().ok()?;
-    Some(kibibytes << 10)
+    resident(pid.cast_unsigned())
 }
 
 fn processes(pod_uid: &str, program: &str) -> Vec<i32> {

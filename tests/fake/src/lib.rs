@@ -9,6 +9,7 @@ mod admin;
 mod kv;
 mod listening;
 mod manager;
+mod reserved;
 mod seen;
 mod shared;
 mod store;
@@ -23,6 +24,7 @@ use skv_sharding::{Epoch, GroupId, GroupUid, Hash, Replica, ReplicaId, ShardId};
 use tokio::sync::watch;
 
 use listening::Listening;
+pub use reserved::Reserved;
 pub use seen::{AdminCall, Fate, Seen};
 use shared::Shared;
 use store::Store;
@@ -172,12 +174,12 @@ impl Fake {
 
     /// Returns the manager's address.
     pub fn manager(&self) -> String {
-        self.manager.address.to_string()
+        self.manager.address().to_string()
     }
 
     /// Returns a server's address; both its listeners are one.
     pub fn server(&self, index: usize) -> String {
-        self.servers[index].address.to_string()
+        self.servers[index].address().to_string()
     }
 
     /// Returns the replica of a server.

@@ -7,9 +7,11 @@ use tokio::net::TcpListener;
 use tokio::runtime::{Builder, Runtime};
 use tokio_stream::wrappers::TcpListenerStream;
 
+use crate::Reserved;
+
 /// A listener with a runtime of its own, so that it can be killed with all its connections.
 pub(crate) struct Listening {
-    pub(crate) address: SocketAddr,
+    port: Reserved,
     runtime: Option<Runtime>,
 }
 
@@ -19,21 +21,25 @@ impl Listening {
         F: Future<Output = Result<(), tonic::transport::Error>> + Send + 'static,
     {
         let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
-        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = Reserved::new();
+        let listener = std::net::TcpListener::bind(port.address()).unwrap();
         listener.set_nonblocking(true).unwrap();
-        let address = listener.local_addr().unwrap();
         let guard = runtime.enter();
         let incoming = TcpListenerStream::new(TcpListener::from_std(listener).unwrap());
         drop(guard);
         runtime.spawn(serve(incoming).map(|end| end.unwrap()));
-        Listening { address, runtime: Some(runtime) }
+        Listening { port, runtime: Some(runtime) }
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.port.address()
     }
 
     /// Ends the listener; returns when no client can connect any more.
     pub(crate) fn kill(&mut self) {
         if let Some(runtime) = self.runtime.take() {
             runtime.shutdown_background();
-            while TcpStream::connect(self.address).is_ok() {
+            while TcpStream::connect(self.address()).is_ok() {
                 std::thread::yield_now();
             }
         }

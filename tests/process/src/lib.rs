@@ -35,7 +35,7 @@ pub use load::{Clerks, Client, Load, Recorder, assert_linearizable, assert_none_
 pub use net::{Counts, Faults, Net, Passed};
 pub use percentile::percentile;
 pub use ports::free_port;
-pub use process::Process;
+pub use process::{Process, resident};
 pub use programs::{Programs, example, forget_this_package, programs, target};
 pub use request::{first_append, first_request_of, open_session};
 pub use resharding::{Changes, Holdings, outgrow_copies};

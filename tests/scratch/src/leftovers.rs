@@ -8,7 +8,7 @@ use rustix::process::{Pid, Signal, kill_process};
 /// All programs of the product.
 const PROGRAMS: &str = include_str!("../../../deploy/image/programs");
 /// The programs of the labs, and of the tests.
-const OTHERS: [&str; 5] = ["master-svr", "svr", "clt", "skv-sim", "skv-soak"];
+const OTHERS: [&str; 6] = ["master-svr", "svr", "clt", "skv-fuzz", "skv-sim", "skv-soak"];
 
 /// Ends the programs of ours whose temporary directory is this one, or lies in it.
 pub(crate) fn end_processes(directory: &Path) {

@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
-use super::{Family, NODES};
+use super::Family;
+use super::nodes::{self, ZONE};
 use crate::cache;
 use crate::command::run;
 use crate::packages::{Unavailable, has_program};
@@ -92,7 +93,8 @@ fn kind() -> Command {
 /// Pods are scheduled on the workers alone, so that there are as many nodes for them as elsewhere.
 fn config(family: Family) -> Value {
     let mut nodes = vec![json!({"role": "control-plane"})];
-    nodes.extend((0..NODES).map(|_| json!({"role": "worker"})));
+    let worker = |number: u8| json!({"role": "worker", "labels": {(ZONE): format!("zone{number}")}});
+    nodes.extend((1..=nodes::COUNT).map(worker));
     let network = json!({"ipFamily": family.name().to_lowercase()});
     json!({"kind": "Cluster", "apiVersion": "kind.x-k8s.io/v1alpha4", "nodes": nodes, "networking": network})
 }

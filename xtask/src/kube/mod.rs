@@ -7,6 +7,7 @@
 mod family;
 mod kind;
 pub(crate) mod machine;
+mod nodes;
 mod status;
 
 use std::env;
@@ -23,9 +24,6 @@ use machine::Machine;
 use status::Format;
 
 use crate::packages::docker_runs;
-
-/// The number of nodes of a cluster.
-const NODES: u8 = 3;
 
 /// Make a real Kubernetes cluster of three nodes on this machine.
 #[derive(clap::Args)]
@@ -220,7 +218,7 @@ fn print_how_to_use(cluster: &Cluster) -> anyhow::Result<()> {
         index => format!(" --index {index}"),
     };
     let kubeconfig = cluster.kubeconfig()?;
-    println!("{NODES} nodes are ready. Use them with\n  export KUBECONFIG={}", kubeconfig.display());
+    println!("{} nodes are ready. Use them with\n  export KUBECONFIG={}", nodes::COUNT, kubeconfig.display());
     if let Cluster::Machine(machine) = cluster {
         println!("  export PATH={}:$PATH   # kubectl and helm", machine.programs()?.dir().display());
     }

@@ -26,7 +26,7 @@ use crate::format::Format;
 use crate::kube::machine::Machine;
 use crate::step::step;
 use figures::{Figures, Quiet, Resync};
-use operator::Operator;
+use operator::{Operator, PAUSE};
 use wait::until;
 use world::World;
 use writes::Writes;
@@ -39,6 +39,8 @@ const ACCOUNT: &str = "system:serviceaccount:skv-operator:skv-operator";
 /// The pause after which everything counts as settled if nothing was written: each resource is passed over every 30
 /// seconds.
 const SETTLED: Duration = Duration::from_secs(45);
+/// The pause between two lists of all resources, which cost the processors that the rest needs.
+const LIST_AGAIN: Duration = Duration::from_secs(5);
 
 /// Measure the operator with many resources, on nodes that are simulated. It needs root and Go, and takes some half an
 /// hour.
@@ -86,13 +88,13 @@ fn measure(cluster: &Machine, program: &Path, args: &Args) -> anyhow::Result<Fig
     let began = Instant::now();
     step("making the resources", || world.batches().try_for_each(|batch| cluster.apply(&batch)))?;
     let passed_s = step("each passed over once", || {
-        until("all resources were passed over", || {
+        until("all resources were passed over", PAUSE, || {
             Ok(first.metric("skv_operator_resources")? >= world.count())
         })?;
         Ok(began.elapsed().as_secs_f64())
     })?;
     let ready_s = step("all servers ready", || {
-        until("all servers are ready", || ready(cluster, &world))?;
+        until("all servers are ready", LIST_AGAIN, || ready(cluster, &world))?;
         Ok(began.elapsed().as_secs_f64())
     })?;
     step("settling", || settle(&mut writes))?;
@@ -135,7 +137,7 @@ fn ready(cluster: &Machine, world: &World) -> anyhow::Result<bool> {
 
 /// Waits until the operator writes nothing.
 fn settle(writes: &mut Writes) -> anyhow::Result<()> {
-    until("the operator writes nothing", || {
+    until("the operator writes nothing", Duration::ZERO, || {
         writes.read()?;
         let before = writes.total();
         sleep(SETTLED);
@@ -149,7 +151,7 @@ fn resync(cluster: &Machine, program: &Path, world: &World, writes: &mut Writes)
     writes.read()?;
     let (began, before) = (Instant::now(), writes.total());
     let second = Operator::start(cluster, program, "operator-2")?;
-    until("all resources were passed over again", || {
+    until("all resources were passed over again", PAUSE, || {
         Ok(second.metric("skv_operator_resources")? >= world.count())
     })?;
     let seconds = began.elapsed().as_secs_f64();

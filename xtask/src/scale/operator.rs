@@ -18,6 +18,8 @@ use crate::kube::machine::Machine;
 
 const NAMESPACE: &str = "skv-operator";
 const PORT: u16 = 8080;
+/// The pause between two looks at its metrics.
+pub(super) const PAUSE: Duration = Duration::from_millis(500);
 /// The time to send its metrics.
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -42,7 +44,7 @@ impl Operator {
             .stderr(log);
         let child = command.spawn().with_context(|| format!("can't start {}", program.display()))?;
         let mut operator = Operator { child, pages: SocketAddr::new(cluster.address(), PORT) };
-        until("the operator holds the Lease", || {
+        until("the operator holds the Lease", PAUSE, || {
             let ended = operator.child.try_wait().context("can't ask for the operator's end")?;
             ensure!(ended.is_none(), "the operator ended: see {name}.log");
             // It takes a moment until it listens.

@@ -59,11 +59,14 @@ fn count(lines: &str) -> anyhow::Result<u64> {
 
 #[cfg(test)]
 mod tests {
+    use skv_scratch::Directory;
+
     use super::*;
 
     #[test]
     fn writes_are_counted_once_and_without_the_lease() {
-        let log = std::env::temp_dir().join(format!("skv-writes-{}.log", std::process::id()));
+        let directory = Directory::new().unwrap();
+        let log = directory.path().join("audit.log");
         let mut writes = Writes::in_log(log.clone());
         writes.read().unwrap();
         assert_eq!(writes.total(), 0, "there is no log yet");
@@ -76,7 +79,6 @@ mod tests {
         let whole = event("shardedkvs");
         std::fs::write(&log, format!("{service}\n{lease}\n{whole}\n")).unwrap();
         writes.read().unwrap();
-        std::fs::remove_file(&log).unwrap();
         assert_eq!(writes.total(), 2);
     }
 }

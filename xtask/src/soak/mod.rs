@@ -71,29 +71,35 @@ pub(crate) fn run(args: &Args) -> anyhow::Result<()> {
         Profile::Dev,
         &["kvserver", "shardmanager", "skv", "skv-fuzz", "skv-sim", "skv-soak"],
     )?;
+    // Building takes none of the soak's time, and Ctrl-C ends it.
+    let operator = match args.what {
+        What::Operator | What::All => Some(build::tests_within("skv-operator")?),
+        _ => None,
+    };
     let first = args.seed.or(args.from).unwrap_or_else(drawn);
     let whole = Time::begin(Duration::from_secs_f64(seconds))?;
     let mut report = Report::default();
     let rounds = |kind, only| Rounds { kind, programs: programs.clone(), first, only, kept: kept() };
     let (all, only_one) = (args.what == What::All, args.seed.is_some());
-    if args.what == What::Processes || all {
+    // After Ctrl-C no other kind begins.
+    let is_due = |what: What| args.what == what || all && !whole.is_interrupted();
+    if is_due(What::Processes) {
         let time = if all { whole.part(5) } else { whole.clone() };
         report.add("processes", rounds(Kind::Processes, only_one).run(&time)?);
     }
-    if args.what == What::Mutants || all {
+    if is_due(What::Mutants) {
         let time = if all { whole.part(4) } else { whole.clone() };
         report.add("mutants", defects::run(&time, first)?);
     }
-    if args.what == What::Fuzz || all {
+    if is_due(What::Fuzz) {
         let time = if all { whole.part(3) } else { whole.clone() };
         report.add("fuzz", rounds(Kind::Fuzz, only_one).run(&time)?);
     }
-    if args.what == What::Operator || all {
+    if let Some(program) = operator.filter(|_| is_due(What::Operator)) {
         let time = if all { whole.part(2) } else { whole.clone() };
-        let program = build::tests_within("skv-operator")?;
         report.add("operator", rounds(Kind::Operator(program), only_one).run(&time)?);
     }
-    if args.what == What::Seeds || all {
+    if is_due(What::Seeds) {
         report.add("seeds", rounds(Kind::Seeds, only_one).run(&whole)?);
     }
     match args.output {

@@ -35,6 +35,12 @@ pub enum ChangeRefusal {
     /// The group doesn't exist.
     #[error("there is no {0}: the servers of a new group must run and register before it can be added")]
     UnknownGroup(GroupId),
+    /// The record has no such group, but may have been rebuilt before a replica of the group could register.
+    #[error(
+        "there is no {0} yet: its servers must run and register first, for which there was hardly time since \
+         the shard manager started; ask again"
+    )]
+    Unheard(GroupId),
     /// The group has no shards to give, and takes none.
     #[error("{0} doesn't share the shards: add it first (`skv group add {0}`)")]
     NotJoined(GroupId),
@@ -90,7 +96,7 @@ pub fn change(
     }
     let newest = record.history.newest();
     let (mut groups, mut pins) = (newest.groups.clone(), record.pins.clone());
-    apply(record, change, &mut groups, &mut pins)?;
+    apply(record, heard, change, &mut groups, &mut pins)?;
     let outside = record.pins.iter().filter(|(_, group)| !groups.contains(group));
     let dropped_pins = outside.map(|(&shard, &group)| (shard, group)).collect();
     let mut next = with_groups(record, groups, pins)?;
@@ -112,6 +118,7 @@ pub fn change(
 
 fn apply(
     record: &Record,
+    heard: &Heard,
     change: &Change,
     groups: &mut Vec<GroupId>,
     pins: &mut BTreeMap<ShardId, GroupId>,
@@ -119,25 +126,19 @@ fn apply(
     match change {
         Change::Join(joining) => {
             for group in joining {
-                if !record.groups.contains_key(group) {
-                    return Err(ChangeRefusal::UnknownGroup(*group));
-                }
+                check_group(record, heard, *group)?;
                 if !groups.contains(group) {
                     groups.push(*group);
                 }
             }
         }
         Change::Leave(leaving) | Change::Remove(leaving) => {
-            if let Some(unknown) = leaving.iter().find(|group| !record.groups.contains_key(group)) {
-                return Err(ChangeRefusal::UnknownGroup(*unknown));
-            }
+            leaving.iter().try_for_each(|group| check_group(record, heard, *group))?;
             take_out(leaving, groups, pins);
         }
         Change::Move(shard, group) => {
             check_shard(record, *shard)?;
-            if !record.groups.contains_key(group) {
-                return Err(ChangeRefusal::UnknownGroup(*group));
-            }
+            check_group(record, heard, *group)?;
             if !groups.contains(group) {
                 return Err(ChangeRefusal::NotJoined(*group));
             }
@@ -150,6 +151,18 @@ fn apply(
         Change::Rebalance => {}
     }
     Ok(())
+}
+
+/// Checks that a group exists. A record that was lost is rebuilt without the groups that have no shards and
+/// haven't registered yet.
+fn check_group(record: &Record, heard: &Heard, group: GroupId) -> Result<(), ChangeRefusal> {
+    if record.groups.contains_key(&group) {
+        Ok(())
+    } else if heard.has_listened() {
+        Err(ChangeRefusal::UnknownGroup(group))
+    } else {
+        Err(ChangeRefusal::Unheard(group))
+    }
 }
 
 fn check_shard(record: &Record, shard: ShardId) -> Result<(), ChangeRefusal> {

@@ -192,15 +192,19 @@ impl Heard {
     }
 
     /// Returns true if no replica with data of this group registers, nor a first member of it that has yet
-    /// to begin: it is down as a whole, or no more. Nothing is concluded from a silence that is shorter
-    /// than the time in which the living register.
+    /// to begin: it is down as a whole, or no more.
     pub(super) fn is_absent(&self, group: GroupId, recorded: Option<&GroupRecord>) -> bool {
         let is_part = |registration: &Registration| {
             let is_member = || recorded.is_some_and(|group| group.member(registration.replica.id).is_some());
             registration.held != Held::Nothing || is_member()
         };
-        let has_listened = self.listened.is_some_and(|(since, now)| now.saturating_sub(since) >= ALIVE);
-        has_listened && !self.group(group).any(is_part)
+        self.has_listened() && !self.group(group).any(is_part)
+    }
+
+    /// Returns true if all living replicas had the time to register. Nothing is concluded from a silence that
+    /// is shorter.
+    pub(super) fn has_listened(&self) -> bool {
+        self.listened.is_some_and(|(since, now)| now.saturating_sub(since) >= ALIVE)
     }
 
     /// Returns true if no later leader of the group is known than the one that sends this report. The leader

@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use parking_lot::Mutex;
+use skv_net::CALLS_PER_CONNECTION;
 use skv_proto::v1;
 use skv_proto::v1::kv_client::KvClient;
 use skv_proto::v1::operation::Operation;
@@ -16,9 +17,6 @@ use super::dial::{Link, root_cause, was_not_sent};
 use super::pipe::Pipe;
 use super::slot::{Connection, Openings, Slot};
 use super::{Dialer, Failure, Reply, Transmission};
-
-/// The number of unary calls in flight that is worth another connection.
-const CALLS_PER_CONNECTION: usize = 256;
 
 /// All servers that a clerk knows, each once.
 #[derive(Debug)]

@@ -8,14 +8,17 @@ use k8s_openapi::apimachinery::pkg::util::intstr::IntOrString;
 use super::input::Input;
 use crate::names::{CLIENT_PORT, HTTP_PORT, MANAGER, MANAGER_PORT, PEER_PORT, labels, selector};
 
-/// Lets our own pods, the operator and clients use the ports that each needs. The rules name the ports, so
+/// Lets our servers, the operator and clients use the ports that each needs. The rules name the ports, so
 /// that they hold for every pod as it is, also while the numbers change and pods are replaced one by one.
+/// A shard manager connects to the API server alone. So the holder of its token reaches no server by it.
 /// Whoever reaches a shard manager may also move shards, and any server does for a client. So clients reach
 /// shard managers only where these have a port of every node, which is there for nobody else.
 pub(super) fn network_policy(input: &Input) -> NetworkPolicy {
     let (names, chosen) = (&input.resolved.names, &input.resolved.spec.network_policy);
-    let ours =
-        NetworkPolicyPeer { pod_selector: Some(selector(names.labels())), ..NetworkPolicyPeer::default() };
+    let servers = NetworkPolicyPeer {
+        pod_selector: Some(selector(names.server_labels())),
+        ..NetworkPolicyPeer::default()
+    };
     let operator = NetworkPolicyPeer {
         namespace_selector: Some(selector(labels([(
             "kubernetes.io/metadata.name",
@@ -25,7 +28,7 @@ pub(super) fn network_policy(input: &Input) -> NetworkPolicy {
         ..NetworkPolicyPeer::default()
     };
     let mut rules = vec![
-        rule(Some(vec![ours]), &[CLIENT_PORT, PEER_PORT, MANAGER_PORT]),
+        rule(Some(vec![servers]), &[CLIENT_PORT, PEER_PORT, MANAGER_PORT]),
         rule(Some(vec![operator]), &[PEER_PORT, MANAGER_PORT]),
     ];
     // An empty list of clients means that no client may connect; in a rule it would mean that all may.

@@ -7,7 +7,7 @@
 //! ring differ only in the servers that are theirs.
 //!
 //! So at most one server that works is away at a time. A broken one, if it may be a voter, also waits for
-//! those of its groups that come or go (`heal`), and a lost one for all that aren't lost (`replace`).
+//! those of its groups that come or go (`heal`), and a lost one for all that may be on their way (`replace`).
 //! Kubernetes replaces no pod by itself (`OnDelete`), and evictions by others have to meet the disruption
 //! budget.
 

@@ -109,16 +109,20 @@ impl Members {
         self.voters.iter().filter(is_lost).map(|(id, _)| *id).collect()
     }
 
-    /// Returns true if a voter may run on a server, or may by the time at which its pod goes. Only a leader knows
-    /// the voters: without one, a server that waits may be admitted at any moment, unless none has ever voted.
+    /// Returns true if a server that runs has, or may get, a vote: unless it runs no replica, or waits for a group
+    /// in which none has ever voted.
+    pub(super) fn may_join(&self, server: &str) -> bool {
+        let is_unfounded = self.waiting.contains(server) && self.voters.is_empty();
+        !is_unfounded && !self.broken.contains(server)
+    }
+
+    /// Returns true if a voter may run on a server. Only a leader knows the voters: without one, each server that
+    /// may join may have done so.
     pub(super) fn may_vote(&self, server: &str) -> bool {
-        if self.broken.contains(server) || self.waiting.contains(server) && self.voters.is_empty() {
-            return false;
-        }
         let on_server = || self.voters.values().any(|voter| voter == server);
         let is_voter =
             || self.hosted.get(server).map_or_else(on_server, |replica| self.voters.contains_key(replica));
-        self.leader.is_none() || is_voter()
+        self.may_join(server) && (self.leader.is_none() || is_voter())
     }
 
     /// Returns true if most voters are gone for good: only a reset revives the group.

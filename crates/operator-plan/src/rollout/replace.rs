@@ -11,6 +11,7 @@ use std::collections::BTreeMap;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use skv_resource::{LostServer, ReplacedServer, Replacing, Retention, ShardedKvSpec, ShardedKvStatus};
+use skv_sharding::GroupId;
 
 use super::cause::Cause;
 use super::situation::{Abandoned, PodRef, Situation, ordinal};
@@ -172,13 +173,17 @@ impl Losses<'_> {
     /// Returns the reason why a server can't be replaced now.
     fn judge(&self, set: ServerSet, pod: &ServerPod) -> Result<(), String> {
         // One that is back keeps nobody waiting: its replacement may be held up by this very loss.
-        let is_on_its_way =
-            |other: &str| other != pod.name && self.stays(other) && !self.situation.is_whole(other);
+        let is_on_its_way = |other: &str| {
+            other != pod.name
+                && self.stays(other)
+                && !self.situation.is_whole(other)
+                && !self.runs_without_vote(other)
+        };
         if let Some(other) = self.under_way.filter(|replacing| is_on_its_way(&replacing.pod)) {
             return Err(format!("{} is being replaced", other.pod));
         }
         let mut hosted = placement::hosted_by(&self.situation.resolved.spec, set, pod.ordinal).into_iter();
-        if let Some(id) = hosted.find(|id| !self.situation.holds_without(*id, &pod.name)) {
+        if let Some(id) = hosted.find(|id| !self.situation.holds_without(*id, pod)) {
             return Err(format!("{id} isn't seen to hold a majority without it"));
         }
         match self.away() {
@@ -187,13 +192,27 @@ impl Losses<'_> {
         }
     }
 
-    /// Returns a server that isn't ready, and isn't lost.
+    /// Returns true if a server runs in vain, and has a vote in none of its groups. Nobody waits for it; and it may
+    /// stay as it is until the lost one is replaced, since its group could admit it, and needs a majority without it.
+    fn runs_without_vote(&self, server: &str) -> bool {
+        let Some((set, servers)) = self.situation.set_of(server) else { return false };
+        let Some(pod) = servers.pod(server).filter(|pod| pod.state == PodState::Stuck) else { return false };
+        let has_none = |id: &GroupId| {
+            let members = self.situation.members.get(id).filter(|members| members.leader.is_some());
+            members.is_some_and(|members| members.voters.values().all(|on| on != server))
+        };
+        placement::hosted_by(&self.situation.resolved.spec, set, pod.ordinal).iter().all(has_none)
+    }
+
+    /// Returns a server that isn't ready, isn't lost, and isn't one that only waits for its group.
     fn away(&self) -> Option<String> {
         self.situation.servers.iter().find_map(|(set, servers)| {
             let staying = 0..servers.replicas().min(self.wanted(*set));
             let mut names = staying.map(|ordinal| self.situation.resolved.names.server(*set, ordinal));
             names.find(|server| {
-                !self.causes.contains_key(server) && !servers.pod(server).is_some_and(ServerPod::is_ready)
+                !self.causes.contains_key(server)
+                    && !servers.pod(server).is_some_and(ServerPod::is_ready)
+                    && !self.runs_without_vote(server)
             })
         })
     }

@@ -121,6 +121,20 @@ fn nothing_is_allowed_wholesale_and_no_secret_is_read() {
     }
 }
 
+/// Kubernetes' own controllers make pods and claims. The operator enters no pod, and reads claims as lists.
+#[test]
+fn pods_and_claims_are_made_by_others() {
+    for verb in ["create", "update", "patch"] {
+        assert!(!allowed("", "pods", verb), "{verb} pods");
+    }
+    for verb in ["get", "create", "update"] {
+        assert!(!allowed("", "persistentvolumeclaims", verb), "{verb} persistentvolumeclaims");
+    }
+    for subresource in ["pods/exec", "pods/attach", "pods/portforward", "pods/log"] {
+        assert!(["get", "create"].iter().all(|verb| !allowed("", subresource, verb)), "{subresource}");
+    }
+}
+
 /// Network policies let the operator in by this label.
 #[test]
 fn the_operators_pods_have_the_label_by_which_they_are_known() {

@@ -32,6 +32,24 @@ async fn charts_are_flawless_and_a_wrong_value_is_refused_with_its_path() {
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
+async fn an_image_is_taken_by_its_digest_for_operators_and_for_stores_that_name_none() {
+    in_namespace("digests", |namespace| async move {
+        let digest = format!("sha256:{}", "0123456789abcdef".repeat(4));
+        let chosen = format!("image.digest={digest}");
+        let settings = ["image.repository=r/skv", "image.tag=v1", &chosen];
+        let rendered = Rendered::with(&namespace, &settings).await;
+        let pod = &rendered.of_kind("Deployment")[0]["spec"]["template"]["spec"];
+        let operator = &pod["containers"][0];
+        assert_eq!(operator["image"], format!("r/skv@{digest}"));
+        let of_stores = serde_json::json!(format!("--image=r/skv@{digest}"));
+        let arguments = operator["args"].as_array().expect("arguments");
+        assert!(arguments.contains(&of_stores), "{arguments:?}");
+    })
+    .await;
+}
+
+#[tokio::test]
+#[ignore = "needs a cluster: cargo xtask e2e"]
 async fn an_operator_of_some_namespaces_has_no_right_to_change_others() {
     in_namespace("rights", |namespace| async move {
         let rendered = Rendered::with(&namespace, &["watchNamespaces={blue,green}"]).await;
@@ -59,6 +77,12 @@ async fn an_operator_of_some_namespaces_has_no_right_to_change_others() {
                 assert_eq!(found, 1, "{kind} in {namespace}");
             }
         }
+        let narrow = ["watchNamespaces={blue}", "rbac.clusterScoped=false", "rbac.aggregate=false"];
+        let rendered = Rendered::with(&namespace, &narrow).await;
+        for kind in ["ClusterRole", "ClusterRoleBinding"] {
+            assert!(rendered.of_kind(kind).is_empty(), "{kind}");
+        }
+        assert_eq!(rendered.of_kind("Role").len(), 2, "its namespace, and the Lease");
     })
     .await;
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 use std::process::Stdio;
 
 use serde_json::json;
-use skv_e2e::{Namespace, Store, in_namespace, in_project, install_operator, programs};
+use skv_e2e::{Namespace, Node, Store, in_namespace, in_project, install_operator, programs};
 use tokio::io::{AsyncBufReadExt as _, BufReader};
 use tokio::process::Command;
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
-async fn the_sample_runs_spread_over_nodes_and_serves_from_inside_and_outside() {
+async fn the_sample_runs_spread_over_nodes_and_zones_and_serves_from_inside_and_outside() {
     in_namespace("quickstart", |namespace| async move {
         install_operator(&namespace.cluster).await;
         let applied =
@@ -25,7 +25,13 @@ async fn the_sample_runs_spread_over_nodes_and_serves_from_inside_and_outside() 
             let nodes: BTreeSet<_> =
                 pods.values().filter_map(|pod| pod.spec.as_ref()?.node_name.clone()).collect();
             assert_eq!((pods.len(), nodes.len()), (3, 3), "g{group} is on {nodes:?}");
+            let mut zones = BTreeSet::new();
+            for node in &nodes {
+                zones.insert(Node::new(&namespace, node).zone().await);
+            }
+            assert_eq!(zones.len(), 3, "g{group} is in {zones:?}");
         }
+        store.says("Spread", "Apart").await;
 
         let server = "--server=quickstart:7000";
         let put = namespace.run("put", &["skv", server, "put", "greeting", "hello"]).await;

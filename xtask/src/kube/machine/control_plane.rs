@@ -18,6 +18,8 @@ use crate::command::succeeds;
 
 const ETCD: &str = "http://127.0.0.1:12379";
 const ETCD_PEER: &str = "http://127.0.0.1:12380";
+/// The size of etcd's file at which it refuses writes.
+const ETCD_BYTES: u64 = 8 << 30;
 const DNS_READY_PORT: u16 = 8181;
 /// The time without news after which a node counts as unreachable, for which tests wait. Kubelets send news every four
 /// seconds.
@@ -93,6 +95,9 @@ fn start_etcd(plan: &Plan, namespace: &Namespace, programs: &Programs) -> anyhow
         format!("--data-dir={}", plan.file("etcd").display()),
         // The cluster doesn't outlive the machine: nothing needs to be durable.
         "--unsafe-no-fsync".to_owned(),
+        // Thousands of pods that start at once may fill the usual 2 GiB before outdated versions are removed: then
+        // etcd would refuse all writes.
+        format!("--quota-backend-bytes={ETCD_BYTES}"),
         "--log-level=warn".to_owned(),
         format!("--listen-client-urls={ETCD}"),
         format!("--advertise-client-urls={ETCD}"),

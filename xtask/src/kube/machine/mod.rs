@@ -33,7 +33,7 @@ use std::process::Command;
 use anyhow::Context as _;
 use serde_json::Value;
 
-use super::{Family, NODES};
+use super::Family;
 use crate::packages::{self, Package};
 use crate::{image, kwok};
 pub(crate) use plan::CLUSTERS;

@@ -12,6 +12,7 @@ use super::plan::{Node, Plan};
 use super::programs::{PAUSE_IMAGE, Programs};
 use super::{Family, cgroups, policies, proxy, wait};
 use crate::command::{run, succeeds};
+use crate::kube::nodes::ZONE;
 
 /// The folder in which Debian keeps the programs that give pods their network.
 const CNI_PROGRAMS: &str = "/usr/lib/cni";
@@ -48,6 +49,7 @@ pub(super) fn start(plan: &Plan, node: &Node, programs: &Programs) -> anyhow::Re
         format!("--kubeconfig={}", plan.kubeconfig(name).display()),
         format!("--hostname-override={name}"),
         format!("--node-ip={address}"),
+        format!("--node-labels={ZONE}={}", node.zone),
         format!("--root-dir={}", node.kubelet_dir().display()),
         format!("--cert-dir={}", file("pki")),
     ];

@@ -3,8 +3,9 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::path::{Path, PathBuf};
 
+use super::Family;
 use super::namespace::Namespace;
-use super::{Family, NODES};
+use crate::kube::nodes;
 
 /// The number of clusters that a machine can have at the same time.
 pub(crate) const CLUSTERS: u8 = 32;
@@ -78,12 +79,13 @@ impl Plan {
     }
 
     pub(super) fn nodes(&self) -> impl Iterator<Item = Node> {
-        (1..=NODES).map(|number| Node {
+        (1..=nodes::COUNT).map(|number| Node {
             name: format!("node{number}"),
             namespace: Namespace::new(&format!("{}-node{number}", self.name), &self.processes()),
             address: self.address(0, 10 + number),
             pods: format!("{}/{}", self.address(3 + number, 0), self.network_bits()),
             port: format!("port{number}"),
+            zone: format!("zone{number}"),
             state: self.file(&format!("node{number}")),
         })
     }
@@ -159,6 +161,7 @@ pub(super) struct Node {
     pub(super) pods: String,
     /// Its port on the bridge.
     pub(super) port: String,
+    pub(super) zone: String,
     pub(super) state: PathBuf,
 }
 

@@ -19,6 +19,10 @@ const PODS: &str = "10.0.0.0/8";
 /// The configuration of kwok.
 const KWOK: &str = include_str!("../../../kube/kwok.yaml");
 
+/// The time without news after which a node counts as unreachable: longer than the machine is too busy to pass news on.
+/// Pods of such a node are marked as not ready, and kwok, unlike a kubelet, never reports them as ready again.
+const NODE_GRACE: &str = "--node-monitor-grace-period=30m";
+
 /// The requests per second that Kubernetes' own programs may send: with their usual limits a thousand resources take
 /// hours to get their pods.
 const REQUESTS: u32 = 1000;
@@ -31,7 +35,7 @@ pub(super) fn start(plan: &Plan, programs: &Programs, kwok: &Path, user: &str) -
     control_plane::start_api(plan, programs, &auditing(plan, user)?)?;
     control_plane::start_dns(plan, programs)?;
     write(&plan.file("resolv.conf"), &resolv_conf(plan))?;
-    control_plane::start_controllers(plan, programs, &haste())?;
+    control_plane::start_controllers(plan, programs, &controllers_flags())?;
     let namespace = plan.control_plane();
     let scheduler = plan.file("scheduler.json");
     write(&scheduler, &scheduler_config(plan).to_string())?;
@@ -90,9 +94,10 @@ fn audit_policy(user: &str) -> Value {
     })
 }
 
-/// Returns the flags with which controllers do more at a time.
-fn haste() -> Vec<String> {
-    let mut flags = vec![format!("--kube-api-qps={REQUESTS}"), format!("--kube-api-burst={}", 2 * REQUESTS)];
+/// Returns the flags with which controllers do more at a time, and wait longer for nodes.
+fn controllers_flags() -> Vec<String> {
+    let (qps, burst) = (format!("--kube-api-qps={REQUESTS}"), format!("--kube-api-burst={}", 2 * REQUESTS));
+    let mut flags = vec![NODE_GRACE.to_owned(), qps, burst];
     let busy = ["statefulset", "deployment", "replicaset", "endpoint", "service-endpoint"];
     flags.extend(busy.map(|kind| format!("--concurrent-{kind}-syncs=16")));
     flags

@@ -198,6 +198,9 @@ fn a_pin_lasts_until_it_is_taken_back_or_its_group_leaves() {
 #[test]
 fn what_can_not_be_changed_is_refused_and_changes_nothing() {
     let mut bench = three_groups();
+    // All groups had the time to register.
+    bench.silence();
+    bench.say(&bench.leader(0, 0));
     let before = bench.record().clone();
     for (asked, refusal) in [
         (Change::Join(vec![G2, GroupId(9)]), ChangeRefusal::UnknownGroup(GroupId(9))),

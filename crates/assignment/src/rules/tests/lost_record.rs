@@ -274,6 +274,28 @@ fn an_older_record_with_a_group_that_is_gone_is_rebuilt_without_it() {
 }
 
 #[test]
+fn a_group_that_had_no_time_to_register_is_not_refused_for_good() {
+    let (_, truth) = lost();
+    let everything = |report: &mut Report| report.owned = (0..6).map(|n| (ShardId(n), Epoch(1))).collect();
+    let leader = with(speaker(&truth).leader(0, 0), everything);
+    let join = |bench: &Bench| {
+        let join = Change::Join(vec![GroupId(1)]);
+        crate::rules::change(&bench.settings, bench.record(), &bench.heard, "", &join)
+    };
+    let mut bench = Bench::new();
+    bench.settings.groups = 1;
+    assert!(serves(&bench.say(&leader)));
+    assert_eq!((groups(&bench), join(&bench)), (vec![0], Err(ChangeRefusal::Unheard(GroupId(1)))));
+    bench.say(&with(speaker(&truth).leader(1, 0), |report| report.owned.clear()));
+    assert!(join(&bench).is_ok());
+
+    let mut bench = Bench::new();
+    bench.settings.groups = 1;
+    go_on(&mut bench, &[leader]);
+    assert_eq!(join(&bench), Err(ChangeRefusal::UnknownGroup(GroupId(1))), "nobody belongs to it");
+}
+
+#[test]
 fn a_record_that_is_lost_before_it_forgot_a_retired_group_is_rebuilt_without_it() {
     let (mut bench, truth) = lost();
     let groups_of = speaker(&truth);

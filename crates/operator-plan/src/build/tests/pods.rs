@@ -116,7 +116,26 @@ fn policies_name_ports_so_that_a_change_of_numbers_cuts_nobody_off() {
 }
 
 #[test]
-fn shard_managers_are_for_our_own_pods_and_the_operator_and_for_clients_of_node_ports() {
+fn servers_reach_each_other_and_shard_managers_which_reach_nobody() {
+    let objects = build(&input("{networkPolicy: {clients: []}}")).unwrap();
+    let policy = find(&objects, "NetworkPolicy demo");
+    let reached_by = |title: &str| -> Vec<Value> {
+        let labels = &find(&objects, title)["spec"]["template"]["metadata"]["labels"];
+        let is_let_in = |peer: &Value| {
+            let wanted = peer["podSelector"]["matchLabels"].as_object().unwrap();
+            let has_all = wanted.iter().all(|(label, value)| labels[label] == *value);
+            peer["namespaceSelector"].is_null() && has_all
+        };
+        let rules = policy["spec"]["ingress"].as_array().unwrap().iter();
+        let open = rules.filter(|rule| rule["from"].as_array().unwrap().iter().any(is_let_in));
+        open.flat_map(|rule| rule["ports"].as_array().unwrap()).map(|port| port["port"].clone()).collect()
+    };
+    assert_eq!(reached_by("StatefulSet demo-g0"), ["client", "peer", "manager"]);
+    assert_eq!(reached_by("Deployment demo-manager"), [""; 0]);
+}
+
+#[test]
+fn shard_managers_are_for_our_servers_and_the_operator_and_for_clients_of_node_ports() {
     let reaching = |spec: &str| -> Vec<Value> {
         let policy = find(&build(&input(spec)).unwrap(), "NetworkPolicy demo");
         let rules = policy["spec"]["ingress"].as_array().unwrap().iter();

@@ -3,8 +3,11 @@
 //!
 //! No voter runs in a pod that waits, crash-loops or can't be scheduled, and in a server that reports so;
 //! these may be replaced at once. For all others it is the leader that knows the voters and the living.
-//! Without one nothing is known, and no such pod is replaced: nor is a server that only waits for the group, as a
-//! leader that comes back admits it, and may need it from then on.
+//! Without one nothing is known, and no such pod is replaced.
+//!
+//! A server that runs and waits for its group may be admitted at any moment, also between the look and the step, and be
+//! needed from then on: of four voters three are a majority, and of three two. So it counts as the voter that it may
+//! be by then. What doesn't run isn't admitted.
 
 use skv_sharding::GroupId;
 
@@ -66,16 +69,25 @@ impl Situation<'_> {
         let mut hosted = placement::hosted_by(&self.resolved.spec, set, pod.ordinal).into_iter();
         hosted.find_map(|id| {
             let may_vote = self.members.get(&id).is_none_or(|members| members.may_vote(server));
-            if !may_vote {
+            if !may_vote && !self.may_be_admitted(id, pod) {
                 return None;
             }
-            if !self.holds_without(id, server) {
-                return Some(format!("{id} isn't seen to hold a majority without it"));
+            if !self.holds_without(id, pod) {
+                let when = if may_vote { "" } else { " once it is admitted" };
+                return Some(format!("{id} isn't seen to hold a majority without it{when}"));
             }
-            // If the pod is being deleted already, letting it go takes nothing more away.
-            let other = self.in_flight(id, server).filter(|_| pod.state != PodState::Leaving)?;
+            // If the pod is being deleted already, letting it go takes nothing more away; and the majority that is
+            // there without a server that has no vote yet doesn't count who is away.
+            let other = self.in_flight(id, server).filter(|_| may_vote && pod.state != PodState::Leaving)?;
             Some(format!("{other} is to be back in {id} first"))
         })
+    }
+
+    /// Returns true if a leader may admit a pod's server between this look and the step: it runs, and has a
+    /// replica.
+    fn may_be_admitted(&self, id: GroupId, pod: &ServerPod) -> bool {
+        let runs = pod.state == PodState::Stuck || self.answers(&pod.name);
+        runs && self.members.get(&id).is_some_and(|members| members.may_join(&pod.name))
     }
 
     fn answers(&self, server: &str) -> bool {
@@ -83,14 +95,18 @@ impl Situation<'_> {
     }
 
     /// Returns true if a leader has a quorum, and most voters are elsewhere, ready, and have all that it
-    /// has.
-    pub(in crate::rollout) fn holds_without(&self, id: GroupId, server: &str) -> bool {
+    /// has; also when the pod's server is one more voter, if it may be admitted.
+    pub(in crate::rollout) fn holds_without(&self, id: GroupId, pod: &ServerPod) -> bool {
+        let server = pod.name.as_str();
         let Some(members) = self.members.get(&id) else { return false };
         let Some(leader) = members.leader.as_ref().filter(|leader| !leader.changing) else { return false };
         let is_there = |(replica, on): &(&_, &String)| {
             *on != server && members.ready.contains(*replica) && self.has_all(id, leader, **replica)
         };
-        members.voters.iter().filter(is_there).count() * 2 > members.voters.len()
+        // The leader admits it in the place of the voter that it had, if there is one.
+        let has_place = members.voters.values().any(|on| on == server);
+        let joins = !has_place && self.may_be_admitted(id, pod);
+        members.voters.iter().filter(is_there).count() * 2 > members.voters.len() + usize::from(joins)
     }
 
     /// Returns another server of the group that comes or goes, or is being replaced and hasn't caught up.

@@ -187,7 +187,7 @@ impl Scene {
         }
     }
 
-    fn members(&mut self, group: u32) -> &mut Members {
+    pub(in crate::rollout) fn members(&mut self, group: u32) -> &mut Members {
         self.members.get_mut(&GroupId(group)).unwrap()
     }
 

@@ -1,6 +1,6 @@
 //! The next replacement of a lost replica, in each situation.
 
-use skv_sharding::GroupId;
+use skv_sharding::ReplicaId;
 
 use super::super::decide::tests::Scene;
 use super::*;
@@ -196,6 +196,32 @@ fn a_replacement_that_only_waits_for_the_lost_one_keeps_it_waiting_no_more() {
     assert_eq!(case.next(), waits("demo-g0-4 is being replaced"));
     case.scene.resolved.spec.replicas = 3;
     assert_eq!(case.next(), "abandon demo-g0-1", "nobody waits for one that is to leave");
+}
+
+/// It stays as it is while its group, once it had admitted it, would need it: the lost one comes first.
+#[test]
+fn a_server_that_runs_without_a_vote_keeps_no_lost_one_waiting() {
+    let mut case = Case::of(Scene::new(5)).losing(0, 1);
+    case.scene.unready(0, 4, PodState::Stuck);
+    assert_eq!(case.next(), waits("demo-g0-4 isn't ready either, and may be on its way"));
+    case.scene.replacing = Some(Replacing { pod: "demo-g0-4".to_owned(), uid: "before".to_owned() });
+    assert_eq!(case.next(), waits("demo-g0-4 is being replaced"));
+    case.scene.members(0).voters.remove(&ReplicaId(5));
+    assert_eq!(case.next(), "abandon demo-g0-1");
+    case.scene.replacing = None;
+    assert_eq!(case.next(), "abandon demo-g0-1");
+    case.scene.pod(0, 4).state = PodState::Starting;
+    assert_eq!(case.next(), waits("demo-g0-4 isn't ready either, and may be on its way"));
+}
+
+/// A server that doesn't run isn't admitted, so that the only voter of a group that was revived needs no second one.
+#[test]
+fn lost_servers_of_a_revived_group_that_have_no_vote_are_replaced() {
+    let mut case = Case::new();
+    case.scene.members(0).voters.retain(|replica, _| *replica == ReplicaId(1));
+    assert_eq!(case.next(), waits("g0 isn't seen to hold a majority without it"), "it answers");
+    case.scene.silence(0, 1);
+    assert_eq!(case.next(), "abandon demo-g0-1");
 }
 
 #[test]

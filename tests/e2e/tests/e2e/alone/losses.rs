@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use k8s_openapi::api::core::v1::{PersistentVolume, PersistentVolumeClaim};
+use k8s_openapi::api::core::v1::{Event, PersistentVolume, PersistentVolumeClaim, Pod};
 use kube::Api;
-use kube::api::DeleteParams;
+use kube::api::{DeleteParams, ListParams};
 use serde_json::json;
 use skv_e2e::{
     Load, Namespace, Node, Store, eventually, eventually_within, in_namespace, install_operator, is_ready,
@@ -63,7 +63,14 @@ async fn leaders_leave_a_node_that_is_cordoned_and_its_drain_fails_no_call() {
 
         let leader = store.leader(0).await;
         let node = Node::new(&namespace, &store.node_of(0, &leader).await);
+        let follower = store.pods(0).await.into_keys().find(|server| *server != leader).expect("a server");
+        let other = Node::new(&namespace, &store.node_of(0, &follower).await);
+        // A zone is looked at when something happens, such as the cordon.
+        let zone = other.zone().await;
+        other.move_to_zone(&node.zone().await).await;
         node.cordon().await;
+        store.says("Spread", "SharedZone").await;
+        other.move_to_zone(&zone).await;
         for group in 0..GROUPS {
             eventually(&format!("the leader of g{group} is elsewhere"), || async {
                 let leader = store.leader(group as usize).await;
@@ -72,14 +79,58 @@ async fn leaders_leave_a_node_that_is_cordoned_and_its_drain_fails_no_call() {
             })
             .await;
         }
+        let leaving = servers_on(&store, &node).await;
+        let staying = servers_on(&store, &other).await;
         node.drain().await;
         load.recorder.more_acknowledged(50).await;
+        // Each group is without a server now, which is as many as its budget allows.
+        other.cordon().await;
+        evictions_wait(&store, &other, &staying, &leaving).await;
+        other.uncordon().await;
         node.uncordon().await;
-        store.complete().await;
+        let resource = store.complete().await;
+        assert_eq!(resource["status"]["heldEvictions"].as_array().map_or(0, Vec::len), 0);
+        store.says("Spread", "Apart").await;
 
         let events = load.finish_right(&store).await;
         let slowest = events.iter().filter_map(|event| event.return_ns?.checked_sub(event.call_ns)).max();
         println!("the slowest of {} calls took {:?}", events.len(), slowest.map(Duration::from_nanos));
+    })
+    .await;
+}
+
+fn node_of(pod: &Pod) -> Option<&String> {
+    pod.spec.as_ref()?.node_name.as_ref()
+}
+
+/// Returns the server of each group that is on a node.
+async fn servers_on(store: &Store, node: &Node) -> Vec<String> {
+    let mut servers = Vec::new();
+    for group in 0..GROUPS {
+        let here = store.pods(group).await.into_iter().find(|(_, pod)| node_of(pod) == Some(&node.name));
+        servers.push(here.unwrap_or_else(|| panic!("{} has no server of g{group}", node.name)).0);
+    }
+    servers
+}
+
+/// Waits until status and Events say that the evictions of these servers from a node wait, each for one of the others.
+async fn evictions_wait(store: &Store, node: &Node, staying: &[String], away: &[String]) {
+    let pairs = || staying.iter().zip(away);
+    let held = pairs().map(|(server, away)| json!({ "server": server, "node": node.name, "waitsFor": away }));
+    let held = json!(held.collect::<Vec<_>>());
+    eventually("the status says which evictions wait", || async {
+        (store.get().await["status"]["heldEvictions"] == held).then_some(())
+    })
+    .await;
+    let name = &node.name;
+    eventually("Events say which evictions wait", || async {
+        let waits = ListParams::default().fields("reason=EvictionWaits");
+        let events = store.namespace.api::<Event>().list(&waits).await.ok()?.items;
+        let said = |(server, away): (&String, &String)| {
+            let note = format!("The eviction of {server} from node {name} waits until {away} is ready");
+            events.iter().any(|event| event.message.as_ref() == Some(&note))
+        };
+        pairs().all(said).then_some(())
     })
     .await;
 }

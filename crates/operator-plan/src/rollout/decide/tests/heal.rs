@@ -58,10 +58,13 @@ fn nor_is_one_that_a_majority_needs_let_go_with_its_volume() {
     scene.lose_leader(0);
     scene.pod(0, 1).state = PodState::Leaving;
     assert_eq!(scene.next(), "demo-g0-1 stays as it is: g0 isn't seen to hold a majority without it");
-    // The group was revived from another replica, and needs no other.
+    // The group was revived from another replica, and needs no other. One that answers it may admit.
     scene.lead_again(0);
     scene.pod(0, 1).state = PodState::Leaving;
     scene.members(0).voters.retain(|replica, _| *replica == ReplicaId(1));
+    let kept = "demo-g0-1 stays as it is: g0 isn't seen to hold a majority without it once it is admitted";
+    assert_eq!(scene.next(), kept);
+    scene.silence(0, 1);
     assert_eq!(scene.next(), "force demo-g0-1");
 }
 
@@ -174,6 +177,61 @@ fn a_server_that_waits_for_a_group_stays_while_no_leader_of_it_is_seen() {
     scene.lead_again(0);
     scene.unready(0, 3, PodState::Stuck);
     assert_eq!(scene.next(), "delete demo-g0-3", "its group has a majority, and has not admitted it");
+}
+
+/// Its leader may admit it between the look and the step.
+#[test]
+fn a_server_that_runs_and_waits_goes_only_if_its_group_has_a_majority_without_it_also_once_it_is_admitted() {
+    let waits_beside = |voters: u32, away: &[u32]| {
+        let mut scene = Scene::new(5);
+        scene.members(0).voters.retain(|replica, _| *replica <= ReplicaId(u64::from(voters)));
+        for ordinal in away {
+            scene.unready(0, *ordinal, PodState::Starting);
+        }
+        // The next server has all but a vote.
+        let server = scene.resolved.names.server(of_group(0), voters);
+        scene.members(0).waiting.insert(server);
+        scene.unready(0, voters, PodState::Stuck);
+        OLD.clone_into(&mut scene.pod(0, voters).restart_hash);
+        scene
+    };
+    let goes = |scene: &Scene, ordinal: u32| {
+        let (next, server) = (scene.next(), format!("demo-g0-{ordinal}"));
+        let why = "g0 isn't seen to hold a majority without it once it is admitted";
+        let goes = next == format!("delete {server}");
+        assert!(goes || next.ends_with(&format!("{server} stays as it is: {why}")), "{next}");
+        goes
+    };
+    // Of four voters, two would be left; of five three; and of two one.
+    assert!(goes(&waits_beside(3, &[]), 3));
+    assert!(!goes(&waits_beside(3, &[2]), 3));
+    assert!(goes(&waits_beside(4, &[3]), 4));
+    assert!(!goes(&waits_beside(1, &[]), 1));
+
+    // What doesn't run isn't admitted, and neither is a server without a replica.
+    let mut scene = waits_beside(3, &[2]);
+    scene.members(0).broken.insert("demo-g0-3".to_owned());
+    assert!(goes(&scene, 3));
+    let mut scene = waits_beside(3, &[2]);
+    scene.pod(0, 3).state = PodState::Down("CrashLoopBackOff".to_owned());
+    assert!(!goes(&scene, 3), "it answers");
+    scene.silence(0, 3);
+    assert!(goes(&scene, 3));
+    scene.pod(0, 3).state = PodState::Stuck;
+    assert!(!goes(&scene, 3), "its kubelet says that it runs");
+}
+
+#[test]
+fn a_server_that_waits_for_the_place_of_its_dead_replica_makes_its_group_no_larger() {
+    let mut scene = Scene::new(3).outdated();
+    scene.unready(0, 2, PodState::Stuck);
+    scene.members(0).hosted.insert("demo-g0-2".to_owned(), ReplicaId(12));
+    scene.members(0).waiting.insert("demo-g0-2".to_owned());
+    assert_eq!(scene.next(), "delete demo-g0-2", "the other two are a majority before and after");
+    scene.lag(0, 1);
+    let next = scene.next();
+    let kept = "demo-g0-2 stays as it is: g0 isn't seen to hold a majority without it once it is admitted";
+    assert!(next.ends_with(kept), "{next}");
 }
 
 #[test]
