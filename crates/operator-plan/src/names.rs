@@ -118,7 +118,7 @@ impl Names {
         }
     }
 
-    /// Returns the name of a server.
+    /// Returns the name of a server. Its pod has this name, and its claim ends with it.
     pub fn server(&self, set: ServerSet, ordinal: u32) -> String {
         format!("{}-{ordinal}", self.servers_of(set))
     }
@@ -201,4 +201,8 @@ pub fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels
 /// Returns a selector of exactly these labels.
 pub fn selector(labels: Labels) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), match_expressions: None }
+}
+/// Returns the ordinal in its StatefulSet of the server whose pod or claim has this name.
+pub(crate) fn ordinal(name: &str) -> Option<u32> {
+    name.rsplit_once('-')?.1.parse().ok()
 }

@@ -14,7 +14,7 @@ use skv_turnover::{Assignment, Group, Servers};
 use crate::claims::{Claim, VolumeGrowth};
 use crate::gitops;
 use crate::names::{
-    Labels, RESTART_HASH_ANNOTATION, RESTARTED_ANNOTATION, RETIRED_ANNOTATION, SERVER, ServerSet,
+    self, Labels, RESTART_HASH_ANNOTATION, RESTARTED_ANNOTATION, RETIRED_ANNOTATION, SERVER, ServerSet,
 };
 use crate::pods::{self, ServerPod};
 
@@ -299,10 +299,16 @@ impl ObservedServers {
         self.claims.iter().find(|claim| claim.is_of(server))
     }
 
-    /// Returns the number of servers. While the StatefulSet is made again, it follows from its pods.
+    /// Returns the number of servers. While the StatefulSet is made again, it follows from their pods and volumes:
+    /// a pod that goes in that time, with its node for example, isn't made again, and may be a voter's.
     pub fn replicas(&self) -> u32 {
-        let by_pods = || self.pods.keys().last().map_or(1, |last| last + 1);
-        self.set.as_ref().map_or_else(by_pods, |set| set.replicas)
+        self.set.as_ref().map_or_else(|| self.remaining(), |set| set.replicas)
+    }
+
+    fn remaining(&self) -> u32 {
+        let volumes =
+            self.claims.iter().filter(|claim| !claim.leaving).filter_map(|claim| names::ordinal(&claim.name));
+        self.pods.keys().copied().chain(volumes).max().map_or(1, |last| last + 1)
     }
 }
 

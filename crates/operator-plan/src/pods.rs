@@ -7,7 +7,7 @@ use k8s_openapi::api::core::v1::{ContainerStatus, Pod, PodCondition};
 use k8s_openapi::jiff::{SignedDuration, Timestamp};
 use kube::ResourceExt as _;
 
-use crate::names::{PEER_PORT, RESTART_HASH_ANNOTATION, SERVER, ServerSet};
+use crate::names::{self, PEER_PORT, RESTART_HASH_ANNOTATION, SERVER, ServerSet};
 
 /// The time after which a server that runs, and isn't ready, won't become ready by itself.
 const PATIENCE: SignedDuration = SignedDuration::from_mins(2);
@@ -64,7 +64,7 @@ impl ServerPod {
     pub fn parse(pod: &Pod, now: Timestamp) -> Option<(ServerSet, ServerPod)> {
         let set = ServerSet::of(pod.labels())?;
         let name = pod.name_any();
-        let ordinal = name.rsplit_once('-')?.1.parse().ok()?;
+        let ordinal = names::ordinal(&name)?;
         let server = ServerPod {
             uid: pod.uid()?,
             ordinal,

@@ -12,7 +12,7 @@ use super::operators::Operator;
 use super::world::{Shared, World};
 
 /// The number of rounds of trouble.
-const TROUBLE: u32 = 100;
+const TROUBLE: u32 = 40;
 /// The most rounds until all has come to rest.
 const PATIENCE: u32 = 600;
 /// The rounds in which nothing may be written then.
@@ -111,7 +111,7 @@ impl Run {
             let unsettled = self.world.lock().unsettled();
             if rounds > PATIENCE {
                 let why = unsettled.unwrap_or_else(|| "something is written again and again".to_owned());
-                return Err(format!("it doesn't come to rest: {why}; {}", self.world.lock().summary()));
+                return Err(format!("it doesn't come to rest: {why}\n{}", self.world.lock().picture()));
             }
             let writes = self.calm_round(0).await?;
             quiet = if unsettled.is_none() && writes == Writes::default() { quiet + 1 } else { 0 };

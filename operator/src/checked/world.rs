@@ -120,12 +120,20 @@ impl World {
         self.objects.get("shardedkvs", NAME).map(|resource| resource["spec"].clone()).unwrap_or_default()
     }
 
-    /// Returns what the operator says.
-    pub(super) fn summary(&self) -> Value {
-        self.objects
-            .get("shardedkvs", NAME)
-            .map(|resource| resource["status"]["summary"].clone())
-            .unwrap_or_default()
+    /// Returns what the operator says, and what there is.
+    pub(super) fn picture(&self) -> String {
+        let mut lines = Vec::new();
+        if let Some(resource) = self.objects.get("shardedkvs", NAME) {
+            lines.push(format!("says {}", resource["status"]));
+        }
+        for (name, pod) in self.objects.kind("pods") {
+            let phase = if is_leaving(pod) { "leaving" } else { "there" };
+            lines.push(format!("{name} is {phase} on {}: {}", pod["spec"]["nodeName"], pod["status"]));
+        }
+        lines.extend(self.groups.values().map(|group| format!("{group:?}")));
+        lines.push(format!("{:?}", self.manager));
+        lines.extend(self.nodes.iter().map(|(name, node)| format!("{name}: {node:?}")));
+        lines.join("\n")
     }
 
     /// Lets time pass at once while a lost server waits for the budget of replacements, which is for an hour.

@@ -94,17 +94,8 @@ pub(super) fn rebuild(
         .filter_map(|(shard, owner)| owner.or_else(|| given.get(&shard).map(|&group| Owner { group, epoch })))
         .collect();
 
-    let mut history = old.map_or_else(History::default, |record| record.history.clone());
-    let mut sharing = history.newest().groups;
-    sharing.retain(|group| spoken.get(group).is_some_and(Spoken::takes_shards));
-    // A group without a shard has left, or hasn't joined yet. Under every policy the one that
-    // joined first has the first shard.
-    for Owner { group, .. } in &owners {
-        if !sharing.contains(group) {
-            sharing.push(*group);
-        }
-    }
-    history.push(sharing.clone(), &owners.iter().map(|o| o.group).collect::<Vec<_>>());
+    let history = history(old, &spoken, &owners);
+    let sharing = history.newest().groups;
     let mut pins = old.map_or_else(BTreeMap::new, |record| record.pins.clone());
     pins.retain(|_, group| sharing.contains(group));
 
@@ -143,6 +134,22 @@ pub(super) fn rebuild(
     // Moves under way are planned again: the groups cancel or redirect those that aren't frozen. If there is
     // no plan, since policy modulo doesn't divide by this number of groups, everything stays where it is.
     Ok(with_groups(&record, sharing, pins).unwrap_or(record))
+}
+
+/// Returns the configurations so far, and one of the groups that these owners show.
+fn history(old: Option<&Record>, spoken: &BTreeMap<GroupId, Spoken<'_>>, owners: &[Owner]) -> History {
+    let mut history = old.map_or_else(History::default, |record| record.history.clone());
+    let mut sharing = history.newest().groups;
+    sharing.retain(|group| spoken.get(group).is_some_and(Spoken::takes_shards));
+    // A group without a shard has left, or hasn't joined yet. Under every policy the one that
+    // joined first has the first shard.
+    for Owner { group, .. } in owners {
+        if !sharing.contains(group) {
+            sharing.push(*group);
+        }
+    }
+    history.push(sharing, &owners.iter().map(|o| o.group).collect::<Vec<_>>());
+    history
 }
 
 /// Shares the shards without an owner among the new groups, and nothing else: shards of the others stay

@@ -65,6 +65,37 @@ fn pods_from_before_a_restart_that_was_asked_for_are_outdated() {
 }
 
 #[test]
+fn servers_whose_set_is_made_again_are_as_many_as_their_pods_and_volumes_show() {
+    let labels = json!({ GROUP_LABEL: "g0" });
+    let count = |pods: &[&str], claims: &[&str], replicas: Option<u32>| {
+        let claim = |name: &&str| {
+            let leaves = name.strip_prefix("leaving ");
+            let stamp = leaves.map(|_| "2026-01-01T00:00:00Z");
+            let name = leaves.unwrap_or(name);
+            parsed(json!({
+                "metadata": { "name": name, "labels": labels, "deletionTimestamp": stamp },
+            }))
+        };
+        let set = |replicas: u32| {
+            let spec = json!({ "replicas": replicas, "selector": {}, "serviceName": "", "template": {} });
+            parsed(json!({ "metadata": { "name": "demo-g0", "labels": labels }, "spec": spec }))
+        };
+        let objects = Objects {
+            pods: pods.iter().map(|name| pod(name, &labels, &json!({}))).collect(),
+            claims: claims.iter().map(claim).collect(),
+            sets: replicas.map(set).into_iter().collect(),
+            ..Objects::default()
+        };
+        observe(&objects, now()).servers.values().next().unwrap().replicas()
+    };
+    let volumes = ["data-demo-g0-0", "data-demo-g0-1", "data-demo-g0-4"];
+    assert_eq!(count(&["demo-g0-0", "demo-g0-1"], &volumes, None), 5, "the pod of a voter is away");
+    assert_eq!(count(&["demo-g0-0", "demo-g0-2"], &volumes[..2], None), 3);
+    assert_eq!(count(&["demo-g0-0"], &["leaving data-demo-g0-4"], None), 1);
+    assert_eq!(count(&["demo-g0-0"], &volumes, Some(3)), 3, "a set says it itself");
+}
+
+#[test]
 fn shard_managers_are_away_when_none_has_been_ready_for_long() {
     let manager = |ready: &str, since: &str| {
         let ready = json!({ "type": "Ready", "status": ready, "lastTransitionTime": since });

@@ -1,9 +1,9 @@
 //! Resources that an API server admitted and shouldn't have.
 
 use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::{DynamicObject, ListParams, LogParams};
+use kube::api::{DynamicObject, ListParams, LogParams, PostParams};
 use kube::core::{ApiResource, GroupVersionKind};
+use kube::{Api, Client};
 use serde_json::json;
 use skv_e2e::{OPERATOR_NAMESPACE, Store, eventually, in_namespace, install_operator};
 
@@ -14,21 +14,7 @@ const DEFINITION: &str = "shardedkvs.shardedkv.io";
 async fn what_got_past_the_api_server_gets_a_condition_and_blocks_nobody() {
     in_namespace("slipped", |namespace| async move {
         install_operator(&namespace.cluster).await;
-        // The definition without its rules, as an older one might be.
-        let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
-            "apiextensions.k8s.io",
-            "v1",
-            "CustomResourceDefinition",
-        ));
-        let definitions: Api<DynamicObject> = Api::all_with(namespace.cluster.client.clone(), &kind);
-        let mut lax = definitions.get(DEFINITION).await.expect("the definition is there");
-        let schema = &mut lax.data["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
-        *schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
-        lax.metadata.managed_fields = None;
-        definitions
-            .replace(DEFINITION, &kube::api::PostParams::default(), &lax)
-            .await
-            .expect("it can be replaced");
+        drop_the_rules(&namespace.cluster.client).await;
 
         let bad = Store::existing(&namespace, "kv");
         let unreadable = Store::existing(&namespace, "unreadable");
@@ -70,16 +56,34 @@ async fn what_got_past_the_api_server_gets_a_condition_and_blocks_nobody() {
         .await;
         Store::create(&namespace, json!({ "groups": 1, "replicas": 1 })).await;
 
-        let pods: Api<Pod> = Api::namespaced(namespace.cluster.client.clone(), OPERATOR_NAMESPACE);
-        for pod in pods.list(&ListParams::default()).await.expect("pods can be listed").items {
-            let log = pods
-                .logs(&pod.metadata.name.unwrap_or_default(), &LogParams::default())
-                .await
-                .unwrap_or_default();
-            assert!(!log.contains("panicked"), "{log}");
-            let told = log.lines().filter(|line| line.contains("unreadable")).count();
-            assert!(told <= 3, "no hot loop: {log}");
-        }
+        assert_no_hot_loop(&namespace.cluster.client).await;
     })
     .await;
+}
+
+/// Replaces the definition by one without rules, as an older one might be.
+async fn drop_the_rules(client: &Client) {
+    let kind = ApiResource::from_gvk(&GroupVersionKind::gvk(
+        "apiextensions.k8s.io",
+        "v1",
+        "CustomResourceDefinition",
+    ));
+    let definitions: Api<DynamicObject> = Api::all_with(client.clone(), &kind);
+    let mut lax = definitions.get(DEFINITION).await.expect("the definition is there");
+    let schema = &mut lax.data["spec"]["versions"][0]["schema"]["openAPIV3Schema"]["properties"]["spec"];
+    *schema = json!({ "type": "object", "x-kubernetes-preserve-unknown-fields": true });
+    lax.metadata.managed_fields = None;
+    definitions.replace(DEFINITION, &PostParams::default(), &lax).await.expect("it can be replaced");
+}
+
+/// Asserts that the operators' logs have no panic, and tell of the unreadable resource a few times at most.
+async fn assert_no_hot_loop(client: &Client) {
+    let pods: Api<Pod> = Api::namespaced(client.clone(), OPERATOR_NAMESPACE);
+    for pod in pods.list(&ListParams::default()).await.expect("pods can be listed").items {
+        let name = pod.metadata.name.unwrap_or_default();
+        let log = pods.logs(&name, &LogParams::default()).await.unwrap_or_default();
+        assert!(!log.contains("panicked"), "{log}");
+        let told = log.lines().filter(|line| line.contains("unreadable")).count();
+        assert!(told <= 3, "no hot loop: {log}");
+    }
 }
