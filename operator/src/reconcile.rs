@@ -200,11 +200,12 @@ async fn apply_all(plan: &Plan, context: &Context) -> Applied {
     let mut applied = if unchanged.is(&state) {
         Applied::default()
     } else {
-        apply_built(resource, &state.input, context).await
+        let applied = apply_built(resource, &state.input, context).await;
+        if !applied.changed && applied.failure.is_none() && state.holds(&context.cache) {
+            unchanged.remember(state);
+        }
+        applied
     };
-    if !applied.changed && applied.failure.is_none() {
-        unchanged.remember(state);
-    }
     for (claim, annotations) in &plan.seen.to_annotate {
         match claims::annotate(&context.client, &resolved.names, claim, annotations).await {
             Ok(()) => context.metrics.wrote("PersistentVolumeClaim"),

@@ -1,5 +1,6 @@
 //! An API server in memory for tests: objects by their path, server-side apply as a merge,
 //! compare-and-swap by `resourceVersion`, and a list of the requests that were made.
+//! Beside it the other things that several tests need.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -8,15 +9,20 @@ use std::sync::Arc;
 use bytes::Bytes;
 use http::{Method, Request, Response};
 use http_body_util::BodyExt as _;
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::Client;
 use kube::api::{ApiResource, DynamicObject};
 use kube::client::Body;
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use skv_proto::v1;
+use skv_resource::ShardedKvSpec;
 
 use crate::cache::Cache;
-use skv_operator_plan::names::{MANAGED_BY_LABEL, MANAGER};
+use skv_operator_plan::build::{Input, Users};
+use skv_operator_plan::names::{MANAGED_BY_LABEL, MANAGER, Names};
+use skv_operator_plan::observed::Observed;
+use skv_operator_plan::resolved::Resolved;
 
 /// An API server; clones share one.
 #[derive(Clone, Default)]
@@ -209,6 +215,19 @@ pub(crate) fn merge(object: &mut Value, patch: Value) {
             }
         }
         (object, patch) => *object = patch,
+    }
+}
+
+/// Returns the input from which the objects of a new resource are built.
+pub(crate) fn input() -> Input {
+    let names = Names { resource: "demo".to_owned(), namespace: "prod".to_owned() };
+    Input {
+        resolved: Resolved::of(names, &ShardedKvSpec::default(), &Observed::default()).unwrap(),
+        owner: OwnerReference::default(),
+        existing: BTreeMap::new(),
+        cluster_domain: "cluster.local".to_owned(),
+        operator_namespace: "operators".to_owned(),
+        users: Users::OfTheImage,
     }
 }
 

@@ -29,6 +29,12 @@ impl State {
         let seen = cache.fingerprints(&input.resolved.names);
         State { input, seen }
     }
+
+    /// Returns true if the objects are still seen as they were. Those that were found right may be others: then
+    /// objects that are as they were at first need not be right.
+    pub(crate) fn holds(&self, cache: &Cache) -> bool {
+        self.seen == cache.fingerprints(&self.input.resolved.names)
+    }
 }
 
 impl Unchanged {
@@ -50,4 +56,31 @@ impl Unchanged {
 
 fn key(names: &Names) -> Key {
     (names.namespace.clone(), names.resource.clone())
+}
+
+#[cfg(test)]
+mod tests {
+    use kube::api::DynamicObject;
+    use kube::runtime::watcher::Event;
+    use serde_json::json;
+    use skv_operator_plan::names::INSTANCE_LABEL;
+
+    use super::*;
+    use crate::testing::input;
+
+    #[test]
+    fn a_state_holds_until_an_object_is_seen_in_another_form() {
+        let (cache, feeds) = Cache::written();
+        let (_, services) = feeds.into_iter().find(|(kind, _)| kind.kind == "Service").unwrap();
+        let service = |type_: &str| -> DynamicObject {
+            let labels = json!({ INSTANCE_LABEL: "demo" });
+            let metadata = json!({ "name": "demo", "namespace": "prod", "labels": labels });
+            serde_json::from_value(json!({ "metadata": metadata, "spec": { "type": type_ } })).unwrap()
+        };
+        services.show(Event::Apply(service("NodePort")));
+        let state = State::seen(input(), &cache);
+        assert!(state.holds(&cache));
+        services.show(Event::Apply(service("ClusterIP")));
+        assert!(!state.holds(&cache));
+    }
 }

@@ -223,7 +223,7 @@ mod tests {
     fn a_group_has_the_logs_of_its_servers() {
         assert!(is_of("my-kv-g1-0", "g1") && is_of("my-kv-g1-0", "my-kv-g1-0"));
         assert!(is_of("my-kv-manager", "manager") && is_of("supervisor", "supervisor"));
-        // The second is a server of a ring: there no name has a group in it, and a store's may end like one.
+        // The second is a server of a ring: its name has no group in it, but the name of a store may end like one.
         let others = [("my-kv-g11-0", "g1"), ("bag1-0", "g1"), ("my-kv-g1-0", "0"), ("my-kv-manager", "kv")];
         for (log, process) in others {
             assert!(!is_of(log, process), "{log} {process}");

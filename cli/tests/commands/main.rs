@@ -217,7 +217,7 @@ fn the_workload_tells_refused_from_unknown() {
 #[test]
 fn the_benchmark_reports_what_it_measured() {
     let fake = Fake::group(1, 4);
-    let short = ["--duration", "300ms", "--warmup", "50ms", "--keys", "20", "-o", "json"];
+    let short = ["--duration", "1s", "--warmup", "50ms", "--keys", "20", "-o", "json"];
     for arguments in [
         &["bench", "put"][..],
         &["bench", "get", "--transport", "unary", "--clients", "4"],
@@ -230,7 +230,7 @@ fn the_benchmark_reports_what_it_measured() {
         assert_eq!(report["failed"], 0);
         assert!(report["latency_us"]["p50"].as_u64() <= report["latency_us"]["max"].as_u64());
     }
-    let table = skv(&fake, &["bench", "put", "--duration", "100ms", "--warmup", "10ms"]);
+    let table = skv(&fake, &["bench", "put", "--duration", "1s", "--warmup", "10ms"]);
     assert!(out(&table).starts_with("REQUESTS/S"), "{table:?}");
 }
 
@@ -238,7 +238,7 @@ fn the_benchmark_reports_what_it_measured() {
 fn a_benchmark_of_failures_fails() {
     let fake = Fake::group(1, 4);
     fake.rule(|_| Fate::Refuse(skv_proto::Error::InvalidArgument("no".into())));
-    let bench = skv(&fake, &["bench", "put", "--duration", "100ms", "--warmup", "10ms"]);
+    let bench = skv(&fake, &["bench", "put", "--duration", "1s", "--warmup", "10ms"]);
     assert_eq!(code(&bench), 1);
     assert!(out(&bench).contains("the first failure: refused: no"), "{bench:?}");
 }

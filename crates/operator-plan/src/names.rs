@@ -202,7 +202,8 @@ pub fn labels<'a>(pairs: impl IntoIterator<Item = (&'a str, &'a str)>) -> Labels
 pub fn selector(labels: Labels) -> LabelSelector {
     LabelSelector { match_labels: Some(labels), match_expressions: None }
 }
-/// Returns the ordinal in its StatefulSet of the server whose pod or claim has this name.
+
+/// Returns the ordinal of a server in its StatefulSet, from the name of the server or of its claim.
 pub(crate) fn ordinal(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
 }

@@ -306,8 +306,13 @@ impl ObservedServers {
     }
 
     fn remaining(&self) -> u32 {
-        let volumes =
-            self.claims.iter().filter(|claim| !claim.leaving).filter_map(|claim| names::ordinal(&claim.name));
+        // A copy that somebody made of a claim has its labels too: the number at its end may be a date.
+        let servers = self.pods.values().find_map(|pod| Some(pod.name.rsplit_once('-')?.0));
+        let of_server = |claim: &Claim| {
+            let ordinal = names::ordinal(&claim.name)?;
+            claim.is_of(&format!("{}-{ordinal}", servers?)).then_some(ordinal)
+        };
+        let volumes = self.claims.iter().filter(|claim| !claim.leaving).filter_map(of_server);
         self.pods.keys().copied().chain(volumes).max().map_or(1, |last| last + 1)
     }
 }

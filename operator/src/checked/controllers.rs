@@ -108,7 +108,7 @@ impl World {
         }
     }
 
-    /// Deletes the pods and claims of sets that are gone. Without a change there are no others than before.
+    /// Deletes the pods and claims of sets that are gone. If nothing has changed since the last time, there are none.
     fn collect(&mut self) {
         if self.collected == self.objects.version() {
             return;

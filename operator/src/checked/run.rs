@@ -12,7 +12,7 @@ use super::operators::Operator;
 use super::world::{Shared, World};
 
 /// The number of rounds of trouble.
-const TROUBLE: u32 = 40;
+const TROUBLE: u32 = 60;
 /// The most rounds until all has come to rest.
 const PATIENCE: u32 = 600;
 /// The rounds in which nothing may be written then.

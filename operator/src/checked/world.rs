@@ -27,7 +27,7 @@ pub(super) struct World {
     /// Seconds since 1970.
     pub(super) now: i64,
     pub(super) objects: Objects,
-    /// The version of the objects up to which those of sets that are gone are being deleted.
+    /// The version of the objects at which those of sets that are gone were deleted last.
     pub(super) collected: u64,
     pub(super) nodes: BTreeMap<String, Node>,
     /// The servers that run, by the uid of their pod.

@@ -92,6 +92,7 @@ fn servers_whose_set_is_made_again_are_as_many_as_their_pods_and_volumes_show() 
     assert_eq!(count(&["demo-g0-0", "demo-g0-1"], &volumes, None), 5, "the pod of a voter is away");
     assert_eq!(count(&["demo-g0-0", "demo-g0-2"], &volumes[..2], None), 3);
     assert_eq!(count(&["demo-g0-0"], &["leaving data-demo-g0-4"], None), 1);
+    assert_eq!(count(&["demo-g0-0"], &["data-demo-g0-0-20260101"], None), 1, "a copy is no server's");
     assert_eq!(count(&["demo-g0-0"], &volumes, Some(3)), 3, "a set says it itself");
 }
 

@@ -21,8 +21,8 @@ use skv_sharding::{GroupId, ReplicaId};
 
 use self::heal::Remedy;
 use super::members::Members;
-use super::situation::{Decision, PodRef, Situation, Step, ordinal};
-use crate::names::ServerSet;
+use super::situation::{Decision, PodRef, Situation, Step};
+use crate::names::{ServerSet, ordinal};
 use crate::observed::ObservedServers;
 use crate::placement;
 use crate::pods::{PodState, ServerPod};

@@ -14,9 +14,9 @@ use skv_resource::{LostServer, ReplacedServer, Replacing, Retention, ShardedKvSp
 use skv_sharding::GroupId;
 
 use super::cause::Cause;
-use super::situation::{Abandoned, PodRef, Situation, ordinal};
+use super::situation::{Abandoned, PodRef, Situation};
 use crate::claims::Binding;
-use crate::names::ServerSet;
+use crate::names::{ServerSet, ordinal};
 use crate::observed::ObservedServers;
 use crate::placement;
 use crate::pods::{PodState, ServerPod};

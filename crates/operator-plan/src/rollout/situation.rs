@@ -7,7 +7,7 @@ use skv_resource::{ReplacedServer, Replacing};
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
 use super::members::{Leader, Members};
-use crate::names::ServerSet;
+use crate::names::{ServerSet, ordinal};
 use crate::observed::ObservedServers;
 use crate::placement;
 use crate::pods::ServerPod;
@@ -211,9 +211,4 @@ impl From<&ServerPod> for PodRef {
     fn from(pod: &ServerPod) -> PodRef {
         PodRef { name: pod.name.clone(), uid: pod.uid.clone() }
     }
-}
-
-/// Returns the ordinal of a server in its set.
-pub(super) fn ordinal(server: &str) -> Option<u32> {
-    server.rsplit_once('-')?.1.parse().ok()
 }
