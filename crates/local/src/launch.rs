@@ -120,6 +120,10 @@ mod tests {
         launch.arguments
     }
 
+    fn assert_has(arguments: &[String], expected: &str) {
+        assert!(arguments.iter().any(|argument| argument == expected), "{expected}: {arguments:?}");
+    }
+
     #[test]
     fn the_manager_knows_the_shape_and_the_limits_and_the_groups_that_there_are() {
         assert_eq!(
@@ -184,12 +188,12 @@ mod tests {
             "--worker-threads=2",
             "--peers=demo-0=127.0.0.1:3/127.0.0.1:5,demo-1=127.0.0.1:6/127.0.0.1:8,demo-2=127.0.0.1:9/127.0.0.1:11",
         ] {
-            assert!(server.iter().any(|argument| argument == expected), "{expected}: {server:?}");
+            assert_has(&server, expected);
         }
         assert!(!server.iter().any(|argument| argument.starts_with("--group")), "{server:?}");
         let manager = arguments(spec, "demo-manager");
         for expected in ["--groups=3", "--replicas=2", "--shards=3", "--ring"] {
-            assert!(manager.iter().any(|argument| argument == expected), "{expected}: {manager:?}");
+            assert_has(&manager, expected);
         }
     }
 
@@ -204,7 +208,7 @@ mod tests {
             "--log-format=json",
             "--memory-only",
         ] {
-            assert!(arguments.iter().any(|argument| argument == expected), "{expected}: {arguments:?}");
+            assert_has(&arguments, expected);
         }
         assert!(!arguments.iter().any(|argument| argument.starts_with("--data-dir")), "{arguments:?}");
     }

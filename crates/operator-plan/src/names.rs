@@ -207,3 +207,8 @@ pub fn selector(labels: Labels) -> LabelSelector {
 pub(crate) fn ordinal(name: &str) -> Option<u32> {
     name.rsplit_once('-')?.1.parse().ok()
 }
+
+/// Returns the name of a server's StatefulSet.
+pub(crate) fn set_name(server: &str) -> Option<&str> {
+    Some(server.rsplit_once('-')?.0)
+}

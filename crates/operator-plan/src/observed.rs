@@ -307,7 +307,7 @@ impl ObservedServers {
 
     fn remaining(&self) -> u32 {
         // A copy that somebody made of a claim has its labels too: the number at its end may be a date.
-        let servers = self.pods.values().find_map(|pod| Some(pod.name.rsplit_once('-')?.0));
+        let servers = self.pods.values().find_map(|pod| names::set_name(&pod.name));
         let of_server = |claim: &Claim| {
             let ordinal = names::ordinal(&claim.name)?;
             claim.is_of(&format!("{}-{ordinal}", servers?)).then_some(ordinal)

@@ -7,7 +7,7 @@ use skv_resource::{ReplacedServer, Replacing};
 use skv_sharding::{GroupId, GroupUid, ReplicaId};
 
 use super::members::{Leader, Members};
-use crate::names::{ServerSet, ordinal};
+use crate::names::{self, ServerSet, ordinal};
 use crate::observed::ObservedServers;
 use crate::placement;
 use crate::pods::ServerPod;
@@ -192,7 +192,7 @@ impl Situation<'_> {
     }
 
     pub(super) fn set_of(&self, server: &str) -> Option<(ServerSet, &ObservedServers)> {
-        let name = server.rsplit_once('-')?.0;
+        let name = names::set_name(server)?;
         let (set, servers) =
             self.servers.iter().find(|(set, _)| self.resolved.names.servers_of(**set) == name)?;
         Some((*set, servers))

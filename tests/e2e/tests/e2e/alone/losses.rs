@@ -31,7 +31,7 @@ async fn a_replica_whose_node_was_deleted_is_replaced_by_itself() {
         let deleted = node.delete().await;
         eventually_within(REPLACED, "the lost replica is back elsewhere", || async {
             let pod = store.pods(0).await.remove(&lost)?;
-            let elsewhere = pod.spec.as_ref()?.node_name.as_ref()? != &node.name;
+            let elsewhere = node_of(&pod)? != &node.name;
             (elsewhere && is_ready(&pod)).then_some(())
         })
         .await;
@@ -75,7 +75,7 @@ async fn leaders_leave_a_node_that_is_cordoned_and_its_drain_fails_no_call() {
             eventually(&format!("the leader of g{group} is elsewhere"), || async {
                 let leader = store.leader(group as usize).await;
                 let pod = store.pods(group).await.remove(&leader)?;
-                (pod.spec?.node_name? != node.name).then_some(())
+                (node_of(&pod)? != &node.name).then_some(())
             })
             .await;
         }
