@@ -2,12 +2,14 @@
 
 use std::time::Duration;
 
-/// The time of an attempt, within the time of a whole call. Each has twice the time of the one before that overran
-/// it, since servers may be slow; and half of the whole at most, so that another one may still be asked.
+/// The time of an attempt, within the time of a whole call. It doubles after attempts that overran it, since
+/// servers may be slow; and is half of the whole at most, so that another one may still be asked.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Attempt {
     time: Duration,
     longest: Duration,
+    /// True if one request of this time has stayed unanswered.
+    one_is_unanswered: bool,
 }
 
 impl Attempt {
@@ -17,7 +19,7 @@ impl Attempt {
     /// Returns the first attempt of a call of this length.
     pub(crate) fn first(time: Duration, whole: Duration) -> Attempt {
         let longest = whole / 2;
-        Attempt { time: time.min(longest), longest }
+        Attempt { time: time.min(longest), longest, one_is_unanswered: false }
     }
 
     pub(crate) fn time(self) -> Duration {
@@ -28,11 +30,31 @@ impl Attempt {
     pub(crate) fn overran(&mut self) {
         self.time = (2 * self.time).min(self.longest);
     }
+
+    /// Makes it the next attempt after a request that stayed unanswered. Only each second one gives it more time:
+    /// one alone may be a lost message, and on a net that loses many a few would take all the time of a call.
+    pub(crate) fn unanswered(&mut self) {
+        if std::mem::replace(&mut self.one_is_unanswered, !self.one_is_unanswered) {
+            self.overran();
+        }
+    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn each_second_request_that_stays_unanswered_gives_the_next_twice_the_time() {
+        let seconds = Duration::from_secs;
+        let mut attempt = Attempt::first(seconds(1), seconds(8));
+        let mut times = Vec::new();
+        for _ in 0..7 {
+            times.push(attempt.time());
+            attempt.unanswered();
+        }
+        assert_eq!(times, [1, 1, 2, 2, 4, 4, 4].map(seconds));
+    }
 
     #[test]
     fn after_an_overrun_there_is_twice_the_time_up_to_half_of_the_whole() {

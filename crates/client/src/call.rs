@@ -282,7 +282,7 @@ impl<'a> Call<'a> {
 
     fn transmission_overdue(&mut self, why: Arc<str>) {
         self.lost.get_or_insert(why);
-        self.attempt.overran();
+        self.attempt.unanswered();
     }
 
     fn after_error(&mut self, error: skv_proto::Error) -> Next {

@@ -62,7 +62,7 @@ pub struct Options {
     /// The time after which a call is given up.
     pub deadline: Duration,
     /// The time that a transmission may stay unanswered before the call is sent again. Doubles
-    /// with each transmission of the same call that overran it. Half of the deadline at most.
+    /// with each second transmission of the same call that overran it. Half of the deadline at most.
     pub attempt_timeout: Duration,
     /// The time for which a call waits for a connection before it tries another server, and the time
     /// for the first attempt to open one. Each attempt has twice the time of the one before that ran

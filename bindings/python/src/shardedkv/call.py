@@ -5,6 +5,7 @@ import time
 from enum import Enum, auto
 from typing import Any, NoReturn
 
+from shardedkv.attempt import Attempt
 from shardedkv.errors import (
     AlreadyApplied,
     ClerkError,
@@ -49,10 +50,8 @@ class Call:
         self._method = method
         self._request = request
         self._is_mutation = method != "Get"
-        self._patience = deadline
         self._deadline = time.monotonic() + deadline
-        # A server that keeps silent leaves time for another one.
-        self._attempt_timeout = min(attempt_timeout, deadline / 2)
+        self._attempt = Attempt(attempt_timeout, deadline)
         self._ticket: Ticket | None = None
         self._after = After()
         self._backoff = Backoff()
@@ -92,7 +91,7 @@ class Call:
                 self._give_up()
 
     def _look_for_a_map(self) -> None:
-        self._router.refresh(self._attempt_timeout, self._deadline)
+        self._router.refresh(self._attempt.time, self._deadline)
         self._unsent = f"no shard map yet: {self._router.trouble}"
         if time.monotonic() >= self._deadline:
             self._give_up()
@@ -103,13 +102,13 @@ class Call:
         """Makes a transmission; returns its answer, or what comes next."""
         group, member, ends_round = self._router.choose(placement)
         if group is None or member is None:
-            self._router.refresh(self._attempt_timeout, self._deadline)
+            self._router.refresh(self._attempt.time, self._deadline)
             return self._forward(placement)
         outcome = self._ask(placement, group, member)
         leads_on = group.leader is not None or not self._router.is_owner(group, placement)
         if ends_round and outcome is _Next.AGAIN and not leads_on:
             # Also the addresses may be old.
-            self._router.refresh(self._attempt_timeout, self._deadline)
+            self._router.refresh(self._attempt.time, self._deadline)
             self._sleep(random.uniform(*ROUND))
             if self._never_sent():
                 # As behind a port-forward: only some servers can be reached.
@@ -162,7 +161,7 @@ class Call:
         request.direct = direct
         if self._ticket is not None:
             request.id.CopyFrom(self._ticket.request_id())
-        timeout = max(0.001, min(self._attempt_timeout, left(self._deadline)))
+        timeout = max(0.001, min(self._attempt.time, left(self._deadline)))
         return peer.call(getattr(peer.kv, self._method), request, timeout)
 
     def _note(self, group: Group, member: Member, failure: NotSent | Lost | Answered) -> None:
@@ -174,7 +173,7 @@ class Call:
     def _transmission_lost(self, failure: Lost) -> None:
         self._lost = self._lost or str(failure)
         if isinstance(failure, Overdue):
-            self._attempt_timeout = min(2 * self._attempt_timeout, self._patience / 2)
+            self._attempt.unanswered()
 
     def _after_error(self, error: e.Error) -> _Next:
         if error.reason == e.REASON_ALREADY_APPLIED:
@@ -190,10 +189,10 @@ class Call:
             case e.REASON_WRONG_GROUP | e.REASON_SHARD_MOVING:
                 if error.HasField("owner") and self._router.learn_owner(error.owner):
                     return _Next.AGAIN
-                self._router.refresh(self._attempt_timeout, self._deadline)
+                self._router.refresh(self._attempt.time, self._deadline)
                 return _Next.PAUSE
             case e.REASON_WRONG_IDENTITY:
-                self._router.refresh(self._attempt_timeout, self._deadline)
+                self._router.refresh(self._attempt.time, self._deadline)
                 return _Next.PAUSE
             case e.REASON_SESSION_EXPIRED:
                 return self._session_refused(error.floor)
@@ -231,7 +230,7 @@ class Call:
         stays so if there is hardly time for an answer."""
         surely_not_applied = self._refused is not None and self._lost is None
         if surely_not_applied and self._is_mutation:
-            return min(self._attempt_timeout, self._patience / 2)
+            return self._attempt.time
         return 0.0
 
     def _sleep(self, pause: float) -> None:

@@ -33,7 +33,7 @@ class Options:
     # The time after which a call is given up.
     deadline: float = 10.0
     # The time that a transmission may stay unanswered before the call is sent again. Doubles with each
-    # transmission of the same call that overran it. Half of the deadline at most.
+    # second transmission of the same call that overran it. Half of the deadline at most.
     attempt_timeout: float = 1.0
     # The maker of connections.
     connect: Callable[[str], grpc.Channel] = open_channel
