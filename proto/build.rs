@@ -22,6 +22,14 @@ const FILES: [&str; 10] = [
     "v1/shard_manager",
 ];
 
+/// The message with a field in a box. An error is many times as large as any other answer: unboxed, each answer
+/// would take the memory of an error.
+const WITH_BOX: &str = ".shardedkv.v1.Answer";
+/// That field.
+const BOXED: &str = ".shardedkv.v1.Answer.answer.error";
+/// The type in the box.
+const IN_BOX: &str = "crate::v1::Error";
+
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     let root = PathBuf::from(std::env::var("CARGO_MANIFEST_DIR")?);
     let out = PathBuf::from(std::env::var("OUT_DIR")?);
@@ -38,6 +46,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         .build_server(grpc)
         .codec_path("crate::codec::BoundedCodec")
         .bytes(".")
+        .boxed(BOXED)
         .compile_fds(descriptors)?;
     Ok(())
 }
@@ -69,8 +78,9 @@ fn shapes(descriptors: &FileDescriptorSet) -> Result<String, std::fmt::Error> {
     for (name, (path, fields)) in &messages {
         let counted = fields.iter().filter(|field| is_repeated(field) || growing.contains(field.type_name()));
         for element in fields.iter().filter(|field| is_repeated(field)) {
-            if let Some((element, _)) = messages.get(element.type_name()) {
-                writeln!(code, "const _: () = assert!(size_of::<{element}>() <= LARGEST_ELEMENT);")?;
+            if let Some((path, _)) = messages.get(element.type_name()) {
+                let size = size_of_element(element.type_name(), path);
+                writeln!(code, "const _: () = assert!({size} <= LARGEST_ELEMENT);")?;
             }
         }
         let fields: Vec<String> = counted.map(|field| shape_of(field, &messages, &growing)).collect();
@@ -116,12 +126,19 @@ fn shape_of(
     };
     let each = match (is_repeated(field), field.r#type(), message) {
         (false, ..) => "Each::Once".to_owned(),
-        (true, _, Some((path, _))) => format!("Each::Item(size_of::<{path}>())"),
+        (true, _, Some((path, _))) => format!("Each::Item({})", size_of_element(field.type_name(), path)),
         (true, Type::Bytes, _) => "Each::Item(size_of::<bytes::Bytes>())".to_owned(),
         (true, Type::String, _) => "Each::Item(size_of::<String>())".to_owned(),
         (true, ..) => "Each::Number".to_owned(),
     };
     format!("Field {{ number: {number}, each: {each}, message: {inner} }}")
+}
+
+/// Returns Rust code for the memory that an element of a list may take beside its lists and texts: its own, and
+/// that of its box.
+fn size_of_element(name: &str, path: &str) -> String {
+    let own = format!("size_of::<{path}>()");
+    if name == WITH_BOX { format!("{own} + size_of::<{IN_BOX}>()") } else { own }
 }
 
 fn constant(name: &str) -> String {

@@ -31,7 +31,8 @@ Exit codes: 0 done, 1 failed, 2 no such key, 3 the condition of --if-revision fa
 4 not known yet.
 
 Environment:
-  SKV_HOME                 where stores and the choice of one are kept [default: ~/.local/share/skv]
+  SKV_HOME                 where stores and the choice of one are kept
+                           [default: ~/.local/share/skv]
   SKV_STORE, SKV_MANAGER   the options --store and --manager
   SKV_LOG                  what is logged to standard error [default: warn]
   NO_COLOR                 no colours
@@ -191,6 +192,21 @@ mod tests {
                 let examples = help.split_once("Example").map_or("", |(_, examples)| examples);
                 assert!(examples.contains(words), "{words}: {help}");
             });
+        }
+    }
+
+    /// clap breaks what is longer, and a row that goes on below its first column can't be read.
+    #[test]
+    fn tables_and_examples_of_helps_fit_a_terminal_of_80_columns() {
+        fn check(command: &clap::Command) {
+            let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            for line in help.lines().filter(|line| line.starts_with(' ')) {
+                assert!(line.chars().count() <= 80, "{}: {line}", command.get_name());
+            }
+            command.get_subcommands().filter(|sub| !sub.is_hide_set()).for_each(check);
+        }
+        for name in [Name::Skv, Name::KubectlSkv] {
+            check(&command(name));
         }
     }
 

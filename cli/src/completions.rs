@@ -23,8 +23,9 @@ const NAME: &str = "skv";
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  source <(skv completions bash)     in ~/.bashrc; the same for zsh in ~/.zshrc
-  skv completions fish | source      in ~/.config/fish/config.fish
+  source <(skv completions bash)   in ~/.bashrc
+  source <(skv completions zsh)    in ~/.zshrc
+  skv completions fish | source    in ~/.config/fish/config.fish
 ")]
 pub(crate) struct Args {
     /// The shell.

@@ -1,11 +1,16 @@
 //! `skv group`: changes of whole groups.
+//!
+//! - `members`: a group with its members, and a member by its name
+//! - `reset`: revives a lost group; `survivors`: what is left of it; `choice`: the replica to revive it from;
+//!   `screen`: the display meanwhile
 
 mod choice;
 mod members;
 mod reset;
+mod screen;
 mod survivors;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use serde::Serialize;
 use skv_proto::v1;
 use skv_sharding::{GroupId, ReplicaId};
@@ -17,6 +22,7 @@ use crate::outcome::Outcome;
 use crate::output::{self, Format, Output, count};
 use crate::resharding::{self, Change, EXIT_CODES, Flags};
 use crate::target::{Target, explain};
+use crate::watching::unless_interrupted;
 
 /// Add and remove groups; hand over, shrink or revive one.
 #[derive(Debug, clap::Subcommand)]
@@ -28,7 +34,7 @@ pub(crate) enum Command {
     #[command(after_help = format!("{EXIT_CODES}
 
 Examples:
-  skv group add g2 --dry-run   what would move, and about how long it takes
+  skv group add g2 --dry-run   what would move, and how long it takes
   skv group add g2 g3
 "))]
     Add {
@@ -95,11 +101,11 @@ Example:
     /// Acknowledged writes that this replica hasn't seen are lost. It takes as long as writing the
     /// whole state does, and goes on if this command is stopped; the same command then waits for it.
     #[command(after_help = "\
-Exit codes: 0 revived, 1 failed, or the loss isn't accepted, 4 not known yet whether the majority is lost: \
-ask again in some seconds.
+Exit codes: 0 revived; 1 failed, stopped by Ctrl-C, or the loss isn't accepted; 4 not known yet whether the majority \
+is lost: ask again in some seconds.
 
 Examples:
-  skv group reset g0                      what each replica has, and what is known to be lost
+  skv group reset g0                      what is left, and what is lost
   skv group reset g0 --accept-data-loss
 ")]
     Reset(reset::Args),
@@ -153,8 +159,12 @@ async fn transfer_leader(
     let address = &leader.replica.peer_address;
     let meant = leader.status.as_ref().ok().and_then(v1::ReplicaStatus::identity);
     let request = v1::TransferLeaderRequest { group: group.0, to, meant };
-    let answer = admin::connect_patiently(target, address).await?.transfer_leader(request).await;
-    let new = answer.map_err(|status| explain(&status, address))?.into_inner().leader;
+    let mut client = admin::connect_patiently(target, address).await?;
+    let answer = unless_interrupted(client.transfer_leader(request), || {
+        let skv = output::this_command();
+        anyhow!("stopped waiting. {group} may yet get another leader: `{skv} status` shows which it has")
+    });
+    let new = answer.await?.map_err(|status| explain(&status, address))?.into_inner().leader;
     let new = members
         .iter()
         .find(|member| member.replica.id == new)
@@ -187,9 +197,16 @@ async fn remove_replica(
     let (address, status) = (&leader.replica.peer_address, leader.status.as_ref());
     let group_uid = status.map_or(0, |status| status.group_uid);
     let request = v1::RemoveReplicaRequest { group: group.0, group_uid, replica: removed.id };
-    let answer = admin::connect_patiently(target, address).await?.remove_replica(request).await;
-    answer.map_err(|status| explain(&status, address))?;
     let server = &removed.server;
+    let mut client = admin::connect_patiently(target, address).await?;
+    let answer = unless_interrupted(client.remove_replica(request), || {
+        let skv = output::this_command();
+        anyhow!(
+            "stopped waiting. {server} may yet leave {group}: `{skv} status` shows whether it did, and the same \
+             command completes what was begun"
+        )
+    });
+    answer.await?.map_err(|status| explain(&status, address))?;
     match format {
         Format::Json => output::print_json(&Removed { group, removed: server.clone() })?,
         Format::Text => output::say(format_args!("{server} is no replica of {group} any more"))?,

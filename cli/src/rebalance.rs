@@ -13,7 +13,7 @@ use crate::target::Target;
 
 Examples:
   skv rebalance             watch the moves that are under way
-  skv rebalance --dry-run   which these are, and about how long they take
+  skv rebalance --dry-run   which these are, and about how long it takes
 "))]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -29,8 +29,8 @@ pub(crate) fn list_pins(pins: &[Pin]) -> String {
 /// Returns the reason for waiting while `count` shards are in place, but may still leave it.
 pub(crate) fn unsettled(count: u32) -> String {
     match count {
-        1 => "waiting for the word of its group that a shard stays after all".to_owned(),
-        _ => format!("waiting for the word of their groups that {count} shards stay after all"),
+        1 => "waiting for its group to confirm that a shard stays after all".to_owned(),
+        _ => format!("waiting for their groups to confirm that {count} shards stay after all"),
     }
 }
 

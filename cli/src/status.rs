@@ -28,20 +28,22 @@ use crate::watching::{CLEAR, Watching, clears, until_ctrl_c};
 Exit codes: 0 all replicas are ready, 1 not all are.
 
   SHARDS    shards that the group owns
-  STATE     leader, follower, learner (receives the log, has no vote), candidate, waiting (for
-            its place in a group), broken (only a person can help), stopped, unreachable
+  STATE     leader, follower, learner (receives the log, has no vote),
+            candidate, waiting (for its place in a group), broken (only a person
+            can help), stopped, unreachable
   READY     it can serve, or vote and follow
   TERM      the number of elections that its group has seen
-  APPLIED   entries of the log that are in its state: an entry holds many operations
-  LOG       bytes of the log on disk; older entries go when a snapshot has what they did
-  SESSIONS  clerks whose last answers are kept, so that a request that is sent again isn't
-            applied again
+  APPLIED   entries of the log in its state: an entry holds many operations
+  LOG       bytes of the log on disk; older entries go when a snapshot has what
+            they did
+  SESSIONS  clerks whose last answers are kept, so that a request that is sent
+            again isn't applied again
 
 Examples:
   skv status
-  skv status --watch             again and again, until Ctrl-C
+  skv status --watch              again and again, until Ctrl-C
   skv status -o json
-  skv --store quickstart status  of another store than the one that commands use
+  skv --store quickstart status   of another store
 ")]
 pub(crate) struct Args {
     #[command(flatten)]

@@ -1,4 +1,5 @@
-//! Commands that go on until Ctrl-C, and pages that are shown again and again in the same place.
+//! Commands that go on until Ctrl-C, work that goes on without its command, and pages that are shown again and
+//! again in the same place.
 
 use std::io::{self, IsTerminal as _};
 use std::time::Duration;
@@ -33,5 +34,21 @@ pub(crate) async fn until_ctrl_c(
     tokio::select! {
         ended = work => ended,
         stopped = tokio::signal::ctrl_c() => Ok(stopped.map(|()| Outcome::Done)?),
+    }
+}
+
+/// Waits for work that needs nobody who waits. Ctrl-C ends the waiting with an error, which says what goes on.
+pub(crate) async fn unless_interrupted<T>(
+    work: impl Future<Output = T>,
+    goes_on: impl FnOnce() -> anyhow::Error,
+) -> anyhow::Result<T> {
+    tokio::select! {
+        // Ctrl-C comes first, so that a user who sees that the work has begun can already stop the waiting.
+        biased;
+        stopped = tokio::signal::ctrl_c() => {
+            stopped?;
+            Err(goes_on())
+        }
+        ended = work => Ok(ended),
     }
 }

@@ -46,6 +46,10 @@ impl Store {
         match *self {}
     }
 
+    pub(crate) async fn kubernetes_version(&self) -> anyhow::Result<String> {
+        match *self {}
+    }
+
     pub(crate) async fn objects(&self) -> Vec<(&'static str, anyhow::Result<Value>)> {
         match *self {}
     }

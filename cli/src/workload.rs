@@ -25,10 +25,11 @@ use crate::target::Target;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
-  skv workload                                   5 clients, 20 requests each
-  skv workload --ops 1000 --history run.jsonl    for `cargo xtask check`; with --earlier-data
-                                                 if the keys had values before
-  skv workload --key K1 --server 127.0.0.1:4000  one key, one server, no shard manager
+  skv workload   5 clients, 20 requests each
+  skv workload --ops 1000 --history run.jsonl
+  skv workload --key K1 --server 127.0.0.1:4000
+
+`cargo xtask check` judges a history, with --earlier-data if the keys had values before.
 
 Keys that weren't there before are removed at the end. Two workloads at a time on the same keys need --keep.
 ")]

@@ -1,12 +1,14 @@
-//! The memory of this process: its limit, and samples of its use. The system's files are read here; the
-//! rules are `skv-memory`'s.
+//! The memory of this process: its limit, what shrinks with it, and samples of its use. The system's files
+//! are read here; the rules are `skv-memory`'s.
 
 use std::fs;
 use std::path::Path;
 use std::time::Duration;
 
 use skv_disk::MemoryDisk;
+use skv_listen::MOST_WAITING;
 use skv_memory::{Budget, limit_files, limit_in, physical, resident};
+use skv_net::STREAM_WINDOW;
 use skv_replica::Tuning;
 
 /// The interval of samples. Reading one takes some 20 us.
@@ -14,6 +16,9 @@ const INTERVAL: Duration = Duration::from_millis(100);
 
 /// The smallest segment of a log: it holds a batch of the largest values.
 const LEAST_SEGMENT: u64 = 4 << 20;
+
+/// The window with which every stream of HTTP/2 begins.
+const LEAST_WINDOW: usize = 64 << 10;
 
 /// Has the kernel give this process small pages only. Of a huge page, 2 MiB, all is resident once a byte of
 /// it is used: a server with little data would take 20 to 30 MB more, and what is deleted would leave
@@ -52,6 +57,15 @@ pub(crate) fn bound_log(tuning: Tuning, budget: &Budget, in_memory: Option<usize
         log_segment_bytes: segment as u32,
         ..tuning
     }
+}
+
+/// Returns the bytes that a client may send on a stream of a listener before the server has read them. A message
+/// that waits for its place may fill that window: all that may wait take no more together than a buffer of the
+/// server. The window of a whole connection stays large, so that those that wait don't hold up the others.
+pub(crate) fn stream_window(budget: &Budget) -> u32 {
+    let usual = STREAM_WINDOW as usize;
+    let window = (budget.server_buffer(MOST_WAITING * usual) / MOST_WAITING).max(LEAST_WINDOW);
+    window as u32
 }
 
 /// Takes samples of the memory in use, for ever. A server that keeps its files in memory has them on
@@ -100,5 +114,13 @@ mod tests {
         assert_eq!(bounds(512, Some(32)), (512, 4));
         assert_eq!(bounds(4096, Some(1)), (64 << 10, 16));
         assert_eq!(bounds(128, None), (64 << 10, 16), "they are on a disk");
+    }
+
+    #[test]
+    fn windows_shrink_with_the_memory_but_not_below_those_of_http() {
+        let kib = |limit| stream_window(&Budget::new(limit)) >> 10;
+        assert_eq!([Some(64 << 20), Some(128 << 20)].map(kib), [64, 64]);
+        assert_eq!([Some(1 << 30), Some(4 << 30)].map(kib), [512, 2 << 10]);
+        assert_eq!([Some(16 << 30), None].map(kib), [8 << 10, 8 << 10]);
     }
 }

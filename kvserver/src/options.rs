@@ -20,8 +20,8 @@ pub struct Options {
     #[arg(long = "group", env = "SKV_GROUPS", value_delimiter = ',', required_unless_present = "ring",
           value_parser = trimmed::<GroupId>)]
     pub groups: Vec<GroupId>,
-    /// Host a replica of each group that this server's place gives it in a ring of so many
-    /// servers, with so many replicas of each group. Its place is the number at the end of its name.
+    /// Host a replica of each group that this server's place gives it in a ring of SERVERS servers,
+    /// with REPLICAS replicas of each group. Its place is the number at the end of its name.
     #[arg(long, env = "SKV_RING", value_name = "SERVERS,REPLICAS", conflicts_with = "groups")]
     pub ring: Option<Ring>,
     /// The directory of the replicas' logs and snapshots.
@@ -49,7 +49,7 @@ pub struct Options {
     pub peer_advertise: Option<String>,
 
     /// Connections of users that may be open at a time: fewer if the limit of open files (ulimit -n)
-    /// leaves no room for so many. Those beyond are closed at once.
+    /// leaves no room for N. Those beyond are closed at once.
     #[arg(long, env = "SKV_MAX_CONNECTIONS", value_name = "N", default_value_t = skv_listen::MOST_CONNECTIONS,
           value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,

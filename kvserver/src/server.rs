@@ -30,9 +30,11 @@ use skv_replica::{DataDir, Environment, Pace, Replicas};
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tonic::Status;
 use tonic::transport::server::Connected;
 use tower::util::{MapRequestLayer, MapResponseLayer};
 
+use crate::memory::stream_window;
 use crate::metrics::Metrics;
 use crate::services::admin::AdminService;
 use crate::services::http;
@@ -141,12 +143,24 @@ where
     let mut listeners = JoinSet::new();
     let for_users = if let Some(peer_incoming) = peer_incoming {
         let services = for_servers(Services::default(), &replicas, &env, &closed);
-        listeners.spawn(serve("peer", services, assembly(&env.memory), peer_incoming, closed.clone()));
+        listeners.spawn(serve(
+            "peer",
+            services,
+            (env.memory.clone(), refused_server),
+            peer_incoming,
+            closed.clone(),
+        ));
         for_users
     } else {
         for_servers(for_users, &replicas, &env, &closed)
     };
-    listeners.spawn(serve("client", for_users, assembly(&env.memory), client_incoming, closed.clone()));
+    listeners.spawn(serve(
+        "client",
+        for_users,
+        (env.memory.clone(), refused_user),
+        client_incoming,
+        closed.clone(),
+    ));
     if let Some(listener) = http_listener {
         let pages = http::router(replicas.clone(), env.clone(), config.metrics);
         let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());
@@ -228,16 +242,29 @@ fn for_servers(
     services.with(raft).with(handoff).with(admin)
 }
 
+/// The refusal of a large message beside which too many others wait.
+const CROWDED: &str = "other large messages wait for their place: send this one again later";
+
+/// Refuses a user's message.
+fn refused_user() -> Status {
+    skv_proto::Error::Overloaded(CROWDED.to_owned()).into()
+}
+
+/// Refuses another server's message. Overload would tell a leader that the disk of its follower is full.
+fn refused_server() -> Status {
+    skv_proto::Error::Unavailable(CROWDED.to_owned()).into()
+}
+
 /// Makes the room for the large messages of a listener.
-fn assembly(memory: &Budget) -> Assembly {
-    Assembly::new(memory.server_buffer(ASSEMBLED).max(LEAST_ASSEMBLED), MESSAGE_LIMIT)
+fn assembly(memory: &Budget, refusal: fn() -> Status) -> Assembly {
+    Assembly::new(memory.server_buffer(ASSEMBLED).max(LEAST_ASSEMBLED), MESSAGE_LIMIT, refusal)
 }
 
 /// Serves a listener's connections until it is closed and they are drained.
 async fn serve<Io>(
     name: &'static str,
     services: Services,
-    assembly: Assembly,
+    (memory, refusal): (Budget, fn() -> Status),
     incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
     closed: CancellationToken,
 ) -> Result<(), ServerError>
@@ -246,7 +273,9 @@ where
 {
     let failed = |error: &dyn std::error::Error| ServerError::Listener(name, error.to_string());
     let routes = services.described(skv_proto::FILE_DESCRIPTOR_SET).map_err(|e| failed(&e))?;
+    let assembly = assembly(&memory, refusal);
     let serving = skv_net::server()
+        .initial_stream_window_size(stream_window(&memory))
         .max_concurrent_streams(skv_listen::STREAMS)
         .layer(MapRequestLayer::new(move |request| assembly.bound(request)))
         .layer(MapResponseLayer::new(skv_listen::explain_unknown_method))

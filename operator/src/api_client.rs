@@ -6,6 +6,7 @@ use serde_json::json;
 use skv_resource::ShardedKv;
 
 use crate::error::Error;
+use crate::unread::Unread;
 
 /// Makes a client that sends each request once. kube's own would send a refused eviction again for
 /// minutes: by then the group has changed since the look. A request that fails is tried again by the next
@@ -15,10 +16,15 @@ pub(crate) fn connect(mut config: Config) -> kube::Result<Client> {
     Client::try_from(config)
 }
 
-/// Writes the status of a resource; returns the resource as it is then. A write against a version that has
-/// changed meanwhile is refused by the API server.
-pub(crate) async fn write_status(client: &Client, resource: &ShardedKv) -> Result<ShardedKv, Error> {
-    let data = json!({ "spec": resource.spec, "status": resource.status });
+/// Writes the status of a resource, with its fields that can't be read; returns the resource as it is then. A write
+/// against a version that has changed meanwhile is refused by the API server.
+pub(crate) async fn write_status(
+    client: &Client,
+    resource: &ShardedKv,
+    unread: &Unread,
+) -> Result<ShardedKv, Error> {
+    let mut data = json!({ "spec": resource.spec, "status": resource.status });
+    unread.put_back(&mut data["status"]);
     let mut object = DynamicObject::new("", &ApiResource::erase::<ShardedKv>(&())).data(data);
     object.metadata = resource.metadata.clone();
     let written = write_status_of(client, &object).await?;

@@ -64,6 +64,10 @@ impl Error {
         match self {
             Error::Api { source, .. } => match source.as_ref() {
                 kube::Error::Api(status) if is_terminating(status) => Class::Gone,
+                // The check of owners learns of a new kind within half a minute.
+                kube::Error::Api(status) if status.message.contains("cannot find RESTMapping") => {
+                    Class::Passing
+                }
                 kube::Error::Api(status) if matches!(status.code, 400 | 401 | 403 | 404 | 405 | 422) => {
                     Class::Lasting
                 }
@@ -111,8 +115,12 @@ mod tests {
     use super::*;
 
     fn refused(code: u16, cause: &str) -> Error {
+        refused_saying(code, cause, "no")
+    }
+
+    fn refused_saying(code: u16, cause: &str, message: &str) -> Error {
         let status: Status = serde_json::from_value(json!({
-            "status": "Failure", "code": code, "message": "no", "reason": "",
+            "status": "Failure", "code": code, "message": message, "reason": "",
             "details": { "causes": [{ "reason": cause, "message": "" }] },
         }))
         .unwrap();
@@ -135,6 +143,13 @@ mod tests {
             assert_eq!(refused(code, "").pause(9), Some(Duration::from_secs(30)));
         }
         assert_eq!(Error::Foreign { object: "Service demo".to_owned() }.class(), Class::Lasting);
+    }
+
+    #[test]
+    fn a_kind_that_the_check_of_owners_does_not_know_yet_passes() {
+        let message = "services \"demo\" is forbidden: cannot set blockOwnerDeletion in this case because cannot \
+                       find RESTMapping for APIVersion shardedkv.dev/v1 Kind ShardedKV: no matches for kind";
+        assert_eq!(refused_saying(403, "", message).class(), Class::Passing);
     }
 
     #[test]

@@ -5,7 +5,8 @@
 //! 1. `dereference`: gather the known facts about it, from caches that watches keep; `ailing` asks about what
 //!    they don't explain
 //! 2. validate (`accepted`): [`skv_resource::validate`], and the fields that can't change; while that fails,
-//!    the last valid specification counts; then all that follows is resolved once (`resolved`, pure)
+//!    the last valid specification counts, and of a status that can't be read (`unread`) all fields that can; then
+//!    all that follows is resolved once (`resolved`, pure)
 //! 3. `rollout`: where running groups must change, a live look, and the next step (pure)
 //! 4. `build`: the objects that it consists of (pure)
 //! 5. `apply`: server-side apply of those that aren't as they should be; then the step is taken. Neither is
@@ -44,6 +45,7 @@ mod surroundings;
 mod testing;
 mod time;
 mod unchanged;
+mod unread;
 
 pub use options::Options;
 pub use process::run;

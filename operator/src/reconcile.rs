@@ -3,13 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use k8s_openapi::apimachinery::pkg::apis::meta::v1::OwnerReference;
 use kube::api::DynamicObject;
 use kube::runtime::controller::Action;
 use kube::{Client, Resource as _, ResourceExt as _};
+use serde_json::Value;
 use skv_operator_plan::build::{Input, Users, build};
 use skv_operator_plan::image::with_image;
 use skv_operator_plan::names::Names;
 use skv_operator_plan::observed::Observed;
+use skv_operator_plan::record::Record;
 use skv_operator_plan::resolved::Resolved;
 use skv_operator_plan::rollout::{Outcome, Plan};
 use skv_operator_plan::status::{self, Circumstances, Failure};
@@ -26,7 +29,7 @@ use crate::error::{Class, Error};
 use crate::events;
 use crate::metrics::Metrics;
 use crate::report::Reporter;
-use crate::rollout::{self, Actor};
+use crate::rollout::{self, Actor, Planned};
 use crate::servers::Servers;
 use crate::silence::Silences;
 use crate::time::Clock;
@@ -101,7 +104,12 @@ fn has_map(resource: &ShardedKv) -> bool {
 
 /// Returns the form of the store of an earlier resource of this name.
 fn kept(names: &Names, cache: &Cache) -> Option<Kept> {
-    cache.of::<ShardMap>(names).first().and_then(|map| Kept::of(map.spec.record.as_ref()?))
+    Kept::of(&record(names, cache)?)
+}
+
+/// Returns the record of a resource's shard manager, or of that of an earlier one of this name.
+fn record(names: &Names, cache: &Cache) -> Option<Value> {
+    cache.of::<ShardMap>(names).into_iter().next()?.spec.record
 }
 
 async fn maintain(
@@ -110,7 +118,7 @@ async fn maintain(
     failures: u32,
     context: &Context,
 ) -> Result<Action, Error> {
-    let Accepted { resource, validity } = accepted;
+    let Accepted { resource, validity, .. } = accepted;
     let now = (context.clock)();
     let Context { cache, client, .. } = context;
     let (servers, spec) = (context.servers.as_ref(), &resource.spec);
@@ -122,8 +130,8 @@ async fn maintain(
     seen.managers_away |= context.silences.note(&names, is_silent(resource, &seen), now);
     seen.is_new = is_new(resource, &seen, &names, cache);
     let resolved = Resolved::of(names, &with_image(spec, &seen, &context.image), &seen)?;
-    let plan = Box::pin(rollout::plan(client, servers, resource, resolved, seen, now));
-    let Some((mut plan, look)) = plan.await else {
+    let plan = Box::pin(rollout::plan(client, servers, accepted, resolved, seen, now));
+    let Some(Planned { mut plan, unread, look }) = plan.await else {
         // The resource has changed since it was watched; the change is on its way.
         return Ok(Action::requeue(LOOK_SOON));
     };
@@ -147,9 +155,10 @@ async fn maintain(
     if is_lacking {
         plan.hold_changes();
     }
+    let is_held = unread.hold(&mut plan);
     let mut resource = plan.resource.clone();
     let names = &plan.resolved.names;
-    let actor = Actor { client, servers, names, manager_address: &manager_address };
+    let actor = Actor { client, servers, names, manager_address: &manager_address, unread: &unread };
     let (outcome, taken) = rollout::carry_out(&plan, &actor, &mut resource).await;
     let result = failure.map_or(taken, Err);
     tell(&resource, names, &outcome, context).await;
@@ -163,12 +172,12 @@ async fn maintain(
     let old = resource.status.clone().unwrap_or_default();
     let generation = resource.metadata.generation;
     let new = status::observed(&plan.resolved, &old, &circumstances, generation, now);
-    let reported = context.reporter.report(&resource, new).await;
+    let reported = context.reporter.report(&resource, &unread, new).await;
     result?;
     reported?;
     context.metrics.passed(if validity.holds() { "done" } else { "invalid" });
     let moving = !spec.paused && plan.seen.assignment().is_some_and(|assignment| assignment.moving() > 0);
-    let soon = changed || moving || outcome.is_under_way();
+    let soon = changed || moving || outcome.is_under_way() && !(is_held && outcome.turnover.is_empty());
     Ok(Action::requeue(if soon { LOOK_SOON } else { LOOK_AGAIN }))
 }
 
@@ -183,14 +192,21 @@ struct Applied {
     failure: Option<Error>,
 }
 
+/// Returns the owner of a resource's objects. Where the resource is deleted in the foreground, it is gone only when
+/// they are.
+fn owner(resource: &ShardedKv) -> OwnerReference {
+    // A resource that was read from the API server has a name and a uid.
+    let owner = resource.controller_owner_ref(&()).unwrap_or_default();
+    OwnerReference { block_owner_deletion: Some(true), ..owner }
+}
+
 /// Brings all objects into their form.
 async fn apply_all(plan: &Plan, context: &Context) -> Applied {
     let Plan { resource, resolved, .. } = plan;
     let input = Input {
         resolved: resolved.clone(),
-        // A resource that was read from the API server has a name and a uid.
-        owner: resource.controller_owner_ref(&()).unwrap_or_default(),
-        existing: plan.existing(),
+        owner: owner(resource),
+        existing: plan.existing(|| Record::of(&record(&resolved.names, &context.cache)?)),
         cluster_domain: context.cluster_domain.clone(),
         operator_namespace: context.own_namespace.clone(),
         users: context.users,

@@ -12,6 +12,7 @@ use skv_resource::{ShardedKv, ShardedKvStatus};
 use crate::api_client::{write_status, write_status_of};
 use crate::error::Error;
 use crate::events;
+use crate::unread::Unread;
 
 /// Writes statuses and Events.
 pub(crate) struct Reporter {
@@ -20,9 +21,15 @@ pub(crate) struct Reporter {
 }
 
 impl Reporter {
-    /// Writes the status if the resource has another.
-    pub(crate) async fn report(&self, resource: &ShardedKv, new: ShardedKvStatus) -> Result<bool, Error> {
+    /// Writes the status if the resource has another. The fields of that which can't be read stay.
+    pub(crate) async fn report(
+        &self,
+        resource: &ShardedKv,
+        unread: &Unread,
+        new: ShardedKvStatus,
+    ) -> Result<bool, Error> {
         let old = resource.status.clone().unwrap_or_default();
+        let new = unread.without_guess(new);
         if resource.status.as_ref() == Some(&new) {
             return Ok(false);
         }
@@ -31,7 +38,7 @@ impl Reporter {
         let held: Vec<Event> = held.map(|held| events::of_held_eviction(resource, held)).collect();
         let mut changed = resource.clone();
         changed.status = Some(new);
-        write_status(&self.client, &changed).await?;
+        write_status(&self.client, &changed, unread).await?;
         for event in notices.into_iter().map(events::of_condition).chain(held) {
             self.publish(&event, &resource.object_ref(&())).await;
         }

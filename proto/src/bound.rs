@@ -54,8 +54,8 @@ pub trait Shaped {
 /// A message that would take too much memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "a message of {bytes} bytes with so many elements would take more than {most} bytes of memory: send it in \
-     several messages"
+    "a message of {bytes} bytes has too many elements, which would take more than {most} bytes of memory: \
+     send it in several messages"
 )]
 pub struct Excess {
     bytes: usize,
@@ -83,7 +83,7 @@ fn check<M: Shaped>(bytes: &[u8], allowance: usize) -> Result<(), Excess> {
     if within { Ok(()) } else { Err(Excess { bytes: bytes.len(), most }) }
 }
 
-/// Returns the number of elements for which a list has room at its peak, until it has so many: the room
+/// Returns the number of elements for which a list has room at its peak, until it has `elements`: the room
 /// doubles, and while the list moves it has its old place as well.
 const fn room(elements: usize) -> usize {
     if elements == 0 {
@@ -310,6 +310,15 @@ mod tests {
         let install = v1::handoff_step::Install { rest: Some(chunk), ..Default::default() };
         assert_eq!(counted(&install), expected);
         assert_eq!(counted(&v1::Configuration { groups: vec![1, 2, 3], ..Default::default() }), 48);
+    }
+
+    #[test]
+    fn an_answer_counts_with_the_box_of_its_error() {
+        let error = Some(v1::answer::Answer::Error(Box::default()));
+        let answers = vec![v1::Answer { id: 1, answer: error }; 5];
+        let (answer, error) = (size_of::<v1::Answer>(), size_of::<v1::Error>());
+        assert_eq!(counted(&v1::PipelineResponse { answers }), room(5) * (answer + error));
+        assert!(answer < error / 2, "{answer} bytes, and {error} of an error");
     }
 
     #[test]

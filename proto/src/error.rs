@@ -203,6 +203,19 @@ impl From<Error> for v1::Error {
     }
 }
 
+/// An answer has its error in a box: `build.rs` gives the reason.
+impl From<Error> for Box<v1::Error> {
+    fn from(error: Error) -> Self {
+        Box::new(error.into())
+    }
+}
+
+impl From<Box<v1::Error>> for Error {
+    fn from(wire: Box<v1::Error>) -> Self {
+        Error::from(*wire)
+    }
+}
+
 impl From<v1::Error> for Error {
     fn from(wire: v1::Error) -> Self {
         let group = GroupId(wire.group);

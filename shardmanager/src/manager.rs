@@ -319,6 +319,7 @@ impl Inner {
         for _ in 0..ATTEMPTS {
             // A refusal, or a change that is made already, rests on the newest record.
             self.reload(&mut state).await.map_err(|problem| self.store_failed(&problem))?;
+            state.heard.notice_pause((self.environment.clock)());
             let Some((record, _)) = state.record.as_ref() else {
                 return Err(Error::Unavailable("there is no configuration to change yet".to_owned()));
             };

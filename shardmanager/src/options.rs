@@ -29,7 +29,7 @@ pub struct Options {
     pub http_listen: SocketAddr,
 
     /// Connections that may be open at a time: fewer if the limit of open files (ulimit -n) leaves no
-    /// room for so many. Those beyond are closed at once.
+    /// room for N. Those beyond are closed at once.
     #[arg(long, env = "SKV_MANAGER_MAX_CONNECTIONS", value_name = "N",
           default_value_t = skv_listen::MOST_CONNECTIONS, value_parser = clap::value_parser!(u32).range(1..))]
     pub max_connections: u32,

@@ -5,9 +5,10 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use shardmanager::http_routes;
-use shardmanager::rules::Settings;
+use shardmanager::rules::{ALIVE, Settings};
 use shardmanager::store::MemoryStore;
 use skv_proto::lab::v1 as lab;
 use skv_proto::lab::v1::shard_manager_client::ShardManagerClient as LabClient;
@@ -215,8 +216,10 @@ async fn a_change_makes_the_next_configuration_and_a_wrong_one_is_refused() {
     let unheard = client.join(strange.clone()).await.unwrap_err();
     assert!(matches!(Error::from_status(&unheard), Some(Error::Unavailable(_))), "{unheard}");
     // From now on a group that exists would have registered.
-    server.silence();
-    replicas[0].obey(&mut client).await;
+    for _ in 0..=ALIVE.as_secs() {
+        server.wait(Duration::from_secs(1));
+        replicas[0].obey(&mut client).await;
+    }
     let unknown = client.join(strange).await;
     let last = client.leave(v1::LeaveRequest { groups: vec![0, 1], ..Default::default() }).await;
     let beyond = client.unpin(v1::UnpinRequest { shard: 9999, ..Default::default() }).await;

@@ -18,21 +18,26 @@ import (
 
 // newPoliciesCommand enforces NetworkPolicies on one node, in whose network it runs. The chain is there already.
 func newPoliciesCommand() *cobra.Command {
-	var kubeconfig, node string
+	var kubeconfig, node, family string
 	command := &cobra.Command{Use: "policies", RunE: func(command *cobra.Command, _ []string) error {
+		of, ok := policies.Families[family]
+		if !ok {
+			return fmt.Errorf("there is no family of addresses %q", family)
+		}
 		client, err := connect(kubeconfig)
 		if err != nil {
 			return err
 		}
-		return enforce(command.Context(), informers.NewSharedInformerFactory(client, 0), node)
+		return enforce(command.Context(), informers.NewSharedInformerFactory(client, 0), node, of)
 	}}
 	command.Flags().StringVar(&kubeconfig, "kubeconfig", "", "how to reach the API server")
 	command.Flags().StringVar(&node, "node", "", "the node whose pods are protected")
+	command.Flags().StringVar(&family, "family", "IPv4", "the family of their addresses: IPv4 or IPv6")
 	return command
 }
 
 // enforce writes the rules again whenever they are others.
-func enforce(ctx context.Context, factory informers.SharedInformerFactory, node string) error {
+func enforce(ctx context.Context, factory informers.SharedInformerFactory, node string, family policies.Family) error {
 	changed := make(chan struct{}, 1)
 	notify := func() {
 		select {
@@ -57,7 +62,7 @@ func enforce(ctx context.Context, factory informers.SharedInformerFactory, node 
 
 	var written string
 	for {
-		var state policies.State
+		state := policies.State{Family: family}
 		var err error
 		if state.Policies, err = found.Lister().List(labels.Everything()); err != nil {
 			return err
@@ -70,7 +75,7 @@ func enforce(ctx context.Context, factory informers.SharedInformerFactory, node 
 		}
 		rules, err := state.Rules(node)
 		if err == nil && rules != written {
-			err = restore(ctx, rules)
+			err = restore(ctx, family.Restore, rules)
 		}
 		if err != nil {
 			fmt.Fprintln(os.Stderr, "the policies can't be enforced yet, and are tried again:", err)
@@ -86,11 +91,11 @@ func enforce(ctx context.Context, factory informers.SharedInformerFactory, node 
 	}
 }
 
-func restore(ctx context.Context, rules string) error {
-	command := exec.CommandContext(ctx, "iptables-restore", "--noflush", "--wait")
+func restore(ctx context.Context, program, rules string) error {
+	command := exec.CommandContext(ctx, program, "--noflush", "--wait")
 	command.Stdin = strings.NewReader(rules)
 	if output, err := command.CombinedOutput(); err != nil {
-		return fmt.Errorf("iptables-restore: %w: %s", err, output)
+		return fmt.Errorf("%s: %w: %s", program, err, output)
 	}
 	return nil
 }

@@ -61,8 +61,9 @@ pub(crate) fn prepare() -> anyhow::Result<()> {
 }
 
 /// The tests that are also run with IPv6 alone: together they reach servers by their Service, by names of
-/// pods, through the API server and by forwarded ports, before and after all pods got other addresses.
-const ON_IPV6: [&str; 2] = ["quickstart::", "kubectl_skv::"];
+/// pods, through the API server and by forwarded ports, before and after all pods got other addresses; and
+/// policies keep strangers away.
+const ON_IPV6: [&str; 3] = ["kubectl_skv::", "policies::", "quickstart::"];
 /// Tests that must be alone in their cluster, and to which addresses don't matter. They have the cluster with IPv6
 /// to themselves, while those that take nodes away, which last as long, have the other.
 const ONLY_ON_IPV6: [&str; 6] = [

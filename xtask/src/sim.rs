@@ -9,8 +9,17 @@ use anyhow::{Context as _, bail};
 use crate::build::{self, Profile};
 
 /// The scenarios besides the storm.
-const SCENARIOS: [&str; 8] =
-    ["apart", "slow-snapshots", "rolled-back", "revived", "full-disks", "clocks", "versions", "crowded"];
+pub(crate) const SCENARIOS: [&str; 9] = [
+    "apart",
+    "slow-snapshots",
+    "rolled-back",
+    "revived",
+    "lower-terms",
+    "full-disks",
+    "clocks",
+    "versions",
+    "crowded",
+];
 
 /// Simulates a cluster under faults for many seeds, or replays one seed
 #[derive(clap::Args)]

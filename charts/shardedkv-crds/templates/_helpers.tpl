@@ -1,4 +1,4 @@
-{{/* What each definition has beside its name. */}}
+{{/* The metadata of each definition beside its name. */}}
 {{- define "shardedkv-crds.metadata" -}}
 labels:
   app.kubernetes.io/name: shardedkv-crds

@@ -43,14 +43,14 @@ helm.sh/chart: {{ printf "%s-%s" .Chart.Name .Chart.Version | replace "+" "_" }}
 {{- end -}}
 {{- end -}}
 
-{{/* What the restricted Pod Security level asks of a container. */}}
+{{/* The settings of a container that the restricted Pod Security level requires. */}}
 {{- define "shardedkv.restricted" -}}
 allowPrivilegeEscalation: false
 readOnlyRootFilesystem: true
 capabilities: {drop: [ALL]}
 {{- end -}}
 
-{{/* What it asks of a pod. */}}
+{{/* The settings of a pod that it requires. */}}
 {{- define "shardedkv.restrictedPod" -}}
 runAsNonRoot: true
 seccompProfile: {type: RuntimeDefault}

@@ -1,4 +1,4 @@
-{{/* What the operator may do in each namespace that it works in. */}}
+{{/* The rights of the operator in each namespace that it works in. */}}
 {{- define "shardedkv.rules" -}}
 - apiGroups: [shardedkv.io]
   resources: [shardedkvs]
@@ -38,8 +38,8 @@
 - apiGroups: [apps]
   resources: [deployments]
   verbs: [get, list, watch, create, patch, delete]
-# What a StatefulSet says of its claims can't be changed: it is deleted, without its pods,
-# and made anew. That of a group that is no more is deleted when its pods have stopped.
+# A StatefulSet's templates of claims can't be changed: it is deleted, without its pods, and
+# made again. That of a group that is no more is deleted when its pods have stopped.
 - apiGroups: [apps]
   resources: [statefulsets]
   verbs: [get, list, watch, create, patch, delete]
@@ -62,14 +62,14 @@
   verbs: [create, patch]
 {{- end -}}
 
-{{/* What belongs to no namespace. */}}
+{{/* Rights to objects that belong to no namespace. */}}
 {{- define "shardedkv.clusterRules" -}}
-# Whether the node of a pod is still there, and is about to be emptied.
+# Read to see if the node of a pod is still there, and if it is about to be emptied.
 - apiGroups: [""]
   resources: [nodes]
   verbs: [get, list, watch]
-# Whether the volume of a replica is still there, and on which nodes; it is kept when the replica is
-# replaced, unless spec.replacement.volumes is Delete.
+# Read to see if the volume of a replica is still there, and on which nodes; it is kept when the
+# replica is replaced, unless spec.replacement.volumes is Delete.
 - apiGroups: [""]
   resources: [persistentvolumes]
   verbs: [get, patch]

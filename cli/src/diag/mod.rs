@@ -1,9 +1,11 @@
 //! `skv diag`.
 //!
 //! - `archive`: the file that is written; `redact`: what is left out of it (pure)
+//! - `versions`: those of the store's programs
 
 mod archive;
 mod redact;
+mod versions;
 
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -92,9 +94,10 @@ async fn collect(target: &Target) -> anyhow::Result<Report> {
     let mut report = Report::default();
     // A store that nobody knows is a mistake on the command line, and no finding.
     let processes = target.processes().await?;
-    report.add("versions.txt", Ok(format!("skv {}\n", env!("CARGO_PKG_VERSION"))));
+    let map = target.shard_map().await;
+    report.add("versions.txt", Ok(versions::text(target, map.as_ref().ok()).await));
     report.add("status.json", status::as_json(target).await);
-    report.add("map.txt", target.shard_map().await.map(|map| format!("{map:#?}\n")));
+    report.add("map.txt", map.map(|map| format!("{map:#?}\n")));
     for (name, metrics) in metrics(target, &processes).await {
         report.add(format!("metrics/{name}.txt"), metrics);
     }

@@ -4,25 +4,25 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use anyhow::bail;
-use indicatif::ProgressBar;
+use anyhow::{anyhow, bail};
 use serde::Serialize;
 use skv_local::screen::Stream;
 use skv_proto::v1;
 use skv_proto::v1::ReplicaState;
-use skv_proto::v1::reset_progress::Stage;
 use skv_sharding::{GroupId, Incarnation};
 use tokio::time::sleep;
 use tonic::Status;
 
 use super::choice::{Choice, chosen};
 use super::members::group_and_members;
+use super::screen::Screen;
 use super::survivors::Survivors;
 use crate::admin::{self, Member};
 use crate::completions;
 use crate::outcome::Outcome;
 use crate::output::{self, Format, Output};
 use crate::target::{Target, explain};
+use crate::watching::unless_interrupted;
 
 /// The interval at which the server is asked for its progress.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -149,45 +149,32 @@ async fn revive(
     let address = &replica.peer_address;
     let meant = status.as_ref().ok().and_then(v1::ReplicaStatus::identity);
     let mut client = admin::connect_patiently(target, address).await?;
-    let bar = ProgressBar::new_spinner();
-    bar.enable_steady_tick(Duration::from_millis(100));
+    let mut screen = Screen::new(format!("{group} on {}", replica.server), format);
     let answer = client.reset(v1::ResetRequest { group: group.0, accept_data_loss: true, meant });
     let look = async {
-        let mut before = String::new();
         loop {
             sleep(LOOK_EVERY).await;
             let Ok(status) = admin::status(target, address, group).await else { continue };
-            if status.state() != ReplicaState::Waiting {
-                continue;
+            if status.state() == ReplicaState::Waiting {
+                screen.show(&status);
             }
-            bar.set_message(format!("{group} on {}: {}{}", replica.server, status.problem, bytes(&status)));
-            if bar.is_hidden() && format == Format::Text && status.problem != before {
-                output::say_on(
-                    Stream::Out,
-                    format_args!("{group} on {}: {}", replica.server, status.problem),
-                );
-            }
-            before = status.problem;
         }
     };
-    let answer = tokio::select! {
-        answer = answer => answer,
-        () = look => unreachable!("it looks again and again"),
-    };
-    bar.finish_and_clear();
-    Ok(answer.map_err(|status| unanswered(&status, address))?.into_inner())
-}
-
-/// Returns the progress of a reset's stage in bytes.
-fn bytes(status: &v1::ReplicaStatus) -> String {
-    let Some(progress) = status.reset else { return String::new() };
-    match (progress.stage(), progress.of) {
-        (Stage::Unspecified | Stage::Ending | Stage::Starting, _) => String::new(),
-        (Stage::Reading | Stage::Writing, 0) => format!(": {}", output::bytes(progress.bytes)),
-        (Stage::Reading | Stage::Writing, of) => {
-            format!(": {} of about {}", output::bytes(progress.bytes), output::bytes(of.max(progress.bytes)))
+    let reset = async {
+        tokio::select! {
+            answer = answer => answer,
+            () = look => unreachable!("it looks again and again"),
         }
-    }
+    };
+    let answer = unless_interrupted(Box::pin(reset), || {
+        let skv = output::this_command();
+        anyhow!(
+            "stopped waiting. {} goes on with the reset of {group}: `{skv} status` shows it, and the same command \
+             waits for it",
+            replica.server
+        )
+    });
+    Ok(answer.await?.map_err(|status| unanswered(&status, address))?.into_inner())
 }
 
 /// Has every member of a group that answers remove what it keeps of the group's former lives. Servers that aren't

@@ -9,7 +9,20 @@ use skv_sharding::{GroupId, Incarnation, ReplicaId};
 
 use crate::admin::{Member, is_leader};
 use crate::duration::about;
+use crate::fitting::{Cell, Column, Grid};
 use crate::output;
+
+/// The columns; those that matter least leave a narrow terminal first.
+const COLUMNS: [Column; 8] = [
+    Column { name: "", leaves: 0 },
+    Column { name: "SERVER", leaves: 0 },
+    Column { name: "INCARNATION", leaves: 1 },
+    Column { name: "TERM", leaves: 0 },
+    Column { name: "INDEX", leaves: 0 },
+    Column { name: "COMMITTED", leaves: 2 },
+    Column { name: "LAST ENTRY", leaves: 3 },
+    Column { name: "DATA", leaves: 0 },
+];
 
 /// The remains of a group.
 #[derive(Debug, Serialize)]
@@ -66,13 +79,7 @@ impl Survivors {
 
     /// Prints what is left, and what would be lost.
     pub(super) fn print(&self) -> anyhow::Result<()> {
-        let header = ["", "SERVER", "INCARNATION", "TERM", "INDEX", "COMMITTED", "LAST ENTRY", "DATA"];
-        let mut table = output::table(header);
-        for replica in &self.replicas {
-            let mark = if replica.server == self.chosen { "*" } else { "" };
-            table.add_row(replica.row(mark));
-        }
-        output::print_table(table)?;
+        output::print_grid(&self.grid(now()))?;
         output::say(match (self.committed_index, self.known_lost) {
             (0, _) => "It isn't known how much had been committed".to_owned(),
             (index, 0) => format!(
@@ -84,6 +91,16 @@ impl Survivors {
                 self.chosen
             ),
         })
+    }
+
+    /// Returns the table of the replicas at a time since 1970.
+    fn grid(&self, now: Duration) -> Grid<8> {
+        let mut grid = Grid::new(COLUMNS);
+        for replica in &self.replicas {
+            let mark = if replica.server == self.chosen { "*" } else { "" };
+            grid.add_row(replica.row(mark, now));
+        }
+        grid
     }
 }
 
@@ -106,30 +123,32 @@ impl Survivor {
         }
     }
 
-    fn row(&self, mark: &str) -> [String; 8] {
-        let server = self.server.clone();
-        if !self.problem.is_empty() {
-            let mut row = <[String; 8]>::default();
-            row[..3].clone_from_slice(&[mark.to_owned(), server, "doesn't answer".to_owned()]);
-            return row;
-        }
+    fn row(&self, mark: &str, now: Duration) -> [Cell; 8] {
+        let answers = self.problem.is_empty();
+        let known = |number: u64| Cell::known(answers.then_some(number));
+        let data = || format!("{} keys, {}", self.keys, output::bytes(self.bytes));
         [
-            mark.to_owned(),
-            server,
-            self.incarnation.to_string(),
-            self.last_log_term.to_string(),
-            self.last_log_index.to_string(),
-            self.committed_index.to_string(),
-            age(self.time_ms).map_or_else(String::new, |age| format!("{} ago", about(age))),
-            format!("{} keys, {}", self.keys, output::bytes(self.bytes)),
+            Cell::new(mark),
+            Cell::new(&self.server),
+            Cell::known(answers.then_some(self.incarnation)),
+            known(self.last_log_term),
+            known(self.last_log_index),
+            known(self.committed_index),
+            Cell::known(age(self.time_ms, now).map(|age| format!("{} ago", about(age)))),
+            // This column is always there.
+            Cell::new(if answers { data() } else { "doesn't answer".to_owned() }),
         ]
     }
 }
 
-/// Returns how long ago a time was; `None` if it isn't known, or lies ahead.
+/// Returns the time since 1970.
 #[expect(clippy::disallowed_methods, reason = "nothing here is simulated")]
-fn age(ms: u64) -> Option<Duration> {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).ok()?;
+fn now() -> Duration {
+    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default()
+}
+
+/// Returns the age of what happened at a time in ms; `None` if that isn't known, or lies ahead.
+fn age(ms: u64, now: Duration) -> Option<Duration> {
     now.checked_sub(Duration::from_millis(ms)).filter(|_| ms > 0)
 }
 
@@ -144,4 +163,56 @@ pub(super) fn progress(member: &Member) -> Option<(u32, u64, u64, bool)> {
     let status = member.status.as_ref().ok()?;
     let last = status.last_log.unwrap_or_default();
     Some((status.incarnation, last.term, last.index, is_leader(status)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn survivor(server: &str, problem: &str) -> Survivor {
+        Survivor {
+            id: ReplicaId(1),
+            server: server.to_owned(),
+            problem: problem.to_owned(),
+            incarnation: Incarnation(0),
+            last_log_term: 2,
+            last_log_index: 4753,
+            committed_index: 4750,
+            keys: 4753,
+            bytes: 1536,
+            time_ms: if problem.is_empty() { 60_000 } else { 0 },
+            former_bytes: 0,
+        }
+    }
+
+    #[test]
+    fn the_table_fits_terminals_of_80_and_60_columns() {
+        let survivors = Survivors {
+            group: GroupId(0),
+            incarnation: Incarnation(0),
+            committed_index: 4750,
+            chosen: "quickstart-g0-1".to_owned(),
+            known_lost: 0,
+            replicas: vec![survivor("quickstart-g0-0", "it is away"), survivor("quickstart-g0-1", "")],
+        };
+        let table = |width| survivors.grid(Duration::from_secs(72)).lines(Some(width), false).0.join("\n");
+        assert_eq!(
+            table(120),
+            "   SERVER           INCARNATION  TERM  INDEX  COMMITTED  LAST ENTRY      DATA\n   \
+             quickstart-g0-0  -            -     -      -          -               doesn't answer\n\
+             *  quickstart-g0-1  0            2     4753   4750       about 12 s ago  4753 keys, 1.5 KiB"
+        );
+        assert_eq!(
+            table(80),
+            "   SERVER           TERM  INDEX  COMMITTED  LAST ENTRY      DATA\n   \
+             quickstart-g0-0  -     -      -          -               doesn't answer\n\
+             *  quickstart-g0-1  2     4753   4750       about 12 s ago  4753 keys, 1.5 KiB"
+        );
+        assert_eq!(
+            table(60),
+            "   SERVER           TERM  INDEX  DATA\n   \
+             quickstart-g0-0  -     -      doesn't answer\n\
+             *  quickstart-g0-1  2     4753   4753 keys, 1.5 KiB"
+        );
+    }
 }

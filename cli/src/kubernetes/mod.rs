@@ -110,6 +110,12 @@ impl Store {
         if follow { logs.follow(print).await } else { logs.show(print).await }
     }
 
+    /// Returns the version of the API server.
+    pub(crate) async fn kubernetes_version(&self) -> anyhow::Result<String> {
+        let version = self.client.apiserver_version().await;
+        Ok(version.context("can't ask for the version of Kubernetes")?.git_version)
+    }
+
     /// Returns the objects of the store as the API server has them, by their kinds.
     pub(crate) async fn objects(&self) -> Vec<(&'static str, anyhow::Result<Value>)> {
         objects::of_store(&self.client, &self.namespace, &self.name).await

@@ -18,17 +18,18 @@ use crate::target::Target;
 /// Show which group owns which shards.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-  EPOCHS    the numbers of the shards' ownerships: each handoff makes the next one
-  drained   said of a group that was removed: it owns nothing, and can be added again
+Words of the table:
+  EPOCHS    numbers of the shards' ownerships: each handoff makes the next one
+  drained   of a group that was removed: it owns nothing, and can be added again
 
 A configuration says where the shards are wanted; each change makes the next one. The revision of the map rises \
 with everything that the shard manager writes down.
 
 Examples:
-  skv map                       which group owns which shards now
-  skv map --watch               and then each change of it, until Ctrl-C
-  skv map --watch -o json       the same for programs, a line of JSON for each change
-  skv map --config 3            which group was to own which shards in configuration 3
+  skv map                   which group owns which shards now
+  skv map --watch           and then each change of it, until Ctrl-C
+  skv map --watch -o json   each change as a line of JSON, for programs
+  skv map --config 3        which group was to own which shards
 ")]
 pub(crate) struct Args {
     /// Show what changes, from now on.

@@ -67,7 +67,7 @@ impl Change {
         .await
     }
 
-    /// Returns what becomes of the pin of a shard, given the pins before the change.
+    /// Returns what happens to the pin of a shard, given the pins before the change.
     pub(super) async fn pinning(&self, target: &Target) -> anyhow::Result<Pinning> {
         let (Change::Move(shard, _) | Change::Unpin(shard)) = self else { return Ok(Pinning::default()) };
         let map = manager::shard_map(target).await?;

@@ -26,9 +26,9 @@ const EVERY: Duration = Duration::from_secs(2);
 #[command(after_help = "\
 Exit codes: 0 all servers answer, 1 not all do.
 
-  OPS/S, FAILED/S   operations that were answered, and that got no answer, in a second
-  DATA, LOG         bytes of keys and values, and of what was applied since the newest snapshot, in all groups of
-                    the server
+  OPS/S, FAILED/S   operations with an answer, and without one, in a second
+  DATA, LOG         bytes of keys and values, and of what was applied since the
+                    newest snapshot, in all groups of the server
   MEMORY, LIMIT     what the process has, and may use
 
 Examples:

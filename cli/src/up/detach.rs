@@ -17,6 +17,7 @@ use tokio::time::sleep;
 use super::ends::{Ends, hopeless};
 use super::scale;
 use crate::output;
+use crate::watching::unless_interrupted;
 
 const POLL: Duration = Duration::from_millis(50);
 /// The time without news after which somebody who waits is told how to see more.
@@ -41,20 +42,19 @@ pub(super) async fn run(
     let dir = DataDir::open(start.path)?.path().to_owned();
     let log = log_file(&dir, "supervisor");
     let (mut child, log_from) = start.supervisor(&dir, &log)?;
-    let outcome = tokio::select! {
-        record = wait_until_ready(&dir, child.id(), screen) => record,
-        error = show_ends(&dir, child.id(), &log, screen) => Err(error),
-        error = wait_for_end(&mut child, &log, log_from) => Err(error),
-        stopped = tokio::signal::ctrl_c() => {
-            stopped?;
-            Err(goes_on("stopped waiting", &log))
+    let started = async {
+        tokio::select! {
+            record = wait_until_ready(&dir, child.id(), screen) => record,
+            error = show_ends(&dir, child.id(), &log, screen) => Err(error),
+            error = wait_for_end(&mut child, &log, log_from) => Err(error),
         }
     };
+    let outcome = unless_interrupted(started, || goes_on("stopped waiting", &log)).await;
     screen.end();
     for line in notes(&log, log_from) {
         screen.say(&line);
     }
-    let record = outcome?;
+    let record = outcome??;
     screen.summary(&record, &dir);
     scale::run_until_stopped(&dir, groups, patience, screen).await?;
     Ok(dir)

@@ -1,6 +1,6 @@
 //! `skv down` stops the store in a data directory.
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, anyhow, bail};
 use rustix::process::Signal;
 use serde::Serialize;
 use skv_local::data_dir::{DataDir, is_locked, read_record};
@@ -11,15 +11,17 @@ use skv_local::{STOP_WITHIN, leftovers};
 
 use crate::output::{self, Format, Output};
 use crate::target::Target;
+use crate::watching::unless_interrupted;
 
 /// Stop a store that `skv up` runs on this machine. Its data stays, unless it is in memory only.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Exit codes: 0 it doesn't run any more, or didn't run; 1 failed.
+Exit codes: 0 it doesn't run any more, or didn't run; 1 failed, or stopped by Ctrl-C. The store stops \
+without this command: Ctrl-C only stops the waiting.
 
 Examples:
-  skv down                       the store that commands use if they name none
-  skv down --store quickstart    another one: `skv stores` lists them
+  skv down                      the store that commands use if they name none
+  skv down --store quickstart   another one: `skv stores` lists them
 ")]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -57,7 +59,14 @@ async fn stop(Entry { data_dir, .. }: &Entry, screen: &Screen) -> anyhow::Result
     } else if record.is_running() {
         // The supervisor was killed; the processes that it started still run.
         let dir = DataDir::open(data_dir)?;
-        leftovers::stop(&mut record, screen).await;
+        let stopped = unless_interrupted(leftovers::stop(&mut record, screen), || {
+            let skv = output::this_command();
+            anyhow!(
+                "stopped waiting. {name} was told to stop; `{skv} down` again waits for it, and kills what doesn't \
+                 stop"
+            )
+        });
+        stopped.await?;
         dir.save(&record)?;
     } else {
         screen.say(&format!("{name} isn't running"));
@@ -73,10 +82,20 @@ async fn stop_supervisor(record: &Record, path: &std::path::Path, screen: &Scree
     let Some(supervisor) = record.supervisor.as_ref().filter(|process| process.is_alive()) else {
         bail!("{name} is just starting or stopping: try again");
     };
-    screen.say(&format!("stopping {name}"));
-    supervisor.signal(Signal::TERM);
-    // It stops the servers, then the manager, and kills those that don't stop in time.
-    if !supervisor.ends_within(3 * STOP_WITHIN).await {
+    let end = async {
+        screen.say(&format!("stopping {name}"));
+        supervisor.signal(Signal::TERM);
+        // It stops the servers, then the manager, and kills those that don't stop in time.
+        supervisor.ends_within(3 * STOP_WITHIN).await
+    };
+    let ended = unless_interrupted(end, || {
+        let skv = output::this_command();
+        anyhow!(
+            "stopped waiting. {name} goes on stopping: `{skv} stores` shows whether it has, and `{skv} down` \
+             again kills what still runs"
+        )
+    });
+    if !ended.await? {
         bail!(
             "process {} doesn't stop {name}: see its log in {}",
             supervisor.pid,

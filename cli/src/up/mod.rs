@@ -45,7 +45,7 @@ Exit codes: 0 it runs, or was stopped by Ctrl-C or `skv down`; 1 failed.
 
 Examples:
   skv up -f deploy/samples/quickstart.yaml            until Ctrl-C
-  skv up -f deploy/samples/quickstart.yaml --detach   in the background, until `skv down`
+  skv up -f deploy/samples/quickstart.yaml --detach   in the background
   skv up -f store.yaml --data-dir /srv/store -d
 ")]
 pub(crate) struct Args {

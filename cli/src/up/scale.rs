@@ -26,6 +26,7 @@ use super::turnover::{Step, group, next};
 use crate::outcome::Outcome;
 use crate::resharding::{self, Change, Flags};
 use crate::target::{Target, explain};
+use crate::watching::unless_interrupted;
 use crate::{admin, manager, output};
 
 /// The pause between two looks while it waits.
@@ -96,19 +97,15 @@ pub(super) async fn run_until_stopped(
     patience: Duration,
     screen: &Screen,
 ) -> anyhow::Result<bool> {
-    tokio::select! {
-        biased;
-        stopped = tokio::signal::ctrl_c() => {
-            stopped?;
-            screen.end();
-            bail!(
-                "stopped. The store goes on as it is, and shards that are under way move on; `{} apply` goes on \
-                 with the rest",
-                output::this_command()
-            );
-        }
-        outcome = run(path, count, patience, Some(screen), screen.stream()) => outcome,
-    }
+    let work = Box::pin(run(path, count, patience, Some(screen), screen.stream()));
+    let outcome = unless_interrupted(work, || {
+        anyhow::anyhow!(
+            "stopped. The store goes on as it is, and shards that are under way move on; `{} apply` goes on with \
+             the rest",
+            output::this_command()
+        )
+    });
+    outcome.await.inspect_err(|_| screen.end())?
 }
 
 /// Returns the record of the store that runs in a directory.

@@ -136,7 +136,7 @@ mod tests {
         assert_eq!(next(3, &three, &moving), Step::Follow);
         let unsettled = Assignment { unsettled: 1, ..sharing(&[0, 1, 2], &[0, 1, 2]) };
         let why = waits(next(3, &three, &unsettled));
-        assert_eq!(why, "waiting for the word of its group that a shard stays after all");
+        assert_eq!(why, "waiting for its group to confirm that a shard stays after all");
     }
 
     #[test]

@@ -1,9 +1,12 @@
 //! `skv group reset`: it says what there is, chooses a survivor, and revives a group only once.
 
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use rustix::process::Signal;
 use serde_json::Value;
 use skv_fake::{AdminCall, Fake};
+use skv_process::signal;
 use skv_proto::v1;
 
 use super::{code, err, json, out, skv};
@@ -182,4 +185,29 @@ fn a_reset_may_take_longer_than_the_timeout() {
     // This doesn't hold for a server that is gone.
     fake.kill_server(0);
     assert_eq!(code(&skv(&fake, &reset)), 1);
+}
+
+#[test]
+fn a_reset_that_is_interrupted_says_that_it_goes_on() {
+    let fake = Fake::groups(&[1], &[0]);
+    fake.status(0, |replica| replica.quorum_lost_ms = 9000);
+    fake.resets_take(Duration::from_hours(1));
+    let home = tempfile::tempdir().unwrap();
+    let mut reset = Command::new(env!("CARGO_BIN_EXE_skv"))
+        .args(["--manager", &fake.manager(), "group", "reset", "g0", "--accept-data-loss"])
+        .env("SKV_HOME", home.path())
+        .env_remove("SKV_MANAGER")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    while fake.admin_calls().is_empty() {
+        assert_eq!(reset.try_wait().unwrap(), None, "it waits");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    signal(u64::from(reset.id()), Signal::INT);
+    let interrupted = reset.wait_with_output().unwrap();
+    assert_eq!(code(&interrupted), 1, "{interrupted:?}");
+    assert!(err(&interrupted).contains("kv-0 goes on with the reset of g0"), "{interrupted:?}");
 }

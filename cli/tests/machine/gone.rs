@@ -8,7 +8,7 @@ use skv_process::{eventually, is_alive};
 
 use crate::place::{Place, SMALL, pids};
 
-async fn all_end(pids: &[u64]) {
+pub(crate) async fn all_end(pids: &[u64]) {
     eventually("everything stops", || async { (!pids.iter().any(|pid| is_alive(*pid))).then_some(()) }).await;
 }
 

@@ -8,6 +8,7 @@ use rustix::process::Signal;
 use serde_json::Value;
 use skv_process::signal;
 
+use crate::gone::all_end;
 use crate::place::{Place, SMALL, pids};
 
 /// Returns the command that starts a store in the background whose shard manager can't run.
@@ -59,6 +60,28 @@ fn a_start_that_is_interrupted_says_that_it_goes_on() {
     assert!(err.contains("goes on starting in the background"), "{line}{err}");
     assert_eq!(child.wait().unwrap().code(), Some(1));
     place.home.must(&["down"]);
+}
+
+#[tokio::test]
+async fn a_stop_that_is_interrupted_says_that_it_goes_on() {
+    let mut place = Place::new();
+    place.up("store");
+    let all = pids(&place.data("store"));
+    // A supervisor whose clock stands still stops nothing yet.
+    signal(all[0], Signal::STOP);
+    let mut down = place.home.command(["down"]);
+    let mut child = down.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut out = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    out.read_line(&mut line).unwrap();
+    assert_eq!(line, "stopping store\n");
+    signal(u64::from(child.id()), Signal::INT);
+    let mut err = String::new();
+    child.stderr.take().unwrap().read_to_string(&mut err).unwrap();
+    assert!(err.contains("store goes on stopping"), "{err}");
+    assert_eq!(child.wait().unwrap().code(), Some(1));
+    signal(all[0], Signal::CONT);
+    all_end(&all).await;
 }
 
 #[test]

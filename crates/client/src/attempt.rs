@@ -34,7 +34,8 @@ impl Attempt {
     /// Makes it the next attempt after a request that stayed unanswered. Only each second one gives it more time:
     /// one alone may be a lost message, and on a net that loses many a few would take all the time of a call.
     pub(crate) fn unanswered(&mut self) {
-        if std::mem::replace(&mut self.one_is_unanswered, !self.one_is_unanswered) {
+        self.one_is_unanswered = !self.one_is_unanswered;
+        if !self.one_is_unanswered {
             self.overran();
         }
     }

@@ -86,7 +86,7 @@ pub(crate) struct Call<'a> {
     lost: Option<Arc<str>>,
     /// The reason why nothing could be sent.
     unsent: Option<Arc<str>>,
-    /// The group that was last asked, or whose leader the call awaited.
+    /// The group of the last member that failed, or whose leader the call awaited.
     group: Option<Arc<GroupRoute>>,
 }
 
@@ -175,7 +175,6 @@ impl<'a> Call<'a> {
     async fn step(&mut self, placement: Placement) -> Next {
         match self.clerk.router.route(placement) {
             Route::Member(group, member, _probe) => {
-                self.group = Some(Arc::clone(&group));
                 let transmission = self.transmit(&member.peer, placement, true).await;
                 self.after_member(&group, &member, placement, transmission)
             }
@@ -237,6 +236,7 @@ impl<'a> Call<'a> {
         use skv_proto::Error as E;
         if let Err(failure) = &transmission {
             member.said(failure);
+            self.group = Some(Arc::clone(group));
         }
         match transmission {
             Ok(reply) => {

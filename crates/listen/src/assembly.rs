@@ -4,6 +4,9 @@
 //! largest size. So the large messages of a listener share a room: a message without a place in it isn't
 //! read, and its client waits. Small messages need no place.
 //!
+//! What isn't read is there all the same: HTTP/2 takes it, up to the window of its stream. So a limited
+//! number of messages wait. More are refused at once, which frees what has come of them.
+//!
 //! A place is time that others wait. So it has a timer of its own, which measures progress: it runs also
 //! while nobody asks for the rest of the message, as a service does whose client takes no answers.
 
@@ -22,6 +25,10 @@ use tonic::Status;
 use tonic::body::Body;
 use tonic::codegen::http::Request;
 
+/// The number of large messages of one listener that may wait for a place. Each has up to the window of a
+/// stream in memory.
+pub const MOST_WAITING: usize = 128;
+
 /// Longer messages need a place.
 const SMALL: usize = 1 << 20;
 /// The bytes of a large message, or the rest of it, that come in [`STALL`] at least.
@@ -35,8 +42,12 @@ const HEADER: usize = 5;
 #[derive(Debug, Clone)]
 pub struct Assembly {
     places: Arc<Semaphore>,
+    /// The messages that may begin to wait.
+    waiting: Arc<Semaphore>,
     /// The bytes that a message may have.
     longest: usize,
+    /// Makes the refusal of a message beside which too many others wait.
+    refusal: fn() -> Status,
 }
 
 /// The end of a request whose large message didn't come on. It is an extension of each request that
@@ -54,9 +65,12 @@ impl Overdue {
 }
 
 impl Assembly {
-    /// Makes a room of this many bytes, for messages of at most `longest`, or of the whole room.
-    pub fn new(room: usize, longest: usize) -> Assembly {
-        Assembly { places: Arc::new(Semaphore::new(room)), longest: longest.min(room) }
+    /// Makes a room of this many bytes, for messages of at most `longest`, or of the whole room. A message
+    /// that would have to wait beside too many others ends with `refusal`.
+    pub fn new(room: usize, longest: usize, refusal: fn() -> Status) -> Assembly {
+        let (places, waiting) = (Semaphore::new(room), Semaphore::new(MOST_WAITING));
+        let (places, waiting) = (Arc::new(places), Arc::new(waiting));
+        Assembly { places, waiting, longest: longest.min(room), refusal }
     }
 
     /// Lets the large messages of a request take their places, and adds [`Overdue`] to it.
@@ -69,10 +83,11 @@ impl Assembly {
         })
     }
 
-    /// Waits for a place for a message of this many bytes.
-    async fn place(self, length: usize, overdue: Overdue) -> Option<Place> {
+    /// Waits for a place for a message of this many bytes, as one of those that may.
+    async fn place(self, length: usize, waits: OwnedSemaphorePermit, overdue: Overdue) -> Option<Place> {
         let permits = u32::try_from(length).ok()?;
         let permit = self.places.acquire_many_owned(permits).await.ok()?;
+        drop(waits);
         let (steps, taken) = watch::channel(());
         tokio::spawn(hold(permit, taken, overdue.clone()));
         Some(Place { steps, bytes: 0, overdue: overdue.passed().boxed() })
@@ -209,7 +224,11 @@ impl Messages {
                 None
             }
             Some(length) if length > SMALL => {
-                Some(self.assembly.clone().place(length, self.overdue.clone()).boxed())
+                let Ok(waits) = self.assembly.waiting.clone().try_acquire_owned() else {
+                    self.large = Some(Large::Refused((self.assembly.refusal)()));
+                    return None;
+                };
+                Some(self.assembly.clone().place(length, waits, self.overdue.clone()).boxed())
             }
             _ => None,
         }
@@ -279,6 +298,10 @@ mod tests {
         }
     }
 
+    fn room(bytes: usize, longest: usize) -> Assembly {
+        Assembly::new(bytes, longest, || Status::resource_exhausted("too many wait"))
+    }
+
     /// A client that sends when it is told to, and what comes of it.
     fn client(assembly: &Assembly) -> (mpsc::Sender<Vec<u8>>, BodyDataStream) {
         let (sender, receiver) = mpsc::channel::<Vec<u8>>(100);
@@ -289,7 +312,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn large_messages_share_a_room_and_small_ones_need_none() {
-        let assembly = Assembly::new(3 * SMALL, 2 * SMALL);
+        let assembly = room(3 * SMALL, 2 * SMALL);
         let ((first, mut of_first), (second, mut of_second)) = (client(&assembly), client(&assembly));
         let large = message(2 * SMALL);
         first.send(large[..100].to_vec()).await.unwrap();
@@ -307,8 +330,8 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_message_longer_than_the_room_or_the_limit_is_refused_by_its_header_and_waits_for_nothing() {
-        for (room, longest) in [(2 * SMALL, 64 * SMALL), (64 * SMALL, 2 * SMALL)] {
-            let assembly = Assembly::new(room, longest);
+        for (bytes, longest) in [(2 * SMALL, 64 * SMALL), (64 * SMALL, 2 * SMALL)] {
+            let assembly = room(bytes, longest);
             let (holder, mut of_holder) = client(&assembly);
             holder.send(message(2 * SMALL)[..100].to_vec()).await.unwrap();
             assert!(of_holder.next().await.unwrap().is_ok());
@@ -325,8 +348,34 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
+    async fn a_message_beside_which_too_many_others_wait_is_refused_at_once() {
+        let assembly = room(2 * SMALL, 2 * SMALL);
+        let begun = &message(2 * SMALL)[..100];
+        let mut clients = Vec::new();
+        for number in 0..=MOST_WAITING {
+            let (sender, mut data) = client(&assembly);
+            sender.send(begun.to_vec()).await.unwrap();
+            assert_eq!(data.next().now_or_never().is_some(), number == 0, "the first one has the place");
+            clients.push((sender, data));
+        }
+        let (refused, mut data) = client(&assembly);
+        refused.send(begun.to_vec()).await.unwrap();
+        let mut next = || data.next().now_or_never().expect("it doesn't wait").unwrap();
+        assert_eq!(next().unwrap().len(), begun.len(), "its beginning is passed on");
+        let status = Status::from_error(next().unwrap_err().into());
+        assert_eq!(status.code(), tonic::Code::ResourceExhausted);
+
+        clients.pop();
+        let (sender, mut data) = client(&assembly);
+        sender.send(begun.to_vec()).await.unwrap();
+        assert!(data.next().now_or_never().is_none(), "another one waits no more");
+        drop(clients);
+        assert!(data.next().await.unwrap().is_ok(), "the place is free");
+    }
+
+    #[tokio::test(start_paused = true)]
     async fn a_client_that_stops_amid_a_large_message_loses_its_place() {
-        let assembly = Assembly::new(2 * SMALL, 2 * SMALL);
+        let assembly = room(2 * SMALL, 2 * SMALL);
         let ((first, mut of_first), (second, mut of_second)) = (client(&assembly), client(&assembly));
         let large = message(2 * SMALL);
         for sender in [&first, &second] {
@@ -341,7 +390,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_place_is_given_back_also_while_nobody_asks_for_the_rest() {
-        let assembly = Assembly::new(2 * SMALL, 2 * SMALL);
+        let assembly = room(2 * SMALL, 2 * SMALL);
         let (first, receiver) = mpsc::channel::<Vec<u8>>(100);
         let data = ReceiverStream::new(receiver).map(Ok::<_, Status>);
         let request = assembly.bound(Request::new(Body::new(Data::from_stream(data))));
@@ -363,7 +412,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_large_message_may_take_any_time_but_has_a_least_rate() {
-        let assembly = Assembly::new(5 * SMALL, 5 * SMALL);
+        let assembly = room(5 * SMALL, 5 * SMALL);
         let (sender, mut data) = client(&assembly);
         let large = message(5 * SMALL);
         let mut sent = 0;

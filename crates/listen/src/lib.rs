@@ -15,7 +15,7 @@ mod metrics;
 mod page;
 mod services;
 
-pub use assembly::{Assembly, Overdue};
+pub use assembly::{Assembly, MOST_WAITING, Overdue};
 pub use connection::{Connection, Silence};
 pub use descriptors::{MOST_CONNECTIONS, Shares, raise_limit};
 pub use health::Health;

@@ -33,8 +33,9 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(1);
 /// The time after which a peer that doesn't answer pings is taken for dead, also when it was only
 /// stopped.
 const KEEP_ALIVE: Duration = Duration::from_secs(4);
-/// The bytes in flight on one stream, and on a whole connection.
-const STREAM_WINDOW: u32 = 8 << 20;
+/// The bytes in flight on one stream, unless a listener has less memory.
+pub const STREAM_WINDOW: u32 = 8 << 20;
+/// The bytes in flight on a whole connection.
 const CONNECTION_WINDOW: u32 = 16 << 20;
 
 /// Returns the settings of every connection that we make.
@@ -107,7 +108,8 @@ fn through(
     })
 }
 
-/// Returns the settings of every listener, to match [`endpoint`].
+/// Returns the settings of every listener, to match [`endpoint`]. One whose memory is scarce sets smaller
+/// windows: what nobody has read yet takes memory, on each connection.
 pub fn server() -> tonic::transport::Server {
     tonic::transport::Server::builder()
         .tcp_nodelay(true)

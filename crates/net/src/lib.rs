@@ -14,8 +14,8 @@ mod silence;
 pub use addresses::{Addresses, FindRecord, Listener, NamedServer, ParsePeerError, ServerAddresses};
 pub use connector::{ByteStream, Connector, connector, tcp};
 pub use dial::{
-    CALLS_PER_CONNECTION, Dial, MESSAGE_LIMIT, Resolve, authority, dial, dns, endpoint, open, resolver,
-    server,
+    CALLS_PER_CONNECTION, Dial, MESSAGE_LIMIT, Resolve, STREAM_WINDOW, authority, dial, dns, endpoint, open,
+    resolver, server,
 };
 pub use race::{LEAD, race};
 pub use runtime::runtime;

@@ -244,7 +244,8 @@ impl Verdict {
     }
 }
 
-/// Puts new conditions over old ones: a time changes only with its condition's status.
+/// Puts new conditions over old ones: a time changes only with its condition's status. Those of unknown types stay:
+/// nothing tells one of a newer operator from one that another program added.
 pub fn conditions(
     old: &[Condition],
     verdicts: impl IntoIterator<Item = Verdict>,

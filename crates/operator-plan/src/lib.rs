@@ -1,7 +1,8 @@
 //! The pure half of the operator: no client, no task, no clock and no random source. It derives from the
 //! observed state of a resource the objects that it consists of, the next step, and the messages about it.
 //!
-//! - `observed`, and in it `pods`, `claims`: the state that objects and the shard manager report
+//! - `observed`, and in it `pods`, `claims`: the state that objects and the shard manager report; `record`:
+//!   the members of groups, also while nobody can be asked
 //! - `resolved`: a valid resource, and all that follows from it and from the observed state; `names`,
 //!   `placement`, `image`, `restart`, `quantity` are parts of that
 //! - `rollout`: the next step with the existing objects
@@ -21,6 +22,7 @@ pub mod ownership;
 pub mod placement;
 pub mod pods;
 pub mod quantity;
+pub mod record;
 pub mod resolved;
 pub mod restart;
 pub mod rollout;

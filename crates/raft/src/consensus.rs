@@ -120,6 +120,11 @@ impl Consensus {
         self.watch().view()
     }
 
+    /// Returns the index of the last entry that is applied here; 0 if there is none.
+    pub fn applied(&self) -> u64 {
+        self.raft.metrics().borrow_watched().last_applied.map_or(0, |applied| applied.index)
+    }
+
     /// Waits until `pick` finds something in the view, at most for `timeout`.
     pub async fn await_view<T>(
         &self,
@@ -363,7 +368,7 @@ impl fmt::Debug for Watch {
 impl Watch {
     /// Waits for the next change; an error says that the Raft has ended.
     pub async fn changed(&mut self) -> Result<(), Stopped> {
-        self.metrics.changed().await.map_err(|_| Stopped("its Raft has ended".into()))
+        self.metrics.changed().await.map_err(|_| Stopped::ended())
     }
 
     /// Returns the leader, if one is known, and the term.

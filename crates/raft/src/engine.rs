@@ -12,6 +12,13 @@ pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 #[error("{0}")]
 pub struct Stopped(pub(crate) String);
 
+impl Stopped {
+    /// Returns the reason if nothing is known but that it has ended.
+    pub(crate) fn ended() -> Self {
+        Stopped("its Raft has ended".into())
+    }
+}
+
 impl From<Fatal<TypeConfig>> for Stopped {
     fn from(fatal: Fatal<TypeConfig>) -> Self {
         Stopped(fatal.to_string())

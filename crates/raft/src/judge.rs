@@ -144,7 +144,7 @@ mod tests {
         let nothing = skv_store::encode_batch(1, vec![v1::Command::default(); 200_000]);
         let refused = good(after, vec![of(EntryPayload::Normal(EncodedEntry(nothing)))]);
         assert!(
-            matches!(&refused, Err(Error::InvalidArgument(text)) if text.contains("so many elements")),
+            matches!(&refused, Err(Error::InvalidArgument(text)) if text.contains("too many elements")),
             "{refused:?}"
         );
         let newer = EncodedEntry(Bytes::from_static(b"\x08\x63"));

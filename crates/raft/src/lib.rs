@@ -2,8 +2,8 @@
 //! are plugged into it, and [`Consensus`], by which all above this crate speak of it.
 //!
 //! - `consensus`: the Raft of one replica; `propose`, `read`: entries and proofs of leadership; `membership`:
-//!   changes of members; `view`: what it knows of its group (pure); `engine`, `config`, `runtime`: openraft with our
-//!   types; `types`: these
+//!   changes of members; `leaders`: changes of the leader; `view`: what it knows of its group (pure); `engine`,
+//!   `config`, `runtime`: openraft with our types; `types`: these
 //! - `log_store`, `state_machine`: the storage
 //! - `network`: the connections to the others; `peer`: one of them; `append`: appended entries;
 //!   `in_flight`: those without an answer; `heartbeats`; `transfer`: a snapshot on its way; `receiving`:
@@ -23,6 +23,7 @@ mod heartbeats;
 mod in_flight;
 pub mod judge;
 mod later_life;
+mod leaders;
 mod levels;
 pub mod log_store;
 mod membership;
@@ -43,6 +44,7 @@ pub mod wire;
 pub use config::Timing;
 pub use consensus::{Consensus, Replication, VoteAnswer, Watch};
 pub use engine::Stopped;
+pub use leaders::Leaders;
 pub use membership::ChangeError;
 pub use propose::{Proposal, ProposeError};
 pub use read::{ReadError, Reads};

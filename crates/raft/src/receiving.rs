@@ -1,4 +1,4 @@
-//! The snapshots that followers receive from this replica: how they get on, and which one is sent again.
+//! The snapshots that followers receive from this replica: their progress, and the one that is sent again.
 //!
 //! A follower that installs a snapshot answers no heartbeat; its progress is its sign of life then.
 

@@ -26,7 +26,7 @@ pub enum WireError {
     #[error("there is no {0} {1}")]
     Count(&'static str, u64),
     /// Voters without a server name, or an empty set of voters.
-    #[error("a membership that can't be: {0}")]
+    #[error("the membership is invalid: {0}")]
     Membership(String),
 }
 

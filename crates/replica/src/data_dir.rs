@@ -279,6 +279,7 @@ impl DataDir {
         };
         let snapshot = snapshots.write(header, view.into_items()).await?;
         snapshots.keep(snapshot).await?;
+        fail_point!("reborn-begun");
         checked_file::write(&*self.disk, &reborn.join("identity"), IDENTITY_FORMAT, &identity).await?;
         self.disk.sync_dir(&reborn)?;
         self.disk.sync_dir(&self.root)

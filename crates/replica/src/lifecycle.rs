@@ -413,15 +413,8 @@ fn superseded_end(running: &Running, Superseded { reason, revived }: Superseded)
 
 /// Waits until the Raft has stopped by itself, and returns why.
 async fn fatal(running: &Running) -> String {
-    let mut watch = running.consensus.watch();
-    loop {
-        if let Some(failed) = watch.failed() {
-            return failed;
-        }
-        if let Err(ended) = watch.changed().await {
-            return watch.failed().unwrap_or_else(|| ended.to_string());
-        }
-    }
+    let ended = running.consensus.leaders().ended().await;
+    running.consensus.watch().failed().unwrap_or_else(|| ended.to_string())
 }
 
 impl Running {
@@ -442,26 +435,19 @@ impl Running {
 
     /// Logs the leader, whenever it changes.
     async fn log_leaders(&self) {
-        let mut watch = self.consensus.watch();
-        let mut before = None;
-        loop {
-            let (leader, term) = watch.leader();
-            if leader != before {
-                self.readiness.leads(leader == Some(self.place.replica));
-                match leader {
-                    Some(leader) if leader == self.place.replica => {
-                        tracing::info!(group = %self.place.group, term, "this replica leads");
-                    }
-                    Some(leader) => {
-                        tracing::info!(group = %self.place.group, term, %leader, "following a leader");
-                    }
-                    None => tracing::info!(group = %self.place.group, term, "no leader"),
+        let (mut leaders, mut before) = (self.consensus.leaders(), None);
+        while let Ok((leader, term)) = leaders.other_than(before).await {
+            self.readiness.leads(leader == Some(self.place.replica));
+            match leader {
+                Some(leader) if leader == self.place.replica => {
+                    tracing::info!(group = %self.place.group, term, "this replica leads");
                 }
-                before = leader;
+                Some(leader) => {
+                    tracing::info!(group = %self.place.group, term, %leader, "following a leader");
+                }
+                None => tracing::info!(group = %self.place.group, term, "no leader"),
             }
-            if watch.changed().await.is_err() {
-                return;
-            }
+            before = leader;
         }
     }
 }

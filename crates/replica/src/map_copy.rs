@@ -114,7 +114,7 @@ impl MapCopy {
         let map = match ShardMap::try_from(wire) {
             Ok(map) => map,
             Err(error) => {
-                tracing::warn!(%error, "the manager sent a shard map that can't be; it is ignored");
+                tracing::warn!(%error, "the manager sent a shard map that is invalid; it is ignored");
                 return;
             }
         };

@@ -153,7 +153,7 @@ impl MemoryGate {
         if expected.is_empty() {
             return;
         }
-        let applied = self.consensus.watch().progress().1.map_or(0, |applied| applied.index);
+        let applied = self.consensus.applied();
         expected.retain(|(last, _)| *last > applied && replaced.is_none_or(|first| *last < first));
     }
 

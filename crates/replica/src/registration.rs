@@ -1,10 +1,13 @@
 //! The registration of a replica with the shard managers, and the orders that they return.
 
 use std::collections::BTreeSet;
+use std::pin::pin;
 use std::time::Duration;
 
+use futures::{Stream, StreamExt as _, stream};
 use skv_proto::v1;
 use skv_proto::v1::register_replica_response::Plan;
+use skv_raft::Leaders;
 use skv_sharding::{COUNT_LIMIT, GroupId, Incarnation, MapRevision, Replica, ReplicaId};
 use tokio::time::Instant;
 
@@ -81,8 +84,7 @@ impl Running {
     /// something to report, and keeps the orders. Ends when the group lives on without this replica, under a newer
     /// incarnation, or is no more.
     pub(super) async fn register(&self, env: &Environment) -> Superseded {
-        let mut watch = self.consensus.watch();
-        let mut leader = None;
+        let mut leaders = pin!(changes_of_leader(self.consensus.leaders()).fuse());
         loop {
             let request = v1::RegisterReplicaRequest {
                 group: self.place.group.0,
@@ -104,24 +106,13 @@ impl Running {
                     tracing::debug!(group = %self.place.group, status = status.message(), "not registered");
                 }
             }
-            let pause = tokio::time::sleep(if founded { RUNNING } else { WAITING });
-            let newer = env.map.newer_configuration(configuration);
-            let news = self.orders.news(reported);
-            tokio::pin!(pause, newer, news);
-            loop {
+            let news = async {
                 tokio::select! {
-                    () = &mut pause => break,
-                    () = &mut news => break,
-                    () = &mut newer => break,
-                    Ok(()) = watch.changed() => {
-                        let (now, _) = watch.leader();
-                        if now != leader {
-                            leader = now;
-                            break;
-                        }
-                    }
+                    () = env.map.newer_configuration(configuration) => {}
+                    () = self.orders.news(reported) => {}
                 }
-            }
+            };
+            await_turn(if founded { RUNNING } else { WAITING }, news, &mut leaders).await;
         }
     }
 
@@ -218,6 +209,28 @@ impl Running {
     }
 }
 
+/// Waits until it is time to register again: the pause is over, there is news, or the leader is another one.
+/// Once the Raft has ended there is no other leader, and the pause is as long as ever.
+async fn await_turn(
+    pause: Duration,
+    news: impl Future<Output = ()>,
+    leaders: &mut (impl Stream<Item = Option<ReplicaId>> + Unpin),
+) {
+    tokio::select! {
+        () = tokio::time::sleep(pause) => {}
+        () = news => {}
+        Some(_) = leaders.next() => {}
+    }
+}
+
+/// Returns each leader that isn't the one before, also that there is none, until the Raft ends.
+fn changes_of_leader(leaders: Leaders) -> impl Stream<Item = Option<ReplicaId>> {
+    stream::unfold((leaders, None), |(mut leaders, before)| async move {
+        let (now, _) = leaders.other_than(before).await.ok()?;
+        Some((now, (leaders, now)))
+    })
+}
+
 /// Returns the voters that a leader reports who has confirmed that it leads.
 fn confirmed_voters(report: &v1::GroupReport) -> Option<BTreeSet<ReplicaId>> {
     report.confirmed.then(|| report.members.iter().map(|member| ReplicaId(member.id)).collect())
@@ -237,7 +250,22 @@ fn check_counts(response: &v1::RegisterReplicaResponse) -> Result<(), u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::future::pending;
+
     use super::*;
+
+    /// Returns the time for which a replica waits that hears of these leaders, whereupon its Raft ends.
+    async fn waited(leaders: Vec<Option<ReplicaId>>) -> Duration {
+        let began = Instant::now();
+        await_turn(RUNNING, pending(), &mut stream::iter(leaders)).await;
+        began.elapsed()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_raft_that_has_ended_shortens_no_pause() {
+        assert_eq!(waited(vec![None]).await, Duration::ZERO, "the leader is another one");
+        assert!(waited(Vec::new()).await >= RUNNING);
+    }
 
     #[test]
     fn a_plan_that_leaves_nothing_to_count_on_to_is_no_plan() {

@@ -258,6 +258,6 @@ mod tests {
         assert_eq!(needed(&view), Some(250), "it has a snapshot soon");
         let receiving = view.followers.get_mut(&ReplicaId(3)).unwrap();
         (receiving.silence, receiving.installing) = (Some(Duration::from_mins(1)), Some(Duration::ZERO));
-        assert_eq!(needed(&view), Some(250), "it answers no heartbeat, but gets on");
+        assert_eq!(needed(&view), Some(250), "it answers no heartbeat, but progresses");
     }
 }

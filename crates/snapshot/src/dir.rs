@@ -1,6 +1,9 @@
 //! The directory of one replica's snapshots. It holds the newest one, and files that are
 //! being written.
 
+#[cfg(test)]
+mod tests;
+
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -284,17 +287,4 @@ fn position_of(file: &Path) -> Option<Position> {
         None => None,
     };
     (file.file_name()?.to_str()? == name(position)).then_some(position)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use skv_disk::MemoryDisk;
-
-    #[test]
-    fn whoever_asks_for_the_newest_does_not_wait_for_the_disk() {
-        let dir = SnapshotDir::open(Arc::new(MemoryDisk::new()), "/s".into()).unwrap();
-        let asked = dir.place.change(|| Ok(dir.current().is_none()));
-        assert!(asked.unwrap(), "somebody else changes names meanwhile");
-    }
 }

@@ -65,7 +65,7 @@ pub fn encode_found(
     Ok(encode(time, Entry::Found(entry)))
 }
 
-/// Returns an entry by which the group obeys a version of the manager.
+/// Returns an entry by which the group obeys what the manager ordered under a map revision.
 pub fn encode_obey(time: u64, revision: MapRevision) -> Bytes {
     encode(time, Entry::Obey(revision.0))
 }

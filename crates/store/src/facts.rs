@@ -90,7 +90,7 @@ pub struct Facts {
     pub hash: Hash,
     /// The cluster's number of shards.
     pub shards: u32,
-    /// The highest manager version that it obeyed.
+    /// The highest map revision that it obeyed.
     pub obeyed_revision: MapRevision,
     /// The limits that it was founded with.
     pub limits: Limits,

@@ -2,6 +2,7 @@
 //! it, once.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use parking_lot::RwLock;
 use skv_memory::{Budget, Charge};
@@ -22,6 +23,8 @@ pub(super) struct Founded {
     charge: Charge,
     /// The memory that only views of earlier states take, of each slot.
     pub(super) retained: Box<[Arc<Retained>]>,
+    /// The number of views of all slots.
+    views: Arc<AtomicUsize>,
 }
 
 /// The memory of slots before and after they were changed, one after the other.
@@ -43,8 +46,10 @@ impl Drop for Founded {
 impl Founded {
     pub(super) fn new(facts: Facts, budget: &Budget) -> Self {
         let slots = (0..facts.shards).map(|_| RwLock::default()).collect();
-        let retained = (0..facts.shards).map(|_| Arc::new(Retained::new(budget.tally()))).collect();
-        Self { facts: Arc::new(facts), slots, charge: budget.tally().charge(), retained }
+        let views = Arc::<AtomicUsize>::default();
+        let retained = |_| Arc::new(Retained::new(budget.tally(), Arc::clone(&views)));
+        let retained = (0..facts.shards).map(retained).collect();
+        Self { facts: Arc::new(facts), slots, charge: budget.tally().charge(), retained, views }
     }
 
     /// Changes the slot of a shard, which must exist, and counts the memory that this takes or frees.
@@ -70,7 +75,11 @@ impl Founded {
         let after = slot.account();
         held.before += before.held;
         held.after += after.held;
-        self.retained[index].add(before, after);
+        // Nearly always nobody views any slot, and the count of this one lies elsewhere in memory. A view begins
+        // under the slot's lock: any that has the state before is counted by now.
+        if self.views.load(Ordering::Acquire) > 0 {
+            self.retained[index].add(before, after);
+        }
         result
     }
 

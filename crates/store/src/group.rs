@@ -111,26 +111,6 @@ impl Store {
         record.map_or(0, |record| record.pair.value().len())
     }
 
-    /// Returns the shard of a key.
-    pub fn shard_of(&self, key: &[u8]) -> Result<ShardId, Rejection> {
-        self.founded.read().as_ref().ok_or(Rejection::NotFounded)?.facts.shard_of(key)
-    }
-
-    /// Checks that the group serves a shard now; the error is the reason why it doesn't.
-    pub fn serves(&self, shard: ShardId) -> Result<(), Rejection> {
-        let founded = self.founded.read();
-        let slots = &founded.as_ref().ok_or(Rejection::NotFounded)?.slots;
-        let slot = slots.get(shard.0 as usize).ok_or(Rejection::WrongGroup { next: None })?;
-        slot.read().serving().map(drop)
-    }
-
-    /// Returns the epoch since which the group owns a shard; `None` if it doesn't.
-    pub fn owns(&self, shard: ShardId) -> Option<Epoch> {
-        let founded = self.founded.read();
-        let slot = founded.as_ref()?.slots.get(shard.0 as usize)?.read();
-        slot.owned().map(|owned| owned.shard.epoch)
-    }
-
     /// Returns the highest epoch of any shard that the group has heard of.
     pub fn highest_epoch(&self) -> Epoch {
         let founded = self.founded.read();
@@ -149,12 +129,18 @@ impl Store {
         self.founded.read().as_ref().map(|founded| Arc::clone(&founded.facts))
     }
 
+    /// Returns the result of `of` for the group's facts; `None` until it is founded. Unlike `facts` it
+    /// changes no reference count, at which all cores of the server would meet.
+    pub fn with_facts<T>(&self, of: impl FnOnce(&Facts) -> T) -> Option<T> {
+        self.founded.read().as_ref().map(|founded| of(founded.facts.as_ref()))
+    }
+
     /// Returns true if the group takes no shard any more.
     pub fn is_retired(&self) -> bool {
         self.facts().is_some_and(|facts| facts.retired)
     }
 
-    /// Returns the highest manager version that the group obeyed; 0 before it is founded.
+    /// Returns the highest map revision that the group obeyed; 0 before it is founded.
     pub fn obeyed_revision(&self) -> MapRevision {
         self.facts().map_or(MapRevision(0), |facts| facts.obeyed_revision)
     }

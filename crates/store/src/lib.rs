@@ -4,7 +4,8 @@
 //! Pure: no IO, no clock, no random source. The content of a store follows from the entries that were
 //! applied, and from nothing else; so all replicas hold the same.
 //!
-//! - `group`: the store; `founded`: its state once it is founded; `facts`: what is known of the group
+//! - `group`: the store; `founded`: its state once it is founded; `facts`: what is known of the group; `ownership`:
+//!   the shards that it serves
 //! - `entry`: the encoding of log entries; `usual`: judges the usual one undecoded; `answer`: the results of
 //!   applying one
 //! - `slot`: the place of a shard; `shard`: its keys and the effect of a command; `sessions`: at most once;
@@ -28,6 +29,7 @@ mod growth;
 mod handoff;
 mod item;
 mod outline;
+mod ownership;
 mod record;
 mod restore;
 mod restore_error;

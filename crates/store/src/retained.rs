@@ -20,6 +20,9 @@ pub(super) struct Account {
 /// view ends, although each lets go of its buckets as they are read.
 #[derive(Debug)]
 pub(super) struct Retained {
+    /// The views of all shards of the group.
+    all: Arc<AtomicUsize>,
+    /// Those of this one.
     views: AtomicUsize,
     charge: Charge,
 }
@@ -29,12 +32,14 @@ pub(super) struct Retained {
 pub(super) struct Hold(Arc<Retained>);
 
 impl Retained {
-    pub(super) fn new(tally: &Tally) -> Self {
-        Retained { views: AtomicUsize::new(0), charge: tally.charge() }
+    /// Returns the count of one shard; `all` are the views of all shards of the group.
+    pub(super) fn new(tally: &Tally, all: Arc<AtomicUsize>) -> Self {
+        Retained { all, views: AtomicUsize::new(0), charge: tally.charge() }
     }
 
     /// Notes a view, until the hold is dropped.
     pub(super) fn hold(self: &Arc<Self>) -> Hold {
+        self.all.fetch_add(1, Ordering::AcqRel);
         self.views.fetch_add(1, Ordering::AcqRel);
         Hold(Arc::clone(self))
     }
@@ -71,6 +76,7 @@ impl Drop for Hold {
         if self.0.views.fetch_sub(1, Ordering::AcqRel) == 1 {
             self.0.charge.clear();
         }
+        self.0.all.fetch_sub(1, Ordering::AcqRel);
     }
 }
 

@@ -78,7 +78,8 @@ enum Value<'a> {
 
 /// Takes a field off a message, whose number goes into one byte with its kind.
 fn field<'a>(message: &mut &'a [u8]) -> Option<(u8, Value<'a>)> {
-    let key = take(message, 1)?[0];
+    let (&key, rest) = message.split_first()?;
+    *message = rest;
     let value = match key & 7 {
         0 => Value::Number(number(message)?),
         1 => {
@@ -94,8 +95,20 @@ fn field<'a>(message: &mut &'a [u8]) -> Option<(u8, Value<'a>)> {
     (key < 0x80).then_some((key >> 3, value))
 }
 
-/// Takes a number off a message, of seven bits in each byte: of the tenth only one counts.
+/// Takes a number off a message.
 fn number(message: &mut &[u8]) -> Option<u64> {
+    // Nearly all have one byte: kinds, lengths.
+    match message.split_first() {
+        Some((&byte, rest)) if byte < 0x80 => {
+            *message = rest;
+            Some(u64::from(byte))
+        }
+        _ => long_number(message),
+    }
+}
+
+/// Takes a number off a message, of seven bits in each byte: of the tenth only one counts.
+fn long_number(message: &mut &[u8]) -> Option<u64> {
     let mut number = 0;
     for shift in (0..64).step_by(7) {
         let byte = take(message, 1)?[0];

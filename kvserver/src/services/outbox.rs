@@ -10,12 +10,16 @@ use std::sync::Arc;
 use parking_lot::Mutex;
 use prost::Message as _;
 use skv_proto::v1;
+use skv_proto::v1::answer::Answer;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 /// Bytes of the answers in one frame; a larger one goes alone.
 pub(super) const FRAME: usize = 1 << 20;
 /// Bytes of answers to writes that may be under way or wait for the client of one stream.
 const WAITING: usize = 16 << 20;
+/// More bytes than an answer takes in its frame beside its value or error: those are at most 42, if its id and its
+/// revision have ten each.
+pub(super) const BESIDE_VALUE: usize = 48;
 /// The size of a value of which thousands of answers are no burden.
 const SHORT: usize = 16 << 10;
 
@@ -179,16 +183,21 @@ impl<S: Source> Outbox<S> {
     }
 }
 
-/// Bytes of an answer in its frame.
+/// Returns the bytes of an answer in its frame, or a few more: each answer of a stream is counted, and to find their
+/// exact lengths would be work for nothing.
 pub(super) fn size(answer: &v1::Answer) -> usize {
-    /// The bytes of the frame's field and its length.
-    const FIELD: usize = 6;
-    FIELD + answer.encoded_len()
+    let value = match &answer.answer {
+        Some(Answer::Get(get)) => get.value.len(),
+        Some(Answer::Append(append)) => append.old_value.len(),
+        Some(Answer::Error(error)) => error.encoded_len(),
+        Some(Answer::Put(_) | Answer::Delete(_)) | None => 0,
+    };
+    BESIDE_VALUE + value
 }
 
 #[cfg(test)]
 mod tests {
-    use skv_proto::v1::answer::Answer;
+    use bytes::Bytes;
 
     use super::*;
 
@@ -249,6 +258,23 @@ mod tests {
         outbox.add((0..3).map(|id| answer(id, 2 * MIB)).collect(), None);
         outbox.add((3..9).map(|id| answer(id, 300 << 10)).collect(), None);
         assert_eq!(frames(&mut outbox), [vec![0], vec![1], vec![2], vec![3, 4, 5], vec![6, 7, 8]]);
+    }
+
+    #[test]
+    fn no_answer_is_longer_than_its_size() {
+        let (revision, value) = (u64::MAX, Bytes::from(vec![b'v'; 3 * MIB]));
+        let error = v1::Error { message: "why".repeat(MIB), floor: revision, ..v1::Error::default() };
+        for answer in [
+            Answer::Get(v1::GetResponse { value: value.clone(), found: true, revision }),
+            Answer::Put(v1::PutResponse { success: true, revision }),
+            Answer::Append(v1::AppendResponse { old_value: value, revision, found: true }),
+            Answer::Delete(v1::DeleteResponse { success: true, revision, found: true }),
+            Answer::Error(Box::new(error)),
+        ] {
+            let answer = v1::Answer { id: u64::MAX, answer: Some(answer) };
+            let size = size(&answer);
+            assert!(encoded(&[answer]) <= size, "more than {size} bytes");
+        }
     }
 
     #[test]

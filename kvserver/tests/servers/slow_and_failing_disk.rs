@@ -61,12 +61,15 @@ async fn a_snapshot_covers_what_was_applied_while_another_was_written() {
     let while_it_is_written = async {
         until("a snapshot is being written", is_written).await;
         clerk.put("late", "x").await.unwrap();
-        let applied = cluster.status(leader).await.unwrap().applied.unwrap();
-        (applied, snapshot().await)
+        // A replica says a moment later than it answers that an entry is applied.
+        let late = cluster.status(leader).await.unwrap().last_log.unwrap().index;
+        let is_applied = |status: &v1::ReplicaStatus| status.applied.is_some_and(|id| id.index >= late);
+        cluster.await_status(leader, "has applied the put", is_applied).await;
+        (late, snapshot().await)
     };
-    let (first, (applied, second)) = tokio::join!(snapshot(), while_it_is_written);
-    assert!(first.index < applied.index, "{first:?} wasn't being written when {applied:?} was applied");
-    assert!(second.index >= applied.index, "{second:?} doesn't cover {applied:?}");
+    let (first, (late, second)) = tokio::join!(snapshot(), while_it_is_written);
+    assert!(first.index < late, "{first:?} wasn't being written when {late} was applied");
+    assert!(second.index >= late, "{second:?} doesn't cover {late}");
     // A caller that asks once more gets an answer too, although there is nothing new to write.
     assert!(snapshot().await.index >= second.index);
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::objects::{Stored, is_leaving, is_true, place, set_of};
+use super::objects::{Stored, is_leaving, is_true, place};
 use super::world::World;
 use crate::testing::{failure, is_stale, merge};
 
@@ -14,6 +14,14 @@ pub(super) enum Caller {
     /// An operator, by its number.
     Operator(usize),
     Person,
+}
+
+/// The way in which a pod is taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Taking {
+    /// By an eviction, which a disruption budget may refuse.
+    Evicts,
+    Deletes,
 }
 
 /// A code of HTTP, and the answer as text.
@@ -40,23 +48,29 @@ impl World {
             return (201, body.to_string());
         }
         match (method, &target) {
-            ("GET", Target { kind, name: None, .. }) => self.list(caller, kind),
+            ("GET", Target { kind, name: None, query, .. }) => self.list(caller, kind, query),
             ("GET", Target { kind, name: Some(name), .. }) => self.read(kind, name),
-            ("POST", Target { kind: "pods", name: Some(name), part: Some("eviction") }) => {
+            ("POST", Target { kind: "pods", name: Some(name), part: Some("eviction"), .. }) => {
                 self.evict(caller, name, &body["deleteOptions"])
             }
             ("PATCH", Target { kind, name: Some(name), .. }) => self.patch(caller, kind, name, body),
-            ("PUT", Target { kind, name: Some(name), part: Some("status") }) => {
+            ("PUT", Target { kind, name: Some(name), part: Some("status"), .. }) => {
                 self.put_status(caller, kind, name, &body)
             }
-            ("DELETE", Target { kind, name: Some(name), .. }) => self.delete(caller, kind, name, &body),
+            ("DELETE", Target { kind, name: Some(name), .. }) => {
+                self.delete(caller, kind, name, &body, Taking::Deletes)
+            }
             _ => refusal(405),
         }
     }
 
-    fn list(&mut self, caller: Caller, kind: &str) -> Answer {
+    fn list(&mut self, caller: Caller, kind: &str, query: &str) -> Answer {
         self.judge_look(caller, kind);
-        let items: Vec<&str> = self.objects.kind(kind).values().map(|object| object.text()).collect();
+        // No object is anybody else's, so that only a host selects some of them.
+        let host = host_in(query);
+        let objects = self.objects.kind(kind).iter();
+        let selected = objects.filter(|(name, _)| host.is_none_or(|host| ***name == *host));
+        let items: Vec<&str> = selected.map(|(_, object)| object.text()).collect();
         let items = items.join(",");
         (200, format!(r#"{{"apiVersion":"v1","kind":"List","metadata":{{}},"items":[{items}]}}"#))
     }
@@ -105,28 +119,27 @@ impl World {
             return refusal(429);
         }
         self.judge_eviction(caller, name);
-        self.delete(caller, "pods", name, options)
+        self.delete(caller, "pods", name, options, Taking::Evicts)
     }
 
-    /// Returns true if the disruption budget of a pod's group lets one more go: none while no set says how many
+    /// Returns true if the disruption budget of a pod's set lets one more go: none while no set says how many
     /// there are to be.
     fn budget_allows(&self, name: &str, is_ready: bool) -> bool {
-        let Some((group, _)) = place(name) else { return true };
-        let set = set_of(group);
-        if self.objects.get("poddisruptionbudgets", &set).is_none() {
+        let Some((set, _)) = place(name) else { return true };
+        if self.objects.get("poddisruptionbudgets", set).is_none() {
             return true;
         }
-        let Some(object) = self.objects.get("statefulsets", &set) else { return false };
+        let Some(object) = self.objects.get("statefulsets", set) else { return false };
         let expected = object["spec"]["replicas"].as_u64().unwrap_or(1);
         let pods = self.objects.kind("pods");
         let healthy = pods.iter().filter(|(name, pod)| {
-            place(name).is_some_and(|(of, _)| of == group) && is_true(pod, "Ready") && !is_leaving(pod)
+            place(name).is_some_and(|(of, _)| of == set) && is_true(pod, "Ready") && !is_leaving(pod)
         });
         let (healthy, desired) = (healthy.count() as u64, expected.saturating_sub(1));
         if is_ready { healthy > desired } else { healthy >= desired && desired > 0 }
     }
 
-    fn delete(&mut self, caller: Caller, kind: &str, name: &str, options: &Value) -> Answer {
+    fn delete(&mut self, caller: Caller, kind: &str, name: &str, options: &Value, how: Taking) -> Answer {
         self.judge_write();
         let Some(object) = self.objects.get(kind, name).cloned() else { return refusal(404) };
         let (wanted, found) = (&options["preconditions"], &object["metadata"]);
@@ -136,7 +149,7 @@ impl World {
         }
         if kind == "pods" {
             let at_once = options["gracePeriodSeconds"] == 0;
-            self.judge_deletion(caller, name, &object, at_once);
+            self.judge_deletion(caller, name, &object, at_once, how);
             if at_once {
                 self.objects.remove(kind, name);
             } else {
@@ -170,15 +183,23 @@ struct Target<'a> {
     kind: &'a str,
     name: Option<&'a str>,
     part: Option<&'a str>,
+    query: &'a str,
 }
 
 impl<'a> Target<'a> {
     fn of(path: &'a str) -> Option<Target<'a>> {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let rest = match path.split_once("/namespaces/") {
             Some((_, rest)) => rest.split_once('/')?.1,
             None => path.strip_prefix("/api/v1/")?,
         };
         let mut parts = rest.split('/');
-        Some(Target { kind: parts.next()?, name: parts.next(), part: parts.next() })
+        Some(Target { kind: parts.next()?, name: parts.next(), part: parts.next(), query })
     }
+}
+
+/// Returns the node that a query asks for by its label, as the nodes of a volume are asked for: `label in (NODE)`.
+fn host_in(query: &str) -> Option<&str> {
+    let (_, host) = query.split_once("%28")?;
+    Some(host.split_once("%29")?.0)
 }

@@ -10,23 +10,41 @@ use super::world::World;
 const NODES: usize = 4;
 
 impl World {
-    /// Removes a node for good, with all that runs on it, if there are others enough.
+    /// Removes a node for good, with all that runs on it, if there are others enough, also for the groups whose
+    /// volumes go with it.
     pub(super) fn remove_some_node(&mut self) {
         let nodes: Vec<String> = self.nodes.keys().cloned().collect();
         let all_work = self.nodes.values().all(|node| node.state == NodeState::Up);
         let Some(name) = self.some(&nodes).filter(|_| all_work && nodes.len() > NODES) else { return };
+        let hosted = self.hosted();
+        let mut founded = self.groups.values().filter(|group| group.is_founded() && !group.retired);
+        if self.form.is_local && !founded.all(|group| self.holds_without_node(&name, group, &hosted)) {
+            return;
+        }
+        self.lose_volumes_of(&name);
         self.nodes.remove(&name);
         self.objects.remove("nodes", &name);
         self.processes.retain(|_, process| process.node != name);
     }
 
-    /// Ends a server, and each that starts in its pod, for a while. In memory that takes a replica for good, so
-    /// that its group must be whole: groups whose majority is lost show nothing more.
+    /// Returns true if a group has a majority that runs on other nodes.
+    pub(super) fn holds_without_node(&self, node: &str, group: &Group, hosted: &Hosted) -> bool {
+        let mut live = group.live(hosted);
+        for process in self.processes.values().filter(|process| process.node == node) {
+            live.remove(&process.replica);
+        }
+        group.is_majority(&live)
+    }
+
+    /// Ends a server, and each that starts in its pod, for a while. In memory that takes its replicas for good, so
+    /// that their groups must be whole: groups whose majority is lost show nothing more.
     pub(super) fn crash_a_server(&mut self) {
         let hosted = self.hosted();
         let is_whole = |group: &Group| group.live(&hosted).len() == group.voters.len();
-        let in_whole_group = |process: &Process| self.groups.get(&process.group).is_some_and(is_whole);
-        let spared = self.processes.iter().filter(|(_, process)| !self.in_memory || in_whole_group(process));
+        let in_whole_groups = |process: &Process| {
+            process.groups.iter().all(|group| self.groups.get(group).is_some_and(is_whole))
+        };
+        let spared = self.processes.iter().filter(|(_, process)| !self.in_memory || in_whole_groups(process));
         let uids: Vec<String> = spared.map(|(uid, _)| uid.clone()).collect();
         let until = self.now + self.rng.random_range(5..250);
         if let Some(uid) = self.some(&uids) {
@@ -52,7 +70,7 @@ impl World {
     /// Has leaders whose disks are full hand over to voters that have room, as they do by themselves.
     pub(super) fn give_leaderships_up(&mut self, hosted: &Hosted) {
         let full = self.processes.values().filter(|process| process.full_until > self.now);
-        let full: Vec<(u32, u64)> = full.map(|process| (process.group, process.replica)).collect();
+        let full: Vec<(u32, u64)> = full.flat_map(Process::replicas).collect();
         for (number, leader) in &full {
             let Some(group) = self.groups.get_mut(number) else { continue };
             if group.leader == Some(*leader) && self.rng.random_bool(0.3) {

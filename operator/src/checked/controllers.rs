@@ -3,7 +3,7 @@
 use rand::RngExt as _;
 use serde_json::{Value, json};
 
-use super::objects::{NAMESPACE, claim_of, group_of, is_leaving, place, server, server_of, set_of};
+use super::objects::{NAMESPACE, claim_of, is_leaving, place, server, server_of};
 use super::world::World;
 
 impl World {
@@ -28,17 +28,20 @@ impl World {
         if self.rng.random_bool(0.5) {
             return;
         }
-        let Some(group) = group_of(name) else { return };
         let wanted = set["spec"]["replicas"].as_u64().unwrap_or(1) as u32;
         for ordinal in 0..wanted {
-            let pod = server(group, ordinal);
-            if self.objects.get("pods", &pod).is_none() && self.now >= self.people.quota_until {
+            let pod = server(name, ordinal);
+            let is_missing = self.objects.get("pods", &pod).is_none();
+            if is_missing && self.now >= self.people.quota_until {
                 self.make_claim(&set, &pod);
                 self.make_pod(&set, &pod);
+            } else if !is_missing && self.form.is_local {
+                // A pod that can't be placed without its claim gets another one.
+                self.make_claim(&set, &pod);
             }
         }
         for pod in self.objects.names("pods") {
-            let Some((_, ordinal)) = place(&pod).filter(|(of, _)| *of == group) else { continue };
+            let Some((_, ordinal)) = place(&pod).filter(|(of, _)| *of == name) else { continue };
             self.own(&set, &pod);
             if ordinal >= wanted {
                 self.begin_to_leave("pods", &pod);
@@ -76,7 +79,11 @@ impl World {
         claim["metadata"]["name"] = json!(name);
         claim["metadata"]["namespace"] = json!(NAMESPACE);
         let size = &template["spec"]["resources"]["requests"]["storage"];
-        claim["status"] = json!({ "phase": "Bound", "capacity": { "storage": size } });
+        claim["status"] = if self.form.is_local {
+            json!({ "phase": "Pending" })
+        } else {
+            json!({ "phase": "Bound", "capacity": { "storage": size } })
+        };
         self.objects.store("persistentvolumeclaims", &name, claim);
     }
 
@@ -115,8 +122,8 @@ impl World {
         }
         for kind in ["pods", "persistentvolumeclaims"] {
             for name in self.objects.names(kind) {
-                let Some((group, _)) = place(server_of(&name)) else { continue };
-                let set = self.objects.get("statefulsets", &set_of(group));
+                let Some((set, _)) = place(server_of(&name)) else { continue };
+                let set = self.objects.get("statefulsets", set);
                 let is_left = self.objects.get(kind, &name).is_some_and(|object| {
                     !object["metadata"]["ownerReferences"].is_null()
                         && set.is_none_or(|set| !is_of(object, set))
@@ -130,17 +137,21 @@ impl World {
     }
 
     /// Enlarges the volume of a claim that asks for more; removes a claim that is being deleted once no pod uses
-    /// it, and the data with it.
+    /// it, and the data with it. A pod that has no node doesn't use one yet.
     fn run_claim(&mut self, name: &str) {
         let Some(claim) = self.objects.get("persistentvolumeclaims", name).cloned() else { return };
         let server = server_of(name);
-        if is_leaving(&claim) && self.objects.get("pods", server).is_none() {
+        let uses = |pod: &Value| !self.form.is_local || !pod["spec"]["nodeName"].is_null();
+        if is_leaving(&claim) && !self.objects.get("pods", server).is_some_and(|pod| uses(pod)) {
             self.objects.remove("persistentvolumeclaims", name);
+            self.release_volume(&claim);
             self.disks.remove(server);
             return;
         }
         let size = &claim["spec"]["resources"]["requests"]["storage"];
-        if claim["status"]["capacity"]["storage"] != *size && self.rng.random_bool(0.1) {
+        let status = &claim["status"];
+        let is_smaller = status["phase"] == "Bound" && status["capacity"]["storage"] != *size;
+        if is_smaller && self.rng.random_bool(0.1) {
             self.objects.change("persistentvolumeclaims", name, |claim| {
                 claim["status"]["capacity"]["storage"] = size.clone();
             });

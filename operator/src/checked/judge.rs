@@ -5,10 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use serde_json::Value;
+use skv_sharding::Ring;
 
-use super::api::Caller;
+use super::api::{Caller, Taking};
 use super::nodes::NodeState;
-use super::objects::{claim_of, is_leaving, place, server_of};
+use super::objects::{claim_of, is_leaving, server_of};
 use super::raft::{Group, Hosted};
 use super::records::Recorded;
 use super::world::World;
@@ -46,7 +47,7 @@ pub(super) struct Truth {
     running: BTreeSet<u64>,
     answering_nodes: BTreeSet<String>,
     managers_rolled_out: bool,
-    /// The number of replicas of each group that the shard manager wants.
+    /// The number of servers of each set that the shard manager wants.
     pub(super) wanted: u32,
     /// The servers of the voters of each group that lives.
     pub(super) voting: BTreeMap<u32, BTreeSet<String>>,
@@ -76,7 +77,7 @@ impl World {
             running: self.processes.values().map(|process| process.replica).collect(),
             answering_nodes: up.map(|(name, _)| name.clone()).collect(),
             managers_rolled_out: self.managers_rolled_out(),
-            wanted: self.manager.replicas,
+            wanted: self.form.ring.map_or(self.manager.replicas, Ring::servers),
             voting: living.map(|(n, group)| (*n, group.voters.values().cloned().collect())).collect(),
             owning: self.groups.keys().copied().filter(|group| self.manager.owned(*group) > 0).collect(),
         }
@@ -134,7 +135,14 @@ impl World {
     }
 
     /// Judges the deletion of a pod.
-    pub(super) fn judge_deletion(&mut self, caller: Caller, name: &str, pod: &Value, at_once: bool) {
+    pub(super) fn judge_deletion(
+        &mut self,
+        caller: Caller,
+        name: &str,
+        pod: &Value,
+        at_once: bool,
+        how: Taking,
+    ) {
         let Caller::Operator(operator) = caller else { return };
         if is_leaving(pod) {
             if at_once {
@@ -143,11 +151,12 @@ impl World {
             }
             return;
         }
-        let findings = self.of_taking(operator, name, pod);
+        let findings = self.of_taking(operator, name, pod, how);
         self.judge.findings.extend(findings);
         self.judge.taken += 1;
-        let group = self.voter_in(pod).map(|(group, _)| group.number);
-        if let Some((group, uid)) = group.zip(pod["metadata"]["uid"].as_str()) {
+        let groups: Vec<u32> = self.voters_in(pod).iter().map(|(group, _)| group.number).collect();
+        let Some(uid) = pod["metadata"]["uid"].as_str() else { return };
+        for group in groups {
             self.judge.away.entry(group).or_default().insert(name.to_owned(), uid.to_owned());
         }
     }
@@ -159,21 +168,43 @@ impl World {
         if !is_leaving(claim) && !self.judge.recorded.has(server) {
             self.judge.findings.push(format!("{name} is given up, and no record says so"));
         }
-        let Some((group, replica)) = self.voter_on_disk(server) else { return };
-        let finding = self.takes_majority(operator, server, group, replica);
-        self.judge.findings.extend(finding);
+        // The resource wants volumes that are given up to be kept.
+        if !is_leaving(claim) && !self.is_kept(claim) {
+            self.judge.findings.push(format!("{name} is given up, and its volume goes with it"));
+        }
+        let mut said = Vec::new();
+        for (group, replica) in self.voters_on_disk(server) {
+            said.extend(self.takes_majority(operator, server, group, replica));
+        }
+        self.judge.findings.extend(said);
     }
 
     /// Returns all that is wrong with taking a pod that isn't being deleted.
-    fn of_taking(&self, operator: usize, name: &str, pod: &Value) -> Vec<String> {
-        let Some((group, replica)) = self.voter_in(pod) else { return Vec::new() };
+    fn of_taking(&self, operator: usize, name: &str, pod: &Value, how: Taking) -> Vec<String> {
+        let voters = self.voters_in(pod);
+        let was_crashing = |(_, replica): &(&Group, u64)| self.was_crashing(operator, pod, *replica);
         let mut said = Vec::new();
-        if self.was_crashing(operator, pod, replica) {
+        if voters.is_empty() || voters.iter().any(was_crashing) {
             return said;
         }
         if self.judge.looks.get(&operator) != Some(&self.judge.taken) {
             said.push(format!("{name} is taken by a look from before the last step"));
         }
+        for (group, replica) in voters {
+            said.extend(self.of_taking_voter(operator, name, (group, replica), how));
+        }
+        said
+    }
+
+    /// Returns all that is wrong with taking a pod from a group in which its server votes.
+    fn of_taking_voter(
+        &self,
+        operator: usize,
+        name: &str,
+        (group, replica): (&Group, u64),
+        how: Taking,
+    ) -> Vec<String> {
+        let mut said = Vec::new();
         let is_live =
             |truth: &Arc<Truth>| truth.live.get(&group.number).is_some_and(|l| l.contains(&replica));
         let away = self.judge.away.get(&group.number).into_iter().flat_map(BTreeMap::keys);
@@ -183,7 +214,10 @@ impl World {
         {
             said.push(format!("{name} is taken while {other} isn't back"));
         }
-        said.extend(self.takes_majority(operator, name, group, replica));
+        // A roll evicts; a pod that is deleted is one that doesn't work.
+        if how == Taking::Deletes || !self.is_too_small(operator, group) {
+            said.extend(self.takes_majority(operator, name, group, replica));
+        }
         said.extend(self.takes_data(operator, name, group, replica));
         said
     }
@@ -195,13 +229,18 @@ impl World {
         if self.moments_of(operator).iter().all(|truth| truth.answering_nodes.contains(node)) {
             said.push(format!("{name} is let go, and its node {node} answers"));
         }
-        let voter = self.voter_in(pod).or_else(|| self.voter_on_disk(name));
-        let Some((group, replica)) = voter else { return said };
+        let running = self.voters_in(pod);
+        let voters = if running.is_empty() { self.voters_on_disk(name) } else { running };
+        if voters.is_empty() {
+            return said;
+        }
         let claim = self.objects.get("persistentvolumeclaims", &claim_of(name));
         if claim.is_some_and(|claim| !is_leaving(claim)) {
             said.push(format!("{name} is let go, and its volume stays"));
         }
-        said.extend(self.takes_majority(operator, name, group, replica));
+        for (group, replica) in voters {
+            said.extend(self.takes_majority(operator, name, group, replica));
+        }
         said
     }
 
@@ -218,32 +257,45 @@ impl World {
         moments
     }
 
-    /// Returns the voter that runs in a pod, with its group.
-    fn voter_in(&self, pod: &Value) -> Option<(&Group, u64)> {
-        let process = self.processes.get(pod["metadata"]["uid"].as_str()?)?;
-        self.voter(process.group, process.replica)
+    /// Returns the voters that run in a pod, each with its group: in a ring there are several.
+    fn voters_in(&self, pod: &Value) -> Vec<(&Group, u64)> {
+        let process = pod["metadata"]["uid"].as_str().and_then(|uid| self.processes.get(uid));
+        process.map_or_else(Vec::new, |process| self.voters(&process.groups, process.replica))
     }
 
-    /// Returns the voter whose data a server's volume has, with its group.
-    fn voter_on_disk(&self, server: &str) -> Option<(&Group, u64)> {
-        self.voter(place(server)?.0, *self.disks.get(server)?)
+    /// Returns the voters whose data a server's volume has, each with its group.
+    fn voters_on_disk(&self, server: &str) -> Vec<(&Group, u64)> {
+        let replica = self.disks.get(server);
+        replica.map_or_else(Vec::new, |replica| self.voters(&self.form.hosted_by(server), *replica))
     }
 
-    fn voter(&self, group: u32, replica: u64) -> Option<(&Group, u64)> {
-        let group = self.groups.get(&group).filter(|group| !group.retired)?;
-        group.voters.contains_key(&replica).then_some((group, replica))
+    fn voters(&self, groups: &[u32], replica: u64) -> Vec<(&Group, u64)> {
+        let living = groups.iter().filter_map(|group| self.groups.get(group)).filter(|group| !group.retired);
+        let voting = living.filter(|group| group.voters.contains_key(&replica));
+        voting.map(|group| (group, replica)).collect()
+    }
+
+    /// Returns true if a group can't do without any of its voters, so that a roll takes its majority by design: it has
+    /// one, or the two of a ring. Two voters of a group that has servers of its own are on their way to one or to
+    /// three, and none of them may be taken.
+    fn is_too_small(&self, operator: usize, group: &Group) -> bool {
+        let most = if self.form.ring.is_some() { 2 } else { 1 };
+        let is_small = |truth: &Arc<Truth>| {
+            let voting = truth.voting.get(&group.number);
+            voting.is_some_and(|servers| (1..=most).contains(&servers.len()))
+        };
+        self.moments_of(operator).iter().any(is_small)
     }
 
     /// Says if a group that worked has no majority, or no leader, without a replica.
     fn takes_majority(&self, operator: usize, name: &str, group: &Group, replica: u64) -> Option<String> {
         let moments = self.moments_of(operator);
-        let is_alone = group.voters.len() == 1;
         let is_needed = |truth: &Arc<Truth>| {
             let mut live = truth.live.get(&group.number).cloned().unwrap_or_default();
             live.remove(&replica);
             !group.is_majority(&live)
         };
-        if !is_alone && moments.iter().all(is_needed) {
+        if moments.iter().all(is_needed) {
             return Some(format!("{name} is taken, without which its group has no majority"));
         }
         // Before a group is founded there are neither data nor voters. It is founded with all its servers, of
@@ -261,8 +313,7 @@ impl World {
             let others = group.voters.keys().filter(|other| **other != replica);
             others.filter(|other| truth.running.contains(*other)).count() * 2 < group.voters.len()
         };
-        let is_lost =
-            self.in_memory && group.voters.len() > 1 && self.moments_of(operator).iter().all(is_last);
+        let is_lost = self.in_memory && self.moments_of(operator).iter().all(is_last);
         is_lost.then(|| format!("{name} is taken, and with it the last majority in memory"))
     }
 

@@ -5,13 +5,11 @@ use std::collections::BTreeSet;
 use rand::RngExt as _;
 use skv_proto::v1;
 
-use super::objects::{group_of, place, set_of};
+use super::objects::{place, set_of};
 use super::raft::{Group, Hosted};
 use super::world::World;
 use crate::servers::ManagerState;
 use crate::testing::ranges;
-
-const SHARDS: usize = 12;
 
 #[derive(Debug, Default)]
 pub(super) struct Manager {
@@ -19,6 +17,7 @@ pub(super) struct Manager {
     pub(super) replicas: u32,
     /// The number of groups of the first configuration.
     groups: u32,
+    shards: usize,
     /// The time at which the Deployment's new pods are there.
     pub(super) rolls_until: i64,
     pub(super) silent_until: i64,
@@ -35,6 +34,7 @@ impl Manager {
             match option.split_once('=') {
                 Some(("--replicas", count)) => self.replicas = count.parse().unwrap_or(0),
                 Some(("--groups", count)) => self.groups = count.parse().unwrap_or(0),
+                Some(("--shards", count)) => self.shards = count.parse().unwrap_or(0),
                 _ => {}
             }
         }
@@ -46,7 +46,7 @@ impl Manager {
         if sharing.is_empty() {
             Vec::new()
         } else {
-            (0..SHARDS).map(|shard| sharing[shard % sharing.len()]).collect()
+            (0..self.shards).map(|shard| sharing[shard % sharing.len()]).collect()
         }
     }
 
@@ -76,9 +76,10 @@ impl Manager {
 impl World {
     /// Founds groups, moves shards, and forgets groups that have ended.
     pub(super) fn run_manager(&mut self, hosted: &Hosted) {
+        let form = self.form;
         for set in self.objects.names("statefulsets") {
-            if let Some(number) = group_of(&set) {
-                self.groups.entry(number).or_insert_with(|| Group::new(number));
+            for number in form.groups_of(&set) {
+                self.groups.entry(number).or_insert_with(|| Group::new(number, form.ring));
             }
         }
         let works = self.manager.replicas > 0 && self.manager.silent_until <= self.now;
@@ -160,7 +161,8 @@ impl World {
             self.groups.iter().filter(|(n, g)| g.forgotten && gone(n)).map(|(n, _)| *n).collect();
         for number in over {
             self.groups.remove(&number);
-            self.disks.retain(|server, _| place(server).is_none_or(|(group, _)| group != number));
+            let set = set_of(number);
+            self.disks.retain(|server, _| place(server).is_none_or(|(of, _)| of != set));
         }
     }
 
@@ -182,7 +184,7 @@ impl World {
         let map = v1::ShardMap {
             cluster_id: 7,
             configuration: manager.configuration,
-            shards: SHARDS as u32,
+            shards: manager.shards as u32,
             groups: known.map(group).collect(),
             ranges: ranges(&manager.owners),
             moving: moving as u32,

@@ -6,12 +6,14 @@
 //! claims that go; people who scale, roll, drain, pause, delete, enlarge volumes and make mistakes at once;
 //! requests to the API server, the shard manager and the servers that fail, or whose answers are lost; an
 //! operator that is killed before or after any of them, and two that act at once. Servers follow Raft's rules of
-//! membership. After each step of an operator the judge compares what it did with what was true (invariants 10
-//! and 11); and when all has calmed down, the store must be as the resource says, and nothing be written or
+//! membership. Some stores are rings, some have groups of one replica, and some have volumes that can be used on
+//! one node only. After each step of an operator the judge compares what it did with what was true (invariants
+//! 10 and 11); and when all has calmed down, the store must be as the resource says, and nothing be written or
 //! reported any more, whichever operator leads.
 //!
+//! - `form`: the form that a store has for life
 //! - `world`: everything there is; `api`: the API server, `objects`: what it stores
-//! - `controllers`, `nodes`: what Kubernetes does by itself; `raft`, `manager`: the groups, and who knows them
+//! - `controllers`, `nodes`, `volumes`: what Kubernetes does by itself; `raft`, `manager`: the groups, and who knows them
 //! - `people`: what others do; `breakage`: what breaks
 //! - `operators`: operators, with what their watches saw; `line`: the way of their requests; `reach`: its end at
 //!   the shard manager and the servers
@@ -33,6 +35,7 @@ use parking_lot::Mutex;
 mod api;
 mod breakage;
 mod controllers;
+mod form;
 mod judge;
 mod line;
 mod manager;
@@ -45,6 +48,7 @@ mod reach;
 mod records;
 mod run;
 mod sets;
+mod volumes;
 mod world;
 
 use run::Tally;

@@ -7,7 +7,8 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 use skv_operator_plan::names::SERVER;
 
-use super::objects::{is_leaving, is_true, place};
+use super::objects::{is_leaving, is_true};
+use super::raft::Group;
 use super::world::World;
 
 /// The seconds after which a node that isn't heard from counts as lost.
@@ -46,13 +47,21 @@ impl Node {
 #[derive(Debug, Clone)]
 pub(super) struct Process {
     pub(super) server: String,
-    pub(super) group: u32,
+    /// The groups of which it hosts a replica.
+    pub(super) groups: Vec<u32>,
     pub(super) node: String,
     pub(super) address: String,
     pub(super) replica: u64,
     pub(super) hangs_until: i64,
     /// The time until which its disk is full.
     pub(super) full_until: i64,
+}
+
+impl Process {
+    /// Returns the groups of which it hosts a replica, each with the replica.
+    pub(super) fn replicas(&self) -> impl Iterator<Item = (u32, u64)> {
+        self.groups.iter().map(move |group| (*group, self.replica))
+    }
 }
 
 impl World {
@@ -150,10 +159,15 @@ impl World {
         let pods = self.objects.kind("pods");
         let load =
             |node: &String| pods.values().filter(|pod| pod["spec"]["nodeName"] == node.as_str()).count();
-        let fits = self.nodes.iter().filter(|(_, node)| !node.cordoned && !node.is_lost(self.now));
+        let fits = self.nodes.iter().filter(|(node_name, node)| {
+            !node.cordoned && !node.is_lost(self.now) && self.can_use_volume_on(name, node_name)
+        });
         let best = fits.map(|(name, _)| name).min_by_key(|name| load(name)).cloned();
         if self.rng.random_bool(0.3) {
             return;
+        }
+        if let Some(node) = &best {
+            self.bind_volume(name, node);
         }
         self.objects.change("pods", name, |pod| match best {
             Some(node) => {
@@ -179,7 +193,10 @@ impl World {
     }
 
     fn start(&mut self, name: &str, pod: &Value, uid: &str, node: String) {
-        let Some((group, _)) = place(name) else { return };
+        let groups = self.form.hosted_by(name);
+        if groups.is_empty() {
+            return;
+        }
         let image = pod["spec"]["containers"][0]["image"].as_str().unwrap_or_default();
         if image.starts_with("bad") {
             self.tell_waiting(name, "ErrImagePull");
@@ -198,7 +215,7 @@ impl World {
         let ip = format!("10.{}.{}.{}", fresh >> 16 & 255, fresh >> 8 & 255, fresh & 255);
         let address = format!("{ip}:7001");
         let server = name.to_owned();
-        let process = Process { server, group, node, address, replica, hangs_until: 0, full_until: 0 };
+        let process = Process { server, groups, node, address, replica, hangs_until: 0, full_until: 0 };
         self.processes.insert(uid.to_owned(), process);
         let started = self.stamp();
         self.objects.change("pods", name, |pod| {
@@ -230,9 +247,14 @@ impl World {
         self.objects.change("pods", name, |pod| set_ready(pod, status, &stamp));
     }
 
-    /// Returns true if a server answers, votes, and has heard a leader lately.
-    pub(super) fn serves(&self, process: &Process) -> bool {
-        let Some(group) = self.groups.get(&process.group) else { return false };
+    /// Returns true if a server serves in each group of which it hosts a replica.
+    fn serves(&self, process: &Process) -> bool {
+        let mut groups = process.groups.iter().map(|group| self.groups.get(group));
+        groups.all(|group| group.is_some_and(|group| self.serves_in(process, group)))
+    }
+
+    /// Returns true if a server answers, votes in a group, and has heard a leader of it lately.
+    pub(super) fn serves_in(&self, process: &Process, group: &Group) -> bool {
         process.hangs_until <= self.now
             && group.voters.contains_key(&process.replica)
             && self.now - group.led_at < 10

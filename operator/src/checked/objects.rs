@@ -132,18 +132,20 @@ pub(super) fn is_true(object: &Value, condition: &str) -> bool {
     conditions.any(|of| of["type"] == condition && of["status"] == "True")
 }
 
-/// Returns the group and the ordinal of a server.
-pub(super) fn place(server: &str) -> Option<(u32, u32)> {
-    let (group, ordinal) = server.strip_prefix(NAME)?.strip_prefix("-g")?.split_once('-')?;
-    Some((group.parse().ok()?, ordinal.parse().ok()?))
+/// Returns the StatefulSet and the ordinal of a server.
+pub(super) fn place(server: &str) -> Option<(&str, u32)> {
+    let (set, ordinal) = server.rsplit_once('-')?;
+    let is_of_servers = set == NAME || group_of(set).is_some();
+    Some((set, ordinal.parse().ok()?)).filter(|_| is_of_servers)
 }
 
-/// Returns the name of a group's StatefulSet, and of its disruption budget.
+/// Returns the name of a group's own StatefulSet, and of its disruption budget. Those of a ring have the name of the
+/// resource.
 pub(super) fn set_of(group: u32) -> String {
     format!("{NAME}-g{group}")
 }
 
-/// Returns the group of a StatefulSet.
+/// Returns the group whose own StatefulSet it is.
 pub(super) fn group_of(set: &str) -> Option<u32> {
     set.strip_prefix(NAME)?.strip_prefix("-g")?.parse().ok()
 }
@@ -159,6 +161,6 @@ pub(super) fn server_of(claim: &str) -> &str {
 }
 
 /// Returns the name of a server.
-pub(super) fn server(group: u32, ordinal: u32) -> String {
-    format!("{}-{ordinal}", set_of(group))
+pub(super) fn server(set: &str, ordinal: u32) -> String {
+    format!("{set}-{ordinal}")
 }

@@ -4,6 +4,7 @@ use std::convert::Infallible;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use http::{Request, Response};
 use http_body_util::BodyExt as _;
 use kube::Client;
@@ -172,8 +173,8 @@ fn client(number: usize, line: &Line) -> Client {
                 body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
             let body = serde_json::from_slice(&body).unwrap_or(Value::Null);
             let answer = |world: &mut World| {
-                let (method, path) = (head.method.as_str(), head.uri.path());
-                let answer = world.answer(Caller::Operator(number), method, path, body);
+                let path = head.uri.path_and_query().map_or("", PathAndQuery::as_str);
+                let answer = world.answer(Caller::Operator(number), head.method.as_str(), path, body);
                 // It may be done all the same.
                 if world.loses(0.01) { refusal(504) } else { answer }
             };

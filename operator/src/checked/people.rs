@@ -6,8 +6,8 @@ use rand::RngExt as _;
 use serde_json::{Value, json};
 
 use super::api::Caller;
-use super::nodes::{Node, NodeState};
-use super::objects::{NAME, claim_of, is_leaving, place};
+use super::nodes::{Node, NodeState, Process};
+use super::objects::{NAME, claim_of, is_leaving};
 use super::raft::Group;
 use super::world::World;
 
@@ -18,10 +18,8 @@ const TROUBLES: [(&str, Trouble); 23] = [
     ("roll", |world| {
         world.edit(|spec, rng| spec["server"]["workerThreads"] = json!(rng.random_range(1..5)));
     }),
-    ("replicas", |world| {
-        world.edit(|spec, rng| spec["replicas"] = json!(if rng.random_bool(0.5) { 3 } else { 5 }));
-    }),
-    ("groups", |world| world.edit(|spec, rng| spec["groups"] = json!(rng.random_range(1..4)))),
+    ("replicas", World::resize_groups),
+    ("groups", World::change_groups),
     ("pause", |world| world.edit(|spec, rng| spec["paused"] = json!(rng.random_bool(0.3)))),
     ("image", |world| {
         world.edit(|spec, rng| {
@@ -89,6 +87,23 @@ impl World {
         if all.is_empty() { None } else { Some(all[self.rng.random_range(0..all.len())].clone()) }
     }
 
+    /// Asks for another number of replicas. In a ring it is fixed.
+    fn resize_groups(&mut self) {
+        let [fewer, more] = self.form.replicas;
+        if self.form.ring.is_none() {
+            self.edit(|spec, rng| {
+                spec["replicas"] = json!(if rng.random_bool(0.5) { fewer } else { more });
+            });
+        }
+    }
+
+    /// Asks for another number of groups. In a ring it is fixed.
+    fn change_groups(&mut self) {
+        if self.form.ring.is_none() {
+            self.edit(|spec, rng| spec["groups"] = json!(rng.random_range(1..4)));
+        }
+    }
+
     fn enlarge_volumes(&mut self) {
         if self.in_memory {
             return;
@@ -149,7 +164,11 @@ impl World {
         }
     }
 
+    /// Deletes a claim, unless that might take the only data that a group has: then it would show nothing more.
     fn delete_some_claim(&mut self) {
+        if self.form.is_small() {
+            return;
+        }
         let names = self.objects.names("persistentvolumeclaims");
         if let Some(name) = self.some(&names) {
             let path = format!("/api/v1/namespaces/prod/persistentvolumeclaims/{name}");
@@ -185,7 +204,7 @@ impl World {
     }
 
     fn slow_a_replica(&mut self) {
-        let replicas: Vec<(u32, u64)> = self.processes.values().map(|p| (p.group, p.replica)).collect();
+        let replicas: Vec<(u32, u64)> = self.processes.values().flat_map(Process::replicas).collect();
         let until = self.now + self.rng.random_range(5..100);
         let Some((group, replica)) = self.some(&replicas) else { return };
         if let Some(group) = self.groups.get_mut(&group) {
@@ -202,11 +221,13 @@ impl World {
         }
     }
 
-    /// Deletes the claims of pods that a lost node doesn't let go, as people are told to: unless they said that
-    /// it is out of service, and the group works, so that the operator does all that is left.
+    /// Deletes the claims of pods that a lost node doesn't let go, and of those that wait for a volume on one, as
+    /// people are told to: unless they said that it is out of service, and the groups work, so that the operator does
+    /// all that is left. Volumes that a group can't do without are kept: their node may be back, or they can be used
+    /// elsewhere.
     pub(super) fn give_up_volumes(&mut self) {
-        for name in self.lost_pods() {
-            if !self.is_led(&name) || !self.is_given_up(&name) {
+        for name in self.lost_pods().into_iter().chain(self.stranded_pods()) {
+            if self.is_dispensable(&name) && (!self.is_led(&name) || !self.is_given_up(&name)) {
                 let path = format!("/api/v1/namespaces/prod/persistentvolumeclaims/{}", claim_of(&name));
                 self.answer(Caller::Person, "DELETE", &path, json!({}));
             }
@@ -223,17 +244,24 @@ impl World {
         }
     }
 
-    /// Returns true if the group of a server has a leader.
+    /// Returns true if each group of a server has a leader.
     fn is_led(&self, server: &str) -> bool {
-        let group = place(server).and_then(|(group, _)| self.groups.get(&group));
-        group.is_some_and(|group| group.leader.is_some())
+        let is_led = |group: &u32| self.groups.get(group).is_some_and(|group| group.leader.is_some());
+        self.form.hosted_by(server).iter().all(is_led)
     }
 
-    /// Returns true if the node of a pod is out of service.
-    fn is_given_up(&self, pod: &str) -> bool {
-        let pod = self.objects.get("pods", pod);
-        let node = pod.and_then(|pod| self.nodes.get(pod["spec"]["nodeName"].as_str()?));
-        node.is_some_and(|node| node.out_of_service)
+    /// Returns true if a server is a voter of no group that has so few that it needs each of them.
+    fn is_dispensable(&self, server: &str) -> bool {
+        let needs = |group: &Group| group.voters.len() < 3 && group.voters.values().any(|on| on == server);
+        let groups = self.form.hosted_by(server);
+        !groups.iter().filter_map(|group| self.groups.get(group)).any(needs)
+    }
+
+    /// Returns true if the node of a pod, or of the volume that it waits for, is gone or out of service.
+    fn is_given_up(&self, server: &str) -> bool {
+        let pod = self.objects.get("pods", server);
+        let node = pod.and_then(|pod| pod["spec"]["nodeName"].as_str()).or_else(|| self.host_of(server));
+        node.is_some_and(|node| self.nodes.get(node).is_none_or(|node| node.out_of_service))
     }
 
     /// Returns the pods that are being deleted on nodes that are lost.
@@ -278,18 +306,17 @@ impl World {
         });
     }
 
-    /// Returns a node that is down, or one without which each group still has a majority.
+    /// Returns a node that is down, or one without which each group still has a majority. So must each if volumes
+    /// are gone with a node that is down.
     fn node_to_lose(&self) -> Option<String> {
         let hosted = self.hosted();
-        let spares = |node: &String, group: &Group| {
-            let mut live = group.live(&hosted);
-            for process in self.processes.values().filter(|process| process.node == *node) {
-                live.remove(&process.replica);
-            }
-            group.is_majority(&live)
+        let is_spared =
+            |name: &String| self.groups.values().all(|group| self.holds_without_node(name, group, &hosted));
+        let may_stay_down = |(name, node): &(&String, &Node)| {
+            node.state == NodeState::Down && (!self.form.is_local || is_spared(name))
         };
-        let down = self.nodes.iter().find(|(_, node)| node.state == NodeState::Down);
-        let spared = || self.nodes.iter().find(|(name, _)| self.groups.values().all(|g| spares(name, g)));
-        down.or_else(spared).map(|(name, _)| name.clone())
+        let down = self.nodes.iter().find(may_stay_down).map(|(name, _)| name);
+        let spared = || self.nodes.keys().find(|name| is_spared(name));
+        down.or_else(spared).cloned()
     }
 }

@@ -4,10 +4,12 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use rand::RngExt as _;
 use rand::rngs::SmallRng;
+use skv_sharding::{GroupId, Ring};
 
-use super::objects::{place, server};
+use super::objects::{NAME, group_of, place, server, set_of};
 
-/// The servers that run, with the replica that each hosts.
+/// The servers that run, with the replica that each hosts. In a ring it has one in each of its groups, all of the same
+/// number.
 pub(super) type Hosted = BTreeMap<String, u64>;
 
 /// A group.
@@ -15,6 +17,8 @@ pub(super) type Hosted = BTreeMap<String, u64>;
 #[derive(Debug, Default)]
 pub(super) struct Group {
     pub(super) number: u32,
+    /// The ring on which its replicas are; `None` if it has servers of its own.
+    ring: Option<Ring>,
     /// The group's identity; 0 until it is founded.
     pub(super) uid: u64,
     pub(super) voters: BTreeMap<u64, String>,
@@ -44,8 +48,8 @@ pub(super) struct Group {
 
 impl Group {
     /// Returns a group that isn't founded yet.
-    pub(super) fn new(number: u32) -> Group {
-        Group { number, ..Group::default() }
+    pub(super) fn new(number: u32, ring: Option<Ring>) -> Group {
+        Group { number, ring, ..Group::default() }
     }
 
     pub(super) fn is_founded(&self) -> bool {
@@ -82,12 +86,20 @@ impl Group {
         self.apart_until = until;
     }
 
+    /// Returns the servers that the group should have.
+    fn servers(&self, wanted: u32) -> Vec<String> {
+        match self.ring {
+            Some(ring) => ring.servers_of(GroupId(self.number)).map(|place| server(NAME, place)).collect(),
+            None => (0..wanted).map(|ordinal| server(&set_of(self.number), ordinal)).collect(),
+        }
+    }
+
     /// Returns true if all servers that the group should have wait for it to be founded: for the first time, or
     /// once more if it never was to have anything, and none of its members is left.
     pub(super) fn waits(&self, wanted: u32, hosted: &Hosted) -> bool {
         let is_left = || self.joined || self.retired || !self.live(hosted).is_empty();
-        let is_there = |ordinal| hosted.contains_key(&server(self.number, ordinal));
-        !(self.is_founded() && is_left()) && (0..wanted).all(is_there)
+        let are_there = || self.servers(wanted).iter().all(|server| hosted.contains_key(server));
+        !(self.is_founded() && is_left()) && are_there()
     }
 
     /// Founds the group with all servers that it should have, if they wait for that.
@@ -95,8 +107,8 @@ impl Group {
         if !self.waits(wanted, hosted) {
             return;
         }
-        *self = Group::new(self.number);
-        let servers = (0..wanted).map(|ordinal| server(self.number, ordinal));
+        let servers = self.servers(wanted).into_iter();
+        *self = Group::new(self.number, self.ring);
         self.voters = servers.map(|server| (hosted[&server], server)).collect();
         self.uid = rng.random_range(1..u64::MAX);
         self.last = 1;
@@ -182,11 +194,16 @@ impl Group {
 
     /// Returns true if a server's new replica may vote: its old one doesn't answer, or it never had one.
     fn has_place(&self, wanted: u32, of: &String, hosted: &Hosted) -> bool {
-        let Some((_, ordinal)) = place(of).filter(|(group, _)| *group == self.number) else { return false };
+        let Some((set, ordinal)) = place(of) else { return false };
+        let is_wanted = match self.ring {
+            Some(ring) => ring.servers_of(GroupId(self.number)).any(|place| place == ordinal),
+            None if group_of(set) == Some(self.number) => ordinal < wanted,
+            None => return false,
+        };
         let mut others = self.live(hosted);
         others.retain(|replica| self.voters.get(replica) != Some(of));
         let is_voters = self.voters.values().any(|server| server == of);
-        self.is_majority(&others) && (is_voters || ordinal < wanted)
+        self.is_majority(&others) && (is_voters || is_wanted)
     }
 
     fn change(&mut self, voters: BTreeMap<u64, String>, hosted: &Hosted) {

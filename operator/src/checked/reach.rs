@@ -113,10 +113,10 @@ impl World {
 
     /// Returns a server's answer.
     fn status(&self, process: &Process) -> v1::StatusResponse {
-        let replicas = self.groups.get(&process.group).map(|group| self.status_in(process, group));
+        let groups = process.groups.iter().filter_map(|group| self.groups.get(group));
         v1::StatusResponse {
             server: process.server.clone(),
-            replicas: replicas.into_iter().collect(),
+            replicas: groups.map(|group| self.status_in(process, group)).collect(),
             ..v1::StatusResponse::default()
         }
     }
@@ -158,7 +158,7 @@ impl World {
         v1::ReplicaStatus {
             group_uid: group.uid,
             state: state as i32,
-            ready: self.serves(process),
+            ready: self.serves_in(process, group),
             term: group.term,
             leader: group.leader.unwrap_or(0),
             last_log: log_id(group.has(replica)),
@@ -184,9 +184,10 @@ impl World {
     pub(super) fn unsettled(&self) -> Option<String> {
         let spec = self.spec();
         let (groups, replicas) = (spec["groups"].as_u64()?, spec["replicas"].as_u64().unwrap_or(3));
+        let (wanted_sets, servers) = if self.form.ring.is_some() { (1, groups) } else { (groups, replicas) };
         let sets = self.objects.kind("statefulsets");
-        if sets.len() as u64 != groups {
-            return Some(format!("{} StatefulSets in place of {groups}", sets.len()));
+        if sets.len() as u64 != wanted_sets {
+            return Some(format!("{} StatefulSets in place of {wanted_sets}", sets.len()));
         }
         let size = &spec["storage"]["size"];
         for (name, set) in sets {
@@ -194,12 +195,12 @@ impl World {
             if !self.in_memory && !grown(&set["spec"]["volumeClaimTemplates"][0]) {
                 return Some(format!("{name} makes volumes of another size than {size}"));
             }
-            if set["spec"]["replicas"].as_u64() != Some(replicas) {
+            if set["spec"]["replicas"].as_u64() != Some(servers) {
                 return Some(format!("{name} has {} replicas", set["spec"]["replicas"]));
             }
             let hash = |object: &Value| object["metadata"]["annotations"][RESTART_HASH_ANNOTATION].clone();
             let wanted = hash(&set["spec"]["template"]);
-            for ordinal in 0..replicas {
+            for ordinal in 0..servers {
                 let server = format!("{name}-{ordinal}");
                 let Some(pod) = self.objects.get("pods", &server) else {
                     return Some(format!("no {server}"));

@@ -9,6 +9,7 @@ use rand::rngs::SmallRng;
 use rand::{RngExt as _, SeedableRng as _};
 use serde_json::{Value, json};
 
+use super::form::Form;
 use super::judge::Judge;
 use super::manager::Manager;
 use super::nodes::{Node, Process};
@@ -26,6 +27,7 @@ pub(super) struct World {
     pub(super) rng: SmallRng,
     /// Seconds since 1970.
     pub(super) now: i64,
+    pub(super) form: Form,
     pub(super) objects: Objects,
     /// The version of the objects at which those of sets that are gone were deleted last.
     pub(super) collected: u64,
@@ -50,11 +52,16 @@ pub(super) struct World {
 impl World {
     /// Returns a world with a resource that has just been created.
     pub(super) fn new(seed: u64) -> World {
+        let mut form = Form::of_seed(seed);
         let mut rng = SmallRng::seed_from_u64(seed);
-        let in_memory = rng.random_bool(0.4);
+        // In memory a group that can't do without one of its replicas ends with its first roll, and shows nothing
+        // more.
+        let in_memory = rng.random_bool(0.4) && !form.is_small();
+        form.is_local &= !in_memory;
         let nodes = (0..rng.random_range(4..7)).map(|n| (format!("node{n}"), Node::default())).collect();
         let mut world = World {
             now: BEGINNING,
+            form,
             objects: Objects::default(),
             collected: 0,
             nodes,
@@ -65,7 +72,7 @@ impl World {
             manager: Manager::default(),
             people: People::default(),
             judge: Judge::default(),
-            happened: BTreeMap::new(),
+            happened: form.counted(),
             in_memory,
             calm: false,
             rng,
@@ -74,21 +81,19 @@ impl World {
         let has_budget = world.rng.random_bool(0.7);
         let per_hour = world.rng.random_range(1..4);
         let when_deleted = if world.rng.random_bool(0.3) { "Delete" } else { "Retain" };
-        world.objects.store(
-            "shardedkvs",
-            NAME,
-            json!({
-                "apiVersion": "shardedkv.io/v1alpha1",
-                "kind": "ShardedKV",
-                "metadata": { "name": NAME, "namespace": NAMESPACE },
-                "spec": {
-                    "groups": groups, "shards": 12, "image": { "name": "shardedkv:1" },
-                    "storage": { "memoryOnly": in_memory, "size": "10Gi", "whenDeleted": when_deleted },
-                    "replacement": { "afterSeconds": 60, "maxPerHour": per_hour },
-                    "disruptionBudget": { "enabled": has_budget },
-                },
-            }),
-        );
+        let mut resource = json!({
+            "apiVersion": "shardedkv.io/v1alpha1",
+            "kind": "ShardedKV",
+            "metadata": { "name": NAME, "namespace": NAMESPACE },
+            "spec": {
+                "groups": groups, "shards": 12, "image": { "name": "shardedkv:1" },
+                "storage": { "memoryOnly": in_memory, "size": "10Gi", "whenDeleted": when_deleted },
+                "replacement": { "afterSeconds": 60, "maxPerHour": per_hour },
+                "disruptionBudget": { "enabled": has_budget },
+            },
+        });
+        form.specify(&mut resource["spec"]);
+        world.objects.store("shardedkvs", NAME, resource);
         world
     }
 
@@ -122,7 +127,7 @@ impl World {
 
     /// Returns what the operator says, and what there is.
     pub(super) fn picture(&self) -> String {
-        let mut lines = Vec::new();
+        let mut lines = vec![format!("{:?}", self.form)];
         if let Some(resource) = self.objects.get("shardedkvs", NAME) {
             lines.push(format!("says {}", resource["status"]));
         }

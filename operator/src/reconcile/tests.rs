@@ -1,5 +1,6 @@
 //! Passes over a resource, against an API server in memory.
 
+mod found_again;
 mod groups;
 mod losses;
 mod rights;
@@ -123,6 +124,13 @@ impl Operator {
         self.server.put(RESOURCE, object);
     }
 
+    /// Changes the status, as another program would.
+    fn change_status(&self, change: impl FnOnce(&mut Value)) {
+        let mut object = self.server.get(RESOURCE).unwrap();
+        change(&mut object["status"]);
+        self.server.put(RESOURCE, object);
+    }
+
     async fn pass(&mut self) -> Result<Action, Error> {
         self.pass_over(RESOURCE).await
     }
@@ -156,8 +164,24 @@ async fn a_new_resource_gets_all_its_objects_and_a_status() {
     let writes = operator.writes();
     assert_eq!(writes.len(), 10 + 2 * 3 + 1, "{writes:#?}");
     assert!(writes.last().unwrap().ends_with("/shardedkvs/demo/status"));
-    assert_eq!(operator.server.get(SET).unwrap()["metadata"]["ownerReferences"][0]["uid"], "8d0e");
     assert_eq!(operator.condition("Progressing")["reason"], "Starting");
+}
+
+/// An API server that has OwnerReferencesPermissionEnforcement on asks only about such owners.
+#[tokio::test]
+async fn a_resource_that_is_deleted_in_the_foreground_waits_for_all_its_objects() {
+    let mut operator = Operator::new(json!({ "groups": 1, "storage": { "whenDeleted": "Delete" } }));
+    operator.pass().await.unwrap();
+    let owner = json!({
+        "apiVersion": "shardedkv.io/v1alpha1", "kind": "ShardedKV", "name": "demo", "uid": "8d0e",
+        "controller": true, "blockOwnerDeletion": true,
+    });
+    let mut objects = operator.server.objects();
+    objects.retain(|path, _| path != RESOURCE && !path.contains("/events/"));
+    assert_eq!(objects.len(), 10 + 3, "{:#?}", objects.keys());
+    for (path, object) in objects {
+        assert_eq!(object["metadata"]["ownerReferences"], json!([owner]), "{path}");
+    }
 }
 
 #[tokio::test]

@@ -15,6 +15,7 @@ use skv_resource::{Replacing, Retention, ShardedKv, Size};
 use crate::api_client::write_status;
 use crate::error::Error;
 use crate::servers::Servers;
+use crate::unread::Unread;
 
 /// The result of a step.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -32,6 +33,8 @@ pub(crate) struct Actor<'a> {
     pub(crate) names: &'a Names,
     /// The address of the shard managers.
     pub(crate) manager_address: &'a str,
+    /// The fields of the resource's status that can't be read.
+    pub(crate) unread: &'a Unread,
 }
 
 impl Actor<'_> {
@@ -49,7 +52,7 @@ impl Actor<'_> {
         if let Step::Abandon(abandoned) = step {
             status.replaced.clone_from(&abandoned.history);
         }
-        *resource = write_status(self.client, resource).await?;
+        *resource = write_status(self.client, resource, self.unread).await?;
         Ok(())
     }
 

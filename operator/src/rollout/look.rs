@@ -21,25 +21,27 @@ use skv_resource::{ShardedKv, ShardedKvSpec};
 use skv_sharding::GroupId;
 
 use super::losses::{self, Nodes};
-use crate::accepted::accept;
+use crate::accepted::{Accepted, accept};
 use crate::error::Error;
 use crate::servers::Servers;
+use crate::unread::Unread;
 
-/// Looks at a resource. Returns `None` if the resource is gone.
+/// Looks at a resource; returns the fields of its status that can't be read, too. Returns `None` if the resource is
+/// gone.
 pub(crate) async fn look(
     client: &Client,
     servers: &dyn Servers,
     names: &Names,
     now: Timestamp,
-) -> Result<Option<Look>, Error> {
+) -> Result<Option<(Look, Unread)>, Error> {
     let title = format!("ShardedKV {}", names.resource);
     let kind = ApiResource::erase::<ShardedKv>(&());
     let resources: Api<DynamicObject> = Api::namespaced_with(client.clone(), &names.namespace, &kind);
     let found =
         resources.get_opt(&names.resource).await.map_err(|error| Error::api("read", &title, error))?;
     // One that can't be used any more has changed.
-    let Some(accepted) = found.and_then(|object| accept(&object, || None).ok()) else { return Ok(None) };
-    let resource = accepted.resource;
+    let accepted = found.and_then(|object| accept(&object, || None).ok());
+    let Some(Accepted { resource, unread, .. }) = accepted else { return Ok(None) };
     let objects = Objects {
         sets: list::<StatefulSet>(client, names).await?,
         pods: list::<Pod>(client, names).await?,
@@ -52,7 +54,7 @@ pub(crate) async fn look(
     let nodes = losses::nodes(client, &seen).await?;
     let causes = losses::causes(client, &seen, &nodes).await?;
     let lost_nodes = lost_nodes(&seen, &nodes);
-    Ok(Some(Look {
+    let look = Look {
         resource,
         servers: seen,
         managers_rolled_out,
@@ -62,7 +64,8 @@ pub(crate) async fn look(
         lost_nodes,
         causes,
         now,
-    }))
+    };
+    Ok(Some((look, unread)))
 }
 
 /// The answer to a request for a list. The client's own type reads a whole list as values of any form before it

@@ -22,32 +22,49 @@ use skv_operator_plan::resolved::Resolved;
 use skv_operator_plan::rollout::{Plan, needs_look};
 use skv_resource::ShardedKv;
 
+use crate::accepted::Accepted;
 use crate::error::Error;
 use crate::servers::Servers;
+use crate::unread::Unread;
 
-/// Decides on the work that is due, by a live look if there is reason for one. If that fails, the plan has no
-/// steps, and the failure is beside it. Returns `None` if the resource has changed meanwhile, or is gone.
+/// The work that is due, and the sight on which it rests.
+pub(crate) struct Planned {
+    pub(crate) plan: Plan,
+    /// The fields that can't be read, of the status of the plan's resource.
+    pub(crate) unread: Unread,
+    /// The failure of a live look that was due: then the plan has no steps.
+    pub(crate) look: Result<(), Error>,
+}
+
+/// Decides on the work that is due, by a live look if there is reason for one. Returns `None` if the resource has
+/// changed meanwhile, or is gone.
 pub(crate) async fn plan(
     client: &Client,
     servers: &dyn Servers,
-    resource: &ShardedKv,
+    accepted: &Accepted,
     resolved: Resolved,
     seen: Observed,
     now: Timestamp,
-) -> Option<(Plan, Result<(), Error>)> {
+) -> Option<Planned> {
+    let Accepted { resource, unread, .. } = accepted;
+    let of_cache = |resolved: Resolved, seen: Observed, look: Result<(), Error>| Planned {
+        plan: Plan::of_cache(resource, resolved, seen),
+        unread: unread.clone(),
+        look,
+    };
     if !needs_look(resource, &resolved, &seen) {
-        return Some((Plan::of_cache(resource, resolved, seen), Ok(())));
+        return Some(of_cache(resolved, seen, Ok(())));
     }
     let look = match Box::pin(look::look(client, servers, &resolved.names, now)).await {
         Ok(look) => look,
-        Err(error) => return Some((Plan::of_cache(resource, resolved, seen), Err(error))),
+        Err(error) => return Some(of_cache(resolved, seen, Err(error))),
     };
     let is_same = |looked_at: &ShardedKv| {
         looked_at.metadata.generation == resource.metadata.generation
             && looked_at.metadata.uid == resource.metadata.uid
     };
-    let look = look.filter(|look| is_same(&look.resource))?;
-    Some((Plan::of_look(look, resolved, seen), Ok(())))
+    let (look, unread) = look.filter(|(look, _)| is_same(&look.resource))?;
+    Some(Planned { plan: Plan::of_look(look, resolved, seen), unread, look: Ok(()) })
 }
 
 #[cfg(test)]

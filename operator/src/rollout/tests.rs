@@ -138,7 +138,9 @@ fn names() -> Names {
 /// Records the step for a resource that was looked at.
 async fn record(server: &FakeApiServer, looked_at: &mut ShardedKv, step: &Step) -> Result<(), Error> {
     let (client, names) = (server.client(), names());
-    let actor = Actor { client: &client, servers: &Network, names: &names, manager_address: "" };
+    let unread = Unread::default();
+    let actor =
+        Actor { client: &client, servers: &Network, names: &names, manager_address: "", unread: &unread };
     actor.record(looked_at, step.replaces().unwrap(), step).await
 }
 
@@ -146,7 +148,9 @@ async fn record(server: &FakeApiServer, looked_at: &mut ShardedKv, step: &Step) 
 async fn take(server: &FakeApiServer, step: &Step) -> Taken {
     record(server, &mut resource(server), step).await.unwrap();
     let (client, names) = (server.client(), names());
-    let actor = Actor { client: &client, servers: &Network, names: &names, manager_address: "" };
+    let unread = Unread::default();
+    let actor =
+        Actor { client: &client, servers: &Network, names: &names, manager_address: "", unread: &unread };
     actor.take(step).await.unwrap()
 }
 

@@ -90,7 +90,12 @@ impl Server {
 
     /// Moves the clock far enough that no replica counts as alive any more.
     pub fn silence(&self) {
-        self.clock.fetch_add(ALIVE.as_millis() as u64, Ordering::SeqCst);
+        self.wait(ALIVE);
+    }
+
+    /// Moves the clock.
+    pub fn wait(&self, time: Duration) {
+        self.clock.fetch_add(time.as_millis() as u64, Ordering::SeqCst);
     }
 
     /// Stops it, and returns when the last connection is closed.

@@ -22,7 +22,7 @@ mod watch;
 pub use cluster::Cluster;
 pub use namespace::{Namespace, in_namespace};
 pub use node::Node;
-pub use operator::{OPERATOR_NAMESPACE, install_operator, remove_operator};
+pub use operator::{OPERATOR_NAMESPACE, install_operator, remove_operator, start_operator};
 pub use outside::reach_node;
 pub use pod::{Output, is_ready};
 pub use process::{Still, file_of, kill_processes_of, memory_of};

@@ -30,8 +30,13 @@ pub async fn install_operator(cluster: &Cluster) {
         discovery::pinned_kind(&cluster.client, &ours).await.ok()
     })
     .await;
+    start_operator(cluster, &cluster.image).await;
+}
+
+/// Has the operator run this image, and waits until it is ready. Its definitions stay as they are.
+pub async fn start_operator(cluster: &Cluster, image: &str) {
     assert!(OPERATOR.contains(DEFAULT_IMAGE), "the manifest's image is the default one");
-    cluster.apply(&OPERATOR.replace(DEFAULT_IMAGE, &cluster.image), OPERATOR_NAMESPACE).await;
+    cluster.apply(&OPERATOR.replace(DEFAULT_IMAGE, image), OPERATOR_NAMESPACE).await;
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
     eventually("the operator is ready", || async {
         let deployment = deployments.get("skv-operator").await.ok()?;
@@ -42,7 +47,7 @@ pub async fn install_operator(cluster: &Cluster) {
     .await;
 }
 
-/// Removes it if it is there, but not its definitions. [`install_operator`] brings it back.
+/// Removes it if it is there, but not its definitions. [`start_operator`] brings it back.
 pub async fn remove_operator(cluster: &Cluster) {
     let deployments: Api<Deployment> = Api::namespaced(cluster.client.clone(), OPERATOR_NAMESPACE);
     let none = Patch::Merge(json!({ "spec": { "replicas": 0 } }));

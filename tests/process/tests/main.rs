@@ -3,6 +3,7 @@
 mod crashes;
 mod crowds;
 mod disk;
+mod drains;
 mod earlier_releases;
 mod examples;
 mod handoff_kills;

@@ -17,6 +17,7 @@ use skv_process::{Cgroup, Cluster, Settings, eventually};
 use skv_proto::Error as Reason;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::body::Body;
 use tonic::codegen::Service as _;
@@ -29,6 +30,8 @@ const LOWER: u64 = 128 << 20;
 const CLERKS: u64 = 4;
 /// Puts and deletes of each clerk after the first refusal.
 const NEAR_THE_LIMIT: u32 = 400;
+/// The time after which a server takes no more of a stream.
+const STILL: Duration = Duration::from_secs(1);
 
 /// The length of each key's value by the last acknowledged write; `None` where it isn't known.
 type Known = Arc<Mutex<BTreeMap<String, Option<usize>>>>;
@@ -95,8 +98,8 @@ async fn assert_all_there(cluster: &Cluster, known: &Known) {
     }
 }
 
-/// Begins a frame of this many MiB, and sends all but the last of them, or until it is refused. The stream
-/// lives until the result is dropped.
+/// Begins a frame of this many MiB, and sends all but the last of them, or until it is refused or the server
+/// takes no more. The stream lives until the result is dropped.
 async fn begin_frame(address: String, mebibytes: u32) -> impl Sized {
     let endpoint = Channel::from_shared(format!("http://{address}")).expect("an address");
     let mut channel = endpoint.connect().await.expect("the server listens");
@@ -111,18 +114,19 @@ async fn begin_frame(address: String, mebibytes: u32) -> impl Sized {
     let answers = tokio::spawn(channel.call(request));
     let mut header = vec![0];
     header.extend((mebibytes << 20).to_be_bytes());
-    let mut sent = sender.send(header).await;
+    let mut sent = Ok(sender.send(header).await);
     for _ in 1..mebibytes {
-        if sent.is_ok() {
-            sent = sender.send(vec![7; 1 << 20]).await;
+        if matches!(sent, Ok(Ok(()))) {
+            sent = timeout(STILL, sender.send(vec![7; 1 << 20])).await;
         }
     }
     (sender, answers)
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn large_messages_that_never_come_whole_end_no_server() {
-    let cgroups: Vec<Cgroup> = Cgroup::new("whole", LOWER).into_iter().collect();
+/// Begins this many frames of this many MiB, each on a connection of its own, at a server with little memory,
+/// and checks that it goes on. The name is that of its cgroup.
+async fn assert_frames_end_no_server(name: &str, count: usize, mebibytes: u32) {
+    let cgroups: Vec<Cgroup> = Cgroup::new(name, LOWER).into_iter().collect();
     let mut cluster = limited(&cgroups);
     cluster.servers[0].process.set_arguments(|line| {
         line.retain(|flag| !flag.starts_with("--memory="));
@@ -132,7 +136,7 @@ async fn large_messages_that_never_come_whole_end_no_server() {
     cluster.start_servers();
     cluster.ready().await;
     let address = cluster.servers[0].client_address.clone();
-    let frames = (0..3).map(|_| begin_frame(address.clone(), 60));
+    let frames = (0..count).map(|_| begin_frame(address.clone(), mebibytes));
     let _begun = futures::future::join_all(frames).await;
     let clerk = cluster.clerk();
     for key in 0..20 {
@@ -142,6 +146,18 @@ async fn large_messages_that_never_come_whole_end_no_server() {
     let resident = cluster.servers[0].process.resident();
     assert!(resident < LOWER, "{resident} bytes");
     cluster.kill_all();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_that_never_come_whole_end_no_server() {
+    // They are longer than the room, and refused for that.
+    assert_frames_end_no_server("whole", 3, 60).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn large_messages_of_many_connections_that_wait_for_a_place_end_no_server() {
+    // There is a place for one of them at a time.
+    assert_frames_end_no_server("waiting", 40, 19).await;
 }
 
 /// Waits until the shard manager's map tells this of the group, for the operator.

@@ -189,7 +189,8 @@ async fn a_reset_amid_entries_that_are_being_applied_applies_each_of_them_once()
 }
 
 /// The steps of a reset.
-const STEPS: [&str; 5] = ["reset-begun", "reset-read", "reborn-written", "former-kept", "reborn-in-place"];
+const STEPS: [&str; 6] =
+    ["reset-begun", "reset-read", "reborn-begun", "reborn-written", "former-kept", "reborn-in-place"];
 
 /// Its survivor dies at a step of the reset; then old members return, one with its data. There are two
 /// requests, neither of which anybody waits for in the end.

@@ -12,6 +12,7 @@ mod crowded;
 mod faults;
 mod full_disks;
 mod layout;
+mod lower_terms;
 mod net;
 mod operator;
 mod resharding;
@@ -78,6 +79,8 @@ enum Scenario {
     RolledBack,
     /// A group is reset amid a move, while the shard managers are away.
     Revived,
+    /// A group is reset from a server that missed elections: its terms are lower than before.
+    LowerTerms,
     /// All disks of a group are full for minutes, or for a day.
     FullDisks,
     /// The clocks of servers jump by years.
@@ -100,6 +103,7 @@ fn main() -> anyhow::Result<ExitCode> {
         Scenario::Storm => simulate(&options, SmallRng::seed_from_u64(seed))?,
         Scenario::Apart => apart::simulate(seed)?,
         Scenario::RolledBack => rolled_back::simulate(seed)?,
+        Scenario::LowerTerms => lower_terms::simulate(seed)?,
         Scenario::Clocks => clocks::simulate(seed)?,
         Scenario::Versions => versions::simulate(seed)?,
         // These ask nobody for a history.

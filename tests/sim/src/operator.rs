@@ -46,14 +46,18 @@ pub(crate) fn admin(dial: &Dial, server: usize) -> Option<AdminClient<Channel>> 
     dial(&peer_address(server)).ok().map(AdminClient::new)
 }
 
+/// Returns the status of the replica on a server, if that answers.
+pub(crate) async fn status(dial: &Dial, server: usize) -> Option<ReplicaStatus> {
+    let mut admin = admin(dial, server)?;
+    let answer = tokio::time::timeout(TIMEOUT, admin.status(StatusRequest {})).await;
+    answer.ok()?.ok()?.into_inner().replicas.pop()
+}
+
 /// Returns the status of the replica on each server that answers.
 pub(crate) async fn statuses(dial: &Dial, group: usize) -> Vec<(usize, ReplicaStatus)> {
     let mut statuses = Vec::new();
     for server in servers_of(group) {
-        let Some(mut admin) = admin(dial, server) else { continue };
-        let answer = tokio::time::timeout(TIMEOUT, admin.status(StatusRequest {})).await;
-        let replica = answer.ok().and_then(Result::ok).and_then(|answer| answer.into_inner().replicas.pop());
-        statuses.extend(replica.map(|replica| (server, replica)));
+        statuses.extend(status(dial, server).await.map(|replica| (server, replica)));
     }
     statuses
 }

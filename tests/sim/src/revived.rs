@@ -61,7 +61,12 @@ pub(crate) fn simulate(seed: u64) -> anyhow::Result<()> {
         cluster.sim.repair(survivor_name.as_str(), host.as_str());
     }
     eprintln!("{:?}: only {survivor_name} is left of the source", cluster.sim.elapsed());
-    cluster.sim.client("person", revive(survivor, flags.clone()));
+    let revived = flags.revived.clone();
+    cluster.sim.client("person", async move {
+        revive(SOURCE, survivor).await;
+        revived.store(true, Ordering::Relaxed);
+        Ok(())
+    });
     cluster.run("the reset", || flags.revived.load(Ordering::Relaxed), Duration::from_mins(2))?;
     eprintln!("{:?}: strikes: Reset({survivor})", cluster.sim.elapsed());
     cluster.run_for(AWAY)?;
@@ -134,19 +139,17 @@ async fn begin_moves(flags: Flags) -> turmoil::Result {
     Ok(())
 }
 
-/// Resets the source from its survivor, as soon as that has lost its quorum.
-async fn revive(survivor: usize, flags: Flags) -> turmoil::Result {
+/// Resets a group from its survivor, as soon as that has lost its quorum.
+pub(crate) async fn revive(group: usize, survivor: usize) {
     let dial = skv_net::dial(net::connector());
     loop {
         tokio::time::sleep(PAUSE).await;
         let Some(mut admin) = admin(&dial, survivor) else { continue };
-        let request = v1::ResetRequest { group: SOURCE as u32, accept_data_loss: true, meant: None };
+        let request = v1::ResetRequest { group: group as u32, accept_data_loss: true, meant: None };
         match tokio::time::timeout(Duration::from_mins(1), admin.reset(request)).await {
-            Ok(Ok(_)) => break,
+            Ok(Ok(_)) => return,
             Ok(Err(status)) => eprintln!("{:?}: not yet: {}", turmoil::elapsed(), status.message()),
             Err(_) => {}
         }
     }
-    flags.revived.store(true, Ordering::Relaxed);
-    Ok(())
 }

@@ -68,8 +68,13 @@ impl History {
 
 /// Adds the clients to the simulation; their history is their own.
 pub(crate) fn start(cluster: &mut Cluster, load: Load, changes: &Changes) -> History {
+    start_from(0, cluster, load, changes)
+}
+
+/// Does the same with clients that are numbered from the first one on: others were there before.
+pub(crate) fn start_from(first: u64, cluster: &mut Cluster, load: Load, changes: &Changes) -> History {
     let history = History::of(load.clients);
-    for client in 0..load.clients {
+    for client in first..first + load.clients {
         cluster.add_clerk(format!("client-{client}"), run(client, load, history.clone(), changes.clone()));
     }
     history

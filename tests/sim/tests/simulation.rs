@@ -122,6 +122,13 @@ fn a_reset_amid_a_move_settles_when_the_managers_are_back() {
     succeed(1, "--scenario=revived");
 }
 
+/// The survivor missed the elections, and the shard managers didn't.
+#[test]
+fn a_group_that_is_revived_in_lower_terms_is_the_group() {
+    let traces = simulate_all(2, "--scenario=lower-terms");
+    assert_eq!(traces.matches("leads in the lower term").count(), 2, "{traces}");
+}
+
 #[test]
 fn two_runs_of_one_seed_are_the_same() {
     let (first, second) = (simulate(7, MOVING), simulate(7, MOVING));

@@ -1,5 +1,5 @@
-// Package policies turns NetworkPolicies into rules of iptables. Pure: it computes from its arguments.
-// It knows what comes in by IPv4, which is what the policies of the operator are about.
+// Package policies turns NetworkPolicies into rules of iptables or ip6tables. Pure: it computes from its arguments.
+// It knows what comes in, which is what the policies of the operator are about.
 package policies
 
 import (
@@ -18,19 +18,47 @@ import (
 // Chain holds all rules. Each packet that a node passes on to a pod goes through it.
 const Chain = "POLICIES"
 
+// Family is one of the two kinds of addresses, each of which has rules of its own.
+type Family struct {
+	// Restore is the program that replaces the chain.
+	Restore string
+	// bits is the length of an address.
+	bits int
+	// always has a match for each kind of packets that no policy is about.
+	always []string
+}
+
+// established matches the packets of connections that were let in.
+const established = "-m conntrack --ctstate RELATED,ESTABLISHED"
+
+// Families has both by their names in Kubernetes. Pods on a bridge find each other by packets of IPv6 that belong to
+// no connection; IPv4 has another protocol for that, which iptables doesn't see.
+var Families = map[string]Family{
+	"IPv4": {Restore: "iptables-restore", bits: 32, always: []string{established}},
+	"IPv6": {Restore: "ip6tables-restore", bits: 128, always: []string{
+		established,
+		"-p ipv6-icmp -m icmp6 --icmpv6-type neighbour-solicitation",
+		"-p ipv6-icmp -m icmp6 --icmpv6-type neighbour-advertisement",
+	}},
+}
+
 // State is what the rules follow from.
 type State struct {
+	Family     Family
 	Policies   []*networking.NetworkPolicy
 	Pods       []*core.Pod
 	Namespaces []*core.Namespace
 }
 
-// Rules returns the input of `iptables-restore --noflush` for one node: it replaces the whole chain at once.
+// Rules returns the input of the family's Restore for one node: with --noflush it replaces the whole chain at once.
 // The node itself isn't held up, since what it sends to its pods isn't passed on: kubelets probe.
 func (s State) Rules(node string) (string, error) {
-	var lines []string
+	lines := []string{"*mangle", fmt.Sprintf(":%s - [0:0]", Chain)}
+	for _, match := range s.Family.always {
+		lines = append(lines, fmt.Sprintf("-A %s %s -j RETURN", Chain, match))
+	}
 	for _, pod := range s.Pods {
-		address, ok := addressOf(pod)
+		address, ok := s.Family.addressOf(pod)
 		if !ok || pod.Spec.NodeName != node {
 			continue
 		}
@@ -41,15 +69,14 @@ func (s State) Rules(node string) (string, error) {
 		if !isolated {
 			continue
 		}
-		to := fmt.Sprintf("-A %s -d %s/32 ", Chain, address)
-		lines = append(lines, fmt.Sprintf("%s-s %s/32 -j RETURN", to, address))
+		to := fmt.Sprintf("-A %s -d %s ", Chain, address)
+		lines = append(lines, fmt.Sprintf("%s-s %s -j RETURN", to, address))
 		for _, match := range allowed {
 			lines = append(lines, to+match+"-j RETURN")
 		}
 		lines = append(lines, to+"-j DROP")
 	}
-	head := fmt.Sprintf("*mangle\n:%s - [0:0]\n-A %s -m conntrack --ctstate RELATED,ESTABLISHED -j RETURN\n", Chain, Chain)
-	return head + strings.Join(append(lines, "COMMIT"), "\n") + "\n", nil
+	return strings.Join(append(lines, "COMMIT"), "\n") + "\n", nil
 }
 
 // allowed returns the matches of all packets that a pod may get, and false if it may get every packet.
@@ -89,7 +116,7 @@ func (s State) sources(namespace string, peers []networking.NetworkPolicyPeer) (
 	var matches []string
 	for _, peer := range peers {
 		if peer.IPBlock != nil {
-			blocks, err := addresses(peer.IPBlock)
+			blocks, err := s.Family.addresses(peer.IPBlock)
 			if err != nil {
 				return nil, err
 			}
@@ -103,8 +130,8 @@ func (s State) sources(namespace string, peers []networking.NetworkPolicyPeer) (
 			if err != nil {
 				return nil, err
 			}
-			if address, ok := addressOf(pod); ok && chosen {
-				matches = append(matches, fmt.Sprintf("-s %s/32 ", address))
+			if address, ok := s.Family.addressOf(pod); ok && chosen {
+				matches = append(matches, fmt.Sprintf("-s %s ", address))
 			}
 		}
 	}
@@ -169,18 +196,18 @@ func numbers(pod *core.Pod, name string, protocol core.Protocol) []int32 {
 	return found
 }
 
-// addressOf returns the address of a pod that has one for itself.
-func addressOf(pod *core.Pod) (netip.Addr, bool) {
+// addressOf returns the block of the address of a pod that has one for itself.
+func (f Family) addressOf(pod *core.Pod) (netip.Prefix, bool) {
 	ended := pod.Status.Phase == core.PodSucceeded || pod.Status.Phase == core.PodFailed
 	if ended || pod.Spec.HostNetwork {
-		return netip.Addr{}, false
+		return netip.Prefix{}, false
 	}
 	for _, ip := range pod.Status.PodIPs {
-		if address, err := netip.ParseAddr(ip.IP); err == nil && address.Is4() {
-			return address, true
+		if address, err := netip.ParseAddr(ip.IP); err == nil && address.BitLen() == f.bits {
+			return netip.PrefixFrom(address, f.bits), true
 		}
 	}
-	return netip.Addr{}, false
+	return netip.Prefix{}, false
 }
 
 func selects(selector *meta.LabelSelector, of map[string]string) (bool, error) {
@@ -191,10 +218,10 @@ func selects(selector *meta.LabelSelector, of map[string]string) (bool, error) {
 	return parsed.Matches(labels.Set(of)), nil
 }
 
-// addresses returns a block without its exceptions.
-func addresses(block *networking.IPBlock) ([]netip.Prefix, error) {
+// addresses returns a block without its exceptions; nothing if it is of the other family.
+func (f Family) addresses(block *networking.IPBlock) ([]netip.Prefix, error) {
 	whole, err := netip.ParsePrefix(block.CIDR)
-	if err != nil || !whole.Addr().Is4() {
+	if err != nil || whole.Addr().BitLen() != f.bits {
 		return nil, err
 	}
 	left := []netip.Prefix{whole.Masked()}
@@ -221,8 +248,10 @@ func without(prefix, except netip.Prefix) []netip.Prefix {
 		return nil
 	}
 	bits := prefix.Bits() + 1
-	upper := prefix.Addr().As4()
-	upper[(bits-1)/8] |= 1 << (7 - (bits-1)%8)
+	bytes := prefix.Addr().AsSlice()
+	bytes[(bits-1)/8] |= 1 << (7 - (bits-1)%8)
+	// It has as many bytes as the other half.
+	upper, _ := netip.AddrFromSlice(bytes)
 	return append(without(netip.PrefixFrom(prefix.Addr(), bits), except),
-		without(netip.PrefixFrom(netip.AddrFrom4(upper), bits), except)...)
+		without(netip.PrefixFrom(upper, bits), except)...)
 }

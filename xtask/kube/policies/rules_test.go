@@ -26,6 +26,7 @@ func app(name string) *meta.LabelSelector {
 
 func state(rules ...networking.NetworkPolicyIngressRule) State {
 	return State{
+		Family: Families["IPv4"],
 		Policies: []*networking.NetworkPolicy{{
 			ObjectMeta: meta.ObjectMeta{Namespace: "ours", Name: "policy"},
 			Spec: networking.NetworkPolicySpec{
@@ -50,8 +51,13 @@ func expect(t *testing.T, state State, wanted ...string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	lines := strings.Split(strings.TrimSpace(rules), "\n")
-	found := strings.Join(lines[3:len(lines)-1], "\n")
+	var about []string
+	for _, line := range strings.Split(rules, "\n") {
+		if strings.HasPrefix(line, "-A POLICIES -d ") {
+			about = append(about, line)
+		}
+	}
+	found := strings.Join(about, "\n")
 	if found != strings.Join(wanted, "\n") {
 		t.Fatalf("found:\n%s\nwanted:\n%s", found, strings.Join(wanted, "\n"))
 	}
@@ -91,4 +97,35 @@ func TestABlockLacksItsExceptions(t *testing.T) {
 	expect(t, state(networking.NetworkPolicyIngressRule{From: []networking.NetworkPolicyPeer{{IPBlock: block}}}),
 		itself, "-A POLICIES -d 10.0.0.1/32 -s 10.0.0.0/32 -j RETURN",
 		"-A POLICIES -d 10.0.0.1/32 -s 10.0.0.2/31 -j RETURN", drop)
+}
+
+func TestPodsWithIPv6HaveRulesOfTheirOwn(t *testing.T) {
+	block := &networking.IPBlock{CIDR: "2001:db8::/126", Except: []string{"2001:db8::1/128"}}
+	other := &networking.IPBlock{CIDR: "10.0.0.0/8"}
+	found := state(networking.NetworkPolicyIngressRule{From: []networking.NetworkPolicyPeer{
+		{PodSelector: app("other")}, {IPBlock: block}, {IPBlock: other},
+	}})
+	found.Family = Families["IPv6"]
+	expect(t, found)
+	for _, pod := range found.Pods {
+		pod.Status.PodIPs = append(pod.Status.PodIPs, core.PodIP{IP: "fd00::" + pod.Status.PodIPs[0].IP})
+	}
+	to := "-A POLICIES -d fd00::a00:1/128 "
+	expect(t, found, to+"-s fd00::a00:1/128 -j RETURN", to+"-s fd00::a00:2/128 -j RETURN",
+		to+"-s 2001:db8::/128 -j RETURN", to+"-s 2001:db8::2/127 -j RETURN", to+"-j DROP")
+}
+
+func TestNeighboursFindEachOther(t *testing.T) {
+	const rule = "-A POLICIES -p ipv6-icmp -m icmp6 --icmpv6-type neighbour-advertisement -j RETURN\n"
+	for name, family := range Families {
+		found := state()
+		found.Family = family
+		rules, err := found.Rules("node1")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.Contains(rules, rule) != (name == "IPv6") {
+			t.Fatalf("%s:\n%s", name, rules)
+		}
+	}
 }

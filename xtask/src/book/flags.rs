@@ -21,7 +21,8 @@ const HEAD: &str = "\
 # Flags
 
 Every flag of a server, shard manager or operator can also be given by the environment variable that
-stands beside it. On Kubernetes the operator sets them from [the resource's fields](fields.md).
+stands beside it: those of a shard manager begin with `SKV_MANAGER_`, all others with `SKV_`. On
+Kubernetes the operator sets them from [the resource's fields](fields.md).
 ";
 
 /// Builds the programs and returns the page.

@@ -23,7 +23,7 @@ use super::time::Time;
 use crate::sim;
 
 /// The scenarios that seeds take turns with.
-const SCENARIOS: [&str; 14] = [
+const SCENARIOS: [&str; 16] = [
     "--groups=3",
     "--groups=1",
     "--scenario=rolled-back",
@@ -38,6 +38,8 @@ const SCENARIOS: [&str; 14] = [
     "--groups=3",
     "--scenario=versions",
     "--scenario=apart",
+    "--scenario=crowded",
+    "--scenario=lower-terms",
 ];
 /// The time in which faults strike in a round, if that much is left.
 const ROUND: Duration = Duration::from_mins(1);
@@ -310,7 +312,17 @@ impl Round {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
+
+    #[test]
+    fn seeds_take_turns_with_every_scenario_of_the_simulation() {
+        let taken: BTreeSet<&str> =
+            SCENARIOS.into_iter().filter_map(|scenario| scenario.strip_prefix("--scenario=")).collect();
+        let known: BTreeSet<&str> = sim::SCENARIOS.into_iter().collect();
+        assert_eq!(taken, known);
+    }
 
     fn ended(code: i32, stdout: &str, stderr: &str) -> Ended {
         Ended {

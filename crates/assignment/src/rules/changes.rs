@@ -38,7 +38,7 @@ pub enum ChangeRefusal {
     /// The record has no such group, but may have been rebuilt before a replica of the group could register.
     #[error(
         "there is no {0} yet: its servers must run and register first, for which there was hardly time since \
-         the shard manager started; ask again"
+         the shard manager started, or could be reached again; ask again"
     )]
     Unheard(GroupId),
     /// The group has no shards to give, and takes none.

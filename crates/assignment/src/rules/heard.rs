@@ -11,6 +11,10 @@ use super::room::Room;
 use super::settings::ALIVE;
 use crate::record::{GroupRecord, Record};
 
+/// The longest pause without a registration after which no living replica is forgotten: they register every two
+/// seconds, and are remembered for [`ALIVE`].
+const LONGEST_PAUSE: Duration = Duration::from_secs(4);
+
 /// The registrations of the last [`ALIVE`], the newest of each server.
 ///
 /// Times are durations since some fixed moment, by a clock that never goes back.
@@ -32,7 +36,7 @@ pub struct Heard {
     committed: BTreeMap<GroupId, (Incarnation, u64)>,
     /// The groups whose leaders reported last that they lack room.
     full: BTreeMap<GroupId, Full>,
-    /// The times of the first and the last registration that were taken.
+    /// The times of the first and the last registration that were taken since a pause that was too long.
     listened: Option<(Duration, Duration)>,
 }
 
@@ -117,8 +121,15 @@ impl Heard {
         }
     }
 
+    /// Begins to listen again if nobody has reached the manager for so long that it forgets replicas that live:
+    /// they need the time to register again.
+    pub fn notice_pause(&mut self, now: Duration) {
+        self.listened = self.listened.filter(|(_, last)| now.saturating_sub(*last) <= LONGEST_PAUSE);
+    }
+
     /// Forgets replicas that were silent for too long: they no longer count as alive.
     pub(super) fn forget_silent(&mut self, now: Duration) {
+        self.notice_pause(now);
         self.listened = Some((self.listened.map_or(now, |(since, _)| since), now));
         for servers in self.alive.values_mut() {
             keep(servers, &mut self.bytes, |heartbeat| now.saturating_sub(heartbeat.at) < ALIVE);

@@ -10,6 +10,7 @@ use crate::names::{Names, ServerSet};
 use crate::observed::Observed;
 use crate::resolved::Resolved;
 
+mod fixed;
 mod pods;
 
 fn input(spec: &str) -> Input {

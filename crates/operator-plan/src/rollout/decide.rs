@@ -221,15 +221,19 @@ impl Situation<'_> {
         (matters && !is_outdated).then_some(to)
     }
 
-    /// Takes one member out of a group that should have fewer servers.
+    /// Takes one member out of a group that should have fewer servers. One that is lost, or lags, goes before those that
+    /// work: a majority of those that stay may need each of these. The leader judges that, and refuses to remove one
+    /// without which there would be none.
     fn remove_one(&self, id: GroupId) -> Option<(Step, String)> {
         let members = self.members.get(&id)?;
         let leader = members.leader.as_ref()?;
+        let works =
+            |replica: ReplicaId| members.ready.contains(&replica) && self.has_all(id, leader, replica);
         let (&replica, server) = members
             .voters
             .iter()
             .filter(|(_, server)| self.is_surplus(server))
-            .max_by_key(|(_, s)| ordinal(s))?;
+            .max_by_key(|(replica, server)| (!works(**replica), ordinal(server)))?;
         let leader_address = self.address(&leader.server)?;
         if self.is_surplus(&leader.server) {
             let staying = members.voters.iter().filter(|(_, server)| !self.is_surplus(server));

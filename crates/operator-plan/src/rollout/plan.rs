@@ -15,6 +15,7 @@ use crate::build::ExistingServers;
 use crate::names::ServerSet;
 use crate::observed::{Observed, ObservedServers};
 use crate::placement;
+use crate::record::Record;
 use crate::resolved::Resolved;
 
 /// All work that is due for a resource, decided before its objects are applied.
@@ -143,21 +144,36 @@ impl Plan {
         self.growth.retain(|_, growth| *growth != Growth::Recreate);
     }
 
-    /// Returns the state from which the StatefulSets of servers are built.
-    pub fn existing(&self) -> BTreeMap<ServerSet, ExistingServers> {
+    /// Returns the state from which the StatefulSets of servers are built. The shard manager's record is read only
+    /// for servers of which neither a StatefulSet nor a pod is left.
+    pub fn existing(&self, record: impl FnOnce() -> Option<Record>) -> BTreeMap<ServerSet, ExistingServers> {
         let among =
             |groups: &BTreeSet<GroupId>, set: ServerSet| set.group().is_some_and(|id| groups.contains(&id));
-        let existing = |(set, servers): (&ServerSet, &ObservedServers)| {
-            let wanted = placement::servers(&self.resolved.spec, *set);
+        let nothing = ObservedServers::default();
+        let wanted = self.resolved.sets.iter().map(|set| (*set, &nothing));
+        let seen = self.seen.servers.iter().map(|(set, servers)| (*set, servers));
+        // The later one of a set counts.
+        let sets: BTreeMap<ServerSet, &ObservedServers> = wanted.chain(seen).collect();
+        let is_any_missing = sets.values().any(|servers| servers.is_missing());
+        let record = is_any_missing.then(record).flatten().unwrap_or_default();
+        let existing = |(set, servers): (ServerSet, &ObservedServers)| {
+            let wanted = placement::servers(&self.resolved.spec, set);
             // A surplus server of a ring hosts nothing.
-            let may_shrink = *set == ServerSet::Ring || among(&self.decision.shrink, *set);
-            let replicas = if may_shrink { wanted } else { servers.replicas().max(wanted) };
-            let keep_claims = matches!(self.growth.get(set), Some(Growth::Disown(_) | Growth::Recreate));
+            let may_shrink = set == ServerSet::Ring || among(&self.decision.shrink, set);
+            // There may be more members than are wanted, and a majority of them must come back. Volumes don't show
+            // who is a member: those of servers that left may have been kept.
+            let there = if servers.is_missing() {
+                record.servers(&self.resolved.names, set)
+            } else {
+                servers.replicas()
+            };
+            let replicas = if may_shrink { wanted } else { there.max(wanted) };
+            let keep_claims = matches!(self.growth.get(&set), Some(Growth::Disown(_) | Growth::Recreate));
             let storage_size = servers.set.as_ref().and_then(|set| set.storage_size.clone());
-            let retired = servers.retired() || among(&self.turnover.ended, *set);
-            (*set, ExistingServers { replicas, storage_size, keep_claims, retired })
+            let retired = servers.retired() || among(&self.turnover.ended, set);
+            (set, ExistingServers { replicas, storage_size, keep_claims, retired })
         };
-        self.seen.servers.iter().map(existing).collect()
+        sets.into_iter().map(existing).collect()
     }
 }
 
@@ -166,3 +182,6 @@ fn growths(resolved: &Resolved, seen: &Observed) -> BTreeMap<ServerSet, Growth> 
         |(set, servers): (&ServerSet, &ObservedServers)| (*set, growth(servers, &resolved.spec.storage));
     seen.servers.iter().map(growth).collect()
 }
+
+#[cfg(test)]
+mod tests;

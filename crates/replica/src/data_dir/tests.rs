@@ -67,15 +67,18 @@ async fn open(disk: &MemoryDisk) -> Identity {
     identity
 }
 
+/// Returns answers that alternate, of which the first is the opposite of `survives`.
+fn every_other(mut survives: bool) -> impl FnMut() -> bool {
+    move || {
+        survives = !survives;
+        survives
+    }
+}
+
 /// Returns the disk after power failures: one that takes all that isn't durable, one that takes
-/// nothing of it, and one that takes a part.
-fn power_failures(disk: &MemoryDisk) -> [MemoryDisk; 3] {
-    let mut turn = false;
-    let every_other = move || {
-        turn = !turn;
-        turn
-    };
-    [disk.crash(|| false), disk.crash(|| true), disk.crash(every_other)]
+/// nothing of it, and two of which each takes what the other one leaves.
+fn power_failures(disk: &MemoryDisk) -> [MemoryDisk; 4] {
+    [disk.crash(|| false), disk.crash(|| true), disk.crash(every_other(false)), disk.crash(every_other(true))]
 }
 
 #[tokio::test]

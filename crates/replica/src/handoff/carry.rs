@@ -114,7 +114,7 @@ impl Carrier {
             let backlog = self.own.store.backlog(&self.to);
             let is_over = refusals.last(has_no_room && backlog.is_some(), Instant::now());
             if let Some(Backlog { copy, .. }) = backlog.filter(|backlog| is_over || backlog.is_too_much()) {
-                // If the pause is refused, it is due again: the next step fails as this did.
+                // If the copy isn't abandoned now, that is due again: the next step fails as this did.
                 let _ = self.here(Step::Pause(Pause { copy: copy.0 })).await;
             }
             if problem != told {
@@ -387,7 +387,7 @@ mod tests {
         let (mut refusals, start) = (Refusals::default(), Instant::now());
         assert!(!refusals.last(true, start));
         assert!(!refusals.last(true, start + PATIENCE / 2));
-        assert!(!refusals.last(false, start + PATIENCE / 2), "it got on");
+        assert!(!refusals.last(false, start + PATIENCE / 2), "it progressed");
         assert!(!refusals.last(true, start + PATIENCE));
         assert!(refusals.last(true, start + PATIENCE * 2));
         assert!(!refusals.last(false, start + PATIENCE * 2), "no copy goes on");

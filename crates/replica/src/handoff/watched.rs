@@ -65,12 +65,12 @@ mod tests {
         let progressing = |watched: &Watched, bytes, now| watched.progressing(both(bytes).into_iter(), now);
         assert!(watched.still(both(1), start).is_empty());
         let halfway = start + STILL / 2;
-        assert!(watched.still(both(2), halfway).is_empty(), "the second gets on");
+        assert!(watched.still(both(2), halfway).is_empty(), "the second progresses");
         let later = start + STILL;
         assert_eq!(progressing(&watched, 2, later), 1);
         assert_eq!(watched.still(both(2), later), [arrival(1, 5)]);
         assert!(watched.still(both(2), later).is_empty(), "it has just been asked after");
         assert_eq!(progressing(&watched, 2, halfway + STILL), 0);
-        assert_eq!(progressing(&watched, 3, halfway + STILL), 1, "it got on since the last look");
+        assert_eq!(progressing(&watched, 3, halfway + STILL), 1, "it progressed since the last look");
     }
 }

@@ -3,7 +3,7 @@
 //! The source's log decides. A shard that must leave is on the group's list (`Assignment`); `Begin`
 //! makes the source keep what changes; `Freeze` ends its service for good; `Drop` forgets the shard
 //! once the target serves it. The target promises (`Receive`), gathers (`Chunk`) and serves
-//! (`Install`). A copy that nobody takes for too long is given up (`Pause`), and another begins when
+//! (`Install`). A copy that nobody takes for too long is abandoned (`Pause`), and another begins when
 //! somebody does. Each step names the shard's next epoch, and a group that has passed that epoch
 //! changes nothing: so every step may be sent again at any time (invariant 5).
 //!

@@ -190,8 +190,8 @@ impl Slot {
         // Between two copies keys were deleted that the later one doesn't mention. An old part that
         // comes late costs no more than time: the last step shows what is whole.
         if chunk.copy != staged.copy {
-            let anew = Staged::new(epoch, staged.source, chunk.copy);
-            drops.add(std::mem::replace(staged, anew).into_deferred());
+            let empty = Staged::new(epoch, staged.source, chunk.copy);
+            drops.add(std::mem::replace(staged, empty).into_deferred());
         }
         staged.add(chunk, context.hasher);
         Ok(())

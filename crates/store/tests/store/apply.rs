@@ -168,7 +168,7 @@ fn the_limits_that_a_record_leaves_open_are_in_the_entry() {
 }
 
 #[test]
-fn only_newer_words_of_the_manager_are_obeyed() {
+fn an_older_map_revision_is_not_obeyed() {
     let store = store();
     let obeyed = |revision| store.apply(&encode_obey(0, MapRevision(revision)));
     assert_eq!(obeyed(5), Ok(Applied::Obeyed { accepted: true, revision: MapRevision(5) }));
@@ -231,7 +231,7 @@ fn the_integer_hash_refuses_other_keys() {
     let store = Store::new(1);
     let record = v1::BootstrapRecord { hash: v1::Hash::Integer as i32, ..record(v1::Limits::default()) };
     store.apply(&encode_found(0, ClusterId(5), record, MapRevision(1)).unwrap()).unwrap();
-    assert_eq!(store.shard_of(b"-1"), Ok(ShardId(3)));
+    assert_eq!(store.locate(b"-1").map(|(shard, _)| shard), Ok(ShardId(3)));
     assert_eq!(store.get(b"4"), Ok(None));
     assert_eq!(store.get(b"four"), Err(Rejection::NotAnInteger));
 }

@@ -7,7 +7,7 @@ use skv_store::{Move, Store};
 pub(crate) fn ask_all(store: &Store, commands: &[v1::Command], moves: &[Move]) {
     for command in commands {
         let _ = store.get(&command.key);
-        let _ = store.shard_of(&command.key);
+        let _ = store.locate(&command.key);
         let _ = store.growth(command).fills();
     }
     for departure in store.departures() {

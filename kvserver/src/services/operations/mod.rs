@@ -222,8 +222,8 @@ impl Operations {
     fn assign(&self, operation: Operation) -> Assigned {
         let routed = route(&self.replicas, &self.map, key_of(&operation));
         let Route { running, shard, arriving } = routed.map_err(Unplaced::Refused)?;
-        if let Some(facts) = running.store.facts() {
-            check(&facts, &operation).map_err(Unplaced::Refused)?;
+        if let Some(checked) = running.store.with_facts(|facts| check(facts, &operation)) {
+            checked.map_err(Unplaced::Refused)?;
         }
         if arriving {
             return Err(Unplaced::Arriving(Box::new(Arriving { running, shard, operation })));

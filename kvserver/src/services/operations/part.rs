@@ -114,7 +114,7 @@ type Refused = Result<Rejection, Error>;
 enum Rest {
     Reads { running: Arc<Running>, map: Arc<MapCopy>, keys: IntoIter<(u64, Bytes)> },
     Rejected { running: Arc<Running>, map: Arc<MapCopy>, rejected: IntoIter<(u64, Bytes, Refused)> },
-    Refused { ids: IntoIter<u64>, problem: v1::Error },
+    Refused { ids: IntoIter<u64>, problem: Box<v1::Error> },
 }
 
 impl Rest {

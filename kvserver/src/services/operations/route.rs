@@ -61,8 +61,8 @@ struct Claim {
 }
 
 fn claim(running: &Running, key: &[u8], several: bool) -> Result<(Claim, ShardId), Rejection> {
-    let shard = running.store.shard_of(key)?;
-    let serves = match running.store.serves(shard) {
+    let (shard, serving) = running.store.locate(key)?;
+    let serves = match serving {
         Ok(()) => true,
         Err(Rejection::Arriving { .. }) => false,
         Err(rejection) => return Err(rejection),

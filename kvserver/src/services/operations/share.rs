@@ -9,10 +9,8 @@ use skv_proto::v1::command::Kind;
 use skv_replica::Running;
 use skv_sharding::ShardId;
 
-use crate::services::outbox::{FRAME, LongPut, Room};
+use crate::services::outbox::{BESIDE_VALUE, FRAME, LongPut, Room};
 
-/// Bytes of an answer beside the value that it holds, about.
-const ANSWER_BYTES: usize = 32;
 /// Bytes of writes that are proposed together, unless one alone has more: a small part of what the smallest
 /// log takes in an entry, so that a frame may have any size.
 const PROPOSED: usize = 1 << 20;
@@ -71,9 +69,9 @@ impl Share {
                 let length = length.or_insert_with(|| store.value_length(shard, &command.key));
                 let before = *length;
                 *length += command.value.len();
-                ANSWER_BYTES + before.max(room.longest_put())
+                BESIDE_VALUE + before.max(room.longest_put())
             }
-            Kind::Put | Kind::Delete => ANSWER_BYTES,
+            Kind::Put | Kind::Delete => BESIDE_VALUE,
         }
     }
 }

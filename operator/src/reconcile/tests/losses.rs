@@ -10,8 +10,10 @@ const CLAIM: &str = "/api/v1/namespaces/prod/persistentvolumeclaims/data-demo-g0
 const POD: &str = "/api/v1/namespaces/prod/pods/demo-g0-1";
 const VOLUME: &str = "/api/v1/persistentvolumes/pv-1";
 
-/// A group of three servers: the first leads, and the second can't be asked.
-const THREE: Told = Told { manager: || Some(manager_state()), server: answer };
+/// A group of three servers, of which the first leads.
+pub(super) const THREE: Told = Told { manager: || Some(manager_state()), server: |at| Some(answer(at)) };
+/// The same, and the second can't be asked.
+const TWO: Told = Told { server: |at| Some(answer(at)).filter(|told| told.server != "demo-g0-1"), ..THREE };
 
 fn manager_state() -> ManagerState {
     let all = ranges(&[0; SHARDS as usize]);
@@ -27,14 +29,14 @@ fn manager_state() -> ManagerState {
     ManagerState { map, configuration }
 }
 
-fn answer(address: &str) -> Option<v1::StatusResponse> {
+fn answer(address: &str) -> v1::StatusResponse {
     let (ip, _) = address.rsplit_once(':').unwrap();
     let ordinal: u64 = ip.rsplit_once('.').unwrap().1.parse().unwrap();
-    (ordinal != 1).then(|| v1::StatusResponse {
+    v1::StatusResponse {
         server: format!("demo-g0-{ordinal}"),
         replicas: vec![status_of(ordinal)],
         ..v1::StatusResponse::default()
-    })
+    }
 }
 
 fn status_of(ordinal: u64) -> v1::ReplicaStatus {
@@ -101,12 +103,11 @@ fn set_clock(operator: &mut Operator, time: &str) {
     operator.context.clock = Arc::new(move || now);
 }
 
-/// Makes an operator that has seen at noon that a replica is lost: its volume is of a node that is gone. It is
-/// replaced a minute later.
-async fn with_a_loss() -> Operator {
+/// Makes an operator with a group of three servers that are ready at noon.
+pub(super) async fn with_servers(servers: Told) -> Operator {
     let replacement = json!({ "afterSeconds": 60 });
     let mut operator = Operator::new(json!({ "groups": 1, "shards": SHARDS, "replacement": replacement }));
-    operator.context.servers = Arc::new(THREE);
+    operator.context.servers = Arc::new(servers);
     set_clock(&mut operator, "2026-01-01T12:00:00Z");
     operator.pass().await.unwrap();
     let managers = "/apis/apps/v1/namespaces/prod/deployments/demo-manager";
@@ -116,6 +117,13 @@ async fn with_a_loss() -> Operator {
     for ordinal in 0..3 {
         put_server(&operator, ordinal, true);
     }
+    operator
+}
+
+/// Makes an operator that has seen at noon that a replica is lost: its volume is of a node that is gone. It is
+/// replaced a minute later.
+async fn with_a_loss() -> Operator {
+    let mut operator = with_servers(TWO).await;
     let host = json!({ "key": "kubernetes.io/hostname", "operator": "In", "values": ["gone"] });
     let volume = json!({
         "apiVersion": "v1", "kind": "PersistentVolume", "metadata": { "name": "pv-1" },
@@ -177,6 +185,32 @@ async fn a_lost_replica_is_replaced_though_an_object_can_not_be_applied() {
     assert_eq!((operator.server.get(CLAIM), operator.server.get(POD)), (None, None));
     assert_eq!(operator.condition("Progressing")["reason"], "ApplyFailed");
     assert_eq!(operator.server.get(RESOURCE).unwrap()["status"]["replacing"]["pod"], "demo-g0-1");
+}
+
+#[tokio::test]
+async fn no_replica_is_replaced_while_what_its_replacement_rests_on_can_not_be_read() {
+    for field in ["replaced", "replacing"] {
+        let mut operator = with_a_loss().await;
+        let newer = json!([{ "of": "a newer version" }]);
+        operator.change_status(|status| status[field] = newer.clone());
+        set_clock(&mut operator, "2026-01-01T12:01:00Z");
+        operator.pass().await.unwrap();
+        assert!(operator.server.get(CLAIM).is_some() && operator.server.get(POD).is_some(), "{field}");
+        let degraded = operator.condition("Degraded");
+        assert_eq!(degraded["reason"], "ReplicaLost");
+        let loss = "demo-g0-1 is lost: the node of its volume is gone, since 12:00 UTC";
+        let why = format!("this version of the operator can't read status.{field}");
+        assert_eq!(degraded["message"], format!("{loss}; {why}"));
+        operator.server.requests();
+        operator.pass().await.unwrap();
+        assert_eq!(operator.writes(), [""; 0], "it waits, and writes nothing");
+        operator.change_status(|status| {
+            assert_eq!(status[field], newer, "it is nobody's to change");
+            status.as_object_mut().unwrap().remove(field);
+        });
+        operator.pass().await.unwrap();
+        assert_eq!((operator.server.get(CLAIM), operator.server.get(POD)), (None, None), "{field}");
+    }
 }
 
 #[tokio::test]

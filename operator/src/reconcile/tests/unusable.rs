@@ -53,6 +53,78 @@ async fn what_runs_is_cared_for_while_the_resource_can_not_be_read() {
 }
 
 #[tokio::test]
+async fn what_runs_is_cared_for_while_a_part_of_the_status_can_not_be_read() {
+    for field in ["founded", "replaced", "replacing"] {
+        let mut operator = running().await;
+        let newer = json!([{ "of": "a newer version" }]);
+        operator.change_status(|status| status[field] = newer.clone());
+        still_cared_for(&mut operator).await;
+        let valid = operator.condition("Valid");
+        assert_eq!((&valid["status"], &valid["reason"]), (&json!("True"), &json!("UnknownFields")));
+        let message = valid["message"].as_str().unwrap();
+        assert!(message.ends_with(&format!(": status.{field}")), "{message}");
+        operator.pass().await.unwrap();
+        operator.server.requests();
+        operator.pass().await.unwrap();
+        assert_eq!(operator.server.requests(), [""; 0], "a steady state");
+        let status = operator.server.get(RESOURCE).unwrap()["status"].take();
+        assert_eq!(status[field], newer, "it is nobody's to change");
+    }
+}
+
+#[tokio::test]
+async fn what_the_operator_sees_again_takes_the_place_of_what_can_not_be_read() {
+    for field in ["groups", "ready"] {
+        let mut operator = running().await;
+        let status = |operator: &Operator| operator.server.get(RESOURCE).unwrap()["status"].take();
+        let before = status(&operator);
+        operator.change_status(|status| status[field] = json!([{ "of": "a newer version" }]));
+        operator.pass().await.unwrap();
+        operator.pass().await.unwrap();
+        assert_eq!(status(&operator), before);
+    }
+}
+
+#[tokio::test]
+async fn what_can_not_change_is_refused_also_while_the_record_of_it_can_not_be_read() {
+    let mut operator = running().await;
+    operator.change_status(|status| status["founded"] = json!([{ "of": "a newer version" }]));
+    operator.set_spec(json!({ "groups": 1, "placement": "ring", "shards": 1, "replicas": 1 }));
+    still_cared_for(&mut operator).await;
+    let valid = operator.condition("Valid");
+    assert_eq!(valid["reason"], "Invalid");
+    let message = valid["message"].as_str().unwrap();
+    assert!(message.contains("spec.placement: is fixed for the life of the resource"), "{message}");
+}
+
+#[tokio::test]
+async fn no_server_is_evicted_while_what_that_rests_on_can_not_be_read() {
+    for field in ["founded", "replacing"] {
+        let mut operator = losses::with_servers(losses::THREE).await;
+        operator.pass().await.unwrap();
+        operator.change_status(|status| status[field] = json!([{ "of": "a newer version" }]));
+        let mut spec = operator.server.get(RESOURCE).unwrap()["spec"].take();
+        spec["server"] = json!({ "workerThreads": 2 });
+        operator.set_spec(spec);
+        let mut end = Action::await_change();
+        for _ in 0..3 {
+            end = operator.pass().await.unwrap();
+        }
+        let is_evicted =
+            |operator: &Operator| operator.writes().iter().any(|write| write.ends_with("/eviction"));
+        assert!(!is_evicted(&operator), "{field}");
+        let told = "replacing demo-g0-2 has to wait: this version of the operator can't read status.";
+        assert_eq!(operator.condition("Progressing")["message"], format!("{told}{field}"));
+        assert_eq!(end, Action::requeue(LOOK_AGAIN), "nothing changes soon");
+        operator.change_status(|status| {
+            status.as_object_mut().unwrap().remove(field);
+        });
+        operator.pass().await.unwrap();
+        assert!(is_evicted(&operator), "{field}");
+    }
+}
+
+#[tokio::test]
 async fn a_pause_is_heeded_whatever_else_is_wrong() {
     let mut operator = running().await;
     operator.set_spec(json!({ "groups": 1, "replicas": 2, "paused": true }));

@@ -17,7 +17,7 @@ async fn a_deleted_resource_leaves_what_was_to_be_kept_and_finds_it_again() {
         let store = Store::create(&namespace, spec.clone()).await;
         assert!(store.skv(&["put", "kept", "yes"]).await.succeeded);
         delete(&store).await;
-        eventually("only what is kept is left", || left(&namespace)).await;
+        assert!(left(&namespace).await.is_some(), "the resource didn't wait for its objects");
         assert_eq!(count::<PersistentVolumeClaim>(&namespace).await, 3);
 
         let store = Store::create(&namespace, spec).await;
@@ -29,19 +29,25 @@ async fn a_deleted_resource_leaves_what_was_to_be_kept_and_finds_it_again() {
         })
         .await;
         delete(&store).await;
-        eventually("nothing is left", || async {
-            left(&namespace).await?;
-            let maps = namespace.kubectl(&["get", "shardmaps", "--output=name"]).await.stdout;
-            (maps.is_empty() && count::<PersistentVolumeClaim>(&namespace).await == 0).then_some(())
+        assert!(left(&namespace).await.is_some(), "the resource didn't wait for its objects");
+        let maps = namespace.kubectl(&["get", "shardmaps", "--output=name"]).await;
+        assert!(maps.succeeded && maps.stdout.is_empty(), "{maps:?}");
+        // Kubernetes makes them parts of the StatefulSet, which need not wait for them.
+        eventually("no claim is left", || async {
+            (count::<PersistentVolumeClaim>(&namespace).await == 0).then_some(())
         })
         .await;
     })
     .await;
 }
 
-/// Deletes a store, and waits until its objects are gone.
+/// Deletes a store in the foreground, and waits until its resource is gone, which waits for all its objects.
 pub(super) async fn delete(store: &Store) {
     store.api().delete(&store.name, &DeleteParams::foreground()).await.expect("a resource can be deleted");
+    eventually("the resource is gone", || async {
+        store.api().get_opt(&store.name).await.ok()?.is_none().then_some(())
+    })
+    .await;
 }
 
 /// Returns `Some` if no object that serves is left.

@@ -1,5 +1,8 @@
 //! Connections to a store, as its network policy allows them. The cluster must enforce policies.
 
+use std::net::SocketAddr;
+
+use futures::future::join_all;
 use serde_json::json;
 use skv_e2e::{Namespace, Store, eventually, in_namespace, install_operator};
 
@@ -19,18 +22,16 @@ async fn strangers_reach_only_the_ports_of_clients_while_the_store_works_and_gro
         let ports = [(&server, CLIENT), (&server, HTTP), (&server, PEER), (&manager, MANAGER)];
         let (store, ports) = (&store, &ports);
         in_namespace("strangers", |strangers| async move {
-            for (address, port) in ports {
-                reached(&strangers, address, *port, [CLIENT, HTTP].contains(port)).await;
-            }
+            only_open(&strangers, ports, &[CLIENT, HTTP]).await;
             store.change(json!({ "networkPolicy": { "enabled": false } })).await;
-            for (address, port) in ports {
-                reached(&strangers, address, *port, true).await;
-            }
+            only_open(&strangers, ports, &[CLIENT, HTTP, PEER, MANAGER]).await;
             let nobody = json!([{ "podSelector": { "matchLabels": { "nobody": "nobody" } } }]);
             store.change(json!({ "networkPolicy": { "enabled": true, "clients": nobody } })).await;
-            for (address, port) in ports {
-                reached(&strangers, address, *port, false).await;
-            }
+            only_open(&strangers, ports, &[]).await;
+            // A rule of the resource's own opens what it names, and nothing else.
+            let to_manager = json!([{ "ports": [{ "port": "manager" }] }]);
+            store.change(json!({ "networkPolicy": { "ingress": to_manager } })).await;
+            only_open(&strangers, ports, &[MANAGER]).await;
         })
         .await;
 
@@ -41,12 +42,21 @@ async fn strangers_reach_only_the_ports_of_clients_while_the_store_works_and_gro
     .await;
 }
 
+/// Waits until pods of a namespace can connect to those ports of addresses that are open, and to no others.
+async fn only_open(from: &Namespace, ports: &[(&String, u16)], open: &[u16]) {
+    let (open, closed): (Vec<_>, Vec<_>) = ports.iter().partition(|(_, port)| open.contains(port));
+    // These show that the rules are in force.
+    join_all(open.iter().map(|(address, port)| reached(from, address, *port, true))).await;
+    join_all(closed.iter().map(|(address, port)| reached(from, address, *port, false))).await;
+}
+
 /// Waits until a pod of a namespace can connect to a port, or can't. Packets that aren't allowed are dropped,
 /// so that only then nothing answers; a server of another protocol than HTTP answers with an error.
 async fn reached(from: &Namespace, address: &str, port: u16, expected: bool) {
-    let page = format!("http://{address}:{port}/livez");
+    let address = SocketAddr::new(address.parse().expect("pods have addresses"), port);
+    let page = format!("http://{address}/livez");
     let verb = if expected { "can" } else { "can't" };
-    eventually(&format!("{} {verb} connect to {address}:{port}", from.name), || async {
+    eventually(&format!("{} {verb} connect to {address}", from.name), || async {
         let name = format!("probe-{:08x}", rand::random::<u32>());
         let output = from.run(&name, &["skv", "--timeout=3s", "probe", &page]).await;
         let silent = !output.succeeded && output.stdout.contains("didn't answer within");

@@ -76,12 +76,11 @@ async fn a_majority_that_is_lost_is_said_and_left_alone() {
         assert!(summary.contains("g0") && summary.contains("skv group reset"), "{summary}");
         assert_eq!(store.pods(0).await[&survivor].metadata.uid, stays, "nobody touched it");
 
-        // This is the way out.
-        let manager = format!("--manager={}", store.manager_address());
-        let reset = ["skv", &manager, "group", "reset", "g0", "--from", &survivor, "--accept-data-loss"];
+        // This is the way out, which people take from outside of the cluster.
+        let reset = ["group", "reset", "g0", "--from", &survivor, "--accept-data-loss"];
         // A survivor that has just started, or begun to lead, doesn't know yet that nobody follows it.
         let reset = eventually("the survivor knows that its majority is lost", || async {
-            let reset = namespace.exec(&survivor, &reset).await;
+            let reset = namespace.kubectl_skv(&reset).await;
             (!reset.stderr.contains("ask again")).then_some(reset)
         })
         .await;

@@ -174,10 +174,11 @@ fn start_scheduler(plan: &Plan, namespace: &Namespace, programs: &Programs) -> a
 /// Starts DNS, at the control plane's address.
 pub(super) fn start_dns(plan: &Plan, programs: &Programs) -> anyhow::Result<()> {
     let config = format!(
-        ".:53 {{\n bind {}\n errors\n ready {}\n kubernetes cluster.local in-addr.arpa ip6.arpa {{\n  \
+        ".:53 {{\n bind {}\n errors\n ready {}\n kubernetes {} in-addr.arpa ip6.arpa {{\n  \
          kubeconfig {}\n  ttl 1\n }}\n}}\n",
         plan.control_plane_address(),
         SocketAddr::new(plan.api_address(), DNS_READY_PORT),
+        plan.domain(),
         plan.kubeconfig("admin").display()
     );
     let file = plan.file("Corefile");

@@ -10,7 +10,7 @@ use serde_json::json;
 use super::certificates::{self, Subject};
 use super::plan::{Node, Plan};
 use super::programs::{PAUSE_IMAGE, Programs};
-use super::{Family, cgroups, policies, proxy, wait};
+use super::{cgroups, policies, proxy, wait};
 use crate::command::{run, succeeds};
 use crate::kube::nodes::ZONE;
 
@@ -54,11 +54,7 @@ pub(super) fn start(plan: &Plan, node: &Node, programs: &Programs) -> anyhow::Re
         format!("--cert-dir={}", file("pki")),
     ];
     namespace.start(&kubelet(node), &programs.kube(), arguments)?;
-    match plan.family() {
-        Family::Ipv4 => policies::start(plan, node, programs)?,
-        // Packets of a Service whose pod is on the same node cross only its bridge, and must be changed, too.
-        Family::Ipv6 => namespace.run("sysctl -qw net.bridge.bridge-nf-call-ip6tables=1")?,
-    }
+    policies::start(plan, node, programs)?;
     proxy::start(plan, namespace, &proxy::Host { name, address: *address, state: &node.state }, programs)
 }
 
@@ -164,7 +160,7 @@ fn kubelet_config(plan: &Plan, node: &Node) -> String {
         "failSwapOn": false,
         "containerRuntimeEndpoint": format!("unix://{}", node.containerd_socket().display()),
         "resolvConf": node.state.join("resolv.conf"),
-        "clusterDomain": "cluster.local",
+        "clusterDomain": plan.domain(),
         "clusterDNS": [plan.dns_service()],
         "maxPods": 200,
         // The disk is the machine's: pods aren't driven out because others fill it.

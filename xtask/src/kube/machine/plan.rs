@@ -43,6 +43,15 @@ impl Plan {
         self.family
     }
 
+    /// Returns the domain of Services. That of a cluster with IPv6 isn't the usual one, so that tests notice where the
+    /// usual one is assumed.
+    pub(super) fn domain(&self) -> &'static str {
+        match self.family {
+            Family::Ipv4 => "cluster.local",
+            Family::Ipv6 => "kube.test",
+        }
+    }
+
     /// Returns the cluster's name; also the name of the link to the machine, and the prefix of names.
     pub(super) fn name(&self) -> &str {
         &self.name

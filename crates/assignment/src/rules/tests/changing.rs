@@ -24,6 +24,7 @@ pub(super) fn change(bench: &mut Bench, change: &Change) -> u64 {
 }
 
 fn ask(bench: &mut Bench, request_id: &str, change: &Change) -> Result<u64, ChangeRefusal> {
+    bench.heard.notice_pause(bench.now);
     let changed = crate::rules::change(&bench.settings, bench.record(), &bench.heard, request_id, change)?;
     if let Some(record) = changed.record {
         assert_eq!(record.revision.0, bench.record().revision.0 + 1);
@@ -195,12 +196,32 @@ fn a_pin_lasts_until_it_is_taken_back_or_its_group_leaves() {
     assert!(bench.record().pins.is_empty());
 }
 
+/// Has a leader register again and again, until all groups had the time to do so.
+fn listen(bench: &mut Bench) {
+    for _ in 0..=ALIVE.as_secs() {
+        bench.now += Duration::from_secs(1);
+        bench.say(&bench.leader(0, 0));
+    }
+}
+
+#[test]
+fn a_manager_that_was_cut_off_gives_all_the_time_to_register_again() {
+    let mut bench = three_groups();
+    let join = Change::Join(vec![GroupId(9)]);
+    listen(&mut bench);
+    assert_eq!(ask(&mut bench, "", &join), Err(ChangeRefusal::UnknownGroup(GroupId(9))));
+    bench.silence();
+    assert_eq!(ask(&mut bench, "", &join), Err(ChangeRefusal::Unheard(GroupId(9))));
+    bench.say(&bench.leader(0, 0));
+    assert_eq!(ask(&mut bench, "", &join), Err(ChangeRefusal::Unheard(GroupId(9))));
+    listen(&mut bench);
+    assert_eq!(ask(&mut bench, "", &join), Err(ChangeRefusal::UnknownGroup(GroupId(9))));
+}
+
 #[test]
 fn what_can_not_be_changed_is_refused_and_changes_nothing() {
     let mut bench = three_groups();
-    // All groups had the time to register.
-    bench.silence();
-    bench.say(&bench.leader(0, 0));
+    listen(&mut bench);
     let before = bench.record().clone();
     for (asked, refusal) in [
         (Change::Join(vec![G2, GroupId(9)]), ChangeRefusal::UnknownGroup(GroupId(9))),
@@ -302,7 +323,7 @@ fn a_move_that_is_pending_keeps_its_epoch_when_something_else_is_changed() {
     change(&mut bench, &Change::Join(vec![G2]));
     let planned = bench.record().moves[&ShardId(4)];
     change(&mut bench, &Change::Move(ShardId(0), G1));
-    assert_eq!(bench.record().moves[&ShardId(4)], planned, "its group would copy it anew");
+    assert_eq!(bench.record().moves[&ShardId(4)], planned, "its group would copy it again");
 }
 
 #[test]

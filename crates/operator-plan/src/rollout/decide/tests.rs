@@ -4,6 +4,7 @@ mod drain;
 mod heal;
 mod ring;
 mod shareless;
+mod surplus;
 
 use std::collections::BTreeSet;
 

@@ -13,6 +13,8 @@ use skv_e2e::{
 /// The time limit until a replica is back elsewhere: Kubernetes alone takes a minute or two to give its pod up.
 const REPLACED: Duration = Duration::from_mins(6);
 const GROUPS: u32 = 3;
+/// The label that names a node's zone.
+const ZONE: &str = "topology.kubernetes.io/zone";
 
 #[tokio::test]
 #[ignore = "needs a cluster: cargo xtask e2e"]
@@ -66,11 +68,10 @@ async fn leaders_leave_a_node_that_is_cordoned_and_its_drain_fails_no_call() {
         let follower = store.pods(0).await.into_keys().find(|server| *server != leader).expect("a server");
         let other = Node::new(&namespace, &store.node_of(0, &follower).await);
         // A zone is looked at when something happens, such as the cordon.
-        let zone = other.zone().await;
-        other.move_to_zone(&node.zone().await).await;
+        let visit = Visit::begin(&namespace, &other, &node.zone().await).await;
         node.cordon().await;
         store.says("Spread", "SharedZone").await;
-        other.move_to_zone(&zone).await;
+        visit.end().await;
         for group in 0..GROUPS {
             eventually(&format!("the leader of g{group} is elsewhere"), || async {
                 let leader = store.leader(group as usize).await;
@@ -97,6 +98,44 @@ async fn leaders_leave_a_node_that_is_cordoned_and_its_drain_fails_no_call() {
         println!("the slowest of {} calls took {:?}", events.len(), slowest.map(Duration::from_nanos));
     })
     .await;
+}
+
+/// A node's stay in another zone. It ends when this is dropped, since other tests count on a zone for each node.
+struct Visit<'a> {
+    namespace: &'a Namespace,
+    node: &'a Node,
+    /// The node's own zone; `None` once it is back there.
+    own: Option<String>,
+}
+
+impl<'a> Visit<'a> {
+    /// Moves a node to a zone.
+    async fn begin(namespace: &'a Namespace, node: &'a Node, zone: &str) -> Visit<'a> {
+        let visit = Visit { namespace, node, own: Some(node.zone().await) };
+        node.move_to_zone(zone).await;
+        visit
+    }
+
+    /// Moves the node back, while clerks go on: a drop would hold up their thread.
+    async fn end(mut self) {
+        if let Some(own) = &self.own {
+            self.node.move_to_zone(own).await;
+        }
+        self.own = None;
+    }
+}
+
+/// Moves the node back, which a failed test would leave in the other zone.
+impl Drop for Visit<'_> {
+    fn drop(&mut self) {
+        let Some(own) = &self.own else { return };
+        let (name, label) = (&self.node.name, format!("{ZONE}={own}"));
+        let arguments: [&str; 5] = ["label", "--overwrite", "node", name, &label];
+        let labelled = self.namespace.kubectl_command().args(arguments).output();
+        if !labelled.is_ok_and(|output| output.status.success()) {
+            eprintln!("{name} may have been left in another zone than {own}");
+        }
+    }
 }
 
 fn node_of(pod: &Pod) -> Option<&String> {
