@@ -59,7 +59,7 @@ pub(crate) fn bound_log(tuning: Tuning, budget: &Budget, in_memory: Option<usize
     }
 }
 
-/// Returns the bytes that a client may send on a stream of a listener before the server has read them. A message
+/// Returns the bytes that a user may send on a stream before the server has read them. A message
 /// that waits for its place may fill that window: all that may wait take no more together than a buffer of the
 /// server. The window of a whole connection stays large, so that those that wait don't hold up the others.
 pub(crate) fn stream_window(budget: &Budget) -> u32 {

@@ -17,6 +17,7 @@ use skv_memory::Budget;
 use skv_net::Addresses;
 use skv_net::Connector;
 use skv_net::MESSAGE_LIMIT;
+use skv_net::STREAM_WINDOW;
 use skv_proto::lab::v1::kv_server_server::KvServerServer as LabServer;
 use skv_proto::v1::admin_server::AdminServer;
 use skv_proto::v1::handoff_server::HandoffServer;
@@ -146,7 +147,7 @@ where
         listeners.spawn(serve(
             "peer",
             services,
-            (env.memory.clone(), refused_server),
+            (assembly(&env.memory, refused_server), STREAM_WINDOW),
             peer_incoming,
             closed.clone(),
         ));
@@ -157,7 +158,7 @@ where
     listeners.spawn(serve(
         "client",
         for_users,
-        (env.memory.clone(), refused_user),
+        (assembly(&env.memory, refused_user), stream_window(&env.memory)),
         client_incoming,
         closed.clone(),
     ));
@@ -264,7 +265,7 @@ fn assembly(memory: &Budget, refusal: fn() -> Status) -> Assembly {
 async fn serve<Io>(
     name: &'static str,
     services: Services,
-    (memory, refusal): (Budget, fn() -> Status),
+    (assembly, window): (Assembly, u32),
     incoming: impl Stream<Item = io::Result<Io>> + Send + 'static,
     closed: CancellationToken,
 ) -> Result<(), ServerError>
@@ -273,9 +274,8 @@ where
 {
     let failed = |error: &dyn std::error::Error| ServerError::Listener(name, error.to_string());
     let routes = services.described(skv_proto::FILE_DESCRIPTOR_SET).map_err(|e| failed(&e))?;
-    let assembly = assembly(&memory, refusal);
     let serving = skv_net::server()
-        .initial_stream_window_size(stream_window(&memory))
+        .initial_stream_window_size(window)
         .max_concurrent_streams(skv_listen::STREAMS)
         .layer(MapRequestLayer::new(move |request| assembly.bound(request)))
         .layer(MapResponseLayer::new(skv_listen::explain_unknown_method))

@@ -357,6 +357,8 @@ mod tests {
             sender.send(begun.to_vec()).await.unwrap();
             assert_eq!(data.next().now_or_never().is_some(), number == 0, "the first one has the place");
             clients.push((sender, data));
+            // What a task may poll before it yields isn't without end.
+            tokio::task::yield_now().await;
         }
         let (refused, mut data) = client(&assembly);
         refused.send(begun.to_vec()).await.unwrap();

@@ -214,8 +214,9 @@ impl World {
         {
             said.push(format!("{name} is taken while {other} isn't back"));
         }
-        // A roll evicts; a pod that is deleted is one that doesn't work.
-        if how == Taking::Deletes || !self.is_too_small(operator, group) {
+        // A roll evicts. A pod that is deleted is one that was seen not to work.
+        let may_go = how == Taking::Evicts || !self.moments_of(operator).iter().all(is_live);
+        if !may_go || !self.is_too_small(operator, group) {
             said.extend(self.takes_majority(operator, name, group, replica));
         }
         said.extend(self.takes_data(operator, name, group, replica));

@@ -20,7 +20,7 @@ const CHANGEABLE: [&str; 7] = [
 /// Settings that can change while a store exists.
 const OTHERS: &str = "image: {name: 'registry:5000/skv:2'}, server: {logFormat: json},
     podMetadata: {labels: {team: a}, annotations: {note: b}}, scheduling: {nodeSelector: {disk: fast}},
-    ports: {client: 8000, peer: 8001, http: 8002, manager: 8003}, tuning: {heartbeatMs: 100},
+    ports: {client: 8000, peer: 8001, http: 8002, manager: 8003}, tuning: {heartbeatMs: 60},
     disruptionBudget: {enabled: false}, networkPolicy: {enabled: false}, podSecurityContext: {runAsUser: 7},
     podTemplate: {spec: {serviceAccountName: orders, containers: [{name: sidecar, image: i}]}}";
 
