@@ -141,27 +141,17 @@ where
     let (health, health_service) = Health::new().await;
     let for_users = for_users(config.beside, kv).with(health_service);
 
+    let room_for_users = room_for_users(&env.memory, peer_incoming.is_none());
     let mut listeners = JoinSet::new();
     let for_users = if let Some(peer_incoming) = peer_incoming {
         let services = for_servers(Services::default(), &replicas, &env, &closed);
-        listeners.spawn(serve(
-            "peer",
-            services,
-            (assembly(&env.memory, refused_server), STREAM_WINDOW),
-            peer_incoming,
-            closed.clone(),
-        ));
+        let room = (assembly(&env.memory, refused_server), STREAM_WINDOW);
+        listeners.spawn(serve("peer", services, room, peer_incoming, closed.clone()));
         for_users
     } else {
         for_servers(for_users, &replicas, &env, &closed)
     };
-    listeners.spawn(serve(
-        "client",
-        for_users,
-        (assembly(&env.memory, refused_user), stream_window(&env.memory)),
-        client_incoming,
-        closed.clone(),
-    ));
+    listeners.spawn(serve("client", for_users, room_for_users, client_incoming, closed.clone()));
     if let Some(listener) = http_listener {
         let pages = http::router(replicas.clone(), env.clone(), config.metrics);
         let pages = axum::serve(listener, pages).with_graceful_shutdown(closed.clone().cancelled_owned());
@@ -254,6 +244,13 @@ fn refused_user() -> Status {
 /// Refuses another server's message. Overload would tell a leader that the disk of its follower is full.
 fn refused_server() -> Status {
     skv_proto::Error::Unavailable(CROWDED.to_owned()).into()
+}
+
+/// Makes the room for the large messages of users; returns the window of their streams with it. Where servers come
+/// to the same port, snapshots and logs come with their usual window.
+fn room_for_users(memory: &Budget, with_servers: bool) -> (Assembly, u32) {
+    let window = if with_servers { STREAM_WINDOW } else { stream_window(memory) };
+    (assembly(memory, refused_user), window)
 }
 
 /// Makes the room for the large messages of a listener.
