@@ -6,6 +6,7 @@ mod resets;
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{SocketAddr, TcpListener};
+use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
@@ -21,18 +22,18 @@ fn skv(fake: &Fake, arguments: &[&str]) -> Output {
     bare_skv(&[&["--manager", &manager], arguments].concat(), b"")
 }
 
+/// Returns the command that runs skv with this home, and keeps what it says.
+fn skv_in(home: &Path, arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_skv"));
+    command.args(arguments).env("SKV_HOME", home).env_remove("SKV_MANAGER");
+    command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command
+}
+
 /// Runs skv as if no store had ever been started here.
 fn bare_skv(arguments: &[&str], input: &[u8]) -> Output {
     let home = tempfile::tempdir().unwrap();
-    let mut child = Command::new(env!("CARGO_BIN_EXE_skv"))
-        .args(arguments)
-        .env("SKV_HOME", home.path())
-        .env_remove("SKV_MANAGER")
-        .stdin(Stdio::piped())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut child = skv_in(home.path(), arguments).stdin(Stdio::piped()).spawn().unwrap();
     // The program may have ended without reading.
     let _ = child.stdin.take().unwrap().write_all(input);
     child.wait_with_output().unwrap()

@@ -1,6 +1,5 @@
 //! `skv group reset`: it says what there is, chooses a survivor, and revives a group only once.
 
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use rustix::process::Signal;
@@ -9,7 +8,7 @@ use skv_fake::{AdminCall, Fake};
 use skv_process::signal;
 use skv_proto::v1;
 
-use super::{code, err, json, out, skv};
+use super::{code, err, json, out, skv, skv_in};
 
 #[test]
 fn a_group_is_reset_only_without_a_quorum_and_only_on_purpose() {
@@ -193,15 +192,8 @@ fn a_reset_that_is_interrupted_says_that_it_goes_on() {
     fake.status(0, |replica| replica.quorum_lost_ms = 9000);
     fake.resets_take(Duration::from_hours(1));
     let home = tempfile::tempdir().unwrap();
-    let mut reset = Command::new(env!("CARGO_BIN_EXE_skv"))
-        .args(["--manager", &fake.manager(), "group", "reset", "g0", "--accept-data-loss"])
-        .env("SKV_HOME", home.path())
-        .env_remove("SKV_MANAGER")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let arguments = ["--manager", &fake.manager(), "group", "reset", "g0", "--accept-data-loss"];
+    let mut reset = skv_in(home.path(), &arguments).spawn().unwrap();
     while fake.admin_calls().is_empty() {
         assert_eq!(reset.try_wait().unwrap(), None, "it waits");
         std::thread::sleep(Duration::from_millis(10));

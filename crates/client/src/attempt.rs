@@ -45,28 +45,28 @@ impl Attempt {
 mod tests {
     use super::*;
 
+    const SECOND: Duration = Duration::from_secs(1);
+
+    /// Returns the times of an attempt and of those that follow it.
+    fn times(mut attempt: Attempt, count: usize, next: fn(&mut Attempt)) -> Vec<Duration> {
+        let of_one = |_| {
+            let time = attempt.time();
+            next(&mut attempt);
+            time
+        };
+        (0..count).map(of_one).collect()
+    }
+
     #[test]
     fn each_second_request_that_stays_unanswered_gives_the_next_twice_the_time() {
-        let seconds = Duration::from_secs;
-        let mut attempt = Attempt::first(seconds(1), seconds(8));
-        let mut times = Vec::new();
-        for _ in 0..7 {
-            times.push(attempt.time());
-            attempt.unanswered();
-        }
-        assert_eq!(times, [1, 1, 2, 2, 4, 4, 4].map(seconds));
+        let first = Attempt::first(SECOND, 8 * SECOND);
+        assert_eq!(times(first, 7, Attempt::unanswered), [1, 1, 2, 2, 4, 4, 4].map(Duration::from_secs));
     }
 
     #[test]
     fn after_an_overrun_there_is_twice_the_time_up_to_half_of_the_whole() {
-        let seconds = Duration::from_secs;
-        let mut attempt = Attempt::first(seconds(1), seconds(6));
-        let mut times = Vec::new();
-        for _ in 0..4 {
-            times.push(attempt.time());
-            attempt.overran();
-        }
-        assert_eq!(times, [1, 2, 3, 3].map(seconds));
-        assert_eq!(Attempt::first(seconds(9), seconds(6)).time(), seconds(3));
+        let first = Attempt::first(SECOND, 6 * SECOND);
+        assert_eq!(times(first, 4, Attempt::overran), [1, 2, 3, 3].map(Duration::from_secs));
+        assert_eq!(Attempt::first(9 * SECOND, 6 * SECOND).time(), 3 * SECOND);
     }
 }

@@ -3,6 +3,7 @@
 use skv_sharding::{Epoch, ShardId};
 
 use crate::Rejection;
+use crate::founded::Founded;
 use crate::group::Store;
 
 impl Store {
@@ -11,17 +12,12 @@ impl Store {
         let founded = self.founded.read();
         let founded = founded.as_ref().ok_or(Rejection::NotFounded)?;
         let shard = founded.facts.shard_of(key)?;
-        let slot = founded.slots.get(shard.0 as usize).ok_or(Rejection::WrongGroup { next: None })?;
-        let serving = slot.read().serving().map(drop);
-        Ok((shard, serving))
+        Ok((shard, serves(founded, shard)))
     }
 
     /// Checks that the group serves a shard now; the error is the reason why it doesn't.
     pub fn serves(&self, shard: ShardId) -> Result<(), Rejection> {
-        let founded = self.founded.read();
-        let slots = &founded.as_ref().ok_or(Rejection::NotFounded)?.slots;
-        let slot = slots.get(shard.0 as usize).ok_or(Rejection::WrongGroup { next: None })?;
-        slot.read().serving().map(drop)
+        serves(self.founded.read().as_ref().ok_or(Rejection::NotFounded)?, shard)
     }
 
     /// Returns the epoch since which the group owns a shard; `None` if it doesn't.
@@ -30,4 +26,9 @@ impl Store {
         let slot = founded.as_ref()?.slots.get(shard.0 as usize)?.read();
         slot.owned().map(|owned| owned.shard.epoch)
     }
+}
+
+fn serves(founded: &Founded, shard: ShardId) -> Result<(), Rejection> {
+    let slot = founded.slots.get(shard.0 as usize).ok_or(Rejection::WrongGroup { next: None })?;
+    slot.read().serving().map(drop)
 }
